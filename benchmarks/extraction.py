@@ -87,7 +87,9 @@ class Bench:
         self.seconds = 11 if is_quick else 60
         self.long_factor = 6 if is_quick else 60
         wanted = names or (["720p_low"] if is_quick else list(SIZES))
-        self.clips = [make_clip(clips_folder, name, *SIZES[name], self.seconds) for name in wanted if name != REAL_CLIP]
+        self.clips = [
+            make_clip(clips_folder / f"{name}.mp4", *SIZES[name], self.seconds) for name in wanted if name != REAL_CLIP
+        ]
         sample = model_cache_folder() / "samples" / "bigbuckbunny.mp4"
         if sample.is_file() and not is_quick and (names is None or REAL_CLIP in names):
             one = Clip("sample", sample, REAL_CLIP_SECONDS, is_made=False)
@@ -325,7 +327,7 @@ def measure_folder(bench: Bench, report: Report) -> dict[str, float]:
 
 def measure_memory(bench: Bench) -> float:
     """Return the peak memory of a long video over that of a short one."""
-    short = make_clip(bench.clips_folder, "short", (640, 360), 400_000, 120 if bench.seconds == 60 else 10)
+    short = make_clip(bench.clips_folder / "short.mp4", (640, 360), 400_000, 120 if bench.seconds == 60 else 10)
     long = repeat_clip(short, bench.scratch / "long.mp4", bench.long_factor)
     short_bytes, long_bytes = bench.peak_bytes(short), bench.peak_bytes(long)
     print(

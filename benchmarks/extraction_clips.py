@@ -24,13 +24,13 @@ class Clip:
 
 
 def make_clip(
-    folder: Path,
-    name: str,
+    path: Path,
     size: tuple[int, int],
     bit_rate: int,
     seconds: int,
     *,
     group_seconds: float = GOP_SECONDS,
+    seed: int = 7,
 ) -> Clip:
     """A camera that turns and zooms over a textured scene, with moving things and grain; B-frames, closed groups.
 
@@ -38,18 +38,18 @@ def make_clip(
     `bigbuckbunny.mp4` (720p, 1.2 Mbit/s, one GOP of 5.3 s) and 18 % in `bikes.mp4`. Colours are BT.709 and tagged so,
     as nearly all video of this size is. An existing file of that name is taken as it is.
     """
-    path = folder / f"{name}.mp4"
+    name = path.stem
     if path.is_file():
         return Clip(name, path, seconds)
     width, height = size
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     scene = np.zeros((height, width, 3), np.float32)
     for cell, strength in ((96, 80.0), (24, 24.0), (6, 6.0)):
         noise = rng.normal(0, strength, (height // cell + 3, width // cell + 3, 3)).astype(np.float32)
         scene += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     scene8 = np.clip(scene + 128, 0, 255).astype(np.uint8)
     grain = rng.integers(0, 12, (11, height, width, 3), dtype=np.uint8)
-    partial = folder / f"partial-{name}.mp4"
+    partial = path.with_name(f"partial-{name}.mp4")
     with av.open(str(partial), "w") as container:
         stream = container.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

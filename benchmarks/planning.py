@@ -81,8 +81,7 @@ def make_clips(folder: Path, names: Iterable[str], *, is_quick: bool) -> list[Cl
     for name in names:
         size, bit_rate, group_seconds, seconds = CLIPS[name]
         clip = make_clip(
-            folder,
-            "720p" if name == "matroska" else name,
+            folder / f"{'720p' if name == 'matroska' else name}.mp4",
             size,
             bit_rate,
             11 if is_quick else seconds,

@@ -11,6 +11,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.assets.batches import BatchConfig, work_off, work_off_project
+from data_miner_dagster.assets.shards import SHARED_STAGES, ShardConfig, join_in
 from data_miner_dagster.domain.statuses import PROJECT_WAY
 from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
 from data_miner_dagster.resources.platform import PlatformResource
@@ -35,6 +36,9 @@ JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
 }
 """The job of each stage, in pipeline order."""
 
+SHARE_JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {WorkStage.DETECTION: "detect_shards"}
+"""The jobs whose runs join in a stage's work on one project, beside the run that leads it."""
+
 STAGE_BY_JOB: Final[Mapping[str, WorkStage]] = {name: stage for stage, name in JOB_BY_STAGE.items()}
 
 VIDEO_JOBS: Final = tuple(JOB_BY_STAGE[stage] for stage in VIDEO_STAGES)
@@ -46,6 +50,7 @@ PROJECT_JOBS: Final = tuple(JOB_BY_STAGE[WorkStage(stage.value)] for stage in PR
 OP_BY_JOB: Final[Mapping[str, str]] = {
     **{name: stage.value.lower() if stage in VIDEO_STAGES else ASSETS[stage] for stage, name in JOB_BY_STAGE.items()},
     PROCESS_VIDEOS: "side_by_side",
+    **{name: f"{stage.value.lower()}_shards" for stage, name in SHARE_JOB_BY_STAGE.items()},
 }
 """The op of each job that does its work: of an asset it has the same name, of lists of videos that of the stage."""
 
@@ -69,6 +74,10 @@ _DESCRIPTIONS: Final = {
     PROCESS_VIDEOS: "Download, extract and embed the videos of one project, side by side, as `data-miner run` does.",
     LIST_SOURCES: "List a project's sources to find the videos that belong to it.",
     **{JOB_BY_STAGE[WorkStage(stage.value)]: f"Take one project through {stage.word}." for stage in PROJECT_WAY},
+    **{
+        name: f"Join in the {stage.value.lower()} of one project, which another run leads."
+        for stage, name in SHARE_JOB_BY_STAGE.items()
+    },
 }
 
 _NO_TIME_LIMIT: Final = {"dagster/max_runtime": "0"}
@@ -82,6 +91,17 @@ def _job_of_videos(stage: WorkStage) -> dg.JobDefinition:
     @dg.op(name=OP_BY_JOB[name], pool=pool, description=_DESCRIPTIONS[name])
     def work(context: dg.OpExecutionContext, config: BatchConfig, platform: PlatformResource) -> None:
         work_off(context, platform.open(), stage, rivals, config)
+
+    return _job_of(name, work)
+
+
+def _job_of_shards(stage: WorkStage) -> dg.JobDefinition:
+    name, pool = SHARE_JOB_BY_STAGE[stage], POOL_BY_STAGE[stage]
+    rivals = [other for other in WorkStage if POOL_BY_STAGE[other] == pool]
+
+    @dg.op(name=OP_BY_JOB[name], pool=pool, description=_DESCRIPTIONS[name])
+    def work(context: dg.OpExecutionContext, config: ShardConfig, platform: PlatformResource) -> None:
+        join_in(context, platform.open(), stage, rivals, config)
 
     return _job_of(name, work)
 
@@ -112,6 +132,7 @@ JOBS: Final = {
         for stage, name in JOB_BY_STAGE.items()
     },
     PROCESS_VIDEOS: _job_of(PROCESS_VIDEOS, _process_videos),
+    **{SHARE_JOB_BY_STAGE[stage]: _job_of_shards(stage) for stage in SHARED_STAGES},
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final, TypedDict, Unpack, cast
 
 from sqlalchemy import (
@@ -34,7 +35,7 @@ from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.deaths import charge_death, is_suspect, note_progress, suspects_to_try
 from data_miner_dagster.catalog.gates import begin_probe, gate_of, may_probe
 from data_miner_dagster.catalog.holds import is_stage_held, is_work_held
-from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.catalog.schema import ProjectRow, VideoRow
 from data_miner_dagster.catalog.work_tables import (
     BatchItemRow,
     PendingWorkRow,
@@ -47,6 +48,9 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, WorkStage
 
 MAX_ITEMS: Final = 25
 """Videos in a batch. A run that dies leaves at most so many undone."""
+
+MAX_FRAMES: Final = 5000
+"""Frames in a batch of embedding, unless a single video has more: so that a few long videos are not all one run's."""
 
 WAIT_SECONDS: Final = 60
 """A batch that is not full goes when its oldest video has been ready for so long."""
@@ -273,7 +277,9 @@ def _choose(session: Session, wish: _Wish, now: datetime) -> _Choice | None:
         suspects = _suspects(session, wish, is_probe=True) if is_probe else ()
         return _Choice(suspects, (), is_probe) if suspects else None
     items = tuple(dict.fromkeys(row.video_key for row in rows))
-    is_full = len(items) >= wish.max_items
+    fitting = _within_frames(session, items) if wish.stage is WorkStage.EMBEDDING and wish.keys is None else items
+    is_full = len(items) >= wish.max_items or len(fitting) < len(items)
+    items, rows = fitting, [row for row in rows if row.video_key in fitting]
     has_waited = min(row.ready_since for row in rows) <= now - timedelta(seconds=wish.must_be_full_until_seconds)
     if not is_full and not has_waited and _is_more_on_its_way(session, wish.stage, projects, now):
         return None
@@ -318,6 +324,15 @@ def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequen
                 if len(taken) < wish.max_items:
                     taken.setdefault(row.video_key, row)
     return list(taken.values())
+
+
+def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ...]:
+    """Return as many of the first videos as have `MAX_FRAMES` frames together, at least one."""
+    query = select(VideoRow.key, VideoRow.num_frames).where(VideoRow.key.in_(video_keys))
+    num_frames = {key: number or 0 for key, number in session.execute(query)}
+    totals = accumulate(num_frames.get(key, 0) for key in video_keys)
+    fitting = tuple(key for key, total in zip(video_keys, totals, strict=True) if total <= MAX_FRAMES)
+    return fitting or tuple(video_keys[:1])
 
 
 @lru_cache

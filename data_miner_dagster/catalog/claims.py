@@ -172,6 +172,11 @@ def hold_claim(
             logger.warning("%s could not be released and expires in %.0f s: %s", resource, LEASE_SECONDS, error)
 
 
+def keep_claim(database: Database, claim: Claim) -> None:
+    """Hold a claim until this process ends. It is free at once when it does, to takers who can see that."""
+    renewer_of(database).add(claim, _renew)
+
+
 def _wait_for_claim(
     database: Database,
     resource: str,

@@ -1,9 +1,9 @@
-"""The tables of planned work: what is pending, who works on it, what failed, and what waits."""
+"""The tables of planned work: what is pending, how it is shared, who works on it, what failed, and what waits."""
 
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, Enum, ForeignKey, Index, String, Text
+from sqlalchemy import BigInteger, Enum, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from data_miner_dagster.catalog.schema import Base, UtcDateTime
@@ -19,6 +19,8 @@ __all__ = [
     "PendingWorkRow",
     "ProjectTurnRow",
     "RunLeaseRow",
+    "ShardPlanRow",
+    "ShardRow",
     "StageGateRow",
     "SuspectRow",
     "WorkBasisRow",
@@ -188,3 +190,37 @@ class MeasurementRow(Base):
     num_frames: Mapped[int] = mapped_column(BigInteger)
     num_boxes: Mapped[int] = mapped_column(BigInteger)
     measured_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ShardPlanRow(Base):
+    """How one project's work at a stage is shared: cut into shards, which any number of runs make at once."""
+
+    __tablename__ = "shard_plans"
+    __table_args__ = (UniqueConstraint("stage", "project_name"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    stage: Mapped[WorkStage] = mapped_column(_STAGE)
+    project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
+    basis: Mapped[str] = mapped_column(String(64))  # of what the shards are made from, and with what
+    num_shards: Mapped[int]
+    first_part: Mapped[int]  # no part that was there before has this number, or a later one
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    num_asked: Mapped[int] = mapped_column(default=0)  # runs that were asked to join in
+    num_fruitless: Mapped[int] = mapped_column(default=0)  # times they were asked since one of them made a shard
+    ask_again_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ShardRow(Base):
+    """A shard that is still to be made: a range of a project's items, in their order."""
+
+    __tablename__ = "shards"
+    __table_args__ = (Index(None, "plan_id", "num_taken", "number"), Index(None, "resource"))
+
+    plan_id: Mapped[str] = mapped_column(ForeignKey("shard_plans.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    first: Mapped[str] = mapped_column(String(255))  # the first and the last item
+    last: Mapped[str] = mapped_column(String(255))
+    start: Mapped[int]  # items of the plan before it
+    size: Mapped[int]
+    num_taken: Mapped[int] = mapped_column(default=0)  # workers that began it and have not put it back
+    resource: Mapped[str] = mapped_column(String(300))  # of its claim

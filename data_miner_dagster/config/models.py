@@ -1,9 +1,9 @@
 """Which models to use."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.domain.errors import ConfigError
@@ -53,7 +53,19 @@ class ModelsConfig(ConfigModel):
     """Default: the profile's."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto`: CUDA, then MPS, then CPU."""
+    devices: tuple[Annotated[str, Field(pattern=r"^(cpu|mps|cuda:\d+)$")], ...] = ()
+    """Several devices of each machine, such as `[cuda:0, cuda:1]`, in place of `device`: each run takes the one that
+    the fewest runs have. Numbers count what the run's process sees, so whatever Ray, Kubernetes or
+    `CUDA_VISIBLE_DEVICES` gives it comes first."""
     cpu_backend: CpuBackend = "torch"
     """The runtime of hub encoders for images on the CPU. Changing it does not make stored embeddings stale."""
     registry: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], ModelEntryConfig] = Field(default_factory=dict)
     """Your own models, by name. They override built-in models of the same name."""
+
+    @model_validator(mode="after")
+    def _check_devices(self) -> Self:
+        if self.devices and self.device != "auto":
+            raise ValueError(f"device is {self.device!r} and devices names others: give one of the two")
+        if repeated := [name for name in self.devices if self.devices.count(name) > 1]:
+            raise ValueError(f"devices names {repeated[0]!r} more than once: runs share it once there are more runs")
+        return self

@@ -90,6 +90,16 @@ class Failure:
     basis: str | None = None  # fingerprint of the inputs; with others, the failure says nothing
 
 
+@dataclass(frozen=True, slots=True)
+class ShardRange:
+    """Some of the items that a stage works on in one project: a range of them in their order, whoever makes it."""
+
+    first: str
+    last: str  # inclusive
+    start: int  # items before it that are to be worked on
+    size: int  # items of it that are
+
+
 BATCH_TAG: Final = "data_miner/batch"
 """Tag on a run of Dagster's that was given a batch: its number."""
 

@@ -1,6 +1,31 @@
-"""Choose the device that a model runs on."""
+"""Which devices there are, and which of them a model runs on."""
+
+from collections.abc import Sequence
 
 from data_miner_dagster.domain.errors import ConfigError
+
+
+def devices_here(devices: Sequence[str]) -> list[str]:
+    """Return those of the devices that this process sees: machines of one root may have different ones.
+
+    Raises:
+        ConfigError: it sees none of them.
+    """
+    import torch
+
+    num_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
+    found = [
+        name
+        for name in devices
+        if name == "cpu" or (has_mps if name == "mps" else int(name.partition(":")[2]) < num_cuda)
+    ]
+    if not found:
+        raise ConfigError(
+            f"platform.models.devices is [{', '.join(devices)}], and this machine has none of these; "
+            "use `device: auto` instead"
+        )
+    return found
 
 
 def resolve_device(device: str) -> str:

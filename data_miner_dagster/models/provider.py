@@ -1,7 +1,7 @@
 """The models of one configuration, each loaded at its first use and once per process."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
@@ -45,7 +45,8 @@ class ModelRole(Generic[Model_co]):
     """
 
     entry: ModelEntry
-    device: str
+    device: str | Callable[[], str]
+    """Where it runs, or what says so when it is loaded."""
 
     @property
     def name(self) -> str:
@@ -76,7 +77,8 @@ class ModelRole(Generic[Model_co]):
         Raises:
             ModelError: it is missing or does not match its pin.
         """
-        return cast("Model_co", load_model(self.entry, self.device))
+        device = self.device if isinstance(self.device, str) else self.device()
+        return cast("Model_co", load_model(self.entry, device))
 
 
 EncoderRole: TypeAlias = ModelRole[ImageEncoder]
@@ -98,10 +100,16 @@ THUMBNAILS: Final[EncoderRole] = ModelRole(
 
 
 class ModelProvider:
-    """The model roles, named after their settings. Nothing is loaded before a role's `load`."""
+    """The model roles, named after their settings. Nothing is loaded before a role's `load`.
 
-    def __init__(self, config: ModelsConfig) -> None:
+    Args:
+        config: the settings.
+        take_device: returns which of `config.devices` this process uses; asked once there is a model to load.
+    """
+
+    def __init__(self, config: ModelsConfig, take_device: Callable[[], str] | None = None) -> None:
         self.config = config
+        self._device = take_device if take_device is not None and config.devices else config.device
 
     @cached_property
     def filter_encoder(self) -> ModelRole[ImageTextEncoder]:
@@ -154,7 +162,7 @@ class ModelProvider:
 
     def _role(self, setting: str, name: str, *able: Capability) -> ModelRole[Any]:
         entry = find_entry(self.config, name, setting=setting, capabilities=frozenset(able))
-        return ModelRole(entry, self.config.device)
+        return ModelRole(entry, self._device)
 
     def check_available(self, detectors: Sequence[str] = ()) -> None:
         """Ensure that every model is configured correctly and is available or downloadable, without loading any.

@@ -32,6 +32,7 @@ from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.catalog_place import catalog_url_in_force
 from data_miner_dagster.operations.damage import remove_damaged_files
+from data_miner_dagster.operations.devices import device_of_process
 from data_miner_dagster.operations.verdict_files import adopt_verdict_files
 from data_miner_dagster.storage.atomic import publishing_as, write_json
 from data_miner_dagster.storage.file_systems import check_place_of_sqlite
@@ -95,7 +96,7 @@ class Platform:
         models: ModelProvider | None = None,
     ) -> None:
         self.config = config
-        self.models = models or ModelProvider(config.models)
+        self.models = models or ModelProvider(config.models, self._take_device)
         """The models, each loaded at first use, once a process."""
         shown = os.fsencode(root.absolute()).decode("utf-8", "backslashreplace")
         if shown != str(root.absolute()):
@@ -106,6 +107,9 @@ class Platform:
         self.may_begin_catalog = False  # even beside files that a catalog knew: somebody has asked for it
         self.migration: Migration | None = None  # of the catalog, by this process
         self._removed_files: list[Path] = []  # that could not be read, by this process
+
+    def _take_device(self) -> str:
+        return device_of_process(self.database, self.config.models.devices)
 
     def within(self, lease: RunLease) -> Self:
         """Return this platform as the run of `lease` uses it. Everything is shared but whose claims it takes."""
@@ -247,6 +251,12 @@ class Platform:
     def hold_project(self, project: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
         """Hold the only claim there is on a project's derived tables, whatever the stage."""
         with self._hold(f"project/{project}", wait_seconds) as claim, self.mending():
+            yield claim
+
+    @contextmanager
+    def hold_shard(self, resource: str) -> Iterator[Claim]:
+        """Hold the only claim there is on a shard of a project's work, without waiting for it."""
+        with self._hold(resource, 0) as claim:
             yield claim
 
     @contextmanager

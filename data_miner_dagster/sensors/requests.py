@@ -12,9 +12,10 @@ import dagster as dg
 
 from data_miner_dagster.assets.outcomes import MAX_RETRIES_TAG, NO_RETRIES
 from data_miner_dagster.catalog.batches import Batch, OpenBatch
+from data_miner_dagster.catalog.shards import ShardPlan
 from data_miner_dagster.catalog.work_tables import RunLeaseRow
 from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, WorkStage
-from data_miner_dagster.jobs import JOB_BY_STAGE, POOL_BY_STAGE, STAGE_BY_JOB, config_of
+from data_miner_dagster.jobs import JOB_BY_STAGE, POOL_BY_STAGE, SHARE_JOB_BY_STAGE, STAGE_BY_JOB, config_of
 
 PROJECTS_TAG: Final = "data_miner/projects"
 """Tag on a requested run: the projects that it was requested for."""
@@ -45,6 +46,17 @@ def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) ->
     )
 
 
+def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
+    """Return the request of a run that joins in the work on a project: the one with this number for its plan."""
+    job = SHARE_JOB_BY_STAGE[plan.stage]
+    return dg.RunRequest(
+        run_key=f"shards:{plan.id}:{number}",
+        job_name=job,
+        run_config={"ops": config_of(job, project=plan.project)},
+        tags={MAX_RETRIES_TAG: NO_RETRIES, PROJECTS_TAG: plan.project},
+    )
+
+
 def named(names: Sequence[str]) -> str:
     """Return the first names and how many more there are."""
     more = len(names) - _MOST_NAMES
@@ -60,6 +72,9 @@ class Room:
         self._instance = instance
         at_work = [STAGE_BY_JOB[lease.job] for lease in leases if lease.job in STAGE_BY_JOB]
         self._num_runs = Counter([*at_work, *(batch.stage for batch in batches if batch.run_id is None)])
+        self._num_sharing = Counter(
+            stage for lease in leases for stage, job in SHARE_JOB_BY_STAGE.items() if lease.job == job
+        )
 
     def has(self, stage: WorkStage) -> bool:
         """Return whether one more run of a stage may be requested."""
@@ -68,6 +83,17 @@ class Room:
         # A run of videos takes further batches by itself. One that waited would keep its batch from that.
         extra = 0 if stage in VIDEO_STAGES else 1
         return self._num_runs[stage] < self._limits.get(POOL_BY_STAGE[stage], self._default_limit) + extra
+
+    def num_places(self, stage: WorkStage) -> int:
+        """Return how many places of a stage's pool nobody has, or waits for."""
+        pool = POOL_BY_STAGE[stage]
+        taken = (self._num_runs + self._num_sharing).items()
+        limit = self._limits.get(pool, self._default_limit)
+        return max(0, limit - sum(number for other, number in taken if POOL_BY_STAGE[other] == pool))
+
+    def take_share(self, stage: WorkStage, number: int) -> None:
+        """Note that runs are requested that join in a stage's work."""
+        self._num_sharing[stage] += number
 
     def take(self, stage: WorkStage) -> None:
         """Note that one more run of a stage is requested."""

@@ -16,7 +16,7 @@ from data_miner_dagster.catalog.gates import closed_stages
 from data_miner_dagster.catalog.holds import lines_of_holds
 from data_miner_dagster.catalog.leases import find_leases
 from data_miner_dagster.domain.errors import DataMinerError
-from data_miner_dagster.jobs import JOB_BY_STAGE, JOBS
+from data_miner_dagster.jobs import JOB_BY_STAGE, JOBS, SHARE_JOB_BY_STAGE
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.auditing import audit_next, settle_bases
@@ -26,6 +26,7 @@ from data_miner_dagster.sensors.lost_work import end_lost_work
 from data_miner_dagster.sensors.project_files import watched_folder
 from data_miner_dagster.sensors.projects import request_projects
 from data_miner_dagster.sensors.requests import Room
+from data_miner_dagster.sensors.sharing import request_shares
 from data_miner_dagster.sensors.states import project_states
 from data_miner_dagster.sensors.videos import request_videos
 
@@ -100,6 +101,10 @@ class _Tick:
         self.requests += requests
         self.waiting += waiting
 
+    def request_of_shares(self) -> None:
+        """Request runs that join in the work on a project, where there is room that nothing else waits for."""
+        self.requests += request_shares(self._platform, self._room)
+
     @cached_property
     def _room(self) -> Room:
         database = self._platform.database
@@ -130,7 +135,7 @@ def _audit_of(platform: Platform) -> _Audit:
 
 
 @dg.sensor(
-    jobs=[JOBS[name] for name in JOB_BY_STAGE.values()],
+    jobs=[JOBS[name] for name in (*JOB_BY_STAGE.values(), *SHARE_JOB_BY_STAGE.values())],
     minimum_interval_seconds=_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Registers project files, and requests a run for what is wanted, not done and not in flight: lists of "
@@ -145,6 +150,7 @@ def wanted_work(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     tick.attempt("files", tick.look_at_files)
     tick.attempt("videos", tick.request_of_videos)
     tick.attempt("projects", tick.request_of_projects)
+    tick.attempt("shares", tick.request_of_shares)
     if tick.requests:
         return dg.SensorResult(run_requests=tick.requests)
     return dg.SensorResult(skip_reason="; ".join(tick.waiting[:_MOST_LINES]) or "everything is done")

@@ -2,13 +2,16 @@
 
 A part is a pair of tables: `000000.boxes.parquet`, then `000000.frames.parquet`, which makes the part valid. A killed
 run loses at most the part it was working on. Parts are raw: the detector's output before fusion and suppression.
+
+Those that several runs write at once also carry the owner's name, `000000.3f9a01bc.boxes.parquet`: should two of them
+ever write what has the same number, they write different parts, each of which is whole.
 """
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,47 +24,83 @@ _FRAMES_SUFFIX: Final = ".frames.parquet"
 _BOXES_SUFFIX: Final = ".boxes.parquet"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class PartName:
+    """Of two parts with the same frame, that with the greater name counts."""
+
+    number: int
+    owner: str = ""
+
+    @classmethod
+    def of(cls, stem: str) -> Self | None:
+        """Return the name that a file has without its suffix; None if it is no part's."""
+        number, _, owner = stem.partition(".")
+        return cls(int(number), owner) if number.isdigit() else None
+
+    def __str__(self) -> str:
+        """Return it as a file has it."""
+        return f"{self.number:06d}.{self.owner}" if self.owner else f"{self.number:06d}"
+
+
 @dataclass(frozen=True, slots=True)
 class DetectionParts:
-    """The parts of one detector and class list, identified by `fingerprint`. Used only under the project's claim."""
+    """The parts of one detector and class list, identified by `fingerprint`.
+
+    Used under the project's claim, and under those of shards, whose workers name their parts.
+    """
 
     folder: Path
     fingerprint: str
 
-    def prepare(self) -> None:
-        """Create the folder, and remove what a killed writer left."""
+    def prepare(self, *, sweep: bool = True) -> None:
+        """Create the folder, and remove what a killed writer left, unless others may be writing."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        sweep_partials(self.folder)
+        if sweep:
+            sweep_partials(self.folder)
 
-    def _numbers(self) -> list[int]:
-        """Return the numbers of the parts that have both tables, with this fingerprint."""
-        names = (path.name.removesuffix(_FRAMES_SUFFIX) for path in self.folder.glob(f"*{_FRAMES_SUFFIX}"))
+    def _names(self, numbers: range | None = None) -> list[PartName]:
+        """Return the names of the parts that have both tables, with this fingerprint, in order."""
+        stems = (path.name.removesuffix(_FRAMES_SUFFIX) for path in self.folder.glob(f"*{_FRAMES_SUFFIX}"))
         return sorted(
-            int(name)
-            for name in names
-            if name.isdigit()
+            name
+            for name in map(PartName.of, stems)
+            if name is not None
+            and (numbers is None or name.number in numbers)
             and all(
                 read_fingerprint(self.folder / f"{name}{suffix}") == self.fingerprint
                 for suffix in (_FRAMES_SUFFIX, _BOXES_SUFFIX)
             )
         )
 
-    def append(self, boxes: Iterable[Mapping[str, object]], frames: Iterable[Mapping[str, object]]) -> None:
-        """Add one part: rows of DETECTIONS_SCHEMA and of DETECTED_FRAMES_SCHEMA, including frames without boxes."""
-        number = max(self._numbers(), default=-1) + 1
+    def next_number(self) -> int:
+        """Return a number that is greater than those of all parts."""
+        return max((name.number for name in self._names()), default=-1) + 1
+
+    def append(
+        self,
+        boxes: Iterable[Mapping[str, object]],
+        frames: Iterable[Mapping[str, object]],
+        name: PartName | None = None,
+    ) -> None:
+        """Add one part: rows of DETECTIONS_SCHEMA and of DETECTED_FRAMES_SCHEMA, including frames without boxes.
+
+        Args:
+            boxes: the boxes.
+            frames: the frames.
+            name: of the part; None: one that is greater than those of all parts.
+        """
+        name = name or PartName(self.next_number())
         for suffix, rows, schema in (
             (_BOXES_SUFFIX, boxes, DETECTIONS_SCHEMA),
             (_FRAMES_SUFFIX, frames, DETECTED_FRAMES_SCHEMA),
         ):
-            write_table(
-                self.folder / f"{number:06d}{suffix}", table_from_rows(rows, schema), fingerprint=self.fingerprint
-            )
+            write_table(self.folder / f"{name}{suffix}", table_from_rows(rows, schema), fingerprint=self.fingerprint)
 
-    def seen(self) -> dict[str, str]:
-        """Return {frame id: sha256 of the examined image}."""
+    def seen(self, numbers: range | None = None) -> dict[str, str]:
+        """Return {frame id: sha256 of the examined image}, of all parts or of those with certain numbers."""
         found: dict[str, str] = {}
-        for number in self._numbers():
-            frames = read_table(self.folder / f"{number:06d}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
+        for name in self._names(numbers):
+            frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
             found.update(zip(frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True))
         return found
 
@@ -72,12 +111,12 @@ class DetectionParts:
         """
         tables = []
         taken: set[str] = set()
-        for number in reversed(self._numbers()):
-            frames = read_table(self.folder / f"{number:06d}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
+        for name in reversed(self._names()):
+            frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
             pairs = zip(frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True)
             wanted = [frame for frame, sha256 in pairs if sha256_by_frame.get(frame) == sha256 and frame not in taken]
             taken.update(wanted)
-            boxes = read_table(self.folder / f"{number:06d}{_BOXES_SUFFIX}").replace_schema_metadata(None)
+            boxes = read_table(self.folder / f"{name}{_BOXES_SUFFIX}").replace_schema_metadata(None)
             tables.append(boxes.filter(pc.is_in(boxes["frame_id"], pa.array(wanted, pa.string()))))
         if not tables:
             return DETECTIONS_SCHEMA.empty_table()

@@ -104,6 +104,17 @@ def test_take_batch__only_named_videos(database: Database) -> None:
     assert take_batch(database, DOWNLOADING, keys=[keys[3]]) is None
 
 
+def test_take_batch__long_videos_are_shared_between_runs(database: Database) -> None:
+    keys = add_videos(database, "bikes", 5, status=VideoStatus.EXTRACTED, num_frames=2000)
+    batches = [take_batch(database, EMBEDDING) for _ in range(4)]
+    assert [len(batch.items) for batch in batches if batch is not None] == [2, 2, 1]  # at most 5,000 frames in each
+    assert sorted(key for batch in batches if batch is not None for key in batch.items) == keys
+    (longest,) = add_videos(database, "boats", 1, status=VideoStatus.EXTRACTED, num_frames=90_000)
+    assert taken(take_batch(database, EMBEDDING)) == [longest]
+    named = add_videos(database, "trams", 4, status=VideoStatus.EXTRACTED, num_frames=2000)
+    assert taken(take_batch(database, EMBEDDING, keys=named)) == named
+
+
 def test_take_batch__is_full_or_old_or_nothing_else_comes(database: Database) -> None:
     loaded = add_videos(database, "bikes", 3, status=VideoStatus.DOWNLOADED)
     add_video(database, "urls-a", "bikes")

@@ -5,8 +5,7 @@ stage makes of it (fusion, suppression, second opinion) is decided anew from the
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -16,17 +15,19 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from data_miner_dagster.catalog.shards import end_sharing
 from data_miner_dagster.config.detection import DetectionConfig
-from data_miner_dagster.domain.errors import ModelError, PermanentError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
 from data_miner_dagster.domain.versions import DETECTION_VERSION
-from data_miner_dagster.models.provider import DetectorRole
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.vocabulary import check_classes
-from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect, frame_row, look_at_unseen
-from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
+from data_miner_dagster.operations.detection.representatives import representatives
+from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect, Looker, frame_row
+from data_miner_dagster.operations.detection.shares import look_at_unseen, models_of, parts_of
+from data_miner_dagster.operations.item_faults import ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import as_metadata, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage, require_table
@@ -43,7 +44,6 @@ from data_miner_dagster.stages.detection.boxes import (
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
-from data_miner_dagster.storage.frames import read_frame_images
 from data_miner_dagster.storage.tables import (
     MADE_FROM_KEY,
     read_fingerprint,
@@ -82,12 +82,12 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         ModelError: the detector cannot be had.
     """
     config = platform.project_config(project).detection
-    with _models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
+    with models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
         deduplicated_fingerprint = require_table(platform, project, ProjectStage.DEDUPLICATION)
         detectors = platform.models.detectors(config.detectors)
         for detector in detectors:
             check_classes(detector.entry, config.class_prompts)
-        parts = _parts_of(platform, project, detectors, config)
+        parts = parts_of(platform, project, detectors, config)
         found_fingerprint = fingerprint_of(
             {
                 "detection": config.model_dump(mode="json", exclude={"batch_size", "decode_threads"}),
@@ -100,11 +100,13 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             return _outcome(platform, project, OutcomeStatus.REUSED, fingerprint, config)
         stage.begin()
         if force:
+            end_sharing(platform.database, WorkStage.DETECTION, project)  # who still looks at a shard writes no more
             remove_other_parts(platform.layout.detection_parts(project), keep=())
         faults = DetectionFaults()
-        frames, num_lost = _representatives(platform, project, faults)
+        frames, num_lost = representatives(platform, project, faults)
         for detector in detectors:
-            look_at_unseen(platform, detector, parts[detector.name], frames, config, faults)
+            with Looker(platform, detector, parts[detector.name], config, faults) as looker:
+                look_at_unseen(platform, project, looker, frames, deduplicated_fingerprint)
         made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
         left_out = _write_tables(platform, project, parts, frames, config, made_from)
         record_left_out(platform, project, left_out)
@@ -112,77 +114,11 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
 
 
-@contextmanager
-def _models_of(config: DetectionConfig) -> Iterator[None]:
-    """Say of a missing model whether this project alone asks for it."""
-    try:
-        yield
-    except ModelError as error:
-        error.is_of_project = bool(config.detectors)
-        raise
-
-
-def _parts_of(
-    platform: Platform, project: str, detectors: Sequence[DetectorRole], config: DetectionConfig
-) -> Mapping[str, DetectionParts]:
-    """Return what each detector of the project has found so far, by detector name. Loads no model."""
-    parts = {}
-    for detector in detectors:
-        fingerprint = fingerprint_of(
-            {
-                "classes": [[wanted.class_name, list(wanted.prompts)] for wanted in config.class_prompts],
-                "confidence_floor": config.confidence_floor,
-                "detector": detector.fingerprint,
-                "tiling": config.tiling.model_dump(mode="json") if config.tiling else None,
-                "version": DETECTION_VERSION,
-            }
-        )
-        folder = platform.layout.detection_parts_of(project, detector.name, fingerprint)
-        parts[detector.name] = DetectionParts(folder, fingerprint)
-    return parts
-
-
 def _is_current(platform: Platform, project: str, fingerprint: str) -> bool:
     tables = (platform.layout.detected_frames_table(project), platform.layout.detections_table(project))
     if any(read_fingerprint(table) != fingerprint for table in tables):
         return False
     return read_metadata(tables[0]).get(NUM_UNREADABLE_KEY) == "0"
-
-
-def _representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
-    """Return the frames to look at, by frame id, with where their images are, and how many of others cannot be had.
-
-    Those are of videos whose frames cannot be read, or are no longer those that were chosen: `faults` gets the lines.
-    """
-    table = read_table(
-        platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
-    )
-    table = table.filter(table["is_representative"]).sort_by("frame_id")
-    frames: list[FrameToDetect] = []
-    with item_guard("detections") as guard:
-        for video_key, start, stop in runs_of(table["video_key"].combine_chunks()):
-            wanted = table.slice(start, stop - start)
-            read = partial(_representatives_of, platform, video_key, wanted)
-            frames += guard.attempt(video_key, read, partial(_keep_line, faults, video_key)) or []
-    return frames, len(table) - len(frames)
-
-
-def _keep_line(faults: DetectionFaults, video_key: str, fault: ItemFault) -> None:
-    faults.by_video.setdefault(video_key, fault.line)
-
-
-def _representatives_of(platform: Platform, video_key: str, wanted: pa.Table) -> list[FrameToDetect]:
-    images = read_frame_images(platform.layout, video_key)
-    frames = []
-    for frame_id, frame_index in zip(wanted["frame_id"].to_pylist(), wanted["frame_index"].to_pylist(), strict=True):
-        image = images.get(frame_index)
-        if image is None:
-            raise PermanentError(
-                f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
-                "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
-            )
-        frames.append(FrameToDetect(frame_id, video_key, frame_index, image.pts_seconds, image.file, image.sha256))
-    return frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +247,7 @@ def _decide(
             within_seconds=config.agreement_seconds,
             iou=config.agreement_iou,
         )
-        decided = guard.attempt(video_key, confirm, partial(_keep_line, faults, video_key), proves=False) or []
+        decided = guard.attempt(video_key, confirm, partial(faults.add_video, video_key), proves=False) or []
     return list(zip(frames, decided, strict=bool(decided)))
 
 

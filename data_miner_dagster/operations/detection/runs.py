@@ -1,15 +1,18 @@
-"""Running one detector over frames: which it has not seen, decoding ahead, tiles, parts as it goes.
+"""Running one detector over frames: decoding ahead, tiles, parts as it goes.
 
-Belongs here: what costs time and can be killed. Does not belong here: what a project makes of it (detect_project.py).
+Belongs here: what costs time and can be killed. Does not belong here: which frames, and who looks at them (shares.py);
+what a project makes of it (detect_project.py).
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Final, TypeVar
+from functools import cached_property, partial
+from types import TracebackType
+from typing import Final, Self, TypeVar
 
 import numpy as np
 
@@ -27,7 +30,7 @@ from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.stages.detection.boxes import DetectionRow, FrameDetections, detection_rows
 from data_miner_dagster.stages.detection.tiling import merge_tiles, tile_windows
 from data_miner_dagster.stages.embedding import is_out_of_memory
-from data_miner_dagster.storage.detection_parts import DetectionParts
+from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
@@ -67,45 +70,79 @@ class DetectionFaults:
     def add(self, frame: FrameToDetect, fault: ItemFault) -> None:
         """Take note of what kept a frame from being looked at."""
         self.by_frame.setdefault(frame.frame_id, fault.line)
-        self.by_video.setdefault(frame.video_key, fault.line)
+        self.add_video(frame.video_key, fault)
+
+    def add_video(self, video_key: str, fault: ItemFault) -> None:
+        """Take note of what kept all frames of a video from being looked at."""
+        self.by_video.setdefault(video_key, fault.line)
 
 
-def look_at_unseen(
-    platform: Platform,
-    role: DetectorRole,
-    parts: DetectionParts,
-    frames: Sequence[FrameToDetect],
-    config: DetectionConfig,
-    faults: DetectionFaults,
-) -> None:
-    """Run one detector on the frames it has not seen. A frame that cannot be read stays unseen.
+class Looker:
+    """One detector and what it has found, open for looking at frames. A frame that cannot be read stays unseen.
 
-    So does one that an internal error meets, its tiles and boxes included; `faults` then gets the line.
+    So does one that an internal error meets, its tiles and boxes included; `faults` then gets the line. The detector is
+    loaded at its first use.
     """
-    parts.prepare()
-    seen = parts.seen()
-    unseen = [frame for frame in frames if seen.get(frame.frame_id) != frame.sha256]
-    if not unseen:
-        return
-    name, detector = role.name, role.load()
-    num_done = 0
-    boxes: list[DetectionRow] = []
-    looked_at: list[dict[str, str | int | float]] = []
-    started = time.monotonic()
-    with item_guard("detections") as guard, StoredPictures(platform.config.extraction) as pictures:
-        careful = _CarefulDetector(name, detector, config, guard, faults)
-        for batch in _decoded_batches(pictures, unseen, config):
-            for frame, rows in careful.look_at(batch):
+
+    def __init__(
+        self,
+        platform: Platform,
+        role: DetectorRole,
+        parts: DetectionParts,
+        config: DetectionConfig,
+        faults: DetectionFaults,
+    ) -> None:
+        self.parts = parts
+        self.batch_size: Final = config.batch_size
+        self.attempted: set[str] = set()
+        """The ids of the frames that this one has looked at, or has tried to."""
+        self._platform = platform
+        self._role = role
+        self._config = config
+        self._faults = faults
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open what all frames share."""
+        self._guard = self._open.enter_context(item_guard("detections"))
+        self._pictures = self._open.enter_context(StoredPictures(self._platform.config.extraction))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Close it, and judge the faults."""
+        return self._open.__exit__(kind, error, trace)
+
+    @cached_property
+    def _careful(self) -> "_CarefulDetector":
+        return _CarefulDetector(self._role.name, self._role.load(), self._config, self._guard, self._faults)
+
+    def look_at(self, frames: Sequence[FrameToDetect], name_of_part: Callable[[int], PartName | None]) -> None:
+        """Look at frames, and write what is found in parts as it goes.
+
+        Args:
+            frames: the frames.
+            name_of_part: returns the name of a part, given the number of these frames that come before it.
+        """
+        num_done = num_written = 0
+        boxes: list[DetectionRow] = []
+        looked_at: list[dict[str, str | int | float]] = []
+        started = time.monotonic()
+        for batch in _decoded_batches(self._pictures, frames, self._config):
+            for frame, rows in self._careful.look_at(batch):
                 boxes += rows
-                looked_at.append(frame_row(frame, parts.fingerprint, len(rows)))
+                looked_at.append(frame_row(frame, self.parts.fingerprint, len(rows)))
                 note(Measured(num_frames=1, num_boxes=len(rows)))
+            self.attempted.update(frame.frame_id for frame, _ in batch)
             num_done += len(batch)
             # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
-            if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(unseen):
+            if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(frames):
                 if looked_at:
-                    parts.append(boxes, looked_at)
+                    self.parts.append(boxes, looked_at, name_of_part(num_written))
+                num_written = num_done
                 boxes, looked_at, started = [], [], time.monotonic()
-                logger.info("detection: %s has looked at %d of %d frames", name, num_done, len(unseen))
+                logger.info("detection: %s has looked at %d of %d frames", self._role.name, num_done, len(frames))
 
 
 _FrameAndRows = tuple[FrameToDetect, list[DetectionRow]]

@@ -1,0 +1,76 @@
+"""Runs that join in the work on one project, which another run leads: they make shards of it, and materialize nothing.
+
+Does not belong here: what a shard is and how one is made (operations/), when such runs are asked for (sensors/).
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, Protocol
+
+import dagster as dg
+
+from data_miner_dagster.assets.outcomes import faults_logged, one_line_failures
+from data_miner_dagster.catalog.batches import open_batches
+from data_miner_dagster.catalog.gates import closed_stages
+from data_miner_dagster.catalog.holds import why_held
+from data_miner_dagster.domain.at_work import working_on
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.draining import DRAIN_SECONDS
+from data_miner_dagster.operations.platform import Platform
+
+
+class ShardConfig(dg.Config):
+    """Whose work a run joins in."""
+
+    project: str
+    """The project."""
+
+
+class JoinIn(Protocol):
+    """What a stage offers whose work several runs share."""
+
+    def __call__(self, platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
+        """Make shards of a project while there are any; return how many."""
+
+
+def _join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
+    from data_miner_dagster.operations.detection.shares import join_detection
+
+    return join_detection(platform, project, may_go_on=may_go_on)
+
+
+SHARED_STAGES: Final[Mapping[WorkStage, JoinIn]] = {WorkStage.DETECTION: _join_detection}
+"""The stages whose work on one project several runs share, each with the function that joins in."""
+
+
+def join_in(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    stage: WorkStage,
+    rivals: Collection[WorkStage],
+    config: ShardConfig,
+) -> None:
+    """Make shards of a project until none is free, or until somebody else should have this run's place.
+
+    Args:
+        context: the step's context.
+        platform: the platform.
+        stage: what the project is at.
+        rivals: the stages that use the same pool. The run takes no further shard while work of theirs waits for it.
+        config: the project.
+    """
+    started = time.monotonic()
+    database = platform.database
+
+    def may_go_on() -> bool:
+        if time.monotonic() - started > DRAIN_SECONDS or why_held(database, config.project, stage) is not None:
+            return False
+        with database.reading() as session:
+            if any(gate.stage is stage for gate in closed_stages(session)):
+                return False
+        return not any(batch.stage in rivals and batch.run_id is None for batch in open_batches(database))
+
+    at_work = working_on(stage=stage.value.lower(), project=config.project)
+    with at_work, one_line_failures(context), faults_logged(context):
+        num_made = SHARED_STAGES[stage](platform, config.project, may_go_on=may_go_on)
+    context.log.info(f"{config.project}: {num_made} shards of {stage.value.lower()}")

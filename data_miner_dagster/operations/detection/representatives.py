@@ -1,0 +1,65 @@
+"""Which frames a project's detectors look at: the representatives of its duplicate groups, and where their images are.
+
+Does not belong here: which of them a detector has seen (shares.py).
+"""
+
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect
+from data_miner_dagster.operations.item_faults import item_guard
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.by_video import runs_of
+from data_miner_dagster.storage.frames import read_frame_images
+from data_miner_dagster.storage.tables import read_table
+
+
+def representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
+    """Return the frames to look at, by frame id, with where their images are, and how many of others cannot be had.
+
+    Those are of videos whose frames cannot be read, or are no longer those that were chosen: `faults` gets the lines.
+    """
+    table = chosen_frames(platform, project)
+    frames = frames_of(platform, table, faults)
+    return frames, len(table) - len(frames)
+
+
+def chosen_frames(platform: Platform, project: str) -> pa.Table:
+    """Return the representatives by frame id: `frame_id`, `video_key`, `frame_index`. Reads no images."""
+    table = read_table(
+        platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
+    )
+    return table.filter(table["is_representative"]).sort_by("frame_id")
+
+
+def between(chosen: pa.Table, first: str, last: str) -> pa.Table:
+    """Return the rows of `chosen_frames` from one frame id to another, both included."""
+    ids = chosen["frame_id"]
+    return chosen.filter(pc.and_(pc.greater_equal(ids, first), pc.less_equal(ids, last)))
+
+
+def frames_of(platform: Platform, chosen: pa.Table, faults: DetectionFaults) -> list[FrameToDetect]:
+    """Return where the images of chosen frames are, without those of videos whose frames cannot be had."""
+    frames: list[FrameToDetect] = []
+    with item_guard("detections") as guard:
+        for video_key, start, stop in runs_of(chosen["video_key"].combine_chunks()):
+            read = partial(_frames_of_video, platform, video_key, chosen.slice(start, stop - start))
+            frames += guard.attempt(video_key, read, partial(faults.add_video, video_key)) or []
+    return frames
+
+
+def _frames_of_video(platform: Platform, video_key: str, wanted: pa.Table) -> list[FrameToDetect]:
+    images = read_frame_images(platform.layout, video_key)
+    frames = []
+    for frame_id, frame_index in zip(wanted["frame_id"].to_pylist(), wanted["frame_index"].to_pylist(), strict=True):
+        image = images.get(frame_index)
+        if image is None:
+            raise PermanentError(
+                f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
+                "were extracted anew since; materialize `filtered_frames` and `deduplicated_frames` again"
+            )
+        frames.append(FrameToDetect(frame_id, video_key, frame_index, image.pts_seconds, image.file, image.sha256))
+    return frames

@@ -1,0 +1,156 @@
+"""Who looks at which of a project's frames: the run that leads its detection, and those that join in.
+
+What a detector has not seen is cut into shards (stages/sharding.py); whoever makes one (operations/sharding.py) writes
+its parts. Nothing here compares frames: what is decided of a video as a whole is decided when all parts are there
+(detect_project.py). Belongs here: what is unseen, and what a shard is. Does not belong here: the detector (runs.py).
+"""
+
+import logging
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from data_miner_dagster.catalog.shards import ShardPlan, begin_sharing, end_sharing, find_plan, is_any_at_work
+from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.versions import DETECTION_VERSION
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.models.provider import DetectorRole
+from data_miner_dagster.operations.detection.representatives import between, chosen_frames, frames_of
+from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect, Looker
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_stage import require_table
+from data_miner_dagster.operations.sharding import ShardAtWork, join, lead
+from data_miner_dagster.stages.sharding import cut_into_shards
+from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def models_of(config: DetectionConfig) -> Iterator[None]:
+    """Say of a missing model whether this project alone asks for it."""
+    try:
+        yield
+    except ModelError as error:
+        error.is_of_project = bool(config.detectors)
+        raise
+
+
+def parts_of(
+    platform: Platform, project: str, detectors: Sequence[DetectorRole], config: DetectionConfig
+) -> Mapping[str, DetectionParts]:
+    """Return what each detector of the project has found so far, by detector name. Loads no model."""
+    parts = {}
+    for detector in detectors:
+        fingerprint = fingerprint_of(
+            {
+                "classes": [[wanted.class_name, list(wanted.prompts)] for wanted in config.class_prompts],
+                "confidence_floor": config.confidence_floor,
+                "detector": detector.fingerprint,
+                "tiling": config.tiling.model_dump(mode="json") if config.tiling else None,
+                "version": DETECTION_VERSION,
+            }
+        )
+        folder = platform.layout.detection_parts_of(project, detector.name, fingerprint)
+        parts[detector.name] = DetectionParts(folder, fingerprint)
+    return parts
+
+
+def look_at_unseen(
+    platform: Platform, project: str, looker: Looker, frames: Sequence[FrameToDetect], deduplicated: str
+) -> None:
+    """Have every frame looked at that a detector has not seen, by this run and by those that join in.
+
+    Args:
+        platform: the platform.
+        project: the project, whose claim this run holds.
+        looker: the detector.
+        frames: the project's representatives, by frame id.
+        deduplicated: the fingerprint of the table that they are of.
+    """
+    database, stage, basis = platform.database, WorkStage.DETECTION, _basis(deduplicated, looker.parts)
+    looker.parts.prepare(sweep=not is_any_at_work(database, stage, project))
+    plan = find_plan(database, stage, project)
+    if plan is None or plan.basis != basis:
+        unseen = _unseen(frames, looker.parts.seen())
+        ranges = cut_into_shards([frame.frame_id for frame in unseen], looker.batch_size)
+        if len(ranges) < 2:  # not worth sharing
+            end_sharing(database, stage, project)
+            if unseen:
+                looker.look_at(unseen, lambda _: None)
+            return
+        plan = begin_sharing(database, stage, project, basis, ranges, first_part=looker.parts.next_number())
+    seen_before = looker.parts.seen(range(plan.first_part))
+    ids = [frame.frame_id for frame in frames]
+
+    def frames_between(first: str, last: str) -> Sequence[FrameToDetect]:
+        return frames[bisect_left(ids, first) : bisect_right(ids, last)]
+
+    num_by_others = lead(platform, plan, partial(_make, looker, seen_before, frames_between))
+    end_sharing(database, stage, project)
+    if num_by_others:
+        logger.info("detection: %d of %d shards were made by other runs", num_by_others, plan.num_shards)
+        left = [each for each in _unseen(frames, looker.parts.seen()) if each.frame_id not in looker.attempted]
+        if left:  # what kept others from them is to be on record here
+            looker.look_at(left, lambda _: None)
+
+
+def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
+    """Look at shards of a project's frames beside the run that leads its detection; return how many.
+
+    Does nothing if there is nothing to share, or what is shared is made from other settings than this run sees.
+
+    Raises:
+        ConfigError: there is no such project.
+        ModelError: the detector cannot be had.
+    """
+    config = platform.project_config(project).detection
+    plan = find_plan(platform.database, WorkStage.DETECTION, project)
+    if plan is None:
+        return 0
+    deduplicated = require_table(platform, project, ProjectStage.DEDUPLICATION)
+    detectors = platform.models.detectors(config.detectors)
+    for detector, parts in zip(detectors, parts_of(platform, project, detectors, config).values(), strict=True):
+        if _basis(deduplicated, parts) == plan.basis:
+            with models_of(config), Looker(platform, detector, parts, config, DetectionFaults()) as looker:
+                return _join(platform, plan, looker, may_go_on)
+    logger.info("detection: what is shared of %s is made from other settings, and left to its own run", project)
+    return 0
+
+
+def _join(platform: Platform, plan: ShardPlan, looker: Looker, may_go_on: Callable[[], bool]) -> int:
+    chosen = chosen_frames(platform, plan.project)
+    seen_before = looker.parts.seen(range(plan.first_part))
+
+    def frames_between(first: str, last: str) -> Sequence[FrameToDetect]:
+        return frames_of(platform, between(chosen, first, last), DetectionFaults())
+
+    return join(platform, plan, partial(_make, looker, seen_before, frames_between), may_go_on=may_go_on)
+
+
+def _make(
+    looker: Looker,
+    seen_before: Mapping[str, str],
+    frames_between: Callable[[str, str], Sequence[FrameToDetect]],
+    work: ShardAtWork,
+) -> None:
+    """Look at the frames of a shard that nobody has looked at, and name the parts by their place in the plan."""
+    span = work.shard.range
+    first_part = work.plan.first_part + span.start
+    unseen = _unseen(frames_between(span.first, span.last), seen_before)
+    left = _unseen(unseen, looker.parts.seen(range(first_part, first_part + span.size)))
+    if left:
+        first_part += len(unseen) - len(left)
+        looker.look_at(left, lambda num_before: PartName(first_part + num_before, work.part_owner))
+
+
+def _unseen(frames: Sequence[FrameToDetect], seen: Mapping[str, str]) -> list[FrameToDetect]:
+    return [frame for frame in frames if seen.get(frame.frame_id) != frame.sha256]
+
+
+def _basis(deduplicated: str, parts: DetectionParts) -> str:
+    return fingerprint_of({"deduplicated": deduplicated, "parts": parts.fingerprint})

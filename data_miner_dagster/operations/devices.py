@@ -1,0 +1,57 @@
+"""Which of several devices the models of this process use: every run on a machine takes one for itself.
+
+A device is taken like any work, by a claim that this process holds until it ends: one that is killed leaves its device
+at once. The claims are of the machine, whatever container a process is in.
+"""
+
+import itertools
+import logging
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.claims import Claim, keep_claim, try_claim
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.models.devices import devices_here
+
+_MOST_SHARERS: Final = 64
+
+logger = logging.getLogger(__name__)
+
+_taken: Final[dict[tuple[str, ...], str]] = {}
+_taking: Final = threading.Lock()
+
+
+def device_of_process(database: Database, devices: Sequence[str]) -> str:
+    """Return the device that this process uses, which is the same each time.
+
+    Raises:
+        ConfigError: this machine has none of them.
+    """
+    with _taking:
+        if (wanted := tuple(devices)) not in _taken:
+            here = devices_here(devices)
+            _taken[wanted] = here[0] if len(here) == 1 else take_device(database, here)[0]
+            logger.info("the models of this process run on %s", _taken[wanted])
+        return _taken[wanted]
+
+
+def take_device(database: Database, devices: Sequence[str]) -> tuple[str, Claim | None]:
+    """Take the device that the fewest processes of this machine have, the first of several; return it and the claim.
+
+    The claim is renewed until the process ends. With more processes than can be counted, the first device and None.
+    """
+    for number, device in itertools.product(range(_MOST_SHARERS), devices):
+        claim = try_claim(database, f"device/{_machine()}/{device}/{number}")
+        if claim is not None:
+            keep_claim(database, claim)
+            return device, claim
+    return devices[0], None
+
+
+def _machine() -> str:
+    # The same in all containers of a machine, which see the same devices.
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return boot.read_text(encoding="ascii").strip() if boot.exists() else socket.gethostname()

@@ -1,0 +1,53 @@
+"""Ask runs to join in the work on a project, where places in the pool are free and it takes long enough.
+
+Such a run costs the start of a process and, on most, the loading of a model, so none is asked for what is done soon.
+Nobody relies on one: what it leaves is made by the run that leads.
+"""
+
+from datetime import datetime
+from typing import Final
+
+import dagster as dg
+
+from data_miner_dagster.catalog.gates import closed_stages
+from data_miner_dagster.catalog.holds import why_held
+from data_miner_dagster.catalog.in_flight import projects_in_flight
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.shards import Sharing, ask_to_join, sharings
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sensors.requests import Room, request_of_share
+
+_WORTH_SECONDS: Final = 30.0
+"""A run is asked to join in for at least so much work, as one run does it."""
+
+
+def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
+    """Return the requests of runs that join in. Reads the catalog alone, as long as nothing is shared."""
+    requests: list[dg.RunRequest] = []
+    shared = sharings(platform.database)
+    if not shared:
+        return requests
+    in_flight = projects_in_flight(platform.database)
+    with platform.database.reading() as session:
+        closed = {gate.stage for gate in closed_stages(session)}
+    for sharing in shared:
+        plan = sharing.plan
+        if plan.stage in closed or (plan.stage, plan.project) not in in_flight:
+            continue
+        wanted = num_worth_asking(sharing, utc_now())
+        if not wanted or why_held(platform.database, plan.project, plan.stage) is not None:
+            continue
+        number = min(wanted, room.num_places(plan.stage))
+        if number and (before := ask_to_join(platform.database, plan, number)) is not None:
+            room.take_share(plan.stage, number)
+            requests += [request_of_share(plan, before + each) for each in range(number)]
+    return requests
+
+
+def num_worth_asking(sharing: Sharing, now: datetime) -> int:
+    """Return how many runs may be asked to join in: none before there is a pace to go by, or while others come."""
+    num_made = sharing.plan.num_shards - sharing.num_open
+    if now < sharing.ask_again_at or not num_made or not sharing.num_free:
+        return 0
+    seconds_a_shard = (now - sharing.plan.created_at).total_seconds() / num_made
+    return min(sharing.num_free, int(sharing.num_free * seconds_a_shard / _WORTH_SECONDS))
