@@ -1,11 +1,14 @@
 """`data-miner config`: show the allowed keys, and check a file."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from data_miner_dagster.cli.options import ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo, print_json
+from data_miner_dagster.config.environment import ROOT_VARIABLE
 
 app = typer.Typer(help="Show the configuration keys, and check a file.", no_args_is_help=True)
 
@@ -27,14 +30,24 @@ def schema(
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="A project file, or one with only a `platform` section.")],
+    root: RootOption = None,
+    profile: ProfileOption = None,
 ) -> None:
-    """Check a file without changing anything. Prints one line if there is a mistake."""
+    """Check a file without changing anything. Prints one line if there is a mistake.
+
+    With a root or a profile, also checks what only they can tell: whether the models are there and know the classes,
+    and whether frames would be sampled as those of the root are.
+    """
     from data_miner_dagster.config.loading import is_platform_file, load_platform_config, load_project_file
+    from data_miner_dagster.operations.preflight import check_against_platform, check_paths
 
     if is_platform_file(file):
         load_platform_config(file)
         echo(f"{file}: valid platform settings, no project")
         return
     loaded = load_project_file(file)
+    check_paths(loaded.project, file.absolute().parent)
+    if root is not None or profile is not None or os.environ.get(ROOT_VARIABLE):
+        check_against_platform(platform_options(root, file, profile).open(), loaded.project)
     num_classes = len(loaded.detection.classes)
     echo(f"{file}: valid; project {loaded.name}, {len(loaded.sourcing.sources)} sources, {num_classes} classes")

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
+from data_miner_dagster import __version__
 from data_miner_dagster.cli import config as config_commands
 from data_miner_dagster.cli import models as model_commands
 from data_miner_dagster.cli import review, try_folder
@@ -46,7 +47,6 @@ app = typer.Typer(
     name="data-miner",
     help="Turn one YAML file into a deduplicated, labelled, versioned computer-vision dataset.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
@@ -69,6 +69,12 @@ app.add_typer(model_commands.app, name="models", rich_help_panel="Look")
 app.add_typer(config_commands.app, name="config", rich_help_panel="Look")
 
 
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        echo(f"data-miner {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     context: typer.Context,
@@ -76,6 +82,9 @@ def common(
     config: ConfigOption = None,
     profile: ProfileOption = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Turn one YAML file into a deduplicated, labelled, versioned computer-vision dataset."""
     context.obj = platform_options(root, config, profile)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened
+from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened, profile_option
 from data_miner_dagster.cli.output import echo, print_json, print_table
 
 app = typer.Typer(help="List and fetch models.", no_args_is_help=True)
@@ -43,23 +43,39 @@ def list_models(
     print_table(["", "name", "capability", "licence", "source"], rows)
 
 
+@app.command("classes")
+def list_classes(
+    name: Annotated[str, typer.Argument(help="A detector of the registry.")],
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """List the classes that a detector with fixed classes finds, one a line."""
+    from data_miner_dagster.models.vocabulary import names_of
+
+    platform = opened(root, config, profile)
+    (detector,) = platform.models.detectors((name,))
+    names = names_of(detector.entry)
+    if detector.entry.class_names is None:
+        echo(f"{name} finds whatever a phrase describes: it has no list of classes")
+    elif names is None:
+        echo(f"the classes of {name} are known once its weights are there: data-miner models fetch")
+    else:
+        echo("\n".join(names))
+
+
 @app.command("fetch")
 def fetch_models(
-    profile: Annotated[str, typer.Option("--profile", help="lite or standard.")] = "lite",
+    profile: Annotated[str, profile_option("Which models: small ones for a CPU, or the full ones.")] = "lite",
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
 ) -> None:
     """Fetch the models of a profile into the model cache: pinned, verified, resumable, and only once."""
-    from data_miner_dagster.config.problems import did_you_mean
-    from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.models.cache import model_cache_folder
     from data_miner_dagster.models.packages import fetch_profile, fetch_samples
-    from data_miner_dagster.models.registry import PROFILES
 
     if samples:
         for path in fetch_samples(typer.echo).values():
             echo(str(path))
         return
-    if profile not in PROFILES:
-        raise ConfigError(f"--profile {profile!r} is none{did_you_mean(profile, sorted(PROFILES))}")
     fetch_profile(profile, typer.echo)
     echo(f"the {profile} profile's models are in {model_cache_folder()}")

@@ -4,7 +4,7 @@ import getpass
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
@@ -17,6 +17,7 @@ from data_miner_dagster.config.environment import (
     VERBOSE_VARIABLE,
     set_variable,
 )
+from data_miner_dagster.config.models import PROFILE_NAMES, checked_profile
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
@@ -25,12 +26,51 @@ RootOption = Annotated[Path | None, typer.Option("--root", help="The folder for 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A file with a `platform` section. Default: DATA_MINER_CONFIG.")
 ]
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard.")]
+
+
+def _profile(name: str | None) -> str | None:
+    return None if name is None else checked_profile(name)
+
+
+def _complete_profile(incomplete: str) -> list[str]:
+    return [name for name in PROFILE_NAMES if name.startswith(incomplete)]
+
+
+def profile_option(help_text: str) -> Any:
+    """Return the option for a profile. A name that is none is refused in one line."""
+    return typer.Option(
+        "--profile",
+        metavar=f"[{'|'.join(PROFILE_NAMES)}]",
+        callback=_profile,
+        autocompletion=_complete_profile,
+        help=help_text,
+    )
+
+
+ProfileOption = Annotated[str | None, profile_option("Which models: small ones for a CPU, or the full ones.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count what would change, and change nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-ProjectArgument = Annotated[str, typer.Argument(help="The project's name.")]
-ProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only items of this project.")]
+
+
+def complete_project(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of projects that begin with what was typed. A shell that completes shows no errors."""
+    try:
+        from data_miner_dagster.catalog.projects import find_projects
+
+        given = context.params.get("root")
+        platform = platform_options(Path(given) if given else None, None, None).open()
+        names = [row.name for row in find_projects(platform.database)] if platform.has_catalog else []
+    except Exception:  # noqa: BLE001 - nothing to complete
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+ProjectArgument = Annotated[str, typer.Argument(help="The project's name.", autocompletion=complete_project)]
+ProjectOption = Annotated[
+    str | None,
+    typer.Option("--project", "-p", help="Only items of this project.", autocompletion=complete_project),
+]
 
 
 @dataclass(frozen=True, slots=True)

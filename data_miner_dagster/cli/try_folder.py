@@ -10,6 +10,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
+from data_miner_dagster.cli.options import profile_option
 from data_miner_dagster.cli.output import PlainConsole, print_json
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.detection import DetectionConfig
@@ -27,9 +28,10 @@ app = typer.Typer(name="try", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="A folder of images, including its subfolders.")]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A project file. Provides the models and the settings of this stage.")
+    Path | None,
+    typer.Option("--config", "-c", help="A project file. Provides the models and the settings of this stage."),
 ]
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="lite or standard. Overrides the project file.")]
+ProfileOption = Annotated[str | None, profile_option("Which models. Overrides the project file.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most this many images.")]
 SheetOption = Annotated[Path | None, typer.Option("--sheet", help="Where to write the contact sheet (WebP).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
@@ -58,14 +60,8 @@ def models_config(
     role: Literal["filter_encoder", "dedup_encoder", "detector"],
     model: str | None,
 ) -> ModelsConfig:
-    """Return the models to use. Flags override the project file, then DATA_MINER_CONFIG, then the defaults.
-
-    Raises:
-        ConfigError: the profile is unknown.
-    """
+    """Return the models to use. Flags override the project file, then DATA_MINER_CONFIG, then the defaults."""
     config = file.platform.models if file is not None else load_platform_config().models
-    if profile not in (None, "lite", "standard"):
-        raise ConfigError(f"--profile {profile!r} is neither 'lite' nor 'standard'")
     changes = {"profile": profile, role: model}
     return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
@@ -101,7 +97,7 @@ def try_detect_command(
     folder: Folder,
     classes: Annotated[
         list[str] | None,
-        typer.Option("--class", "-c", help='What to look for: "bus", or "vehicle=a bus,a car" for several phrases.'),
+        typer.Option("--class", help='What to look for: "bus", or "vehicle=a bus,a car" for several phrases.'),
     ] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out boxes below this confidence.")] = 0.3,
     config: ConfigOption = None,

@@ -1,7 +1,8 @@
 """Which models to use."""
 
+import difflib
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -40,10 +41,27 @@ class ModelEntryConfig(ConfigModel):
     file:<folder>` and `text_sha256` for ultralytics."""
 
 
+ProfileName = Literal["lite", "standard"]
+PROFILE_NAMES: Final[tuple[str, ...]] = get_args(ProfileName)
+
+
+def checked_profile(name: str) -> str:
+    """Return a profile's name.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
+    if name in PROFILE_NAMES:
+        return name
+    near = difflib.get_close_matches(name, PROFILE_NAMES, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"profile {name!r} is not one of {', '.join(PROFILE_NAMES)}{hint}")
+
+
 class ModelsConfig(ConfigModel):
     """The `platform.models` section. Names are entries of the model registry (`data-miner models list`)."""
 
-    profile: Literal["lite", "standard"] = "standard"
+    profile: ProfileName = "standard"
     """`standard`: Hugging Face hub, GPU if there is one. `lite`: small real weights from package registries, CPU."""
     filter_encoder: str | None = None
     """Default: the profile's."""

@@ -59,11 +59,21 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts]) -> None:
         ConfigError: a class matches none of the detector's names.
         ModelError: the detector has fixed names that cannot be read.
     """
-    if entry.class_names is None:
-        return
-    known_names: Sequence[str] | None = resolve(entry.class_names)(entry)
+    known_names = names_of(entry)
     if known_names is not None:
         match_vocabulary(known_names, classes, detector=entry.name)
+
+
+def names_of(entry: ModelEntry) -> Sequence[str] | None:
+    """Return a detector's classes, or None if it accepts any phrase or only its weights contain them.
+
+    Raises:
+        ModelError: it has fixed names that cannot be read.
+    """
+    if entry.class_names is None:
+        return None
+    names: Sequence[str] | None = resolve(entry.class_names)(entry)
+    return names
 
 
 def spellings(phrase: str) -> frozenset[str]:
@@ -125,23 +135,30 @@ def match_vocabulary(
                         f"{known_names[known_index]!r} of detector {detector!r}; leave the phrase to one of them"
                     )
         if not is_found:
-            missing.append(wanted.class_name + _suggestion(wanted, known_names))
+            missing.append(_what_is_missing(wanted, known_names))
     if missing:
         raise ConfigError(
-            f"detection.classes: detector {detector!r} has no class for {'; '.join(missing)}. "
-            f"It knows: {', '.join(known_names)}. Use one of these as a phrase of the class, or an open-vocabulary "
-            "detector (`data-miner models list`)"
+            f"detection.classes: detector {detector!r} finds its own {len(known_names)} classes only. "
+            f"{'; '.join(missing)}. `data-miner models classes {detector}` lists them; an open-vocabulary detector "
+            "finds any phrase (`data-miner models list`)"
         )
     return matched
 
 
-def _suggestion(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
+def _what_is_missing(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
+    """Return what a class lacks, and the nearest names."""
+    name = wanted.class_name
+    phrases = ", ".join(map(repr, wanted.prompts))
+    if any(spellings(name) & spellings(known) for known in known_names):
+        return f"Class {name!r} has phrases that are none of them ({phrases}), but {name!r} is one: write `{name}: []`"
     near = [
-        name
+        known
         for prompt in wanted.prompts
-        for name in difflib.get_close_matches(prompt.casefold(), known_names, n=1, cutoff=0.75)
+        for known in difflib.get_close_matches(prompt.casefold(), known_names, n=1, cutoff=0.75)
     ]
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    said = "" if list(wanted.prompts) == [name] else f" has phrases that are none of them ({phrases})"
+    return f"Class {name!r}{said or ' is none of them'}{hint}"
 
 
 _COCO: Final = (

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from data_miner_dagster.config.environment import CONFIG_VARIABLE, PROFILE_VARIABLE, ROOT_VARIABLE
 from data_miner_dagster.config.loading import load_platform_config, resolve_root
-from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.models import ModelsConfig, checked_profile
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform, remembered_settings
@@ -57,5 +57,7 @@ def _settings_of(layout: StorageLayout, config: PlatformConfig, profile: str | N
         ) from None
     if profile is None:
         return settings
-    models = ModelsConfig.model_validate({**settings.models.model_dump(mode="json"), "profile": profile})
+    models = ModelsConfig.model_validate(
+        {**settings.models.model_dump(mode="json"), "profile": checked_profile(profile)}
+    )
     return settings.model_copy(update={"models": models})

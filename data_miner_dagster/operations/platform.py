@@ -5,12 +5,12 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pydantic import ValidationError
 
@@ -326,6 +326,17 @@ class Platform:
         Raises:
             ConfigError: they differ: frames sampled in two ways must not be mixed.
         """
+        remembered = self.compare_sampling()
+        in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))
+        if remembered != in_force:
+            write_json(self.layout.platform_file, in_force)
+
+    def compare_sampling(self) -> Mapping[str, Any]:
+        """Compare as `check_sampling` does, and write nothing. Return the settings that the root remembers.
+
+        Raises:
+            ConfigError: they differ.
+        """
         remembered = remembered_settings(self.layout)
         wanted = self.config.extraction.sampling_settings()
         if "extraction" in remembered:
@@ -342,6 +353,4 @@ class Platform:
                 f"platform.extraction differs from what {self.root} was sampled with ({'; '.join(differing)}): "
                 "frames are shared by all projects of a root; restore the settings, or use another --root"
             )
-        in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))
-        if remembered != in_force:
-            write_json(self.layout.platform_file, in_force)
+        return remembered

@@ -9,6 +9,8 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.folders import located
+from data_miner_dagster.sites.local_files import is_there
 
 
 def check_root_is_writable(root: Path) -> None:
@@ -38,6 +40,18 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     """
     check_root_is_writable(platform.root)
     platform.check_sampling()
+    check_against_platform(platform, project)
+
+
+def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
+    """Check as `check_before_work` does, and write nothing.
+
+    Raises:
+        ConfigError: the root was sampled with other settings, the detector knows no such class, or a project to
+            compare with has nothing to compare with yet.
+        ModelError: weights are missing.
+    """
+    platform.compare_sampling()
     for other in project.deduplication.against_projects:
         is_there = platform.has_catalog and find_project(platform.database, other) is not None
         if is_there and not platform.layout.deduplicated_table(other).exists():
@@ -45,5 +59,31 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
                 f"deduplication.against_projects names {other!r}, which is not deduplicated yet; run that project first"
             )
     platform.models.check_available(project.detection.detectors)
+    check_known_classes(platform, project)
+
+
+def check_known_classes(platform: Platform, project: ProjectConfig) -> None:
+    """Check that the project's detectors, where their classes are fixed, know its classes.
+
+    Raises:
+        ConfigError: a detector knows no such class, or there is no such detector.
+        ModelError: a detector's classes cannot be read.
+    """
     for detector in platform.models.detectors(project.detection.detectors):
         check_classes(detector.entry, project.detection.class_prompts)
+
+
+def check_paths(project: ProjectConfig, folder: Path) -> None:
+    """Check that there is something at each local path that a project names; relative ones start at `folder`.
+
+    Raises:
+        ConfigError: there is nothing.
+    """
+    for number, source in enumerate(project.sourcing.sources):
+        for name in ("paths", "folders", "query_files"):
+            for entry in getattr(source, name, ()):
+                if not is_there(entry, folder):
+                    raise ConfigError(
+                        f"sourcing.sources.{number}.{name}: there is no such file or folder as {entry!r} "
+                        f"({located(entry, folder)}); correct the path"
+                    )

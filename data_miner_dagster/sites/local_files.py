@@ -101,6 +101,14 @@ def _files_below(folder: Path) -> list[Path]:
     return [path for _, files in folders_below(folder) for path in files]
 
 
+def is_there(entry: str, base_folder: Path) -> bool:
+    """Return whether there is something at a path, or something that a glob matches."""
+    try:
+        return located(entry, base_folder).exists() or (is_glob(entry) and any(matches_of(entry, base_folder)))
+    except (OSError, ValueError):
+        return False
+
+
 def list_local_videos(entry: str, base_folder: Path) -> Found:
     """Return the absolute video paths of a file, folder or glob, sorted, each once, and the skipped files.
 

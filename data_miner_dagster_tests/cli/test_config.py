@@ -10,6 +10,7 @@ from data_miner_dagster_tests.cli.test_catalog import PROJECT
 
 def test_check__project_platform_and_wrong_file(run_command: RunCommand, tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
+    (tmp_path / "clips").mkdir()
     path.write_text(PROJECT)
     assert "valid; project bikes, 1 sources, 1 classes" in run_command("config", "check", path).stdout
     path.write_text("platform: {models: {profile: lite}}\n")
@@ -17,10 +18,39 @@ def test_check__project_platform_and_wrong_file(run_command: RunCommand, tmp_pat
     path.write_text(PROJECT + "detections: {}\n")
     with pytest.raises(ConfigError, match=r"unknown key 'detections'; did you mean 'detection'\?"):
         run_command("config", "check", path)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file.yaml"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["clips", "file.yaml"]
 
 
 def test_schema__text_and_json(run_command: RunCommand) -> None:
     assert "`platform.extraction.every_seconds`" in run_command("config", "schema").stdout
     schema = json.loads(run_command("config", "schema", "--json").stdout)
     assert set(schema["required"]) == {"name", "sourcing", "filtering", "detection"}
+
+
+def test_check__a_path_that_is_not_there(run_command: RunCommand, tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text(FILES)
+    with pytest.raises(ConfigError, match=r"sources.0.paths: there is no such file or folder as 'clips/\*.mp4'"):
+        run_command("config", "check", path)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").touch()
+    assert "valid; project bikes" in run_command("config", "check", path).stdout
+
+
+def test_check__against_a_profile_and_a_root(run_command: RunCommand, tmp_path: Path) -> None:
+    """What `run` refuses before any work is refused here, in the same line, and no root is made."""
+    path, root = tmp_path / "file.yaml", tmp_path / "root"
+    (tmp_path / "clips").mkdir()
+    path.write_text(PROJECT.replace("bicycle: []", "unicorn: []"))
+    assert "valid" in run_command("config", "check", path).stdout
+    with pytest.raises(ConfigError, match="finds its own 80 classes only"):
+        run_command("config", "check", path, "--root", root, "--profile", "lite")
+    assert not root.exists()
+
+
+FILES = """
+name: bikes
+sourcing: {sources: [{type: files, paths: ["clips/*.mp4"]}]}
+filtering: {positive: [a bicycle]}
+detection: {classes: {bicycle: []}}
+"""

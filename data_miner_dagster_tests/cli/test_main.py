@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import data_miner_dagster
 from data_miner_dagster.cli.main import app
 from data_miner_dagster_tests.support.sample_project import build_project
 
@@ -115,3 +116,27 @@ def test_common__root_before_or_after_the_command(tmp_path: Path, before_the_com
     result = data_miner(*options, "projects") if before_the_command else data_miner("projects", *options)
     assert result.returncode == 0, result.stderr
     assert "cyclists" in result.stdout
+
+
+def test_version() -> None:
+    assert data_miner("--version").stdout == f"data-miner {data_miner_dagster.__version__}\n"
+
+
+def test_profile__another_one_is_one_line(tmp_path: Path) -> None:
+    for result in (
+        data_miner("models", "list", "--root", tmp_path, "--profile", "lyte"),
+        data_miner("models", "list", "--root", tmp_path, DATA_MINER_PROFILE="lyte"),
+    ):
+        assert result.returncode == 2
+        assert result.stderr == "error: profile 'lyte' is not one of lite, standard; did you mean lite?\n"
+
+
+def test_completion__names_of_projects(tmp_path: Path) -> None:
+    build_project(tmp_path / "root", name="street", through="sourcing")
+    words = f"data-miner releases --root {tmp_path / 'root'} st"
+    variables = {"_DATA_MINER_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
+    script = Path(sys.executable).with_name("data-miner")
+    completed = subprocess.run(
+        [str(script)], capture_output=True, text=True, check=True, timeout=60, env={**os.environ, **variables}
+    )
+    assert completed.stdout.split() == ["street"]

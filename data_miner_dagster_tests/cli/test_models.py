@@ -16,5 +16,12 @@ def test_list__marks_what_the_profile_uses(run_command: RunCommand, tmp_path: Pa
 
 
 def test_fetch__unknown_profile(run_command: RunCommand) -> None:
-    with pytest.raises(ConfigError, match=r"--profile 'light' is none"):
+    with pytest.raises(ConfigError, match=r"profile 'light' is not one of lite, standard"):
         run_command("models", "fetch", "--profile", "light")
+
+
+def test_classes__of_a_fixed_and_of_an_open_vocabulary(run_command: RunCommand, tmp_path: Path) -> None:
+    names = run_command("models", "classes", "lite-yolov3-tiny", "--root", tmp_path).stdout.splitlines()
+    assert (len(names), names[0], names[-1]) == (80, "person", "toothbrush")
+    told = run_command("models", "classes", "grounding-dino-base", "--root", tmp_path).stdout
+    assert told == "grounding-dino-base finds whatever a phrase describes: it has no list of classes\n"

@@ -14,10 +14,13 @@ from data_miner_dagster.domain.errors import ConfigError
     ("options", "message"),
     [
         ([], 'nothing to look for: give --class "bus"'),
-        (["-c", "cat", "--profile", "tiny"], "--profile 'tiny' is neither"),
-        (["-c", "cat", "--profile", "lite", "--detector", "lite-yolo"], "'lite-yolo' is not in the model registry"),
-        (["-c", "taxi", "--profile", "lite"], "has no class for taxi. It knows: person"),
-        (["-c", "a=cat", "-c", "b=cat", "--profile", "lite"], "the phrase 'cat' stands for both 'a' and 'b'"),
+        (["--class", "cat", "--profile", "tiny"], "profile 'tiny' is not one of lite, standard"),
+        (
+            ["--class", "cat", "--profile", "lite", "--detector", "lite-yolo"],
+            "'lite-yolo' is not in the model registry",
+        ),
+        (["--class", "taxi", "--profile", "lite"], "Class 'taxi' is none of them"),
+        (["--class", "a=cat", "--class", "b=cat", "--profile", "lite"], "the phrase 'cat' stands for both 'a' and 'b'"),
     ],
 )
 def test_try_detect__mistakes(options: list[str], message: str, tmp_path: Path) -> None:
@@ -33,7 +36,7 @@ def test_try_detect__table_and_sheet(tmp_path: Path) -> None:
     pictures.mkdir()
     Image.new("RGB", (40, 30)).save(pictures / "black.png")
     sheet = tmp_path / "sheet.webp"
-    options = ["-c", "vehicle=bus,a car", "--profile", "lite", "--json", "--sheet", os.fspath(sheet)]
+    options = ["--class", "vehicle=bus,a car", "--profile", "lite", "--json", "--sheet", os.fspath(sheet)]
     result = CliRunner().invoke(app, ["detect", str(pictures), *options])
     assert result.exit_code == 0
     content = json.loads(result.stdout)

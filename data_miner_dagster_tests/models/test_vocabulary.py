@@ -44,7 +44,7 @@ def test_match_vocabulary__spellings_of_a_name(prompt: str, name: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["taxi", "cyclist", "carpet", "a person on a bus", "glass", "light", "ca"])
 def test_match_vocabulary__near_is_not_the_same(prompt: str) -> None:
-    with pytest.raises(ConfigError, match="no class for thing"):
+    with pytest.raises(ConfigError, match="Class 'thing'"):
         matched(thing=[prompt])
 
 
@@ -58,11 +58,13 @@ def test_match_vocabulary__several_names_for_one_class() -> None:
 
 def test_match_vocabulary__all_that_is_missing_in_one_line() -> None:
     with pytest.raises(ConfigError) as caught:
-        matched(person=["person"], cyclist=["cyclist"], truk=["buss"])
+        matched(person=["a cyclist", "a walker"], cyclist=["cyclist"], truk=["buss"])
     assert str(caught.value) == (
-        "detection.classes: detector 'tiny' has no class for cyclist; truk (did you mean 'bus'?). It knows: "
-        + ", ".join(KNOWN)
-        + ". Use one of these as a phrase of the class, or an open-vocabulary detector (`data-miner models list`)"
+        f"detection.classes: detector 'tiny' finds its own {len(KNOWN)} classes only. "
+        "Class 'person' has phrases that are none of them ('a cyclist', 'a walker'), but 'person' is one: write "
+        "`person: []`; Class 'cyclist' is none of them; Class 'truk' has phrases that are none of them ('buss') "
+        "(did you mean 'bus'?). `data-miner models classes tiny` lists them; an open-vocabulary detector finds any "
+        "phrase (`data-miner models list`)"
     )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,11 +23,12 @@ from data_miner_dagster.config.settings import (
     ProjectFile,
     interpolations_of_snapshot,
 )
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.secret_names import is_secret_name
 from data_miner_dagster.operations.comparisons import check_comparisons
 from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.preflight import check_known_classes
 from data_miner_dagster.operations.sourcing.rules import limits_of_file
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,8 @@ def register_project_file(
         logger.warning("project %s was registered from %s; %s takes its place", file.name, known.config_file, path)
     project = file.project
     check_comparisons(platform, file.name, project)
+    with suppress(ModelError):  # that weights are missing is not the file's fault
+        check_known_classes(platform, project)
     digest = config_hash(project)
     is_changed = save_snapshot(platform.database, file.name, project.as_snapshot(), digest, str(path))
     if known is not None and project.interpolations != interpolations_of_snapshot(known.config):
