@@ -1,5 +1,6 @@
 """Fixtures for every folder of tests: the catalog on SQLite and on a real PostgreSQL."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -10,10 +11,16 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from alembic import command
 from sqlalchemy import create_engine, make_url, text
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster_tests.support import migrated
+
+# Threads of OpenMP that wait must not hold the cores of the other workers. It is read when torch is loaded, here and in
+# every process that a test starts.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
 
@@ -27,6 +34,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("browser") or "end_to_end" in item.path.parts:
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the garbage collector off what is imported: millions of objects, which are there to stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let libraries find, at the end of the process, that everything of theirs is gone."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _repeated_migrations() -> Iterator[None]:
+    """Give new catalogs their tables by the statements of the first one, which Alembic has worked out."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(command, "upgrade", migrated.upgrade)
+        yield
 
 
 @pytest.fixture(scope="session")

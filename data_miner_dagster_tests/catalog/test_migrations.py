@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -21,6 +22,12 @@ from data_miner_dagster.catalog.schema import Base
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster_tests.support.catalog import add_video
+from data_miner_dagster_tests.support.migrated import ALEMBICS_UPGRADE
+
+
+@pytest.fixture(autouse=True)
+def _every_migration_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "upgrade", ALEMBICS_UPGRADE)
 
 
 def test_migrate__empty_database_gets_exactly_the_tables_of_the_schema(catalog_url: str) -> None:
@@ -43,8 +50,6 @@ def test_migrate__again_changes_nothing(database: Database) -> None:
 
 
 def test_migrate__every_revision_can_be_taken_back(database: Database) -> None:
-    from alembic import command
-
     with database.engine.begin() as connection:
         command.downgrade(alembic_config(connection), "base")
         assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
@@ -73,8 +78,6 @@ def test_migrate__several_processes_at_once(catalog_url: str) -> None:
 
 
 def test_migrate__who_wrote_an_address_is_told_by_what_was_asked_for(database: Database) -> None:
-    from alembic import command
-
     found = {
         "file-0a": ("/clips/a.mp4", "files", "/clips"),
         "frames-0b": ("/clips/b", "frames", "/clips/*"),
@@ -114,8 +117,6 @@ def test_migrate__who_wrote_an_address_is_told_by_what_was_asked_for(database: D
 
 
 def test_migrate__an_earlier_catalog_keeps_every_row(catalog_url: str) -> None:
-    from alembic import command
-
     database = Database(catalog_url)
     with database.engine.begin() as connection:
         command.upgrade(alembic_config(connection), "0002")
@@ -146,8 +147,6 @@ def test_migrate__an_earlier_catalog_keeps_every_row(catalog_url: str) -> None:
 
 
 def test_migrate__stages_get_the_words_of_the_other_rooms_and_back(database: Database) -> None:
-    from alembic import command
-
     words = {
         "POPULATING": "SOURCING",
         "FILTERING": "FILTERING",
@@ -178,8 +177,6 @@ def test_migrate__stages_get_the_words_of_the_other_rooms_and_back(database: Dat
 
 
 def test_migrate__files_that_are_there_take_room(database: Database) -> None:
-    from alembic import command
-
     add_video(database, "site-a", status=VideoStatus.EXTRACTED, sha256="1" * 64, file_name="video.mp4", size_bytes=7)
     add_video(database, "frames-b", status=VideoStatus.EXTRACTED, sha256="2" * 64, file_name="", size_bytes=8)
     add_video(database, "site-c")

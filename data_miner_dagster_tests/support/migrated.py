@@ -1,0 +1,50 @@
+"""New catalogs by the SQL that Alembic runs for one: worked out once a process and kind of database, then repeated."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event
+
+from data_miner_dagster.catalog.migrations import current_revision
+
+Statement = tuple[str, Any]
+
+ALEMBICS_UPGRADE: Final[Callable[[Config, str], None]] = command.upgrade
+"""What tests of the migrations themselves call, whatever has been done before."""
+
+_statements_by_dialect: Final[dict[str, list[Statement]]] = {}
+
+
+def upgrade(config: Config, revision: str) -> None:
+    """Do what Alembic's `upgrade` does. An empty database gets its tables by the statements of the first one."""
+    connection: Connection = config.attributes["connection"]
+    if revision != "head" or current_revision(connection) is not None:
+        ALEMBICS_UPGRADE(config, revision)
+        return
+    statements = _statements_by_dialect.get(connection.dialect.name)
+    if statements is None:
+        with _recorded(connection) as statements:
+            ALEMBICS_UPGRADE(config, revision)
+        _statements_by_dialect[connection.dialect.name] = statements
+        return
+    for statement, parameters in statements:
+        connection.exec_driver_sql(statement, parameters or None).close()
+
+
+@contextmanager
+def _recorded(connection: Connection) -> Iterator[list[Statement]]:
+    """Yield a list that gets every statement that changes the database, as its driver is given it."""
+    statements: list[Statement] = []
+
+    def record(_connection: object, _cursor: object, statement: str, parameters: Any, *_others: object) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA")):
+            statements.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", record)
+    try:
+        yield statements
+    finally:
+        event.remove(connection, "before_cursor_execute", record)
