@@ -7,8 +7,8 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum |
 DEMO_ROOT ?= demo_root
 # the environments of the annotation tools
 INTEROP ?= .interop
-# one worker a core of the smallest machine; a file's tests stay together, since they share what is costly to start
-PYTEST_ARGUMENTS ?= --numprocesses 2 --dist loadfile
+# a file's tests stay together, since they share what is costly to start, and the longest files come first (conftest.py)
+PYTEST_ARGUMENTS ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 
@@ -57,7 +57,7 @@ test: $(STAMP) chromium ## all tests
 	@echo "== fetching the lite models and sample clips (about 150 MB, once)"
 	@$(BIN)/python -m data_miner_dagster models fetch --profile lite >/dev/null
 	@$(BIN)/python -m data_miner_dagster models fetch --samples >/dev/null
-	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
 bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
 	$(BIN)/python -m benchmarks

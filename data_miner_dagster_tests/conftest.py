@@ -5,9 +5,11 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import hypothesis
 import pytest
@@ -23,17 +25,37 @@ from data_miner_dagster_tests.support import migrated
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
+WORKER_BYTES: Final = 5_000_000_000
+"""What one worker takes at its most, with the processes that its tests start."""
+A_FEW_SECONDS: Final = 10
+"""How long a file takes whose tests are slow but do not say how slow."""
 
 # No test is timed: an example that takes long on a busy machine is no failure.
 hypothesis.settings.register_profile("data_miner", deadline=None)
 hypothesis.settings.load_profile("data_miner")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores, since many tests wait, but not more than the memory has room for."""
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(2, min(len(os.sched_getaffinity(0)) + 1, memory_bytes // WORKER_BYTES))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for programs of others (a browser, Dagster's daemon) get a second chance, which is counted."""
+    """Put the files first that take longest: one at the end would leave the other workers idle.
+
+    Tests that wait for programs of others (a browser, Dagster's daemon) get a second chance, which is counted.
+    """
+    seconds_by_file: Counter[Path] = Counter()
+    num_tests_by_file = Counter(item.path for item in items)
     for item in items:
+        for mark in item.iter_markers("slow"):
+            seconds = mark.args[0] if mark.args else A_FEW_SECONDS
+            seconds_by_file[item.path] = max(seconds_by_file[item.path], seconds)
         if item.get_closest_marker("browser") or "end_to_end" in item.path.parts:
             item.add_marker(pytest.mark.flaky(reruns=1))
+    items.sort(key=lambda item: (-seconds_by_file[item.path], -num_tests_by_file[item.path], item.path))  # stable
 
 
 @pytest.hookimpl(wrapper=True)
@@ -72,6 +94,8 @@ def postgres_server_url() -> Iterator[str]:
     # takes the others' rights off that folder.
     folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
     server = pgserver.get_server(folder, cleanup_mode="stop")  # "delete" fails on a file that the server removes itself
+    unsafe = ("fsync", "full_page_writes", "synchronous_commit")  # nothing here need outlive a power cut
+    server.psql("".join(f"ALTER SYSTEM SET {name} = off;\n" for name in unsafe) + "SELECT pg_reload_conf();")
     yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)

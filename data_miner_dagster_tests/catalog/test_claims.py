@@ -28,6 +28,8 @@ from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster_tests.support.catalog import add_video
 
+pytestmark = pytest.mark.slow(15)
+
 WORKER = [sys.executable, "-m", "data_miner_dagster_tests.catalog.competing_worker"]
 
 

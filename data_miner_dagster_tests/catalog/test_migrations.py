@@ -21,25 +21,45 @@ from data_miner_dagster.catalog.projects import find_projects, save_snapshot
 from data_miner_dagster.catalog.schema import Base
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster_tests.support import migrated
 from data_miner_dagster_tests.support.catalog import add_video
-from data_miner_dagster_tests.support.migrated import ALEMBICS_UPGRADE
 
 
 @pytest.fixture(autouse=True)
 def _every_migration_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "upgrade", ALEMBICS_UPGRADE)
+    monkeypatch.setattr(command, "upgrade", migrated.ALEMBICS_UPGRADE)
 
 
-def test_migrate__empty_database_gets_exactly_the_tables_of_the_schema(catalog_url: str) -> None:
-    database = Database(catalog_url)
-    migrate(database.engine)
+def assert_has_the_schema(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True, "target_metadata": Base.metadata}
         )
         assert compare_metadata(context, Base.metadata) == []
         tables = set(inspect(connection).get_table_names())
+        assert current_revision(connection) == head_revision()
     assert tables == {*Base.metadata.tables, "alembic_version"}
+
+
+def test_migrate__empty_database_gets_exactly_the_tables_of_the_schema(catalog_url: str) -> None:
+    database = Database(catalog_url)
+    migrate(database.engine)
+    assert_has_the_schema(database)
+    database.dispose()
+
+
+def test_migrate__by_the_statements_of_an_earlier_one(catalog_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all other tests do for their catalogs."""
+    monkeypatch.setattr(migrated, "_statements_by_dialect", {})
+    monkeypatch.setattr(command, "upgrade", migrated.upgrade)
+    database = Database(catalog_url)
+    migrate(database.engine)
+    with database.engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "base")
+        connection.execute(text("DROP TABLE alembic_version"))
+    monkeypatch.setattr(migrated, "ALEMBICS_UPGRADE", None)  # it is not asked again
+    assert migrate(database.engine) is None
+    assert_has_the_schema(database)
     database.dispose()
 
 

@@ -37,6 +37,8 @@ from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster_tests.support.catalog import FOUND_AT, add_project, add_video
 from data_miner_dagster_tests.support.together import another_thread, run_together
 
+pytestmark = pytest.mark.slow(20)
+
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
 ROUNDS = 5
 

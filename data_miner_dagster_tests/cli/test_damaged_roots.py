@@ -132,7 +132,7 @@ def damaged_copy(sound: Path, copy: Path, patterns: Sequence[str]) -> Path:
     return copy
 
 
-@pytest.mark.slow
+@pytest.mark.slow(35)
 @pytest.mark.models
 def test_run__every_derived_file_is_made_again(tmp_path: Path) -> None:
     sound, config = make_root(tmp_path)

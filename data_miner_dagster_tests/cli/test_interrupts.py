@@ -16,6 +16,8 @@ import pytest
 from data_miner_dagster_tests.end_to_end.commands import command, environment
 from data_miner_dagster_tests.support.small_videos import make_video
 
+pytestmark = pytest.mark.slow(15)
+
 MOST_SECONDS = 5.0  # on a busy machine; it takes a tenth of a second
 STALLED = threading.Event()
 

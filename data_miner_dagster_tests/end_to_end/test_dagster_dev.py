@@ -9,7 +9,7 @@ import pytest
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import DagsterDev
 
-pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow(40), pytest.mark.models, pytest.mark.timeout(600)]
 
 
 def test_dagster_dev__a_backfill_over_graphql_succeeds(clips: dict[str, Path], tmp_path: Path) -> None:

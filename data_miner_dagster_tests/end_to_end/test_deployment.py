@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 from data_miner_dagster_tests.end_to_end.commands import CHECKOUT, command, environment, project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import Services, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow(60), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from data_miner_dagster_tests.end_to_end.commands import (
 )
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(100), pytest.mark.models, pytest.mark.timeout(900)]
 
 
 def release_folder(root: Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from data_miner_dagster_tests.end_to_end.commands import data_miner, project, wr
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow(90), pytest.mark.models, pytest.mark.timeout(600)]
 
 CHROMIUM = Path("/usr/bin/chromium")
 

@@ -7,7 +7,7 @@ import pytest
 from data_miner_dagster_tests.kills.conftest import Undisturbed
 from data_miner_dagster_tests.kills.life import live
 
-pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow(90), pytest.mark.models, pytest.mark.timeout(400)]
 
 
 def test_life__struck_at_random_moments_ends_as_if_nothing_had_happened(

@@ -31,6 +31,8 @@ from data_miner_dagster_tests.support.random_project import (
 )
 from data_miner_dagster_tests.support.views import told_apart_by
 
+pytestmark = pytest.mark.slow(35)
+
 CLASS_WISE_IOU = 0.5
 SHARES = {"train": 0.5, "check": 0.3, "test": 0.2}
 CLASS_THRESHOLDS = {"cat": 0.6}

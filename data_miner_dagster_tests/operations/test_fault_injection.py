@@ -45,7 +45,7 @@ VICTIM = "clip_13"
 PROJECT = "things"
 OPERATIONS = "data_miner_dagster.operations"
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(40)
 
 
 class _PlantedError(ZeroDivisionError):

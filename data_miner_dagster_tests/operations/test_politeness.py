@@ -26,6 +26,8 @@ from data_miner_dagster_tests.sites.extractors import install_everywhere
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 
+pytestmark = pytest.mark.slow(15)
+
 
 def reopen(platform: Platform) -> None:
     """Let the time pass until which the breaker is open."""

@@ -19,7 +19,7 @@ from data_miner_dagster_tests.real_size.collection import PART_SIZE, Clip, Place
 from data_miner_dagster_tests.real_size.project import RULES, absolute, project_content, serving, write_project
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.models, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow(130), pytest.mark.models, pytest.mark.timeout(1200)]
 
 NUM_CLIPS = 200
 ALL, SOME = "two-hundred", "forty"

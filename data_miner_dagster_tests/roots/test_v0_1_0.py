@@ -19,6 +19,8 @@ from data_miner_dagster_tests.cli.conftest import run_command as run_command
 from data_miner_dagster_tests.end_to_end.commands import data_miner, digests
 from data_miner_dagster_tests.roots.unpacking import FOLDER, unpack
 
+pytestmark = pytest.mark.slow(30)
+
 ANIMALS_REDONE = (
     "animals was built by another version of this package (deduplication 2 is now 4, releasing 2 is now 4, report 2 "
     "is now 4): its next build redoes the duplicate groups (from stored vectors), the table of boxes (from stored "

@@ -24,7 +24,10 @@ CUT = 3
 """The fragment that fails at first."""
 
 # A download that is broken off leaves yt-dlp's files to the garbage collector, which closes them.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+pytestmark = [
+    pytest.mark.slow(20),
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+]
 
 
 @pytest.fixture(autouse=True)

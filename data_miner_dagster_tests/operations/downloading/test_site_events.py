@@ -29,6 +29,8 @@ from data_miner_dagster_tests.sites.hostile_server import Answer, HostileServer
 from data_miner_dagster_tests.support.local_projects import make_platform
 from data_miner_dagster_tests.support.small_videos import make_video
 
+pytestmark = pytest.mark.slow(25)
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:

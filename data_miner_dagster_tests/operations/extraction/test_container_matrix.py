@@ -22,6 +22,8 @@ from data_miner_dagster.stages.extraction import groups_to_read, select_targets
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.support.barcode_clips import make_clip, read_barcode
 
+pytestmark = pytest.mark.slow(15)
+
 B_FRAMES = {"bf": "3", "b_strategy": "0"}
 UNEVEN = [0, 1, 2, 10, 11, 12, 13, 40, 41, 42, 43, 44, 90, 91, 92, 93, 94, 95, 100, 101, *range(130, 190, 3)]
 NUM_FRAMES = 40

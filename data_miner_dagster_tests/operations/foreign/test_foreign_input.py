@@ -19,6 +19,8 @@ from data_miner_dagster_tests.sites.hostile_server import HostileServer, hostile
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 from data_miner_dagster_tests.support.small_videos import make_video
 
+pytestmark = pytest.mark.slow(20)
+
 SECRET = "hf_SUPERSECRET1234"
 
 

@@ -15,7 +15,7 @@ from data_miner_dagster_tests.web.review.serving import ReviewSite, served
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow(20)]
 
 PROJECT = "cyclists"
 FRAME = "files-aaa/000001"
