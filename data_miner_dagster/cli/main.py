@@ -25,6 +25,7 @@ from data_miner_dagster.cli.doctor import doctor
 from data_miner_dagster.cli.evaluate import evaluate
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
 from data_miner_dagster.cli.holding import hold, pause, resume
+from data_miner_dagster.cli.metrics import metrics
 from data_miner_dagster.cli.moving import migrate_to
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
@@ -52,7 +53,7 @@ app = typer.Typer(
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video, migrate_to),
-    "Look": (status, projects, videos, releases, cost, evaluate, doctor),
+    "Look": (status, projects, videos, releases, cost, evaluate, doctor, metrics),
     "Tune": (calibrate,),
     "Stop": (pause, hold, resume),
     "Again": (retry, backfill, force_dedup, force_detect),

@@ -104,6 +104,7 @@ def _prepared(options: PlatformOptions, doors: _Doors) -> tuple[dict[str, list[s
         ],
         "review server": ["data_miner_dagster.web.review", str(review_port)],
         "daemon": ["data_miner_dagster._daemon", "run", "-w", workspace],
+        **_metrics_command(platform),
     }
     console.print(f"root           {platform.root}")
     console.print(f"DAGSTER_HOME   {home}")
@@ -127,6 +128,16 @@ def _check_ports(host: str, port: int, review_port: int) -> None:
         raise ConfigError(f"--port and --review-port are both {port}; each server needs a port of its own")
     check_port(host, port)
     check_port(REVIEW_HOST, review_port, "--review-port")
+
+
+def _metrics_command(platform: "Platform") -> dict[str, list[str]]:
+    """Return the command of the metrics, by its name, if the settings ask for them."""
+    settings = platform.config.monitoring
+    if settings.metrics_port is None:
+        return {}
+    check_port(settings.metrics_host, settings.metrics_port, "platform.monitoring.metrics_port")
+    console.print(f"metrics        http://{settings.metrics_host}:{settings.metrics_port}/metrics")
+    return {"metrics": ["data_miner_dagster", "metrics"]}
 
 
 def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:

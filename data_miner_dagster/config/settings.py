@@ -15,6 +15,7 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.config.interpolation import Interpolations, ShownSettings
 from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.monitoring import AlertsConfig, MonitoringConfig
 from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.room import RoomConfig
@@ -108,6 +109,10 @@ class PlatformConfig(ConfigModel):
     """Who may reach the web server."""
     logging: LoggingConfig = LoggingConfig()
     """The format and level of the log."""
+    monitoring: MonitoringConfig = MonitoringConfig()
+    """What the platform tells Prometheus."""
+    alerts: AlertsConfig = AlertsConfig()
+    """Who is told when something is wrong."""
 
 
 class ProjectConfig(ConfigModel):

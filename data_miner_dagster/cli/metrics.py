@@ -1,0 +1,54 @@
+"""`data-miner metrics`: serve what the platform knows of itself to Prometheus."""
+
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, RootOption, opened_existing
+from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.ports import check_port
+
+
+def metrics(
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=1, max=65535, help="Default: platform.monitoring.metrics_port, or else 9464."),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="The address to listen at. Default: platform.monitoring.metrics_host.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print the metrics once, and serve nothing.")] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Serve metrics for Prometheus at /metrics until Ctrl-C: queues, pools, breakers, costs, projects, disk, GPU."""
+    from data_miner_dagster.config.monitoring import METRICS_PORT
+    from data_miner_dagster.domain.errors import ConfigError
+
+    platform = opened_existing(root, config)
+    try:
+        from prometheus_client import exposition
+
+        from data_miner_dagster.monitoring.serving import METRICS_PATH, listening, metrics_registry, metrics_server
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"metrics need the package {error.name!r}: pip install 'data-miner-dagster[monitoring]'"
+        ) from None
+    from data_miner_dagster.monitoring.collecting import Collector
+    from data_miner_dagster.monitoring.dagster_values import DagsterValues
+
+    of_dagster = DagsterValues(platform)
+    registry = metrics_registry(Collector(platform, {"dagster": of_dagster}))
+    try:
+        if once:
+            typer.echo(exposition.generate_latest(registry).decode(), nl=False)
+            return
+        settings = platform.config.monitoring
+        port, host = port or settings.metrics_port or METRICS_PORT, host or settings.metrics_host
+        check_port(host, port)
+        with listening(host, port) as opened:
+            shown = f"[{host}]" if ":" in host else host
+            echo(f"metrics at http://{shown}:{port}{METRICS_PATH} (Ctrl-C stops)", err=True)
+            metrics_server(registry).run(sockets=[opened])
+    finally:
+        of_dagster.close()

@@ -1,0 +1,106 @@
+"""The names and meanings of all metrics: `docs/deploy/monitoring.md` and the exporter take them from here.
+
+Belongs here: names, labels, meanings. Does not belong here: where a value comes from (the collectors beside).
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+PREFIX: Final = "data_miner_"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric, whatever the values of its labels."""
+
+    name: str
+    """Without the prefix; a counter without `_total`."""
+    meaning: str
+    labels: tuple[str, ...] = ()
+    kind: Literal["gauge", "counter"] = "gauge"
+
+    @property
+    def full_name(self) -> str:
+        """The name that Prometheus shows."""
+        return f"{PREFIX}{self.name}" + ("_total" if self.kind == "counter" else "")
+
+
+def _counter(name: str, meaning: str, *labels: str) -> Family:
+    return Family(name, meaning, ("stage", *labels), "counter")
+
+
+FAMILIES: Final[dict[str, Family]] = {
+    family.name: family
+    for family in (
+        # work
+        Family("pending_items", "Videos and projects that wait for a stage and are due now.", ("stage",)),
+        Family("waiting_items", "Videos that wait for a stage and are due later.", ("stage",)),
+        Family("oldest_pending_seconds", "How long the item has been due that waits longest; 0: none is.", ("stage",)),
+        Family("items_in_flight", "Items that were given to a run that has not ended.", ("stage",)),
+        Family("runs", "Runs whose process lives, by stage, or by the name of their job.", ("stage",)),
+        Family("failed_items", "Items whose last attempt at a stage failed, by kind of failure.", ("stage", "kind")),
+        Family("videos", "Videos by status and, for those that failed, reason.", ("status", "reason")),
+        # what holds work back
+        Family("stage_closed", "1 while the gate of a stage is closed by what every item would meet.", ("stage",)),
+        Family("stage_closed_seconds", "How long the gate of a stage has been closed; 0 if it is open.", ("stage",)),
+        Family("stage_paused", "1 while a person holds a stage of every project.", ("stage",)),
+        Family("host_blocked", "1 for each site that nothing is asked of now; `*` stands for every site.", ("site",)),
+        Family(
+            "site_budget_used_ratio",
+            "Share of the hourly or the daily budget of downloads that is used, whichever is larger, of the 20 sites "
+            "that most was downloaded from.",
+            ("site",),
+        ),
+        Family("pool_slots", "Places of a pool.", ("pool",)),
+        Family("pool_slots_used", "Places of a pool that are taken.", ("pool",)),
+        # what work has cost, from the catalog: what a run counted survives it
+        _counter("items", "Attempts at an item that ended, by outcome: done or failed.", "outcome"),
+        _counter("requests", "Requests sent to sites."),
+        _counter("bytes_received", "Bytes of answers, as they came."),
+        _counter("bytes_written", "Bytes of the files that were made and kept."),
+        _counter("cpu_seconds", "CPU time of all threads and worker processes."),
+        _counter("gpu_seconds", "Time in models that run on a GPU."),
+        _counter("wall_seconds", "Time from the beginning to the end of each item, added up."),
+        _counter("frames", "Frames that were made or looked at."),
+        _counter("boxes", "Boxes that were found."),
+        # projects
+        Family(
+            "project_items",
+            "Videos of a project at a stage, by state: pending, done or failed.",
+            ("project", "stage", "state"),
+        ),
+        Family(
+            "project_frames",
+            "Frames of a project as of its last stage, by step: seen, kept, representatives, released.",
+            ("project", "step"),
+        ),
+        Family("project_stage", "1 for the state that a project is in.", ("project", "stage")),
+        Family("project_progress_ratio", "Share of a project's work that is done.", ("project",)),
+        Family("project_eta_seconds", "Time until a project is done, as far as it can be told.", ("project",)),
+        # room and machine
+        Family("root_bytes", "Bytes under the root, by kind: videos, frames.", ("kind",)),
+        Family("disk_free_bytes", "Free bytes on the disk of the root."),
+        Family("disk_size_bytes", "Size of the disk of the root in bytes."),
+        Family("quota_bytes", "The quota of the root in bytes; absent if there is none."),
+        Family("gpu_memory_used_bytes", "Memory of a GPU in use.", ("gpu",)),
+        Family("gpu_memory_size_bytes", "Memory of a GPU.", ("gpu",)),
+        Family("gpu_utilization_ratio", "Share of the last moments in which a GPU was at work.", ("gpu",)),
+        # the platform itself
+        Family("last_tick_timestamp_seconds", "When the sensor that plans all work last looked."),
+        Family("alerts_active", "Alerts that somebody was told of and that are not over.", ("kind",)),
+        Family("catalog_seconds", "How long the last collection took."),
+        Family("collection_failed", "1 for a part of the metrics that could not be had, else 0.", ("part",)),
+        Family("build_info", "The version of the package; always 1.", ("version",)),
+    )
+}
+"""All metrics by name, in order."""
+
+
+def metrics_table() -> str:
+    """Return all metrics as a markdown table."""
+    rows = [
+        f"| `{family.full_name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | "
+        f"{family.meaning} |"
+        for family in FAMILIES.values()
+    ]
+    return "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows])

@@ -1,0 +1,54 @@
+"""What the machine says of itself: its disk, and its GPUs where an NVIDIA driver is."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class GpuValues:
+    """One GPU at this moment."""
+
+    name: str  # as CUDA numbers them with CUDA_DEVICE_ORDER=PCI_BUS_ID
+    memory_used_bytes: int
+    memory_size_bytes: int
+    utilization: float  # from 0 to 1
+    model: str
+    driver: str
+
+
+def disk_values(root: Path) -> tuple[int, int]:
+    """Return the free bytes and the size of the disk of a folder, or of the nearest folder above it that exists."""
+    while not root.exists() and root != root.parent:
+        root = root.parent
+    usage = shutil.disk_usage(root)
+    return usage.free, usage.total
+
+
+def gpu_values() -> Sequence[GpuValues]:
+    """Return all GPUs; none without an NVIDIA driver, or without its library."""
+    try:
+        import pynvml
+    except ImportError:
+        return ()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        driver = _text(pynvml.nvmlSystemGetDriverVersion())
+        found = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            device = pynvml.nvmlDeviceGetHandleByIndex(index)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(device)
+            used = pynvml.nvmlDeviceGetUtilizationRates(device).gpu / 100
+            model = _text(pynvml.nvmlDeviceGetName(device))
+            found.append(GpuValues(str(index), int(memory.used), int(memory.total), used, model, driver))
+        return found
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

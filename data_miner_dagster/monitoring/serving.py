@@ -1,0 +1,124 @@
+"""Serving metrics over HTTP for Prometheus, in its text format or OpenMetrics. Nothing can be changed here."""
+
+import logging
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from prometheus_client.asgi import make_asgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector as ClientCollector
+from prometheus_client.registry import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from data_miner_dagster.domain.foreign_text import printable
+from data_miner_dagster.monitoring.collecting import Collector
+from data_miner_dagster.monitoring.families import FAMILIES, PREFIX, Family
+
+METRICS_PATH = "/metrics"
+HEALTH_PATH = "/-/healthy"
+"""Answers without asking the catalog, for a health check."""
+
+
+class _Exported(ClientCollector):
+    """Gives the values of a collector in the form of the client library."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._rising = RisingValues()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric that has a value."""
+        by_name = self._collector.values().by_name
+        for name, family in FAMILIES.items():
+            values = by_name.get(name)
+            if values:
+                yield self._metric(family, values)
+
+    def _metric(self, family: Family, values: dict[tuple[str, ...], float]) -> Metric:
+        kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+        metric = kind(f"{PREFIX}{family.name}", family.meaning, labels=family.labels)
+        for labels, value in sorted(values.items()):
+            shown = value if family.kind == "gauge" else self._rising.risen(family.name, labels, value)
+            metric.add_metric([printable(label) for label in labels], shown)
+        return metric
+
+
+class RisingValues:
+    """Keeps counters from falling: what deleted videos and projects had cost leaves the catalog with them."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._lost: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def risen(self, name: str, labels: tuple[str, ...], value: float) -> float:
+        """Return a value with all by which it has fallen since this process began."""
+        key = name, labels
+        self._lost[key] = self._lost.get(key, 0.0) + max(0.0, self._last.get(key, value) - value)
+        self._last[key] = value
+        return value + self._lost[key]
+
+
+def metrics_registry(collector: Collector) -> CollectorRegistry:
+    """Return a registry of the client library that holds these metrics and no others."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Exported(collector))
+    return registry
+
+
+def metrics_application(registry: CollectorRegistry) -> Starlette:
+    """Return the application: `/metrics` for GET and HEAD, and a health check."""
+    exposed = make_asgi_app(registry)
+
+    def healthy(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok\n")
+
+    def start(_: Request) -> PlainTextResponse:
+        return PlainTextResponse(f"metrics of data-miner: {METRICS_PATH}\n")
+
+    return Starlette(
+        routes=[
+            Route("/", start),
+            Route(HEALTH_PATH, healthy),
+            Route(METRICS_PATH, _ForReading(exposed), methods=["GET"]),  # and so HEAD
+        ]
+    )
+
+
+class _ForReading:
+    """An application as a class, which a route takes as it is."""
+
+    def __init__(self, application: object) -> None:
+        self._application = application
+
+    async def __call__(self, scope: object, receive: object, send: object) -> None:
+        await self._application(scope, receive, send)  # type: ignore[operator]
+
+
+def metrics_server(registry: CollectorRegistry) -> uvicorn.Server:
+    """Return a server that is not started yet. It logs no requests."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    return uvicorn.Server(
+        uvicorn.Config(
+            metrics_application(registry),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=20,
+            timeout_graceful_shutdown=3,
+            timeout_keep_alive=60,
+            ws="none",
+        )
+    )
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket at which visitors are waited for.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
