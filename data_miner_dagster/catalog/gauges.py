@@ -13,7 +13,8 @@ from sqlalchemy import Table, and_, case, func, select
 from sqlalchemy.orm import Session
 
 from data_miner_dagster.catalog.schema import DownloadStartRow, ProjectRow, ProjectVideoRow, VideoRow
-from data_miner_dagster.catalog.work_tables import BatchItemRow, HoldRow, PendingWorkRow
+from data_miner_dagster.catalog.work_tables import BatchItemRow, HoldRow, PendingWorkRow, RunLeaseRow, WorkBatchRow
+from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage, ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.work import WorkStage
 
@@ -149,6 +150,20 @@ def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[
         return {WorkStage.DOWNLOADING: "done", WorkStage.EXTRACTION: "failed" if status in _HAS_FAILED else "pending"}
     embedded = "done" if is_embedded else "pending"
     return {WorkStage.DOWNLOADING: "done", WorkStage.EXTRACTION: "done", WorkStage.EMBEDDING: embedded}
+
+
+def since_waiting_for_room(session: Session) -> tuple[int, datetime | None]:
+    """Return how many downloads wait for room under the quota, and since when the first of them has."""
+    waits = _VIDEOS.status == VideoStatus.PENDING, _VIDEOS.error_kind == VideoErrorKind.DISK_FULL
+    number, since = session.execute(select(func.count(), func.min(_VIDEOS.updated_at)).where(*waits)).one()
+    return int(number), since
+
+
+def last_progress(session: Session) -> datetime | None:
+    """Return when any run last did anything, or a batch ended; None if that never was."""
+    at_work = session.scalar(select(func.max(RunLeaseRow.progress_at)))
+    ended = session.scalar(select(func.max(WorkBatchRow.ended_at)))
+    return max((date for date in (at_work, ended) if date is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The tables of planned work: what is pending, how it is shared, who works on it, what failed, and what waits."""
+"""The tables of planned work: what is pending, how it is shared, who works on it, what failed, who is told of it."""
 
 from datetime import datetime
 from typing import Final
@@ -7,10 +7,13 @@ from sqlalchemy import BigInteger, Enum, ForeignKey, Index, String, Text, Unique
 from sqlalchemy.orm import Mapped, mapped_column
 
 from data_miner_dagster.catalog.schema import Base, UtcDateTime
+from data_miner_dagster.domain.alerts import AlertKind
 from data_miner_dagster.domain.keys import MAX_KEY_LENGTH
 from data_miner_dagster.domain.work import FailureScope, WorkStage
 
 __all__ = [
+    "AlertMessageRow",
+    "AlertRow",
     "AttemptRow",
     "Base",
     "BatchItemRow",
@@ -224,3 +227,31 @@ class ShardRow(Base):
     size: Mapped[int]
     num_taken: Mapped[int] = mapped_column(default=0)  # workers that began it and have not put it back
     resource: Mapped[str] = mapped_column(String(300))  # of its claim
+
+
+class AlertRow(Base):
+    """Something that is wrong now."""
+
+    __tablename__ = "alerts"
+
+    kind: Mapped[AlertKind] = mapped_column(Enum(AlertKind, native_enum=False, length=32), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)  # a project, stage or site; "": the root
+    line: Mapped[str] = mapped_column(Text)
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+    told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: not long enough yet
+
+
+class AlertMessageRow(Base):
+    """What one target has still to be told."""
+
+    __tablename__ = "alert_messages"
+    __table_args__ = (Index(None, "due_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    target: Mapped[str] = mapped_column(Text)  # the reference, never the address
+    title: Mapped[str] = mapped_column(Text)
+    line: Mapped[str] = mapped_column(Text)
+    is_over: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    num_tries: Mapped[int] = mapped_column(default=0)

@@ -35,6 +35,8 @@ class Topic(IntEnum):
     """What was removed on request, and so must not be added."""
     BASES = 0x646D_6364
     """What decides whether work is done (work_bases)."""
+    ALERTS = 0x646D_6365
+    """What is wrong, and who has still to be told."""
 
 
 def is_postgresql(session: Session) -> bool:

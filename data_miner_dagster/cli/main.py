@@ -12,9 +12,9 @@ from typing import Annotated, Final
 import typer
 
 from data_miner_dagster import __version__
+from data_miner_dagster.cli import alerts, review, try_folder
 from data_miner_dagster.cli import config as config_commands
 from data_miner_dagster.cli import models as model_commands
-from data_miner_dagster.cli import review, try_folder
 from data_miner_dagster.cli.backfill import backfill
 from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
@@ -67,6 +67,7 @@ for panel, commands in _COMMANDS.items():
 app.add_typer(review.app, name="review", rich_help_panel="Work")
 app.add_typer(try_folder.app, name="try", rich_help_panel="Tune")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Look")
+app.add_typer(alerts.app, name="alerts", rich_help_panel="Look")
 app.add_typer(config_commands.app, name="config", rich_help_panel="Look")
 
 

@@ -6,6 +6,7 @@ Belongs here: which value belongs to which name. Does not belong here: statement
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from data_miner_dagster import __version__
+from data_miner_dagster.catalog.alerts import find_alerts
 from data_miner_dagster.catalog.attempts import count_failures
 from data_miner_dagster.catalog.gates import closed_stages
 from data_miner_dagster.catalog.gauges import (
@@ -24,8 +26,10 @@ from data_miner_dagster.catalog.gauges import (
     waiting_work,
 )
 from data_miner_dagster.catalog.leases import find_leases
+from data_miner_dagster.catalog.measurements import spent_by_stage
 from data_miner_dagster.catalog.politeness import closed_gates
 from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.domain.alerts import AlertKind
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.jobs import STAGE_BY_JOB
 from data_miner_dagster.monitoring.families import FAMILIES
@@ -54,6 +58,11 @@ class Values:
         assert len(labels) == len(FAMILIES[name].labels), name
         self.by_name.setdefault(name, {})[labels] = value
 
+    def add(self, others: "Values") -> None:
+        """Add the values of a part; parts may share a metric."""
+        for name, values in others.by_name.items():
+            self.by_name.setdefault(name, {}).update(values)
+
 
 Part = Callable[[Values], None]
 
@@ -70,6 +79,7 @@ class Collector:
         self._parts: dict[str, Part] = {
             "work": partial(_work, platform),
             "gates": partial(_gates, platform),
+            "costs": partial(_costs, platform),
             "videos": partial(_videos, platform),
             "projects": partial(_projects, platform),
             "disk": partial(_disk, platform),
@@ -102,7 +112,7 @@ class Collector:
                 if name not in self._failing:  # once, however often it is asked for
                     logger.warning("metrics of %s cannot be had: %s", name, fault_of(error).line)
             else:
-                values.by_name |= of_part.by_name
+                values.add(of_part)
             values.set("collection_failed", float(name in failing), name)
         self._failing = failing
         values.set("catalog_seconds", time.monotonic() - began)
@@ -142,6 +152,9 @@ def _gates(platform: Platform, values: Values) -> None:
         closed = {gate.stage: gate.closed_at for gate in closed_stages(session)}
         paused = paused_stages(session)
         starts = busiest_sites(session, now)
+        told = Counter(alert.kind for alert in find_alerts(session) if alert.told_at is not None)
+    for kind in AlertKind:
+        values.set("alerts_active", told[kind], kind.value)
     for stage in WorkStage:
         closed_at = closed.get(stage)
         values.set("stage_closed", float(closed_at is not None), _word(stage))
@@ -161,6 +174,23 @@ def _gates(platform: Platform, values: Values) -> None:
         ]
         if used:
             values.set("site_budget_used_ratio", max(used), site.site)
+
+
+def _costs(platform: Platform, values: Values) -> None:
+    for stage, spent in spent_by_stage(platform.database).items():
+        values.set("items", spent.num_items - spent.num_failed, _word(stage), "done")
+        values.set("items", spent.num_failed, _word(stage), "failed")
+        for name, amount in {
+            "requests": spent.num_requests,
+            "bytes_received": spent.bytes_received,
+            "bytes_written": spent.bytes_written,
+            "cpu_seconds": spent.cpu_seconds,
+            "gpu_seconds": spent.gpu_seconds,
+            "wall_seconds": spent.wall_seconds,
+            "frames": spent.num_frames,
+            "boxes": spent.num_boxes,
+        }.items():
+            values.set(name, amount, _word(stage))
 
 
 def _videos(platform: Platform, values: Values) -> None:

@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.holds import lines_of_holds
 from data_miner_dagster.catalog.leases import find_leases
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.jobs import JOB_BY_STAGE, JOBS, SHARE_JOB_BY_STAGE
+from data_miner_dagster.operations.alerting.sending import watch_of
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.auditing import audit_next, settle_bases
@@ -36,6 +37,8 @@ _MOST_LINES: Final = 10
 _SETTLING_SECONDS: Final = 20.0
 """A tick that Dagster ends after 60 s saves nothing."""
 _AUDIT_SECONDS: Final = 60.0
+_WATCH_SECONDS: Final = 30.0
+"""Between two looks for trouble that people are told of."""
 _AUDITED: Final = 25
 """Videos whose files are looked at in a minute."""
 
@@ -83,6 +86,12 @@ class _Tick:
         elif (audit := _audit_of(self._platform)).is_due:
             audit.go_on()
 
+    def watch(self) -> None:
+        """Let people know, now and then, of what has gone wrong, and of what is over."""
+        if self._platform.config.alerts.targets and (regular := _regular_watch(self._platform)).is_due:
+            for title in regular.go_on():
+                self._context.log.warning(title)
+
     def request_of_videos(self) -> None:
         """Request runs for the videos that are due, as far as there is room."""
         self.requests += request_videos(self._platform, self._room)
@@ -129,6 +138,28 @@ class _Audit:
         self._after = audit_next(self._platform, self._after, max_videos=_AUDITED)
 
 
+class _RegularWatch:
+    """A look for trouble twice a minute."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._watch = watch_of(platform)
+        self._due = 0.0  # time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def go_on(self) -> list[str]:
+        """Look once; return what is new."""
+        self._due = time.monotonic() + _WATCH_SECONDS
+        return self._watch.look()
+
+
+@lru_cache(maxsize=4)
+def _regular_watch(platform: Platform) -> _RegularWatch:
+    return _RegularWatch(platform)
+
+
 @lru_cache(maxsize=4)
 def _audit_of(platform: Platform) -> _Audit:
     return _Audit(platform)
@@ -151,6 +182,7 @@ def wanted_work(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     tick.attempt("videos", tick.request_of_videos)
     tick.attempt("projects", tick.request_of_projects)
     tick.attempt("shares", tick.request_of_shares)
+    tick.attempt("alerts", tick.watch)
     if tick.requests:
         return dg.SensorResult(run_requests=tick.requests)
     return dg.SensorResult(skip_reason="; ".join(tick.waiting[:_MOST_LINES]) or "everything is done")

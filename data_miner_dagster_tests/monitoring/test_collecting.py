@@ -16,7 +16,9 @@ from data_miner_dagster.catalog.politeness import admit_download
 from data_miner_dagster.catalog.politeness import close_gate as close_site
 from data_miner_dagster.catalog.projects import update_project
 from data_miner_dagster.catalog.schema import ProjectRow, utc_now
+from data_miner_dagster.catalog.work_tables import MeasurementRow
 from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.measurements import AMOUNTS
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
 from data_miner_dagster.monitoring.collecting import Collector, Values
@@ -118,6 +120,20 @@ def test_collector__what_holds_work_back(platform: Platform) -> None:
     assert [stage for (stage,), value in values_of(collector, "stage_paused").items() if value] == ["extraction"]
     assert values_of(collector, "host_blocked") == {("example.org",): 1}
     assert values_of(collector, "site_budget_used_ratio") == {("youtube",): pytest.approx(3 / 300)}
+
+
+def test_collector__what_work_has_cost(platform: Platform) -> None:
+    with platform.database.transaction() as session:
+        for run_id, subject, num_failed in (("r1", "generic-1000000", 1), ("r2", "generic-1000000", 0)):
+            amounts = dict.fromkeys(AMOUNTS, 0) | {"num_items": 1, "num_failed": num_failed, "num_requests": 3}
+            row = {"stage": WorkStage.DOWNLOADING, "subject": subject, "run_id": run_id, "measured_at": utc_now()}
+            session.add(MeasurementRow(**row, **amounts | {"bytes_received": 500, "cpu_seconds": 0.25}))
+    collector = Collector(platform)
+    assert values_of(collector, "items") == {("downloading", "done"): 1, ("downloading", "failed"): 1}
+    assert values_of(collector, "requests") == {("downloading",): 6}
+    assert values_of(collector, "bytes_received") == {("downloading",): 1000}
+    assert values_of(collector, "cpu_seconds") == {("downloading",): 0.5}
+    assert values_of(collector, "gpu_seconds") == {("downloading",): 0}
 
 
 def test_collector__runs_by_stage_or_job(platform: Platform) -> None:

@@ -1,0 +1,131 @@
+"""What is wrong, since when, and who has still to be told: each change is told once, to every target.
+
+A message is a row until its target has taken it, written in the transaction that notes the change: no crash loses one.
+What a process sent and died before it could say so is sent once more.
+
+Belongs here: rows. Does not belong here: what counts as wrong (operations/alerting/conditions.py), and sending.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database, now_of
+from data_miner_dagster.catalog.work_tables import AlertMessageRow, AlertRow
+from data_miner_dagster.catalog.writers import Topic, lock_topic
+from data_miner_dagster.domain.alerts import Trouble
+from data_miner_dagster.domain.backoff import backoff_seconds
+
+_SENDING: Final = timedelta(seconds=180)
+"""A message that was taken this long ago and is still there was not sent: its process is gone."""
+_KEPT: Final = timedelta(days=1)
+"""A target that has taken nothing for this long is told no old news."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertMessage:
+    """A message that this process has taken, to send it."""
+
+    id: int
+    target: str
+    title: str
+    line: str
+    is_over: bool
+    num_tries: int
+
+
+def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
+    """Compare what is wrong now with what was; note changes, with a message to each target. Return the new titles.
+
+    What has not lasted long enough is told when it has. What is over is told if anybody was told that it began. Writes
+    only if there is something to write.
+    """
+    with database.reading() as session:
+        known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}
+        now = database.now(session)
+    present = {(trouble.kind, trouble.subject) for trouble in found}
+    if present == known.keys() and not any(_is_to_tell(known[t.kind, t.subject], t, now) for t in found):
+        return []
+    with database.transaction() as session:
+        lock_topic(session, Topic.ALERTS)
+        return _settle(session, found, sorted(set(targets)))
+
+
+def _settle(session: Session, found: Sequence[Trouble], targets: Sequence[str]) -> list[str]:
+    now = now_of(session)
+    known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}
+    told = []
+    for trouble in found:
+        row = known.pop((trouble.kind, trouble.subject), None)
+        if row is None:
+            since = min(trouble.since or now, now)
+            row = AlertRow(kind=trouble.kind, subject=trouble.subject, line=trouble.line, since=since)
+            session.add(row)
+        row.line = trouble.line
+        if _is_to_tell(row, trouble, now):
+            row.told_at = now
+            told.append(_say(session, row, targets, now, is_over=False))
+    for row in known.values():
+        if row.told_at is not None:
+            told.append(_say(session, row, targets, now, is_over=True))
+        session.delete(row)
+    return told
+
+
+def _is_to_tell(row: AlertRow, trouble: Trouble, now: datetime) -> bool:
+    return row.told_at is None and now - row.since >= trouble.after
+
+
+def _say(session: Session, row: AlertRow, targets: Sequence[str], now: datetime, *, is_over: bool) -> str:
+    title = row.kind.words(row.subject) + (" is over" if is_over else "")
+    for target in targets:
+        message = AlertMessageRow(target=target, title=title, line=row.line, is_over=is_over)
+        message.created_at = message.due_at = now
+        session.add(message)
+    return title
+
+
+def take_message(database: Database, targets: Collection[str]) -> AlertMessage | None:
+    """Take the oldest message that is due, so that no other process sends it meanwhile; None if there is none.
+
+    Messages to targets that are configured no longer, and those that are a day old, are removed.
+    """
+    with database.reading() as session:
+        if not session.scalar(select(func.count()).select_from(AlertMessageRow)):
+            return None
+    with database.transaction() as session:
+        lock_topic(session, Topic.ALERTS)
+        now = now_of(session)
+        is_old = AlertMessageRow.created_at < now - _KEPT
+        session.execute(delete(AlertMessageRow).where(is_old | AlertMessageRow.target.not_in(sorted(targets))))
+        due = select(AlertMessageRow).where(AlertMessageRow.due_at <= now).order_by(AlertMessageRow.id).limit(1)
+        row = session.scalars(due).first()
+        if row is None:
+            return None
+        row.due_at, row.num_tries = now + _SENDING, row.num_tries + 1
+        return AlertMessage(row.id, row.target, row.title, row.line, row.is_over, row.num_tries)
+
+
+def end_message(database: Database, message: AlertMessage, *, is_sent: bool) -> None:
+    """Remove a message that was sent; let one that was not be due again after a back-off."""
+    is_this = AlertMessageRow.id == message.id
+    with database.transaction() as session:
+        if is_sent:
+            session.execute(delete(AlertMessageRow).where(is_this))
+        else:
+            due_at = now_of(session) + timedelta(seconds=backoff_seconds(message.num_tries))
+            session.execute(update(AlertMessageRow).where(is_this).values(due_at=due_at))
+
+
+def find_alerts(session: Session) -> list[AlertRow]:
+    """Return everything that is wrong, also what has not lasted long enough to be told, oldest first."""
+    return list(session.scalars(select(AlertRow).order_by(AlertRow.since, AlertRow.kind, AlertRow.subject)))
+
+
+def count_messages(session: Session) -> int:
+    """Return how many messages were not taken by their target yet."""
+    return session.scalar(select(func.count()).select_from(AlertMessageRow)) or 0

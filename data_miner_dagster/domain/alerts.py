@@ -1,0 +1,46 @@
+"""What people are told of: kinds of trouble, and one trouble as it is seen at a moment."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class AlertKind(StrEnum):
+    """Kinds of trouble. Stored."""
+
+    PROJECT_FAILED = "project_failed"
+    STAGE_CLOSED = "stage_closed"
+    SITE_CLOSED = "site_closed"
+    DISK_SHORT = "disk_short"
+    QUOTA_SHORT = "quota_short"
+    STALLED = "stalled"
+
+    def words(self, subject: str) -> str:
+        """Return what is wrong with a subject, in words."""
+        match self:
+            case AlertKind.PROJECT_FAILED:
+                return f"Project {subject} has failed"
+            case AlertKind.STAGE_CLOSED:
+                return f"The stage {subject} is closed"
+            case AlertKind.SITE_CLOSED:
+                return "No site is asked" if subject == "*" else f"Nothing is asked of {subject}"
+            case AlertKind.DISK_SHORT:
+                return "The disk runs short"
+            case AlertKind.QUOTA_SHORT:
+                return "Downloads wait for room"
+            case AlertKind.STALLED:
+                return "Work is due and nothing is done"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is wrong now. It is told once it has lasted."""
+
+    kind: AlertKind
+    subject: str
+    line: str
+    """What is wrong and what to do, for people."""
+    since: datetime | None = None
+    """None: since it was first seen."""
+    after: timedelta = timedelta()
+    """How long it lasts before anybody is told."""

@@ -1,0 +1,97 @@
+"""What counts as trouble that somebody should know of. Reads the catalog, and the free space of one disk."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+from data_miner_dagster.catalog.attempts import last_failures
+from data_miner_dagster.catalog.database import Session
+from data_miner_dagster.catalog.gates import closed_stages
+from data_miner_dagster.catalog.gauges import last_progress, paused_stages, since_waiting_for_room, waiting_work
+from data_miner_dagster.catalog.politeness import EVERY_SITE, closed_gates
+from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.config.monitoring import AlertsConfig
+from data_miner_dagster.domain.alerts import AlertKind, Trouble
+from data_miner_dagster.domain.foreign_text import clean_text
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.logs import redacted
+from data_miner_dagster.operations.platform import Platform
+
+_MAX_LINE: Final = 600
+_UNMARKED: Final = str.maketrans(
+    {"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'", "*": "·", "_": "＿", "@": "＠", "~": "-"}
+)
+"""What chats and mail programs would read as markup, as a link or as a call for somebody."""
+
+
+def find_troubles(platform: Platform) -> list[Trouble]:
+    """Return everything that is wrong now, also what has not lasted long enough to be told."""
+    config = platform.config.alerts
+    with platform.database.reading() as session:
+        now = platform.database.now(session)
+        found = [*_of_stages(session, config), *_of_room(session, config), *_stalled(session, config, now)]
+    closing = timedelta(minutes=config.stage_closed_minutes)
+    for gate in closed_gates(platform.database, now):
+        line = f"{gate.site if gate.site != EVERY_SITE else 'every site'}: {gate.reason}; it goes on by itself"
+        found.append(Trouble(AlertKind.SITE_CLOSED, gate.site, said(line), after=closing))
+    return [*_failed_projects(platform), *found, *_short_disk(platform, config)]
+
+
+def said(line: str) -> str:
+    """Return a line as a message may show it: without secrets, and without what others could have written as markup."""
+    return (clean_text(redacted(line), _MAX_LINE) or "").replace("://", ": //").translate(_UNMARKED)
+
+
+def _failed_projects(platform: Platform) -> Iterator[Trouble]:
+    """Yield the projects that have failed and do not go on before somebody has done something."""
+    failed = {row.name: row for row in find_projects(platform.database) if row.stage is ProjectStage.FAILED}
+    with platform.database.reading() as session:
+        goes_on = {row.item for row, due in last_failures(session, list(WorkStage), list(failed)) if due is not None}
+    for name in sorted(failed.keys() - goes_on):
+        line = f"{failed[name].error or 'no reason is on record'}; `data-miner retry --project {name}` tries it again"
+        yield Trouble(AlertKind.PROJECT_FAILED, name, said(line), since=failed[name].updated_at)
+
+
+def _of_stages(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
+    for gate in closed_stages(session):
+        line = f"{gate.reason}; it is probed again by itself, and nobody is charged meanwhile"
+        after = timedelta(minutes=config.stage_closed_minutes)
+        yield Trouble(AlertKind.STAGE_CLOSED, gate.stage.value.lower(), said(line), gate.closed_at, after)
+
+
+def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
+    number, since = since_waiting_for_room(session)
+    if number:
+        line = (
+            f"{number} videos find no room under the quota; `data-miner status` says what takes it, `clean` frees some"
+        )
+        yield Trouble(AlertKind.QUOTA_SHORT, "", line, since, timedelta(minutes=config.stalled_minutes))
+
+
+def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[Trouble]:
+    """Yield that nothing was done although work has been due that nothing holds back: no gate, and no person."""
+    held = paused_stages(session) | {gate.stage for gate in closed_stages(session)}
+    waiting = {stage: work for stage, work in waiting_work(session, now).items() if work.num_due and stage not in held}
+    since = [work.oldest_due for work in waiting.values() if work.oldest_due is not None]
+    if not since:
+        return
+    progress = last_progress(session)
+    idle_since = min(since) if progress is None else max(min(since), progress)
+    what = ", ".join(f"{work.num_due} at {stage.value.lower()}" for stage, work in waiting.items())
+    limit = timedelta(minutes=config.stalled_minutes)
+    if now - idle_since >= limit:
+        line = f"due: {what}; nothing was done since {idle_since:%Y-%m-%d %H:%M} UTC: `data-miner status` says more"
+        yield Trouble(AlertKind.STALLED, "", line, since=idle_since, after=limit)
+
+
+def _short_disk(platform: Platform, config: AlertsConfig) -> Iterator[Trouble]:
+    free = shutil.disk_usage(platform.root).free
+    if free < config.min_free_bytes:
+        line = (
+            f"{size_text(free)} are free under {platform.root}, less than platform.alerts.min_free_bytes "
+            f"({size_text(config.min_free_bytes)}); `data-miner clean` frees what can be made again"
+        )
+        yield Trouble(AlertKind.DISK_SHORT, "", said(line))

@@ -1,0 +1,113 @@
+"""Telling the targets, each on its own: a target that fails is tried again and holds up nothing else.
+
+What the settings refer to is looked up when it is needed and shown nowhere.
+"""
+
+import logging
+import threading
+from contextlib import suppress
+from functools import lru_cache
+from typing import Final
+
+from data_miner_dagster.catalog.alerts import end_message, settle_alerts, take_message
+from data_miner_dagster.catalog.failures import DATABASE_ERROR
+from data_miner_dagster.domain.at_work import inheriting_thread
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError, TransientError
+from data_miner_dagster.domain.foreign_text import clean_text
+from data_miner_dagster.operations.alerting.conditions import find_troubles
+from data_miner_dagster.operations.item_faults import attempt_extra
+from data_miner_dagster.operations.logs import redacted
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.references import resolve_reference
+
+MISSING: Final = "alerts need the package 'apprise': pip install 'data-miner-dagster[alerts]'"
+_ASKER: Final = "platform.alerts"
+
+logger = logging.getLogger(__name__)
+
+
+def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: float) -> None:
+    """Tell one target.
+
+    Args:
+        target: `env:NAME` or `file:PATH` of an Apprise URL.
+        title: what is wrong, or over.
+        line: more of it, as text.
+        is_over: whether that is good news.
+        timeout_seconds: for connecting, and again for the answer.
+
+    Raises:
+        ConfigError: the reference leads nowhere, or to no URL of a target.
+        TransientError: the target cannot be reached, or refuses.
+    """
+    try:
+        import apprise
+    except ModuleNotFoundError:
+        raise ConfigError(MISSING) from None
+    logging.getLogger("apprise").propagate = False  # what it says of a target is in our own line
+    url = resolve_reference(target, asker=_ASKER)
+    asset = apprise.AppriseAsset(app_id="data-miner", async_mode=False, secure_logging=True)
+    notifier = apprise.Apprise.instantiate(url, asset=asset)
+    if not isinstance(notifier, apprise.NotifyBase):
+        raise ConfigError(f"{_ASKER}: {target} holds no Apprise URL: write one such as jsons://host/path")
+    notifier.socket_connect_timeout = notifier.socket_read_timeout = timeout_seconds
+    kind = apprise.NotifyType.SUCCESS if is_over else apprise.NotifyType.FAILURE
+    with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as words:
+        is_sent = notifier.notify(body=line, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
+        why = clean_text(redacted(words.getvalue()), 300) or "no reason was given"
+    if not is_sent:
+        raise TransientError(f"{target} was not told: {why}")
+
+
+def send_due(platform: Platform) -> int:
+    """Tell all targets what they have still to be told; return how many messages were taken."""
+    config, num_sent = platform.config.alerts, 0
+    while (message := take_message(platform.database, config.targets)) is not None:
+        is_sent = False
+        try:
+            send(
+                message.target,
+                f"data-miner: {message.title}",
+                f"{message.line} ({platform.root})",
+                is_over=message.is_over,
+                timeout_seconds=config.timeout_seconds,
+            )
+            is_sent = True
+            num_sent += 1
+        except DataMinerError as error:
+            logger.warning("alert %r: %s; it is tried again", message.title, error)
+        finally:
+            with suppress(DATABASE_ERROR, DataMinerError):  # then it is due again by itself
+                end_message(platform.database, message, is_sent=is_sent)
+    return num_sent
+
+
+class Watch:
+    """Watches one platform from a planner's ticks, and tells in a thread, so that no target holds a tick up."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> list[str]:
+        """Note what has begun and what is over, and let the targets be told; return the titles of what is new."""
+        targets = self._platform.config.alerts.targets
+        told = settle_alerts(self._platform.database, find_troubles(self._platform), targets)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = inheriting_thread(self._tell, name="alerts")
+            self._thread.start()
+        return told
+
+    def wait(self, seconds: float) -> None:
+        """Wait for what is being sent."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _tell(self) -> None:
+        attempt_extra("alerts", "messages", lambda: send_due(self._platform))
+
+
+@lru_cache(maxsize=4)
+def watch_of(platform: Platform) -> Watch:
+    """Return the watch of a platform, one a process."""
+    return Watch(platform)
