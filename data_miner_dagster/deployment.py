@@ -21,6 +21,8 @@ from data_miner_dagster.storage.moved_catalog import read_moved_catalog
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+    from data_miner_dagster.operations.upkeep.environment import Part
+
 _CREATION_SECONDS: Final = 120.0
 
 DAGSTER_SETTINGS: Final = "dagster.yaml"
@@ -178,3 +180,25 @@ def open_instance(platform: Platform) -> "DagsterInstance":
     name_dagster_storage(platform)
     with hold_claim(platform.database, "dagster_home", wait_seconds=_CREATION_SECONDS):
         return existing_instance(home)
+
+
+def home_part(layout: StorageLayout) -> "Part":
+    """Return how the folder of Dagster's instance is, for `data-miner doctor --environment`. Creates nothing."""
+    from data_miner_dagster.operations.upkeep.environment import Part, State
+
+    home = dagster_home(layout)
+    named = " (DAGSTER_HOME)" if os.environ.get(DAGSTER_HOME_VARIABLE) else ""
+    if not _is_found_by_dagster(home):
+        remedy = "set DAGSTER_HOME to a folder without `?`, and without `%` before two digits"
+        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named}: Dagster reads its path as another", remedy)
+    if not (home / DAGSTER_SETTINGS).exists():
+        if home.exists() and not os.access(home, os.W_OK):
+            remedy = "give this user the right to write there, or name another folder by DAGSTER_HOME"
+            return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", remedy)
+        return Part("DAGSTER_HOME", State.OK, f"{home}{named} has no dagster.yaml yet; the first use puts one there")
+    if damage := damage_of_home(home):
+        what, _, remedy = damage.partition(": ")
+        return Part("DAGSTER_HOME", State.PROBLEM, what, remedy)
+    if not os.access(home, os.W_OK):
+        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", "see to its rights")
+    return Part("DAGSTER_HOME", State.OK, f"{home}{named}")

@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ConfigOption, DryRunOption, JsonOption, RootOption, opened_existing
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    RootOption,
+    opened,
+    opened_existing,
+)
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.room import room_lines
 from data_miner_dagster.cli.upgrading import frames_lines, project_lines
@@ -18,6 +25,12 @@ if TYPE_CHECKING:
 
 
 def doctor(
+    environment: Annotated[
+        bool,
+        typer.Option(
+            "--environment", help="Look at the machine instead: disk, database, models, GPU, DAGSTER_HOME, clock."
+        ),
+    ] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired safely.")] = False,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
@@ -25,18 +38,18 @@ def doctor(
     config: ConfigOption = None,
 ) -> None:
     """Compare the catalog, the files and Dagster's partitions. Exits with status 1 if anything still needs repair."""
+    if environment:
+        _show_environment(opened(root, config), json=json)
+        return
     from data_miner_dagster.catalog.failures import damaged_catalog, quick_check
-    from data_miner_dagster.operations.upkeep.inspection import inspect_platform, mend_platform
+    from data_miner_dagster.operations.upkeep.inspection import inspect_platform
 
     platform = opened_existing(root, config)
     if why := quick_check(platform.layout.catalog_file):
         raise damaged_catalog(platform.layout.catalog_file, why)
     findings = [*inspect_platform(platform), *partition_findings(platform, fix=False)]
-    num_mended, fix = 0, fix and not dry_run
-    if fix and findings:
-        if not json:
-            echo(f"{sum(item.is_fixable for item in findings)} of {len(findings)} differences are mended")
-        num_mended = mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
+    fix = fix and not dry_run
+    num_mended = _mended(platform, findings, json=json) if fix and findings else 0
     warnings = platform_warnings()
     upgrades = [*project_lines(platform), *frames_lines(platform), *room_lines(platform)]
     left = [*inspect_platform(platform), *partition_findings(platform, fix=False)] if fix else findings
@@ -58,6 +71,30 @@ def doctor(
         for warning in warnings:
             echo(f"warning: {warning}", err=True)
     if left:
+        raise typer.Exit(1)
+
+
+def _mended(platform: "Platform", findings: "list[Finding]", *, json: bool) -> int:
+    from data_miner_dagster.operations.upkeep.inspection import mend_platform
+
+    if not json:
+        echo(f"{sum(item.is_fixable for item in findings)} of {len(findings)} differences are mended")
+    return mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
+
+
+def _show_environment(platform: "Platform", *, json: bool) -> None:
+    """Print every part of the environment with its remedy. Exits with status 1 if one is a problem."""
+    from data_miner_dagster.deployment import home_part
+    from data_miner_dagster.operations.upkeep.environment import State, inspect_environment
+
+    parts = [*inspect_environment(platform), home_part(platform.layout)]
+    if json:
+        print_json([{"what": p.what, "state": p.state.value, "value": p.value, "remedy": p.remedy} for p in parts])
+    else:
+        for part in parts:
+            remedy = f"; {part.remedy}" if part.remedy else ""
+            echo(f"{part.state.value:8} {part.what}: {part.value}{remedy}")
+    if any(part.state is State.PROBLEM for part in parts):
         raise typer.Exit(1)
 
 

@@ -33,8 +33,8 @@ from data_miner_dagster.domain.alerts import AlertKind
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.jobs import STAGE_BY_JOB
 from data_miner_dagster.monitoring.families import FAMILIES
-from data_miner_dagster.monitoring.machine import disk_values, gpu_values
 from data_miner_dagster.operations.item_faults import fault_of
+from data_miner_dagster.operations.machine import disk_values, gpu_values
 from data_miner_dagster.operations.platform import Platform
 
 SHORTEST_LIFE: Final = 5.0

@@ -46,6 +46,14 @@ def mount_of(path: Path, mountinfo: str) -> Mount | None:
     return max(enumerate(around), key=lambda one: (len(one[1].mount_point.parts), one[0]))[1] if around else None
 
 
+def kind_of_file_system(path: Path) -> str | None:
+    """Return the kind of file system that a path is on, or is to be on, such as `ext4`; None where nothing tells."""
+    if not _MOUNTS.exists():
+        return None
+    mount = mount_of(path.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="replace"))
+    return None if mount is None else mount.kind
+
+
 def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
     """Check that a catalog in an SQLite file may be kept there.
 
