@@ -136,6 +136,12 @@ JOBS: Final = {
 }
 
 
+def stage_of_job(name: str) -> WorkStage | None:
+    """Return the stage that a job works at; None of a job of several stages, or of none."""
+    of_shards = {share: stage for stage, share in SHARE_JOB_BY_STAGE.items()}
+    return STAGE_BY_JOB.get(name, of_shards.get(name))
+
+
 def is_ours(run: dg.DagsterRun) -> bool:
     """Return whether a run executes these assets or jobs, however it was launched. An instance may have others."""
     selected = [*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())]

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -24,6 +24,7 @@ from data_miner_dagster.operations.item_faults import logger as faults
 from data_miner_dagster.operations.logs import RedactingFilter, redacted
 from data_miner_dagster.operations.platform import ReportVideo
 from data_miner_dagster.operations.run_failures import outage_of
+from data_miner_dagster.operations.tracing import span
 from data_miner_dagster.partitions import PARTITION_TAG
 from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
@@ -191,9 +192,13 @@ class VideoEvents:
         return metadata
 
 
-def _at_stage(context: dg.AssetExecutionContext) -> AbstractContextManager[None]:
-    stage = stage_of_asset(context.asset_key.to_user_string())
-    return working_on(stage=stage.value.lower() if stage is not None else None)
+@contextmanager
+def _at_stage(context: dg.AssetExecutionContext, project: str | None = None) -> Iterator[None]:
+    asset = context.asset_key.to_user_string()
+    stage = stage_of_asset(asset)
+    word = asset if stage is None else stage.value.lower()
+    with working_on(stage=word, project=project), span(word):
+        yield
 
 
 def line_of_counts(counts: Mapping[OutcomeStatus, int]) -> str:
@@ -244,7 +249,7 @@ def materialize_project(
     An error fails the step and materializes nothing. A project that has to wait for an earlier stage also fails.
     """
     project = context.partition_key
-    with _at_stage(context), working_on(project=project):
+    with _at_stage(context, project):
         with one_line_failures(context), faults_logged(context):
             outcome = work(project)
             extra = _drawn(project, partial(metadata_of, project))

@@ -31,7 +31,7 @@ from data_miner_dagster.catalog.politeness import closed_gates
 from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.domain.alerts import AlertKind
 from data_miner_dagster.domain.work import WorkStage
-from data_miner_dagster.jobs import STAGE_BY_JOB
+from data_miner_dagster.jobs import stage_of_job
 from data_miner_dagster.monitoring.families import FAMILIES
 from data_miner_dagster.operations.item_faults import fault_of
 from data_miner_dagster.operations.machine import disk_values, gpu_values
@@ -135,8 +135,8 @@ def _work(platform: Platform, values: Values) -> None:
     runs = dict.fromkeys(map(_word, WorkStage), 0)
     for lease in find_leases(database):
         if lease.expires_at > now:
-            stage_of_job = STAGE_BY_JOB.get(lease.job)
-            name = lease.job if stage_of_job is None else _word(stage_of_job)
+            stage = stage_of_job(lease.job)
+            name = lease.job if stage is None else _word(stage)
             runs[name] = runs.get(name, 0) + 1
     for name, number in runs.items():
         values.set("runs", number, name)

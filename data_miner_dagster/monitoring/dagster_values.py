@@ -6,7 +6,7 @@ from dagster import DagsterInstance
 
 from data_miner_dagster.catalog.leases import find_leases
 from data_miner_dagster.deployment import existing_instance, name_dagster_storage, standing_dagster_home
-from data_miner_dagster.jobs import POOL_BY_STAGE, STAGE_BY_JOB
+from data_miner_dagster.jobs import POOL_BY_STAGE, stage_of_job
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.work import wanted_work
 
@@ -53,7 +53,7 @@ class DagsterValues:
         with self._platform.database.reading() as session:
             now = self._platform.database.now(session)
         for lease in find_leases(self._platform.database):
-            if lease.expires_at > now and (stage := STAGE_BY_JOB.get(lease.job)) is not None:
+            if lease.expires_at > now and (stage := stage_of_job(lease.job)) is not None:
                 used[POOL_BY_STAGE[stage]] = used.get(POOL_BY_STAGE[stage], 0) + 1
         return used
 

@@ -21,6 +21,7 @@ from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.run_failures import failure_of_run
+from data_miner_dagster.operations.tracing import span
 
 DRAIN_SECONDS: Final = 900.0
 """A run takes no further batch after this time, so that others get the places in its pool in turn."""
@@ -239,7 +240,8 @@ class _Crew:
 
         try:
             work.on_batch(batch)
-            work_of(batch.stage)(work.platform, batch.items, force=work.force, report=report)
+            with span(batch.stage.value.lower()):
+                work_of(batch.stage)(work.platform, batch.items, force=work.force, report=report)
         except StoppedError:
             end_batch(database, batch.id, "stopped, since another stage failed", done=done)
         except Exception as error:

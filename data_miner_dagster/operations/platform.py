@@ -33,6 +33,7 @@ from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.catalog_place import catalog_url_in_force
 from data_miner_dagster.operations.damage import remove_damaged_files
 from data_miner_dagster.operations.devices import device_of_process
+from data_miner_dagster.operations.tracing import item_span
 from data_miner_dagster.operations.verdict_files import adopt_verdict_files
 from data_miner_dagster.storage.atomic import publishing_as, write_json
 from data_miner_dagster.storage.file_systems import check_place_of_sqlite
@@ -242,7 +243,11 @@ class Platform:
         stopping: threading.Event | None = None,
     ) -> Iterator[Claim]:
         """Hold the only claim there is on a video, whatever the stage. Waits no longer once `stopping` is set."""
-        with self._hold(f"video/{video_key}", wait_seconds, stopping) as claim, self.mending(video_key):
+        with (
+            self._hold(f"video/{video_key}", wait_seconds, stopping) as claim,
+            item_span("video", video_key),
+            self.mending(video_key),
+        ):
             yield claim
         if self._lease is not None:
             self._lease.advance()
@@ -250,7 +255,7 @@ class Platform:
     @contextmanager
     def hold_project(self, project: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
         """Hold the only claim there is on a project's derived tables, whatever the stage."""
-        with self._hold(f"project/{project}", wait_seconds) as claim, self.mending():
+        with self._hold(f"project/{project}", wait_seconds) as claim, item_span("project", project), self.mending():
             yield claim
 
     @contextmanager

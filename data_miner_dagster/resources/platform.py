@@ -19,6 +19,7 @@ from data_miner_dagster.domain.work import BATCH_TAG, stage_of_asset
 from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.tracing import span
 from data_miner_dagster.storage.layout import dagster_history_files
 
 
@@ -43,6 +44,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             return
         with ExitStack() as stack:
             stack.enter_context(working_on(run_id=run.run_id, stage=_first_stage(run)))
+            stack.enter_context(span(f"run {run.job_name}"))
             if context.instance is not None:
                 home = Path(context.instance.root_directory)
                 commit_unhurried(home)

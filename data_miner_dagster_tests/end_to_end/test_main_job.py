@@ -9,7 +9,8 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from data_miner_dagster_tests.end_to_end.commands import (
     write_yaml,
 )
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
+from data_miner_dagster_tests.support.span_collector import SpanCollector
 
 pytestmark = [pytest.mark.slow(100), pytest.mark.models, pytest.mark.timeout(900)]
 
@@ -45,7 +47,16 @@ def read_coco(path: Path) -> COCO:
 
 
 @pytest.fixture(scope="module")
-def finished(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+def collector() -> Iterator[SpanCollector]:
+    collector = SpanCollector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture(scope="module")
+def finished(
+    clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, collector: SpanCollector
+) -> tuple[Path, Path, str]:
     """A finished run over a folder of good and bad files: (root, project file, output)."""
     base = tmp_path_factory.mktemp("finished")
     folder = base / "clips"
@@ -59,7 +70,8 @@ def finished(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     content = project("street", [{"type": "files", "paths": ["clips"]}])
     logging = {"logging": {"format": "json"}}
     config = write_yaml(base / "street.yaml", {**content, "platform": {**_platform_of(content), **logging}})
-    done = data_miner("run", "--config", config, "--root", base / "root")
+    env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=collector.address)
+    done = data_miner("run", "--config", config, "--root", base / "root", env=env)
     assert done.returncode == 0, done.stdout
     return base / "root", config, done.stdout
 
@@ -86,6 +98,26 @@ def test_run__every_line_of_the_log_says_what_it_is_about(finished: tuple[Path, 
     of_videos = [line for line in in_runs if any(key in line["message"] for key in keys)]
     assert {line["video"] for line in of_videos} == keys
     assert all(line["video"] in line["message"] for line in of_videos)
+
+
+def test_run__a_collector_has_spans_of_runs_stages_and_items(
+    finished: tuple[Path, Path, str], collector: SpanCollector
+) -> None:
+    root, _, _ = finished
+    rows = json.loads(data_miner("videos", "--root", root, "--json").stdout)
+    by_id = {span.span_id: span for span in collector.spans}
+    names = Counter(span.name for span in collector.spans)
+    assert names["downloading video"] == len(rows)
+    assert names["extraction video"] >= names["embedding video"] == 4
+    for stage in ("filtering", "deduplication", "detection", "releasing"):
+        assert (names[stage], names[f"{stage} project"]) == (1, 1)
+    for span in collector.spans:
+        if span.name.endswith((" video", " project")):
+            stage = by_id[span.parent_id]
+            assert stage.name == span.name.partition(" ")[0]
+            assert by_id[stage.parent_id].name.startswith("run ")
+    failed = {span.attributes["error.type"] for span in collector.spans if span.is_error}
+    assert failed == {row["error_kind"] for row in rows if row["error_kind"]}
 
 
 def test_run__releases_what_is_good_and_says_why_the_rest_is_not(finished: tuple[Path, Path, str]) -> None:

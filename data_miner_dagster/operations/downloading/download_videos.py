@@ -68,6 +68,7 @@ from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.politeness import NotYetError, PostponedError, SitePoliteness
 from data_miner_dagster.operations.room import Room
 from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rules_by_video, with_known
+from data_miner_dagster.operations.tracing import noted
 from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import fetch_local_file
 from data_miner_dagster.sites.records import FetchedVideo
@@ -202,7 +203,7 @@ def _download_one(run: _Run, key: str) -> VideoOutcome | NotYetError:
     try:
         meter = Meter(WorkStage.DOWNLOADING, key, run.platform.run_id)
         with run.platform.hold_video(key, stopping=run.stopping) as claim, meter.working():
-            return _download_held(run, claim, key)
+            return noted(_download_held(run, claim, key))
     except NotYetError as error:
         return error
     except ClaimHeldError as error:

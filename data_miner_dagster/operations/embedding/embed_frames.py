@@ -29,6 +29,7 @@ from data_miner_dagster.operations.embedding.encoding import encode_tasks
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_of
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, is_of_system, item_guard, record_item_fault
 from data_miner_dagster.operations.platform import Platform, ReportVideo
+from data_miner_dagster.operations.tracing import noted
 from data_miner_dagster.storage.frames import frames_table_of, has_frames, sound_frames_identity
 from data_miner_dagster.storage.vectors import read_embeddings, read_vectors_fingerprint, write_embeddings
 
@@ -108,20 +109,22 @@ class _WholeVideos:
             if task.fault is not None and (not task.vectors or is_of_system(task.fault)):
                 raise task.fault  # what may pass must not leave out a frame for good
             if task.problems and not task.vectors:
-                return self._frames_lost(task)
+                return noted(self._frames_lost(task))
             write_embeddings(task.target, task.stored(self.encoder.load().embedding_dim))
             self._record_done(task.video_key, task)
-        return VideoOutcome(
-            task.video_key,
-            OutcomeStatus.DONE,
-            message=f"{len(task.problems)} frames cannot be read: {task.problems[0]}" if task.problems else "",
-            metadata={
-                "encoder": self.encoder.name,
-                "num_frames": len(task.wanted),
-                "num_embedded": len(task.vectors),
-                "num_unreadable": len(task.problems),
-            },
-        )
+            return noted(
+                VideoOutcome(
+                    task.video_key,
+                    OutcomeStatus.DONE,
+                    message=f"{len(task.problems)} frames cannot be read: {task.problems[0]}" if task.problems else "",
+                    metadata={
+                        "encoder": self.encoder.name,
+                        "num_frames": len(task.wanted),
+                        "num_embedded": len(task.vectors),
+                        "num_unreadable": len(task.problems),
+                    },
+                )
+            )
 
     def _record_done(self, key: str, task: EmbeddingTask | None = None) -> None:
         with self._platform.database.transaction() as session:

@@ -47,6 +47,7 @@ from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob,
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, item_guard, record_item_fault
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.room import Room
+from data_miner_dagster.operations.tracing import noted
 from data_miner_dagster.stages.downloading.failures import decide_failure
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 from data_miner_dagster.storage.frames import frames_identity, frames_table_of
@@ -183,7 +184,7 @@ def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool)
             platform.hold_video(key, stopping=maker.stopping) as claim,
             meter.working(),
         ):
-            return _extract_held(platform, maker, claim, key, force)
+            return noted(_extract_held(platform, maker, claim, key, force))
     except ClaimHeldError as error:
         return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
 
