@@ -135,8 +135,8 @@ def _work(platform: Platform, values: Values) -> None:
     runs = dict.fromkeys(map(_word, WorkStage), 0)
     for lease in find_leases(database):
         if lease.expires_at > now:
-            stage = stage_of_job(lease.job)
-            name = lease.job if stage is None else _word(stage)
+            at = stage_of_job(lease.job)
+            name = lease.job if at is None else _word(at)
             runs[name] = runs.get(name, 0) + 1
     for name, number in runs.items():
         values.set("runs", number, name)

@@ -113,9 +113,9 @@ def test_run__a_collector_has_spans_of_runs_stages_and_items(
         assert (names[stage], names[f"{stage} project"]) == (1, 1)
     for span in collector.spans:
         if span.name.endswith((" video", " project")):
-            stage = by_id[span.parent_id]
-            assert stage.name == span.name.partition(" ")[0]
-            assert by_id[stage.parent_id].name.startswith("run ")
+            above = by_id[span.parent_id]
+            assert above.name == span.name.partition(" ")[0]
+            assert by_id[above.parent_id].name.startswith("run ")
     failed = {span.attributes["error.type"] for span in collector.spans if span.is_error}
     assert failed == {row["error_kind"] for row in rows if row["error_kind"]}
 

@@ -44,7 +44,6 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
         import apprise
     except ModuleNotFoundError:
         raise ConfigError(MISSING) from None
-    logging.getLogger("apprise").propagate = False  # what it says of a target is in our own line
     url = resolve_reference(target, asker=_ASKER)
     asset = apprise.AppriseAsset(app_id="data-miner", async_mode=False, secure_logging=True)
     notifier = apprise.Apprise.instantiate(url, asset=asset)

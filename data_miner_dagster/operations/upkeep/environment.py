@@ -156,7 +156,7 @@ def _database(platform: Platform) -> Iterator[Part]:
         before = datetime.now(UTC)
         theirs = database.now(session)
         after = datetime.now(UTC)
-    database.engine.dispose()
+    database.dispose()
     shown = database.engine.url.render_as_string(hide_password=True)
     took = (after - before).total_seconds()
     yield Part("database", State.OK, f"{shown} answers" + (f" in {took * 1000:.0f} ms" if url is not None else ""))

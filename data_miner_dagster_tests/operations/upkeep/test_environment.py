@@ -36,7 +36,7 @@ def test_inspect_environment__nothing_is_made_where_nothing_is(tmp_path: Path) -
 
 def test_inspect_environment__a_root_that_is_there(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    _ = Platform(PlatformConfig(), root).database.file
+    Platform(PlatformConfig(), root).database.dispose()
     before = sorted(path.name for path in root.iterdir())
     parts = parts_of(root)
     assert parts["root"].value.endswith("takes hard links)")
