@@ -200,6 +200,7 @@ OWNERS = (
     "storage/detection_parts.py",  # numbered parts inside a folder of the layout's
     "export/",  # inside a release or an export
     "models/",  # the cache of models, and what weights come with
+    "catalog/kept_log.py",  # beside any SQLite file
     "catalog/migrations/",  # of the package
     "config/reference.py",  # of the package
     "cli/keeper.py",  # what the system says of processes
