@@ -29,6 +29,7 @@ from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
 from data_miner_dagster.operations.draining import DRAIN_SECONDS, NO_BATCH, PATIENCE_SECONDS, Drain, drain
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preparing import Preparation
+from data_miner_dagster.operations.progress import telling_progress
 from data_miner_dagster.partitions import VIDEOS, add_partitions
 
 _FRESH_SECONDS: Final = 3.0
@@ -88,7 +89,12 @@ def work_off(
     def may_wait(idle: float) -> bool:
         return config.drain and idle < PATIENCE_SECONDS and is_more_coming(platform.database, stage)
 
-    with one_line_failures(context), faults_logged(context), Preparation(platform, loads_models=False) as preparation:
+    with (
+        one_line_failures(context),
+        faults_logged(context),
+        telling_progress(platform, config.project),
+        Preparation(platform, loads_models=False) as preparation,
+    ):
         counts = drain(preparing(work, preparation), first, may_take=may_take, may_wait=may_wait)
     context.log.info(line_of_counts(counts))
 
@@ -160,6 +166,11 @@ def work_off_project(context: dg.OpExecutionContext, platform: Platform, config:
             idle < _ROOM_PATIENCE and bool(waiting_for_room(platform.database, str(config.project)))
         )
 
-    with one_line_failures(context), faults_logged(context), Preparation(platform, loads_models=True) as preparation:
+    with (
+        one_line_failures(context),
+        faults_logged(context),
+        telling_progress(platform, config.project),
+        Preparation(platform, loads_models=True) as preparation,
+    ):
         counts = drain(preparing(work, preparation), may_take=lambda: True, may_wait=may_wait)
     context.log.info(line_of_counts(counts))

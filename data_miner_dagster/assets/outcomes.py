@@ -23,6 +23,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra, 
 from data_miner_dagster.operations.item_faults import logger as faults
 from data_miner_dagster.operations.logs import RedactingFilter, redacted
 from data_miner_dagster.operations.platform import ReportVideo
+from data_miner_dagster.operations.progress import logger as lines_of_progress
 from data_miner_dagster.operations.run_failures import outage_of
 from data_miner_dagster.operations.tracing import span
 from data_miner_dagster.partitions import PARTITION_TAG
@@ -111,8 +112,8 @@ def failure_of(error: Exception) -> dg.Failure:
     return failed
 
 
-class _FaultsOf(logging.Handler):
-    """Copy log records about items' faults, with their tracebacks, to the log of the run."""
+class _LinesOf(logging.Handler):
+    """Copy log records about items' faults, with their tracebacks, and about progress to the log of the run."""
 
     def __init__(self, context: StepContext) -> None:
         super().__init__()
@@ -120,18 +121,21 @@ class _FaultsOf(logging.Handler):
         self._context = context
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._context.log.error(printable("\n".join(filter(None, (record.getMessage(), record.exc_text)))))
+        text = printable("\n".join(filter(None, (record.getMessage(), record.exc_text))))
+        self._context.log.log(record.levelno, text)
 
 
 @contextmanager
 def faults_logged(context: StepContext) -> Iterator[None]:
-    """Copy what is logged of items' faults to the log of the run while the block runs."""
-    handler = _FaultsOf(context)
-    faults.addHandler(handler)
+    """Copy what is logged of items' faults, and of progress, to the log of the run while the block runs."""
+    handler = _LinesOf(context)
+    for logger in (faults, lines_of_progress):
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        faults.removeHandler(handler)
+        for logger in (faults, lines_of_progress):
+            logger.removeHandler(handler)
 
 
 def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Mapping[str, dg.MetadataValue]:

@@ -7,6 +7,7 @@ import typer
 from data_miner_dagster.cli.holding import KeysFileOption, checked_keys, keys_in_file
 from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.cli.upgrading import price_lines
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ def backfill(
     if choice is None or choice.num_failed:
         named = choice.video_keys if choice is not None else None
         retry_work(platform.database, WorkScope(project, stage, named))
-    for line in do_runs(platform, project, runs):
-        echo(line)
+    with steps_on_stderr():
+        for line in do_runs(platform, project, runs):
+            echo(line)
 
 
 def _stage_of(asset: str) -> "WorkStage":

@@ -13,6 +13,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.domain.json_records import as_json as as_content
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def evaluate(
 
     project, _, version = target.partition("/")
     platform = opened_existing(root, config, profile)
-    outcome = evaluate_boxes(platform, project, truth=truth, version=version or None)
+    with steps_on_stderr():
+        outcome = evaluate_boxes(platform, project, truth=truth, version=version or None)
     if as_json:
         print_json(
             as_content(outcome.evaluation)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import data_miner_dagster
-from data_miner_dagster.cli.output import PlainConsole
+from data_miner_dagster.cli.output import PlainConsole, echo
 from data_miner_dagster.config.settings import LoggingConfig
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.operations.logs import redacted, set_up_logging
@@ -17,6 +17,27 @@ class _ConsoleLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
         console.print(f"  {printable(redacted(record.getMessage()))}", style=style)
+
+
+class _StderrLines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        echo(redacted(record.getMessage()), err=True)
+
+
+@contextmanager
+def steps_on_stderr() -> Iterator[None]:
+    """Show how far a command is, on standard error: its result on standard output may be for a program."""
+    logger = logging.getLogger(f"{data_miner_dagster.__name__}.operations.progress")  # whose import takes a while
+    handler, level, propagate = _StderrLines(), logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 @contextmanager

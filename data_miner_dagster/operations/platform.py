@@ -124,6 +124,11 @@ class Platform:
         """The run of Dagster's that works with this platform, if any."""
         return self._lease.run_id if self._lease is not None else None
 
+    def tell_steps(self, num_done: int, num_total: int) -> None:
+        """Let the lease of the run say how far it is, with its next renewal."""
+        if self._lease is not None:
+            self._lease.num_done, self._lease.num_total = num_done, num_total
+
     @property
     def num_removed_files(self) -> int:
         """How many files this process has removed because they could not be read."""

@@ -30,6 +30,7 @@ from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError, Run
 from data_miner_dagster.domain.meters import Meter
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.storage.atomic import publishing_as
 
 LOOK_SECONDS: Final = 0.25
@@ -60,10 +61,14 @@ class MakeShard(Protocol):
 def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
     """Make shards until none is left; return how many others made. Waits for those that live workers make."""
     num_own = 0
+    steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has", "shards", plan.num_shards, platform)
     while True:
-        if _make_next(platform, plan, make, leads=True):
+        has_made = _make_next(platform, plan, make, leads=True)
+        num_open = num_open_shards(platform.database, plan)
+        steps.reach(plan.num_shards - num_open)
+        if has_made:
             num_own += 1
-        elif num_open_shards(platform.database, plan) == 0:
+        elif num_open == 0:
             return plan.num_shards - num_own
         else:
             platform.check_run()

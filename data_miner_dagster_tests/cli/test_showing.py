@@ -54,6 +54,7 @@ def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
         "reviews",
         "working",
         "room",
+        "progress",
     ]
     assert not any(content.values())
     assert run_command("videos", "--root", tmp_path).stdout.endswith("0 videos\n")

@@ -26,6 +26,7 @@ from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.stages.detection.boxes import DetectionRow, FrameDetections, detection_rows
 from data_miner_dagster.stages.detection.tiling import merge_tiles, tile_windows
@@ -129,6 +130,7 @@ class Looker:
         boxes: list[DetectionRow] = []
         looked_at: list[dict[str, str | int | float]] = []
         started = time.monotonic()
+        steps = Steps(f"detection: {self._role.name} has looked at", "frames", len(frames))
         for batch in _decoded_batches(self._pictures, frames, self._config):
             for frame, rows in self._careful.look_at(batch):
                 boxes += rows
@@ -136,13 +138,14 @@ class Looker:
                 note(Measured(num_frames=1, num_boxes=len(rows)))
             self.attempted.update(frame.frame_id for frame, _ in batch)
             num_done += len(batch)
+            steps.advance(len(batch))
             # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
             if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(frames):
                 if looked_at:
                     self.parts.append(boxes, looked_at, name_of_part(num_written))
                 num_written = num_done
                 boxes, looked_at, started = [], [], time.monotonic()
-                logger.info("detection: %s has looked at %d of %d frames", self._role.name, num_done, len(frames))
+                steps.tell()
 
 
 _FrameAndRows = tuple[FrameToDetect, list[DetectionRow]]

@@ -17,6 +17,7 @@ from data_miner_dagster.operations.evaluation.reviewed_frames import (
     stored_detections,
 )
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.stages.evaluation.answers import FoundOnFrame
 from data_miner_dagster.storage.frames import images_of_frames
 from data_miner_dagster.storage.tables import read_table
@@ -66,8 +67,10 @@ def detections_of_project(platform: Platform, project: str, config: ProjectConfi
 def _stored(platform: Platform, detections: StoredDetections, frame_ids: Iterable[str]) -> list[PredictedFrame]:
     frames: list[PredictedFrame] = []
     images = images_of_frames(platform.layout, sorted(frame_ids))
+    steps = Steps("evaluation: has read", "frames", len(images))
     found: tuple[str, Mapping[int, FoundOnFrame]] = ("", {})
     for frame_id, image in images.items():
+        steps.advance()
         video_key, index = split_frame_id(frame_id)
         if found[0] != video_key:
             found = (video_key, detections.on_frames(video_key))

@@ -21,6 +21,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.members import MemberFrames
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.prompts import embed_prompts
 from data_miner_dagster.storage.alignment import rows_of_indices
 from data_miner_dagster.storage.frames import read_frames
@@ -95,6 +96,7 @@ def score_project(
         _all_or_left_out(faults),
         item_guard("filtered_frames") as guard,
     ):
+        steps = Steps("filtering: has compared", "videos", len(ready), platform)
         for member, video in zip(ready, header.videos, strict=True):
             rows = carried.rows_of(video)
             if rows is None:
@@ -103,6 +105,7 @@ def score_project(
                 num_scored += 1
             if rows is not None:
                 writer.write_video(rows)
+            steps.advance()
     return num_scored
 
 

@@ -29,6 +29,7 @@ from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError, going_on_without
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.releasing.standing import existing_version, release_header
 from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.storage.atomic import atomic_folder
@@ -82,8 +83,11 @@ def export_release(
 
 
 def _copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
+    names = [*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE]
+    steps = Steps("export: has copied", "files", len(names))
     with atomic_folder(to) as folder:
-        for name in (*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE):
+        for name in names:
+            steps.advance()
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(release / name, folder / name)
         if damage := damaged_files(folder):
@@ -148,8 +152,10 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
         tally.add(image)
 
     proves = not format.codec.attempts_parts
+    steps = Steps("export: has written", "images", (read_manifest(to.release) or {}).get("num_images", 0))
     with closing(format.codec.open_writer(to)) as writer:
         for image in images:
+            steps.advance()
             guard.attempt(
                 image.frame_id, partial(write, image), partial(faults.__setitem__, image.frame_id), proves=proves
             )

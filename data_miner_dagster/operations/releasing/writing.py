@@ -31,6 +31,7 @@ from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.releasing.planning import (
     Choice,
     FrameTally,
@@ -168,7 +169,9 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     """
     with closing(ChecksumWriter(folder)) as checksums:
         with StoredPictures(platform.config.extraction) as pictures:
-            written = _write_images(Destination(folder, plan.header, folder, pictures), source, plan, checksums)
+            steps = Steps("releasing: has written", "videos", len(plan.split_by_video), platform)
+            destination = Destination(folder, plan.header, folder, pictures)
+            written = _write_images(destination, source, plan, checksums, steps)
         tally = written.tally
         videos = list(source.videos(_released_videos(plan, tally)))
         write_videos(folder, videos)
@@ -195,7 +198,7 @@ def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Releas
 
 
 def _write_images(
-    destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter
+    destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter, steps: Steps
 ) -> WrittenImages:
     """Write images and labels; return what is in them."""
     tally, kept, num_without_detections = ReleaseTally.of(plan.header), [], 0
@@ -221,6 +224,7 @@ def _write_images(
                     num_without_detections += not frame.has_detections and not image.boxes
                     if source.kept_by_hand.holds(image.video_key, image.pts_seconds):
                         kept.append(image.frame_id)
+            steps.advance()
     if faults:
         raise VideosLeftOutError(faults)
     return WrittenImages(tally, kept, num_without_detections)

@@ -1,0 +1,88 @@
+"""How good the time left is: a real run over unequal clips, asked after a fifth of it.
+
+Usage: `python -m benchmarks.eta [--videos 30] [--seconds 6]`
+
+Clips of 1 to 20 times `--seconds` are made, and a project over them is taken through download (copies), extraction and
+embedding as `data-miner run` does. Meanwhile the estimate is asked every tenth of a second. The result is the estimate
+made when a fifth of the run's true time was over, as a share of that time; 1.0 is right, .75 to 1.25 is asked for.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from data_miner_dagster.cli.in_process import InProcessRunner
+from data_miner_dagster.cli.options import platform_options
+from data_miner_dagster.deployment import open_instance
+from data_miner_dagster.operations.progress import progress_of
+from data_miner_dagster.operations.sourcing.registering import register_project_file
+from data_miner_dagster_tests.support.small_videos import make_noise
+
+_SPREAD = 20
+_PROJECT = """\
+name: eta
+description: Clips of noise.
+sourcing: {{sources: [{{type: files, paths: ["{folder}"]}}]}}
+filtering: {{positive: [a thing]}}
+detection: {{classes: {{thing: []}}}}
+"""
+
+
+def make_clips(folder: Path, num_videos: int, shortest_seconds: float) -> None:
+    """Write clips whose durations are spread evenly on a logarithmic scale, in an order that mixes them."""
+    folder.mkdir()
+    for number in range(num_videos):
+        place = (number * 7) % num_videos / max(1, num_videos - 1)
+        seconds = shortest_seconds * math.exp(place * math.log(_SPREAD))
+        make_noise(folder / f"{number:03d}.mp4", seed=number, num_frames=round(10 * seconds), size_wh=(320, 180))
+
+
+def estimates_of_run(root: Path, folder: Path) -> tuple[float, list[tuple[float, float]]]:
+    """Take the clips through the stages of videos; return the true time, and (time, time estimated in all) pairs."""
+    file = root.parent / "eta.yaml"
+    file.write_text(_PROJECT.format(folder=folder))
+    platform = platform_options(root, file, None).open()  # tells the runs in this process, too
+    told: list[tuple[float, float]] = []
+    is_over = threading.Event()
+    with open_instance(platform) as instance:
+        register_project_file(platform, file)
+        runner = InProcessRunner(platform, instance, "eta")
+        runner.list_sources()
+        began = time.monotonic()
+
+        def ask() -> None:
+            while not is_over.wait(0.1):
+                found = progress_of(platform, "eta")
+                now = time.monotonic() - began
+                if found is not None and found.remaining_seconds is not None:
+                    told.append((now, now + found.remaining_seconds))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        runner.settle_videos()
+        took = time.monotonic() - began
+        is_over.set()
+        asking.join()
+    return took, told
+
+
+def main() -> None:
+    """Run and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of the shortest clip")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "clips"
+        make_clips(folder, given.videos, given.seconds)
+        took, told = estimates_of_run(Path(scratch) / "root", folder)
+    after = {share: min(told, key=lambda pair: abs(pair[0] - share * took)) for share in (0.2, 0.4, 0.6, 0.8)}
+    print(json.dumps({f"estimate_after_{share:g}": round(pair[1] / took, 3) for share, pair in after.items()}))
+
+
+if __name__ == "__main__":
+    main()

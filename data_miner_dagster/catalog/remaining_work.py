@@ -1,0 +1,147 @@
+"""What is left of the work on videos, and what was done lately: what estimates of the time that is left are made from.
+
+Reads only. Does not belong here: the estimate (stages/remaining.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+from sqlalchemy import Select, Table, and_, func, literal, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.schema import ClaimRow, ProjectVideoRow, VideoRow
+from data_miner_dagster.catalog.work_tables import MeasurementRow, PendingWorkRow, RunLeaseRow
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.statuses import ProjectVideoStatus
+from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
+
+_SPENT: Final = cast("Table", MeasurementRow.__table__)
+_WINDOW: Final = timedelta(days=1)
+_GAP: Final = timedelta(minutes=5)
+"""Work that nothing followed for so long belongs to an earlier run."""
+_MOST_ROWS: Final = 20_000
+_FEW: Final = 200
+_MOST_LEFT: Final = 5000
+"""Videos that are read; where there are more, each stands for several."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftVideo:
+    """A video, and the stage that it needs next."""
+
+    video_key: str
+    stage: WorkStage
+    duration_seconds: float | None
+    origin: Origin
+    url: str
+    claimed_at: datetime | None
+    """Since when it is worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkedVideo:
+    """What a stage lately spent on a video."""
+
+    video_key: str
+    stage: WorkStage
+    duration_seconds: float | None
+    origin: Origin
+    url: str
+    wall_seconds: float
+    cpu_seconds: float
+    is_failed: bool
+    measured_at: datetime
+
+    @property
+    def began_at(self) -> datetime:
+        """When the work began, if it was not interrupted."""
+        return self.measured_at - timedelta(seconds=self.wall_seconds)
+
+
+def left_videos(session: Session, project: str | None, now: datetime) -> tuple[list[LeftVideo], int]:
+    """Return the videos that are due at a stage, of a project or of all, and how many there are.
+
+    Where there are many, those that have been due longest are returned.
+    """
+    claim = and_(ClaimRow.resource == literal("video/") + VideoRow.key, ClaimRow.expires_at > now)
+    facts = (VideoRow.duration_seconds, VideoRow.origin, VideoRow.url)
+    query = (
+        select(VideoRow.key, PendingWorkRow.stage, *facts, ClaimRow.claimed_at)
+        .join(PendingWorkRow, PendingWorkRow.video_key == VideoRow.key)
+        .outerjoin(ClaimRow, claim)
+        .where(PendingWorkRow.due_at <= now)
+        .order_by(PendingWorkRow.due_at, VideoRow.key)
+        .limit(_MOST_LEFT)
+    )
+    counting = select(func.count(PendingWorkRow.video_key.distinct())).where(PendingWorkRow.due_at <= now)
+    if project is not None:
+        query = query.where(PendingWorkRow.project_name == project)
+        counting = counting.where(PendingWorkRow.project_name == project)
+    found = {row[0]: LeftVideo(*row) for row in session.execute(query)}  # once, however many projects want it
+    return list(found.values()), session.scalar(counting) or 0
+
+
+def work_of_this_run(session: Session, project: str | None, now: datetime) -> list[WorkedVideo]:
+    """Return what was done on videos since the last pause, newest first."""
+    query = _worked(project).where(_SPENT.c.measured_at > now - _WINDOW).limit(_MOST_ROWS)
+    worked: list[WorkedVideo] = []
+    began_at = now
+    for row in session.execute(query):
+        video = WorkedVideo(*row)
+        if video.measured_at < began_at - _GAP:
+            break
+        began_at = min(began_at, video.began_at)
+        worked.append(video)
+    return worked
+
+
+def work_before(session: Session, stage: WorkStage) -> list[WorkedVideo]:
+    """Return what a stage did last, in whatever run and project."""
+    return [WorkedVideo(*row) for row in session.execute(_worked(None).where(_SPENT.c.stage == stage).limit(_FEW))]
+
+
+def _worked(project: str | None) -> Select[Any]:
+    facts = (VideoRow.duration_seconds, VideoRow.origin, VideoRow.url)
+    is_failed = _SPENT.c.num_failed >= _SPENT.c.num_items
+    spent = (_SPENT.c.wall_seconds, _SPENT.c.cpu_seconds, is_failed, _SPENT.c.measured_at)
+    query = (
+        select(VideoRow.key, _SPENT.c.stage, *facts, *spent)
+        .join(_SPENT, _SPENT.c.subject == VideoRow.key)
+        .where(_SPENT.c.stage.in_(VIDEO_STAGES))
+        .order_by(_SPENT.c.measured_at.desc())
+    )
+    if project is not None:
+        members = select(ProjectVideoRow.video_key).where(ProjectVideoRow.project_name == project)
+        query = query.where(VideoRow.key.in_(members))
+    return query
+
+
+def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
+    """Return how long each stage of a project has taken for each frame that was filtered; empty where none was yet."""
+    sums = select(_SPENT.c.stage, func.sum(_SPENT.c.wall_seconds), func.sum(_SPENT.c.num_frames))
+    rows = session.execute(sums.where(_SPENT.c.stage.not_in(VIDEO_STAGES)).group_by(_SPENT.c.stage)).all()
+    num_filtered = next((number for stage, _, number in rows if stage is WorkStage.FILTERING), 0)
+    return {stage: float(wall) / num_filtered for stage, wall, _ in rows} if num_filtered else {}
+
+
+def expected_frames(session: Session, project: str) -> float:
+    """Return how many frames the videos of a project have, or will have at the rate of those that have some."""
+    rows: Sequence[tuple[float | None, int | None]] = [
+        (row[0], row[1])
+        for row in session.execute(
+            select(VideoRow.duration_seconds, VideoRow.num_frames)
+            .join(ProjectVideoRow, ProjectVideoRow.video_key == VideoRow.key)
+            .where(ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
+        )
+    ]
+    known = [(seconds, number) for seconds, number in rows if seconds and number is not None]
+    rate = sum(number for _, number in known) / sum(seconds for seconds, _ in known) if known else 0.0
+    return sum(number if number is not None else rate * (seconds or 0.0) for seconds, number in rows)
+
+
+def runs_at_work(session: Session, now: datetime) -> list[RunLeaseRow]:
+    """Return the leases of the runs that are alive and say how much they have to do."""
+    query = select(RunLeaseRow).where(RunLeaseRow.expires_at > now, RunLeaseRow.num_total > 0)
+    return list(session.scalars(query.order_by(RunLeaseRow.started_at)))

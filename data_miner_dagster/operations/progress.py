@@ -1,0 +1,321 @@
+"""How far long work is, and how long it still takes: for people, in the log and in `data-miner status`.
+
+Belongs here: a line every so often, and the figures behind it from the catalog. Does not belong here: the estimate
+(stages/remaining.py).
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from itertools import chain
+from typing import Final
+
+from data_miner_dagster.catalog.claims import live_claims
+from data_miner_dagster.catalog.database import Session
+from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.catalog.remaining_work import (
+    LeftVideo,
+    WorkedVideo,
+    expected_frames,
+    left_videos,
+    runs_at_work,
+    seconds_a_frame,
+    work_before,
+    work_of_this_run,
+)
+from data_miner_dagster.catalog.work_tables import RunLeaseRow
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.addresses import Origin, host_of
+from data_miner_dagster.domain.at_work import inheriting_thread
+from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
+from data_miner_dagster.operations.item_faults import attempt_extra
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.keys import site_of_key
+from data_miner_dagster.stages.remaining import DoneVideo, OpenVideo, StageWork, remaining_seconds, share_done
+
+LINE_SECONDS: Final = 60.0
+"""How often a line says how far work is."""
+_FIRST_LINE_SECONDS: Final = 10.0
+_BUILD: Final = (WorkStage.FILTERING, WorkStage.DEDUPLICATION, WorkStage.DETECTION, WorkStage.RELEASING)
+
+logger = logging.getLogger(__name__)
+"""Assets pass its lines on to the log of their run."""
+
+
+def time_text(seconds: float) -> str:
+    """Return a time that is left, as exactly as it is known."""
+    if seconds < 90:
+        return f"{max(5, round(seconds / 5) * 5)} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def left_text(share: float, seconds: float | None) -> str:
+    """Return a share and the time that is left, in words."""
+    return f"{100 * share:.0f} %" + ("" if seconds is None else f", about {time_text(seconds)} left")
+
+
+# --- steps of a known number ---
+
+
+class Steps:
+    """Counts steps of like size: a line in the log every minute, and the count on the lease of the run at work.
+
+    Args:
+        what: what is done, such as "detection: yolo has looked at".
+        unit: the steps, in the plural.
+        total: how many there are.
+        platform: of the run at work.
+    """
+
+    def __init__(self, what: str, unit: str, total: int, platform: Platform | None = None) -> None:
+        self._what = what
+        self._unit = unit
+        self._total = total
+        self._platform = platform
+        self._lock = threading.Lock()
+        self._num_done = 0
+        self._began = time.monotonic()
+        self._line_at = self._began + _FIRST_LINE_SECONDS
+        self._tell_run()
+
+    @property
+    def share(self) -> float:
+        """The share that is done."""
+        return self._num_done / self._total if self._total else 1.0
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """How long the rest takes at the pace until now; None before the first step."""
+        if not self._num_done:
+            return None
+        return (time.monotonic() - self._began) * (self._total - self._num_done) / self._num_done
+
+    @property
+    def line(self) -> str:
+        """How far the work is."""
+        left = self.remaining_seconds if self._num_done < self._total else None
+        return f"{self._what} {self._num_done:,} of {self._total:,} {self._unit}: {left_text(self.share, left)}"
+
+    def advance(self, num_steps: int = 1) -> None:
+        """Count steps that are done."""
+        with self._lock:
+            self._num_done += num_steps
+            now = time.monotonic()
+            is_due = now >= self._line_at
+            if is_due:
+                self._line_at = now + LINE_SECONDS
+        self._tell_run()
+        if is_due:
+            logger.info("%s", self.line)
+
+    def reach(self, num_done: int) -> None:
+        """Count steps up to this number, some of which others did."""
+        self.advance(max(0, num_done - self._num_done))
+
+    def tell(self) -> None:
+        """Say now how far the work is."""
+        self._line_at = time.monotonic() + LINE_SECONDS
+        logger.info("%s", self.line)
+
+    def _tell_run(self) -> None:
+        if self._platform is not None:
+            self._platform.tell_steps(self._num_done, self._total)
+
+
+# --- videos, and what follows them ---
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work on a project is, or on all videos."""
+
+    project: str | None
+    share_done: float
+    """Of the work on videos since the last pause."""
+    remaining_seconds: float | None
+    """None where nothing shows it yet."""
+    num_open: int
+    """Videos that are due."""
+    is_with_build: bool
+    """Whether the remaining time includes filtering, deduplication, detection and release, as other runs took them."""
+
+    @property
+    def line(self) -> str:
+        """One line for people."""
+        name = f"{self.project}: " if self.project is not None else ""
+        until = " until its release" if self.is_with_build else ""
+        return f"{name}{self.num_open:,} videos to go: {left_text(self.share_done, self.remaining_seconds)}{until}"
+
+
+def progress_of(platform: Platform, project: str | None = None) -> Progress | None:
+    """Return how far the work on videos is, of a project or of all; None where no video is due."""
+    with platform.database.reading() as session:
+        now = platform.database.now(session)
+        left, num_left = left_videos(session, project, now)
+        if not left:
+            return None
+        worked = work_of_this_run(session, project, now)
+        stages = _stages_of(session, platform.config, left, worked, now)
+        stages = [replace(stage, open_stands_for=num_left / len(left)) for stage in stages]
+        seconds_a_filtered_frame = seconds_a_frame(session) if project is not None else {}
+        num_frames = expected_frames(session, project) if project is not None and seconds_a_filtered_frame else 0.0
+    elapsed = max(((now - video.began_at).total_seconds() for video in worked), default=0.0)
+    for_videos = remaining_seconds(stages, elapsed_seconds=max(elapsed, 1e-3), num_cores=os.cpu_count() or 1)
+    build = num_frames * sum(seconds_a_filtered_frame.get(stage, 0.0) for stage in _BUILD)
+    return Progress(
+        project,
+        share_done(stages),
+        None if for_videos is None else for_videos + build,
+        num_left,
+        is_with_build=build > 0,
+    )
+
+
+def _stages_of(
+    session: Session,
+    config: PlatformConfig,
+    left: Sequence[LeftVideo],
+    worked: Sequence[WorkedVideo],
+    now: datetime,
+) -> list[StageWork]:
+    known = chain((video.duration_seconds for video in left), (video.duration_seconds for video in worked))
+    durations = [seconds for seconds in known if seconds]
+    usual = sum(durations) / len(durations) if durations else 0.0
+    by_stage: defaultdict[WorkStage, list[WorkedVideo]] = defaultdict(list)
+    for video in worked:
+        by_stage[video.stage].append(video)
+    order = list(VIDEO_STAGES)
+    return [
+        StageWork(
+            done=[_done(video, usual) for video in by_stage[stage]],
+            open=[_open(video, stage, usual, now) for video in left if order.index(video.stage) <= order.index(stage)],
+            most_at_once=_most_at_once(config)[stage],
+            seen_seconds=max(((now - video.began_at).total_seconds() for video in by_stage[stage]), default=0.0),
+            earlier=[] if by_stage[stage] else [_done(video, usual) for video in work_before(session, stage)],
+        )
+        for stage in order
+    ]
+
+
+def _most_at_once(config: PlatformConfig) -> Mapping[WorkStage, int]:
+    return {
+        WorkStage.DOWNLOADING: config.downloading.concurrent_downloads,
+        WorkStage.EXTRACTION: config.extraction.workers or os.cpu_count() or 1,
+        WorkStage.EMBEDDING: 1,
+    }
+
+
+def _done(video: WorkedVideo, usual: float) -> DoneVideo:
+    return DoneVideo(
+        video.duration_seconds or usual,
+        video.wall_seconds,
+        video.cpu_seconds,
+        _site_of(video) if video.stage is WorkStage.DOWNLOADING else "",
+        is_lost=video.is_failed,
+    )
+
+
+def _open(video: LeftVideo, stage: WorkStage, usual: float, now: datetime) -> OpenVideo:
+    is_at_work = video.claimed_at is not None and video.stage is stage
+    return OpenVideo(
+        video.duration_seconds or usual,
+        _site_of(video) if stage is WorkStage.DOWNLOADING else "",
+        (now - video.claimed_at).total_seconds() if is_at_work and video.claimed_at is not None else None,
+        may_be_lost=video.stage is WorkStage.DOWNLOADING,
+    )
+
+
+def _site_of(video: LeftVideo | WorkedVideo) -> str:
+    if video.origin is Origin.LOCAL:
+        return "local"
+    return site_of_key(video.video_key) or host_of(video.url)
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is that knows the number of its steps."""
+
+    job: str
+    project: str | None
+    num_done: int
+    num_total: int
+    remaining_seconds: float | None
+
+    @property
+    def line(self) -> str:
+        """One line for people."""
+        name = f"{self.project}: " if self.project is not None else ""
+        left = left_text(self.num_done / self.num_total, self.remaining_seconds)
+        return f"{name}{self.job}: step {self.num_done:,} of {self.num_total:,}: {left}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far everything is that is due or at work."""
+
+    videos: tuple[Progress, ...]
+    runs: tuple[RunProgress, ...]
+    num_at_work: int
+    """Videos and projects that somebody works on."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is due or at work."""
+        return not (self.videos or self.runs or self.num_at_work)
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each project and run."""
+        return [*(one.line for one in self.videos), *(one.line for one in self.runs)]
+
+    def as_json(self) -> list[dict[str, object]]:
+        """Return what JSON can carry."""
+        videos = [{"kind": "videos", **asdict(one)} for one in self.videos]
+        return [*videos, *({"kind": "run", **asdict(one)} for one in self.runs)]
+
+
+def standing_of(platform: Platform, project: str | None = None) -> Standing:
+    """Return how far the work is, on a project or on each of them."""
+    database = platform.database
+    names = [row.name for row in find_projects(database) if project in (None, row.name)]
+    with database.reading() as session:
+        now = database.now(session)
+        runs = [_run_of(row, now) for row in runs_at_work(session, now) if project in (None, row.project)]
+    videos = [found for name in names if (found := progress_of(platform, name)) is not None]
+    return Standing(tuple(videos), tuple(runs), len(live_claims(database)))
+
+
+def _run_of(row: RunLeaseRow, now: datetime) -> RunProgress:
+    total = row.num_total or 1
+    num_done = min(row.num_done, total)
+    seconds = (now - row.started_at).total_seconds()
+    left = seconds * (total - num_done) / num_done if num_done else None
+    return RunProgress(row.job, row.project, num_done, total, left)
+
+
+@contextmanager
+def telling_progress(platform: Platform, project: str | None = None) -> Iterator[None]:
+    """Say in the log every minute how far the work on videos is, while the block runs."""
+    is_over = threading.Event()
+
+    def tell() -> None:
+        while not is_over.wait(LINE_SECONDS):
+            found = attempt_extra("progress", project or "all videos", lambda: progress_of(platform, project))
+            if isinstance(found, Progress):
+                logger.info("%s", found.line)
+
+    thread = inheriting_thread(tell, name="progress")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

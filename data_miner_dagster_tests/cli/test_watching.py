@@ -1,0 +1,57 @@
+"""`data-miner status --watch` on a real root: it ends by itself once nothing is due."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from data_miner_dagster.catalog.videos import delete_videos
+from data_miner_dagster.cli import watching
+from data_miner_dagster.cli.main import app
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.local_projects import make_platform
+
+
+def test_status_watch__nothing_to_do(tmp_path: Path) -> None:
+    make_platform(tmp_path).database.dispose()
+    result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch"])
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("Z nothing is due or at work\n")
+
+
+def test_status_watch__until_nothing_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = make_platform(tmp_path)
+    add_project(platform.database, "bikes")
+    add_video(platform.database, "a", "bikes", status=VideoStatus.DOWNLOADED, sha256="a", duration_seconds=60)
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        delete_videos(platform.database, ["a"], only_unwanted=False)
+
+    monkeypatch.setattr("data_miner_dagster.cli.watching.time.sleep", sleep)
+    result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch", "--interval", "0.5"])
+    assert result.exit_code == 0, result.output
+    lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
+    assert lines == ["bikes: 1 videos to go: 0 %", "nothing is due or at work"]
+    assert sleeps == [0.5]
+
+
+def test_telling_standing__prints_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = make_platform(tmp_path)
+    add_project(platform.database, "bikes")
+    add_video(platform.database, "a", "bikes", status=VideoStatus.DOWNLOADED, sha256="a", duration_seconds=60)
+    monkeypatch.setattr(watching, "_LINES_SECONDS", 0.01)
+    told: list[str] = []
+    is_told = threading.Event()
+
+    def echo(line: str) -> None:
+        told.append(line)
+        is_told.set()
+
+    monkeypatch.setattr(watching, "echo", echo)
+    with watching.telling_standing(platform):
+        assert is_told.wait(30)
+    assert set(told) == {"bikes: 1 videos to go: 0 %"}

@@ -1,0 +1,151 @@
+"""Progress as the catalog knows it: what is due, what was done since the last pause, and by whom."""
+
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from data_miner_dagster.catalog import renewal
+from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.leases import hold_lease
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.work_tables import MeasurementRow
+from data_miner_dagster.domain.measurements import AMOUNTS, Measured
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations import progress
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps, progress_of, standing_of, telling_progress, time_text
+from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.local_projects import make_platform
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    platform = make_platform(tmp_path)
+    add_project(platform.database, "bikes")
+    return platform
+
+
+def measure(platform: Platform, subject: str, stage: WorkStage, ended_at: datetime, **amounts: Any) -> None:
+    """Put on record what a stage spent, as if it had ended at a time."""
+    spent = Measured(num_items=1, **amounts)
+    values = {name: getattr(spent, name) for name in AMOUNTS}
+    with platform.database.transaction() as session:
+        key = {"subject": subject, "stage": stage, "run_id": "", "measured_at": ended_at}
+        session.execute(insert(MeasurementRow), [{**values, **key}])
+
+
+def add_downloaded(platform: Platform, *keys: str, seconds: float = 60.0) -> None:
+    for key in keys:
+        status = VideoStatus.DOWNLOADED
+        add_video(platform.database, key, "bikes", status=status, duration_seconds=seconds, sha256=key)
+
+
+def add_done(platform: Platform, key: str, ended_at: datetime, *, wall_seconds: float, seconds: float = 60.0) -> None:
+    """Add a video whose frames and embeddings are there, made one after the other by a time."""
+    add_video(platform.database, key, status=VideoStatus.EXTRACTED, duration_seconds=seconds, sha256=key)
+    for stage in (WorkStage.EXTRACTION, WorkStage.EMBEDDING):
+        measure(platform, key, stage, ended_at, wall_seconds=wall_seconds)
+
+
+def test_progress_of__nothing_due(platform: Platform) -> None:
+    assert progress_of(platform) is None
+    assert standing_of(platform).is_over
+    assert standing_of(platform).lines == []
+
+
+def test_progress_of__nothing_seen_yet(platform: Platform) -> None:
+    add_downloaded(platform, "a", "b")
+    found = progress_of(platform, "bikes")
+    assert found is not None
+    assert (found.share_done, found.remaining_seconds, found.num_open) == (0, None, 2)
+    assert found.line == "bikes: 2 videos to go: 0 %"
+
+
+def test_progress_of__as_other_runs_took(platform: Platform) -> None:
+    """Two days ago a video took 10 s at each stage, so three of twice its length take 20 s each, 60 s at embedding."""
+    add_done(platform, "old", utc_now() - timedelta(days=2), wall_seconds=10)
+    add_downloaded(platform, "a", "b", "c", seconds=120)
+    found = progress_of(platform, "bikes")
+    assert found is not None
+    assert found.share_done == 0
+    assert found.remaining_seconds == pytest.approx(60)
+    assert found.line == "bikes: 3 videos to go: 0 %, about 60 s left"
+
+
+def test_progress_of__at_the_pace_since_the_last_pause(platform: Platform) -> None:
+    """One minute of video took 10 s at each of two stages, side by side: embedding of 32 minutes is left, and 320 s."""
+    add_done(platform, "old", utc_now() - timedelta(hours=1), wall_seconds=600)
+    add_video(platform.database, "old", "bikes")
+    add_done(platform, "new", utc_now(), wall_seconds=10)
+    add_video(platform.database, "new", "bikes")
+    add_downloaded(platform, "a", "b", "c", seconds=600)
+    found = progress_of(platform, "bikes")
+    assert found is not None
+    assert found.num_open == 3 + 2  # the embeddings of those that are extracted have no basis here: due again
+    assert found.share_done == pytest.approx(20 / (20 + 300 + 320))
+    assert found.remaining_seconds == pytest.approx(315, rel=0.05)
+
+
+def test_progress_of__with_what_a_build_took_before(platform: Platform) -> None:
+    add_done(platform, "old", utc_now() - timedelta(days=2), wall_seconds=10)
+    measure(platform, "trams", WorkStage.FILTERING, utc_now(), wall_seconds=10, num_frames=100)
+    measure(platform, "trams", WorkStage.DETECTION, utc_now(), wall_seconds=190, num_frames=10)
+    add_downloaded(platform, "a")
+    add_video(platform.database, "b", "bikes", status=VideoStatus.UNAVAILABLE, duration_seconds=60, num_frames=30)
+    found = progress_of(platform, "bikes")
+    assert found is not None
+    assert found.is_with_build
+    assert found.remaining_seconds == pytest.approx(10 + (30 + 30) * 2, rel=0.01)  # 2 s a frame, 30 a minute of video
+    assert found.line.endswith("until its release")
+
+
+def test_standing_of__runs_tell_their_steps(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(renewal, "_IDLE_SECONDS", 0.02)
+    with (
+        hold_lease(platform.database, "run-1", "detect", "bikes") as lease,
+        hold_claim(platform.database, "project/b", wait_seconds=0),
+    ):
+        steps = Steps("detection: looks at", "frames", 200, platform.within(lease))
+        steps.advance(50)
+        assert (lease.num_done, lease.num_total) == (50, 200)
+        while not (standing := standing_of(platform, "bikes")).runs or not standing.runs[0].num_done:
+            pass
+        assert standing.lines[0].startswith("bikes: detect: step 50 of 200: 25 %, about ")
+        assert not standing.is_over
+        assert standing.as_json()[0]["num_total"] == 200
+
+
+def test_steps__a_line_when_it_is_due(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(progress, "_FIRST_LINE_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO, logger=progress.logger.name):
+        steps = Steps("export: has copied", "files", 2_000)
+        steps.advance(500)
+        steps.advance(500)  # within a minute: no line
+    (record,) = caplog.records
+    assert record.getMessage().startswith("export: has copied 500 of 2,000 files: 25 %, about ")
+    assert steps.share == 0.5
+    assert Steps("x", "files", 0).share == 1
+
+
+def test_telling_progress__lines_in_the_log(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.02)
+    add_downloaded(platform, "a", "b")
+    with caplog.at_level(logging.INFO, logger=progress.logger.name), telling_progress(platform, "bikes"):
+        while not caplog.records:
+            pass
+    assert caplog.records[0].getMessage() == "bikes: 2 videos to go: 0 %"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "5 s"), (62, "60 s"), (100, "2 min"), (5400, "1.5 h"), (259_200, "3.0 days")]
+)
+def test_time_text__as_exactly_as_it_is_known(seconds: float, text: str) -> None:
+    assert time_text(seconds) == text
