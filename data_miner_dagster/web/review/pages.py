@@ -132,6 +132,7 @@ class Pages:
             videos=_links(project, "video", videos[:MOST_VIDEOS_LISTED]),
             num_more_videos=max(0, len(videos) - MOST_VIDEOS_LISTED),
             sought=sought,
+            quiet_minutes=_minutes(self._platform.project_config(project).refresh.after_review_minutes),
             has_report=self._platform.layout.report_page(project).is_file(),
         )
 
@@ -235,6 +236,10 @@ def _links(project: str, kind: str, names: Sequence[BrowsedName]) -> list[dict[s
 
 def _is_found(video: BrowsedName, sought: str) -> bool:
     return sought.casefold() in f"{video.title}\n{video.name}".casefold()
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:g}" if minutes else ""
 
 
 def _stage_text(stage: ProjectStage) -> str:

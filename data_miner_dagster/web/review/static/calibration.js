@@ -30,12 +30,12 @@ function show(found) {
   byId("progress").max = Math.max(1, found.num_questions);
   byId("progress").value = found.num_answered;
   const others = found.num_not_sampled;
-  byId("answered").textContent = `${found.num_answered} of ${found.num_questions} answered, which is enough as a rule`
+  byId("answered").textContent = `${found.num_answered} of ${found.num_questions} answered; ${found.num_questions} are enough, as a rule`
     + (others ? `; ${others} ${others === 1 ? "answer" : "answers"} of other queues ${others === 1 ? "is" : "are"} no random sample and left out` : "");
   const rows = [["in force", found.in_force], ["for the goal", found.chosen]].filter(([, quality]) => quality);
   byId("qualities").replaceChildren(...rows.map(([name, quality]) => row(name, quality)));
   byId("qualities").closest("table").hidden = !rows.length;
-  byId("remark").textContent = `${found.num_answers} answers count; ${found.remark}.`;
+  byId("remark").textContent = `${found.is_assured ? `${found.num_answers} answers: ` : ""}${found.remark}.`;
   byId("steps").hidden = !found.settings.length;
   byId("settings").textContent = found.settings.join("\n");
   byId("file").textContent = found.file ?? "the project file";
