@@ -58,7 +58,7 @@ def project_content(folder: Path) -> dict[str, Any]:
         "filtering": {"positive": ["a street"], "positive_threshold": -1.0, "drop_quality_flags": []},
         "deduplication": {"threshold": 1.0},
         "detection": {"classes": {"person": [], "bicycle": [], "car": [], "bus": []}},
-        "releasing": {"formats": ["coco"], "confidence_threshold": 0.25, "unsure": "as_negative"},
+        "releasing": {"confidence_threshold": 0.25, "unsure": "as_negative"},
         "platform": {"models": {"profile": "lite"}},
     }
 
@@ -124,7 +124,7 @@ def sizes_of(root: Path) -> dict[str, int]:
 def measure(num_videos: int, seconds: int, folder: Path) -> dict[str, Any]:
     """Take the clips to a release, stage by stage."""
     clips = folder / "clips"
-    clips.mkdir()
+    clips.mkdir(exist_ok=True)
     for number in range(num_videos):
         make_clip(clips / f"clip_{number}.mp4", (1280, 720), 1_200_000, seconds, seed=number)
     config, root = folder / "scaling.yaml", folder / "root"

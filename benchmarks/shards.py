@@ -5,9 +5,10 @@
     python -m benchmarks.shards --json
     python -m benchmarks.shards --executors                # what a step executor takes for the same work, instead
 
-Every worker is a process with one thread of each library, pinned to one core. It loads the model, says so, and begins
-when it is told to; what is measured ends when the tables are written. The other worker joins in once the first has cut
-the work into shards, as a run of `detect_shards` does. `cpu` is of all workers, from beginning to end.
+Every worker is a process with one thread of each library, pinned to one core. It loads the model and its libraries, by
+one picture, says so, and begins when it is told to; what is measured ends when the tables are written. The other worker
+joins in once the first has cut the work into shards, as a run of `detect_shards` does. `cpu` is of all workers, from
+beginning to end.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from benchmarks.detection import PROJECT, make_images, plant
 from data_miner_dagster.catalog.shards import find_plan
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.records import ClassPrompts
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.detection.detect_project import detect_project
@@ -55,7 +57,8 @@ def work(root: Path, core: int, *, leads: bool) -> None:
     """Be one worker: load, say so, begin when told to, and print the processor time that it took and what it made."""
     os.sched_setaffinity(0, {core})
     platform = open_root(root)
-    platform.models.detector.load()
+    detector = platform.models.detector.load()
+    detector.detect(make_images(1), [ClassPrompts("person", ("person",))], confidence_floor=0.05)  # imports torchvision
     _ = platform.database
     print("ready", flush=True)
     sys.stdin.readline()
@@ -150,6 +153,7 @@ def compare_workers(scratch: Path, num_pairs: int, cores: Sequence[int]) -> dict
     for _ in range(num_pairs):
         one, cpu_of_one, root_of_one = measure(scratch / "planted", scratch, 1, cores)
         two, cpu_of_two, root_of_two = measure(scratch / "planted", scratch, 2, cores)
+        print(f"{one:.1f} s by one, {two:.1f} s by two", file=sys.stderr, flush=True)
         walls.append((one, two))
         cpus.append((cpu_of_one, cpu_of_two))
         is_same = is_same and same_tables(root_of_one, root_of_two)
