@@ -62,6 +62,9 @@ test: $(STAMP) chromium ## all tests
 bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
 	$(BIN)/python -m benchmarks
 
+bench-cluster: $(STAMP) ## 200 videos on a local Ray cluster, one of whose nodes is killed in each of four stages
+	$(BIN)/python -m benchmarks.cluster
+
 interop: $(STAMP) ## annotation tools' own packages read what we write, and we read what they write (3 GB of environments)
 	@$(BIN)/python -m interop --folder $(INTEROP)
 
@@ -74,4 +77,4 @@ vendor: $(STAMP) ## fetch the library that draws boxes, from npm, and verify it 
 clean: ## remove the demo's results and caches; the environment and the model cache stay
 	rm -rf $(DEMO_ROOT) benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-.PHONY: help install demo up check fix chromium test bench interop docs vendor clean
+.PHONY: bench-cluster help install demo up check fix chromium test bench interop docs vendor clean

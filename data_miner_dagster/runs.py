@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final
 
 import dagster as dg
+from dagster._core.launcher.base import WorkerStatus
 
 from data_miner_dagster.catalog.claims import revoke_claims
 from data_miner_dagster.catalog.database import Database
@@ -30,7 +31,8 @@ from data_miner_dagster.catalog.leases import (
 )
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.renewal import LEASE_SECONDS
-from data_miner_dagster.operations.item_faults import attempt_alone, attempt_extra
+from data_miner_dagster.launching.tags import REFUSED_TAG
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, attempt_extra
 
 _EARLIER_PROCESS_TAG: Final = "data_miner/process"
 """By which versions up to 0.3 named a run's process. Retries inherit it, so it may be that of the run before."""
@@ -66,19 +68,27 @@ def end_dead_runs(
     A run of ours that has begun and has no lease yet gets 90 s for it. One whose process is still starting is Dagster's
     (`start_timeout_seconds` of dagster.yaml): on a busy machine that may take minutes. Leases that runs left behind are
     removed. Idempotent, and safe when several processes do it at once.
+
+    A launcher that sends runs to other machines is asked about those that are starting, which Dagster does not: one
+    whose process has failed is ended, and one that nobody knows gets 90 s, too.
     """
     leases = {lease.run_id: lease for lease in find_leases(database)}  # before the runs: a lease has a run already
     runs = {run.run_id: run for run in active_runs(instance) if run.run_id in leases or is_ours(run)}
     if not runs and not leases:
         return []
-    awaited = {run.run_id: run.job_name for run in runs.values() if run.status in _BEGUN}
+    starting = [run for run in runs.values() if run.status is dg.DagsterRunStatus.STARTING]
+    unsaid = [run for run in starting if run.run_id not in leases or process_of(leases[run.run_id]) is None]
+    lost, failed = _lost_while_starting(instance, database, unsaid)
+    awaited = {run.run_id: run.job_name for run in runs.values() if run.status in _BEGUN or run.run_id in lost}
     silent = [runs[run_id] for run_id in awaited if run_id not in leases or process_of(leases[run_id]) is None]
     if earlier := _alive_by_claims(database, silent):
         remove_leases(database, earlier)
         awaited = {run_id: job for run_id, job in awaited.items() if run_id not in earlier}
     judged = judge_leases(database, awaited, idle_limit=idle_limit)
     _remove_leftovers(instance, database, leases.keys() - runs.keys(), judged)
-    ended = []
+    for run_id, why in failed.items():  # what is broken on a node is met by every run: no more of the stage for a while
+        instance.add_run_tags(run_id, {REFUSED_TAG: why})
+    ended = [run_id for run_id, why in failed.items() if _end_unstarted(instance, database, run_id, why)]
     for run_id, run in runs.items():
         verdict = judged.get(run_id)
         if verdict is None or verdict.state is RunState.ALIVE or run.status is dg.DagsterRunStatus.QUEUED:
@@ -86,6 +96,43 @@ def end_dead_runs(
         if attempt_alone("end_dead_runs", run_id, partial(_end, instance, database, run, verdict)) is True:
             ended.append(run_id)
     return ended
+
+
+def _lost_while_starting(
+    instance: dg.DagsterInstance, database: Database, starting: Sequence[dg.DagsterRun]
+) -> tuple[set[str], dict[str, str]]:
+    """Return the starting runs that their launcher does not know, and those whose process failed, with the reason."""
+    unknown: set[str] = set()
+    failed: dict[str, str] = {}
+    if not starting or not _is_launched_elsewhere(instance):
+        return unknown, failed
+    for run in starting:
+        health = attempt_extra("end_dead_runs", run.run_id, partial(instance.run_launcher.check_run_worker_health, run))
+        if isinstance(health, ItemFault) or health.status is WorkerStatus.UNKNOWN:
+            continue
+        if health.status is WorkerStatus.NOT_FOUND:
+            unknown.add(run.run_id)
+        elif health.status is WorkerStatus.FAILED:
+            failed[run.run_id] = f"it failed while it started: {health.msg}"
+        else:
+            remove_leases(database, [run.run_id])  # one for 90 s, from when its launcher did not know it yet
+    return unknown, failed
+
+
+def _is_launched_elsewhere(instance: dg.DagsterInstance) -> bool:
+    launcher = instance.run_launcher
+    return not isinstance(launcher, dg.DefaultRunLauncher) and launcher.supports_check_run_worker_health
+
+
+def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str, why: str) -> bool:
+    """Fail a run whose process has never said that it lives; return False if it has begun or ended meanwhile."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.status is not dg.DagsterRunStatus.STARTING:
+        return False
+    instance.report_run_failed(run, why)
+    instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+    remove_leases(database, [run_id])
+    return True
 
 
 def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[str]:
@@ -151,14 +198,13 @@ def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list
     """Fail the runs that were launched and whose process has never said who it is; return their ids.
 
     For who knows that nothing launches runs at the moment: they would count as starting, and hold their pools, until
-    their time to start is over.
+    their time to start is over. On a cluster such a run may begin at any moment: end_dead_runs asks of it.
     """
+    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+        return []
     known = {lease.run_id for lease in find_leases(database) if process_of(lease) is not None}
-    ended = []
-    for run in active_runs(instance):
-        if run.status is dg.DagsterRunStatus.STARTING and run.run_id not in known:
-            instance.report_run_failed(run, "it was cut off while it started")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            remove_leases(database, [run.run_id])
-            ended.append(run.run_id)
-    return ended
+    starting = [run for run in active_runs(instance) if run.status is dg.DagsterRunStatus.STARTING]
+    cut_off = [run.run_id for run in starting if run.run_id not in known]
+    return [
+        run_id for run_id in cut_off if _end_unstarted(instance, database, run_id, "it was cut off while it started")
+    ]

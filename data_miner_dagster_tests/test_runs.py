@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from sqlalchemy import update
 
@@ -25,6 +26,7 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.work_tables import RunLeaseRow
 from data_miner_dagster.jobs import is_ours
 from data_miner_dagster.runs import active_runs, end_dead_runs, end_unstarted_runs
+from data_miner_dagster_tests.launching.told_launcher import HEALTH
 
 LIMIT = timedelta(hours=1)
 STARTED = dg.DagsterRunStatus.STARTED
@@ -247,6 +249,46 @@ with hold_lease(database, sys.argv[2], "download_videos"), hold_claim(database, 
     print("held", flush=True)
     time.sleep(600)
 """
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[dg.DagsterInstance]:
+    launcher = {"module": "data_miner_dagster_tests.launching.told_launcher", "class": "ToldLauncher", "config": {}}
+    with dg.instance_for_test(overrides={"run_launcher": launcher}) as made:
+        yield made
+    HEALTH.clear()
+
+
+def test_end_dead_runs__on_a_cluster_one_that_failed_while_it_started(
+    elsewhere: dg.DagsterInstance, database: Database
+) -> None:
+    dead, waiting = (start(elsewhere, dg.DagsterRunStatus.STARTING) for _ in range(2))
+    HEALTH[dead] = CheckRunHealthResult(WorkerStatus.FAILED, "its node has died")
+    HEALTH[waiting] = CheckRunHealthResult(WorkerStatus.RUNNING)
+    assert end(elsewhere, database) == [dead]
+    assert "its node has died" in messages_of(elsewhere, dead)
+    run = elsewhere.get_run_by_id(dead)
+    assert run is not None
+    assert run.tags["data_miner/not_launched"] == "it failed while it started: its node has died"
+    assert status_of(elsewhere, waiting) is dg.DagsterRunStatus.STARTING
+
+
+def test_end_dead_runs__on_a_cluster_one_that_nobody_knows_has_90_s(
+    elsewhere: dg.DagsterInstance, database: Database
+) -> None:
+    forgotten, late = (start(elsewhere, dg.DagsterRunStatus.STARTING) for _ in range(2))
+    assert end(elsewhere, database) == []
+    assert {lease.run_id for lease in find_leases(database)} == {forgotten, late}
+    HEALTH[late] = CheckRunHealthResult(WorkerStatus.RUNNING)  # it was being launched when it was asked for
+    expire(database, forgotten)
+    expire(database, late)
+    assert end(elsewhere, database) == [forgotten]
+    assert status_of(elsewhere, late) is dg.DagsterRunStatus.STARTING
+
+
+def test_end_unstarted_runs__on_a_cluster_they_may_begin_yet(elsewhere: dg.DagsterInstance, database: Database) -> None:
+    start(elsewhere, dg.DagsterRunStatus.STARTING)
+    assert end_unstarted_runs(elsewhere, database) == []
 
 
 @contextmanager

@@ -81,6 +81,7 @@ def _prepared(
     """Check and create what the servers need; return their commands by name, their folder, and the root's lock."""
     from data_miner_dagster.config.loading import resolve_project_files
     from data_miner_dagster.deployment import deployment_file, open_instance
+    from data_miner_dagster.launching.agreement import check_launcher
     from data_miner_dagster.operations.preflight import check_root_is_writable
     from data_miner_dagster.runs import end_unstarted_runs
 
@@ -93,6 +94,7 @@ def _prepared(
     # before the two servers, which would both try to create the databases
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
+        check_launcher(platform.config.cluster, instance)
         if lock is not None:  # an `up` before this one is gone, and all that it had started
             end_unstarted_runs(instance, platform.database)
     project_files = resolve_project_files(platform.config, platform.layout.project_files)

@@ -14,6 +14,9 @@ KUBERNETES_TAG: Final = "dagster-k8s/config"
 ASKED_TAG: Final = "data_miner/asks_for"
 """On a run whose tags are from here; its value is for people."""
 
+REFUSED_TAG: Final = "data_miner/not_launched"
+"""On a run that a cluster has not taken; its value says why."""
+
 _GB: Final = 1000**3
 
 
@@ -34,12 +37,19 @@ def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, s
 
 def describe(wanted: PoolConfig) -> str:
     """Return what is asked for, in one line for people."""
-    parts = [f"{wanted.cpus:g} CPU"]
-    parts += [f"{wanted.memory_gb:g} GB"] if wanted.memory_gb is not None else []
-    parts += [f"{wanted.gpus:g} GPU"] if wanted.gpus else []
-    parts += [f"{amount:g} {name}" for name, amount in sorted(wanted.custom_resources.items())]
-    parts += [f"{name}={value}" for name, value in sorted(wanted.node_selector.items())]
-    return ", ".join(parts)
+    of_ray = {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": (wanted.memory_gb or 0) * _GB}
+    labels = [f"{name}={value}" for name, value in sorted(wanted.node_selector.items())]
+    return ", ".join([amounts({**of_ray, **wanted.custom_resources}), *labels])
+
+
+def amounts(resources: Mapping[str, float], *, of: Collection[str] | None = None) -> str:
+    """Return amounts in a line for people: all that are not 0, or only those `of` some. Names are Ray's."""
+    shown = {name: n for name, n in resources.items() if n and (of is None or name in of)}
+    first = [name for name in ("CPU", "GPU", "memory") if name in shown]
+    ordered = [*first, *sorted(shown.keys() - set(first))]
+    return ", ".join(
+        f"{shown[name] / _GB:.3g} GB" if name == "memory" else f"{shown[name]:g} {name}" for name in ordered
+    )
 
 
 def _most(asked: Mapping[str, PoolConfig], pools: Collection[str]) -> PoolConfig:

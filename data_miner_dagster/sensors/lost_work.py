@@ -18,6 +18,7 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import reset_orphans
 from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
 from data_miner_dagster.jobs import is_ours
+from data_miner_dagster.launching.tags import REFUSED_TAG
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.runs import active_runs, end_dead_runs
 
@@ -74,6 +75,10 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
     if (failure := _failure_told_by(instance, run, batch.stage)) is not None:
         end_batch(platform.database, batch.id, failure.message, failure=failure)
         return f"{what}: {failure.message}"
+    if (refusal := run.tags.get(REFUSED_TAG)) is not None:  # what every run of the stage would meet
+        failure = Failure(FailureKind.OTHER_OUTAGE, refusal, FailureScope.STAGE, run.run_id)
+        end_batch(platform.database, batch.id, refusal, failure=failure)
+        return f"{what}: {refusal}"
     has_begun = batch.run_id is not None  # else nothing was worked on: the run could not be started
     # Who ends a process that a person started is most often that person: no item is suspected.
     is_planned = run.tags.get(MAX_RETRIES_TAG) == NO_RETRIES

@@ -28,7 +28,7 @@ def test_run_tags__on_this_machine_there_are_none(pool: str | None) -> None:
     [
         ("download", {"num_cpus": 1, "memory": 1_000_000_000, "resources": {"line": 1}}, "1 CPU, 1 GB, 1 line"),
         ("extract", {"num_cpus": 4, "memory": 2_500_000_000}, "4 CPU, 2.5 GB"),
-        ("inference", {"num_cpus": 2, "memory": 8_000_000_000, "num_gpus": 1}, "2 CPU, 8 GB, 1 GPU"),
+        ("inference", {"num_cpus": 2, "memory": 8_000_000_000, "num_gpus": 1}, "2 CPU, 1 GPU, 8 GB"),
         ("release", {"num_cpus": 1}, "1 CPU"),
         (None, {"num_cpus": 1}, "1 CPU"),
     ],

@@ -25,6 +25,7 @@ from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.domain.verdicts import VerdictWord
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
 from data_miner_dagster.jobs import config_of
+from data_miner_dagster.launching.tags import REFUSED_TAG
 from data_miner_dagster.operations.builds import begin_build, lines_of_reviews, present_basis, why_reviewed
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster_tests.sensors.ticks import (
@@ -114,6 +115,22 @@ def test_wanted_work__a_cancelled_run_is_held_and_no_failure(instance: dg.Dagste
     assert len(release_holds(platform.database)) == 3
     (again,) = requests_of(tick(instance))
     assert keys_of(again) == keys_of(request)
+
+
+def test_wanted_work__a_run_that_the_cluster_refused_closes_its_stage_and_charges_nothing(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform)
+    list_projects(instance, platform, "street")
+    add_members(platform, KEYS[:3])
+    (request,) = requests_of(tick(instance))
+    run = run_of(instance, request, dg.DagsterRunStatus.FAILURE)
+    instance.add_run_tags(run.run_id, {REFUSED_TAG: "no node of the cluster has 7 CPU"})
+    reason = reason_of(tick(instance))
+    assert "downloading is closed until" in reason
+    assert "no node of the cluster has 7 CPU" in reason
+    with platform.database.reading() as session:
+        assert suspects_to_try(session, WorkStage.DOWNLOADING) == []
 
 
 def test_wanted_work__what_a_dead_run_left_is_tried_in_halves(instance: dg.DagsterInstance, platform: Platform) -> None:

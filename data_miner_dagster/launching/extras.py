@@ -1,0 +1,7 @@
+"""What to install for a cluster, said in one place: the extra may be missing where the line is needed."""
+
+from typing import Final
+
+RAY_IS_MISSING: Final = (
+    "runs are to be executed by Ray, which is not installed here: pip install 'data-miner-dagster[ray]'"
+)

@@ -1,0 +1,251 @@
+"""Runs as jobs of a Ray cluster: dagster-ray's launcher, with what a run of ours needs besides.
+
+Needs the extra `ray`. Belongs here: how a run is sent to Ray, and what Ray says of it. Does not belong here: what a run
+asks for (tags.py), what is done with a run that has died (runs.py): its lease decides wherever Ray cannot say.
+"""
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Final, cast
+
+import dagster as dg
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.launcher import LaunchRunContext
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._grpc.types import ExecuteRunArgs
+
+from data_miner_dagster.config.environment import (
+    CATALOG_URL_VARIABLE,
+    CONFIG_VARIABLE,
+    DAGSTER_HOME_VARIABLE,
+    DAGSTER_URL_VARIABLE,
+    PROFILE_VARIABLE,
+    ROOT_VARIABLE,
+)
+from data_miner_dagster.domain.errors import ConfigError, TransientError
+from data_miner_dagster.domain.secret_names import is_secret_name
+from data_miner_dagster.launching.extras import RAY_IS_MISSING
+from data_miner_dagster.launching.tags import REFUSED_TAG, amounts
+
+try:
+    from dagster_ray import RayRunLauncher as _RayRunLauncher
+    from dagster_ray.core.run_launcher import RayLauncherConfig, get_job_submission_id_from_run_id
+except ImportError as error:
+    raise ConfigError(RAY_IS_MISSING) from error
+
+_PASSED_ON: Final = (ROOT_VARIABLE, CONFIG_VARIABLE, PROFILE_VARIABLE, DAGSTER_HOME_VARIABLE)
+"""What a run on a node must know as its daemon does. None of them is secret."""
+_SECRET: Final = (CATALOG_URL_VARIABLE, DAGSTER_URL_VARIABLE)
+_WAITS: Final = "waits_for_nodes"
+_ANSWER_SECONDS: Final = 10
+_MOST_NODES: Final = 10
+_OF_RAY: Final = ("Running entrypoint for job", "job_manager.py")
+"""In lines of a job's log that say nothing of why it ended."""
+
+
+class RayRunLauncher(_RayRunLauncher):
+    """Executes each run in a process of its own on a node that has what the run asks for.
+
+    A run whose node dies is failed, and its work is requested again, as everywhere: Ray resumes nothing.
+    """
+
+    def __init__(
+        self, *, env_vars: Sequence[str] | None = None, waits_for_nodes: bool = False, **settings: Any
+    ) -> None:
+        address = settings.get("address")
+        if not address or not address.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"run_launcher.config.ray.address in dagster.yaml is {address or 'missing'}: write the address of the "
+                "dashboard of Ray, such as http://head:8265"
+            )
+        _check_public(env_vars or ())
+        passed_on = [name for name in _PASSED_ON if os.environ.get(name)]
+        super().__init__(env_vars=[*passed_on, *(env_vars or ())], **settings)
+        self._waits_for_nodes = waits_for_nodes
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """Return the schema of `run_launcher.config`: that of dagster-ray, and one setting of ours."""
+        waits = dg.Field(
+            bool,
+            is_required=False,
+            default_value=False,
+            description="The cluster grows by itself: a run for which no node has room now waits for one.",
+        )
+        schema: dict[str, Any] = dict(cast("Mapping[str, Any]", super().config_type()))
+        return {**schema, _WAITS: waits}
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> "RayRunLauncher":
+        """Return the launcher of a `run_launcher.config`."""
+        return cls(inst_data=inst_data, waits_for_nodes=config_value[_WAITS], **config_value["ray"])
+
+    @cached_property
+    def client(self) -> Any:
+        """The client of the cluster. One that hangs holds up a sensor or a page for no longer than some seconds."""
+        from ray.job_submission import JobSubmissionClient
+
+        class Client(JobSubmissionClient):  # type: ignore[misc]  # ray is looked at as untyped
+            def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
+                return super()._do_request(method, endpoint, timeout=_ANSWER_SECONDS, **options)
+
+        return Client(self.address, metadata=self.metadata, headers=self.headers, cookies=self.cookies)
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """False: what a dead run has not done is requested again."""
+        return False
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Submit a run to the cluster.
+
+        Raises:
+            ConfigError: no node has what the run asks for.
+            TransientError: the cluster does not answer, or refuses.
+        """
+        run = context.dagster_run
+        with self._refusals_of(run):
+            if not self._waits_for_nodes and (lack := self._lack_of(run)) is not None:
+                raise ConfigError(lack)
+            try:
+                self._launch_ray_job(_submission_of(run), _command_of(run), run)
+            except _errors() as error:
+                raise TransientError(
+                    f"the Ray cluster at {self.address} does not take runs ({_first_line(error)}): start it, or "
+                    "correct run_launcher.config.ray.address in dagster.yaml"
+                ) from error
+
+    @contextmanager
+    def _refusals_of(self, run: dg.DagsterRun) -> Iterator[None]:
+        """Say on the run why it was not launched, so that its stage is closed with this reason until it would be."""
+        try:
+            yield
+        except (ConfigError, TransientError) as error:
+            self._instance.add_run_tags(run.run_id, {REFUSED_TAG: str(error)})
+            raise
+
+    def _lack_of(self, run: dg.DagsterRun) -> str | None:
+        """Return one line if no node of the cluster could ever execute a run; None also if Ray does not say."""
+        asked = RayLauncherConfig.from_tags(run.tags)
+        wanted = {
+            "CPU": asked.num_cpus or self.num_cpus or 0,
+            "GPU": asked.num_gpus or self.num_gpus or 0,
+            "memory": asked.memory or self.memory or 0,
+            **(asked.resources or self.resources or {}),
+        }
+        nodes = self._nodes()
+        if nodes is None or any(all(node.get(name, 0) >= n for name, n in wanted.items()) for node in nodes):
+            return None
+        have = "; ".join(amounts(node, of=wanted) or "none of that" for node in nodes[:_MOST_NODES])
+        return (
+            f"no node of the Ray cluster has {amounts(wanted)} (its nodes have: {have}): start one, or correct "
+            "platform.cluster.pools; if the cluster adds nodes by itself, set waits_for_nodes in dagster.yaml"
+        )
+
+    def _nodes(self) -> list[Mapping[str, float]] | None:
+        """Return what each living node has in all, whoever uses it; None if Ray does not say."""
+        from ray.util.state import list_nodes
+        from ray.util.state.exception import RayStateApiException
+
+        alive: list[Any] = [("state", "=", "ALIVE")]
+        try:
+            nodes = list_nodes(self.address, filters=alive, timeout=_ANSWER_SECONDS, detail=True)
+        except (RayStateApiException, ValueError, *_errors()):
+            return None  # submitting the run will say why
+        return [dict(node.resources_total) for node in nodes]
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Return what Ray knows of the process of a run.
+
+        A cluster that does not answer, or has forgotten the job since its head was started again, says nothing about
+        the process, which may go on: whether it lives is said by its lease.
+        """
+        try:
+            health = cast("CheckRunHealthResult", super().check_run_worker_health(run))
+        except _errors() as error:
+            health = CheckRunHealthResult(WorkerStatus.UNKNOWN, _first_line(error))
+        if health.status is not WorkerStatus.UNKNOWN:
+            return health._replace(msg=None if health.msg is None else _in_a_line(health.msg))
+        has_begun = run.status is not dg.DagsterRunStatus.STARTING
+        return CheckRunHealthResult(WorkerStatus.RUNNING if has_begun else WorkerStatus.NOT_FOUND, health.msg)
+
+    def terminate(self, run_id: str) -> bool:
+        """Stop the process of a run. A run that still waited for a node is cancelled at once."""
+        from ray.job_submission import JobStatus
+
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return False
+        try:
+            is_waiting = self.client.get_job_status(_submission_of(run)) is JobStatus.PENDING
+        except _errors():
+            is_waiting = False
+        try:
+            is_stopped = bool(super().terminate(run_id))
+        except _errors() as error:
+            # Being cancelled from now on, it stops as soon as its lease is looked at, or is found to be dead.
+            self._instance.report_engine_event(
+                f"the Ray cluster at {self.address} cannot be asked to stop it: {_first_line(error)}", run
+            )
+            return False
+        if is_waiting:
+            self._instance.report_run_canceled(run, "it was cancelled before a node had room for it")
+        return is_stopped or is_waiting
+
+    def get_run_worker_debug_info(
+        self,
+        run: dg.DagsterRun,
+        include_container_logs: bool | None = True,  # noqa: ARG002 - dagster's signature
+    ) -> str | None:
+        """Return what Ray says of the job of a run, in one line, without its command and environment."""
+        try:
+            details = self.client.get_job_info(_submission_of(run))
+        except _errors() as error:
+            return f"Ray says nothing of it: {_first_line(error)}"
+        return f"Ray: {details.status}, on node {details.driver_node_id or 'none'}: {_in_a_line(details.message or '')}"
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return what a cluster that is away, restarting or refuses is met by; RuntimeError is any answer but 200."""
+    from ray.exceptions import RayError
+
+    return RuntimeError, OSError, RayError
+
+
+def _command_of(run: dg.DagsterRun) -> str:
+    """Return the command, in the form of a shell, that executes a run with the interpreter of the code server."""
+    origin = run.job_code_origin
+    assert origin is not None
+    # Without the instance's settings, which Ray would show to whoever opens its dashboard: the node reads them from
+    # DAGSTER_HOME, as every other process does.
+    *_, api, execute_run, arguments = ExecuteRunArgs(origin, run.run_id, None, True).get_command_args()
+    return shlex.join([origin.executable_path, "-m", "dagster", api, execute_run, arguments])
+
+
+def _submission_of(run: dg.DagsterRun) -> str:
+    return str(get_job_submission_id_from_run_id(run.run_id))
+
+
+def _check_public(env_vars: Sequence[str]) -> None:
+    for entry in env_vars:
+        name = entry.partition("=")[0]
+        if name in _SECRET or is_secret_name(name):
+            raise ConfigError(
+                f"run_launcher.config.ray.env_vars in dagster.yaml has {name}: Ray shows what it passes on to whoever "
+                "opens its dashboard; set it in the environment in which `ray start` runs on each node"
+            )
+
+
+def _in_a_line(message: str) -> str:
+    """Return how a job ended and the last words of its log, of a message that also has its command and all its log."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    told = [line for line in lines if not any(word in line for word in _OF_RAY)]
+    first = told[0].partition(", last available logs")[0] if told else ""
+    return f"{first}: {told[-1]}"[:400] if len(told) > 1 else first
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

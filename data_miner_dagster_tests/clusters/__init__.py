@@ -1,0 +1,1 @@
+"""Runs on a cluster whose nodes are processes of this machine, and die."""

@@ -1,0 +1,162 @@
+"""A Ray cluster on this machine: a head that executes nothing, and nodes with what each is given, which may be killed.
+
+For the catalog each node is a host of its own: only its lease says whether a run on it lives.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster_tests.end_to_end.commands import CHECKOUT
+from data_miner_dagster_tests.end_to_end.platform_process import free_port, wait_for
+
+_OBJECT_STORE_BYTES: Final = 80_000_000  # the least that Ray accepts
+_ATTEMPTS: Final = 4
+"""On a machine that is too busy, Ray gives up on its own processes after half a minute."""
+_NODE_PATH: Final = Path(__file__).parent / "node_path"
+_QUIET: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # workers that nobody has asked for yet would cost a core
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    # a node that dies is noticed within some seconds, on a machine that is not too busy to answer
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "20000",
+    "RAY_raylet_start_wait_time_s": "150",
+    # nodes that have lost their head end after this, instead of a minute
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node has. `marker` is in the environment of each of its processes."""
+
+    name: str
+    cpus: int
+    gpus: int = 0
+    resources: Mapping[str, int] = field(default_factory=dict)
+    marker: str = field(default_factory=lambda: f"DATA_MINER_TEST_NODE_ID={uuid.uuid4().hex}")
+
+
+class RayCluster:
+    """Starts, kills and starts again. `environment` is that of the processes of every node."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {**environment, **_QUIET}
+        self._folder = Path(tempfile.mkdtemp(prefix="dmr_", dir="/tmp"))  # a socket's path may have 107 characters
+        self._port, self._dashboard_port = 0, free_port()
+        self._head: Node | None = None
+        self.nodes: list[Node] = []
+
+    @property
+    def address(self) -> str:
+        """The address of the dashboard, which takes jobs."""
+        return f"http://127.0.0.1:{self._dashboard_port}"
+
+    def start_head(self) -> None:
+        """Start the head, and wait until it takes jobs."""
+        self._head = Node("head", 0)
+        self._port = free_port()  # another each time: Ray refuses one that nodes of this machine know already
+        ports = ("--port", str(self._port), "--dashboard-port", str(self._dashboard_port))
+        dashboard = ("--dashboard-host", "127.0.0.1", "--include-dashboard", "true")
+        self._ray_start(self._head, "--head", *ports, *dashboard, "--temp-dir", str(self._folder))
+        wait_for("the head", self._answers, timeout=300, every=0.5)
+
+    def start_node(self, name: str, *, cpus: int, gpus: int = 0, **resources: int) -> Node:
+        """Start a node that has this, and wait until the head knows it."""
+        node = Node(name, cpus, gpus, resources)
+        self._ray_start(node, "--address", f"127.0.0.1:{self._port}")
+        self.nodes.append(node)
+        return node
+
+    def _ray_start(self, node: Node, *arguments: str) -> None:
+        ports = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--runtime-env-agent-port")
+        options = [
+            *("--num-cpus", str(node.cpus), "--num-gpus", str(node.gpus), "--resources", json.dumps(node.resources)),
+            *("--node-ip-address", "127.0.0.1", "--object-store-memory", str(_OBJECT_STORE_BYTES)),
+            *("--min-worker-port", "0", "--max-worker-port", "0", "--disable-usage-stats", "--log-color", "false"),
+            *("--include-log-monitor", "false", "--metrics-export-port", str(free_port())),
+            *(part for name in ports for part in (name, str(free_port()))),
+        ]
+        name, _, value = node.marker.partition("=")
+        paths = os.pathsep.join((str(_NODE_PATH), self._environment.get("PYTHONPATH", str(CHECKOUT))))
+        environment = {**self._environment, name: value, "DATA_MINER_TEST_NODE": node.name, "PYTHONPATH": paths}
+        command = [str(Path(sys.executable).with_name("ray")), "start", *arguments, *options]
+        for _ in range(_ATTEMPTS):
+            started = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+            if started.returncode == 0:
+                return
+            _kill_marked(node.marker)
+        raise AssertionError(f"{node.name} does not start: {started.stdout[-1000:]} {started.stderr[-1000:]}")
+
+    def _answers(self) -> bool | None:
+        return True if self.get("/api/version") is not None else None
+
+    def get(self, path: str) -> Any | None:
+        """Return an answer of the dashboard; None if it does not answer."""
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=10) as response:
+                return json.load(response)
+        except OSError:
+            return None
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return the jobs that the head knows."""
+        return list(self.get("/api/jobs/") or ())
+
+    def kill(self, node: Node) -> None:
+        """Do to a node what a power cut does."""
+        _kill_marked(node.marker)
+        self.nodes.remove(node)
+
+    def kill_head(self) -> None:
+        """Do to the head what a power cut does."""
+        assert self._head is not None
+        _kill_marked(self._head.marker)
+        self._head = None
+
+    def close(self) -> None:
+        """Kill everything."""
+        for node in (*self.nodes, *filter(None, (self._head,))):
+            _kill_marked(node.marker)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _kill_marked(marker: str) -> None:
+    def look() -> bool | None:
+        found = pids_of(marker)
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return None if found else True
+
+    wait_for("the processes of a node to be gone", look, timeout=30, every=0.1)
+
+
+def pids_of(marker: str) -> list[int]:
+    """Return the living processes of a node."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_marked = marker.encode() in (folder / "environ").read_bytes().split(b"\0")
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if is_marked and state != "Z":
+            found.append(int(folder.name))
+    return found

@@ -1,0 +1,74 @@
+"""`data-miner up` whose runs are executed by the nodes of a Ray cluster, over one root and one PostgreSQL server."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from data_miner_dagster_tests.clusters.ray_nodes import RayCluster
+from data_miner_dagster_tests.end_to_end.commands import CHECKOUT, environment, write_yaml
+from data_miner_dagster_tests.kills.platform import KilledPlatform
+from data_miner_dagster_tests.kills.postgres import OwnPostgres
+
+POOLS: Final = {
+    "download": {"custom_resources": {"download": 1}},
+    "extract": {"custom_resources": {"cpu": 1}},
+    "inference": {"gpus": 1, "memory_gb": 1},
+}
+"""What runs ask for, by `platform.cluster`."""
+_MONITORING_SECONDS: Final = 3
+"""In place of 30 s, so that tests wait less."""
+
+
+def secrets_of(postgres: OwnPostgres) -> dict[str, str]:
+    """Return what each node has in its environment: no launcher may pass it on."""
+    return {"DATA_MINER_CATALOG_URL": postgres.catalog_url, "DATA_MINER_DAGSTER_URL": postgres.dagster_url}
+
+
+def documented_settings() -> dict[str, Any]:
+    """Return what docs/deploy/ray.md tells people to write into dagster.yaml."""
+    page = (CHECKOUT / "docs" / "deploy" / "ray.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```yaml\n# dagster\.yaml\n(.*?)```", page, re.DOTALL)
+    return dict(yaml.safe_load(snippet))
+
+
+@dataclass(slots=True)
+class RayPlatform(KilledPlatform):
+    """A platform whose nodes die."""
+
+    cluster: RayCluster | None = None
+
+    def prepare(self, *, is_waiting: bool = False) -> None:
+        """Write the settings, those of the documented page in dagster.yaml, and the project file."""
+        assert self.cluster is not None
+        # of the class by name: in a dataclass with slots, super() without arguments means the class that it replaced
+        KilledPlatform.prepare(self, is_waiting=True)
+        settings = yaml.safe_load((self.folder / "platform.yaml").read_text())
+        settings["platform"]["cluster"] = {"launcher": "ray", "pools": POOLS}
+        write_yaml(self.folder / "platform.yaml", settings)
+        dagster = yaml.safe_load((self.home / "dagster.yaml").read_text()) | documented_settings()
+        dagster["run_launcher"]["config"]["ray"]["address"] = self.cluster.address
+        dagster["run_monitoring"]["poll_interval_seconds"] = _MONITORING_SECONDS
+        write_yaml(self.home / "dagster.yaml", dagster)
+        if not is_waiting:
+            self.drop_project()
+
+
+def new_cluster(postgres: OwnPostgres) -> RayCluster:
+    """Return a cluster whose nodes know this server, not yet started."""
+    return RayCluster(environment(**secrets_of(postgres)))
+
+
+def made_files(root: Path) -> dict[Path, int]:
+    """Return what is finished under a root, with the time at which each was written."""
+    patterns = ("videos/*/info.json", "frames/*/frames.parquet", "embeddings/*/*.npz", "**/*.boxes.parquet")
+    found: dict[Path, int] = {}
+    for pattern in patterns:
+        for path in root.glob(pattern):
+            try:
+                found[path] = path.stat().st_mtime_ns
+            except FileNotFoundError:  # removed meanwhile
+                continue
+    return found
