@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, make_url, text
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import initialise
 from data_miner_dagster_tests.support import migrated
+from data_miner_dagster_tests.support.buckets import ACCESS_KEY, BUCKET, SECRET_KEY, FaultyBuckets, faulty_buckets
 
 # Threads of OpenMP that wait must not hold the cores of the other workers. It is read when torch is loaded, here and in
 # every process that a test starts.
@@ -136,3 +137,22 @@ def database(catalog_url: str) -> Iterator[Database]:
     initialise(database)
     yield database
     database.dispose()
+
+
+@pytest.fixture(scope="session")
+def bucket_server() -> Iterator[FaultyBuckets]:
+    """A real S3 server, and a proxy in front of it that can be told to fail."""
+    with faulty_buckets() as buckets:
+        yield buckets
+
+
+@pytest.fixture
+def buckets(bucket_server: FaultyBuckets, monkeypatch: pytest.MonkeyPatch) -> FaultyBuckets:
+    """The same with an empty bucket, no faults, and credentials in the environment."""
+    for name in bucket_server.names():
+        bucket_server.client.delete_object(Bucket=BUCKET, Key=name)
+    bucket_server.faults.clear()
+    bucket_server.requests.clear()
+    monkeypatch.setenv("TEST_BUCKET_KEY", ACCESS_KEY)
+    monkeypatch.setenv("TEST_BUCKET_SECRET", SECRET_KEY)
+    return bucket_server

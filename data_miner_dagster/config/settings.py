@@ -16,6 +16,7 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.config.interpolation import Interpolations, ShownSettings
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.monitoring import AlertsConfig, MonitoringConfig
+from data_miner_dagster.config.objects import ObjectsConfig
 from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.room import RoomConfig
@@ -105,6 +106,8 @@ class PlatformConfig(ConfigModel):
     """Where runs execute, and what they ask for there."""
     room: RoomConfig = RoomConfig()
     """How much room the root may take."""
+    objects: ObjectsConfig = ObjectsConfig()
+    """How buckets are reached."""
     web: WebConfig = WebConfig()
     """Who may reach the web server."""
     logging: LoggingConfig = LoggingConfig()

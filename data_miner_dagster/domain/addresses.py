@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 from data_miner_dagster.domain.foreign_text import clean_text
+from data_miner_dagster.domain.object_urls import ObjectUrl
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 MAX_FOREIGN_LENGTH: Final = 2000
@@ -23,7 +24,9 @@ _MIN_SECRET_LENGTH: Final = 6
 """Shorter values such as `key=3` are identifiers rather than secrets."""
 _HOST: Final = re.compile(r"[A-Za-z0-9._\-:\u0080-\U0010ffff]+")
 _OF_EXTRACTOR: Final = re.compile(
-    r"(?!(?:file|data|ftp|javascript|about|rtmp\w*|wss?)(?::|$))[A-Za-z0-9][^\s{}\\\x00-\x1f]*", re.IGNORECASE
+    r"(?!(?:file|data|ftp|javascript|about|rtmp\w*|wss?|s3\w?|gs|gcs|az|abfss?|adl|hf)(?::|$))"
+    r"[A-Za-z0-9][^\s{}\\\x00-\x1f]*",
+    re.IGNORECASE,
 )
 _UNSEEN: Final = re.compile("[{}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _LINE_BREAKS: Final = re.compile("[\t\n\r]")  # browsers remove these anywhere in an address
@@ -38,8 +41,14 @@ class Origin(StrEnum):
     """Who said where a video is. Values are stored."""
 
     LOCAL = "local"  # a path found by one of the user's sources
+    OBJECT = "object"  # in a bucket that one of the user's sources names
     OWN = "own"  # an address as the user wrote it
     FOREIGN = "foreign"  # from a listing, feed or page
+
+    @property
+    def is_of_site(self) -> bool:
+        """Whether a site is asked for the video, which has pages and deserves politeness."""
+        return self in (Origin.OWN, Origin.FOREIGN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +136,18 @@ NetworkAddress = OwnAddress | ForeignAddress
 """An address that may be requested over the network."""
 
 
-def address_of(origin: Origin, text: str) -> LocalPath | OwnAddress | ForeignAddress:
+def address_of(origin: Origin, text: str) -> LocalPath | ObjectUrl | OwnAddress | ForeignAddress:
     """Return an address of the type that matches its author.
 
     Raises:
-        AddressError: a foreign address cannot be accepted.
+        AddressError: a foreign address cannot be accepted, or an object's address is malformed.
     """
     match origin:
+        case Origin.OBJECT:
+            try:
+                return ObjectUrl.parse(text)
+            except ValueError as error:
+                raise AddressError(str(error)) from None
         case Origin.LOCAL:
             return LocalPath(text)
         case Origin.OWN:

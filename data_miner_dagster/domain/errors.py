@@ -17,10 +17,15 @@ wrong, with which value, and the remedy.
     ├── PermanentError         trying again gives the same result
     │   ├── VideoPermanentError(kind)
     │   ├── UnreadableImageError   one image is left out
+    │   ├── ObjectError            a bucket refuses, or what it gave is not what was asked for
+    │   │   ├── ObjectMissingError     there is no such object or bucket
+    │   │   └── ObjectForbiddenError   these credentials may not do this
     │   └── ModelError
     └── TransientError         trying again later may succeed
         ├── ClaimLostError         another worker took the work over while this one was suspended
         ├── OutageError(kind)  every item would meet it: the stage waits
+        ├── ObjectTransientError   a bucket did not answer, in all tries
+        │   └── ObjectChangedError     an object was replaced while it was read
         └── VideoTransientError(kind)
 
 Errors that only one package raises and catches are defined there, as subclasses of these: `PostponedError` and
@@ -104,6 +109,26 @@ class ModelError(PermanentError):
 
     is_of_project = False
     """True if a project asks for this model by name, so that other projects may do without it."""
+
+
+class ObjectError(PermanentError):
+    """A bucket refuses a request, or what it keeps is not what was stored. The message names the object."""
+
+
+class ObjectMissingError(ObjectError):
+    """There is no such object, or no such bucket."""
+
+
+class ObjectForbiddenError(ObjectError):
+    """The credentials are wrong, or do not allow the request."""
+
+
+class ObjectTransientError(TransientError):
+    """A bucket did not answer in all tries, or cut what it said short."""
+
+
+class ObjectChangedError(ObjectTransientError):
+    """An object was replaced again and again while it was being read."""
 
 
 class UnreadableImageError(PermanentError):

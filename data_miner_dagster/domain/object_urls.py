@@ -1,0 +1,111 @@
+"""Addresses of objects in buckets, such as `s3://bucket/folder/clip.mp4`: what a user may write, and nothing else.
+
+Only a user's own words, or the listing of a bucket that a user named, become an `ObjectUrl`. Text of a page, feed or
+list that came from a site never does: `ForeignAddress` (addresses.py) refuses these protocols. Belongs here: the form
+of an address. Does not belong here: credentials, endpoints and requests (config/objects.py, objects/).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+BUCKET_PROTOCOLS: Final = ("s3", "gs", "az")
+"""Amazon S3 and whatever speaks its protocol, Google Cloud Storage, Azure Blob Storage."""
+HUB_PROTOCOL: Final = "hf"
+"""The Hugging Face hub, to which releases are published."""
+OBJECT_PROTOCOLS: Final = (*BUCKET_PROTOCOLS, HUB_PROTOCOL)
+_EXAMPLES: Final = "s3://bucket/folder, gs://bucket/folder, az://container/folder"
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:::[A-Za-z0-9+.:-]*)?://")
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}[A-Za-z0-9]")
+_MAX_NAME_BYTES: Final = 1024
+"""S3's limit for the name of an object; the others' are not lower."""
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\\\\?#*\ud800-\udfff\u2028\u2029]")
+"""Control characters, and what some client reads as more than a character: a version, a fragment, a pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectUrl:
+    """A bucket, and an object or a prefix of objects in it. An empty `path` is the whole bucket.
+
+    Raises:
+        ValueError: it is not such an address. The message says why, without the address.
+    """
+
+    protocol: str
+    bucket: str
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        if self.protocol not in OBJECT_PROTOCOLS:
+            raise ValueError(f"its protocol is not one of {', '.join(OBJECT_PROTOCOLS)}")
+        if ".." in self.bucket or not _BUCKET.fullmatch(self.bucket):
+            raise ValueError("it names no valid bucket (3 to 223 letters, digits, '.', '-', '_')")
+        if self.path and (problem := problem_of_object_name(self.path)):
+            raise ValueError(problem)
+
+    @classmethod
+    def parse(cls, text: str) -> "ObjectUrl":
+        """Return the address that a user wrote. A `/` at its end changes nothing.
+
+        Raises:
+            ValueError: it chains protocols, holds credentials or parameters, has another protocol, or a malformed path.
+        """
+        text = text.strip()
+        begins = _SCHEME.match(text)
+        if begins is None:
+            raise ValueError(f"it is not an address of a bucket; write one such as {_EXAMPLES}")
+        if "::" in text:
+            raise ValueError("it chains protocols with '::', which is refused: name the object itself")
+        rest = text[begins.end() :]
+        bucket, _, path = rest.partition("/")
+        if "@" in bucket or ":" in bucket:
+            raise ValueError(
+                "it holds credentials or a port: name the bucket alone, and its credentials and endpoint in "
+                "platform.objects.stores"
+            )
+        return cls(begins[0].removesuffix("://").lower(), bucket, path.rstrip("/"))
+
+    @property
+    def text(self) -> str:
+        """The address as it is stored and shown. `parse` returns an equal one."""
+        return f"{self.protocol}://{self.bucket}{'/' if self.path else ''}{self.path}"
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, or the bucket."""
+        return self.path.rpartition("/")[2] or self.bucket
+
+    def child(self, name: str) -> "ObjectUrl":
+        """Return the address of something below this one.
+
+        Raises:
+            ValueError: the name is malformed.
+        """
+        return ObjectUrl(self.protocol, self.bucket, f"{self.path}/{name}" if self.path else name)
+
+    def is_within(self, prefix: "ObjectUrl") -> bool:
+        """Return whether this is the prefix, or lies below it; `s3://b/ab` does not lie below `s3://b/a`."""
+        if (self.protocol, self.bucket) != (prefix.protocol, prefix.bucket):
+            return False
+        return not prefix.path or self.path == prefix.path or self.path.startswith(f"{prefix.path}/")
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def problem_of_object_name(name: str) -> str | None:
+    """Return why a name of an object cannot be used, or None if it can. A bucket may list any name."""
+    if _FORBIDDEN.search(name):
+        return "its path holds a character that is refused: a control character, '\\', '?', '#' or '*'"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "its path has an empty part, '.' or '..'"
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        return f"its path has more than {_MAX_NAME_BYTES} bytes"
+    return None
+
+
+def is_object_address(text: str) -> bool:
+    """Return whether a text begins like an address of a bucket or hub, valid or not, chained or not."""
+    begins = _SCHEME.match(text.strip())
+    return begins is not None and begins[0].lower().partition(":")[0] in OBJECT_PROTOCOLS

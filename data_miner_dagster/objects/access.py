@@ -1,0 +1,116 @@
+"""What opens a bucket: its address, resolved credentials, and how long to wait. Opens fsspec's file systems."""
+
+import importlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from data_miner_dagster.config.objects import ObjectsConfig
+from data_miner_dagster.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fsspec.asyn import AsyncFileSystem
+
+_CLIENTS: Final = {
+    "s3": ("s3fs", "S3FileSystem"),
+    "gs": ("gcsfs", "GCSFileSystem"),
+    "az": ("adlfs", "AzureBlobFileSystem"),
+}
+"""The package and class of each protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One entry of `platform.objects.stores` with the values that its references lead to."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    account: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    is_anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for an answer, and how often to ask."""
+
+    timeout_seconds: float
+    min_bytes_per_second: int
+    tries: int
+    try_delay_seconds: float
+
+    @classmethod
+    def of(cls, config: ObjectsConfig) -> "Patience":
+        """Return what the settings say."""
+        return cls(config.timeout_seconds, config.min_bytes_per_second, config.tries, config.try_delay_seconds)
+
+    def limit_seconds(self, num_bytes: int) -> float:
+        """Return how long a request that moves this many bytes may take."""
+        return self.timeout_seconds + num_bytes / self.min_bytes_per_second
+
+
+def open_file_system(protocol: str, access: Access, patience: Patience) -> "AsyncFileSystem":
+    """Return a file system of fsspec's, without its caches and its own tries. Asks nothing yet.
+
+    Raises:
+        ConfigError: its package is missing, or the credentials cannot be of this protocol.
+    """
+    package, name = _CLIENTS[protocol]
+    try:
+        kind = getattr(importlib.import_module(package), name)
+    except ImportError:
+        raise ConfigError(
+            f"{protocol}:// needs the package {package}: pip install 'data-miner-dagster[objects]'"
+        ) from None
+    arguments = {"s3": _s3_arguments, "gs": _google_arguments, "az": _azure_arguments}[protocol](access, patience)
+    fs: AsyncFileSystem = kind(**arguments, use_listings_cache=False, skip_instance_cache=True)
+    if protocol == "s3":
+        fs.retries = 1
+    return fs
+
+
+def _s3_arguments(access: Access, patience: Patience) -> dict[str, Any]:
+    return {
+        "anon": access.is_anonymous,
+        "key": access.access_key,
+        "secret": access.secret_key,
+        "token": access.token,
+        "endpoint_url": access.endpoint,
+        "client_kwargs": {"region_name": access.region} if access.region else {},
+        "config_kwargs": {
+            "connect_timeout": patience.timeout_seconds,
+            "read_timeout": patience.timeout_seconds,
+            "retries": {"total_max_attempts": 1},
+            **({"s3": {"addressing_style": "path"}} if access.endpoint else {}),
+        },
+    }
+
+
+def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
+    token: Any = "anon" if access.is_anonymous else None
+    if access.token is not None:
+        try:
+            token = json.loads(access.token)
+        except ValueError:
+            raise ConfigError(
+                "platform.objects.stores: the token of gs:// is not the JSON of a service account: write file:PATH"
+            ) from None
+    return {
+        "token": token,
+        "requests_timeout": patience.timeout_seconds,
+        **({"endpoint_url": access.endpoint} if access.endpoint else {}),
+    }
+
+
+def _azure_arguments(access: Access, _patience: Patience) -> dict[str, Any]:
+    if access.account is None:
+        raise ConfigError("platform.objects.stores: az:// needs the name of the storage account, as `account`")
+    return {
+        "account_name": access.account,
+        "account_key": access.secret_key,
+        "sas_token": access.token,
+        "anon": access.is_anonymous,
+        **({"account_host": access.endpoint.partition("://")[2]} if access.endpoint else {}),
+    }

@@ -1,0 +1,94 @@
+"""Translate the exceptions of bucket clients, in one place."""
+
+import errno
+from typing import Final
+
+from data_miner_dagster.domain.errors import (
+    ConfigError,
+    DataMinerError,
+    ObjectError,
+    ObjectForbiddenError,
+    ObjectMissingError,
+    ObjectTransientError,
+)
+from data_miner_dagster.domain.foreign_text import clean_text
+from data_miner_dagster.domain.secret_values import without_secrets
+
+_CLIENT_PACKAGES: Final = frozenset(
+    {
+        "adlfs",
+        "aiobotocore",
+        "aiohttp",
+        "azure",
+        "botocore",
+        "fsspec",
+        "gcsfs",
+        "google",
+        "huggingface_hub",
+        "s3fs",
+        "ssl",
+    }
+)
+_MISSING: Final = frozenset({404, 410})
+_FORBIDDEN: Final = frozenset({401, 403})
+_MAY_PASS: Final = frozenset({408, 409, 425, 429})
+"""And 500 or more. 409: two writers of one object met, on S3."""
+_OURS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""Of this machine and not of a bucket."""
+_REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.ENAMETOOLONG, errno.EPERM, errno.EEXIST})
+_NO_CREDENTIALS: Final = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ClientAuthenticationError"}
+)
+_MALFORMED: Final = frozenset(
+    {"ParamValidationError", "InvalidRegionError", "InvalidEndpointDiscoveryConfigurationError"}
+)
+_LONGEST_MESSAGE: Final = 300
+
+
+def translated(error: BaseException, what: str) -> DataMinerError | None:
+    """Return an error of this package for an exception of a client, or None if no client raised it on purpose.
+
+    Args:
+        error: what was raised.
+        what: the object, for the message.
+    """
+    said = f"{what}: {_message(error)}"
+    if type(error).__name__ in _NO_CREDENTIALS:
+        return ConfigError(f"{said}; name its credentials in platform.objects.stores, or allow `anonymous`")
+    status = _status(error)
+    if isinstance(error, FileNotFoundError) or status in _MISSING:
+        return ObjectMissingError(f"{what}: there is no such object or bucket")
+    if isinstance(error, PermissionError) or status in _FORBIDDEN:
+        return ObjectForbiddenError(f"{said}; see platform.objects.stores for the credentials that are used")
+    if status is not None:
+        may_pass = status in _MAY_PASS or status >= 500
+        return ObjectTransientError(said) if may_pass else ObjectError(said)
+    if isinstance(error, TimeoutError):
+        return ObjectTransientError(f"{what}: no answer in time")
+    if isinstance(error, OSError):
+        if error.errno in _OURS:
+            return None
+        return ObjectError(said) if error.errno in _REFUSED else ObjectTransientError(said)
+    if type(error).__module__.partition(".")[0] in _CLIENT_PACKAGES:
+        return ObjectError(said) if type(error).__name__ in _MALFORMED else ObjectTransientError(said)
+    return None
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status behind an exception, if it carries one."""
+    for item in (error, error.__cause__):
+        if type(item).__module__.partition(".")[0] == "aiohttp":  # whose `code` of a cut body is 400
+            continue
+        response = getattr(item, "response", None)
+        if isinstance(response, dict):  # botocore's
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:
+            status = getattr(item, "status_code", None) or getattr(item, "code", None)
+            status = status or getattr(response, "status_code", None)
+        if isinstance(status, int) and 400 <= status < 600:
+            return status
+    return None
+
+
+def _message(error: BaseException) -> str:
+    return clean_text(without_secrets(str(error)), _LONGEST_MESSAGE) or type(error).__name__

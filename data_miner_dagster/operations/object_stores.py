@@ -1,0 +1,99 @@
+"""Opening the places outside the root that a user names: which credentials hold, and where they are looked up."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_miner_dagster.config.objects import ObjectsConfig, StoreConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.object_urls import BUCKET_PROTOCOLS, ObjectUrl
+from data_miner_dagster.sites.references import resolve_reference
+from data_miner_dagster.storage.folder_store import FolderStore
+
+if TYPE_CHECKING:
+    from data_miner_dagster.objects.access import Access
+    from data_miner_dagster.objects.bucket_store import BucketStore
+    from data_miner_dagster.protocols.stores import ObjectStore
+
+_ASKER = "platform.objects.stores"
+
+
+def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
+    """Return the place that an address of a bucket, or a path of a folder, names.
+
+    Raises:
+        ConfigError: the address is malformed, its package is missing, or a reference leads nowhere.
+    """
+    if "://" not in text:
+        return FolderStore(Path(text).expanduser())
+    return open_bucket(config, bucket_url(text))
+
+
+def bucket_url(text: str) -> ObjectUrl:
+    """Return an address of a bucket that a user gave to a command.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        url = ObjectUrl.parse(text)
+    except ValueError as error:
+        shown = f"{text.partition('://')[0]}://..." if "@" in text else text  # before an @ may be a password
+        raise ConfigError(f"{shown}: {error}") from None
+    if url.protocol not in BUCKET_PROTOCOLS:
+        known = ", ".join(f"{protocol}://" for protocol in BUCKET_PROTOCOLS)
+        raise ConfigError(f"{url}: this command knows {known} and paths; `publish` also knows hf://")
+    return url
+
+
+def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None] = lambda: None) -> "BucketStore":
+    """Return the objects below an address. Asks nothing yet.
+
+    Args:
+        config: the settings.
+        url: the address.
+        check: called before each request; raises if the caller has to stop.
+
+    Raises:
+        ConfigError: a package is missing, or a reference leads nowhere.
+    """
+    from data_miner_dagster.objects.access import Patience  # imports a client of buckets, which few commands need
+    from data_miner_dagster.objects.bucket_store import BucketStore
+
+    return BucketStore(url, access_of(config, url), Patience.of(config), check=check)
+
+
+def access_of(config: ObjectsConfig, url: ObjectUrl) -> "Access":
+    """Return the settings that hold for an address, with the values that its references lead to.
+
+    Raises:
+        ConfigError: a reference leads nowhere.
+    """
+    from data_miner_dagster.objects.access import Access
+
+    settings = settings_of(config, url)
+    keys = {
+        name: resolve_reference(reference, asker=_ASKER) if reference is not None else None
+        for name, reference in (
+            ("access_key", settings.access_key),
+            ("secret_key", settings.secret_key),
+            ("token", settings.token),
+        )
+    }
+    return Access(
+        endpoint=settings.endpoint,
+        region=settings.region,
+        account=settings.account,
+        is_anonymous=settings.anonymous,
+        **keys,
+    )
+
+
+def settings_of(config: ObjectsConfig, url: ObjectUrl) -> StoreConfig:
+    """Return the entry of `platform.objects.stores` that fits an address best; an empty one if none does."""
+
+    def fits(prefix: str) -> bool:
+        return prefix == f"{url.protocol}://" or (not prefix.endswith("://") and url.is_within(ObjectUrl.parse(prefix)))
+
+    best = max((prefix for prefix in config.stores if fits(prefix)), key=len, default=None)
+    return config.stores[best] if best is not None else StoreConfig()

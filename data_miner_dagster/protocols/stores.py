@@ -1,0 +1,64 @@
+"""What copies outside the root ask of the place where they lie: a bucket, or a folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object. `identity` changes whenever its content is replaced; `md5` is known of some objects."""
+
+    name: str  # relative to the store
+    size_bytes: int
+    identity: str
+    md5: str | None = None
+
+
+class ObjectStore(Protocol):
+    """Objects by name, below one address. Safe to share between threads.
+
+    An object appears whole or not at all. Every method tries again what may pass, and raises ObjectMissingError,
+    ObjectForbiddenError, ObjectError or ObjectTransientError of `domain/errors.py`, whose message names the object.
+    """
+
+    @property
+    def shown(self) -> str:
+        """The address, for people."""
+        ...
+
+    def entries(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yield the objects whose names begin with a prefix, page by page, in no particular order."""
+        ...
+
+    def find(self, name: str) -> StoredObject | None:
+        """Return an object, or None if there is none."""
+        ...
+
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        """Return the content of a small object. A larger one is an ObjectError."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Store a small object, and verify what was stored."""
+        ...
+
+    def upload(self, path: Path, name: str) -> str:
+        """Store a file, verify what was stored by its hash, and return the sha256 of the file."""
+        ...
+
+    def sha256_of(self, name: str) -> str:
+        """Return the sha256 of an object, reading all of it."""
+        ...
+
+    def download(self, name: str, path: Path) -> StoredObject:
+        """Write an object to a file, going on from what an earlier call left there of the same object.
+
+        An object that is replaced meanwhile is read from its start again.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove an object. One that does not exist is no error."""
+        ...

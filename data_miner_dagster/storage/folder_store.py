@@ -1,0 +1,117 @@
+"""`FolderStore`: copies outside the root that lie in a folder, such as a disk of another machine."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ObjectError, ObjectForbiddenError, ObjectMissingError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.protocols.stores import StoredObject
+from data_miner_dagster.storage.atomic import PARTIAL_MARK, atomic_path
+
+_CHUNK_BYTES: Final = 1 << 20
+_OURS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class FolderStore:
+    """An `ObjectStore` in a folder, which need not exist yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    @property
+    def shown(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def entries(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See `ObjectStore.entries`. Unfinished files are no objects."""
+        start = self._folder / prefix.rpartition("/")[0]
+        for parent, folders, files in os.walk(start):
+            folders[:] = [name for name in folders if not name.startswith(PARTIAL_MARK)]
+            for file in files:
+                name = Path(parent, file).relative_to(self._folder).as_posix()
+                if name.startswith(prefix) and not file.startswith(PARTIAL_MARK) and (found := self.find(name)):
+                    yield found
+
+    def find(self, name: str) -> StoredObject | None:
+        """See `ObjectStore.find`."""
+        with self._told(name):
+            try:
+                status = self._path(name).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return StoredObject(name, status.st_size, f"{status.st_ino} {status.st_mtime_ns}")
+
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        """See `ObjectStore.read`."""
+        with self._told(name):
+            size_bytes = self._path(name).stat().st_size
+            if size_bytes > max_bytes:
+                raise ObjectError(f"{self._path(name)} has {size_bytes} bytes, more than {max_bytes}")
+            return self._path(name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        """See `ObjectStore.write`."""
+        with self._told(name), atomic_path(self._path(name)) as partial:
+            partial.write_bytes(content)
+
+    def upload(self, path: Path, name: str) -> str:
+        """See `ObjectStore.upload`. What was written is read back."""
+        with self._told(name), atomic_path(self._path(name)) as partial:
+            _copy(path, partial)
+            sha256 = sha256_of_file(partial)
+            if sha256 != sha256_of_file(path):
+                raise ObjectError(f"{self._path(name)} differs from {path}, of which it was copied; say the same again")
+            return sha256
+
+    def sha256_of(self, name: str) -> str:
+        """See `ObjectStore.sha256_of`."""
+        with self._told(name):
+            return sha256_of_file(self._path(name))
+
+    def download(self, name: str, path: Path) -> StoredObject:
+        """See `ObjectStore.download`. A copy that was cut off is made again."""
+        found = self.find(name)
+        if found is None:
+            raise ObjectMissingError(f"{self._path(name)}: there is no such file")
+        with self._told(name):
+            _copy(self._path(name), path)
+        return found
+
+    def remove(self, name: str) -> None:
+        """See `ObjectStore.remove`."""
+        with self._told(name):
+            self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        path = self._folder / name
+        if ".." in Path(name).parts or not path.is_relative_to(self._folder):
+            raise ObjectError(f"{name!r} leads out of {self._folder}")
+        return path
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise ObjectMissingError(f"{self._path(name)}: there is no such file") from None
+        except PermissionError as error:
+            raise ObjectForbiddenError(f"{self._path(name)}: {error.strerror}") from error
+        except OSError as error:
+            if error.errno in _OURS:
+                raise ObjectError(
+                    f"{self._path(name)}: {error.strerror}; make room there, then say the same"
+                ) from error
+            raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as reader, target.open("wb") as writer:
+        while chunk := reader.read(_CHUNK_BYTES):
+            writer.write(chunk)
+        writer.flush()
+        os.fsync(writer.fileno())
