@@ -1,4 +1,4 @@
-"""Restrict the variables and files that a project file in the watched folder may read.
+"""Restrict the variables, files and buckets that a project file in the watched folder may read.
 
 People who can write to the watched folder need not be those who started the platform. However a file in that folder is
 loaded, it may read only the variables and folders that the platform's settings allow. Other files may read anything.
@@ -12,8 +12,9 @@ from typing import Final
 from pydantic import BaseModel
 
 from data_miner_dagster.config.interpolation import PLAIN_REFERENCE, REFERENCE, texts_of
-from data_miner_dagster.config.settings import StorageConfig
+from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.object_urls import ObjectUrl, is_object_address
 
 _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_]\w*)\}")
 
@@ -25,6 +26,7 @@ class ProjectLimits:
     variables: frozenset[str] | None = None
     media_folders: tuple[Path, ...] | None = None  # of videos and pictures
     text_folders: tuple[Path, ...] | None = None  # of lists, whose content appears in messages
+    object_prefixes: tuple[str, ...] | None = None  # of buckets, which are asked with the platform's credentials
 
     def check_references(self, content: object) -> None:
         """Refuse `${oc.env:NAME}` for variables that the file may not read. Call it before resolving anything.
@@ -44,11 +46,23 @@ class ProjectLimits:
                 )
 
     def problem_of_address(self, address: str) -> str | None:
-        """Return a message if an address names a variable that the file may not read, else None."""
+        """Return a message if an address names a variable or bucket that the file may not read, else None."""
+        if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
+            return (
+                f"a file of the watched folder may not read {address}; name it, or what it lies below, in "
+                "platform.objects.allowed_prefixes"
+            )
         if self.variables is None:
             return None
         names = [name for name in _PLACEHOLDER.findall(address) if name not in self.variables]
         return _not_allowed(names[0]) if names else None
+
+    def _may_ask(self, address: str) -> bool:
+        try:
+            url = ObjectUrl.parse(address)
+        except ValueError:
+            return False
+        return any(url.is_within(ObjectUrl.parse(prefix)) for prefix in self.object_prefixes or ())
 
     def problem_of_source(self, source: BaseModel) -> str | None:
         """Return a message with the key of a source's first forbidden address, or None if there is none."""
@@ -72,15 +86,17 @@ class ProjectLimits:
         )
 
 
-def limits_of(settings: StorageConfig, watched_folder: Path, file: Path | None) -> ProjectLimits:
+def limits_of(platform: PlatformConfig, watched_folder: Path, file: Path | None) -> ProjectLimits:
     """Return the limits of a project file: none, unless it is in the watched folder."""
     if file is None or file.absolute().parent.resolve() != watched_folder.absolute().resolve():
         return ProjectLimits()
+    settings = platform.storage
     folders = (watched_folder, *(Path(path).expanduser() for path in settings.project_paths or ()))
     return ProjectLimits(
         variables=frozenset(settings.project_variables),
         media_folders=None if settings.project_paths is None else folders,
         text_folders=folders,
+        object_prefixes=platform.objects.allowed_prefixes,
     )
 
 

@@ -5,10 +5,20 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.objects import BucketUrls
 from data_miner_dagster.config.words import Day
 from data_miner_dagster.domain.addresses import advice_for, secret_in_address
+from data_miner_dagster.domain.object_urls import is_object_address
 
-_LocalPaths = Annotated[tuple[str, ...], Field(min_length=1)]
+
+def _outside_buckets(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for number, text in enumerate(texts):
+        if is_object_address(text):
+            raise ValueError(f"entry {number} is an address of a bucket: write a source with `type: objects`")
+    return texts
+
+
+_LocalPaths = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_outside_buckets)]
 
 
 def _without_secrets(urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -19,7 +29,9 @@ def _without_secrets(urls: tuple[str, ...]) -> tuple[str, ...]:
     return urls
 
 
-_Urls = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_without_secrets)]
+_Urls = Annotated[
+    tuple[str, ...], Field(min_length=1), AfterValidator(_outside_buckets), AfterValidator(_without_secrets)
+]
 
 
 class FilesSource(ConfigModel):
@@ -36,6 +48,15 @@ class FramesSource(ConfigModel):
     type: Literal["frames"]
     folders: _LocalPaths
     """Folders, or globs of folders. Relative to the project file."""
+
+
+class ObjectsSource(ConfigModel):
+    """Videos in buckets. `platform.objects.stores` says how they are reached."""
+
+    type: Literal["objects"]
+    urls: BucketUrls
+    """`s3://bucket/clip.mp4` for one video (its ending does not matter), `s3://bucket/folder` for all videos below
+    it; `gs://` and `az://` likewise. Neither credentials nor patterns."""
 
 
 class UrlsSource(ConfigModel):
@@ -125,6 +146,7 @@ class FeedsSource(ConfigModel):
 Source = Annotated[
     FilesSource
     | FramesSource
+    | ObjectsSource
     | UrlsSource
     | UrlFilesSource
     | SearchSource

@@ -13,6 +13,8 @@ MAX_KEY_LENGTH: Final = 200
 """Leaves room for suffixes within the 255 bytes that common file systems allow for a name."""
 FRAMES_PREFIX: Final = "frames-"
 """Prefix of the key of a picture folder that stands for a video."""
+OBJECT_PREFIX: Final = "object-"
+"""Prefix of the key of a video in a bucket."""
 VIDEO_STEM: Final = "video"
 """The file name of a downloaded video, without its extension."""
 

@@ -5,7 +5,8 @@ import re
 import urllib.parse
 from typing import Final
 
-from data_miner_dagster.domain.keys import check_video_key
+from data_miner_dagster.domain.keys import OBJECT_PREFIX, check_video_key
+from data_miner_dagster.domain.object_urls import ObjectUrl
 
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _MAX_READABLE: Final = 60
@@ -74,6 +75,12 @@ def key_of_url(url: str) -> str:
 def key_of_refused(text: str) -> str:
     """Return the key of an entry that was listed as a video but has an unacceptable address."""
     return check_video_key(f"generic-refused.{_digest(text)}")
+
+
+def key_of_object(url: ObjectUrl) -> str:
+    """Return `object-<readable name>.<hash of the address>`. An object that is replaced stays the same video."""
+    name = _readable(url.name.rpartition(".")[0] or url.name) or "video"
+    return check_video_key(f"{OBJECT_PREFIX}{name}.{_digest(url.text)}")
 
 
 def is_direct_video_url(url: str) -> bool:

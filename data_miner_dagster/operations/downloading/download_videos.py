@@ -17,8 +17,8 @@ from data_miner_dagster.catalog.room import wait_for_room
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.site_events import refused_in_events, was_refused
 from data_miner_dagster.catalog.transitions import move_video
-from data_miner_dagster.catalog.videos import addresses_of, find_video, is_due, keys_with_internal_errors
-from data_miner_dagster.domain.addresses import AddressError, LocalPath, Origin, address_of, host_of
+from data_miner_dagster.catalog.videos import find_video, is_due, keys_with_internal_errors
+from data_miner_dagster.domain.addresses import AddressError, LocalPath, address_of
 from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import (
     ClaimHeldError,
@@ -28,8 +28,9 @@ from data_miner_dagster.domain.errors import (
     VideoTransientError,
 )
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
-from data_miner_dagster.domain.keys import FRAMES_PREFIX, VIDEO_STEM
+from data_miner_dagster.domain.keys import FRAMES_PREFIX, OBJECT_PREFIX, VIDEO_STEM
 from data_miner_dagster.domain.meters import Meter, floor
+from data_miner_dagster.domain.object_urls import ObjectUrl
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import (
     OutcomeStatus,
@@ -47,6 +48,7 @@ from data_miner_dagster.operations.downloading.admission import (
 )
 from data_miner_dagster.operations.downloading.imported_frames import take_frames
 from data_miner_dagster.operations.downloading.network import NetworkWatch
+from data_miner_dagster.operations.downloading.objects import fetch_object
 from data_miner_dagster.operations.downloading.partial_folders import begin_partial_folder
 from data_miner_dagster.operations.downloading.proofs import prove
 from data_miner_dagster.operations.downloading.records import (
@@ -60,7 +62,7 @@ from data_miner_dagster.operations.downloading.records import (
     record_not_wanted,
     stays_downloaded,
 )
-from data_miner_dagster.operations.downloading.turns import Turns
+from data_miner_dagster.operations.downloading.turns import Turns, site_of, sites_of
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import item_guard
@@ -69,7 +71,6 @@ from data_miner_dagster.operations.politeness import NotYetError, PostponedError
 from data_miner_dagster.operations.room import Room
 from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rules_by_video, with_known
 from data_miner_dagster.operations.tracing import noted
-from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.local_files import fetch_local_file
 from data_miner_dagster.sites.records import FetchedVideo
 from data_miner_dagster.stages.downloading.failures import (
@@ -153,7 +154,7 @@ def download_videos(
 def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
     """Download videos, several at once."""
     platform, config = run.platform, run.platform.config.downloading
-    turns = Turns(_sites_of(platform, keys), concurrent_per_site=config.politeness.concurrent_per_site)
+    turns = Turns(sites_of(platform, keys), concurrent_per_site=config.politeness.concurrent_per_site)
 
     def work() -> None:
         while (key := turns.take()) is not None:
@@ -186,17 +187,6 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
             raise
         finally:
             threads.shutdown(cancel_futures=True)
-
-
-def _sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
-    """Return what each video's requests count for; None where there are none."""
-    addresses = addresses_of(platform.database, keys)
-
-    def site_of(key: str) -> str | None:
-        origin, url = addresses.get(key, (Origin.LOCAL, ""))
-        return None if origin is Origin.LOCAL else _site_of(key, url)
-
-    return {key: site_of(key) for key in keys}
 
 
 def _download_one(run: _Run, key: str) -> VideoOutcome | NotYetError:
@@ -233,9 +223,9 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
     try:
         check_room(platform, row, run.room.make_for(row))
         check_head_room(platform, row)
-        if row.origin is Origin.LOCAL:
+        if not row.origin.is_of_site:
             return _work(run, claim, row)
-        with run.politeness.place(_site_of(row.key, row.url), key) as begun_at:
+        with run.politeness.place(site_of(row.key, row.url), key) as begun_at:
             return _work(run, claim, row, begun_at)
     except PostponedError as error:
         with platform.database.transaction() as session:
@@ -250,12 +240,7 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
 
 
 def _needs_a_site(platform: Platform, key: str) -> bool:
-    return not key.startswith(("file-", FRAMES_PREFIX)) and not platform.layout.video_info(key).exists()
-
-
-def _site_of(key: str, url: str) -> str:
-    """Return what a video's requests count for: a site, or a host."""
-    return site_of_key(key) or host_of(url)
+    return not key.startswith(("file-", FRAMES_PREFIX, OBJECT_PREFIX)) and not platform.layout.video_info(key).exists()
 
 
 def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
@@ -281,11 +266,11 @@ def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = No
         skipping = [name for name, rules in run.rules_by_video.get(key, {}).items() if rules.rules.skip_reuploads]
         record_done(session, info, rejections, skipping)
         store_spent(session, key, bytes_written=info.file.size_bytes if info.file.file_name else 0)
-        ends_refusals = begun_at is not None and was_refused(session, _site_of(row.key, row.url), key, begun_at)
+        ends_refusals = begun_at is not None and was_refused(session, site_of(row.key, row.url), key, begun_at)
     if begun_at is not None:
         run.network.note_answer()
     if begun_at is not None and ends_refusals:
-        run.politeness.note_served(key, _site_of(row.key, row.url), begun_at)
+        run.politeness.note_served(key, site_of(row.key, row.url), begun_at)
     return VideoOutcome(key, OutcomeStatus.DONE, metadata=metadata_of(info))
 
 
@@ -293,7 +278,7 @@ def _outcome_of_error(
     run: _Run, row: VideoRow, error: VideoPermanentError | VideoTransientError, attempts: int, begun_at: datetime | None
 ) -> VideoOutcome:
     """Record why a download failed; a PostponedError if that is no fault of the video's."""
-    site = _site_of(row.key, row.url)
+    site = site_of(row.key, row.url)
     postpone_if_not_its_own(run.politeness, site, attempts, error, run.platform.config.downloading)
     outcome = record_failure(run.platform, row.key, attempts, error)
     if begun_at is not None:
@@ -308,16 +293,16 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
     if begun_at is None:
         return
     with run.platform.database.reading() as session:
-        ends_refusals = was_refused(session, _site_of(row.key, row.url), row.key, begun_at)
+        ends_refusals = was_refused(session, site_of(row.key, row.url), row.key, begun_at)
     if ends_refusals:
-        run.politeness.note_served(row.key, _site_of(row.key, row.url), begun_at)
+        run.politeness.note_served(row.key, site_of(row.key, row.url), begun_at)
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
     """Return the outcome of a charged video as it is now: what its whole site refuses is not its fault."""
-    if row.origin is Origin.LOCAL or outcome.error_kind not in SUSPECT_KINDS:
+    if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
-    reason = run.politeness.put_back(row.key, _site_of(row.key, row.url))
+    reason = run.politeness.put_back(row.key, site_of(row.key, row.url))
     return (
         outcome if reason is None else VideoOutcome(row.key, OutcomeStatus.FAILED, VideoErrorKind.SITE_REFUSAL, reason)
     )
@@ -330,8 +315,8 @@ def _fetch_with_tries(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo
         try:
             return _fetch(run, claim, row)
         except (VideoPermanentError, VideoTransientError) as error:
-            if error.kind in SUSPECT_KINDS and not error.is_of_file_alone and row.origin is not Origin.LOCAL:
-                run.politeness.note_refusal(row, _site_of(row.key, row.url), error.kind, str(error))
+            if error.kind in SUSPECT_KINDS and not error.is_of_file_alone and row.origin.is_of_site:
+                run.politeness.note_refusal(row, site_of(row.key, row.url), error.kind, str(error))
             delay = try_delay_seconds(tries, run.platform.config.downloading)
             if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
                 raise
@@ -369,6 +354,8 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
                 path = fetch_local_file(Path(address.text), partial, how=config.local_files)
             known = VideoCandidate(row.key, row.url, "files", "", 0, utc_now(), title=row.title, origin=row.origin)
             fetched = FetchedVideo(path, "file", None, known)
+        elif isinstance(address, ObjectUrl):
+            fetched = fetch_object(platform, row, address, partial, check=lambda: platform.check_held(claim))
         else:
             fetched = run.client.fetch(row.key, address, partial, found_at=utc_now(), accept=accept)
         info = prove(run.media, config, row, fetched)
@@ -392,4 +379,4 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
         width=info.file.width,
         height=max(info.file.height, fetched.candidate.height or 0),  # a greater one was on offer
     )
-    return info, _rejections_of(run, with_known(proven, row) if row.origin is Origin.LOCAL else proven)
+    return info, _rejections_of(run, proven if row.origin.is_of_site else with_known(proven, row))

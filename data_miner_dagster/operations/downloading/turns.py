@@ -7,8 +7,14 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from data_miner_dagster.catalog.videos import addresses_of
+from data_miner_dagster.domain.addresses import Origin, host_of
+from data_miner_dagster.operations.downloading.objects import bucket_of
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.keys import site_of_key
 
 
 @dataclass(slots=True)
@@ -77,3 +83,21 @@ class Turns:
             for line in self._lines.values():
                 line.waiting.clear()
             self._changed.notify_all()
+
+
+def site_of(key: str, url: str) -> str:
+    """Return what a video's requests count for: a site, or a host."""
+    return site_of_key(key) or host_of(url)
+
+
+def sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
+    """Return what each video's requests count for, which may be a bucket; None where there are none."""
+    addresses = addresses_of(platform.database, keys)
+
+    def place_of(key: str) -> str | None:
+        origin, url = addresses.get(key, (Origin.LOCAL, ""))
+        if origin is Origin.OBJECT:
+            return bucket_of(url)
+        return site_of(key, url) if origin.is_of_site else None
+
+    return {key: place_of(key) for key in keys}

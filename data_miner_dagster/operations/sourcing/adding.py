@@ -9,10 +9,12 @@ from data_miner_dagster.catalog.members import add_candidates
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.object_urls import is_object_address
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.sourcing.objects import list_objects
 from data_miner_dagster.operations.sourcing.queries import candidates_of_paths
 from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
 from data_miner_dagster.sites.redaction import redact_url
@@ -89,6 +91,9 @@ def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
             )
 
         return candidates_of_paths(BY_HAND, address, list_local_videos(address, Path.cwd()).paths, candidate_of)
+    if is_object_address(address):
+        most = platform.config.downloading.limits.max_entries
+        return list(list_objects(platform.config.objects, address, source=BY_HAND, most=most).candidates)
     politeness = SitePoliteness(platform)
     with SiteWorkers(
         platform.config.downloading,

@@ -24,7 +24,7 @@ from data_miner_dagster.catalog.projects import find_project, mark_sourced
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.addresses import Origin, secret_in_address
+from data_miner_dagster.domain.addresses import secret_in_address
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.meters import Meter
@@ -86,7 +86,8 @@ def _list(platform: Platform, project: str, config: ProjectConfig, *, force: boo
         assert row is not None
         known_keys = {member.video_key for member in find_members(platform.database, project)}
         hashes = FileHashes(platform.layout.file_hashes(project))
-        folder = ProjectFolder(base_folder_of(row.config_file), limits_of_file(platform, row.config_file))
+        limits = limits_of_file(platform, row.config_file)
+        folder = ProjectFolder(base_folder_of(row.config_file), limits, platform.config)
         queries = list(queries_of_project(config, folder, known_keys, hashes))
         with _site_workers(platform) as client:
             listings = [
@@ -264,7 +265,7 @@ def _by_rules(
         shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
         return shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address holds {secret}")
     candidate = with_known(listed, row)
-    is_complete = row is not None and row.sha256 is not None and listed.origin is not Origin.LOCAL
+    is_complete = row is not None and row.sha256 is not None and listed.origin.is_of_site
     return candidate, rules.rejection_of(candidate, is_complete=is_complete)
 
 

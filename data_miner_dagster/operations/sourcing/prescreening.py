@@ -12,6 +12,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import LocalPath, address_of, host_of
 from data_miner_dagster.domain.errors import SourceError, UnreadableImageError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.object_urls import ObjectUrl
 from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
@@ -116,7 +117,7 @@ def _images(
     site = site_of_key(candidate.video_key) or host_of(candidate.url)
     try:
         address = address_of(candidate.origin, candidate.url)
-        if prescreening.storyboards and not isinstance(address, LocalPath):
+        if prescreening.storyboards and not isinstance(address, LocalPath | ObjectUrl):
             pictures = client.pictures_of(candidate.video_key, address, with_storyboards=True) or pictures
         sizes = [picture.rows * picture.columns for picture in pictures]
         wanted = spread_over(sum(sizes), prescreening.max_pictures)

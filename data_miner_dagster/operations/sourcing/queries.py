@@ -13,13 +13,14 @@ import yaml
 
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.config.project_limits import ProjectLimits
-from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.config.sourcing import (
     ChannelsSource,
     FeedsSource,
     FilesSource,
     FramesSource,
     HashtagsSource,
+    ObjectsSource,
     PlaylistsSource,
     SearchSource,
     Source,
@@ -32,6 +33,7 @@ from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, item_guard
+from data_miner_dagster.operations.sourcing.objects import list_objects
 from data_miner_dagster.sites.folders import is_glob, located, matches_of
 from data_miner_dagster.sites.local_files import (
     key_of_file,
@@ -80,6 +82,7 @@ class ProjectFolder:
 
     path: Path
     limits: ProjectLimits
+    platform: PlatformConfig
 
     def checked(self, paths: Sequence[Path], *, is_text: bool = False) -> Sequence[Path]:
         """Return the paths, all of them allowed.
@@ -141,6 +144,8 @@ def _queries_of(
             yield from (_local(source.type, entry, _list_files, folder, hashes) for entry in source.paths)
         case FramesSource():
             yield from (_local(source.type, entry, _list_frame_folders, folder, hashes) for entry in source.folders)
+        case ObjectsSource():
+            yield from (_objects(source.type, url, folder.platform) for url in source.urls)
         case UrlsSource():
             yield from (_address(source.type, url, url) for url in source.urls)
         case UrlFilesSource():
@@ -170,6 +175,16 @@ def _local(
     hashes: FileHashes,
 ) -> Query:
     return Query(source, entry, False, lambda _client: list_entry(entry, folder, hashes))
+
+
+def _objects(source: str, url: str, platform: PlatformConfig) -> Query:
+    most = platform.downloading.limits.max_entries
+
+    def ask(_client: SiteWorkers) -> Answer:
+        found = list_objects(platform.objects, url, source=source, most=most)
+        return Answer(found.candidates, found.remark)
+
+    return Query(source, url, True, ask)
 
 
 def _queries_of_channels(source: ChannelsSource, known_keys: Collection[str]) -> Iterator[Query]:

@@ -40,7 +40,7 @@ def base_folder_of(config_file: str | None) -> Path:
 def limits_of_file(platform: Platform, config_file: Path | str | None) -> ProjectLimits:
     """Return what the project of a file may reach for."""
     watched = resolve_project_files(platform.config, platform.layout.project_files)
-    return limits_of(platform.config.storage, watched, Path(config_file) if config_file is not None else None)
+    return limits_of(platform.config, watched, Path(config_file) if config_file is not None else None)
 
 
 def load_rules(platform: Platform, project: str) -> ProjectRules:

@@ -1,0 +1,73 @@
+"""Listing the videos of buckets that a user named. What a site says never comes here (domain/object_urls.py)."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.config.objects import ObjectsConfig
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.errors import ConfigError, ObjectError, ObjectTransientError, SourceError
+from data_miner_dagster.domain.foreign_text import printable
+from data_miner_dagster.domain.object_urls import ObjectUrl, problem_of_object_name
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.operations.object_stores import bucket_url, open_bucket
+from data_miner_dagster.protocols.stores import ObjectStore
+from data_miner_dagster.sites.keys import key_of_object
+from data_miner_dagster.sites.local_files import VIDEO_ENDINGS, Found
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectListing:
+    """The videos of one address, and what was passed over there, in words."""
+
+    candidates: Sequence[VideoCandidate]
+    remark: str
+
+
+def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int) -> ObjectListing:
+    """Return the object at an address, or the first `most` videos below it, in the order of their names.
+
+    Raises:
+        SourceError: there is none, or the bucket cannot be listed.
+    """
+    try:
+        url = bucket_url(address)
+        store = open_bucket(config, url)
+        if url.path and store.find("") is not None:
+            return ObjectListing([_candidate(url, source, address, 0)], "")
+        passed_over: Counter[str] = Counter()
+        found: list[ObjectUrl] = []
+        for name in _videos_below(store, passed_over):
+            found.append(url.child(name))
+            if len(found) == most:
+                break
+    except (ConfigError, ObjectError, ObjectTransientError) as error:
+        raise SourceError(str(error)) from error
+    remark = Found([], passed_over).remark
+    if not found:
+        raise SourceError(f"{url}: no video found below it{f'; {remark}' if remark else ''}")
+    found.sort(key=lambda entry: entry.path)
+    return ObjectListing([_candidate(entry, source, address, rank) for rank, entry in enumerate(found)], remark)
+
+
+def _videos_below(store: ObjectStore, passed_over: "Counter[str]") -> Iterator[str]:
+    """Yield the names of videos, as a folder's are found: hidden ones neither taken nor counted."""
+    for entry in store.entries():
+        name = entry.name.rpartition("/")[2]
+        if any(part.startswith(".") for part in entry.name.split("/") if part not in (".", "..")):
+            continue
+        ending = name.rpartition(".")[2].lower() if "." in name else ""
+        if problem_of_object_name(entry.name):
+            passed_over["a name that is refused"] += 1
+        elif ending in VIDEO_ENDINGS:
+            yield entry.name
+        else:
+            passed_over[f".{printable(ending)}" if ending else "no ending"] += 1
+
+
+def _candidate(url: ObjectUrl, source: str, query: str, rank: int) -> VideoCandidate:
+    title = url.name.rpartition(".")[0] or url.name
+    return VideoCandidate(
+        key_of_object(url), url.text, source, query, rank, utc_now(), title=title, origin=Origin.OBJECT
+    )
