@@ -21,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.copies import CopyKind
 from data_miner_dagster.domain.keys import MAX_KEY_LENGTH
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
@@ -216,6 +217,22 @@ class ReleaseRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     withdrawn_reason: Mapped[str | None] = mapped_column(Text)
     cost: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # stages.costs.Cost, when it was made
+
+
+class OutsideCopyRow(Base):
+    """A copy that a command put outside the root. What is removed on request has to be removed there, too."""
+
+    __tablename__ = "outside_copies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[CopyKind] = mapped_column(
+        Enum(CopyKind, native_enum=False, length=16, values_callable=lambda kinds: [kind.value for kind in kinds])
+    )
+    url: Mapped[str] = mapped_column(Text)  # of a bucket, hub or folder; without credentials
+    project_name: Mapped[str | None] = mapped_column(String(100))  # of a publication
+    version: Mapped[str | None] = mapped_column(String(64))
+    snapshot: Mapped[str | None] = mapped_column(String(64))  # of a backup
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
 class SiteGateRow(Base):

@@ -16,6 +16,7 @@ from data_miner_dagster.cli import alerts, review, try_folder
 from data_miner_dagster.cli import config as config_commands
 from data_miner_dagster.cli import models as model_commands
 from data_miner_dagster.cli.backfill import backfill
+from data_miner_dagster.cli.backing_up import backup, backups, restore
 from data_miner_dagster.cli.calibrate import calibrate
 from data_miner_dagster.cli.catalog import add_video, init_db, populate
 from data_miner_dagster.cli.cost import cost
@@ -30,7 +31,7 @@ from data_miner_dagster.cli.moving import migrate_to
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.pruning import prune
-from data_miner_dagster.cli.releases import export, releases
+from data_miner_dagster.cli.releases import export, publish, releases
 from data_miner_dagster.cli.retrying import retry
 from data_miner_dagster.cli.room import clean
 from data_miner_dagster.cli.run import run
@@ -53,6 +54,7 @@ app = typer.Typer(
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video, migrate_to),
+    "Copies": (publish, backup, restore, backups),
     "Look": (status, projects, videos, releases, cost, evaluate, doctor, metrics),
     "Tune": (calibrate,),
     "Stop": (pause, hold, resume),

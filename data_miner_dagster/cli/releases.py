@@ -1,28 +1,35 @@
 """Commands on existing releases: `export`, `releases`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_miner_dagster.cli.options import (
     ConfigOption,
+    DryRunOption,
     JsonOption,
     ProfileOption,
     ProjectArgument,
     RootOption,
+    YesOption,
+    confirm,
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import steps_on_stderr
+from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.export.formats import WHOLE, export_help
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.copies.publishing import SentRelease
 
 _MOST_LEFT_OUT = 10
 
 
 def export(
     project: ProjectArgument,
-    to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
+    to: Annotated[str, typer.Option("--to", help="A new or empty folder; or s3://bucket/folder, gs://..., az://...")],
     format: Annotated[str, typer.Option("--format", "-f", help=export_help())] = WHOLE,
     version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
     root: RootOption = None,
@@ -33,13 +40,59 @@ def export(
     from data_miner_dagster.operations.releasing.exporting import export_release
 
     platform = opened_existing(root, config, profile)
+    if "://" in to:
+        from data_miner_dagster.operations.copies.publishing import export_to_bucket
+
+        with steps_on_stderr():
+            sent = export_to_bucket(platform, project, format=format, to=to, version=version)
+        _tell_sent(project, sent)
+        return
     with steps_on_stderr():
-        outcome = export_release(platform, project, format=format, to=to.expanduser(), version=version)
+        outcome = export_release(platform, project, format=format, to=Path(to).expanduser(), version=version)
     echo(f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes → {outcome.folder}")
     for name, line in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
         echo(f"left out: {name}: {line}")
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
         echo(f"left out: {num_more} more, which the log names")
+
+
+def publish(
+    project: ProjectArgument,
+    to: Annotated[
+        str, typer.Option("--to", help="s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>.")
+    ],
+    version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove this --version from there again.")] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Put a release where others find it, and remember where, so that `forget` can name it."""
+    from data_miner_dagster.cli.progress import progress_lines
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.operations.copies.publishing import publish_release, withdraw_publication
+
+    platform = opened_existing(root, config)
+    if withdraw:
+        if version is None:
+            raise ConfigError("--withdraw needs the --version that is to be removed")
+        if dry_run:
+            echo(f"{project} {version} would be removed from {to}")
+            return
+        confirm(f"Remove {project} {version} from {to}?", yes=yes)
+        echo(f"{project} {version}: {withdraw_publication(platform, project, to, version):,} files removed from {to}")
+        return
+    with progress_lines(platform.config.logging):
+        sent = publish_release(platform, project, to, version=version, dry_run=dry_run)
+    _tell_sent(project, sent, dry_run=dry_run)
+
+
+def _tell_sent(project: str, sent: "SentRelease", *, dry_run: bool = False) -> None:
+    there = f", {sent.files.num_there:,} were there already" if sent.files.num_there else ""
+    verb = "would be sent" if dry_run else "sent and verified"
+    size = size_text(sent.files.num_bytes)
+    echo(f"{project} {sent.version}: {sent.files.num_files:,} files, {size}, {verb}{there} → {sent.address}")
 
 
 def releases(

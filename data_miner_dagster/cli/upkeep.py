@@ -148,7 +148,12 @@ def forget(
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
-    from data_miner_dagster.operations.upkeep.forgetting import find_forgettable, forget_videos, releases_holding
+    from data_miner_dagster.operations.upkeep.forgetting import (
+        copies_showing,
+        find_forgettable,
+        forget_videos,
+        releases_holding,
+    )
     from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH, needles_of
 
     if keep_releases and delete_releases:
@@ -161,10 +166,13 @@ def forget(
     if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
         needles = (*needles, target)  # the id or name of a channel
     held = releases_holding(platform, keys)
+    outside = copies_showing(platform, videos, held)
     echo(f"{count_videos_to_remove(platform, keys)}; {len(held)} releases show them")
     for release in held:
         what = "stays, marked as withdrawn" if keep_releases else "goes"
         echo(f"release {release}: {what}")
+    for copy in outside:
+        echo(f"outside the root: {copy}")
     if dry_run:
         echo(f"{len(keys)} videos would be forgotten: {', '.join(keys)}")
         return

@@ -165,6 +165,10 @@ class Platform:
         database = Database(self.catalog_url or sqlite_url(file))
         if database.file is not None:
             check_place_of_sqlite(database.file)
+        if self.layout.restoring.exists():
+            raise CatalogError(
+                f"a backup is being restored into {self.root}, or that was cut off: say `data-miner restore` again"
+            )
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
         is_missing = self.catalog_url is None and not file.exists()
         if rooms and (is_missing or not has_tables(database)):

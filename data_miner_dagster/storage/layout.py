@@ -31,6 +31,7 @@ BEFORE_MOVE_NAME: Final = "before_postgresql"
 """The folder of what a move to PostgreSQL replaced, under the root and under DAGSTER_HOME."""
 PREVIEWS_NAME: Final = "previews"
 """The room of previews, and the first part of the address under which the web server shows one."""
+_REPORTS_NAME: Final = "reports"
 _VIDEO_INFO_NAME: Final = "info.json"
 _DETECTION_PARTS_NAME: Final = "detection_parts"
 _CALIBRATION_NAME: Final = "calibration"
@@ -124,6 +125,35 @@ class StorageLayout:
     def previews(self) -> Path:
         """Contact sheets that Dagster's UI shows, of videos and of projects."""
         return self.root / PREVIEWS_NAME
+
+    @property
+    def restoring(self) -> Path:
+        """Says which backup is being restored into this root; there only until it is whole."""
+        return self.root / "restoring.json"
+
+    @property
+    def restored_parts(self) -> Path:
+        """Files of a backup that are on their way."""
+        return self.root / ".restoring"
+
+    def kept_in_backups(self) -> list[tuple[Path, int | None]]:
+        """Return what a backup holds besides the catalog, sorted: files, and folders with the depth of their units.
+
+        A unit is a folder that is valid by its manifest, so that all of its files are of one state. None: each file
+        stands for itself. Not named are the catalog, copies of it, locks, sessions, and Dagster's own storage.
+        """
+        kept: list[tuple[Path, int | None]] = [
+            (self.embeddings, None),
+            (self.frames, 1),
+            (self.platform_file, None),
+            (self.previews, None),
+            (self.project_files, None),
+            (self.projects, None),
+            (self.releases, 2),
+            (self.root / _REPORTS_NAME, 1),
+            (self.videos, 1),
+        ]
+        return sorted(kept, key=lambda entry: entry[0].name)
 
     def filled_rooms(self) -> list[str]:
         """Return the names of the folders under the root that hold files recorded in a catalog.
@@ -298,7 +328,7 @@ class StorageLayout:
 
     def report_folder(self, project: str) -> Path:
         """The project's latest report."""
-        return self.root / "reports" / check_project_name(project)
+        return self.root / _REPORTS_NAME / check_project_name(project)
 
     def report_page(self, project: str) -> Path:
         """The page of the project's latest report."""

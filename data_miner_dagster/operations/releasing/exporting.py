@@ -65,12 +65,7 @@ def export_release(
         raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
     version = existing_version(platform, project, version)
     check_export_folder(platform, to)
-    release = platform.layout.release_folder(project, version)
-    withdrawn = [row.withdrawn_reason for row in find_releases(platform.database, project) if row.version == version]
-    if withdrawn and withdrawn[0]:
-        raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}")
-    if damage := damaged_files(release):
-        raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
+    release = whole_release(platform, project, version)
     header = release_header(release)
     if format == WHOLE:
         return _copy_release(release, header, to.absolute())
@@ -82,8 +77,28 @@ def export_release(
     )
 
 
+def whole_release(platform: Platform, project: str, version: str) -> Path:
+    """Return the folder of a release that may be handed on.
+
+    Raises:
+        DataMinerError: it was withdrawn, or is damaged.
+    """
+    release = platform.layout.release_folder(project, version)
+    withdrawn = [row.withdrawn_reason for row in find_releases(platform.database, project) if row.version == version]
+    if withdrawn and withdrawn[0]:
+        raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}")
+    if damage := damaged_files(release):
+        raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
+    return release
+
+
+def names_in_release(release: Path) -> list[str]:
+    """Return the files of a release, the one that makes it whole last."""
+    return [*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE]
+
+
 def _copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
-    names = [*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE]
+    names = names_in_release(release)
     steps = Steps("export: has copied", "files", len(names))
     with atomic_folder(to) as folder:
         for name in names:

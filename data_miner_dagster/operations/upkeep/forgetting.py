@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.catalog.backups import earlier_catalogs
 from data_miner_dagster.catalog.forgotten import is_forgotten, remember_forgotten
 from data_miner_dagster.catalog.members import projects_wanting
+from data_miner_dagster.catalog.outside_copies import find_outside_copies
 from data_miner_dagster.catalog.projects import find_project, find_projects, update_project
 from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
@@ -26,6 +27,7 @@ from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.verdicts import delete_verdicts_of_videos
 from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.catalog.wording import reword_what_names
+from data_miner_dagster.domain.copies import CopyKind
 from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.keys import forgotten_subject, split_frame_id
@@ -117,6 +119,30 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
         if num_videos:
             held.append(HeldRelease(folder.parent.name, folder.name, num_videos, len(by_video)))
     return held
+
+
+def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
+    """Return what lies outside the root and shows any of the videos, each with what removes it there.
+
+    That is publications of the releases that hold one, and backups that were made while it was in the catalog.
+    """
+    versions = {(release.project, release.version) for release in held}
+    since = min((video.created_at for video in videos if video.created_at is not None), default=None)
+    found = []
+    for copy in find_outside_copies(platform.database):
+        if copy.kind is CopyKind.PUBLICATION:
+            project, version = str(copy.project_name), str(copy.version)
+            is_here = is_release(platform.layout.release_folder(project, version))
+            if (project, version) in versions or not is_here:
+                certain = "" if is_here else ", which is not here any more and may show them,"
+                place = copy.url.removesuffix(f"/{project}/{version}")
+                how = f"`data-miner publish {project} --version {version} --to {place} --withdraw`"
+                how = "remove it on the hub" if place.startswith("hf:") else how
+                found.append(f"release {project} {version}{certain} at {copy.url}: {how}")
+        elif since is None or copy.made_at >= since:
+            how = f"`data-miner backup --to {copy.url}` and then `data-miner backups --at {copy.url} --keep 1`"
+            found.append(f"backup {copy.snapshot} at {copy.url}: {how}")
+    return found
 
 
 def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases: bool = False) -> Forgetting:

@@ -1,0 +1,57 @@
+"""Rows of copies outside the root: backups and published releases, so that a takedown can name them."""
+
+from collections.abc import Collection
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import OutsideCopyRow, utc_now
+from data_miner_dagster.domain.copies import CopyKind
+
+
+def record_backup(database: Database, url: str, snapshot: str) -> None:
+    """Record a backup that is whole."""
+    with database.transaction() as session:
+        _replace(session, OutsideCopyRow(kind=CopyKind.BACKUP, url=url, snapshot=snapshot))
+
+
+def record_publication(database: Database, url: str, project: str, version: str) -> None:
+    """Record a release that is about to be published: before its first file, so that a killed one is known, too."""
+    with database.transaction() as session:
+        _replace(session, OutsideCopyRow(kind=CopyKind.PUBLICATION, url=url, project_name=project, version=version))
+
+
+def _replace(session: Session, row: OutsideCopyRow) -> None:
+    same = delete(OutsideCopyRow).where(OutsideCopyRow.kind == row.kind, OutsideCopyRow.url == row.url)
+    if row.kind is CopyKind.BACKUP:
+        same = same.where(OutsideCopyRow.snapshot == row.snapshot)
+    row.made_at = utc_now()
+    session.execute(same)
+    session.add(row)
+
+
+def remove_backups(database: Database, url: str, snapshots: Collection[str]) -> None:
+    """Remove the records of backups that are no more."""
+    with database.transaction() as session:
+        session.execute(
+            delete(OutsideCopyRow).where(
+                OutsideCopyRow.kind == CopyKind.BACKUP,
+                OutsideCopyRow.url == url,
+                OutsideCopyRow.snapshot.in_(list(snapshots)),
+            )
+        )
+
+
+def remove_publication(database: Database, url: str) -> None:
+    """Remove the record of a published release that is no more."""
+    with database.transaction() as session:
+        session.execute(
+            delete(OutsideCopyRow).where(OutsideCopyRow.kind == CopyKind.PUBLICATION, OutsideCopyRow.url == url)
+        )
+
+
+def find_outside_copies(database: Database) -> list[OutsideCopyRow]:
+    """Return all copies, oldest first."""
+    with database.reading() as session:
+        return list(session.scalars(select(OutsideCopyRow).order_by(OutsideCopyRow.made_at, OutsideCopyRow.id)))

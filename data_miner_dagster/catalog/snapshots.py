@@ -1,0 +1,67 @@
+"""The catalog as it is at one moment, in an SQLite file of its own: for backups, and for roots restored from them."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+
+from sqlalchemy import delete, select, update
+
+from data_miner_dagster.catalog.copying import catalog_tables, insert_rows, read_rows
+from data_miner_dagster.catalog.database import Database, sqlite_url
+from data_miner_dagster.catalog.kept_log import KeptLog
+from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, utc_now
+from data_miner_dagster.catalog.work_tables import BatchItemRow, RunLeaseRow, WorkBatchRow
+
+
+def snapshot_catalog(database: Database, file: Path) -> None:
+    """Write all committed data of a catalog to a new SQLite file, whatever database it is in. Delays nobody.
+
+    SQLite's own backup reads the file in one step, PostgreSQL in one transaction that sees one state.
+    """
+    if database.file is not None:
+        KeptLog(database.file).put_back()
+        with closing(sqlite3.connect(database.file)) as source, closing(sqlite3.connect(file)) as target:
+            source.backup(target)
+        return
+    copy = Database(sqlite_url(file))
+    initialise(copy)
+    with database.reading() as session, copy.engine.begin() as target_connection:
+        source_connection = session.connection()
+        for table in catalog_tables():
+            insert_rows(target_connection, table, read_rows(source_connection, table))
+    copy.dispose()
+
+
+def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
+    """Make a restored catalog that of a root in which nothing is at work. Idempotent.
+
+    Claims, leases and batches are of processes that do not work here: what they held is free, as after a kill. A
+    project whose file lay under the old root is that of the file under the new one.
+    """
+    database = Database(sqlite_url(file))
+    initialise(database)
+    with database.transaction() as session:
+        for table in (ClaimRow, RunLeaseRow, BatchItemRow):
+            session.execute(delete(table))
+        session.execute(
+            update(WorkBatchRow)
+            .where(WorkBatchRow.ended_at.is_(None))
+            .values(ended_at=utc_now(), reason="restored from a backup")
+        )
+        for project in session.scalars(select(ProjectRow).where(ProjectRow.config_file.is_not(None))):
+            project.config_file = _moved(str(project.config_file), old_root, root)
+    database.dispose()
+    for rest in _sidecars(file):
+        rest.unlink(missing_ok=True)
+
+
+def _moved(path: str, old_root: str, root: Path) -> str:
+    before = PurePosixPath(path)
+    return str(root / before.relative_to(old_root)) if before.is_relative_to(old_root) else path
+
+
+def _sidecars(file: Path) -> Sequence[Path]:
+    """Return the names of SQLite's files beside a database, which hold nothing once it was closed."""
+    return [file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm")]

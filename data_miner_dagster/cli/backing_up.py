@@ -1,0 +1,120 @@
+"""Commands on copies of a whole root: `backup`, `restore`, `backups`."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    RootOption,
+    YesOption,
+    confirm,
+    opened,
+    opened_existing,
+)
+from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.domain.sizes import size_text
+
+_PLACE_HELP = "A folder, or a bucket: s3://bucket/folder, gs://..., az://..."
+
+
+def backup(
+    to: Annotated[str, typer.Option("--to", help=_PLACE_HELP)],
+    dry_run: DryRunOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Copy the catalog and all files to another place, while work goes on. Sends only what is not there yet."""
+    from data_miner_dagster.cli.progress import progress_lines
+    from data_miner_dagster.operations.copies.backup import make_backup
+    from data_miner_dagster.operations.object_stores import open_place
+
+    platform = opened_existing(root, config)
+    store = open_place(platform.config.objects, to)
+    with progress_lines(platform.config.logging):
+        outcome = make_backup(platform, store, dry_run=dry_run)
+    snapshot = outcome.snapshot
+    new = f"{outcome.num_new_files:,} of them new, {size_text(outcome.num_new_bytes)}"
+    what = f"{snapshot.num_files:,} files, {size_text(snapshot.num_bytes)} ({new})"
+    echo(f"{what} would be in {store.shown}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}")
+    if snapshot.num_gone:
+        echo(f"{snapshot.num_gone} were removed or replaced while they were read, and are not in it")
+
+
+def restore(
+    source: Annotated[str, typer.Option("--from", help=_PLACE_HELP)],
+    snapshot: Annotated[str | None, typer.Option("--snapshot", help="Which backup. Default: the latest.")] = None,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write a backup into an empty --root. After a kill, say the same again."""
+    from data_miner_dagster.cli.progress import progress_lines
+    from data_miner_dagster.cli.up import locked_root
+    from data_miner_dagster.domain.errors import ConfigError
+    from data_miner_dagster.operations.copies.restore import restore_root
+    from data_miner_dagster.operations.object_stores import open_place
+
+    platform = opened(root, config)
+    if platform.config.storage.catalog_url is not None:
+        raise ConfigError(
+            "a backup is restored with its catalog in the root: leave out platform.storage.catalog_url and "
+            "DATA_MINER_CATALOG_URL, and say `data-miner migrate-to URL` afterwards"
+        )
+    store = open_place(platform.config.objects, source)
+    platform.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = locked_root(platform.layout)
+    try:
+        with progress_lines(platform.config.logging):
+            outcome = restore_root(
+                store,
+                platform.layout,
+                snapshot_id=snapshot,
+                num_at_once=platform.config.objects.concurrent_transfers,
+            )
+    finally:
+        if lock is not None:
+            os.close(lock)
+    there = f", {outcome.num_there:,} were there already" if outcome.num_there else ""
+    echo(f"{outcome.num_files:,} files of backup {outcome.snapshot.id} are in {platform.root}{there}")
+    echo(f"go on with `data-miner up --root {platform.root}`, or `data-miner run`")
+
+
+def backups(
+    at: Annotated[str, typer.Option("--at", help=_PLACE_HELP)],
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Remove all but this many, the latest.")] = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the backups in a place, or remove old ones with what only they hold."""
+    from data_miner_dagster.domain.json_records import as_json as plain
+    from data_miner_dagster.operations.copies.retention import keep_latest
+    from data_miner_dagster.operations.copies.snapshots import read_snapshots
+    from data_miner_dagster.operations.object_stores import open_place
+
+    platform = opened(root, config)
+    store = open_place(platform.config.objects, at)
+    if keep is not None:
+        platform = opened_existing(root, config)
+        would = keep_latest(platform, store, keep, dry_run=True)
+        echo(f"{len(would.snapshots)} backups and {would.num_files:,} files, {size_text(would.num_bytes)}, can go")
+        if dry_run or not (would.snapshots or would.num_files):
+            return
+        confirm(f"Remove them from {store.shown}?", yes=yes)
+        done = keep_latest(platform, store, keep)
+        echo(f"{len(done.snapshots)} backups and {done.num_files:,} files removed")
+        return
+    found = read_snapshots(store)
+    if as_json:
+        print_json([plain(snapshot) for snapshot in found])
+        return
+    print_table(
+        ["backup", "made", "files", "size", "of"],
+        [(entry.id, entry.made_at, f"{entry.num_files:,}", size_text(entry.num_bytes), entry.root) for entry in found],
+        numbers=["files", "size"],
+    )

@@ -1,0 +1,246 @@
+"""`make_backup`: the catalog of one moment, and every file that it may speak of, in a place outside the root.
+
+Order is what makes it whole while work goes on. Everywhere else files come first and then the rows that speak of them,
+so whatever a catalog says exists, existed when it was read. A backup therefore reads the catalog first and the files
+afterwards: it lacks only what was removed in between, as it would be after the same removal and a kill. Files that are
+newer than the catalog are as after a kill between files and rows, which the next run repairs (docs/deploy/backup.md).
+"""
+
+import logging
+import shutil
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.claims import check_claim, hold_claim
+from data_miner_dagster.catalog.outside_copies import record_backup
+from data_miner_dagster.catalog.snapshots import snapshot_catalog
+from data_miner_dagster.domain.errors import ConfigError, ObjectChangedError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.operations.copies.snapshots import (
+    FILES_PREFIX,
+    FORMAT,
+    FileRow,
+    Snapshot,
+    blob_name,
+    read_rows,
+    read_snapshots,
+    sha256_of_blob,
+    sort_key,
+    write_snapshot,
+    writing_rows,
+)
+from data_miner_dagster.operations.copies.units import UnitFile, UnitState, find_units, state_of
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.protocols.stores import ObjectStore
+from data_miner_dagster.storage.atomic import PARTIAL_MARK, sweep_partials
+from data_miner_dagster.storage.layout import StorageLayout
+
+BACKUP_CLAIM: Final = "backup"
+"""One backup, and one removal of backups, of a root at a time."""
+_WORK_NAME: Final = "backup"
+_SMALL_BYTES: Final = 16 << 20
+"""A file up to this size is read once, for its hash and for its copy."""
+_READINGS: Final = 3
+_TELL_SECONDS: Final = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BackupOutcome:
+    """What a backup did, or would do."""
+
+    snapshot: Snapshot
+    num_new_files: int  # contents that the place did not have
+    num_new_bytes: int
+
+
+def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False) -> BackupOutcome:
+    """Store a snapshot of a root in a place. Contents that are there already are not sent again.
+
+    Killed in the middle, it leaves contents that the next one finds, and no snapshot. Nothing is held up by it.
+
+    Raises:
+        ConfigError: the place lies within what it would hold.
+        ClaimHeldError: another backup of this root is at work.
+        ObjectError, ObjectTransientError: the place refuses, or does not answer.
+    """
+    _check_place(platform, store)
+    with hold_claim(platform.database, BACKUP_CLAIM, wait_seconds=0) as claim, _work_folder(platform.root) as folder:
+        work = _Work(platform.root, store, dry_run=dry_run)
+        earlier = read_snapshots(store)
+        work.known = {digest for entry in store.entries(FILES_PREFIX) if (digest := _digest_of(entry.name)) is not None}
+        catalog = folder / "catalog.sqlite"
+        snapshot_catalog(platform.database, catalog)
+        catalog_sha256 = work.store_file(catalog)
+        table = folder / "files.jsonl.gz"
+        rows_before = folder / "before.jsonl.gz"
+        if earlier:
+            store.download(blob_name(earlier[-1].files_sha256), rows_before)
+        with writing_rows(table) as writer:
+            before = _Before(read_rows(rows_before) if earlier else iter(()))
+            for rows in work.units_in_order(platform.layout, before, platform.config.objects.concurrent_transfers):
+                check_claim(platform.database, claim)
+                writer.add(rows)
+        now = datetime.now(UTC)
+        snapshot = Snapshot(
+            format=FORMAT,
+            id=f"{now:%Y%m%dT%H%M%S-%fZ}",
+            made_at=now.isoformat(timespec="seconds"),
+            version=version("data-miner-dagster"),
+            root=str(platform.root),
+            catalog_sha256=catalog_sha256,
+            files_sha256=work.store_file(table),
+            num_files=writer.num_files,
+            num_bytes=writer.num_bytes,
+            num_gone=work.num_gone,
+        )
+        if not dry_run:
+            check_claim(platform.database, claim)
+            write_snapshot(store, snapshot)
+            record_backup(platform.database, store.shown, snapshot.id)
+    return BackupOutcome(snapshot, work.num_new_files, work.num_new_bytes)
+
+
+def _check_place(platform: Platform, store: ObjectStore) -> None:
+    place = Path(store.shown)
+    if "://" not in store.shown and place.resolve().is_relative_to(platform.root.resolve()):
+        raise ConfigError(f"{place} lies in the root {platform.root} itself; name a folder or bucket elsewhere")
+
+
+@contextmanager
+def _work_folder(root: Path) -> Iterator[Path]:
+    """Yield a folder for the copy of the catalog and the tables. What a killed backup left there goes."""
+    sweep_partials(root, _WORK_NAME)
+    folder = root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{_WORK_NAME}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _digest_of(name: str) -> bytes | None:
+    digest = sha256_of_blob(name)
+    return bytes.fromhex(digest) if digest is not None else None
+
+
+class _Before:
+    """The table of the snapshot before, read along with the walk: both are in one order."""
+
+    def __init__(self, rows: Iterator[FileRow]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def sha256_of(self, file: UnitFile) -> str | None:
+        """Return the sha256 of a file that has not changed since, else None. Ask in order."""
+        key = sort_key(file.path)
+        while self._next is not None and sort_key(self._next.path) < key:
+            self._next = next(self._rows, None)
+        row = self._next
+        if row is None or row.path != file.path:
+            return None
+        is_same = (row.size_bytes, row.mtime_ns, row.inode) == (file.size_bytes, file.mtime_ns, file.inode)
+        return row.sha256 if is_same else None
+
+
+class _Work:
+    """One backup under way. Safe to share by threads."""
+
+    def __init__(self, root: Path, store: ObjectStore, *, dry_run: bool) -> None:
+        self.known = set[bytes]()  # the contents that the place has; some 100 bytes of memory each
+        self.num_gone = 0
+        self.num_new_files = 0
+        self.num_new_bytes = 0
+        self._root = root
+        self._store = store
+        self._dry_run = dry_run
+        self._lock = threading.Lock()
+        self._told_at = time.monotonic()
+
+    def units_in_order(self, layout: StorageLayout, before: "_Before", num_at_once: int) -> Iterator[list[FileRow]]:
+        """Yield the rows of each unit, in order, several units at work at once."""
+        waiting: deque[Future[list[FileRow]]] = deque()
+        with ThreadPoolExecutor(num_at_once, "backup") as threads:
+            try:
+                for unit in find_units(layout):
+                    state = state_of(self._root, unit)
+                    hashes = {file.path: before.sha256_of(file) for file in state.files} if state is not None else {}
+                    waiting.append(threads.submit(self._store_unit, unit, state, hashes))
+                    if len(waiting) > 4 * num_at_once:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _store_unit(self, unit: Path, state: UnitState | None, hashes: dict[str, str | None]) -> list[FileRow]:
+        """Store the files of a unit; return its rows, none if it is gone."""
+        for _ in range(_READINGS):
+            if state is None:
+                break
+            try:
+                rows = [self._row(file, hashes.get(file.path)) for file in state.files]
+                is_whole = True
+            except (FileNotFoundError, ObjectChangedError):
+                rows, is_whole = [], False
+            now = state_of(self._root, unit)
+            if is_whole and now == state:
+                return rows
+            state, hashes = now, {}  # they are of what it was before
+        with self._lock:
+            self.num_gone += 1
+        logger.info("%s was removed or replaced while it was read; this backup is without it", unit)
+        return []
+
+    def _row(self, file: UnitFile, known: str | None) -> FileRow:
+        path = self._root / file.path
+        if known is not None and bytes.fromhex(known) in self.known:
+            return FileRow(file.path, file.size_bytes, file.mtime_ns, file.inode, known, file.link)
+        return FileRow(file.path, file.size_bytes, file.mtime_ns, file.inode, self.store_file(path), file.link)
+
+    def store_file(self, path: Path) -> str:
+        """Store the content of a file unless the place has it; return its sha256."""
+        if path.stat().st_size <= _SMALL_BYTES:
+            content = path.read_bytes()
+            digest = sha256(content).hexdigest()
+            self._send(digest, len(content), partial(self._store.write, blob_name(digest), content))
+            return digest
+        digest = sha256_of_file(path)
+        self._send(digest, path.stat().st_size, partial(self._upload, path, digest))
+        return digest
+
+    def _upload(self, path: Path, digest: str) -> None:
+        if self._store.upload(path, blob_name(digest)) != digest:
+            self._store.remove(blob_name(digest))
+            raise ObjectChangedError(f"{path} changed while it was read")
+
+    def _send(self, digest: str, size_bytes: int, send: partial[None]) -> None:
+        key = bytes.fromhex(digest)
+        if key in self.known:
+            return
+        if not self._dry_run:
+            send()
+        with self._lock:
+            if key not in self.known:
+                self.known.add(key)
+                self.num_new_files += 1
+                self.num_new_bytes += size_bytes
+            is_time, now = time.monotonic() - self._told_at > _TELL_SECONDS, time.monotonic()
+            if is_time:
+                self._told_at = now
+        if is_time:
+            logger.info("backup: %d files, %s sent", self.num_new_files, size_text(self.num_new_bytes))

@@ -1,0 +1,178 @@
+"""Releases outside the root: exports to buckets, and publications, which the catalog remembers for takedowns."""
+
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.outside_copies import find_outside_copies, record_publication, remove_publication
+from data_miner_dagster.domain.copies import CopyKind
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.object_urls import HUB_PROTOCOL, ObjectUrl
+from data_miner_dagster.export.card import CARD_FILE
+from data_miner_dagster.export.datasheet import DATASHEET_FILE
+from data_miner_dagster.export.formats import EXPORT_NAMES, WHOLE
+from data_miner_dagster.export.manifest import MANIFEST_FILE
+from data_miner_dagster.objects.access import Access
+from data_miner_dagster.objects.errors import translated
+from data_miner_dagster.operations.copies.sending import SentFiles, remove_files, send_files
+from data_miner_dagster.operations.object_stores import access_of, bucket_url, open_bucket
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.exporting import export_release, names_in_release, whole_release
+from data_miner_dagster.operations.releasing.standing import existing_version
+from data_miner_dagster.storage.atomic import PARTIAL_MARK, sweep_partials
+
+_HUB_FORMAT: Final = "huggingface"
+_WORK_NAME: Final = "export"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SentRelease:
+    """A release, or one format of it, at an address."""
+
+    version: str
+    address: str
+    files: SentFiles
+
+
+def export_to_bucket(
+    platform: Platform, project: str, *, format: str, to: str, version: str | None = None
+) -> SentRelease:
+    """Store a release, or one format of it, with its images, below an address of a bucket that holds nothing else.
+
+    Killed in the middle, the same call goes on: a format is written again, to the same bytes, and what the bucket has
+    of it is not sent again.
+
+    Raises:
+        ConfigError: no such project, release or format, or the address holds something else.
+        DataMinerError: the release was withdrawn, or is damaged.
+    """
+    if format not in EXPORT_NAMES:
+        raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
+    url = bucket_url(to)
+    version = existing_version(platform, project, version)
+    with _files_of(platform, project, version, format) as (files, last):
+        sent = send_files(
+            open_bucket(platform.config.objects, url),
+            files,
+            last=last,
+            num_at_once=platform.config.objects.concurrent_transfers,
+        )
+    return SentRelease(version, url.text, sent)
+
+
+def publish_release(
+    platform: Platform, project: str, to: str, *, version: str | None = None, dry_run: bool = False
+) -> SentRelease:
+    """Publish a whole release below `<to>/<project>/<version>`, or a dataset of the hub; the catalog remembers where.
+
+    Raises:
+        ConfigError: no such project or release, or the address is none of a bucket or dataset, or holds something else.
+        DataMinerError: the release was withdrawn, or is damaged.
+    """
+    version = existing_version(platform, project, version)
+    if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
+        return _publish_on_hub(platform, project, version, dataset_url(to), dry_run=dry_run)
+    url = bucket_url(to).child(f"{project}/{version}")
+    with _files_of(platform, project, version, WHOLE) as (files, last):
+        if not dry_run:
+            record_publication(platform.database, url.text, project, version)
+        sent = send_files(
+            open_bucket(platform.config.objects, url),
+            files,
+            last=last,
+            num_at_once=platform.config.objects.concurrent_transfers,
+            dry_run=dry_run,
+        )
+    return SentRelease(version, url.text, sent)
+
+
+def withdraw_publication(platform: Platform, project: str, to: str, version: str) -> int:
+    """Remove a published release from its bucket; return how many files there were. Idempotent.
+
+    Raises:
+        ConfigError: the catalog knows of no such publication, or it is on the hub, where people have copies of every
+            commit: it is removed there.
+    """
+    if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
+        raise ConfigError(f"{to}: remove the dataset, or its files and its history, in the settings of the hub")
+    url = bucket_url(to).child(f"{project}/{version}")
+    if url.text not in {row.url for row in find_outside_copies(platform.database) if row.kind is CopyKind.PUBLICATION}:
+        raise ConfigError(f"{project} {version} was never published to {to}, as far as this root knows")
+    num_files = remove_files(open_bucket(platform.config.objects, url), first=MANIFEST_FILE)
+    remove_publication(platform.database, url.text)
+    return num_files
+
+
+@contextmanager
+def _files_of(platform: Platform, project: str, version: str, format: str) -> Iterator[tuple[Mapping[str, Path], str]]:
+    """Yield the files of a release or export by name, and the one that is sent last."""
+    if format == WHOLE:
+        release = whole_release(platform, project, version)
+        yield {name: release / name for name in names_in_release(release)}, MANIFEST_FILE
+        return
+    name = f"{_WORK_NAME}-{project}"
+    with hold_claim(platform.database, f"{_WORK_NAME}/{project}", wait_seconds=0):  # an earlier one's process is dead
+        sweep_partials(platform.root, name)
+        folder = platform.root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{name}"
+        try:
+            outcome = export_release(platform, project, format=format, to=folder, version=version)
+            for image, line in outcome.left_out.items():
+                logger.warning("left out: %s: %s", image, line)
+            paths = sorted(path for path in folder.rglob("*") if path.is_file())
+            yield {path.relative_to(folder).as_posix(): path for path in paths}, DATASHEET_FILE
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- the Hugging Face hub ---
+
+
+def dataset_url(text: str) -> ObjectUrl:
+    """Return the address of a dataset: `hf://datasets/<owner>/<name>`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    form = "write hf://datasets/<owner>/<name>"
+    try:
+        url = ObjectUrl.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{text}: {error}; {form}") from None
+    if url.bucket != "datasets" or url.path.count("/") != 1:
+        raise ConfigError(f"{url}: a release goes to a dataset; {form}")
+    return url
+
+
+def _publish_on_hub(platform: Platform, project: str, version: str, url: ObjectUrl, *, dry_run: bool) -> SentRelease:
+    """Make one commit of the export for the hub, tagged with the version."""
+    with _files_of(platform, project, version, _HUB_FORMAT) as (files, _):
+        assert CARD_FILE in files
+        sent = SentFiles(len(files), sum(path.stat().st_size for path in files.values()), 0)
+        if not dry_run:
+            record_publication(platform.database, url.text, project, version)
+            try:
+                _commit(access_of(platform.config.objects, url), url.path, files, project=project, version=version)
+            except Exception as error:
+                meant = translated(error, url.text)
+                if meant is None:
+                    raise
+                raise meant from error
+    return SentRelease(version, url.text, sent)
+
+
+def _commit(access: Access, dataset: str, files: Mapping[str, Path], *, project: str, version: str) -> None:
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    hub = HfApi(endpoint=access.endpoint, token=access.token)
+    hub.create_repo(dataset, repo_type="dataset", private=True, exist_ok=True)
+    operations = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+    commit = hub.create_commit(dataset, operations, repo_type="dataset", commit_message=f"{project} {version}")
+    hub.create_tag(dataset, tag=version, revision=commit.oid, repo_type="dataset", exist_ok=True)

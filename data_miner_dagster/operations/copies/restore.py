@@ -1,0 +1,199 @@
+"""`restore_root`: a backup, in an empty folder that is a root afterwards.
+
+The catalog comes last: until then nothing works on the root, whose files would otherwise look like all there is. Killed
+in the middle, the same restore goes on with what is missing.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.snapshots import settle_restored
+from data_miner_dagster.domain.errors import ConfigError, ObjectError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.operations.copies.snapshots import (
+    FileRow,
+    Snapshot,
+    blob_name,
+    checked_path,
+    chosen_snapshot,
+    read_rows,
+)
+from data_miner_dagster.protocols.stores import ObjectStore
+from data_miner_dagster.storage.atomic import PARTIAL_MARK, flush, write_json
+from data_miner_dagster.storage.layout import StorageLayout
+
+_TELL_SECONDS: Final = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOutcome:
+    """What a restore did."""
+
+    snapshot: Snapshot
+    num_files: int  # written now
+    num_there: int  # by an earlier attempt
+
+
+def restore_root(
+    store: ObjectStore, layout: StorageLayout, *, snapshot_id: str | None = None, num_at_once: int = 8
+) -> RestoreOutcome:
+    """Write a snapshot into an empty root, or go on with one that was cut off. Every file is verified by its hash.
+
+    Raises:
+        ConfigError: the folder is not empty, or another snapshot is being restored into it, or there is none.
+        ObjectError: a content is missing or damaged. What was restored stays, without a catalog.
+    """
+    snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
+    _check_folder(layout, snapshot, snapshot_id)
+    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_json(layout.restoring, {"snapshot": snapshot.id, "from": store.shown})
+    layout.restored_parts.mkdir(mode=0o700, exist_ok=True)
+    if layout.catalog_file.exists():  # all was there but the end
+        return _finished(layout, RestoreOutcome(snapshot, 0, snapshot.num_files))
+    work = _Work(store, layout)
+    table = work.fetched(snapshot.files_sha256, "files.jsonl.gz")
+    with ThreadPoolExecutor(num_at_once, "restore") as threads:
+        _run_all(threads, 4 * num_at_once, ((work.restore, row) for row in read_rows(table) if work.is_first(row)))
+    for row in read_rows(table):
+        work.link(row)
+    catalog = work.fetched(snapshot.catalog_sha256, "catalog.sqlite")
+    settle_restored(catalog, old_root=snapshot.root, root=layout.root)
+    flush(catalog)
+    catalog.replace(layout.catalog_file)
+    flush(layout.root)
+    return _finished(layout, RestoreOutcome(snapshot, work.num_files, work.num_there))
+
+
+def _begun(layout: StorageLayout) -> str | None:
+    """Return the snapshot that an earlier attempt began with."""
+    try:
+        return str(json.loads(layout.restoring.read_text(encoding="utf-8"))["snapshot"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError):
+        raise ConfigError(f"{layout.restoring} cannot be read: remove the root, and restore again") from None
+
+
+def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None) -> None:
+    if layout.restoring.exists():
+        if wanted not in (None, snapshot.id):
+            raise ConfigError(
+                f"backup {snapshot.id} is being restored into {layout.root}: let that end, or remove the folder"
+            )
+        return
+    there = [entry.name for entry in layout.root.iterdir()] if layout.root.is_dir() else []
+    unfinished = {name for name in there if name.startswith(PARTIAL_MARK)}  # of a restore that was killed as it began
+    if others := sorted(set(there) - unfinished - {layout.up_lock.name}):
+        raise ConfigError(f"{layout.root} is not empty (there is {others[0]}): a backup is restored into a new folder")
+
+
+def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
+    shutil.rmtree(layout.restored_parts, ignore_errors=True)
+    layout.restoring.unlink(missing_ok=True)
+    return outcome
+
+
+def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
+    """Call each function with its row, a bounded number at once; the first error ends all."""
+    at_work: set[Future[None]] = set()
+    try:
+        for function, row in calls:
+            at_work.add(threads.submit(function, row))  # type: ignore[arg-type]
+            if len(at_work) >= most:
+                done, at_work = wait(at_work, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        for future in at_work:
+            future.result()
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+class _Work:
+    """One restore under way. Safe to share by threads, but for `is_first` and `link`."""
+
+    def __init__(self, store: ObjectStore, layout: StorageLayout) -> None:
+        self.num_files = 0
+        self.num_there = 0
+        self._store = store
+        self._layout = layout
+        self._first_by_link: dict[str, FileRow] = {}
+        self._num_bytes = 0
+        self._told_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def is_first(self, row: FileRow) -> bool:
+        """Return whether a row is of a file that no earlier row is another name of."""
+        checked_path(self._layout, row)
+        return row.link is None or self._first_by_link.setdefault(row.link, row).path == row.path
+
+    def restore(self, row: FileRow) -> None:
+        """Write a file, unless an earlier attempt did."""
+        path = checked_path(self._layout, row)
+        if _is_there(path, row):
+            with self._lock:
+                self.num_there += 1
+            return
+        part = self.fetched(row.sha256, hashlib.sha256(row.path.encode()).hexdigest())
+        self._place(part, path, row)
+
+    def link(self, row: FileRow) -> None:
+        """Give a file that has been restored its other name."""
+        first = self._first_by_link.get(row.link) if row.link is not None else None
+        if first is None or first.path == row.path:
+            return
+        path = checked_path(self._layout, row)
+        if first.sha256 != row.sha256:
+            self.restore(row)  # two states of one file: it was written to in place
+            return
+        if not _is_there(path, row):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            os.link(checked_path(self._layout, first), path)
+            self.num_files += 1
+
+    def fetched(self, sha256: str, name: str) -> Path:
+        """Return a content of the backup in a file of the folder of parts.
+
+        Raises:
+            ObjectError: it is missing, or has another hash.
+        """
+        part = self._layout.restored_parts / name
+        self._store.download(blob_name(sha256), part)
+        if sha256_of_file(part) != sha256:
+            part.unlink()
+            raise ObjectError(f"{self._store.shown}: {blob_name(sha256)} is damaged: its sha256 is another")
+        return part
+
+    def _place(self, part: Path, path: Path, row: FileRow) -> None:
+        os.utime(part, ns=(row.mtime_ns, row.mtime_ns))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(path)
+        with self._lock:
+            self.num_files += 1
+            self._num_bytes += row.size_bytes
+            if time.monotonic() - self._told_at > _TELL_SECONDS:
+                self._told_at = time.monotonic()
+                logger.info("restore: %d files, %s written", self.num_files, size_text(self._num_bytes))
+
+
+def _is_there(path: Path, row: FileRow) -> bool:
+    """Return whether a file was restored before: only what was verified has its name and time."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return (status.st_size, status.st_mtime_ns) == (row.size_bytes, row.mtime_ns)

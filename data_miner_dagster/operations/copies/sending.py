@@ -1,0 +1,131 @@
+"""`send_files`: many files to an address that holds nothing else, resumed after a kill, complete by its last file."""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError, ObjectError
+from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.protocols.stores import ObjectStore, StoredObject
+
+UNFINISHED: Final = "UNFINISHED.json"
+"""There from before the first file until after the last: of what the files are a part."""
+_MAX_BYTES: Final = 1 << 16
+_CHUNK_BYTES: Final = 1 << 20
+_TELL_SECONDS: Final = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SentFiles:
+    """What was sent, or would be."""
+
+    num_files: int
+    num_bytes: int
+    num_there: int  # of an earlier attempt, or of the same copy
+
+
+def send_files(
+    store: ObjectStore, files: Mapping[str, Path], *, last: str, num_at_once: int = 8, dry_run: bool = False
+) -> SentFiles:
+    """Store files under their names, each verified by its hash; `last` is stored when all others are there.
+
+    Files of the same copy that are there already, whether it was cut off or not, are not sent again. The same copy
+    sent twice changes nothing.
+
+    Raises:
+        ConfigError: the address holds something else.
+    """
+    there = {entry.name: entry for entry in store.entries()}
+    mark = json.dumps({"files": _fingerprint(files)}, sort_keys=True).encode()
+    is_begun = there.pop(UNFINISHED, None) is not None and store.read(UNFINISHED, max_bytes=_MAX_BYTES) == mark
+    others = sorted(there.keys() - files.keys())
+    same = {name for name, entry in there.items() if name in files and _is_same(store, entry, files[name])}
+    if not is_begun and there and (others or same != files.keys()):
+        name = (others or sorted(there.keys() - same) or sorted(there))[0]
+        raise ConfigError(f"{store.shown} holds something else (there is {name}); name an address that is free")
+    missing = [name for name in files if name not in same and name != last]
+    sent = SentFiles(
+        len(files) - len(same),
+        sum(path.stat().st_size for name, path in files.items() if name not in same),
+        len(same),
+    )
+    if dry_run:
+        return sent
+    if len(same) < len(files) and not is_begun:
+        store.write(UNFINISHED, mark)
+    progress = _Progress(len(missing))
+    with ThreadPoolExecutor(num_at_once, "sending") as threads:
+        try:
+            for _ in threads.map(partial(_send, store, files, progress), missing):
+                pass
+        finally:
+            threads.shutdown(cancel_futures=True)
+    if last not in same:
+        store.upload(files[last], last)
+    store.remove(UNFINISHED)
+    return sent
+
+
+def _send(store: ObjectStore, files: Mapping[str, Path], progress: "_Progress", name: str) -> None:
+    size_bytes = files[name].stat().st_size
+    store.upload(files[name], name)
+    progress.note(size_bytes)
+
+
+class _Progress:
+    def __init__(self, num_files: int) -> None:
+        self._num_files = num_files
+        self._num_done = 0
+        self._num_bytes = 0
+        self._told_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def note(self, size_bytes: int) -> None:
+        """Take note of a file that is there, and say now and then how far it is."""
+        with self._lock:
+            self._num_done += 1
+            self._num_bytes += size_bytes
+            if time.monotonic() - self._told_at > _TELL_SECONDS:
+                self._told_at = time.monotonic()
+                logger.info("sent %d of %d files, %s", self._num_done, self._num_files, size_text(self._num_bytes))
+
+
+def remove_files(store: ObjectStore, *, first: str) -> int:
+    """Remove everything at an address, what makes it whole first; return how many files there were."""
+    names = [entry.name for entry in store.entries()]
+    for name in sorted(names, key=lambda name: (name != first, name)):
+        store.remove(name)
+    if left := next(iter(store.entries()), None):
+        raise ObjectError(f"{store.shown}/{left.name} is still there: say the same again")
+    return len(names)
+
+
+def _fingerprint(files: Mapping[str, Path]) -> str:
+    return fingerprint_of({name: sha256_of_file(path) for name, path in files.items()})
+
+
+def _is_same(store: ObjectStore, entry: StoredObject, path: Path) -> bool:
+    if entry.size_bytes != path.stat().st_size:
+        return False
+    if entry.md5 is not None:
+        return entry.md5 == _md5_of_file(path)
+    return store.sha256_of(entry.name) == sha256_of_file(path)
+
+
+def _md5_of_file(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

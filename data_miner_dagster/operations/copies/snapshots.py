@@ -1,0 +1,177 @@
+"""The form of a backup: which objects it consists of, and the records in them.
+
+A place holds any number of snapshots of one root:
+
+- `files/<two digits>/<sha256>`: the content of a file, stored once however many files, releases and snapshots have it;
+- `snapshots/<id>.json`: a snapshot, written last. It names the catalog and the table of files, both by sha256.
+
+The table of files is gzipped JSON lines, one a file, in the order of `sort_key`.
+"""
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from data_miner_dagster.domain.errors import ConfigError, ObjectError
+from data_miner_dagster.domain.json_records import as_json, from_json
+from data_miner_dagster.protocols.stores import ObjectStore
+from data_miner_dagster.storage.layout import StorageLayout
+
+FORMAT: Final = 1
+FILES_PREFIX: Final = "files/"
+SNAPSHOTS_PREFIX: Final = "snapshots/"
+_SUFFIX: Final = ".json"
+_MAX_BYTES: Final = 1 << 20
+_DIGEST_LENGTH: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One backup of a root."""
+
+    format: int
+    id: str  # sorts by time
+    made_at: str
+    version: str  # of this package
+    root: str  # where the root was
+    catalog_sha256: str
+    files_sha256: str
+    num_files: int
+    num_bytes: int
+    num_gone: int  # units that vanished, or did not rest, while they were read
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One file of a snapshot."""
+
+    path: str  # relative to the root, with "/"
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+    link: str | None  # files of one snapshot with the same are one file with several names
+
+
+def blob_name(sha256: str) -> str:
+    """Return the name of a content."""
+    return f"{FILES_PREFIX}{sha256[:2]}/{sha256}"
+
+
+def sha256_of_blob(name: str) -> str | None:
+    """Return the sha256 in the name of a content; None if it is none."""
+    digest = name.rpartition("/")[2]
+    return digest if len(digest) == _DIGEST_LENGTH and blob_name(digest) == name else None
+
+
+def snapshot_name(snapshot_id: str) -> str:
+    """Return the name of a snapshot."""
+    return f"{SNAPSHOTS_PREFIX}{snapshot_id}{_SUFFIX}"
+
+
+def write_snapshot(store: ObjectStore, snapshot: Snapshot) -> None:
+    """Make a snapshot whole: everything that it names is there."""
+    content = json.dumps(as_json(snapshot), indent=2, sort_keys=True) + "\n"
+    store.write(snapshot_name(snapshot.id), content.encode())
+
+
+def read_snapshots(store: ObjectStore) -> list[Snapshot]:
+    """Return the snapshots of a place, oldest first.
+
+    Raises:
+        ConfigError: one cannot be read, or was made by a newer version of this package.
+    """
+    names = [entry.name for entry in store.entries(SNAPSHOTS_PREFIX) if entry.name.endswith(_SUFFIX)]
+    return [_read_snapshot(store, name) for name in sorted(names)]
+
+
+def _read_snapshot(store: ObjectStore, name: str) -> Snapshot:
+    try:
+        content = json.loads(store.read(name, max_bytes=_MAX_BYTES))
+        if isinstance(content, dict) and content.get("format", 0) > FORMAT:
+            raise ConfigError(f"{store.shown}: {name} is of a newer version of data-miner-dagster: upgrade")
+        return from_json(Snapshot, content)
+    except ValueError as error:
+        raise ConfigError(f"{store.shown}: {name} is not a snapshot ({str(error).splitlines()[0]})") from None
+
+
+def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
+    """Return the snapshot with an id, or the latest one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = read_snapshots(store)
+    if not found:
+        raise ConfigError(f"{store.shown} holds no whole backup; `data-miner backup --to` makes one")
+    if snapshot_id is None:
+        return found[-1]
+    for snapshot in found:
+        if snapshot.id == snapshot_id:
+            return snapshot
+    raise ConfigError(f"{store.shown} holds no backup {snapshot_id!r}; `data-miner backups --at` lists them")
+
+
+# --- tables of files ---
+
+
+def sort_key(path: str) -> tuple[str, ...]:
+    """Return what rows are sorted by: the order in which folders are walked."""
+    return tuple(path.split("/"))
+
+
+@contextmanager
+def writing_rows(file: Path) -> "Iterator[_RowWriter]":
+    """Yield a writer of a table of files. The same rows give the same bytes."""
+    with file.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+        yield _RowWriter(packed)
+
+
+class _RowWriter:
+    def __init__(self, packed: gzip.GzipFile) -> None:
+        self._packed = packed
+        self.num_files = 0
+        self.num_bytes = 0
+
+    def add(self, rows: Iterable[FileRow]) -> None:
+        """Add rows, in order."""
+        for row in rows:
+            line = [row.path, row.size_bytes, row.mtime_ns, row.inode, row.sha256, row.link]
+            self._packed.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            self.num_files += 1
+            self.num_bytes += row.size_bytes
+
+
+def read_rows(file: Path) -> Iterator[FileRow]:
+    """Yield the rows of a table of files.
+
+    Raises:
+        ObjectError: it is damaged.
+    """
+    try:
+        with gzip.open(file, "rb") as lines:
+            for line in lines:
+                path, size_bytes, mtime_ns, inode, sha256, link = json.loads(line)
+                yield FileRow(str(path), int(size_bytes), int(mtime_ns), int(inode), str(sha256), link)
+    except (OSError, EOFError, ValueError, TypeError) as error:
+        raise ObjectError(f"{file}: the table of a backup's files cannot be read ({error})") from error
+
+
+def checked_path(layout: StorageLayout, row: FileRow) -> Path:
+    """Return where a file belongs under a root.
+
+    Raises:
+        ObjectError: outside of what a backup holds: somebody else has written the table.
+    """
+    parts = PurePosixPath(row.path).parts
+    path = layout.root.joinpath(*parts)
+    is_kept = any(path == kept or path.is_relative_to(kept) for kept, _ in layout.kept_in_backups())
+    if not is_kept or ".." in parts or "\x00" in row.path or "/".join(parts) != row.path:
+        raise ObjectError(f"the backup names {row.path!r}, which is no file of a backup; nothing more was restored")
+    if len(row.sha256) != _DIGEST_LENGTH or not set(row.sha256) <= set("0123456789abcdef"):
+        raise ObjectError(f"the backup names {row.sha256!r} for {row.path}, which is no sha256")
+    return path

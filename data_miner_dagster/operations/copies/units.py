@@ -1,0 +1,87 @@
+"""What a backup reads of a root while others write to it: units, each of which is read in one state.
+
+Files appear by renames, so an open file stays what it was. A folder that is valid by its manifest is replaced as a
+whole, or its manifest is: a unit counts only if no file of it, nor the folder, has changed since before it was read.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_miner_dagster.storage.atomic import PARTIAL_MARK
+from data_miner_dagster.storage.layout import StorageLayout
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFile:
+    """One file as it was when its unit was listed."""
+
+    path: str  # relative to the root, with "/"
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    link: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """All files of a unit, sorted. Equal states are of one and the same unit, unchanged."""
+
+    inode: int
+    files: tuple[UnitFile, ...]
+
+
+def find_units(layout: StorageLayout) -> Iterator[Path]:
+    """Yield the units of a root, sorted as their files are: folders, or single files."""
+    for path, depth in layout.kept_in_backups():
+        if path.is_file():
+            yield path
+        elif path.is_dir():
+            yield from _units_below(path, depth)
+
+
+def _units_below(folder: Path, depth: int | None) -> Iterator[Path]:
+    for entry in _entries(folder):
+        path = Path(entry.path)
+        if not entry.is_dir(follow_symlinks=False):
+            if entry.is_file(follow_symlinks=False):
+                yield path
+        elif depth == 1:
+            yield path
+        else:
+            yield from _units_below(path, None if depth is None else depth - 1)
+
+
+def state_of(root: Path, unit: Path) -> UnitState | None:
+    """Return the state of a unit, or None if it is gone."""
+    try:
+        if unit.is_dir():
+            return UnitState(unit.stat().st_ino, tuple(_files_below(root, unit)))
+        return UnitState(0, (_unit_file(root, unit, unit.stat()),))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _files_below(root: Path, folder: Path) -> Iterator[UnitFile]:
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(root, Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            yield _unit_file(root, Path(entry.path), entry.stat(follow_symlinks=False))
+
+
+def _unit_file(root: Path, path: Path, status: os.stat_result) -> UnitFile:
+    link = f"{status.st_dev}:{status.st_ino}" if status.st_nlink > 1 else None
+    name = path.relative_to(root).as_posix()
+    return UnitFile(name, status.st_size, status.st_mtime_ns, status.st_ino, link)
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    """Return what lies in a folder, sorted by name, without what is unfinished."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(PARTIAL_MARK)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found, key=lambda entry: entry.name)

@@ -1,0 +1,120 @@
+"""Releases in buckets: whole, resumed after a kill, remembered and withdrawn; exports likewise; the hub without it."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from data_miner_dagster.catalog.outside_copies import find_outside_copies
+from data_miner_dagster.catalog.releases import withdraw_release
+from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.cli.main import app
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.operations.copies.backup import make_backup
+from data_miner_dagster.operations.copies.publishing import (
+    export_to_bucket,
+    publish_release,
+    withdraw_publication,
+)
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.exporting import export_release, names_in_release
+from data_miner_dagster.operations.upkeep.forgetting import copies_showing, releases_holding
+from data_miner_dagster.storage.folder_store import FolderStore
+from data_miner_dagster_tests.operations.copies.killing import kill_at_request
+from data_miner_dagster_tests.support.buckets import BUCKET, FaultyBuckets
+
+PLACE = f"s3://{BUCKET}/public"
+
+
+@pytest.fixture
+def platform(released_root: Path, buckets: FaultyBuckets) -> Platform:
+    """A project with a release, and a bucket."""
+    settings = {"models": {"profile": "lite"}, "objects": buckets.settings(concurrent_transfers=1)}
+    return Platform(PlatformConfig.model_validate(settings), released_root)
+
+
+def _published(buckets: FaultyBuckets, prefix: str = "public/cyclists/v001/") -> dict[str, bytes]:
+    return {name.removeprefix(prefix): buckets.get(name) for name in buckets.names(prefix)}
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_publish_release__is_the_release_remembered_and_withdrawn(platform: Platform, buckets: FaultyBuckets) -> None:
+    would = publish_release(platform, "cyclists", PLACE, dry_run=True)
+    assert (buckets.names(), find_outside_copies(platform.database)) == ([], [])
+    sent = publish_release(platform, "cyclists", PLACE)
+    release = platform.layout.release_folder("cyclists", "v001")
+    assert sent == would
+    assert sent.files.num_files == len(names_in_release(release))
+    assert _published(buckets) == _files(release)
+    assert [(row.url, row.project_name, row.version) for row in find_outside_copies(platform.database)] == [
+        (f"{PLACE}/cyclists/v001", "cyclists", "v001")
+    ]
+    again = publish_release(platform, "cyclists", PLACE)
+    assert (again.files.num_files, again.files.num_there) == (0, sent.files.num_files)
+    assert len(find_outside_copies(platform.database)) == 1
+    videos = [row for row in find_videos(platform.database) if row.key == "files-aaa"]
+    make_backup(platform, FolderStore(platform.root.parent / "copies"))
+    publication, backup = copies_showing(platform, videos, releases_holding(platform, ["files-aaa"]))
+    assert publication.endswith(f"`data-miner publish cyclists --version v001 --to {PLACE} --withdraw`")
+    assert "--keep 1" in backup
+    buckets.put("public/cyclists/v002/release.json", b"another's")
+    assert withdraw_publication(platform, "cyclists", PLACE, "v001") == sent.files.num_files
+    assert buckets.names() == ["public/cyclists/v002/release.json"]
+    with pytest.raises(ConfigError, match="was never published"):
+        withdraw_publication(platform, "cyclists", PLACE, "v001")
+
+
+def test_publish_release__killed_and_said_again(platform: Platform, buckets: FaultyBuckets) -> None:
+    settings = platform.config.model_dump_json()
+    kill_at_request(buckets, settings, ("publish", platform.root, PLACE), method="PUT", path="/images/", after=3)
+    there = _published(buckets)
+    assert "release.json" not in there
+    assert "UNFINISHED.json" in there
+    assert [row.version for row in find_outside_copies(platform.database)] == ["v001"]
+    sent = publish_release(platform, "cyclists", PLACE)
+    assert sent.files.num_there >= 3
+    assert buckets.num_requests("PUT") == sent.files.num_files
+    assert _published(buckets) == _files(platform.layout.release_folder("cyclists", "v001"))
+
+
+def test_publish_release__over_something_else_or_withdrawn(platform: Platform, buckets: FaultyBuckets) -> None:
+    buckets.put("public/cyclists/v001/notes.txt", b"mine")
+    with pytest.raises(ConfigError, match=r"holds something else \(there is notes\.txt\)"):
+        publish_release(platform, "cyclists", PLACE)
+    assert _published(buckets) == {"notes.txt": b"mine"}
+    withdraw_release(platform.database, "cyclists", "v001", "on request")
+    with pytest.raises(DataMinerError, match="was withdrawn: on request"):
+        publish_release(platform, "cyclists", PLACE, version="v001")
+
+
+def test_export_to_bucket__of_a_format_is_that_of_a_folder(
+    platform: Platform, buckets: FaultyBuckets, tmp_path: Path
+) -> None:
+    export_release(platform, "cyclists", format="yolo", to=tmp_path / "out")
+    sent = export_to_bucket(platform, "cyclists", format="yolo", to=f"{PLACE}/yolo")
+    assert _published(buckets, "public/yolo/") == _files(tmp_path / "out")
+    buckets.client.delete_object(Bucket=BUCKET, Key="public/yolo/data.yaml")
+    with pytest.raises(ConfigError, match="holds something else"):  # as if somebody had changed it
+        export_to_bucket(platform, "cyclists", format="yolo", to=f"{PLACE}/yolo")
+    assert sent.files.num_there == 0
+    assert [path.name for path in platform.root.iterdir() if path.name.startswith(".")] == []
+
+
+def test_publish__on_the_hub_without_doing_it(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATA_MINER_ROOT", "DATA_MINER_CONFIG", "DATA_MINER_PROFILE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    arguments = ["publish", "cyclists", "--to", "hf://datasets/me/cyclists", "--dry-run", "--root", str(platform.root)]
+    told = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    export_release(platform, "cyclists", format="huggingface", to=tmp_path / "out")
+    assert told.output.startswith(f"cyclists v001: {len(_files(tmp_path / 'out'))} files, ")
+    assert "would be sent → hf://datasets/me/cyclists" in told.output
+    assert find_outside_copies(platform.database) == []
+    with pytest.raises(ConfigError, match="write hf://datasets/<owner>/<name>"):
+        publish_release(platform, "cyclists", "hf://me/cyclists")
