@@ -68,11 +68,22 @@ def list_classes(
 def fetch_models(
     profile: Annotated[str, profile_option("Which models: small ones for a CPU, or the full ones.")] = "lite",
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
+    own: Annotated[
+        bool, typer.Option("--own", help="Fetch the models of platform.models.registry that lie in buckets instead.")
+    ] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Fetch the models of a profile into the model cache: pinned, verified, resumable, and only once."""
     from data_miner_dagster.models.cache import model_cache_folder
     from data_miner_dagster.models.packages import fetch_profile, fetch_samples
 
+    if own:
+        from data_miner_dagster.operations.own_weights import fetch_own_weights
+
+        for name, folder in fetch_own_weights(opened(root, config).config, typer.echo).items():
+            echo(f"{name} is in {folder}")
+        return
     if samples:
         for path in fetch_samples(typer.echo).values():
             echo(str(path))

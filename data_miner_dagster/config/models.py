@@ -1,6 +1,7 @@
 """Which models to use."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self, get_args
 
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name
+from data_miner_dagster.domain.object_urls import BUCKET_PROTOCOLS, ObjectUrl
 
 
 def _safe_as_folder(name: str) -> str:
@@ -16,6 +18,16 @@ def _safe_as_folder(name: str) -> str:
         return check_project_name(name)
     except ConfigError as error:
         raise ValueError(f"model name {name!r} is not safe as a folder name: letters, digits, '_', '-', '.'") from error
+
+
+_WEIGHT_FILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(safetensors|json|txt|model)")
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _weight_file(name: str) -> str:
+    if ".." in name or not _WEIGHT_FILE.fullmatch(name):
+        raise ValueError(f"file name {name!r} is not one of .safetensors, .json, .txt or .model, without a folder")
+    return name
 
 
 CpuBackend = Literal["torch", "onnxruntime", "openvino", "openvino-bfloat16"]
@@ -26,8 +38,12 @@ class ModelEntryConfig(ConfigModel):
 
     architecture: str
     """The family of the model: siglip2, siglip, clip, dinov2, dinov3, grounding-dino, ..."""
-    source: str = Field(pattern=r"^(hf|pypi|ultralytics|file):\S.*$")
-    """`hf:<owner>/<name>`, `file:<folder>` in `save_pretrained` format, `ultralytics:<file>` or `pypi:<package>`."""
+    source: str = Field(pattern=r"^(hf|pypi|ultralytics|file|s3|gs|az):\S.*$")
+    """`hf:<owner>/<name>`, `file:<folder>` in `save_pretrained` format, `ultralytics:<file>`, `pypi:<package>`, or
+    `s3://bucket/folder` (`gs://`, `az://`) in `save_pretrained` format, fetched by `data-miner models fetch --own`."""
+    files: Mapping[Annotated[str, AfterValidator(_weight_file)], _Sha256] = Field(default_factory=dict)
+    """For buckets: every file of the folder that is needed, with its sha256. Files ending with `.safetensors`, `.json`,
+    `.txt` or `.model` only: a pickle can run code."""
     revision: str | None = None
     """For `hf:`: a commit. Default: `main`, which is not pinned."""
     licence: str = "unknown"
@@ -39,6 +55,15 @@ class ModelEntryConfig(ConfigModel):
     options: Mapping[str, str] = Field(default_factory=dict)
     """Options of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3; `sha256`, `text_model:
     file:<folder>` and `text_sha256` for ultralytics."""
+
+    @model_validator(mode="after")
+    def _check_bucket(self) -> Self:
+        is_in_bucket = self.source.partition(":")[0] in BUCKET_PROTOCOLS
+        if is_in_bucket:
+            ObjectUrl.parse(self.source)
+        if is_in_bucket != bool(self.files):
+            raise ValueError("`files`, with the sha256 of each, is for a source in a bucket, and needed there")
+        return self
 
 
 ProfileName = Literal["lite", "standard"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.registry import ModelEntry
 
 _WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -50,12 +51,29 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     Raises:
         ModelError: the entry's source is of another kind, or the model is gated and there is no token.
     """
-    if entry.scheme == "file":
+    if entry.is_in_bucket:
+        _check_fetched(entry)
+    if entry.scheme == "file" or entry.is_in_bucket:
         return str(entry.folder), None
     if entry.scheme != "hf":
-        raise ModelError(f"model {entry.name}: {entry.architecture} loads from `hf:` or `file:`, not {entry.source!r}")
+        raise ModelError(
+            f"model {entry.name}: {entry.architecture} loads from `hf:`, `file:` or a bucket, not {entry.source!r}"
+        )
     check_obtainable(entry)
     return entry.location, entry.revision
+
+
+def _check_fetched(entry: ModelEntry) -> None:
+    """Ensure that the files of a model from a bucket are those that its entry pins, and no others."""
+    if not entry.folder.is_dir() or folder_checksums(entry.folder) != tuple(sorted(entry.files, key=_path_of)):
+        raise ModelError(
+            f"model {entry.name}: {entry.folder} does not hold the files that are pinned; remove it if it is there, "
+            "and fetch them with `data-miner models fetch --own`"
+        )
+
+
+def _path_of(file: ModelFile) -> str:
+    return file.path
 
 
 @contextmanager

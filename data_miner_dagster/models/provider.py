@@ -187,6 +187,10 @@ def _check_available(entry: ModelEntry) -> None:
             f"model {entry.name} needs {names}, not in the model cache; "
             "fetch with `data-miner models fetch --profile lite`"
         )
+    if entry.is_in_bucket and not entry.folder.exists():
+        raise ModelError(
+            f"model {entry.name}: {entry.source} has not been fetched; fetch it with `data-miner models fetch --own`"
+        )
     if entry.is_local and not entry.folder.exists():
         raise ModelError(f"model {entry.name}: there is no folder or file {entry.folder}; correct its `source`")
     for option, path in entry.option_files.items():

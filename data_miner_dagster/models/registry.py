@@ -12,8 +12,10 @@ from typing import Final
 from data_miner_dagster.config.models import CpuBackend, ModelEntryConfig, ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.object_urls import BUCKET_PROTOCOLS
 from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.models.architectures import ARCHITECTURES, Capability
+from data_miner_dagster.models.cache import model_cache_folder
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.pins import (
     EFFICIENTNET_LITE0,
@@ -31,7 +33,8 @@ UNPINNED: Final = "main"
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model. `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>` or `file:<folder>`."""
+    """One model. `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>`, `file:<folder>` or
+    `s3://<bucket>/<folder>` and the like."""
 
     name: str  # safe as a folder name, since embeddings are stored under it
     architecture: str
@@ -63,7 +66,10 @@ class ModelEntry:
 
     @property
     def folder(self) -> Path:
-        """The folder of a `file:` source, or the one file of an `ultralytics:` source."""
+        """The folder of a `file:` source, the file of an `ultralytics:` source, or where a bucket's are fetched to."""
+        if self.is_in_bucket:
+            digest = fingerprint_of({file.path: file.sha256 for file in self.files})
+            return model_cache_folder() / "buckets" / digest
         return Path(self.location).expanduser().absolute()
 
     @property
@@ -79,6 +85,11 @@ class ModelEntry:
     def is_local(self) -> bool:
         """True if the weights are the user's own files, which are pinned by their content."""
         return self.scheme in ("file", "ultralytics")
+
+    @property
+    def is_in_bucket(self) -> bool:
+        """True if the weights lie in a bucket, pinned by checksums, until they are fetched."""
+        return self.scheme in BUCKET_PROTOCOLS
 
     @property
     def is_pinned(self) -> bool:
@@ -111,7 +122,7 @@ class ModelEntry:
         return fingerprint_of(
             {
                 "architecture": self.architecture,
-                "source": "file" if self.is_local else self.source,
+                "source": "file" if self.is_local or self.is_in_bucket else self.source,
                 "revision": self.revision,
                 "files": [[file.path, file.sha256] for file in files],
                 "preprocessing_version": self.preprocessing_version,
@@ -268,7 +279,7 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
     return replace(
         entry,
         calibration=calibration,
-        files=_files_of(packages),
+        files=_files_of(packages) or tuple(ModelFile(*pin) for pin in sorted(config.files.items())),
         packages=packages,
         options=dict(sorted(config.options.items())),
     )

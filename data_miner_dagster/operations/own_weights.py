@@ -1,0 +1,62 @@
+"""Fetching a user's own models from buckets into the model cache: pinned by sha256, resumed, and never a pickle."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.errors import ModelError, ObjectError, ObjectTransientError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.models.registry import ModelEntry, entries_of
+from data_miner_dagster.operations.object_stores import bucket_url, open_bucket
+from data_miner_dagster.protocols.stores import ObjectStore
+from data_miner_dagster.storage.atomic import PARTIAL_MARK, flush_tree
+from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
+
+
+def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -> dict[str, Path]:
+    """Fetch all models of `platform.models.registry` that lie in buckets; return their folders by name.
+
+    After an interruption, the next call goes on within the file that was cut off.
+
+    Raises:
+        ConfigError: a setting for the bucket is missing.
+        ModelError: a file cannot be fetched, or has another sha256 than is pinned.
+    """
+    found = {}
+    for name, entry in entries_of(config.models).items():
+        if entry.is_in_bucket:
+            if not entry.folder.is_dir():
+                progress(f"fetching {entry.source}")
+                _fetch(entry, open_bucket(config.objects, bucket_url(entry.source)))
+            found[name] = entry.folder
+    return found
+
+
+def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
+    folder = entry.folder
+    partial = folder.with_name(f"{PARTIAL_MARK}{folder.name}")
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = take_root_lock(folder.with_name(f"{folder.name}.lock"))
+    except LockHeldError as error:
+        raise ModelError(f"model {entry.name} is being fetched by {error.holder or 'another process'}") from None
+    try:
+        if folder.is_dir():  # the holder before has fetched it
+            return
+        for file in entry.files:
+            path = partial / file.path
+            if path.is_file() and sha256_of_file(path) == file.sha256:
+                continue
+            store.download(file.path, path)
+            if (actual := sha256_of_file(path)) != file.sha256:
+                path.unlink()
+                raise ModelError(
+                    f"model {entry.name}: {store.shown}/{file.path} has sha256 {actual}, not the pinned {file.sha256}"
+                )
+        flush_tree(partial)
+        partial.rename(folder)
+    except (ObjectError, ObjectTransientError) as error:
+        raise ModelError(f"model {entry.name} could not be fetched: {error}") from error
+    finally:
+        os.close(lock)
