@@ -36,6 +36,7 @@ from data_miner_dagster.monitoring.families import FAMILIES
 from data_miner_dagster.operations.item_faults import fault_of
 from data_miner_dagster.operations.machine import disk_values, gpu_values
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import standing_of
 
 SHORTEST_LIFE: Final = 5.0
 """Seconds for which a collection serves all who ask."""
@@ -82,6 +83,7 @@ class Collector:
             "costs": partial(_costs, platform),
             "videos": partial(_videos, platform),
             "projects": partial(_projects, platform),
+            "progress": partial(_progress, platform),
             "disk": partial(_disk, platform),
             "gpu": _gpu,
             **(more or {}),
@@ -216,6 +218,15 @@ def _projects(platform: Platform, values: Values) -> None:
             if key in row.counts:
                 values.set("project_frames", row.counts[key], row.name, step)
         values.set("project_stage", 1, row.name, row.stage.word)
+
+
+def _progress(platform: Platform, values: Values) -> None:
+    """Projects of which no video is due have none."""
+    for found in standing_of(platform).videos:
+        name = found.project or ""
+        values.set("project_progress_ratio", found.share_done, name)
+        if found.remaining_seconds is not None:
+            values.set("project_eta_seconds", found.remaining_seconds, name)
 
 
 def _disk(platform: Platform, values: Values) -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, select, update
 
 from benchmarks.planted_catalog import plant_root
 from data_miner_dagster.catalog.attempts import charge_failure
@@ -15,11 +15,11 @@ from data_miner_dagster.catalog.leases import hold_lease
 from data_miner_dagster.catalog.politeness import admit_download
 from data_miner_dagster.catalog.politeness import close_gate as close_site
 from data_miner_dagster.catalog.projects import update_project
-from data_miner_dagster.catalog.schema import ProjectRow, utc_now
+from data_miner_dagster.catalog.schema import ProjectRow, VideoRow, utc_now
 from data_miner_dagster.catalog.work_tables import MeasurementRow
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.measurements import AMOUNTS
-from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
 from data_miner_dagster.monitoring.collecting import Collector, Values
 from data_miner_dagster.operations.platform import Platform
@@ -167,3 +167,20 @@ def test_collector__a_collection_serves_for_a_while(platform: Platform) -> None:
     first = collector.values()
     update_project(platform.database, "p000", released_version="v001")
     assert collector.values() is first
+
+
+def test_collector__how_far_projects_are(platform: Platform) -> None:
+    """Half an hour ago a video took a second at each stage: what is due takes some time, and part of it is done."""
+    collector = Collector(platform)
+    assert values_of(collector, "project_eta_seconds") == {}  # nothing shows it yet
+    ratios = values_of(collector, "project_progress_ratio")
+    assert set(ratios.values()) == {0.0}
+    with platform.database.transaction() as session:
+        key = session.scalars(select(VideoRow.key).where(VideoRow.status == VideoStatus.EXTRACTED).limit(1)).one()
+        amounts = dict.fromkeys(AMOUNTS, 0) | {"num_items": 1, "wall_seconds": 1.0}
+        at = {"run_id": "", "measured_at": utc_now() - timedelta(minutes=30)}
+        for stage in (WorkStage.DOWNLOADING, WorkStage.EXTRACTION, WorkStage.EMBEDDING):
+            session.execute(insert(MeasurementRow), [{"subject": key, "stage": stage, **at, **amounts}])
+    left = values_of(Collector(platform), "project_eta_seconds")
+    assert left.keys() == ratios.keys()
+    assert all(seconds > 0 for seconds in left.values())
