@@ -28,7 +28,7 @@ name: eta
 description: Clips of noise.
 sourcing: {{sources: [{{type: files, paths: ["{folder}"]}}]}}
 filtering: {{positive: [a thing]}}
-detection: {{classes: {{thing: []}}}}
+detection: {{classes: {{person: []}}}}
 """
 
 
@@ -45,7 +45,7 @@ def estimates_of_run(root: Path, folder: Path) -> tuple[float, list[tuple[float,
     """Take the clips through the stages of videos; return the true time, and (time, time estimated in all) pairs."""
     file = root.parent / "eta.yaml"
     file.write_text(_PROJECT.format(folder=folder))
-    platform = platform_options(root, file, None).open()  # tells the runs in this process, too
+    platform = platform_options(root, file, "lite").open()  # tells the runs in this process, too
     told: list[tuple[float, float]] = []
     is_over = threading.Event()
     with open_instance(platform) as instance:
