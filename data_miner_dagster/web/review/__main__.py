@@ -1,7 +1,12 @@
-"""`python -m data_miner_dagster.web.review PORT`: the review pages of the root that the environment names."""
+"""`python -m data_miner_dagster.web.review PORT [HOST]`: the review pages of the root that the environment names.
+
+HOST is for containers, whose own loopback nobody else reaches: their port is published at the machine's loopback. The
+pages answer to that address alone, wherever they listen.
+"""
 
 import sys
 
+from data_miner_dagster.config.web import REVIEW_HOST
 from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.web.review.desk import project_desks
@@ -11,9 +16,10 @@ from data_miner_dagster.web.review.serving import listening, review_server
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
     port = int(sys.argv[1])
+    host = sys.argv[2] if len(sys.argv) > 2 else REVIEW_HOST
     platform = open_platform()
     set_up_logging(platform.config.logging)
-    with listening(port) as opened:
+    with listening(port, host) as opened:
         review_server(platform, project_desks(platform), port).run(sockets=[opened])
 
 

@@ -42,7 +42,7 @@ def is_served(platform: Platform, port: int) -> bool:
     return isinstance(told, dict) and told.get("root") == root_identity(platform.root)
 
 
-def listening(port: int) -> socket.socket:
+def listening(port: int, host: str = REVIEW_HOST) -> socket.socket:
     """Return a socket at which visitors are waited for, before the server has started.
 
     Raises:
@@ -51,7 +51,7 @@ def listening(port: int) -> socket.socket:
     opened = socket.socket()
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        opened.bind((REVIEW_HOST, port))
+        opened.bind((host, port))
         opened.listen()
     except OSError:
         opened.close()
