@@ -1,6 +1,8 @@
 """`data-miner up` with nobody touching anything: sensors, backfills, crashes, the browser."""
 
 import json
+import socket
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from data_miner_dagster.jobs import PROJECT_JOBS
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
@@ -29,13 +32,22 @@ def server(clips: dict[str, Path]) -> Iterator[RecordingServer]:
 
 
 @pytest.fixture(scope="module")
+def metrics_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
 def platform(
     tmp_path_factory: pytest.TempPathFactory,
+    metrics_port: int,
     clips: dict[str, Path],  # noqa: ARG001 - must be there before the platform is
 ) -> Iterator[RunningPlatform]:
     base = tmp_path_factory.mktemp("up")
-    config = write_yaml(base / "platform.yaml", {"platform": project("x", [])["platform"]})
-    running = RunningPlatform(base / "root", config)
+    platform = project("x", [])["platform"]
+    assert isinstance(platform, dict)
+    content = {"platform": {**platform, "monitoring": {"metrics_port": metrics_port}}}
+    running = RunningPlatform(base / "root", write_yaml(base / "platform.yaml", content))
     yield running
     running.stop()
 
@@ -76,6 +88,23 @@ def test_sensors__a_dropped_file_becomes_a_release(platform: RunningPlatform, se
     assert failed[0]["error"]
     jobs = {run["jobName"] for run in platform.runs()}
     assert jobs == {"list_sources", "download_videos", "extract_frames", "embed_frames", *PROJECT_JOBS}
+
+
+@pytest.mark.usefixtures("platform")
+def test_metrics__are_served_beside_and_say_that_the_planner_looks(metrics_port: int) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=60) as answer:
+        families = {family.name: family.samples for family in text_string_to_metric_families(answer.read().decode())}
+    failed = [sample.labels["part"] for sample in families["data_miner_collection_failed"] if sample.value]
+    assert failed == []
+    (last_tick,) = families["data_miner_last_tick_timestamp_seconds"]
+    assert time.time() - 120 < last_tick.value <= time.time()
+    slots = {sample.labels["pool"]: sample.value for sample in families["data_miner_pool_slots"]}
+    assert slots == dict.fromkeys(("sourcing", "download", "extract", "inference", "release"), 1.0)
+    done = {tuple(sample.labels.values()): sample.value for sample in families["data_miner_items"]}
+    assert done["done", "extraction"] == 2 == done["done", "embedding"]
+    assert done["failed", "downloading"] >= 1
+    states = [sample.labels["stage"] for sample in families["data_miner_project_stage"]]
+    assert len(states) == 1
 
 
 def test_sensors__an_added_url_costs_the_new_video_only(platform: RunningPlatform, server: RecordingServer) -> None:
