@@ -63,10 +63,12 @@ def estimates_of_run(root: Path, folder: Path) -> tuple[float, list[tuple[float,
 
         asking = threading.Thread(target=ask)
         asking.start()
-        runner.settle_videos()
-        took = time.monotonic() - began
-        is_over.set()
-        asking.join()
+        try:
+            runner.settle_videos()
+            took = time.monotonic() - began
+        finally:
+            is_over.set()
+            asking.join()
     return took, told
 
 
