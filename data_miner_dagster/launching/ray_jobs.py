@@ -42,6 +42,7 @@ _SECRET: Final = (CATALOG_URL_VARIABLE, DAGSTER_URL_VARIABLE)
 _WAITS: Final = "waits_for_nodes"
 _ANSWER_SECONDS: Final = 10
 _MOST_NODES: Final = 10
+_THREADS: Final = "OMP_NUM_THREADS"
 _OF_RAY: Final = ("Running entrypoint for job", "job_manager.py")
 """In lines of a job's log that say nothing of why it ended."""
 
@@ -111,7 +112,8 @@ class RayRunLauncher(_RayRunLauncher):
             if not self._waits_for_nodes and (lack := self._lack_of(run)) is not None:
                 raise ConfigError(lack)
             try:
-                self._launch_ray_job(_submission_of(run), _command_of(run), run)
+                keeps_threads = any(entry.partition("=")[0] == _THREADS for entry in self.env_vars or ())
+                self._launch_ray_job(_submission_of(run), _command_of(run, keeps_threads=keeps_threads), run)
             except _errors() as error:
                 raise TransientError(
                     f"the Ray cluster at {self.address} does not take runs ({_first_line(error)}): start it, or "
@@ -215,14 +217,17 @@ def _errors() -> tuple[type[Exception], ...]:
     return RuntimeError, OSError, RayError
 
 
-def _command_of(run: dg.DagsterRun) -> str:
+def _command_of(run: dg.DagsterRun, *, keeps_threads: bool) -> str:
     """Return the command, in the form of a shell, that executes a run with the interpreter of the code server."""
     origin = run.job_code_origin
     assert origin is not None
     # Without the instance's settings, which Ray would show to whoever opens its dashboard: the node reads them from
     # DAGSTER_HOME, as every other process does.
     *_, api, execute_run, arguments = ExecuteRunArgs(origin, run.run_id, None, True).get_command_args()
-    return shlex.join([origin.executable_path, "-m", "dagster", api, execute_run, arguments])
+    # Ray sets OMP_NUM_THREADS to the cores that a run asks for. With other numbers of threads the last bits of an
+    # embedding differ: a run computes as it would without Ray. One that `env_vars` names stays.
+    as_ever = () if keeps_threads else ("env", "-u", _THREADS)
+    return shlex.join([*as_ever, origin.executable_path, "-m", "dagster", api, execute_run, arguments])
 
 
 def _submission_of(run: dg.DagsterRun) -> str:

@@ -13,7 +13,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.errors import ConfigError, TransientError
-from data_miner_dagster.launching.ray_jobs import RayRunLauncher, _in_a_line
+from data_miner_dagster.launching.ray_jobs import RayRunLauncher, _command_of, _in_a_line
 from data_miner_dagster_tests.end_to_end.platform_process import free_port
 
 
@@ -110,6 +110,13 @@ def test_terminate__where_ray_does_not_answer_the_run_is_being_cancelled() -> No
         current = launcher._instance.get_run_by_id(run.run_id)
         assert current is not None
         assert current.status is dg.DagsterRunStatus.CANCELING
+
+
+def test_command_of__a_run_computes_with_as_many_threads_as_without_ray() -> None:
+    with launcher_of(address="http://head:8265") as launcher:
+        run = started_run(launcher._instance, dg.DagsterRunStatus.STARTING)
+    assert _command_of(run, keeps_threads=False).startswith(f"env -u OMP_NUM_THREADS {sys.executable} -m dagster api ")
+    assert _command_of(run, keeps_threads=True).startswith(f"{sys.executable} -m dagster api execute_run ")
 
 
 def test_in_a_line__how_a_job_ended_and_its_last_words() -> None:
