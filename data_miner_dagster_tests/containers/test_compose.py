@@ -144,7 +144,8 @@ def test_launcher__of_runs_in_containers_is_understood_by_dagster(monkeypatch: p
 
     for name in ("DATA_MINER_RUN_IMAGE", "DATA_MINER_NETWORK"):
         monkeypatch.setenv(name, "x")
-    checked = process_config(DockerRunLauncher.config_type(), composed("dagster-runs.yaml")["run_launcher"]["config"])
+    known: Any = DockerRunLauncher
+    checked = process_config(known.config_type(), composed("dagster-runs.yaml")["run_launcher"]["config"])
     assert checked.success, checked.errors
 
 
