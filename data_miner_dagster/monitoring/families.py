@@ -75,6 +75,8 @@ FAMILIES: Final[dict[str, Family]] = {
             ("project", "step"),
         ),
         Family("project_stage", "1 for the state that a project is in.", ("project", "stage")),
+        Family("project_progress_ratio", "Share of a project's work that is done.", ("project",)),
+        Family("project_eta_seconds", "Time until a project is done, as far as it can be told.", ("project",)),
         # room and machine
         Family("root_bytes", "Bytes under the root, by kind: videos, frames.", ("kind",)),
         Family("disk_free_bytes", "Free bytes on the disk of the root."),
