@@ -126,5 +126,14 @@ def digests(*folders: Path) -> dict[str, str]:
 
 
 def result_digests(root: Path) -> dict[str, str]:
-    """Return the digests of everything a project is made of: frames, embeddings, tables, releases, reports."""
-    return digests(*(root / name for name in ("frames", "embeddings", "projects", "releases", "reports")))
+    """Return the digests of everything a project is made of: frames, embeddings, tables, releases, reports.
+
+    What was spent, which a report says, is measured, and no two runs spend the same.
+    """
+    pages = {
+        f"reports/{page.relative_to(root / 'reports')}": hashlib.sha256(
+            re.sub(rb'<section id="cost">.*?</section>', b"", page.read_bytes(), flags=re.DOTALL)
+        ).hexdigest()
+        for page in sorted((root / "reports").rglob("*.html"))
+    }
+    return digests(*(root / name for name in ("frames", "embeddings", "projects", "releases"))) | pages

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.domain.errors import NothingToReleaseError
-from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.deduplication.check import check_deduplication
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.detection import detect_project as detection_module
 from data_miner_dagster.operations.detection.detect_project import detect_project
-from data_miner_dagster.operations.detection.runs import FrameToDetect, frame_row
+from data_miner_dagster.operations.detection.runs import FrameToDetect, Looker, frame_row
 from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster.storage.detection_parts import DetectionParts
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests import oracle
 from data_miner_dagster_tests.oracle import DuplicateRules, FilterRules
@@ -141,13 +140,14 @@ class Planted:
 
     def _say_at_random(
         self,
-        _platform: object,
-        role: DetectorRole,
-        parts: DetectionParts,
+        platform: Platform,
+        _project: object,
+        looker: Looker,
         frames: Sequence[FrameToDetect],
         *_others: object,
     ) -> None:
         """Store answers about the frames in parts, the frames in another order than they were given."""
+        parts, role = looker.parts, platform.models.detector
         parts.prepare()
         order = self.rng.permutation(len(frames))
         for some in np.array_split(order, 3):
