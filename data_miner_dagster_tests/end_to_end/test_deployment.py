@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import NullPool, create_engine, make_url, text
 
 from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import wait_for
@@ -26,7 +26,7 @@ def services(
     postgres_server_url: str,
     clips: dict[str, Path],  # noqa: ARG001 - must be there before the services are
 ) -> Iterator[Services]:
-    admin = create_engine(postgres_server_url, isolation_level="AUTOCOMMIT")
+    admin = create_engine(postgres_server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)  # the server restarts
     with admin.connect() as connection:
         connection.execute(text(f"CREATE ROLE miner SUPERUSER LOGIN PASSWORD '{PASSWORD}'"))
         (folder,) = connection.execute(text("SHOW unix_socket_directories")).one()
