@@ -23,7 +23,7 @@ from data_miner_dagster.catalog.work_tables import Base
 from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
 from data_miner_dagster.domain.errors import ConfigError, TransientError
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 Session = _Session
 """One transaction, as yielded by `Database.transaction` and taken by the functions of the catalog."""

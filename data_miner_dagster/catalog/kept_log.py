@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-logger = logging.getLogger("data_miner")
+logger = logging.getLogger(__name__)
 
 _SUFFIXES: Final = ("-wal", "-shm")
 _ATTEMPTS: Final = 100

@@ -39,6 +39,7 @@ class Architecture:
     preprocessing_version: int = 1  # bump it when our own pre- or post-processing changes results
     calibration: SimilarityCalibration | None = None  # for encoders only
     class_names: str | None = None  # for detectors with fixed names: "module:callable", see ModelEntry
+    licence: str = "unknown"  # of the software that runs it, for an entry that names none
 
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
@@ -102,5 +103,6 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         Capability.DETECTOR,
         f"{_MODELS}.detectors.ultralytics_detector:load",
         class_names=f"{_MODELS}.detectors.ultralytics_detector:class_names",
+        licence="AGPL-3.0, or bought from Ultralytics",
     ),
 }

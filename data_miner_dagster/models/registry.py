@@ -275,7 +275,8 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
             else config.duplicate_threshold,
         )
     revision = config.revision or (UNPINNED if scheme == "hf" else None)
-    entry = _entry_of(name, config.architecture, source=config.source, revision=revision, licence=config.licence)
+    licence = family.licence if config.licence == "unknown" else config.licence
+    entry = _entry_of(name, config.architecture, source=config.source, revision=revision, licence=licence)
     return replace(
         entry,
         calibration=calibration,

@@ -112,3 +112,11 @@ def test_importing_models__loads_no_framework() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_entries_of__says_the_licence_of_ultralytics_software() -> None:
+    own = {"architecture": "ultralytics", "source": "ultralytics:/weights/yolo.onnx"}
+    config = ModelsConfig.model_validate({"registry": {"mine": own, "bought": {**own, "licence": "Enterprise"}}})
+    entries = entries_of(config)
+    assert entries["mine"].licence == "AGPL-3.0, or bought from Ultralytics"
+    assert entries["bought"].licence == "Enterprise"

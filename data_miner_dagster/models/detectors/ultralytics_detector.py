@@ -9,6 +9,7 @@ Ultralytics' software and weights are licensed under AGPL-3.0 or a licence bough
 """
 
 import ast
+import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.trusted_files import check_pinned
 from data_miner_dagster.models.vocabulary import match_vocabulary
+
+logger = logging.getLogger(__name__)
 
 NMS_IOU: Final = 0.7
 """Ultralytics' own default."""
@@ -146,6 +149,11 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
         raise ModelError(f"model {entry.name}: there is no file {path}; correct its `source: ultralytics:<file>`")
     if path.suffix not in (".onnx", ".pt"):
         raise ModelError(f"model {entry.name}: {path.name} is neither .onnx nor .pt")
+    logger.warning(
+        "model %s runs by Ultralytics' software, which is under AGPL-3.0: whoever offers a service with it publishes "
+        "the service's source, or buys a licence (docs/deploy/supply-chain.md)",
+        entry.name,
+    )
     yolo = import_yolo()
     if path.suffix == ".onnx":
         model, fixed, phrases = yolo(str(path), task="detect"), read_fixed_input(path), None
