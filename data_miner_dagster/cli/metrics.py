@@ -41,7 +41,7 @@ def metrics(
     registry = metrics_registry(Collector(platform, {"dagster": of_dagster}))
     try:
         if once:
-            typer.echo(exposition.generate_latest(registry).decode(), nl=False)
+            echo(exposition.generate_latest(registry).decode().removesuffix("\n"))
             return
         settings = platform.config.monitoring
         port, host = port or settings.metrics_port or METRICS_PORT, host or settings.metrics_host

@@ -35,7 +35,7 @@ def test_project_metadata__leads_to_the_review_pages_without_a_secret(
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
     asked = {
-        filtering_metadata: "/queues/filter",
+        filtering_metadata: "/queues/calibration",
         deduplication_metadata: "/queues/duplicates",
         detection_metadata: "/queues/unsure",
         dataset_metadata: "",
@@ -53,7 +53,7 @@ def test_project_metadata__leads_to_the_review_pages_without_a_secret(
     assert str(then.value).endswith("; [report](http://127.0.0.1:3001/report/cyclists/)")
     monkeypatch.setenv("DATA_MINER_REVIEW_PORT", "3777")  # as `data-miner up --review-port 3777` sets it
     assert filtering_metadata(platform, "cyclists")["review"] == dg.MetadataValue.url(
-        "http://127.0.0.1:3777/projects/cyclists/queues/filter"
+        "http://127.0.0.1:3777/projects/cyclists/queues/calibration"
     )
 
 

@@ -87,7 +87,11 @@ def test_dry_run__counts_and_changes_nothing(
     run_command: RunCommand, shared: Platform, command: tuple[str, ...], line: str
 ) -> None:
     def state() -> list[object]:
-        files = {path: path.stat().st_mtime_ns for path in shared.root.rglob("*") if "catalog.sqlite" not in path.name}
+        files = {
+            path: path.stat().st_mtime_ns
+            for path in shared.root.rglob("*")
+            if not path.relative_to(shared.root).parts[0].startswith("catalog")
+        }
         members = [(row.project_name, row.video_key, row.status) for row in find_members(shared.database, "cyclists")]
         return [files, members, [row.key for row in find_videos(shared.database)]]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 
 from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import wait_for
@@ -28,6 +28,7 @@ def services(
 ) -> Iterator[Services]:
     admin = create_engine(postgres_server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)  # the server restarts
     with admin.connect() as connection:
+        _remove_all(connection)  # of a run of this test that failed
         connection.execute(text(f"CREATE ROLE miner SUPERUSER LOGIN PASSWORD '{PASSWORD}'"))
         (folder,) = connection.execute(text("SHOW unix_socket_directories")).one()
     secret = tmp_path / "postgres_password"
@@ -47,10 +48,14 @@ def services(
     finally:
         running.stop()
         with admin.connect() as connection:
-            for name in ("dagster", "catalog"):
-                connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-            connection.execute(text("DROP ROLE miner"))
+            _remove_all(connection)
         admin.dispose()
+
+
+def _remove_all(connection: Connection) -> None:
+    for name in ("dagster", "catalog"):
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    connection.execute(text("DROP ROLE IF EXISTS miner"))
 
 
 def test_services__each_part_may_be_stopped_and_started_and_nothing_is_lost(

@@ -92,6 +92,7 @@ class KilledPlatform:
             urls = {
                 "DATA_MINER_CATALOG_URL": self.postgres.catalog_url,
                 "DATA_MINER_DAGSTER_URL": self.postgres.dagster_url,
+                "DATA_MINER_COMPUTE_LOGS": str(self.folder / "compute_logs"),
             }
         return environment(DAGSTER_HOME=str(self.home), **urls, **self.extra_environment)
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,10 @@ def test_embed__batches_of_several_videos(tmp_path: Path) -> None:
 
 def tree_cpu_seconds() -> float:
     """Return the CPU time of this process, its children, and what those have waited for, as the kernel counts it."""
-    children = [
-        int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
-    ]
+    children: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            children += map(int, (task / "children").read_text().split())
     of_children = 0
     for child in children:
         fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()

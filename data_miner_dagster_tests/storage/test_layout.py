@@ -209,6 +209,8 @@ OWNERS = (
     "history/copying.py",  # Dagster's own databases
     "web/review/vendoring.py",  # of the package
     "operations/preflight.py",  # a file that is there for a moment
+    "operations/upkeep/environment.py",  # likewise
+    "operations/copies/",  # inside a folder that is there while files are sent
     "sites/",  # a program of the environment, and files in a folder for one fetch
 )
 

@@ -83,7 +83,7 @@ def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False
         work = _Work(platform.root, store, dry_run=dry_run)
         earlier = read_snapshots(store)
         work.known = {digest for entry in store.entries(FILES_PREFIX) if (digest := _digest_of(entry.name)) is not None}
-        catalog = folder / "catalog.sqlite"
+        catalog = StorageLayout(folder).catalog_file
         snapshot_catalog(platform.database, catalog)
         catalog_sha256 = work.store_file(catalog)
         table = folder / "files.jsonl.gz"

@@ -69,7 +69,7 @@ def restore_root(
         _run_all(threads, 4 * num_at_once, ((work.restore, row) for row in read_rows(table) if work.is_first(row)))
     for row in read_rows(table):
         work.link(row)
-    catalog = work.fetched(snapshot.catalog_sha256, "catalog.sqlite")
+    catalog = work.fetched(snapshot.catalog_sha256, layout.catalog_file.name)
     settle_restored(catalog, old_root=snapshot.root, root=layout.root)
     flush(catalog)
     catalog.replace(layout.catalog_file)

@@ -192,7 +192,7 @@ def test_restore__killed_and_said_again(platform: Platform, buckets: FaultyBucke
     with pytest.raises(CatalogError, match="a backup is being restored"):
         _ = Platform(settings, root).database
     num_there = len([path for path in root.rglob("*") if path.is_file() and ".restoring" not in path.parts]) - 1
-    assert num_there >= 8
+    assert 0 < num_there < len(_files(platform.root))
     make_backup(platform, store)  # a later one is none of this restore's
     outcome = restore_root(store, StorageLayout(root))
     assert outcome.num_there == num_there
