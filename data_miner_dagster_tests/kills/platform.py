@@ -89,10 +89,12 @@ class KilledPlatform:
         """Return the environment of its processes."""
         urls = {}
         if self.postgres is not None:
+            logs = self.folder / "compute_logs"
+            logs.mkdir(parents=True, exist_ok=True)
             urls = {
                 "DATA_MINER_CATALOG_URL": self.postgres.catalog_url,
                 "DATA_MINER_DAGSTER_URL": self.postgres.dagster_url,
-                "DATA_MINER_COMPUTE_LOGS": str(self.folder / "compute_logs"),
+                "DATA_MINER_COMPUTE_LOGS": str(logs),
             }
         return environment(DAGSTER_HOME=str(self.home), **urls, **self.extra_environment)
 
