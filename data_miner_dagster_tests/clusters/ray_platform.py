@@ -49,6 +49,8 @@ class RayPlatform(KilledPlatform):
         settings["platform"]["cluster"] = {"launcher": "ray", "pools": POOLS}
         write_yaml(self.folder / "platform.yaml", settings)
         dagster = yaml.safe_load((self.home / "dagster.yaml").read_text()) | documented_settings()
+        for name in ("compute_logs", "local_artifact_storage"):  # in a volume of the containers
+            del dagster[name]
         dagster["run_launcher"]["config"]["ray"]["address"] = self.cluster.address
         dagster["run_monitoring"]["poll_interval_seconds"] = _MONITORING_SECONDS
         write_yaml(self.home / "dagster.yaml", dagster)
