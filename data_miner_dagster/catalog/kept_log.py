@@ -17,13 +17,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import Final
 
 logger = logging.getLogger(__name__)
 
 _SUFFIXES: Final = ("-wal", "-shm")
 _ATTEMPTS: Final = 100
+_this_thread: Final = local()
 
 
 class KeptLog:
@@ -81,6 +82,13 @@ class KeptLog:
         if self._use is None:
             close()
             return
+        if getattr(_this_thread, "is_at_a_door", False):
+            # The garbage collector may end an object in the middle of another's connecting, and a second lock of the
+            # same file would wait for the first for ever. Whoever connects alone the next time removes the links.
+            close()
+            os.close(self._use)
+            self._use = None
+            return
         with self._mutex, self._door():
             close()
             self._end_use(self._use)
@@ -101,8 +109,10 @@ class KeptLog:
             except OSError:
                 yield None
                 return
+            _this_thread.is_at_a_door = True
             yield door
         finally:
+            _this_thread.is_at_a_door = False
             os.close(door)
 
     def _begin_use(self) -> int:

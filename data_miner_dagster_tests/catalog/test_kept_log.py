@@ -1,5 +1,6 @@
 """What becomes of a catalog whose -wal and -shm files somebody deletes while it is in use."""
 
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from data_miner_dagster.catalog.database import Database, sqlite_url
 from data_miner_dagster.catalog.failures import quick_check
+from data_miner_dagster.catalog.kept_log import KeptLog
 
 FOREIGN = """
 import sqlite3, sys, time
@@ -131,6 +133,23 @@ def test_kept_log__of_an_earlier_time_is_not_put_back(database: Database, file: 
     subprocess.run([sys.executable, "-c", foreign, str(file)], check=True)
     assert numbers(Database(sqlite_url(file))) == []
     assert quick_check(file) is None
+
+
+@pytest.mark.timeout(20)
+def test_kept_log__left_in_the_middle_of_connecting(database: Database, file: Path) -> None:
+    """As the garbage collector does with a database that nobody has disposed of."""
+    add(database, 1)
+    log, left = KeptLog(file), []
+
+    def connect() -> sqlite3.Connection:
+        database.dispose()
+        left.append(True)
+        return sqlite3.connect(file)
+
+    log.connect(connect).close()
+    log.leave(lambda: None)
+    assert left
+    assert numbers(Database(sqlite_url(file))) == [1]
 
 
 @pytest.mark.slow
