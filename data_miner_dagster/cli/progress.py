@@ -27,17 +27,9 @@ class _StderrLines(logging.Handler):
 @contextmanager
 def steps_on_stderr() -> Iterator[None]:
     """Show how far a command is, on standard error: its result on standard output may be for a program."""
-    logger = logging.getLogger(f"{data_miner_dagster.__name__}.operations.progress")  # whose import takes a while
-    handler, level, propagate = _StderrLines(), logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
+    # by its name, since its import takes a while
+    with _heard(f"{data_miner_dagster.__name__}.operations.progress", _StderrLines()):
         yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
 
 
 @contextmanager
@@ -47,8 +39,14 @@ def progress_lines(config: LoggingConfig) -> Iterator[None]:
         set_up_logging(config)
         yield
         return
-    logger = logging.getLogger(data_miner_dagster.__name__)
-    handler = _ConsoleLines(level=logging.INFO)
+    with _heard(data_miner_dagster.__name__, _ConsoleLines(level=logging.INFO)):
+        yield
+
+
+@contextmanager
+def _heard(name: str, handler: logging.Handler) -> Iterator[None]:
+    """Let one handler alone hear a logger, from INFO on, while the block runs."""
+    logger = logging.getLogger(name)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
