@@ -138,9 +138,9 @@ def match_vocabulary(
             missing.append(_what_is_missing(wanted, known_names))
     if missing:
         raise ConfigError(
-            f"detection.classes: detector {detector!r} finds its own {len(known_names)} classes only. "
-            f"{'; '.join(missing)}. `data-miner models classes {detector}` lists them; an open-vocabulary detector "
-            "finds any phrase (`data-miner models list`)"
+            f"detection.classes: detector {detector!r} finds only its own classes ({len(known_names)}, listed by "
+            f"`data-miner models classes {detector}`). {'; '.join(missing)}. Use one of those, or an open-vocabulary "
+            "detector (`data-miner models list`)"
         )
     return matched
 
@@ -148,17 +148,18 @@ def match_vocabulary(
 def _what_is_missing(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
     """Return what a class lacks, and the nearest names."""
     name = wanted.class_name
-    phrases = ", ".join(map(repr, wanted.prompts))
-    if any(spellings(name) & spellings(known) for known in known_names):
-        return f"Class {name!r} has phrases that are none of them ({phrases}), but {name!r} is one: write `{name}: []`"
+    if list(wanted.prompts) == [name]:
+        lacking = f"{name!r} is not one of them"
+    else:
+        lacking = f"{name!r}: none of its phrases ({', '.join(map(repr, wanted.prompts))}) is one of them"
+        if any(spellings(name) & spellings(known) for known in known_names):
+            return f"{lacking}, but {name!r} is: write `{name}: []`"
     near = [
         known
         for prompt in wanted.prompts
         for known in difflib.get_close_matches(prompt.casefold(), known_names, n=1, cutoff=0.75)
     ]
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    said = "" if list(wanted.prompts) == [name] else f" has phrases that are none of them ({phrases})"
-    return f"Class {name!r}{said or ' is none of them'}{hint}"
+    return lacking + (f" (did you mean {near[0]!r}?)" if near else "")
 
 
 _COCO: Final = (

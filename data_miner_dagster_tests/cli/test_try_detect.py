@@ -19,7 +19,7 @@ from data_miner_dagster.domain.errors import ConfigError
             ["--class", "cat", "--profile", "lite", "--detector", "lite-yolo"],
             "'lite-yolo' is not in the model registry",
         ),
-        (["--class", "taxi", "--profile", "lite"], "Class 'taxi' is none of them"),
+        (["--class", "taxi", "--profile", "lite"], "'taxi' is not one of them"),
         (["--class", "a=cat", "--class", "b=cat", "--profile", "lite"], "the phrase 'cat' stands for both 'a' and 'b'"),
     ],
 )

@@ -78,14 +78,14 @@ def test_detect__as_the_lite_detector_finds_them(detector: UltralyticsDetector) 
 
 
 def test_detect__unknown_class(detector: UltralyticsDetector) -> None:
-    with pytest.raises(ConfigError, match="Class 'taxi' is none of them"):
+    with pytest.raises(ConfigError, match="'taxi' is not one of them"):
         detector.detect([photo("bus.jpg")], [ClassPrompts("taxi", ("taxi",))], confidence_floor=0.1)
 
 
 def test_check_classes__names_of_the_file_without_running_it(onnx_file: Path) -> None:
     entry = provider_of(onnx_file).detector.entry
     check_classes(entry, CLASSES)
-    with pytest.raises(ConfigError, match="Class 'taxi' is none of them"):
+    with pytest.raises(ConfigError, match="'taxi' is not one of them"):
         check_classes(entry, [ClassPrompts("taxi", ("taxi",))])
 
 

@@ -61,5 +61,5 @@ def test_detect__phrase_that_matched_is_named(detector: LiteDetector) -> None:
 
 
 def test_detect__unknown_class(detector: LiteDetector) -> None:
-    with pytest.raises(ConfigError, match="Class 'giraf' is none of them"):
+    with pytest.raises(ConfigError, match="'giraf' is not one of them"):
         detector.detect([], [ClassPrompts("giraf", ("giraf",))], confidence_floor=0.1)
