@@ -8,7 +8,7 @@ DEMO_ROOT ?= demo_root
 # the environments of the annotation tools
 INTEROP ?= .interop
 # a file's tests stay together, since they share what is costly to start, and the longest files come first (conftest.py)
-PYTEST_ARGUMENTS ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
+PYTEST_ARGUMENTS ?= --numprocesses auto --dist loadfile --no-loadscope-reorder --timeout 600
 
 .DEFAULT_GOAL := help
 

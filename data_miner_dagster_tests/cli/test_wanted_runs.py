@@ -72,7 +72,7 @@ def test_ask_for__a_list_of_keys_that_somebody_cancels(platform: Platform, run_c
         started = time.monotonic()
         assert instance.run_coordinator.cancel_run(first)  # as the UI does
         wait_for("the cancelled run", lambda: _status_if_over(instance, first), timeout=60, every=0.1)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 45
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.CANCELED}
         end_lost_work(lambda: instance, platform)
     held = find_holds(platform.database)

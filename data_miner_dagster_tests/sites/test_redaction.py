@@ -68,6 +68,6 @@ def test_redact__values_behind_names_of_secrets(text: str, expected: str) -> Non
 
 def test_redact__takes_time_proportional_to_the_text() -> None:
     for text in ("x-" * 200_000, "a:" * 200_000, "token=" * 100_000, "cookie: " + "a=b;" * 100_000, "<meta " * 50_000):
-        begun = time.monotonic()
+        begun = time.process_time()
         redact(text)
-        assert time.monotonic() - begun < 5
+        assert time.process_time() - begun < 5

