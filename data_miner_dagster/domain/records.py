@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.reasons import RejectionRule, VideoErrorKind
 
 RgbImage = npt.NDArray[np.uint8]
@@ -170,13 +171,23 @@ class ImageDetections:
     """Boxes of one image, sorted by descending confidence.
 
     `boxes_xyxy` is (N, 4) float32 in absolute pixels, inside the given image; `confidences` is (N,) float32 in 0..1;
-    `class_indices` is (N,) int32 into the given class list; `prompts` holds the matching phrase of each box.
+    `class_indices` is (N,) int32 into the given class list; `prompts` holds the matching phrase of each box. `masks`
+    holds the N masks, each of the size of the image, with None for a box without; left out, no box has one. A box with
+    a mask is the mask's bounds.
     """
 
     boxes_xyxy: Float32Array
     confidences: Float32Array
     class_indices: npt.NDArray[np.int32]
     prompts: tuple[str, ...]
+    masks: tuple[Mask | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Give each box its mask, or None."""
+        if not self.masks:
+            object.__setattr__(self, "masks", (None,) * len(self.prompts))
+        if len(self.masks) != len(self.prompts):
+            raise ValueError(f"{len(self.masks)} masks for {len(self.prompts)} boxes")
 
     @classmethod
     def empty(cls) -> "ImageDetections":

@@ -89,6 +89,9 @@ REUPLOADS_SCHEMA: Final = pa.schema(
 )
 """projects/<name>/reuploads.parquet: one row per video found as a whole in another, sorted by video key."""
 
+MASK_TYPE: Final = pa.struct([_not_null("size", pa.list_(pa.int32())), _not_null("counts", pa.string())])
+"""A mask as COCO writes its compressed run lengths: [height, width] of the picture, and the counts."""
+
 DETECTIONS_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),
@@ -103,6 +106,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
         _not_null("y_max", pa.float32()),
         _not_null("detector", pa.string()),  # registry name
         _not_null("num_agreeing_detectors", pa.int32()),
+        pa.field("mask", MASK_TYPE),  # of the stored frame; null: none. Earlier versions lack the column
     ]
 )
 """projects/<name>/detections.parquet: one row per box, low confidences included."""

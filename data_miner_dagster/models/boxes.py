@@ -1,11 +1,12 @@
 """The last step of every detector: turn candidates into ImageDetections that satisfy the Protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import Float32Array, ImageDetections
 
 MAX_BOXES: Final = 300
@@ -14,7 +15,7 @@ MIN_SIDE_PIXELS: Final = 1.0
 """A box that is thinner than this after clipping is dropped."""
 
 
-def detections_from_candidates(
+def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
     boxes_xyxy: Float32Array,
     confidences: Float32Array,
     class_indices: npt.NDArray[np.int32],
@@ -22,10 +23,13 @@ def detections_from_candidates(
     *,
     image_wh: tuple[int, int],
     nms_iou: float | None,
+    masks: Callable[[int], Mask | None] | None = None,
 ) -> ImageDetections:
     """Return candidates clipped to the image, suppressed within each class, by descending confidence.
 
     Ties in confidence are broken by class, then by coordinates, so the order never depends on the network's.
+    A box that keeps a mask becomes the mask's bounds, after all that the network's own box decides. A mask without any
+    pixel is none.
 
     Args:
         boxes_xyxy: (N, 4) in absolute pixels; may reach outside the image.
@@ -34,6 +38,8 @@ def detections_from_candidates(
         prompts: the N phrases that matched.
         image_wh: width and height of the image.
         nms_iou: if two boxes of a class have a higher IoU, the less confident is removed; None removes no box.
+        masks: returns the mask of a candidate, given its row. Asked for the boxes that are kept only, one at a time;
+            None: no box has a mask.
     """
     limits = np.array([*image_wh, *image_wh], np.float32)
     clipped = np.clip(boxes_xyxy, np.float32(0), limits).astype(np.float32)
@@ -53,9 +59,20 @@ def detections_from_candidates(
         )
         rows = rows[np.sort(kept.numpy())]
     rows = rows[:MAX_BOXES]
+    boxes = clipped[rows]
+    kept_masks: list[Mask | None] = []
+    for position, row in enumerate(rows.tolist()):
+        mask = masks(row) if masks is not None else None
+        if mask is not None and mask.resolution_wh != image_wh:
+            raise ValueError(f"a mask of {mask.resolution_wh} for an image of {image_wh}")
+        bounds = mask.bounds_xyxy if mask is not None else None
+        if bounds is not None:
+            boxes[position] = bounds
+        kept_masks.append(mask if bounds is not None else None)
     return ImageDetections(
-        boxes_xyxy=clipped[rows],
+        boxes_xyxy=boxes,
         confidences=confidences[rows].astype(np.float32),
         class_indices=class_indices[rows].astype(np.int32),
         prompts=tuple(prompts[row] for row in rows.tolist()),
+        masks=tuple(kept_masks),
     )

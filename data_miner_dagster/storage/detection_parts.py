@@ -18,7 +18,13 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
 from data_miner_dagster.storage.atomic import sweep_partials
-from data_miner_dagster.storage.tables import read_fingerprint, read_table, table_from_rows, write_table
+from data_miner_dagster.storage.tables import (
+    read_fingerprint,
+    read_table,
+    table_from_rows,
+    with_later_columns,
+    write_table,
+)
 
 _FRAMES_SUFFIX: Final = ".frames.parquet"
 _BOXES_SUFFIX: Final = ".boxes.parquet"
@@ -116,7 +122,7 @@ class DetectionParts:
             pairs = zip(frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True)
             wanted = [frame for frame, sha256 in pairs if sha256_by_frame.get(frame) == sha256 and frame not in taken]
             taken.update(wanted)
-            boxes = read_table(self.folder / f"{name}{_BOXES_SUFFIX}").replace_schema_metadata(None)
+            boxes = with_later_columns(read_table(self.folder / f"{name}{_BOXES_SUFFIX}"), DETECTIONS_SCHEMA)
             tables.append(boxes.filter(pc.is_in(boxes["frame_id"], pa.array(wanted, pa.string()))))
         if not tables:
             return DETECTIONS_SCHEMA.empty_table()

@@ -139,6 +139,22 @@ def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
         raise KeyError(f"it has no column {', '.join(sorted(missing))}")
 
 
+def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a stored table with the columns of `schema`, in that order, and without metadata.
+
+    A nullable column that an earlier version did not write yet is all null.
+
+    Raises:
+        KeyError: a column that is not nullable is missing.
+    """
+    for field in schema:
+        if field.name not in table.column_names:
+            if not field.nullable:
+                raise KeyError(f"it has no column {field.name}")
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names).replace_schema_metadata(None)
+
+
 def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Return rows as a table with exactly `schema`; absent keys become nulls.
 

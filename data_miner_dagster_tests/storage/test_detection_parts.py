@@ -1,7 +1,12 @@
 from pathlib import Path
 
+import numpy as np
+
+from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.tables import DETECTIONS_SCHEMA
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
 from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
+from data_miner_dagster.storage.tables import read_table, write_table
 
 
 def box(frame_id: str, confidence: float) -> dict[str, object]:
@@ -71,3 +76,24 @@ def test_remove_other_parts__missing_folder_and_others(tmp_path: Path) -> None:
         DetectionParts(tmp_path / name, "f").append([], [frame("a", "1")])
     remove_other_parts(tmp_path, keep=[tmp_path / "kept"])
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_boxes_of__with_masks_and_without(tmp_path: Path) -> None:
+    parts = DetectionParts(tmp_path, "f")
+    mask = Mask.of(np.eye(3, dtype=bool))
+    parts.append([box("b", 0.5) | {"mask": mask.as_coco()}, box("b", 0.25)], [frame("b", "2")])
+    found, none = parts.boxes_of({"b": "2"})["mask"].to_pylist()
+    assert Mask.from_coco(found) == mask
+    assert none is None
+
+
+def test_boxes_of__parts_of_a_version_without_masks(tmp_path: Path) -> None:
+    parts = DetectionParts(tmp_path, "f")
+    parts.append([box("a", 0.5)], [frame("a", "1")])
+    path = tmp_path / "000000.boxes.parquet"
+    write_table(path, read_table(path).drop_columns("mask"), fingerprint="f")
+    parts.append([box("b", 0.5)], [frame("b", "2")])
+    found = parts.boxes_of({"a": "1", "b": "2"})
+    assert found.schema == DETECTIONS_SCHEMA
+    assert found["frame_id"].to_pylist() == ["a", "b"]
+    assert found["mask"].to_pylist() == [None, None]

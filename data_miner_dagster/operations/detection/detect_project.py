@@ -18,6 +18,7 @@ import pyarrow as pa
 from data_miner_dagster.catalog.shards import end_sharing
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
@@ -211,9 +212,14 @@ def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDet
     confidences = boxes["confidence"].to_numpy()
     class_indices = np.array([class_index_by_name[name] for name in boxes["class_name"].to_pylist()], np.int32)
     prompts = boxes["prompt"].to_pylist()
+    masks = [Mask.from_coco(rle) if rle else None for rle in boxes["mask"].to_pylist()]
     return {
         frame_id: ImageDetections(
-            corners[start:stop], confidences[start:stop], class_indices[start:stop], tuple(prompts[start:stop])
+            corners[start:stop],
+            confidences[start:stop],
+            class_indices[start:stop],
+            tuple(prompts[start:stop]),
+            tuple(masks[start:stop]),
         )
         for frame_id, start, stop in runs_of(boxes["frame_id"].combine_chunks())
     }

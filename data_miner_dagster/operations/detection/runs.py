@@ -217,7 +217,7 @@ def detect_tiled(
     """Return a detector's answer for each image, looked at whole or in tiles as the configuration says.
 
     Raises:
-        ValueError: the detector gives more or fewer answers than it was shown pictures.
+        ValueError: the detector gives more or fewer answers than it was shown pictures, or a mask of another size.
     """
     tiling = config.tiling
     if tiling is None:
@@ -242,6 +242,10 @@ def _detect(detector: ObjectDetector, images: Sequence[RgbImage], config: Detect
         answers = detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
     if len(answers) != len(images):
         raise ValueError(f"the detector gives {len(answers)} answers to {len(images)} images")
+    for image, answer in zip(images, answers, strict=True):
+        image_wh = (image.shape[1], image.shape[0])
+        if strange := next((mask for mask in answer.masks if mask and mask.resolution_wh != image_wh), None):
+            raise ValueError(f"the detector gives a mask of {strange.resolution_wh} for an image of {image_wh}")
     return answers
 
 

@@ -5,18 +5,19 @@ Belongs here: decisions about boxes, as functions of arrays. Does not belong her
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections
 
 CONFIDENCE_DECIMALS: Final = 4
 PIXEL_DECIMALS: Final = 2
 """Stored numbers are rounded: further digits differ between batch sizes and machines and carry no information."""
 
-DetectionRow = dict[str, str | int | float]
+DetectionRow = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def take_rows(detections: ImageDetections, rows: npt.NDArray[np.intp]) -> ImageD
         confidences=detections.confidences[rows],
         class_indices=detections.class_indices[rows],
         prompts=tuple(detections.prompts[row] for row in rows),
+        masks=tuple(detections.masks[row] for row in rows),
     )
 
 
@@ -77,6 +79,10 @@ def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDet
     confidence is the mean of the detectors' best confidences, where a detector without a box counts as 0. A box seen
     by one of two detectors thus has half its confidence. The boxes of a single detector are returned unchanged.
 
+    A cluster's mask is that of its most confident box that has one, and its box is then the mask's bounds. It is not
+    voted on: of two masks a vote leaves what both have, or what either has, and neither is the outline that a network
+    drew; and a detector that gives no masks could not vote at all.
+
     Source: Solovyev, Wang and Gabruseva 2021, "Weighted boxes fusion: Ensembling boxes from different object detection
     models". Unlike the paper, only each detector's best confidence in a cluster counts, so that near-duplicates of one
     detector do not count twice.
@@ -96,19 +102,22 @@ def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDet
         overlaps = iou_matrix(box[None], np.array([cluster.box for cluster in rivals]).reshape(-1, 4))[0]
         best = int(overlaps.argmax()) if len(rivals) else -1
         if best >= 0 and overlaps[best] > iou:
-            rivals[best].add(box, -negative_confidence, detector)
+            cluster = rivals[best]
         else:
-            clusters.append(_Cluster(class_index, found[detector].prompts[row]))
-            clusters[-1].add(box, -negative_confidence, detector)
+            cluster = _Cluster(class_index, found[detector].prompts[row])
+            clusters.append(cluster)
+        cluster.add(box, -negative_confidence, detector)
+        cluster.mask = cluster.mask or found[detector].masks[row]
     if not clusters:
         return FrameDetections(ImageDetections.empty(), np.zeros(0, np.int32))
     confidences = np.array([sum(cluster.best_by_detector.values()) / len(found) for cluster in clusters], np.float32)
     order = np.argsort(-confidences, kind="stable")
     fused = ImageDetections(
-        boxes_xyxy=np.array([cluster.box for cluster in clusters], np.float32),
+        boxes_xyxy=np.array([cluster.bounds for cluster in clusters], np.float32),
         confidences=confidences,
         class_indices=np.array([cluster.class_index for cluster in clusters], np.int32),
         prompts=tuple(cluster.prompt for cluster in clusters),
+        masks=tuple(cluster.mask for cluster in clusters),
     )
     agreeing = np.array([len(cluster.best_by_detector) for cluster in clusters], np.int32)
     return FrameDetections(take_rows(fused, order), agreeing[order])
@@ -120,6 +129,7 @@ class _Cluster:
 
     class_index: int
     prompt: str
+    mask: Mask | None = None
     weighted_sum: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
     total_confidence: float = 0.0
     best_by_detector: dict[int, float] = field(default_factory=dict)
@@ -128,6 +138,12 @@ class _Cluster:
     def box(self) -> npt.NDArray[np.float64]:
         """The mean box, weighted by confidence."""
         return self.weighted_sum / max(self.total_confidence, 1e-12)
+
+    @property
+    def bounds(self) -> npt.NDArray[np.float64]:
+        """The bounds of the mask, or the mean box where there is none."""
+        bounds = self.mask.bounds_xyxy if self.mask is not None else None
+        return self.box if bounds is None else np.array(bounds)
 
     def add(self, box_xyxy: npt.NDArray[np.float64], confidence: float, detector: int) -> None:
         weight = max(confidence, 1e-6)
@@ -213,12 +229,14 @@ def detection_rows(
             "y_max": round(box[3], PIXEL_DECIMALS),
             "detector": detector,
             "num_agreeing_detectors": num_agreeing,
+            **({"mask": mask.as_coco()} if mask is not None else {}),
         }
-        for box, confidence, class_index, prompt, num_agreeing in zip(
+        for box, confidence, class_index, prompt, mask, num_agreeing in zip(
             detections.boxes_xyxy.tolist(),
             detections.confidences.tolist(),
             detections.class_indices.tolist(),
             detections.prompts,
+            detections.masks,
             found.num_agreeing_detectors.tolist(),
             strict=True,
         )
@@ -236,8 +254,8 @@ def _check_boxes(detections: ImageDetections, *, num_classes: int) -> None:
 
 
 def _row_order(row: DetectionRow) -> tuple[float, str, float, float, float, float]:
-    x_min, y_min, x_max, y_max = (float(row[name]) for name in ("x_min", "y_min", "x_max", "y_max"))
-    return (-float(row["confidence"]), str(row["class_name"]), x_min, y_min, x_max, y_max)
+    x_min, y_min, x_max, y_max = (cast(float, row[name]) for name in ("x_min", "y_min", "x_max", "y_max"))
+    return (-cast(float, row["confidence"]), str(row["class_name"]), x_min, y_min, x_max, y_max)
 
 
 def count_boxes(

@@ -1,6 +1,7 @@
 """Split an image into tiles, and merge the boxes found on the tiles."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,8 @@ def merge_tiles(
     """Merge the detections of all windows into detections of the image.
 
     Two boxes of a class from different windows are one object if they share more than `merge_iou` of the smaller
-    box's area. The box that is not cut by an inner tile edge is kept, otherwise the more confident one.
+    box's area. The box that is not cut by an inner tile edge is kept, otherwise the more confident one. Masks move
+    with their boxes.
 
     Args:
         found: the detections of each window, in pixels of the window.
@@ -61,6 +63,7 @@ def merge_tiles(
         confidences=np.concatenate([detections.confidences for detections in found]),
         class_indices=np.concatenate([detections.class_indices for detections in found]),
         prompts=tuple(prompt for detections in found for prompt in detections.prompts),
+        masks=tuple(mask for detections in found for mask in detections.masks),
     )
     is_cut = np.concatenate(
         [_touches_inner_edge(boxes, window, image_wh) for boxes, window in zip(moved, windows, strict=True)]
@@ -79,7 +82,12 @@ def merge_tiles(
         if not (shares[row, rivals] > merge_iou).any():
             kept.append(row)
     rows = np.array(kept, np.intp)
-    return take_rows(merged, rows[np.argsort(-merged.confidences[rows], kind="stable")])
+    rows = rows[np.argsort(-merged.confidences[rows], kind="stable")]
+    masks = tuple(
+        mask and mask.moved(windows[window][:2], image_wh)
+        for mask, window in ((merged.masks[row], window_of_row[row]) for row in rows)
+    )
+    return replace(take_rows(merged, rows), masks=masks)
 
 
 def _touches_inner_edge(boxes_xyxy: Float32Array, window: Window, image_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:

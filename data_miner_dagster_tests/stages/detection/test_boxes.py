@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections
 from data_miner_dagster.stages.detection.boxes import (
     FrameDetections,
@@ -216,3 +219,40 @@ def test_confirm_along_video__a_frame_alone_in_its_time_is_left_alone() -> None:
     alone = frame((0.6, 0, (0, 0, 10, 10)))
     confirmed = confirm_along_video([alone, frame()], [0.0, 9.0], within_seconds=1.0, iou=0.5)
     assert confirmed[0].detections.confidences.tolist() == pytest.approx([0.6])
+
+
+def block(left: int, top: int, right: int, bottom: int) -> Mask:
+    """A rectangle in a picture of 60 x 40."""
+    pixels = np.zeros((40, 60), bool)
+    pixels[top:bottom, left:right] = True
+    return Mask.of(pixels)
+
+
+def test_suppress__masks_stay_with_their_boxes() -> None:
+    first, third = block(0, 0, 10, 10), block(50, 0, 60, 10)
+    found = replace(
+        detections((0.9, 0, (0, 0, 10, 10)), (0.8, 0, (0, 0, 10, 9)), (0.7, 0, (50, 0, 60, 10))),
+        masks=(first, block(0, 0, 10, 9), third),
+    )
+    kept = suppress(FrameDetections(found, np.ones(3, np.int32)), class_wise_iou=0.5, cross_class_iou=None)
+    assert kept.detections.masks == (first, third)
+
+
+def test_fuse_detections__the_mask_of_the_most_confident_that_has_one_and_its_bounds() -> None:
+    without = detections((0.9, 0, (0, 0, 20, 20)))
+    masks = (block(2, 1, 19, 20), block(40, 0, 60, 20))
+    second = replace(detections((0.6, 0, (2, 1, 19, 20)), (0.5, 1, (40, 0, 60, 20))), masks=masks)
+    third = replace(detections((0.3, 0, (0, 0, 19, 20))), masks=(block(0, 0, 19, 20),))
+    fused = fuse_detections([without, second, third], iou=0.5)
+    assert fused.detections.masks == masks
+    assert fused.detections.boxes_xyxy.tolist() == [[2, 1, 19, 20], [40, 0, 60, 20]]
+    assert fused.num_agreeing_detectors.tolist() == [3, 1]
+
+
+def test_detection_rows__masks_as_tables_have_them() -> None:
+    mask = block(1, 2, 3, 4)
+    found = replace(detections((0.5, 0, (1, 2, 3, 4)), (0.25, 0, (5, 5, 9, 9))), masks=(mask, None))
+    rows = detection_rows(
+        "v/000001", "v", 1, FrameDetections(found, np.ones(2, np.int32)), classes=CLASSES, detector="d"
+    )
+    assert [row.get("mask") for row in rows] == [{"size": [40, 60], "counts": mask.counts}, None]

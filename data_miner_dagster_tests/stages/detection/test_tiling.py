@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ImageDetections
 from data_miner_dagster.stages.detection.tiling import merge_tiles, tile_windows
 
@@ -71,3 +73,19 @@ def test_merge_tiles__other_classes_and_boxes_of_one_window_stay() -> None:
     child, adult = (0.8, 0, (10.0, 10.0, 20.0, 20.0)), (0.9, 0, (5.0, 5.0, 40.0, 40.0))
     left, right = found(adult, child, (0.7, 0, (82, 0, 98, 9))), found((0.6, 1, (2, 0, 18, 9)))
     assert len(merge_tiles([left, right], windows, (180, 100), merge_iou=0.5).prompts) == 4
+
+
+def test_merge_tiles__masks_move_into_the_image() -> None:
+    windows = [(0, 0, 180, 100), (0, 0, 100, 100), (80, 0, 180, 100)]
+    pixels = np.zeros((100, 100), bool)
+    pixels[10:30, 5:40] = True
+    pixels[15, 20] = False
+    whole = replace(found((0.6, 0, (5, 10, 40, 30))), masks=(Mask.of(pixels),))
+    merged = merge_tiles([ImageDetections.empty()] * 2 + [whole], windows, (180, 100), merge_iou=0.5)
+    (mask,) = merged.masks
+    assert mask is not None
+    expected = np.zeros((100, 180), bool)
+    expected[10:30, 85:120] = True
+    expected[15, 100] = False
+    np.testing.assert_array_equal(mask.pixels(), expected)
+    assert merged.boxes_xyxy.tolist() == [list(mask.bounds_xyxy or ())]

@@ -1,0 +1,129 @@
+"""Masks: which pixels of a picture are an object's, as COCO's run lengths.
+
+Belongs here: the record, and what follows from it alone. Does not belong here: polygons (export/), drawing (media/).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_masks
+
+from data_miner_dagster.domain.box_shares import BoxXyxy
+
+MaskPixels = npt.NDArray[np.bool_]
+"""(H, W)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """The pixels of one object. `counts` are COCO's compressed run lengths, column by column.
+
+    A picture's mask has one form only: what is equal has the same pixels.
+    """
+
+    resolution_wh: tuple[int, int]  # of the picture
+    counts: str
+
+    @classmethod
+    def of(cls, pixels: MaskPixels) -> Self:
+        """Return the mask of a whole picture."""
+        return cls.of_region(pixels, left_top=(0, 0), resolution_wh=(pixels.shape[1], pixels.shape[0]))
+
+    @classmethod
+    def of_region(cls, pixels: MaskPixels, *, left_top: tuple[int, int], resolution_wh: tuple[int, int]) -> Self:
+        """Return the mask of a picture that is empty outside a region. It costs what the region does.
+
+        Args:
+            pixels: the region.
+            left_top: where it begins.
+            resolution_wh: the size of the picture, in which the region lies.
+        """
+        (height, width), (left, top), (picture_width, picture_height) = pixels.shape, left_top, resolution_wh
+        if not (0 <= left <= picture_width - width and 0 <= top <= picture_height - height):
+            raise ValueError(f"a region of {width}x{height} at {left},{top} is not in {picture_width}x{picture_height}")
+        columns = np.zeros((width, height + 1), np.int8)  # an empty row below: no run goes over into the next column
+        columns[:, :height] = pixels.T
+        column, row = np.divmod(np.flatnonzero(np.diff(columns.ravel(), prepend=0)).reshape(-1, 2), height + 1)
+        runs = (column[:, :1] + left) * picture_height + row + top
+        # A run down to the lower edge of the picture ends where the next column's begins.
+        bounds, occurrences = np.unique(runs, return_counts=True)
+        area = picture_width * picture_height
+        counts = np.diff(bounds[(occurrences == 1) & (bounds < area)], prepend=0, append=area)
+        rle = coco_masks.frPyObjects(
+            {"size": [picture_height, picture_width], "counts": counts.tolist()}, picture_height, picture_width
+        )
+        return cls(resolution_wh, rle["counts"].decode("ascii"))
+
+    @classmethod
+    def from_coco(cls, rle: Mapping[str, Any]) -> Self:
+        """Return the mask that COCO writes as `{"size": [height, width], "counts": "..."}`, and tables as a struct."""
+        height, width = rle["size"]
+        return cls((int(width), int(height)), str(rle["counts"]))
+
+    def as_coco(self) -> dict[str, Any]:
+        """Return it as COCO writes it, and tables hold it."""
+        return {"size": [self.resolution_wh[1], self.resolution_wh[0]], "counts": self.counts}
+
+    def pixels(self) -> MaskPixels:
+        """Return the (H, W) pixels of the picture."""
+        return self._columns(0, self.resolution_wh[0])
+
+    def region(self) -> tuple[MaskPixels, tuple[int, int]]:
+        """Return the pixels of the smallest box around it, and its upper left corner."""
+        left, top, right, bottom = map(int, self.bounds_xyxy or (0, 0, 0, 0))
+        return self._columns(left, right)[top:bottom], (left, top)
+
+    def _columns(self, left: int, right: int) -> MaskPixels:
+        """Return some columns; no pixel of the mask is in another.
+
+        Not by pycocotools: its `decode` warns of numpy's, and takes a whole picture for each mask.
+        """
+        height = self.resolution_wh[1]
+        counts = self._run_lengths()
+        counts[0] -= left * height
+        counts[-1] -= (self.resolution_wh[0] - right) * height if len(counts) % 2 else 0
+        is_object = np.arange(len(counts)) % 2 == 1
+        return np.repeat(is_object, counts).reshape(right - left, height).T
+
+    def _run_lengths(self) -> npt.NDArray[np.int64]:
+        """Return the lengths of the runs, the first of them outside of the object.
+
+        Source: `rleFrString` of COCO's maskApi.c. Groups of five bits, lowest first, of which the sixth says that more
+        follow and the fifth of the last is the sign; from the fourth length on, the difference to the last but one.
+        """
+        codes = np.frombuffer(self.counts.encode("ascii"), np.uint8).astype(np.int64) - 48
+        lasts = np.flatnonzero(codes & 0x20 == 0)
+        firsts = np.append(0, lasts[:-1] + 1)
+        places = 5 * (np.arange(len(codes)) - np.repeat(firsts, lasts - firsts + 1))
+        values = np.add.reduceat((codes & 0x1F) << places, firsts)
+        values -= np.where(codes[lasts] & 0x10, 1 << (places[lasts] + 5), 0)
+        for first in (1, 2):
+            values[first::2] = values[first::2].cumsum()
+        return values
+
+    @property
+    def area(self) -> int:
+        """The number of pixels."""
+        return int(coco_masks.area(self.as_coco()))
+
+    @property
+    def bounds_xyxy(self) -> BoxXyxy | None:
+        """The smallest box around it, in absolute pixels; None without any pixel."""
+        left, top, width, height = coco_masks.toBbox(self.as_coco()).tolist()
+        return (left, top, left + width, top + height) if width and height else None
+
+    def moved(self, left_top: tuple[int, int], resolution_wh: tuple[int, int]) -> "Mask":
+        """Return the mask of a larger picture, in which this one's picture begins at `left_top`."""
+        if resolution_wh == self.resolution_wh:
+            return self
+        pixels, (left, top) = self.region()
+        return Mask.of_region(pixels, left_top=(left + left_top[0], top + left_top[1]), resolution_wh=resolution_wh)
+
+
+def mask_iou(one: Mask, other: Mask) -> float:
+    """Return the intersection over the union of the masks of one picture; 0 where neither has a pixel."""
+    iou = float(coco_masks.iou([one.as_coco()], [other.as_coco()], [0])[0, 0])
+    return iou if np.isfinite(iou) else 0.0
