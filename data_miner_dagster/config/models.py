@@ -37,7 +37,7 @@ class ModelEntryConfig(ConfigModel):
     """A user's own model, under `platform.models.registry`."""
 
     architecture: str
-    """The family of the model: siglip2, siglip, clip, dinov2, dinov3, grounding-dino, ..."""
+    """The family of the model: siglip2, siglip, clip, metaclip2, tipsv2, dinov2, dinov3, grounding-dino, ..."""
     source: str = Field(pattern=r"^(hf|pypi|ultralytics|file|s3|gs|az):\S.*$")
     """`hf:<owner>/<name>`, `file:<folder>` in `save_pretrained` format, `ultralytics:<file>`, `pypi:<package>`, or
     `s3://bucket/folder` (`gs://`, `az://`) in `save_pretrained` format, fetched by `data-miner models fetch --own`."""

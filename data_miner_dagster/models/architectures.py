@@ -46,21 +46,31 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     # Thresholds of hub models are starting points from papers and model cards; docs/models.md says which are measured.
     "siglip2": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.encoders.hub_encoders:load_siglip",
-        preprocessing_version=2,
+        f"{_MODELS}.encoders.hub_encoders:load_image_text",
+        preprocessing_version=3,
         calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
     ),
     "siglip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.encoders.hub_encoders:load_siglip",
+        f"{_MODELS}.encoders.hub_encoders:load_image_text",
         preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.08, duplicate_threshold=0.93),
     ),
     "clip": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
-        f"{_MODELS}.encoders.hub_encoders:load_clip",
+        f"{_MODELS}.encoders.hub_encoders:load_image_text",
         preprocessing_version=2,
         calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
+    ),
+    "metaclip2": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.encoders.hub_encoders:load_image_text",
+        calibration=SimilarityCalibration(positive_threshold=0.22, duplicate_threshold=0.93),
+    ),
+    "tipsv2": Architecture(
+        Capability.IMAGE_TEXT_ENCODER,
+        f"{_MODELS}.encoders.hub_encoders:load_image_text",
+        calibration=SimilarityCalibration(positive_threshold=0.10, duplicate_threshold=0.93),
     ),
     "dinov2": Architecture(
         Capability.IMAGE_ENCODER,

@@ -17,16 +17,22 @@ from transformers import (
     DINOv3ViTConfig,
     DINOv3ViTImageProcessor,
     DINOv3ViTModel,
+    MetaClip2Config,
+    MetaClip2Model,
     PreTrainedTokenizerFast,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
+    Tipsv2Config,
+    Tipsv2ImageProcessor,
+    Tipsv2Model,
 )
 
 from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
 
 WORDS = ("<pad>", "<unk>", "<s>", "</s>", "a", "photo", "of", "cat", "dog", "the", "red", "bus")
-ARCHITECTURES = ("siglip", "siglip2", "clip", "dinov2", "dinov3")
+IMAGE_TEXT_ARCHITECTURES = ("siglip", "siglip2", "clip", "metaclip2", "tipsv2")
+ARCHITECTURES = (*IMAGE_TEXT_ARCHITECTURES, "dinov2", "dinov3")
 
 _VISION: dict[str, Any] = {
     "hidden_size": 32,
@@ -49,11 +55,17 @@ _TEXT: dict[str, Any] = {
 
 
 def _tokenizer(folder: Path) -> None:
+    """Save a tokenizer whose defaults fit no encoder: both special tokens, and padding on the left."""
     tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        padding_side="left",
     ).save_pretrained(folder)
 
 
@@ -66,14 +78,24 @@ def save_tiny(architecture: str, folder: Path) -> Path:
         SiglipModel(SiglipConfig(text_config=text, vision_config=_VISION)).save_pretrained(folder)
         SiglipImageProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
         _tokenizer(folder)
-    elif architecture == "clip":
-        text = {**_TEXT, "max_position_embeddings": 16}
-        CLIPModel(CLIPConfig(text_config=text, vision_config=_VISION, projection_dim=24)).save_pretrained(folder)
+    elif architecture in ("clip", "metaclip2"):
+        configs = {"text_config": {**_TEXT, "max_position_embeddings": 16}, "vision_config": _VISION}
+        if architecture == "clip":
+            CLIPModel(CLIPConfig(**configs, projection_dim=24)).save_pretrained(folder)
+        else:
+            MetaClip2Model(MetaClip2Config(**configs, projection_dim=24)).save_pretrained(folder)
         CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=square).save_pretrained(folder)
         _tokenizer(folder)
+    elif architecture == "tipsv2":
+        text = {**_TEXT, "max_position_embeddings": 64}
+        vision = {key: value for key, value in _VISION.items() if key != "intermediate_size"}
+        config = Tipsv2Config(text_config=text, vision_config={**vision, "mlp_ratio": 2})
+        Tipsv2Model(config).save_pretrained(folder)
+        Tipsv2ImageProcessor(size=square).save_pretrained(folder)
+        _tokenizer(folder)
     elif architecture == "dinov2":
-        config = {key: value for key, value in _VISION.items() if key != "intermediate_size"}
-        Dinov2Model(Dinov2Config(**config, mlp_ratio=2)).save_pretrained(folder)
+        vision = {key: value for key, value in _VISION.items() if key != "intermediate_size"}
+        Dinov2Model(Dinov2Config(**vision, mlp_ratio=2)).save_pretrained(folder)
         # As DINOv2's own checkpoints: BitImageProcessor's settings, resized to a bit more and cropped.
         CLIPImageProcessor(size={"shortest_edge": 40}, crop_size=square).save_pretrained(folder)
     elif architecture == "dinov3":

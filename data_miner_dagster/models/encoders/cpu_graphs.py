@@ -54,6 +54,8 @@ def write_graph(
     """
     import torch
 
+    _keep_positions(network, input_wh)
+
     class ImagePass(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -82,6 +84,22 @@ def write_graph(
         raise ModelError(
             f"the network cannot be written as an ONNX graph ({reason}); use `platform.models.cpu_backend: torch`"
         ) from error
+
+
+def _keep_positions(network: "torch.nn.Module", input_wh: tuple[int, int]) -> None:
+    """Let TIPSv2 take its positions as they are, for pictures of the size that it was trained with.
+
+    While it is traced it would interpolate them even so, in a way that a graph cannot express.
+    """
+    from transformers.models.tipsv2.modeling_tipsv2 import Tipsv2VisionEmbeddings
+
+    width, height = input_wh
+    for module in network.modules():
+        if isinstance(module, Tipsv2VisionEmbeddings):
+            positions = module.position_embeddings
+            side = int(module.config.patch_size)
+            if positions.shape[1] == 1 + (width // side) * (height // side):
+                module.interpolate_pos_encoding = lambda *_, kept=positions: kept
 
 
 def open_graph(backend: CpuBackend, graph: Path) -> ForwardPass:

@@ -1,10 +1,10 @@
-"""Encoders of the Hugging Face hub: SigLIP 2, SigLIP, CLIP (image and text), DINOv2 and DINOv3 (image).
+"""Encoders of the hub: SigLIP 2, SigLIP, CLIP, MetaCLIP 2, TIPSv2 (image and text), DINOv2 and DINOv3 (image).
 
-Belongs here: loading through `from_pretrained`, tokenising, pooling, normalising to unit length. Does not belong here:
-the location of files (hub.py), resizing (pixels.py).
+Belongs here: loading through `from_pretrained`, pooling, normalising to unit length. Does not belong here: the location
+of files (hub.py), words to token ids and how a family was trained (recipes.py), resizing (pixels.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,14 +20,27 @@ from data_miner_dagster.models.derived import derived_file
 from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.encoders.cpu_graphs import GRAPH_VERSION, ForwardPass, open_graph, write_graph
 from data_miner_dagster.models.encoders.pixels import PixelPreparation, on_device
+from data_miner_dagster.models.encoders.recipes import (
+    CLIP_IMAGE,
+    CLIP_TEXT,
+    METACLIP2_IMAGE,
+    METACLIP2_TEXT,
+    SIGLIP2_IMAGE,
+    SIGLIP2_TEXT,
+    SIGLIP_IMAGE,
+    SIGLIP_TEXT,
+    TIPSV2_IMAGE,
+    TIPSV2_TEXT,
+    ImageRecipe,
+    PromptTokenizer,
+    TextRecipe,
+)
 from data_miner_dagster.models.hub import hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 
 if TYPE_CHECKING:
     import torch
 
-SIGLIP_TEXT_LENGTH: Final = 64
-"""SigLIP was trained on prompts padded to this length, without a mask. With other padding its rankings invert."""
 _BATCH_PROMPTS: Final = 64
 POOLINGS: Final = ("pooler", "cls", "mean")
 _NAFLEX: Final = "siglip2"
@@ -160,45 +173,50 @@ def _image_features(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
     return _features(network.get_image_features(pixel_values=pixels))
 
 
-def load_siglip(entry: ModelEntry, device: str) -> HubImageTextEncoder:
-    """Load a checkpoint of SigLIP or fixed-resolution SigLIP 2.
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """What the loader needs to know of a family of two towers."""
+
+    model_type: str  # that its checkpoints name
+    text: TextRecipe
+    image: ImageRecipe
+    embedding_dim: Callable[[Any], int]  # from transformers' configuration
+
+
+def _projected(config: Any) -> int:
+    return int(config.projection_dim)
+
+
+def _as_wide_as_the_image_tower(config: Any) -> int:
+    return int(config.vision_config.hidden_size)
+
+
+_FAMILIES: Final[Mapping[str, _Family]] = {
+    "siglip": _Family("siglip", SIGLIP_TEXT, SIGLIP_IMAGE, _as_wide_as_the_image_tower),
+    "siglip2": _Family("siglip", SIGLIP2_TEXT, SIGLIP2_IMAGE, _as_wide_as_the_image_tower),
+    "clip": _Family("clip", CLIP_TEXT, CLIP_IMAGE, _projected),
+    "metaclip2": _Family("metaclip_2", METACLIP2_TEXT, METACLIP2_IMAGE, _projected),
+    "tipsv2": _Family("tipsv2", TIPSV2_TEXT, TIPSV2_IMAGE, _as_wide_as_the_image_tower),
+}
+
+
+def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
+    """Load a checkpoint of SigLIP, fixed-resolution SigLIP 2, CLIP, MetaCLIP 2 or TIPSv2.
 
     Raises:
-        ModelError: it cannot be loaded, or is of another architecture.
+        ModelError: it cannot be loaded, is of another architecture, or its tokenizer is not that of its network.
     """
-    checkpoint = _open_checkpoint(entry, device, model_types=("siglip",))
-    tokenizer = _load_tokenizer(entry)
-
-    def tokenize(prompts: Sequence[str]) -> "dict[str, torch.Tensor]":
-        tokens = tokenizer(
-            [prompt.lower() for prompt in prompts],  # both were trained on lower case
-            padding="max_length",
-            max_length=SIGLIP_TEXT_LENGTH,
-            truncation=True,
-            return_tensors="pt",
+    family = _FAMILIES[entry.architecture]
+    checkpoint = _open_checkpoint(entry, device, model_types=(family.model_type,), image=family.image)
+    text_config = checkpoint.config.text_config
+    tokenize = PromptTokenizer(family.text, _load_tokenizer(entry), int(text_config.max_position_embeddings))
+    if family.model_type == "metaclip_2" and tokenize.last != text_config.eos_token_id:
+        # Its vector is that of the first such token; with none in the text it would be the first word's.
+        raise ModelError(
+            f"model {entry.name} ({entry.source}): the tokenizer ends a text with token {tokenize.last}, and the "
+            f"network looks for {text_config.eos_token_id}; take the model's own tokenizer files"
         )
-        return {"input_ids": tokens["input_ids"]}
-
-    embedding_dim = int(checkpoint.config.vision_config.hidden_size)
-    return HubImageTextEncoder(checkpoint, embedding_dim=embedding_dim, tokenize=tokenize)
-
-
-def load_clip(entry: ModelEntry, device: str) -> HubImageTextEncoder:
-    """Load a CLIP checkpoint.
-
-    Raises:
-        ModelError: it cannot be loaded, or is of another architecture.
-    """
-    checkpoint = _open_checkpoint(entry, device, model_types=("clip",))
-    tokenizer = _load_tokenizer(entry)
-    max_tokens = int(checkpoint.config.text_config.max_position_embeddings)
-
-    def tokenize(prompts: Sequence[str]) -> "dict[str, torch.Tensor]":
-        tokens = tokenizer(list(prompts), padding=True, max_length=max_tokens, truncation=True, return_tensors="pt")
-        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
-
-    embedding_dim = int(checkpoint.config.projection_dim)
-    return HubImageTextEncoder(checkpoint, embedding_dim=embedding_dim, tokenize=tokenize)
+    return HubImageTextEncoder(checkpoint, embedding_dim=family.embedding_dim(checkpoint.config), tokenize=tokenize)
 
 
 def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
@@ -229,8 +247,10 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     return HubImageEncoder(checkpoint, embedding_dim=int(checkpoint.config.hidden_size), pool=pool)
 
 
-def _open_checkpoint(entry: ModelEntry, device: str, *, model_types: tuple[str, ...]) -> _Checkpoint:
-    from transformers import AutoConfig, AutoImageProcessor
+def _open_checkpoint(
+    entry: ModelEntry, device: str, *, model_types: tuple[str, ...], image: ImageRecipe | None = None
+) -> _Checkpoint:
+    from transformers import AutoConfig
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -247,8 +267,21 @@ def _open_checkpoint(entry: ModelEntry, device: str, *, model_types: tuple[str, 
         if config.model_type not in model_types:
             known = " or ".join(model_types)
             raise ModelError(f"model {entry.name} ({entry.source}) is of type {config.model_type!r}, not {known}")
-        processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
-    return _Checkpoint(entry, config, PixelPreparation.of_processor(processor), device)
+    return _Checkpoint(entry, config, _pixel_preparation(entry, config, image), device)
+
+
+def _pixel_preparation(entry: ModelEntry, config: Any, image: ImageRecipe | None) -> PixelPreparation:
+    from transformers import AutoImageProcessor
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    location, revision = pretrained_location(entry)
+    with hub_errors(entry):
+        if image is None:
+            processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
+            return PixelPreparation.of_processor(processor)
+        stated, _ = ImageProcessingMixin.get_image_processor_dict(location, revision=revision)
+    settings = image.completed(stated, int(config.vision_config.image_size))
+    return PixelPreparation.of_settings(settings, is_stretched=image.is_stretched)
 
 
 def _load_tokenizer(entry: ModelEntry) -> Any:

@@ -8,7 +8,7 @@ Source: `preprocessor_config.json` of the checkpoints; equal to the Pillow varia
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ class _ImageProcessor(Protocol):
     rescale_factor: float
 
 
+_SETTINGS: Final = ("do_resize", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
+
+
 @dataclass(frozen=True, slots=True)
 class PixelPreparation:
     """How an image becomes the network's input. `resize_wh` stretches; `shortest_edge` scales, then crops."""
@@ -52,18 +55,39 @@ class PixelPreparation:
         Raises:
             ModelError: it does something other than resize, crop and normalise.
         """
-        size = dict(processor.size)
-        if not processor.do_resize or not processor.do_rescale:
+        return cls.of_settings(
+            {
+                "size": dict(processor.size),
+                "crop_size": getattr(processor, "crop_size", None),
+                "do_center_crop": getattr(processor, "do_center_crop", False),
+                **{name: getattr(processor, name) for name in _SETTINGS},
+            },
+            is_stretched=False,
+        )
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any], *, is_stretched: bool) -> "PixelPreparation":
+        """Read the settings of an image processor, by the names of `preprocessor_config.json`.
+
+        Args:
+            settings: all of them.
+            is_stretched: whether a size that is one number means a square, rather than the shorter side.
+
+        Raises:
+            ModelError: they ask for something other than resizing, cropping and normalising.
+        """
+        if not settings["do_resize"] or not settings["do_rescale"]:
             raise ModelError("the checkpoint's image processor neither resizes nor rescales; it is of no known kind")
-        crop = dict(getattr(processor, "crop_size", None) or {}) if getattr(processor, "do_center_crop", False) else {}
-        scale = 1 / processor.rescale_factor
-        mean = processor.image_mean if processor.do_normalize else (0.0, 0.0, 0.0)
-        std = processor.image_std if processor.do_normalize else (1.0, 1.0, 1.0)
+        size = _size(settings["size"], "height" if is_stretched else "shortest_edge")
+        crop = _size(settings["crop_size"] or {}, "height") if settings["do_center_crop"] else {}
+        scale = 1 / settings["rescale_factor"]
+        mean = settings["image_mean"] if settings["do_normalize"] else (0.0, 0.0, 0.0)
+        std = settings["image_std"] if settings["do_normalize"] else (1.0, 1.0, 1.0)
         return cls(
             resize_wh=_width_height(size),
             shortest_edge=_side(size, "shortest_edge"),
             crop_wh=_width_height(crop),
-            resample=Image.Resampling(int(processor.resample)),
+            resample=Image.Resampling(int(settings["resample"])),
             mean=(mean[0] * scale, mean[1] * scale, mean[2] * scale),
             std=(std[0] * scale, std[1] * scale, std[2] * scale),
         )
@@ -113,6 +137,13 @@ def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
     if device.startswith("cuda"):
         return pixels.pin_memory().to(device, non_blocking=True)
     return pixels.to(device)
+
+
+def _size(size: Mapping[str, int | None] | int, of_a_number: str) -> Mapping[str, int | None]:
+    """Return a size by its parts. Older checkpoints state one number."""
+    if not isinstance(size, int):
+        return dict(size)
+    return {"height": size, "width": size} if of_a_number == "height" else {of_a_number: size}
 
 
 def _side(size: Mapping[str, int | None], name: str) -> int | None:
