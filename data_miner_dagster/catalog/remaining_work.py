@@ -23,8 +23,6 @@ _GAP: Final = timedelta(minutes=5)
 """Work that nothing followed for so long belongs to an earlier run."""
 _MOST_ROWS: Final = 20_000
 _FEW: Final = 200
-_MOST_LEFT: Final = 5000
-"""Videos that are read; where there are more, each stands for several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +58,33 @@ class WorkedVideo:
         return self.measured_at - timedelta(seconds=self.wall_seconds)
 
 
-def left_videos(session: Session, project: str | None, now: datetime) -> tuple[list[LeftVideo], int]:
+def projects_with_work(session: Session, now: datetime) -> set[str]:
+    """Return the projects that have videos due at a stage."""
+    due = select(PendingWorkRow.project_name).where(PendingWorkRow.due_at <= now, PendingWorkRow.video_key.is_not(None))
+    return set(session.scalars(due.distinct()))
+
+
+def left_videos(session: Session, project: str | None, now: datetime, limit: int) -> tuple[list[LeftVideo], int]:
     """Return the videos that are due at a stage, of a project or of all, and how many there are.
 
-    Where there are many, those that have been due longest are returned.
+    Where there are more than `limit`, those that have been due longest are returned.
     """
+    is_due = PendingWorkRow.due_at <= now
+    if project is not None:
+        is_due = and_(is_due, PendingWorkRow.project_name == project)
+    # The limit comes before the joins, which would otherwise be made for each of 100,000 videos.
+    columns = (PendingWorkRow.video_key, PendingWorkRow.stage, PendingWorkRow.due_at)
+    due = select(*columns).where(is_due).order_by(PendingWorkRow.due_at, PendingWorkRow.video_key).limit(limit)
+    first = due.subquery()
     claim = and_(ClaimRow.resource == literal("video/") + VideoRow.key, ClaimRow.expires_at > now)
     facts = (VideoRow.duration_seconds, VideoRow.origin, VideoRow.url)
     query = (
-        select(VideoRow.key, PendingWorkRow.stage, *facts, ClaimRow.claimed_at)
-        .join(PendingWorkRow, PendingWorkRow.video_key == VideoRow.key)
+        select(VideoRow.key, first.c.stage, *facts, ClaimRow.claimed_at)
+        .join(first, first.c.video_key == VideoRow.key)
         .outerjoin(ClaimRow, claim)
-        .where(PendingWorkRow.due_at <= now)
-        .order_by(PendingWorkRow.due_at, VideoRow.key)
-        .limit(_MOST_LEFT)
+        .order_by(first.c.due_at, VideoRow.key)
     )
-    counting = select(func.count(PendingWorkRow.video_key.distinct())).where(PendingWorkRow.due_at <= now)
-    if project is not None:
-        query = query.where(PendingWorkRow.project_name == project)
-        counting = counting.where(PendingWorkRow.project_name == project)
+    counting = select(func.count(PendingWorkRow.video_key.distinct())).where(is_due)
     found = {row[0]: LeftVideo(*row) for row in session.execute(query)}  # once, however many projects want it
     return list(found.values()), session.scalar(counting) or 0
 

@@ -256,8 +256,8 @@ def _working(claim: "ClaimRow", name: str) -> "dict[str, object]":
 
 def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]]":
     from data_miner_dagster.catalog.projects import find_projects, project_progress
-    from data_miner_dagster.operations.reporting.funnel import WAITING
     from data_miner_dagster.operations.sourcing.registering import is_withdrawn
+    from data_miner_dagster.stages.reviewing.waiting import WAITING
 
     rows = {row.name: row for row in find_projects(platform.database)}
     return [

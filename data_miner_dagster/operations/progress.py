@@ -9,21 +9,23 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cache, partial
 from itertools import chain
 from typing import Final
 
 from data_miner_dagster.catalog.claims import live_claims
-from data_miner_dagster.catalog.database import Session
+from data_miner_dagster.catalog.database import Session, now_of
 from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.catalog.remaining_work import (
     LeftVideo,
     WorkedVideo,
     expected_frames,
     left_videos,
+    projects_with_work,
     runs_at_work,
     seconds_a_frame,
     work_before,
@@ -42,7 +44,14 @@ from data_miner_dagster.stages.remaining import DoneVideo, OpenVideo, StageWork,
 LINE_SECONDS: Final = 60.0
 """How often a line says how far work is."""
 _FIRST_LINE_SECONDS: Final = 10.0
+_MOST_READ: Final = 5000
+"""Videos that are due and read, of all projects together; where there are more, each stands for several."""
+_FEWEST_READ: Final = 200
+"""The same for one project among many."""
 _BUILD: Final = (WorkStage.FILTERING, WorkStage.DEDUPLICATION, WorkStage.DETECTION, WorkStage.RELEASING)
+
+_WorkBefore = Callable[[WorkStage], Sequence[WorkedVideo]]
+"""Returns what a stage did last, in whatever run and project."""
 
 logger = logging.getLogger(__name__)
 """Assets pass its lines on to the log of their run."""
@@ -158,15 +167,21 @@ class Progress:
 def progress_of(platform: Platform, project: str | None = None) -> Progress | None:
     """Return how far the work on videos is, of a project or of all; None where no video is due."""
     with platform.database.reading() as session:
-        now = platform.database.now(session)
-        left, num_left = left_videos(session, project, now)
-        if not left:
-            return None
-        worked = work_of_this_run(session, project, now)
-        stages = _stages_of(session, platform.config, left, worked, now)
-        stages = [replace(stage, open_stands_for=num_left / len(left)) for stage in stages]
-        seconds_a_filtered_frame = seconds_a_frame(session) if project is not None else {}
-        num_frames = expected_frames(session, project) if project is not None and seconds_a_filtered_frame else 0.0
+        return _progress_of(session, platform.config, project, cache(partial(work_before, session)), _MOST_READ)
+
+
+def _progress_of(
+    session: Session, config: PlatformConfig, project: str | None, before: _WorkBefore, most_read: int
+) -> Progress | None:
+    now = now_of(session)
+    left, num_left = left_videos(session, project, now, most_read)
+    if not left:
+        return None
+    worked = work_of_this_run(session, project, now)
+    stages = _stages_of(config, left, worked, now, before)
+    stages = [replace(stage, open_stands_for=num_left / len(left)) for stage in stages]
+    seconds_a_filtered_frame = seconds_a_frame(session) if project is not None else {}
+    num_frames = expected_frames(session, project) if project is not None and seconds_a_filtered_frame else 0.0
     elapsed = max(((now - video.began_at).total_seconds() for video in worked), default=0.0)
     for_videos = remaining_seconds(stages, elapsed_seconds=max(elapsed, 1e-3), num_cores=os.cpu_count() or 1)
     build = num_frames * sum(seconds_a_filtered_frame.get(stage, 0.0) for stage in _BUILD)
@@ -180,11 +195,11 @@ def progress_of(platform: Platform, project: str | None = None) -> Progress | No
 
 
 def _stages_of(
-    session: Session,
     config: PlatformConfig,
     left: Sequence[LeftVideo],
     worked: Sequence[WorkedVideo],
     now: datetime,
+    before: _WorkBefore,
 ) -> list[StageWork]:
     known = chain((video.duration_seconds for video in left), (video.duration_seconds for video in worked))
     durations = [seconds for seconds in known if seconds]
@@ -199,7 +214,7 @@ def _stages_of(
             open=[_open(video, stage, usual, now) for video in left if order.index(video.stage) <= order.index(stage)],
             most_at_once=_most_at_once(config)[stage],
             seen_seconds=max(((now - video.began_at).total_seconds() for video in by_stage[stage]), default=0.0),
-            earlier=[] if by_stage[stage] else [_done(video, usual) for video in work_before(session, stage)],
+            earlier=[] if by_stage[stage] else [_done(video, usual) for video in before(stage)],
         )
         for stage in order
     ]
@@ -289,8 +304,12 @@ def standing_of(platform: Platform, project: str | None = None) -> Standing:
     with database.reading() as session:
         now = database.now(session)
         runs = [_run_of(row, now) for row in runs_at_work(session, now) if project in (None, row.project)]
-    videos = [found for name in names if (found := progress_of(platform, name)) is not None]
-    return Standing(tuple(videos), tuple(runs), len(live_claims(database)))
+        with_work = projects_with_work(session, now)
+        names = [name for name in names if name in with_work]
+        most_read = max(_FEWEST_READ, _MOST_READ // max(1, len(names)))
+        before = cache(partial(work_before, session))
+        videos = [_progress_of(session, platform.config, name, before, most_read) for name in names]
+    return Standing(tuple(filter(None, videos)), tuple(runs), len(live_claims(database)))
 
 
 def _run_of(row: RunLeaseRow, now: datetime) -> RunProgress:

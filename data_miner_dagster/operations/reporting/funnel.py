@@ -28,7 +28,7 @@ from data_miner_dagster.operations.detection.detect_project import faults_by_fra
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import FrameOutcome, at_threshold
-from data_miner_dagster.stages.reviewing.waiting import waiting_warning
+from data_miner_dagster.stages.reviewing.waiting import WAITING, waiting_warning
 from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_batches, read_table
@@ -51,8 +51,6 @@ class FunnelStep(StrEnum):
     RELEASED_BOXES = "boxes released"
 
 
-WAITING: Final = "waiting for review (an unsure box)"
-"""Why a frame is not settled."""
 _NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
     FrameOutcome.WITHOUT_BOXES: "without boxes",
     FrameOutcome.LEFT_OUT: "left out",

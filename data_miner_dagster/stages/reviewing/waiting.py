@@ -2,6 +2,8 @@
 
 from typing import Final
 
+WAITING: Final = "waiting for review (an unsure box)"
+"""Why a frame is not settled."""
 MANY_WAITING: Final = 0.2
 """If more than this share of the frames waits, people are told what to do about it."""
 
