@@ -243,6 +243,23 @@ def materialize_videos(
         yield dg.MaterializeResult()
 
 
+@contextmanager
+def _failure_shown(context: dg.AssetExecutionContext, project: str) -> Iterator[None]:
+    """Show at the asset's partition why its stage failed, and what to do; the failure itself is the run's."""
+    try:
+        yield
+    except dg.Failure as failed:
+        told = {
+            "status": f"failed: {failed.description}",
+            NEXT: f"correct it in the project's file, or `data-miner retry --project {project}`; "
+            "`data-miner status` says whether it is tried again by itself",
+        }
+        metadata = bounded({name: dg.MetadataValue.text(text) for name, text in told.items()}, first=(NEXT,))
+        observation = dg.AssetObservation(context.asset_key, partition=project, metadata=metadata)
+        attempt_extra("observation", project, partial(context.log_event, observation))
+        raise
+
+
 def materialize_project(
     context: dg.AssetExecutionContext,
     work: Callable[[str], ProjectOutcome],
@@ -254,7 +271,7 @@ def materialize_project(
     """
     project = context.partition_key
     with _at_stage(context, project):
-        with one_line_failures(context), faults_logged(context):
+        with _failure_shown(context, project), one_line_failures(context), faults_logged(context):
             outcome = work(project)
             extra = _drawn(project, partial(metadata_of, project))
         progress.info(

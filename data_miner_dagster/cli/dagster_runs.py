@@ -48,25 +48,16 @@ def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") ->
     What is undone in them and not held goes on in other runs, such as the videos of other projects.
     """
     from data_miner_dagster.catalog.holds import mark_paused
+    from data_miner_dagster.sensors.lost_work import run_of_batch
 
     mark_paused(platform.database, batches)
     with open_history(platform) as instance:
         if instance is None:
             return
         for batch_id, run_id in sorted(batches.items()):
-            run = instance.get_run_by_id(run_id) if run_id is not None else _queued_run_of(instance, batch_id)
+            run = instance.get_run_by_id(run_id) if run_id is not None else run_of_batch(instance, batch_id)
             if run is not None and not run.is_finished:
                 yield _cancelled(instance, run)
-
-
-def _queued_run_of(instance: "dg.DagsterInstance", batch_id: int) -> "dg.DagsterRun | None":
-    """Return the run that was requested for a batch and has not begun with it."""
-    import dagster as dg
-
-    from data_miner_dagster.domain.work import BATCH_TAG
-
-    runs = instance.get_runs(dg.RunsFilter(tags={BATCH_TAG: str(batch_id)}), limit=1)
-    return runs[0] if runs else None
 
 
 def _cancelled(instance: "dg.DagsterInstance", run: "dg.DagsterRun") -> str:

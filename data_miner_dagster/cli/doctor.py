@@ -14,6 +14,7 @@ from data_miner_dagster.cli.options import (
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.room import room_lines
+from data_miner_dagster.cli.standstill import needs_somebody, print_standing_still, standing_still
 from data_miner_dagster.cli.upgrading import frames_lines, project_lines
 from data_miner_dagster.cli.warnings import platform_warnings
 
@@ -37,7 +38,10 @@ def doctor(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Compare the catalog, the files and Dagster's partitions. Exits with status 1 if anything still needs repair."""
+    """Compare the catalog, the files and Dagster's partitions, and name projects that stand still.
+
+    Exits with status 1 if anything still needs repair, or a project or project file waits for you.
+    """
     if environment:
         _show_environment(opened(root, config), json=json)
         return
@@ -52,6 +56,7 @@ def doctor(
     num_mended = _mended(platform, findings, json=json) if fix and findings else 0
     warnings = platform_warnings()
     upgrades = [*project_lines(platform), *frames_lines(platform), *room_lines(platform)]
+    still = standing_still(platform)
     left = [*inspect_platform(platform), *partition_findings(platform, fix=False)] if fix else findings
     if json:
         content = [
@@ -59,18 +64,20 @@ def doctor(
             for item in findings
         ]
         numbers = {"num_mended": num_mended, "num_left": len(left)}
-        print_json({"findings": content, **numbers, "upgrades": upgrades, "warnings": warnings})
+        told = {"standing_still": still, "upgrades": upgrades, "warnings": warnings}
+        print_json({"findings": content, **numbers, **told})
     elif findings:
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
         echo(f"{len(findings)} found, {num_mended} mended, {len(left)} left" + ("" if fix else "; mend with --fix"))
     else:
         echo("catalog, files and partitions agree")
     if not json:
+        print_standing_still(still)
         for line in upgrades:
             echo(f"note: {line}")
         for warning in warnings:
             echo(f"warning: {warning}", err=True)
-    if left:
+    if left or needs_somebody(still):
         raise typer.Exit(1)
 
 

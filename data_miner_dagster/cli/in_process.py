@@ -6,6 +6,7 @@ The work is taken from the catalog in batches, as the runs of the daemon take th
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from data_miner_dagster.catalog.sqlite_files import kept_open
 from data_miner_dagster.catalog.upkeep import reset_orphans
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
+from data_miner_dagster.cli.located_runs import locate_run
 from data_miner_dagster.cli.options import platform_options
 from data_miner_dagster.cli.progress import console, progress_lines
 from data_miner_dagster.cli.upgrading import lines_before_work
@@ -39,12 +41,14 @@ from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES
 from data_miner_dagster.jobs import LIST_SOURCES, PROCESS_VIDEOS, PROJECT_JOBS, STAGE_BY_JOB, config_of
+from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.operations.upkeep.auditing import audit_files, settle_bases
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.sensors.lost_work import end_lost_work
+from data_miner_dagster.sensors.requests import PROJECTS_TAG
 from data_miner_dagster.storage.layout import dagster_history_files
 
 MAX_ROUNDS: Final = 3
@@ -91,6 +95,7 @@ class InProcessRunner:
             run_config=run_config,
             raise_on_error=False,
         )
+        attempt_extra("run", job, partial(locate_run, self.instance, result.run_id))
         made = self.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
         metadata = [entry.asset_materialization.metadata for entry in made if entry.asset_materialization is not None]
         self.num_done += sum(values["status"].value == OutcomeStatus.DONE.value for values in metadata)
@@ -147,7 +152,9 @@ class InProcessRunner:
             self._wait_for_others()
             if self._is_settled():
                 return
-            if failure := self.execute(PROCESS_VIDEOS, config={"project": self.project}):
+            if failure := self.execute(
+                PROCESS_VIDEOS, tags={PROJECTS_TAG: self.project}, config={"project": self.project}
+            ):
                 raise failure
             if not self._is_settled():
                 self._check_not_stopped()
@@ -206,7 +213,7 @@ class InProcessRunner:
             return DataMinerError(held)
         # None: another run has it, whose claim is waited for; or the stage is closed, and this run is a person's probe.
         batch = take_project_batch(database, stage, self.project)
-        tags = {BATCH_TAG: str(batch.id)} if batch is not None else {}
+        tags = {PROJECTS_TAG: self.project} | ({BATCH_TAG: str(batch.id)} if batch is not None else {})
         config = {"force": True} if force else {}
         failure = self.execute(job, partition_key=self.project, tags=tags, config=config)
         if batch is not None:

@@ -7,6 +7,7 @@ import typer
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table, shortened
 from data_miner_dagster.cli.room import print_room, room_content
+from data_miner_dagster.cli.standstill import needs_somebody, print_standing_still, standing_still
 from data_miner_dagster.cli.warnings import platform_warnings
 from data_miner_dagster.cli.watching import watch
 
@@ -29,7 +30,10 @@ def status(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show the state of everything: projects, videos by status with reasons, progress, and active workers."""
+    """Show the state of everything: projects, videos by status with reasons, progress, and active workers.
+
+    Exits with status 1 if a project or a project file waits for you.
+    """
     from data_miner_dagster.operations.progress import standing_of
 
     platform = opened_existing(root, config)
@@ -44,11 +48,24 @@ def status(
         content["reuploads"] = _reuploads(platform, project)
     content["room"] = room_content(platform)
     content["progress"] = standing.as_json()
+    content["standing_still"] = standing_still(platform, project)
     if json:
         print_json(content)
-        return
+    else:
+        _print_status(platform, project, content, standing.lines)
+    if needs_somebody(content["standing_still"]):
+        raise typer.Exit(1)
+
+
+def _print_status(
+    platform: "Platform",
+    project: str | None,
+    content: "dict[str, list[dict[str, object]]]",
+    progress: "list[str]",
+) -> None:
     echo(f"root {platform.root}")
     _print_projects(content["projects"])
+    print_standing_still(content["standing_still"])
     echo("")
     columns = ["videos", "reason", "count", "of them stuck", "next try"]
     print_table(columns, [list(row.values()) for row in content["videos"]], numbers=["count", "of them stuck"])
@@ -63,18 +80,23 @@ def status(
         rows = [[row["project"], f"{row['source']} {row['query']}", row["remark"]] for row in content["sources"]]
         print_table(["project", "source", "remark"], rows)
     print_room(content["room"])
-    for line in standing.lines:
+    for line in progress:
         echo(f"progress: {line}")
     _print_obstacles(content)
 
 
 def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
     """List the projects with their stage, videos, latest release and errors."""
-    found = _projects(opened_existing(root, config), None)
+    platform = opened_existing(root, config)
+    found = _projects(platform, None)
+    still = {row["project"]: row for row in standing_still(platform) if row["project"] is not None}
+    for row in found:
+        row["standing_still"] = still.get(row["name"])
     if json:
         print_json(found)
     else:
         _print_projects(found)
+        print_standing_still(list(still.values()))
 
 
 def videos(

@@ -100,8 +100,16 @@ class ShardRange:
     size: int  # items of it that are
 
 
-BATCH_TAG: Final = "data_miner/batch"
-"""Tag on a run of Dagster's that was given a batch: its number."""
+BATCH_TAG: Final = ".dagster/data_miner_batch"
+"""Tag on a run of Dagster's that was given a batch: its number. Its prefix keeps the UI from showing it."""
+BATCH_TAGS: Final = (BATCH_TAG, "data_miner/batch")
+"""The tag, and its name in earlier versions, which runs may have that are queued while this version is installed."""
+
+
+def batch_in(tags: Mapping[str, str]) -> str | None:
+    """Return the number of the batch that a run with these tags was given, None if it was given none."""
+    return next((tags[name] for name in BATCH_TAGS if name in tags), None)
+
 
 AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
 """The due date of what may be tried now."""

@@ -22,6 +22,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 from data_miner_dagster.catalog.database import compact_sqlite, free_bytes
 from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.domain.work import BATCH_TAG
 from data_miner_dagster.history.partition_state import delete_run_events, delete_superseded
 from data_miner_dagster.history.ticks import count_ticks
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
@@ -29,7 +30,7 @@ from data_miner_dagster.runs import ACTIVE_STATUSES
 
 LOCATION: Final = "data_miner_dagster"
 """The code location of workspace.yaml; `dagster dev -m` names it by the module that it loads."""
-_TAG_OF_OURS: Final = "data_miner/"
+_TAGS_OF_OURS: Final = ("data_miner/", BATCH_TAG)
 
 SKIPPED_TICKS_STAY: Final = timedelta(hours=6)
 """A tick that asked for nothing tells nothing after a while; each sensor makes 8,640 of 1.3 kB a day."""
@@ -59,7 +60,7 @@ class Ours:
         origin = run.remote_job_origin
         if origin is not None:
             return _is_our_location(origin.repository_origin.code_location_origin.location_name)
-        return run.job_name in self.jobs or any(tag.startswith(_TAG_OF_OURS) for tag in run.tags)
+        return run.job_name in self.jobs or any(tag.startswith(_TAGS_OF_OURS) for tag in run.tags)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.sqlite_files import commit_unhurried, kept_open
 from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import DataMinerError
-from data_miner_dagster.domain.work import BATCH_TAG, stage_of_asset
+from data_miner_dagster.domain.work import batch_in, stage_of_asset
 from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
@@ -59,7 +59,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             else:
                 current = context.instance.get_run_by_id(run.run_id) if context.instance is not None else None
                 self._lease.is_lost = current is not None and current.is_finished
-                if (batch := run.tags.get(BATCH_TAG, "")).isdecimal():
+                if (batch := batch_in(run.tags) or "").isdecimal():
                     set_run(open_platform().database, int(batch), run.run_id)
             yield self
 

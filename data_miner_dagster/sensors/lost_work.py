@@ -16,7 +16,15 @@ from data_miner_dagster.catalog.holds import CANCELLED, PAUSED, hold_items
 from data_miner_dagster.catalog.leases import find_leases
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import reset_orphans
-from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
+from data_miner_dagster.domain.work import (
+    BATCH_TAGS,
+    VIDEO_STAGES,
+    Failure,
+    FailureKind,
+    FailureScope,
+    WorkStage,
+    batch_in,
+)
 from data_miner_dagster.jobs import is_ours
 from data_miner_dagster.launching.tags import REFUSED_TAG
 from data_miner_dagster.operations.platform import Platform
@@ -36,7 +44,7 @@ def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Plat
     dead = end_dead_runs(instance, database, is_ours=is_ours, idle_limit=platform.run_idle_limit)
     lines = [f"ended run {run_id}, whose process is gone or hangs" for run_id in dead]
     active = active_runs(instance)
-    at_work = {run.run_id for run in active} | {run.tags.get(BATCH_TAG) for run in active}
+    at_work = {run.run_id for run in active} | {batch_in(run.tags) for run in active}
     for batch in batches:
         if batch.run_id in at_work or (batch.run_id is None and str(batch.id) in at_work):
             continue
@@ -50,8 +58,15 @@ def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Plat
 def _run_of(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | None:
     if batch.run_id is not None:
         return instance.get_run_by_id(batch.run_id)
-    runs = instance.get_runs(dg.RunsFilter(tags={BATCH_TAG: str(batch.id)}), limit=1)
-    return runs[0] if runs else None
+    return run_of_batch(instance, batch.id)
+
+
+def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun | None:
+    """Return the run that was requested for a batch, whether it has begun or not."""
+    for name in BATCH_TAGS:
+        if runs := instance.get_runs(dg.RunsFilter(tags={name: str(batch_id)}), limit=1):
+            return runs[0]
+    return None
 
 
 def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBatch) -> str | None:

@@ -26,6 +26,7 @@ class ProjectState:
     config_hash: str
     basis: str  # of what it would be built from now
     built_basis: str | None  # of what the last release was built from
+    config_file: str | None = None  # where its settings were read
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,23 @@ class FailedStage:
     due_at: datetime | None  # when it may be tried again; None: once something has changed
     basis: str | None  # of what it was made from then
     message: str
+    kind: str = ""  # a `FailureKind`
+    run_id: str | None = None
+
+    @property
+    def line(self) -> str:
+        """What failed, why, and in which run."""
+        run = f" (run {self.run_id[:8]})" if self.run_id else ""
+        return f"{self.stage.value.lower()} failed: {self.message}{run}"
+
+    def remedy(self, project: str, config_file: str | None) -> str:
+        """Return what the user can do, and what happens without it."""
+        if self.due_at is not None:
+            return (
+                f"tried again from {self.due_at:%Y-%m-%d %H:%M} UTC, or now by `data-miner retry --project {project}`"
+            )
+        file = f"edit {config_file}" if config_file else "change its settings, videos or verdicts"
+        return f"it waits until something changes: {file}, or `data-miner retry --project {project}`"
 
 
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
@@ -68,11 +86,8 @@ def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage |
     return None if is_current else BUILD_STAGES[0]
 
 
-def why_not_yet(failed: FailedStage | None, now: datetime) -> str | None:
-    """Return why a stage that failed is not tried again now, or None if it may be."""
+def why_not_yet(project: ProjectState, failed: FailedStage | None, now: datetime) -> str | None:
+    """Return why a project's stage that failed is not tried again now, and what helps; None if it may be tried."""
     if failed is None or (failed.due_at is not None and failed.due_at <= now):
         return None
-    what = f"{failed.stage.value.lower()} failed: {failed.message}"
-    if failed.due_at is None:
-        return f"{what}; it waits for a change of its settings, videos or verdicts, or for `data-miner retry`"
-    return f"{what}; tried again from {failed.due_at:%Y-%m-%d %H:%M} UTC"
+    return f"{failed.line}; {failed.remedy(project.name, project.config_file)}"

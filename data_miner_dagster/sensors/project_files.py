@@ -53,9 +53,18 @@ class WatchedFolder:
             self._register(found, workers)
         self._stats = found
         self._known = frozenset((row.name, row.config_file) for row in find_projects(self._platform.database))
+        attempt_extra("project_files", "refused files", self._note_refused)
         if not self.refused:
             self._remember()
         return True
+
+    def _note_refused(self) -> None:
+        """Leave a note of the refused files under the root, for commands: only this process has read the files."""
+        note = self._platform.layout.refused_files
+        if self.refused:
+            write_json(note, {"refused": self.refused})
+        else:
+            note.unlink(missing_ok=True)
 
     def _is_remembered(self, found: Mapping[Path, _Stat], known: Collection[tuple[str, str | None]]) -> bool:
         """Return whether another process of this `data-miner up` has registered exactly these files."""
@@ -142,6 +151,19 @@ def register_project_files(platform: Platform) -> list[str]:
     folder = WatchedFolder(platform)
     folder.register()
     return folder.refused
+
+
+def refused_files(platform: Platform) -> list[str]:
+    """Return a line for each project file that was refused when the watched folder was last read, and is still there.
+
+    Reads a note, and none of the files.
+    """
+    folder = resolve_project_files(platform.config, platform.layout.project_files)
+    try:
+        lines = json.loads(platform.layout.refused_files.read_text(encoding="utf-8"))["refused"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [str(line) for line in lines if (folder / str(line).partition(": ")[0]).exists()]
 
 
 @lru_cache(maxsize=4)

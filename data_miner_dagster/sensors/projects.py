@@ -8,7 +8,6 @@ from typing import Final
 
 import dagster as dg
 
-from data_miner_dagster.catalog.attempts import last_failures
 from data_miner_dagster.catalog.batches import take_project_batch
 from data_miner_dagster.catalog.holds import why_held
 from data_miner_dagster.catalog.in_flight import projects_in_flight
@@ -31,8 +30,8 @@ from data_miner_dagster.sensors.planning import (
     why_not_yet,
 )
 from data_miner_dagster.sensors.requests import Room, request_of
+from data_miner_dagster.sensors.states import failures_by_project
 
-_STAGES: Final = (WorkStage.SOURCING, *BUILD_STAGES)
 _COUNT_SECONDS: Final = 60.0
 """How long a number of new videos is remembered: counting reads all videos of a project."""
 _num_new: dict[tuple[str, str], tuple[float, int]] = {}  # by root and project; when it was counted
@@ -45,7 +44,7 @@ def request_projects(
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
     in_flight = projects_in_flight(platform.database)
-    failures = _failures_by_project(platform, states)
+    failures = failures_by_project(platform, [state.name for state in states])
     for state in states:
         failed = standing_failure(state, failures.get(state.name, []))
         outcome: dg.RunRequest | ItemFault | str | None
@@ -80,7 +79,7 @@ def _request_or_reason(
         return None
     if stage is WorkStage.SOURCING and project.is_withdrawn:
         return "its file is gone, so its sources are not listed"
-    if (why := why_not_yet(failed, now)) is not None:
+    if (why := why_not_yet(project, failed, now)) is not None:
         return why
     if stage is BUILD_STAGES[0] and failed is None and (why := _why_not_built(platform, project, now)) is not None:
         return why
@@ -94,15 +93,6 @@ def _request_or_reason(
         return f"{stage.value.lower()} is closed for now" if held is None else held
     room.take(stage)
     return request_of(batch, [project.name])
-
-
-def _failures_by_project(platform: Platform, states: list[ProjectState]) -> dict[str, list[FailedStage]]:
-    found: dict[str, list[FailedStage]] = {}
-    with platform.database.reading() as session:
-        # Without a basis: a date counts whatever has changed since, or what fails would be tried at every change.
-        for row, due_at in last_failures(session, _STAGES, [state.name for state in states]):
-            found.setdefault(row.item, []).append(FailedStage(row.stage, due_at, row.basis, row.message))
-    return found
 
 
 def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> str | None:

@@ -17,9 +17,9 @@ from data_miner_dagster.catalog.work_tables import RunLeaseRow
 from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, WorkStage
 from data_miner_dagster.jobs import JOB_BY_STAGE, POOL_BY_STAGE, SHARE_JOB_BY_STAGE, STAGE_BY_JOB, config_of
 
-PROJECTS_TAG: Final = "data_miner/projects"
+PROJECTS_TAG: Final = "project"
 """Tag on a requested run: the projects that it was requested for."""
-VIDEOS_TAG: Final = "data_miner/videos"
+VIDEOS_TAG: Final = "videos"
 """Tag on a requested run: the number of videos that it was given."""
 _MOST_NAMES: Final = 5
 

@@ -1,14 +1,21 @@
-"""Read the planner's records of projects from the catalog. No network, no decisions, and no file of any video."""
+"""Read the planner's records of projects from the catalog. No network, and no file of any video."""
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
+from data_miner_dagster.catalog.attempts import last_failures
 from data_miner_dagster.catalog.projects import ask_for_looks, find_projects
 from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.builds import present_basis
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.registering import is_withdrawn
-from data_miner_dagster.sensors.planning import ProjectState
+from data_miner_dagster.sensors.planning import BUILD_STAGES, FailedStage, ProjectState, standing_failure
+
+STAGES: Final = (WorkStage.SOURCING, *BUILD_STAGES)
+"""The stages that work on a project, in order."""
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
@@ -33,4 +40,41 @@ def _state_of(platform: Platform, row: ProjectRow) -> ProjectState:
         config_hash=row.config_hash,
         basis=present_basis(platform, row),
         built_basis=row.built_basis,
+        config_file=row.config_file,
     )
+
+
+def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[FailedStage]]:
+    """Return the last failure of each of the projects at each stage, by project."""
+    found: dict[str, list[FailedStage]] = {}
+    with platform.database.reading() as session:
+        # Without a basis: a date counts whatever has changed since, or what fails would be tried at every change.
+        for row, due_at in last_failures(session, STAGES, names):
+            failed = FailedStage(row.stage, due_at, row.basis, row.message, row.kind, row.run_id)
+            found.setdefault(row.item, []).append(failed)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedProject:
+    """A project whose way to a release stands still because a stage has failed."""
+
+    name: str
+    config_file: str | None
+    failed: FailedStage
+
+    @property
+    def line(self) -> str:
+        """What has failed and what to do, in one line."""
+        return f"{self.name}: {self.failed.line}; {self.failed.remedy(self.name, self.config_file)}"
+
+
+def stopped_projects(platform: Platform) -> list[StoppedProject]:
+    """Return the projects that stand still, by name, whoever worked on them."""
+    rows = find_projects(platform.database)
+    failures = failures_by_project(platform, [row.name for row in rows])
+    stopped = []
+    for row in rows:
+        if failures.get(row.name) and (failed := standing_failure(_state_of(platform, row), failures[row.name])):
+            stopped.append(StoppedProject(row.name, row.config_file, failed))
+    return stopped

@@ -77,7 +77,9 @@ class _Tick:
             for line in folder.refused:  # once, although every tick counts it
                 self._context.log.error(line)
         if folder.refused:
-            self.waiting.append(f"{len(folder.refused)} files refused: {'; '.join(folder.refused[:1])}")
+            number = len(folder.refused)
+            others = f", and {number - 1} more: `data-miner status` names them" if number > 1 else ""
+            self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
         """Ask again for what other settings or versions made, and, a few videos a minute, for what is missing."""

@@ -70,6 +70,11 @@ class StorageLayout:
         return self.root / "up.lock"
 
     @property
+    def refused_files(self) -> Path:
+        """A note of the project files that were refused, where there are any."""
+        return self.root / "refused_files.json"
+
+    @property
     def review_access(self) -> Path:
         """The login links and sessions of the review pages, as checksums; readable by their owner alone."""
         return self.root / "review_access"

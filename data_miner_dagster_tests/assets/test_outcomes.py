@@ -188,6 +188,12 @@ def test_materialize_project__a_failure_says_its_kind_and_materializes_nothing(
     assert user_failure is not None
     assert user_failure.description == line
     assert user_failure.metadata[FAILURE_KIND].value == kind
+    shown = instance.fetch_observations(dg.AssetKey("project_asset"), limit=1).records
+    if key != "full":  # which is tried again, by Dagster
+        observation = shown[0].asset_observation
+        assert observation is not None
+        assert (observation.partition, observation.metadata["status"].value) == (key, f"failed: {line}")
+        assert f"`data-miner retry --project {key}`" in str(observation.metadata["next"].value)
     outage = user_failure.metadata.get(OUTAGE_KIND)
     assert (None if outage is None else outage.value) == ("disk_full" if key == "full" else None)
 

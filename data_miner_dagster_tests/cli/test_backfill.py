@@ -70,7 +70,7 @@ def test_backfill__scattered_keys_in_two_runs_of_this_process(run_command: RunCo
     assert counted == "videos of project cyclists: 40 videos in 2 runs"
     assert [line.partition(",")[0] for line in lines] == ["run 1 of 2: 25 videos", "run 2 of 2: 15 videos"]
     with existing_instance(platform.layout.dagster_home) as instance:
-        assert sorted(run.tags["data_miner/videos"] for run in instance.get_runs()) == ["15", "25"]
+        assert sorted(run.tags["videos"] for run in instance.get_runs()) == ["15", "25"]
         assert all(run.is_success for run in instance.get_runs())
     failed = [row.key for row in find_videos(platform.database, statuses={VideoStatus.FAILED, VideoStatus.UNAVAILABLE})]
     assert failed == keys

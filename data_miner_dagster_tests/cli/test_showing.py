@@ -20,6 +20,7 @@ from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.sensors.project_files import register_project_files
 from data_miner_dagster.storage.tables import table_from_rows, write_table
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.support.catalog import FOUND_AT
@@ -55,6 +56,7 @@ def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
         "working",
         "room",
         "progress",
+        "standing_still",
     ]
     assert not any(content.values())
     assert run_command("videos", "--root", tmp_path).stdout.endswith("0 videos\n")
@@ -74,6 +76,51 @@ def test_status__says_which_stage_waits_for_what_and_what_failed(run_command: Ru
     content = json.loads(run_command("status", "--root", tmp_path, "--json").stdout)
     assert [stage["stage"] for stage in content["stages"]] == ["embedding"]
     assert [failure["next_try"] for failure in content["failures"]] == ["2026-01-02T03:04:05Z", None]
+
+
+def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_do(
+    run_command: RunCommand, platform: Platform
+) -> None:
+    failure = Failure(FailureKind.SETTINGS, "class person: no phrase of it is known", run_id="1a2b3c4d-5e6f")
+    with platform.database.transaction() as session:
+        record_attempt(session, WorkStage.DETECTION, "cyclists", failure, FOUND_AT)
+    result = run_command("status", "--root", platform.root)
+    assert result.exit_code == 0  # it goes on by itself
+    assert "FAILED  cyclists: detection failed: class person: no phrase of it is known (run 1a2b3c4d)" in result.stdout
+    assert "or now by `data-miner retry --project cyclists`" in result.stdout
+    with platform.database.transaction() as session:
+        record_attempt(session, WorkStage.DETECTION, "cyclists", failure, None)
+    for command in (("status",), ("status", "--project", "cyclists"), ("doctor",)):
+        result = run_command(*command, "--root", platform.root)
+        assert result.exit_code == 1
+        assert "NEEDS YOU  cyclists: detection failed: class person: no phrase of it is known (run 1" in result.stdout
+        assert "it waits until something changes: change its settings, videos or verdicts, or `data-mi" in result.stdout
+    (project,) = json.loads(run_command("projects", "--json", "--root", platform.root).stdout)
+    assert project["standing_still"] | {"remedy": "", "message": ""} == {
+        "project": "cyclists",
+        "stage": "detection",
+        "cause": "class person: no phrase of it is known",
+        "run_id": "1a2b3c4d-5e6f",
+        "next_try": None,
+        "remedy": "",
+        "needs_you": True,
+        "message": "",
+    }
+
+
+def test_status__names_refused_project_files_until_they_are_right(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_platform(tmp_path)
+    file = platform.layout.project_files / "bad.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("name: bad\nfiltring: {}\n")
+    assert len(register_project_files(platform)) == 1
+    for command in ("status", "doctor"):
+        result = run_command(command, "--root", platform.root)
+        assert result.exit_code == 1
+        assert "NEEDS YOU  project file refused: bad.yaml: " in result.stdout
+        assert "unknown key 'filtring'" in result.stdout
+    file.unlink()
+    assert run_command("status", "--root", platform.root).exit_code == 0
 
 
 def test_status__says_which_site_refuses_and_that_yt_dlp_is_old(

@@ -67,9 +67,15 @@ def test_standing_failure__a_date_counts_whatever_changed_and_a_lasting_one_for_
     assert standing_failure(replace(PROJECT, config_hash="another"), [listing]) is None
 
 
-def test_why_not_yet__says_what_failed_and_when_it_is_tried_again() -> None:
-    assert why_not_yet(None, NOW) is None
-    assert why_not_yet(FAILED, NOW) is None
-    later = why_not_yet(replace(FAILED, due_at=NOW + timedelta(hours=1)), NOW)
-    assert later == "detection failed: no such class; tried again from 2026-01-01 01:00 UTC"
-    assert "waits for a change" in str(why_not_yet(replace(FAILED, due_at=None), NOW))
+def test_why_not_yet__says_what_failed_in_which_run_and_what_to_do() -> None:
+    assert why_not_yet(PROJECT, None, NOW) is None
+    assert why_not_yet(PROJECT, FAILED, NOW) is None
+    later = replace(FAILED, due_at=NOW + timedelta(hours=1), run_id="1a2b3c4d-5e6f")
+    assert why_not_yet(PROJECT, later, NOW) == (
+        "detection failed: no such class (run 1a2b3c4d); tried again from 2026-01-01 01:00 UTC, or now by "
+        "`data-miner retry --project p`"
+    )
+    assert why_not_yet(replace(PROJECT, config_file="/x/p.yaml"), replace(FAILED, due_at=None), NOW) == (
+        "detection failed: no such class; it waits until something changes: edit /x/p.yaml, or "
+        "`data-miner retry --project p`"
+    )

@@ -91,7 +91,7 @@ def test_wanted_work__a_wrong_file_is_named_and_holds_up_no_other(
     (platform.layout.project_files / "bad.yaml").write_text("name: bad\nfiltring: {}\n")
     (request,) = requests_of(tick(instance))
     assert request.partition_key == "good"
-    assert "1 files refused: bad.yaml" in reason_of(tick(instance))
+    assert "project file refused: bad.yaml" in reason_of(tick(instance))
 
 
 def test_wanted_work__a_file_that_stays_refused_is_logged_once(
@@ -104,7 +104,7 @@ def test_wanted_work__a_file_that_stays_refused_is_logged_once(
         file.write_text(f"name: bad\n{text}\n")
         os.utime(file, (len(text), len(text)))  # written twice within a tick of the clock, it is the same file
         lines = Lines()
-        assert "1 files refused" in reason_of(tick(instance, lines))
+        assert "project file refused" in reason_of(tick(instance, lines))
         num_logged.append(sum("bad.yaml" in line for line in lines.logged))
     assert num_logged == [1, 0, 1]  # again when it is wrong in another way
 

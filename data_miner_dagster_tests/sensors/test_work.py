@@ -59,9 +59,9 @@ def test_wanted_work__videos_go_in_one_run_of_a_full_batch_that_takes_the_next_o
     (batch,) = open_batches(platform.database)
     assert (request.job_name, request.run_key) == ("download_videos", f"batch:{batch.id}")
     assert dict(request.tags) == {
-        "data_miner/batch": str(batch.id),
-        "data_miner/projects": "street",
-        "data_miner/videos": "25",
+        ".dagster/data_miner_batch": str(batch.id),
+        "project": "street",
+        "videos": "25",
         "dagster/max_retries": "0",
     }
     assert request.run_config == {
@@ -139,7 +139,7 @@ def test_wanted_work__what_a_dead_run_left_is_tried_in_halves(instance: dg.Dagst
     add_members(platform, KEYS[:6])
     (request,) = requests_of(tick(instance))
     run = run_of(instance, request, dg.DagsterRunStatus.FAILURE)
-    set_run(platform.database, int(request.tags["data_miner/batch"]), run.run_id)  # as its process does
+    set_run(platform.database, int(request.tags[".dagster/data_miner_batch"]), run.run_id)  # as its process does
     (again,) = requests_of(tick(instance))
     assert len(keys_of(again)) == 3
 
@@ -152,7 +152,7 @@ def test_wanted_work__what_a_failed_run_could_not_tell_the_catalog_is_in_its_eve
     add_members(platform, KEYS[:6])
     (request,) = requests_of(tick(instance))
     run = run_of(instance, request, dg.DagsterRunStatus.FAILURE)
-    set_run(platform.database, int(request.tags["data_miner/batch"]), run.run_id)
+    set_run(platform.database, int(request.tags[".dagster/data_miner_batch"]), run.run_id)
     told = failure_of(OSError(errno.EROFS, "Read-only file system"))
     failed = StepFailureData(None, UserFailureData("", "read-only", told.metadata))  # type: ignore[no-untyped-call]
     event = dg.DagsterEvent("STEP_FAILURE", run.job_name, step_key="videos", event_specific_data=failed)
@@ -213,7 +213,7 @@ def test_wanted_work__a_project_is_built_stage_by_stage_when_all_has_settled(
     add_members(platform, ["generic-a"])
     (download,) = requests_of(tick(instance))
     assert reason_of(tick(instance)) == "street: videos are on their way"
-    end_batch(platform.database, int(download.tags["data_miner/batch"]), "finished")
+    end_batch(platform.database, int(download.tags[".dagster/data_miner_batch"]), "finished")
     _settle(platform, "generic-a")
     asked = []
     for working, after in (
@@ -255,7 +255,7 @@ def test_wanted_work__a_stage_that_failed_waits_for_its_date_or_for_a_change(
     with platform.database.transaction() as session:
         record_attempt(session, WorkStage.RELEASING, "street", failure, None)
         move_project(session, "street", ProjectStage.FAILED)
-    assert "street: releasing failed: 0 candidates; it waits for a change" in reason_of(tick(instance))
+    assert "street: releasing failed: 0 candidates; it waits until something changes" in reason_of(tick(instance))
     with platform.database.transaction() as session:
         record_attempt(session, WorkStage.RELEASING, "street", failure, utc_now().replace(year=2100))
     assert "0 candidates; tried again from 2100-" in reason_of(tick(instance))

@@ -1,0 +1,60 @@
+"""What stands still and needs somebody: projects whose stage failed, and project files that were refused."""
+
+from typing import TYPE_CHECKING
+
+from data_miner_dagster.cli.output import echo
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.platform import Platform
+
+
+def standing_still(platform: "Platform", project: str | None = None) -> "list[dict[str, object]]":
+    """Return a row for each refused project file and each project with a failed stage; of one project if it is named.
+
+    `needs_you` says that nothing happens before somebody does something.
+    """
+    from data_miner_dagster.sensors.project_files import refused_files
+    from data_miner_dagster.sensors.states import stopped_projects
+
+    refused = [] if project is not None else refused_files(platform)
+    rows: list[dict[str, object]] = [
+        {
+            "project": None,
+            "stage": None,
+            "cause": line,
+            "run_id": None,
+            "next_try": None,
+            "remedy": "correct the file: it is read again as soon as it is saved",
+            "needs_you": True,
+            "message": f"project file refused: {line}; correct the file: it is read again as soon as it is saved",
+        }
+        for line in refused
+    ]
+    for stopped in stopped_projects(platform):
+        if project not in (None, stopped.name):
+            continue
+        failed = stopped.failed
+        rows.append(
+            {
+                "project": stopped.name,
+                "stage": failed.stage.value.lower(),
+                "cause": failed.message,
+                "run_id": failed.run_id,
+                "next_try": None if failed.due_at is None else f"{failed.due_at:%Y-%m-%dT%H:%M:%SZ}",
+                "remedy": failed.remedy(stopped.name, stopped.config_file),
+                "needs_you": failed.due_at is None,
+                "message": stopped.line,
+            }
+        )
+    return rows
+
+
+def print_standing_still(rows: "list[dict[str, object]]") -> None:
+    """Print a line for each."""
+    for row in rows:
+        echo(f"{'NEEDS YOU' if row['needs_you'] else 'FAILED'}  {row['message']}")
+
+
+def needs_somebody(rows: "list[dict[str, object]]") -> bool:
+    """Return whether something waits until somebody has done something."""
+    return any(row["needs_you"] for row in rows)
