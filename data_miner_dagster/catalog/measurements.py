@@ -5,6 +5,8 @@ the item in hand is lost with the outcome, and nothing counts twice. Functions t
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -68,6 +70,29 @@ def forget_spent(session: Session, subjects: Collection[str], stages: Collection
 
 
 PROJECT_STAGES: Final = tuple(stage for stage in WorkStage if stage not in VIDEO_STAGES)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOfItem:
+    """A run that worked on a video or project at one stage."""
+
+    stage: WorkStage
+    run_id: str
+    """Empty: of no run of Dagster's."""
+    measured_at: datetime
+    wall_seconds: float
+    is_failed: bool
+
+
+def runs_of_item(database: Database, subject: str, stages: Collection[WorkStage]) -> list[RunOfItem]:
+    """Return the runs that worked on a video or project at these stages, in order of stages, the last run first."""
+    columns = (_ROWS.c.stage, _ROWS.c.run_id, _ROWS.c.measured_at, _ROWS.c.wall_seconds)
+    query = select(*columns, _ROWS.c.num_failed >= _ROWS.c.num_items)
+    query = query.where(_ROWS.c.subject == subject, _ROWS.c.stage.in_(stages))
+    with database.reading() as session:
+        found = [RunOfItem(*row) for row in session.execute(query.order_by(_ROWS.c.measured_at.desc()))]
+    order = list(WorkStage)
+    return sorted(found, key=lambda run: order.index(run.stage))
 
 
 def spent_by_stage(database: Database, project: str | None = None) -> dict[WorkStage, Measured]:

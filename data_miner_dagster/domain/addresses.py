@@ -28,6 +28,7 @@ _OF_EXTRACTOR: Final = re.compile(
     r"[A-Za-z0-9][^\s{}\\\x00-\x1f]*",
     re.IGNORECASE,
 )
+_YOUTUBE: Final = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"})
 _UNSEEN: Final = re.compile("[{}\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _LINE_BREAKS: Final = re.compile("[\t\n\r]")  # browsers remove these anywhere in an address
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -217,3 +218,17 @@ def advice_for(secret: str) -> str:
 
 def _is_http(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
+
+
+def address_at(url: str, pts_seconds: float) -> str:
+    """Return the address of a video at one second. What is no address stays as it is."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return url
+    if parts.scheme not in ("http", "https"):
+        return url
+    second = int(pts_seconds)
+    if parts.hostname in _YOUTUBE:
+        return f"{url}{'&' if parts.query else '?'}t={second}s"
+    return f"{url}#t={second}"  # a media fragment, which browsers know

@@ -7,13 +7,14 @@ with at least one image. `images/<split>/metadata.parquet` has the same data in 
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DataMinerError
@@ -188,14 +189,62 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
     for row in _rows(images_table(folder)):
         own = []
         while box is not None and box["image_id"] == row["image_id"]:
-            own.append(
-                ReleaseBox(
-                    box_xyxy=(box["x_min"], box["y_min"], box["x_max"], box["y_max"]),
-                    **{name: box[name] for name in _OF_A_BOX if name in box},
-                )
-            )
+            own.append(_box(box))
             box = next(boxes, None)
-        yield ReleaseImage(**{name: row[name] for name in row if name not in _COUNTS}, boxes=tuple(own))
+        yield _image(row, own)
+
+
+def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, int] | None:
+    """Return an image of a release with its boxes, and the COCO id of its first box; None if it is not there."""
+    rows = _rows_where(images_table(folder), pc.field("image_id") == image_id)
+    if not rows:
+        return None
+    owners = _column(boxes_table(folder), "image_id")
+    first = pc.index(owners, image_id).as_py()
+    boxes = _rows_where(boxes_table(folder), pc.field("image_id") == image_id)
+    return _image(rows[0], [_box(box) for box in boxes]), first + 1
+
+
+def find_image_id(folder: Path, name: str) -> int | None:
+    """Return the id of the image with this frame id, or with a file of this name: its own, or its label file."""
+    with _reading(images_table(folder)):
+        table = pq.read_table(images_table(folder), columns=["image_id", "file_name", "frame_id"])
+    row = pc.index(table["frame_id"], name).as_py()
+    if row < 0:
+        stem = PurePath(name).name.removesuffix(".jpg").removesuffix(".txt")
+        row = pc.index(pc.match_like(table["file_name"], f"%/{_escaped(stem)}.jpg"), True).as_py()
+    return None if row < 0 else int(table["image_id"][row].as_py())
+
+
+def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
+    """Return the id of the image that has a box, by the id that the box has in COCO: its place in the table, from 1."""
+    owners = _column(boxes_table(folder), "image_id")
+    return int(owners[annotation_id - 1].as_py()) if 1 <= annotation_id <= len(owners) else None
+
+
+def _image(row: Mapping[str, Any], boxes: Iterable[ReleaseBox]) -> ReleaseImage:
+    return ReleaseImage(**{name: row[name] for name in row if name not in _COUNTS}, boxes=tuple(boxes))
+
+
+def _box(row: Mapping[str, Any]) -> ReleaseBox:
+    corners = (row["x_min"], row["y_min"], row["x_max"], row["y_max"])
+    return ReleaseBox(box_xyxy=corners, **{name: row[name] for name in _OF_A_BOX if name in row})
+
+
+def _rows_where(path: Path, condition: pc.Expression) -> list[dict[str, Any]]:
+    with _reading(path):
+        rows: list[dict[str, Any]] = pq.read_table(path, filters=condition).to_pylist()
+        return rows
+
+
+def _column(path: Path, name: str) -> pa.ChunkedArray:
+    with _reading(path):
+        return pq.read_table(path, columns=[name])[name]
+
+
+def _escaped(text: str) -> str:
+    """Return text as SQL's LIKE takes it literally."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

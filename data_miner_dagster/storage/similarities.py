@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DamagedFileError, PermanentError
@@ -76,6 +77,23 @@ def similarities_of(frames: pa.Table, texts: Sequence[str], similarities: npt.ND
     columns = [pa.array(similarities[:, position], pa.float16(), from_pandas=True) for position in range(len(texts))]
     identity = [frames.column(name) for name in FRAME_COLUMNS]
     return pa.Table.from_arrays([*identity, *columns], schema=similarities_schema(texts))
+
+
+def similarities_of_frame(path: Path, frame_id: str) -> dict[str, float]:
+    """Return the similarity of one frame to each prompt; empty where the table, the frame or its picture is missing.
+
+    Raises:
+        DamagedFileError: the table cannot be read.
+    """
+    try:
+        with reading(path):
+            rows = pq.read_table(path, filters=pc.field("frame_id") == frame_id).to_pylist()
+    except FileNotFoundError:
+        return {}
+    found = {
+        name.removeprefix(_PREFIX): value for row in rows for name, value in row.items() if name.startswith(_PREFIX)
+    }
+    return {text: value for text, value in found.items() if value is not None}
 
 
 def similarity_values(table: pa.Table, text: str) -> npt.NDArray[np.float16]:

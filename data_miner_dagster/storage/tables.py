@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DamagedFileError
@@ -112,6 +113,21 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     with reading(path), open_table(path) as file:
         _check_columns(file, columns)
         return file.read(columns=list(columns) if columns is not None else None)
+
+
+def rows_with(path: Path, columns: Sequence[str], condition: pc.Expression) -> list[dict[str, Any]]:
+    """Return the rows of the table at `path` that meet a condition; none if there is no such table.
+
+    Raises:
+        DamagedFileError: it cannot be read.
+    """
+    try:
+        with reading(path):
+            return cast(
+                "list[dict[str, Any]]", pq.read_table(path, columns=list(columns), filters=condition).to_pylist()
+            )
+    except FileNotFoundError:
+        return []
 
 
 def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -56,3 +56,25 @@ def test_releases__listed_and_checked(root: Path) -> None:
 def test_releases__unknown_project(root: Path) -> None:
     with pytest.raises(ConfigError, match="no project 'nothing'"):
         _run("releases", "nothing", "--root", root)
+
+
+def test_trace__for_people_and_for_machines(root: Path) -> None:
+    told = _run("trace", "files-bbb/000001", "--root", root)
+    assert "image 3 of cyclists v001: images/" in told
+    assert "files-bbb" in told
+    assert "person" in told
+    content = json.loads(_run("trace", "files-bbb/000001", "--json", "--root", root))
+    assert content["image"]["frame_id"] == "files-bbb/000001"
+    assert [box["class_name"] for box in content["image"]["boxes"]] == ["person", "person"]
+
+
+def test_diff__what_changed_between_two_releases(root: Path) -> None:
+    platform = build_project(root, releasing={"confidence_threshold": 0.65})
+    release_project(platform, "cyclists")
+    told = _run("diff", "cyclists", "v001", "v002", "--root", root)
+    assert "cyclists v002 against v001: +0 −0 images, 3 relabelled, -3 boxes; 7 images are in both" in told
+    assert "setting: config.releasing.confidence_threshold: 0.3 → 0.65" in told
+    back = json.loads(_run("diff", "cyclists", "v002", "v001", "--json", "--root", root))
+    assert (back["num_images_relabelled"], back["boxes_by_class"]["person"]) == (3, [1, 3])
+    with pytest.raises(ConfigError, match="has no release 'v003' on disk; there are: v001, v002"):
+        _run("diff", "cyclists", "v001", "v003", "--root", root)

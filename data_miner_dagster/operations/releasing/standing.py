@@ -10,7 +10,7 @@ from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.json_records import from_json
-from data_miner_dagster.export.differences import ReleaseDifference
+from data_miner_dagster.export.differences import ReleaseDifference, compare_releases
 from data_miner_dagster.export.manifest import (
     damaged_files,
     read_manifest,
@@ -144,3 +144,21 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
             f"project {project!r} has no release {wanted!r} on disk; there are: {', '.join(known) or 'none'}"
         )
     return wanted
+
+
+def difference_between(platform: Platform, project: str, before: str, after: str) -> ReleaseDifference:
+    """Return what changed between two releases of a project that are on disk.
+
+    Raises:
+        ConfigError: there is no such project or release.
+        DataMinerError: one of them is damaged.
+    """
+    folders = []
+    for version in (before, after):
+        folder = platform.layout.release_folder(project, existing_version(platform, project, version))
+        content = read_manifest(folder)
+        if content is None:
+            raise DataMinerError(f"{folder} is not a release: it has no manifest")
+        folders.append((folder, content))
+    (old, old_content), (new, new_content) = folders
+    return compare_releases(old, old_content, new, new_content)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.interpolation import ShownSettings
-from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.addresses import Origin, address_at
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.verdicts import FramePlace, VerdictWord
 from data_miner_dagster.operations.platform import Platform
@@ -26,7 +25,6 @@ _MOST_AT_HAND: Final = 500_000
 """Frames of videos that were looked at last: 50 bytes each."""
 _VIDEOS_AT_HAND: Final = 1000
 _COLUMNS: Final = ("frame_index", "file_name", "pts_seconds", "width", "height")
-_YOUTUBE: Final = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +139,3 @@ class ShownFrames:
             return video_key, ""
         url = self._shown.text(public_reference(video.url, is_path=video.origin is Origin.LOCAL))
         return video.title or video_key, url
-
-
-def address_at(url: str, pts_seconds: float) -> str:
-    """Return the address of a video at one second. What is no address stays as it is."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url
-    if parts.scheme not in ("http", "https"):
-        return url
-    second = int(pts_seconds)
-    if parts.hostname in _YOUTUBE:
-        return f"{url}{'&' if parts.query else '?'}t={second}s"
-    return f"{url}#t={second}"  # a media fragment, which browsers know

@@ -1,0 +1,211 @@
+"""Where one released image and its boxes come from, and why they are there: `data-miner trace`.
+
+Everything a release says of an image is read from the release. What it does not repeat, such as the similarity to
+each prompt, is read from the project's tables, as long as they still say the same of the image.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+import pyarrow.compute as pc
+
+from data_miner_dagster.catalog.measurements import PROJECT_STAGES, RunOfItem, runs_of_item
+from data_miner_dagster.catalog.projects import find_projects
+from data_miner_dagster.catalog.verdicts import verdicts_in_force
+from data_miner_dagster.domain.addresses import address_at
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS, Verdict
+from data_miner_dagster.domain.work import VIDEO_STAGES
+from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.export.parquet import find_image, find_image_id, image_id_of_box, read_videos
+from data_miner_dagster.export.records import ReleaseImage, ReleaseVideo
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.standing import existing_version
+from data_miner_dagster.operations.split_memory import release_versions
+from data_miner_dagster.storage.similarities import similarities_of_frame
+from data_miner_dagster.storage.tables import rows_with
+
+_IMAGE: Final = "image:"
+_BOX: Final = "box:"
+_ROUNDING: Final = 1e-3
+"""Similarities are stored in half precision by frame, and rounded to six digits in a release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A frame that was left out because the image stands for it."""
+
+    frame_id: str
+    similarity: float | None
+    """Cosine of the two embeddings."""
+    tier: str | None
+    """The simplest comparison that catches it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProvenance:
+    """What is known about one image of a release."""
+
+    project: str
+    version: str
+    image: ReleaseImage
+    first_annotation_id: int
+    """The COCO id of its first box; the others follow."""
+    video: ReleaseVideo
+    thresholds: Mapping[str, float]
+    """The confidence from which boxes of each class were released."""
+    similarities: Mapping[str, float]
+    """To every prompt, the most similar first; empty where the project's tables say something else by now."""
+    duplicates: tuple[Duplicate, ...]
+    """Empty, too, where the project's tables say something else by now."""
+    verdicts: tuple[Verdict, ...]
+    """What people said of this frame, its boxes and its duplicates, as it counts now."""
+    runs: tuple[RunOfItem, ...]
+    """The runs that worked on the video and on the project, by stage, the last first."""
+
+    @property
+    def address(self) -> str:
+        """The address of the video, at the second of the image where the site knows how."""
+        return address_at(self.video.url, self.image.pts_seconds)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        content = asdict(self) | {
+            "address": self.address,
+            "verdicts": [_verdict_as_json(verdict) for verdict in self.verdicts],
+            "runs": [asdict(run) | {"measured_at": run.measured_at.isoformat()} for run in self.runs],
+        }
+        for number, box in enumerate(content["image"]["boxes"]):
+            box["annotation_id"] = self.first_annotation_id + number
+        return content
+
+
+def trace_image(
+    platform: Platform, what: str, *, project: str | None = None, version: str | None = None
+) -> ImageProvenance:
+    """Return where an image of a release comes from, and its boxes.
+
+    Args:
+        platform: the platform.
+        what: a file of a release or export (an image, or the label file beside it), a frame id, `image:N` or `box:N`
+            with the ids of COCO and Parquet.
+        project: its name; None to find it by the video, or by the path.
+        version: the release; None for the current one, or the one of the path.
+
+    Raises:
+        ConfigError: no such image, or several projects have released it.
+    """
+    place = _place_in(platform, what)
+    project, version = project or (place[0] if place else None), version or (place[1] if place else None)
+    found = list(_releases_with(platform, what, project, version))
+    if not found:
+        where = f"{version or 'the current release'} of {project or 'any project'}"
+        raise ConfigError(
+            f"{what!r} is not in {where}; name a file of a release, a frame (`<video key>/000012`), `image:N` "
+            "or `box:N`, and --version for another release"
+        )
+    if len(found) > 1:
+        names = ", ".join(name for name, _, _ in found)
+        raise ConfigError(f"{what!r} is in releases of {names}: say which with --project")
+    return _provenance(platform, *found[0])
+
+
+def _place_in(platform: Platform, what: str) -> tuple[str, str] | None:
+    """Return project and version of a path into a release of this root."""
+    parts = PurePath(what).parts
+    for number in range(len(parts) - 2):
+        project, version = parts[number + 1], parts[number + 2]
+        if parts[number] == "releases" and read_manifest(platform.layout.release_folder(project, version)):
+            return project, version
+    return None
+
+
+def _releases_with(
+    platform: Platform, what: str, project: str | None, version: str | None
+) -> Iterator[tuple[str, str, int]]:
+    """Yield project, version and image id, in the current release of each project, or in those that are named."""
+    names = [project] if project is not None else [row.name for row in find_projects(platform.database)]
+    for name in names:
+        if project is None and not release_versions(platform, name):
+            continue
+        standing = existing_version(platform, name, version)
+        release = platform.layout.release_folder(name, standing)
+        if (image_id := _image_id(release, what)) is not None:
+            yield name, standing, image_id
+
+
+def _image_id(release: Path, what: str) -> int | None:
+    for prefix in (_IMAGE, _BOX):
+        if what.startswith(prefix):
+            number = what.removeprefix(prefix)
+            if not number.isdecimal():
+                raise ConfigError(f"{what!r} is not an id: it is `{prefix}` and a number")
+            if prefix == _BOX:
+                return image_id_of_box(release, int(number))
+            return int(number) if find_image(release, int(number)) else None
+    return find_image_id(release, what)
+
+
+def _provenance(platform: Platform, project: str, version: str, image_id: int) -> ImageProvenance:
+    release = platform.layout.release_folder(project, version)
+    found, manifest = find_image(release, image_id), read_manifest(release)
+    if found is None or manifest is None:
+        raise DataMinerError(
+            f"release {project} {version} is damaged; `data-miner releases {project} --check` says where"
+        )
+    image, first_annotation_id = found
+    video = next(video for video in read_videos(release) if video.video_key == image.video_key)
+    return ImageProvenance(
+        project=project,
+        version=version,
+        image=image,
+        first_annotation_id=first_annotation_id,
+        video=video,
+        thresholds=manifest["thresholds"],
+        similarities=_similarities(platform, project, image),
+        duplicates=_duplicates(platform, project, image),
+        verdicts=tuple(_verdicts(platform, project, image)),
+        runs=(
+            *runs_of_item(platform.database, image.video_key, VIDEO_STAGES),
+            *runs_of_item(platform.database, project, PROJECT_STAGES),
+        ),
+    )
+
+
+def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict[str, float]:
+    """Return the similarity to each prompt, if the image is still kept for the one that the release names."""
+    found = similarities_of_frame(platform.layout.similarities_table(project), image.frame_id)
+    if abs(found.get(image.similar_prompt, 2.0) - image.similarity) > _ROUNDING:
+        return {}
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+
+
+def _duplicates(platform: Platform, project: str, image: ReleaseImage) -> tuple[Duplicate, ...]:
+    """Return the frames that the image stands for, if they are still as many as the release says."""
+    columns = ["frame_id", "representative_frame_id", "is_representative", "similarity", "tier"]
+    table = platform.layout.deduplicated_table(project)
+    rows = rows_with(table, columns, pc.field("representative_frame_id") == image.frame_id)
+    found = tuple(
+        Duplicate(row["frame_id"], row["similarity"], row["tier"]) for row in rows if not row["is_representative"]
+    )
+    return found if len(found) == image.num_duplicates else ()
+
+
+def _verdicts(platform: Platform, project: str, image: ReleaseImage) -> Iterator[Verdict]:
+    for verdict in verdicts_in_force(platform.database, project, video_keys=[image.video_key]):
+        if abs(verdict.place.pts_seconds - image.pts_seconds) <= SAME_FRAME_SECONDS:
+            yield verdict
+
+
+def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "answer_id": verdict.answer_id,
+        "word": verdict.word.value,
+        "who": verdict.who,
+        "given_at": verdict.given_at.isoformat(),
+        "class_name": verdict.final_class_name or (verdict.shown.class_name if verdict.shown else None),
+        "box_as_shares": verdict.final_box or (verdict.shown.box if verdict.shown else None),
+        "other_frame_id": verdict.other_frame_id,
+    }
