@@ -19,7 +19,7 @@ from data_miner_dagster.assets.outcomes import (
     line_of_counts,
     one_line_failures,
 )
-from data_miner_dagster.assets.previews import frames_metadata, video_metadata
+from data_miner_dagster.assets.previews import download_metadata, frames_metadata, video_metadata
 from data_miner_dagster.catalog.batches import Batch, items_of, open_batches
 from data_miner_dagster.catalog.in_flight import is_more_coming
 from data_miner_dagster.catalog.pending import is_project_settled, projects_of
@@ -110,7 +110,7 @@ def drain_of(
 ) -> Drain:
     """Return the drain of a step, which tells Dagster of each video."""
     drawn: dict[WorkStage, MetadataOf] = {
-        WorkStage.DOWNLOADING: lambda outcome: video_metadata(platform, outcome.video_key),
+        WorkStage.DOWNLOADING: lambda outcome: download_metadata(platform, outcome.video_key),
         WorkStage.EXTRACTION: lambda outcome: frames_metadata(platform, outcome.video_key),
         WorkStage.EMBEDDING: lambda outcome: video_metadata(platform, outcome.video_key),
     }

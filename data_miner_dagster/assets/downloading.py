@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_videos
-from data_miner_dagster.assets.previews import video_metadata
+from data_miner_dagster.assets.previews import download_metadata
 from data_miner_dagster.assets.sourcing import project_videos
 from data_miner_dagster.domain.versions import DOWNLOADING_VERSION
 from data_miner_dagster.domain.work import WorkStage
@@ -40,5 +40,5 @@ def videos(
     yield from materialize_videos(
         context,
         lambda keys, report: work_on(opened, WorkStage.DOWNLOADING, keys, force=config.force, report=report),
-        lambda outcome: video_metadata(opened, outcome.video_key),
+        lambda outcome: download_metadata(opened, outcome.video_key),
     )

@@ -10,12 +10,16 @@ from typing import Final
 import dagster as dg
 from dagster import serialize_value
 
+from data_miner_dagster.domain.phrases import phrase_of
+from data_miner_dagster.domain.reasons import DropReason, DuplicateTier
 from data_miner_dagster.domain.secret_values import with_references
+from data_miner_dagster.domain.sizes import size_text
 
 MAX_METADATA_BYTES: Final = 1_000
 """All metadata of an event, as Dagster stores it: a list, brackets included."""
 
 _CUT: Final = "…"
+_REASONS: Final = frozenset(reason.value for reasons in (DropReason, DuplicateTier) for reason in reasons)
 
 
 def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
@@ -44,14 +48,33 @@ def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:
 
 
 def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[str] = ()) -> str:
-    """Return figures in one line, such as `frames 120, kept 25`, except those named in `without`."""
-    return ", ".join(f"{name} {_figure(value)}" for name, value in counts.items() if name not in without)
+    """Return figures in one line, such as `frames 120, kept 25`, except those named in `without`.
+
+    Reasons that were none are left out.
+    """
+    told = {name: value for name, value in counts.items() if name not in without and (value or name not in _REASONS)}
+    return ", ".join(f"{_name(name)} {_figure(name, value)}" for name, value in told.items())
 
 
-def _figure(value: float | str) -> str:
+def counts_words(counts: Mapping[str, int]) -> str:
+    """Return counts in one line as one says them, such as `120 frames, 25 kept`, without reasons that were none."""
+    told = {name: count for name, count in counts.items() if count or name not in _REASONS}
+    return ", ".join(f"{count:,} {_name(name)}" for name, count in told.items())
+
+
+def _name(name: str) -> str:
+    """Return a figure's name: `boxes:car` is the number of boxes of the class car."""
+    return phrase_of(name) if ":" not in name else name.replace(":", " of ", 1)
+
+
+def _figure(name: str, value: float | str) -> str:
     if isinstance(value, str):
         return with_references(value)
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
+    if name.endswith("_bytes"):
+        return size_text(int(value))
+    if name.endswith("_seconds"):
+        return f"{value:.6g} s"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
 def _as_stored(metadata: Mapping[str, dg.MetadataValue]) -> str:

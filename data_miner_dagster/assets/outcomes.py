@@ -11,11 +11,12 @@ import dagster as dg
 
 from data_miner_dagster import __version__
 from data_miner_dagster.assets.events import log_materialization
-from data_miner_dagster.assets.metadata import bounded, counts_line
+from data_miner_dagster.assets.metadata import bounded, counts_line, counts_words
 from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.work import stage_of_asset
@@ -46,6 +47,8 @@ NEXT: Final = "next"
 """The metadata entry of a project's asset that says in one line what to do next."""
 WAYS_ON: Final = (NEXT, "review", "preview")
 """Entries that every project's asset shows, however long its counts are."""
+STATUS: Final = "status"
+"""The metadata entry that says whether something was made, or was there; `data-miner run` counts by it."""
 
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 """Figures that say nothing of the result, and that no event carries."""
@@ -180,7 +183,9 @@ class VideoEvents:
             return
         if self._metadata_of is not None:
             metadata.update(_drawn(key, partial(self._metadata_of, outcome)))
-        metadata = bounded(metadata | _figures(outcome.metadata, metadata))
+        figures = _figures(outcome.metadata, metadata)
+        status = {STATUS: metadata.pop(STATUS)}
+        metadata = bounded(figures | metadata | status, first=(*WAYS_ON, STATUS))
         self.materialized[key] = metadata
         if not self.is_of_single:
             made = dg.AssetMaterialization(asset_key, partition=key, metadata=metadata)
@@ -188,7 +193,7 @@ class VideoEvents:
 
     @staticmethod
     def _metadata(outcome: VideoOutcome, message: str) -> dict[str, dg.MetadataValue]:
-        metadata: dict[str, dg.MetadataValue] = {"status": dg.MetadataValue.text(outcome.status.value)}
+        metadata: dict[str, dg.MetadataValue] = {STATUS: dg.MetadataValue.text(outcome.status.value)}
         if outcome.error_kind is not None:
             metadata["reason"] = dg.MetadataValue.text(outcome.error_kind.value)
         if message:
@@ -208,7 +213,7 @@ def _at_stage(context: dg.AssetExecutionContext, project: str | None = None) -> 
 def line_of_counts(counts: Mapping[OutcomeStatus, int]) -> str:
     """Return one line for people about what became of a run's videos."""
     each = ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts.get(status))
-    return f"{sum(counts.values())} videos: {each}" if each else "0 videos"
+    return f"{counted(sum(counts.values()), 'video')}: {each}" if each else "0 videos"
 
 
 def materialize_videos(
@@ -279,18 +284,20 @@ def materialize_project(
             context.asset_key.to_user_string(),
             outcome.project,
             outcome.status.value,
-            ", ".join(f"{count} {name}" for name, count in outcome.counts.items()),
+            counts_words(outcome.counts),
         )
     if warning := outcome.metadata.get("warning"):
         extra = {name: value for name, value in extra.items() if name != NEXT}  # the warning says what to do next
+    version = outcome.metadata.get("version")
     shown: dict[str, dg.MetadataValue] = {
         # The UI keeps this order: most important first.
-        "status": dg.MetadataValue.text(outcome.status.value),
-        **({"warning": dg.MetadataValue.text(str(warning))} if warning else {}),
+        **({"version": dg.MetadataValue.text(str(version))} if version else {}),
         "counts": dg.MetadataValue.text(counts_line(outcome.counts)),
+        **({"warning": dg.MetadataValue.text(str(warning))} if warning else {}),
         **extra,
     }
+    last = {STATUS: dg.MetadataValue.text(outcome.status.value)}
     return dg.MaterializeResult(
-        metadata=bounded(shown | _figures(outcome.metadata, shown), first=WAYS_ON),
+        metadata=bounded(shown | _figures(outcome.metadata, shown) | last, first=(*WAYS_ON, STATUS)),
         data_version=dg.DataVersion(outcome.fingerprint),
     )

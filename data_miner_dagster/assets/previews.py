@@ -65,6 +65,13 @@ def video_metadata(platform: Platform, video_key: str) -> Metadata:
     return {"review": dg.MetadataValue.url(f"{review_address(platform.config.web)}/videos/{video_key}")}
 
 
+def download_metadata(platform: Platform, video_key: str) -> Metadata:
+    """Return a link to the review page of a video, and to the picture that its extraction leaves a little later."""
+    address = platform.layout.preview_address(platform.layout.video_preview(video_key))
+    picture = dg.MetadataValue.md(f"![shown once frames are extracted]({address})")
+    return video_metadata(platform, video_key) | {"preview": picture}
+
+
 def _path(name: str, path: object) -> Metadata:
     return {name: dg.MetadataValue.path(str(path))}
 
@@ -137,6 +144,15 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
     )
 
 
+def _changes(platform: Platform, project: str, version: str | None) -> Metadata:
+    """Return what the present release adds to and takes from the one before; nothing of a first release."""
+    from data_miner_dagster.operations.releasing.standing import list_releases
+
+    released = list_releases(platform, project) if version is not None else []
+    changes = next((release.changes for release in released if release.version == version), "")
+    return {"changes": dg.MetadataValue.text(changes)} if changes else {}
+
+
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
     """Return labelled frames, where to look at them, the release and its report, and the funnel."""
     from data_miner_dagster.operations.reporting.funnel import project_funnel
@@ -146,8 +162,10 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
     layout = platform.layout
     then = "`data-miner review {project}` asks where a look helps most"
     if funnel.release is not None:
-        then += f"; [report]({review_address(platform.config.web)}/report/{{project}}/)"
-    metadata = _ways_on(platform, project, "", then)
+        report = f"{review_address(platform.config.web)}/report/{{project}}/"
+        then = f"[open the report]({report}); `data-miner export {{project}} --to FOLDER`; {then}"
+    metadata = _changes(platform, project, funnel.release)
+    metadata |= _ways_on(platform, project, "", then)
     metadata |= _stage_pictures(platform, project, "dataset", lambda: dataset_preview(platform, project))
     if funnel.release is not None:
         metadata |= _path("dagster/uri", layout.release_folder(project, funnel.release))

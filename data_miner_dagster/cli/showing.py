@@ -10,6 +10,8 @@ from data_miner_dagster.cli.room import print_room, room_content
 from data_miner_dagster.cli.standstill import needs_somebody, print_standing_still, standing_still
 from data_miner_dagster.cli.warnings import platform_warnings
 from data_miner_dagster.cli.watching import watch
+from data_miner_dagster.domain.phrases import phrase_of_stage
+from data_miner_dagster.domain.statuses import ProjectStage
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,7 +69,7 @@ def _print_status(
     _print_projects(content["projects"])
     print_standing_still(content["standing_still"])
     echo("")
-    columns = ["videos", "reason", "count", "of them stuck", "next try"]
+    columns = ["videos that are", "reason", "count", "of them stuck", "next try"]
     print_table(columns, [list(row.values()) for row in content["videos"]], numbers=["count", "of them stuck"])
     if project is not None:
         echo("")
@@ -306,7 +308,8 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
 def _print_projects(found: "list[dict[str, object]]") -> None:
     numbers = ["videos", "settled", "with frames", "rejected", "frames to review"]
     keys = ["name", "stage", "videos", "settled", "with_frames", "rejected", "waiting_for_review", "release"]
-    rows = [[*(row[key] for key in keys), shortened(_remark(row), 100)] for row in found]
+    told = [row | {"stage": phrase_of_stage(ProjectStage(str(row["stage"])))} for row in found]
+    rows = [[*(row[key] for key in keys), shortened(_remark(row), 100)] for row in told]
     print_table(["project", "stage", *numbers, "release", "error"], rows, numbers=numbers)
 
 

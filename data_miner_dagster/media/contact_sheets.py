@@ -22,11 +22,14 @@ MAX_SHEET_BYTES: Final = 44_000
 """A sheet of twelve tiles stays sharp enough to judge, and ten thousand of them are less than half a gigabyte."""
 
 _BORDER: Final = 4
-_CAPTION_FONT_SIZE: Final = 11
+_CAPTION_FONT_SIZE: Final = 13
+_HEADING_FONT_SIZE: Final = 14
 _BOX_FONT_SIZE: Final = 10
 _BACKGROUND: Final = (24, 26, 31)
 _CAPTION_COLOUR: Final = (236, 238, 242)
 _EMPTY_TILE: Final = (58, 62, 70)
+_WIDER_SPACES: Final = str.maketrans({" ": "  "})
+"""Pillow's built-in font has a space so narrow that words run together."""
 _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
 _NO_CHARACTER: Final = "\U0010fffe"
@@ -95,8 +98,11 @@ def contact_sheet(
     columns: int = 4,
     tile_wh: tuple[int, int] = (240, 135),
     max_bytes: int = MAX_SHEET_BYTES,
+    heading: str = "",
 ) -> bytes:
     """Return the tiles, row by row, as one WebP of at most `max_bytes`. The same tiles yield the same bytes.
+
+    A `heading` stands above them.
 
     Quality is lowered first; if that is not enough, the whole sheet is scaled down.
 
@@ -109,10 +115,16 @@ def contact_sheet(
     rows = -(-len(tiles) // columns)
     caption_height = _CAPTION_FONT_SIZE + 7 if any(tile.caption for tile in tiles) else 0
     cell_wh = (tile_wh[0] + 2 * _BORDER, tile_wh[1] + 2 * _BORDER + caption_height)
-    sheet = Image.new("RGB", (columns * cell_wh[0] + _BORDER, rows * cell_wh[1] + _BORDER), _BACKGROUND)
+    above = _HEADING_FONT_SIZE + 10 if heading else 0
+    sheet_wh = (columns * cell_wh[0] + _BORDER, above + rows * cell_wh[1] + _BORDER)
+    sheet = Image.new("RGB", sheet_wh, _BACKGROUND)
+    if heading:
+        font = ImageFont.load_default(_HEADING_FONT_SIZE)
+        line = _shortened(_drawable(heading), font, sheet_wh[0] - 4 * _BORDER)
+        ImageDraw.Draw(sheet).text((2 * _BORDER, _BORDER + 1), line, font=font, fill=_CAPTION_COLOUR)
     for index, tile in enumerate(tiles):
         left = (index % columns) * cell_wh[0] + _BORDER
-        top = (index // columns) * cell_wh[1] + _BORDER
+        top = above + (index // columns) * cell_wh[1] + _BORDER
         if tile.image is not None:
             _draw_tile(sheet, tile, _seen(tile.image, tile_wh, pictures), (left, top), tile_wh)
     return _encode_within(sheet, max_bytes)
@@ -161,7 +173,7 @@ def _draw_tile(
     left, top = corner
     draw = ImageDraw.Draw(sheet)
     colour = VERDICT_COLOURS[tile.verdict]
-    draw.rectangle((left, top, left + tile_wh[0] + 3, top + tile_wh[1] + 3), fill=_EMPTY_TILE, outline=colour, width=2)
+    draw.rectangle((left, top, left + tile_wh[0] + 3, top + tile_wh[1] + 3), fill=_BACKGROUND, outline=colour, width=2)
     image = _fitted(seen, tile_wh)
     offset = (left + 2 + (tile_wh[0] - image.width) // 2, top + 2 + (tile_wh[1] - image.height) // 2)
     sheet.paste(image, offset)
@@ -169,7 +181,7 @@ def _draw_tile(
     if tile.caption:
         font = ImageFont.load_default(_CAPTION_FONT_SIZE)
         caption = _shortened(_drawable(tile.caption), font, tile_wh[0])
-        draw.text((left + 2, top + tile_wh[1] + 6), caption, font=font, fill=_CAPTION_COLOUR)
+        draw.text((left + 2, top + tile_wh[1] + 5), caption, font=font, fill=_CAPTION_COLOUR)
 
 
 def _fitted(seen: SeenPicture, tile_wh: tuple[int, int]) -> Image.Image:
@@ -211,7 +223,7 @@ def _drawable(text: str) -> str:
     Pillow's built-in font has little beyond ASCII. System fonts have more, but the same sheet would then have other
     bytes on another machine.
     """
-    return "".join(map(_drawable_character, text))
+    return "".join(map(_drawable_character, text)).translate(_WIDER_SPACES)
 
 
 @lru_cache(maxsize=4096)

@@ -48,8 +48,16 @@ def test_counts_line() -> None:
     counts: dict[str, int | float | str] = {
         "frames": 120,
         "kept": 0,
+        "below_positive": 3,
+        "black": 0,
+        "boxes:car": 1200,
+        "size_bytes": 688_734,
+        "duration_seconds": 8.0,
         "share": 1 / 3,
         "search": "exact",
         "status": "done",
     }
-    assert counts_line(counts, without={"status"}) == "frames 120, kept 0, share 0.333333, search exact"
+    assert counts_line(counts, without={"status"}) == (
+        "frames 120, kept 0, too unlike the prompts 3, boxes of car 1,200, size 689 kB, duration 8 s, share 0.333333, "
+        "search exact"
+    )

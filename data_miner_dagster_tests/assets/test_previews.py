@@ -11,11 +11,13 @@ from data_miner_dagster.assets.previews import (
     dataset_metadata,
     deduplication_metadata,
     detection_metadata,
+    download_metadata,
     filtering_metadata,
     frames_metadata,
     sourcing_metadata,
     video_metadata,
 )
+from data_miner_dagster.catalog.projects import find_project, save_snapshot
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.axis_duplicates import (
     CAT,
@@ -42,15 +44,17 @@ def test_project_metadata__leads_to_the_review_pages_without_a_secret(
     }
     for metadata_of, page in asked.items():
         shown = metadata_of(platform, "cyclists")
-        assert list(shown)[:2] == ["next", "review"]
+        assert list(shown)[:2] == ["next", "review"]  # of a first release there are no changes
         assert shown["review"] == dg.MetadataValue.url(f"http://127.0.0.1:3001/projects/cyclists{page}")
         assert isinstance(then := shown["next"], dg.MarkdownMetadataValue)
         assert then.md_str is not None
-        assert then.md_str.startswith("`data-miner review cyclists` ")
+        assert "`data-miner review cyclists` " in then.md_str
         counts = dg.MetadataValue.text("images 123456, " * 30)
         assert {"counts", *WAYS_ON} <= bounded({"counts": counts, **shown}, first=WAYS_ON).keys()
     then = dataset_metadata(platform, "cyclists")["next"]
-    assert str(then.value).endswith("; [report](http://127.0.0.1:3001/report/cyclists/)")
+    assert str(then.value).startswith(
+        "[open the report](http://127.0.0.1:3001/report/cyclists/); `data-miner export cyc"
+    )
     monkeypatch.setenv("DATA_MINER_REVIEW_PORT", "3777")  # as `data-miner up --review-port 3777` sets it
     assert filtering_metadata(platform, "cyclists")["review"] == dg.MetadataValue.url(
         "http://127.0.0.1:3777/projects/cyclists/queues/calibration"
@@ -83,13 +87,30 @@ def test_frames_metadata__the_picture_is_a_file_and_the_event_has_its_address(tm
     review = dg.MetadataValue.url("http://127.0.0.1:3001/videos/files-aaa")
     assert frames_metadata(platform, "files-aaa") == {"review": review, "preview": shown}
     with Image.open(file) as sheet:
-        assert (sheet.format, sheet.width) == ("WEBP", 3 * 248 + 4)
+        assert (sheet.format, sheet.width) == ("WEBP", 2 * 248 + 4)
     written = file.stat().st_mtime_ns
     frames_metadata(platform, "files-aaa")
     assert file.stat().st_mtime_ns == written
     shutil.rmtree(platform.layout.frames_folder("files-aaa"))
     assert frames_metadata(platform, "files-aaa") == video_metadata(platform, "files-aaa") == {"review": review}
     assert not file.exists()  # no picture of frames that are gone
+    later = dg.MetadataValue.md(f"![shown once frames are extracted]({address})")
+    assert download_metadata(platform, "files-aaa") == {"review": review, "preview": later}
+
+
+def test_dataset_metadata__says_what_a_further_release_changes(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    assert "changes" not in dataset_metadata(platform, "cyclists")
+    row = find_project(platform.database, "cyclists")
+    assert row is not None
+    releasing = row.config["releasing"]
+    assert isinstance(releasing, dict)
+    stricter: dict[str, object] = {**releasing, "confidence_threshold": 0.65}
+    save_snapshot(platform.database, "cyclists", {**row.config, "releasing": stricter}, "another", None)
+    release_project(platform, "cyclists")
+    changes = dataset_metadata(platform, "cyclists")["changes"]
+    assert "images" in str(changes.value)
 
 
 def test_frames_metadata__a_preview_that_cannot_be_written_is_a_line(tmp_path: Path) -> None:

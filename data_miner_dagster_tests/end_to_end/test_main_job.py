@@ -276,4 +276,4 @@ def test_run__nothing_found_is_one_line_and_a_failure(clips: dict[str, Path], tm
     assert failed.returncode == 1
     line = failed.stdout.strip().splitlines()[-1]
     assert line.startswith("error:")
-    assert "below_positive" in failed.stdout
+    assert "too unlike the prompts" in failed.stdout

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.phrases import counted, phrase_of
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.index.faiss_index import FaissHashIndex
 from data_miner_dagster.media.contact_sheets import Verdict
@@ -80,13 +81,13 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     rows += [TrialRow(path, ("unreadable", "", "", ""), reason, Verdict.DROPPED) for path, reason in unreadable]
     num_kept = int(np.count_nonzero(assignment.is_representative))
     counts = Counter(tier for tier in tiers if tier is not None)
-    parts = [f"{num_kept} kept", *(f"{counts[tier]} {tier.value}" for tier in DuplicateTier if counts[tier])]
+    parts = [f"{num_kept} kept", *(f"{counts[tier]} {phrase_of(tier.value)}" for tier in DuplicateTier if counts[tier])]
     parts += [f"{len(unreadable)} unreadable"] * bool(unreadable)
     return Trial(
         title=f"dedup with {encoder.name}, cosine threshold {threshold:g}",
-        columns=("decision", "duplicate of", "similarity", "tier"),
+        columns=("decision", "duplicate of", "similarity", "found as"),
         rows=tuple(rows),
-        summary=f"{len(paths)} images: {', '.join(parts)}",
+        summary=f"{counted(len(paths), 'image')}: {', '.join(parts)}",
     )
 
 
@@ -128,8 +129,7 @@ def _rows(folder: Path, names: list[str], assignment: Assignment, tiers: list[Du
             caption = f"kept for {num_others} more" if num_others else "kept"
             rows.append(TrialRow(folder / names[row], ("kept", "", "", ""), caption, Verdict.KEPT))
         else:
-            cells = ("duplicate", names[int(named[row])], similarity, tier.value)
-            rows.append(
-                TrialRow(folder / names[row], cells, f"{similarity} {tier.value.replace('_', ' ')}", Verdict.DUPLICATE)
-            )
+            words = phrase_of(tier.value)
+            cells = ("duplicate", names[int(named[row])], similarity, words)
+            rows.append(TrialRow(folder / names[row], cells, f"{similarity} {words}", Verdict.DUPLICATE))
     return rows

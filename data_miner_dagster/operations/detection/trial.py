@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.media.contact_sheets import TileBox, Verdict
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.vocabulary import check_classes
@@ -52,7 +53,7 @@ def try_detect(
         title=f"detect with {' + '.join(role.name for role in roles)}, confidence at or above {threshold:g}",
         columns=("boxes", "best", "found"),
         rows=tuple(rows),
-        summary=f"{len(paths)} images, {sum(bool(row.boxes) for row in rows)} with boxes: {counts}",
+        summary=f"{counted(len(paths), 'image')}, {sum(bool(row.boxes) for row in rows)} with boxes: {counts}",
     )
 
 
@@ -80,7 +81,7 @@ def _row(path: Path, boxes: tuple[TileBox, ...]) -> TrialRow:
     return TrialRow(
         path=path,
         cells=(str(len(labels)), best, ", ".join(labels)),
-        caption=f"{len(labels)} boxes",
+        caption=counted(len(labels), "box", "boxes"),
         verdict=Verdict.KEPT if labels else Verdict.NEUTRAL,
         boxes=boxes,
     )

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.phrases import counted, phrase_of_drop
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.media.contact_sheets import Verdict
@@ -67,20 +68,23 @@ def try_filter(
     order = np.argsort(-np.nan_to_num(decisions.headroom, nan=-np.inf), kind="stable").tolist()
     words = [shown(rule.text) for rule in rules.positive]
     rows = tuple(_row(paths[position], position, words, decisions) for position in order)
-    counts = Counter("kept" if code == KEPT else REASONS[code].value for code in decisions.reasons.tolist())
-    ordered = ", ".join(f"{counts[name]} {name}" for name in ("kept", *(r.value for r in DropReason)) if counts[name])
+    counts = Counter(
+        "kept" if code == KEPT else phrase_of_drop(REASONS[code].value) for code in decisions.reasons.tolist()
+    )
+    names = ("kept", *(phrase_of_drop(reason.value) for reason in DropReason))
+    ordered = ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
     threshold = rules.positive[0].threshold
     return Trial(
         title=f"filter with {encoder.name}, positive threshold {threshold:g}",
         columns=("decision", "positive", "prompt", "negative", "junk"),
         rows=rows,
-        summary=f"{len(paths)} images: {ordered}",
+        summary=f"{counted(len(paths), 'image')}: {ordered}",
     )
 
 
 def _row(path: Path, position: int, prompts: Sequence[str], decisions: Decisions) -> TrialRow:
     code = int(decisions.reasons[position])
-    decision = "kept" if code == KEPT else REASONS[code].value
+    decision = "kept" if code == KEPT else phrase_of_drop(REASONS[code].value)
 
     def similarity(values: Float32Array) -> str:
         return "" if np.isnan(values[position]) else f"{values[position]:.3f}"

@@ -21,6 +21,7 @@ from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.phrases import phrase_of
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.export.manifest import read_manifest
@@ -35,7 +36,7 @@ from data_miner_dagster.storage.tables import read_batches, read_table
 
 
 class FunnelStep(StrEnum):
-    """The steps, in order. The value is what users read."""
+    """The steps, in order. The values are in releases; users read what domain/phrases.py makes of them."""
 
     CANDIDATES = "candidates found"
     VIDEOS = "videos accepted"
@@ -71,7 +72,7 @@ class FunnelCount:
     @property
     def remark(self) -> str:
         """The reasons and kinds, for people."""
-        lost = [f"{number:,} {reason}" for reason, number in self.lost.items()]
+        lost = [f"{number:,} {phrase_of(reason)}" for reason, number in self.lost.items()]
         kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
         return "; ".join(part for part in (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds)) if part)
 
@@ -111,7 +112,8 @@ class Funnel:
     def as_rows(self) -> list[tuple[str, str, str]]:
         """Return (step, count, reasons) rows of text for a table; a step not reached yet shows as `–`."""
         return [
-            (count.step.value, "–" if count.count is None else f"{count.count:,}", count.remark) for count in self.steps
+            (phrase_of(count.step.value), "–" if count.count is None else f"{count.count:,}", count.remark)
+            for count in self.steps
         ]
 
     def as_markdown(self) -> str:
@@ -124,7 +126,9 @@ class Funnel:
         parts = []
         for count in self.steps:
             if count.count is not None:
-                parts.append(f"{count.count:,} {count.step.value}" + (f" ({count.remark})" if count.lost else ""))
+                parts.append(
+                    f"{count.count:,} {phrase_of(count.step.value)}" + (f" ({count.remark})" if count.lost else "")
+                )
         return " → ".join(parts)
 
     def as_counts(self) -> dict[str, int]:

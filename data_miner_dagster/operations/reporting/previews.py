@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.domain.phrases import counted, phrase_of, phrase_of_drop
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.media.contact_sheets import (
@@ -22,6 +23,7 @@ from data_miner_dagster.media.contact_sheets import (
     Verdict,
     contact_sheet,
 )
+from data_miner_dagster.operations.filtering.open_frames import rules_of
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import at_threshold
@@ -32,8 +34,8 @@ from data_miner_dagster.storage.tables import read_table
 
 TILES_PER_PREVIEW: Final = 12
 COLUMNS: Final = 4
-_PREVIEW_COLUMNS: Final = 3
-"""As many as Dagster's UI shows beside each other on a laptop."""
+_PREVIEW_COLUMNS: Final = 2
+"""As many as Dagster's UI shows beside each other on a laptop without cutting one off."""
 _MOST_BOXES_DRAWN: Final = 12
 
 
@@ -65,11 +67,11 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
         tiles.append(
             Tile(
                 images[row["frame_index"]].file,
-                f"{row['pts_seconds']:.2f} s" + (f" · {flag}" if flag else ""),
+                f"{row['pts_seconds']:.2f} s" + (f" · {phrase_of(flag)}" if flag else ""),
                 Verdict.DROPPED if flag else Verdict.NEUTRAL,
             )
         )
-    return _preview(platform, tiles)
+    return _preview(platform, tiles, f"{len(tiles)} of {counted(table.num_rows, 'frame')}")
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
@@ -78,32 +80,64 @@ def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILE
     num_kept = max(half, num_tiles - len(dropped_tiles(platform, project, half)))
     kept = kept_tiles(platform, platform.project_config(project), num_kept, num_narrow=num_kept // 3)
     dropped = dropped_tiles(platform, project, num_tiles - len(kept))
-    return _preview(platform, [*kept, *dropped])
+    tiles = [*kept, *dropped]
+    return _preview(platform, tiles, _filtering_heading(platform, project, len(tiles)))
+
+
+def _filtering_heading(platform: Platform, project: str, num_shown: int) -> str:
+    """Return how many frames there are, how many were kept, and the similarity that decides."""
+    table = _read(platform.layout.filtered_table(project), ["is_kept"])
+    if table is None:
+        return ""
+    num_kept = pc.sum(table["is_kept"]).as_py() or 0
+    rules = rules_of(platform, platform.project_config(project).filtering)
+    thresholds = sorted({rule.threshold for rule in rules.positive if rule.threshold is not None})
+    return f"{num_shown} of {counted(table.num_rows, 'frame')}; {num_kept:,} kept; threshold {_from_to(thresholds)}"
+
+
+def _from_to(values: Sequence[float]) -> str:
+    """Return the least and the greatest of sorted values, or the only one."""
+    return " to ".join(f"{value:g}" for value in dict.fromkeys((values[0], values[-1]))) if values else "none"
 
 
 def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return the largest duplicate groups, each a row: the frame that was kept, then its duplicates."""
     tiles = duplicate_tiles(platform, project, num_tiles, per_group=_PREVIEW_COLUMNS)
-    return _preview(platform, tiles)
+    table = _read(platform.layout.deduplicated_table(project), ["is_representative"])
+    num_unique = 0 if table is None else pc.sum(table["is_representative"]).as_py() or 0
+    whole = "" if table is None else f"{num_unique:,} unique of {counted(table.num_rows, 'frame')}; the largest groups"
+    return _preview(platform, tiles, whole)
 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return frames with their boxes drawn: the most confident of each class in turn."""
-    return _preview(platform, detection_tiles(platform, platform.project_config(project), num_tiles))
+    tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
+    return _preview(platform, tiles, _boxes_heading(platform, project, tiles))
 
 
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return labelled frames that pass the thresholds of the release; without boxes, unique frames."""
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
-    return _preview(platform, tiles or unique_tiles(platform, project, num_tiles))
+    heading = _boxes_heading(platform, project, tiles) if tiles else ""
+    return _preview(platform, tiles or unique_tiles(platform, project, num_tiles), heading)
 
 
-def _preview(platform: Platform, tiles: Sequence[Tile]) -> Preview | None:
+def _boxes_heading(platform: Platform, project: str, tiles: Sequence[Tile]) -> str:
+    """Return how many of the frames are shown, and from which confidence on boxes are."""
+    table = _read(platform.layout.detected_frames_table(project), ["num_boxes"])
+    if table is None:
+        return ""
+    config = platform.project_config(project)
+    limits = sorted({config.releasing.threshold_of(name) for name in config.detection.classes})
+    return f"{len(tiles)} of {counted(table.num_rows, 'frame')}; boxes from confidence {_from_to(limits)}"
+
+
+def _preview(platform: Platform, tiles: Sequence[Tile], heading: str = "") -> Preview | None:
     """Return tiles as a preview, None if there are none."""
     if not tiles:
         return None
     with StoredPictures(platform.config.extraction) as pictures:
-        sheet = contact_sheet(tiles, pictures, columns=_PREVIEW_COLUMNS, max_bytes=MAX_SHEET_BYTES)
+        sheet = contact_sheet(tiles, pictures, columns=_PREVIEW_COLUMNS, max_bytes=MAX_SHEET_BYTES, heading=heading)
         return Preview(len(tiles), sheet)
 
 
@@ -192,7 +226,7 @@ def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_gro
         for row, image in zip(rows[1:], images[1:], strict=True):
             similarity = "" if row["similarity"] is None else f"{row['similarity']:.3f} "
             tiles.append(
-                Tile(image, f"{similarity}{row['tier'].replace('_', ' ')}", Verdict.DUPLICATE, detail=row["frame_id"])
+                Tile(image, f"{similarity}{phrase_of(row['tier'])}", Verdict.DUPLICATE, detail=row["frame_id"])
             )
     return tiles
 
@@ -259,7 +293,7 @@ def _place(row: Mapping[str, Any]) -> str:
 
 
 def _drop_caption(row: Mapping[str, Any]) -> str:
-    reason = row["drop_reason"].replace("_", " ")
+    reason = phrase_of_drop(row["drop_reason"])
     return reason if row["positive_similarity"] is None else f"{row['positive_similarity']:.2f} {reason}"
 
 

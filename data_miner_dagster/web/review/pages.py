@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from data_miner_dagster.catalog.members import projects_wanting
 from data_miner_dagster.catalog.projects import project_progress
 from data_miner_dagster.domain.keys import check_video_key, make_frame_id
-from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.phrases import phrase_of_stage
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.records import BrowsedName, QueueCount
@@ -99,7 +99,7 @@ class Pages:
         found = project_progress(self._platform.database) if self._platform.has_catalog else []
         if len(found) == 1:
             return RedirectResponse(f"/projects/{found[0].name}", 303)
-        rows = [{"name": row.name, "stage": _stage_text(row.stage), "num_videos": row.num_members} for row in found]
+        rows = [{"name": row.name, "stage": phrase_of_stage(row.stage), "num_videos": row.num_members} for row in found]
         return _page(request, "projects.html.j2", projects=rows)
 
     def video(self, request: Request) -> Response:
@@ -240,7 +240,3 @@ def _is_found(video: BrowsedName, sought: str) -> bool:
 
 def _minutes(minutes: float) -> str:
     return f"{minutes:g}" if minutes else ""
-
-
-def _stage_text(stage: ProjectStage) -> str:
-    return stage.value.replace("_", " ").lower()

@@ -40,7 +40,7 @@ SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 def test_release_project__nothing_survived(tmp_path: Path) -> None:
     video = SampleVideo("files-aaa", num_frames=2, dropped={0: "below_positive", 1: "junk"})
     platform = build_project(tmp_path, videos=[video])
-    with pytest.raises(NothingToReleaseError, match=r"0 frames kept \(without 1 below_positive, 1 junk\)"):
+    with pytest.raises(NothingToReleaseError, match=r"0 frames kept \(without 1 too unlike the prompts, 1 junk\)"):
         release_project(platform, "cyclists")
     row = find_project(platform.database, "cyclists")
     assert row is not None

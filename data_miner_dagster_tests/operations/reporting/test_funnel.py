@@ -31,7 +31,7 @@ def test_project_funnel__absent_is_not_zero(tmp_path: Path) -> None:
         ("frames sampled", "12"),
         ("frames kept", "–"),
         ("unique frames", "–"),
-        ("frames looked at", "–"),
+        ("frames searched for objects", "–"),
         ("boxes found", "–"),
         ("boxes at threshold", "–"),
         ("frames settled", "–"),
@@ -89,5 +89,5 @@ def test_project_funnel__counts_every_reason(tmp_path: Path) -> None:
         "lost": {},
         "kinds": {},
     }
-    assert "9 frames kept (without 1 black, 1 below_positive, 1 junk) → 7 unique frames" in funnel.as_line()
+    assert "9 frames kept (without 1 black, 1 too unlike the prompts, 1 junk) → 7 unique frames" in funnel.as_line()
     assert "| boxes at threshold | 5 | without 1 unsure; 3 person, 2 bicycle |" in funnel.as_markdown()

@@ -62,7 +62,7 @@ def test_kept_and_dropped_tiles__say_why(tmp_path: Path) -> None:
     assert len(kept) == 6
     assert len({tile.image for tile in kept}) == 6
     dropped = dropped_tiles(platform, "cyclists", 6)
-    assert [tile.caption for tile in dropped] == ["0.20 below positive", "0.40 black", "0.35 junk"]
+    assert [tile.caption for tile in dropped] == ["0.20 too unlike the prompts", "0.40 black", "0.35 junk"]
     assert all(isinstance(tile.image, PictureFile) and tile.image.path.is_file() for tile in [*kept, *dropped])
 
 
@@ -87,7 +87,7 @@ def test_duplicate_tiles__one_row_a_group(tmp_path: Path) -> None:
     ]
     assert tiles[3].image is None
     assert tiles[0].caption == "kept for 2 more"
-    assert tiles[1].caption == "0.950 exact"
+    assert tiles[1].caption == "0.950 exact copy"
 
 
 def test_detection_tiles__classes_in_turn_with_boxes_at_threshold(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_page__browsing_by_name(tmp_path: Path) -> None:
         ("files-aaa/000001", "part of the next release"),
         ("files-aaa/000002", "kept by the filter"),  # a duplicate
         ("files-aaa/000003", "part of the next release"),
-        ("files-aaa/000004", "dropped: below positive"),
+        ("files-aaa/000004", "dropped: too unlike the prompts"),
     ]
     with pytest.raises(ConfigError, match="which class or video"):
         review.page(ReviewQueue.BROWSING)

@@ -1,0 +1,137 @@
+"""The words that people read for stored reasons and counts: one table for terminal, pictures, UI and reports.
+
+Belongs here: how something is called. Does not belong here: the stored values themselves (reasons.py, statuses.py),
+which never change, and what is written into releases.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
+from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
+
+_DROPS: Final[Mapping[DropReason, str]] = {
+    DropReason.BY_HAND: "dropped by a person",
+    DropReason.BLACK: "black",
+    DropReason.FLAT: "without detail",
+    DropReason.BLURRED: "blurred",
+    DropReason.SLIDE: "slide of text",
+    DropReason.TEXT: "mostly text",
+    DropReason.UNREADABLE: "unreadable",
+    DropReason.BELOW_POSITIVE: "too unlike the prompts",
+    DropReason.BEATEN_BY_NEGATIVE: "more like a negative prompt",
+    DropReason.JUNK: "junk",
+    DropReason.TOO_CLOSE_IN_TIME: "too soon after another",
+    DropReason.OVER_VIDEO_CAP: "over the limit per video",
+}
+_DUPLICATES: Final[Mapping[DuplicateTier, str]] = {
+    DuplicateTier.EXACT: "exact copy",
+    DuplicateTier.PERCEPTUAL_HASH: "same picture, encoded again",
+    DuplicateTier.WITHIN_VIDEO: "near-duplicate",
+    DuplicateTier.ACROSS_VIDEOS: "near-duplicate in another video",
+    DuplicateTier.OTHER_PROJECT: "near-duplicate in another project",
+    DuplicateTier.EARLIER_RELEASE: "near-duplicate in an earlier release",
+}
+_REJECTIONS: Final[Mapping[RejectionRule, str]] = {
+    RejectionRule.DURATION: "too short or too long",
+    RejectionRule.UPLOAD_DATE: "uploaded at another time",
+    RejectionRule.VIEWS: "too few or too many views",
+    RejectionRule.LIVE: "live stream",
+    RejectionRule.RESOLUTION: "too small",
+    RejectionRule.LANGUAGE: "in another language",
+    RejectionRule.LICENCE: "under another licence",
+    RejectionRule.WORDS: "by a word in its title",
+    RejectionRule.BLOCKED_HASHTAG: "with a blocked hashtag",
+    RejectionRule.BLOCKED_CHANNEL: "from a blocked channel",
+    RejectionRule.SECRET_ADDRESS: "listed with a secret in the address",
+    RejectionRule.REFUSED_ADDRESS: "listed with an address that cannot be used",
+    RejectionRule.PRESCREENING: "unlike the prompts by its thumbnail",
+    RejectionRule.REUPLOAD: "same video as another",
+    RejectionRule.BY_HAND: "removed by a person",
+    RejectionRule.INTERNAL_ERROR: "fault of this program",
+    RejectionRule.MAX_VIDEOS: "over the number of videos wanted",
+}
+_ERRORS: Final[Mapping[VideoErrorKind, str]] = {
+    VideoErrorKind.TRANSIENT: "did not answer",
+    VideoErrorKind.RATE_LIMITED: "asked too often",
+    VideoErrorKind.BOT_CHECK: "the site asked for a sign-in",
+    VideoErrorKind.DISK_FULL: "disk full",
+    VideoErrorKind.CUT_OFF: "cut off",
+    VideoErrorKind.SITE_REFUSAL: "refused by the site",
+    VideoErrorKind.PRIVATE: "private",
+    VideoErrorKind.REMOVED: "removed",
+    VideoErrorKind.GEO_BLOCKED: "not available in this country",
+    VideoErrorKind.AGE_RESTRICTED: "age-restricted",
+    VideoErrorKind.MEMBERS_ONLY: "for members only",
+    VideoErrorKind.LIVE: "live stream",
+    VideoErrorKind.UNSUPPORTED: "site not supported",
+    VideoErrorKind.NO_FORMATS: "no format to download",
+    VideoErrorKind.FORBIDDEN: "forbidden by the site",
+    VideoErrorKind.TOO_LARGE: "too large",
+    VideoErrorKind.POLICY: "ruled out by the settings",
+    VideoErrorKind.MISSING_FILE: "file missing",
+    VideoErrorKind.EMPTY_FILE: "file empty",
+    VideoErrorKind.NOT_A_VIDEO: "not a video",
+    VideoErrorKind.NO_VIDEO_STREAM: "without pictures",
+    VideoErrorKind.TRUNCATED: "cut short",
+    VideoErrorKind.UNDECODABLE: "cannot be decoded",
+    VideoErrorKind.LIMIT_EXCEEDED: "beyond the limits for files",
+    VideoErrorKind.CRASHED: "crashed the decoder",
+    VideoErrorKind.INTERNAL_ERROR: "fault of this program",
+}
+_FLAGS: Final[Mapping[QualityFlag, str]] = {flag: _DROPS[DropReason(flag.value)] for flag in QualityFlag}
+_FIGURES: Final[Mapping[str, str]] = {
+    "frames looked at": "frames searched for objects",
+    "num_unmet": "sampling times without a frame",
+    "representatives": "unique frames",
+    "frames_with_boxes": "frames with boxes",
+    "left_out_videos": "videos left out",
+    "unreadable_frames": "unreadable frames",
+    "members": "videos",
+    "of_removed_sources": "videos of sources that are gone",
+    "videos_scored": "videos compared with the prompts",
+    "size_bytes": "size",
+    "duration_seconds": "duration",
+}
+_PHRASES: Final[Mapping[str, str]] = {
+    **{kind.value: text for kind, text in _ERRORS.items()},
+    **{rule.value: text for rule, text in _REJECTIONS.items()},
+    **{tier.value: text for tier, text in _DUPLICATES.items()},
+    **{f"duplicate {tier.value}": text for tier, text in _DUPLICATES.items()},
+    **{flag.value: text for flag, text in _FLAGS.items()},
+    **{reason.value: text for reason, text in _DROPS.items() if reason is not DropReason.BY_HAND},
+    **_FIGURES,
+}
+_BETWEEN: Final = ": "
+
+
+def phrase_of(stored: str) -> str:
+    """Return what people read for a stored reason or the name of a figure.
+
+    Of `failed: undecodable`, both parts are looked up. What is not in the table is shown with spaces for underscores.
+    """
+    if stored in _PHRASES:
+        return _PHRASES[stored]
+    if _BETWEEN in stored:
+        return _BETWEEN.join(phrase_of(part) for part in stored.split(_BETWEEN))
+    return stored.removeprefix("num_").replace("_", " ")
+
+
+def phrase_of_drop(reason: str) -> str:
+    """Return what people read for why filtering dropped a frame."""
+    return _DROPS[DropReason(reason)] if reason in list(DropReason) else phrase_of(reason)
+
+
+def phrase_of_stage(stage: ProjectStage) -> str:
+    """Return where a project stands, in words: `waiting for detection`, `at detection`, `complete`."""
+    for working, place in PROJECT_WAY.items():
+        if stage is working:
+            return f"at {working.word}"
+        if stage is place.waiting:
+            return "finding and preparing videos" if stage is ProjectStage.SOURCING else f"waiting for {working.word}"
+    return stage.word
+
+
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with its noun: `1 video`, `2,000 videos`."""
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
