@@ -5,7 +5,7 @@ Belongs here: how a family loads, and what is known about it without loading. Do
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from typing import Any, Final
@@ -39,7 +39,19 @@ class Architecture:
     preprocessing_version: int = 1  # bump it when our own pre- or post-processing changes results
     calibration: SimilarityCalibration | None = None  # for encoders only
     class_names: str | None = None  # for detectors with fixed names: "module:callable", see ModelEntry
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """The checkpoints that load: transformers' class by the `model_type` of `config.json`. Empty: not looked at."""
     licence: str = "unknown"  # of the software that runs it, for an entry that names none
+
+
+def _focal_detr(**kinds: str) -> Architecture:
+    """Return an architecture of the DETR family: the name of transformers' class, without its end, by model type."""
+    return Architecture(
+        Capability.DETECTOR,
+        f"{_MODELS}.detectors.focal_detr:load",
+        class_names=f"{_MODELS}.detectors.class_detector:class_names",
+        networks={model_type: f"{kind}ForObjectDetection" for model_type, kind in kinds.items()},
+    )
 
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
@@ -101,14 +113,37 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         f"{_MODELS}.lite.lite_detector:load",
         class_names=f"{_MODELS}.lite.lite_detector:class_names",
     ),
-    "grounding-dino": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.grounding_dino:load"),
-    "owlv2": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.owlv2:load"),
-    "omdet-turbo": Architecture(Capability.DETECTOR, f"{_MODELS}.detectors.omdet_turbo:load"),
-    "rt-detr": Architecture(
+    "grounding-dino": Architecture(
         Capability.DETECTOR,
-        f"{_MODELS}.detectors.rt_detr:load",
-        class_names=f"{_MODELS}.detectors.class_detector:class_names",
+        f"{_MODELS}.detectors.grounding_dino:load",
+        networks={"grounding-dino": "GroundingDinoForObjectDetection"},
     ),
+    "mm-grounding-dino": Architecture(  # LLMDet's checkpoints, too
+        Capability.DETECTOR,
+        f"{_MODELS}.detectors.grounding_dino:load_mm",
+        networks={"mm-grounding-dino": "MMGroundingDinoForObjectDetection"},
+    ),
+    "owlv2": Architecture(
+        Capability.DETECTOR,
+        f"{_MODELS}.detectors.owlv2:load",
+        networks={"owlv2": "Owlv2ForObjectDetection"},
+    ),
+    "omdet-turbo": Architecture(
+        Capability.DETECTOR,
+        f"{_MODELS}.detectors.omdet_turbo:load",
+        networks={"omdet-turbo": "OmDetTurboForObjectDetection"},
+    ),
+    "sam3": Architecture(
+        Capability.DETECTOR,
+        f"{_MODELS}.detectors.sam3:load",
+        # The published checkpoint holds the video network, of which the detector is a part.
+        networks={"sam3": "Sam3Model", "sam3_video": "Sam3VideoModel"},
+    ),
+    "rt-detr": _focal_detr(rt_detr="RTDetr", rt_detr_v2="RTDetrV2", d_fine="DFine"),
+    "rt-detr-v2": _focal_detr(rt_detr_v2="RTDetrV2"),
+    "d-fine": _focal_detr(d_fine="DFine"),
+    "deimv2": _focal_detr(deimv2="Deimv2"),
+    "rf-detr": _focal_detr(rf_detr="RfDetr"),
     "ultralytics": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.ultralytics_detector:load",

@@ -1,12 +1,14 @@
 """Models from the Hugging Face hub: the location of their files, and clear errors when they are unavailable."""
 
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.models.architectures import ARCHITECTURES
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.registry import ModelEntry
 
@@ -30,6 +32,62 @@ def check_obtainable(entry: ModelEntry) -> None:
         )
     if entry.is_gated and get_token() is None:
         raise ModelError(_gated_message(entry))
+
+
+def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> None:
+    """Ensure that a checkpoint holds a network of the entry's architecture. Reads its `config.json`, and no weights.
+
+    A checkpoint that does not say what it holds passes, and so does an architecture whose checkpoints have no such
+    file.
+
+    Args:
+        entry: the registry entry.
+        may_fetch: whether to ask the hub if the file is not at hand; otherwise the checkpoint passes.
+
+    Raises:
+        ModelError: it holds another network, or its configuration cannot be read.
+    """
+    family = ARCHITECTURES.get(entry.architecture)
+    if family is None or not family.networks:
+        return
+    with hub_errors(entry):
+        path = _configuration_file(entry, may_fetch=may_fetch)
+        content = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("config.json is not a mapping")
+    model_type = content.get("model_type")
+    classes = [str(name) for name in content.get("architectures") or ()]
+    if model_type is None or _loads(family.networks, model_type, classes):
+        return
+    fitting = [name for name, other in ARCHITECTURES.items() if _loads(other.networks, model_type, classes)]
+    remedy = (
+        f"set `platform.models.registry.{entry.name}.architecture: {fitting[-1]}`"
+        if fitting
+        else f"no architecture loads it: choose a checkpoint of type {' or '.join(family.networks)}"
+    )
+    holds = f"{model_type!r} ({', '.join(classes)})" if classes else f"{model_type!r}"
+    raise ModelError(
+        f"model {entry.name} ({entry.source}) is of type {holds}, which architecture {entry.architecture!r} does not "
+        f"load; {remedy}"
+    )
+
+
+def _loads(networks: Mapping[str, str], model_type: object, classes: Sequence[str]) -> bool:
+    """Return whether checkpoints of this type and these classes of transformers are among `networks`."""
+    return model_type in networks and (not classes or networks[str(model_type)] in classes)
+
+
+def _configuration_file(entry: ModelEntry, *, may_fetch: bool) -> Path | None:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    location, revision = pretrained_location(entry)
+    if revision is None:
+        path = Path(location) / "config.json"
+        return path if path.is_file() else None
+    cached = try_to_load_from_cache(location, "config.json", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached)
+    return Path(hf_hub_download(location, "config.json", revision=revision)) if may_fetch else None
 
 
 def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import SimilarityCalibration
-from data_miner_dagster.models.architectures import Capability, resolve
+from data_miner_dagster.models.architectures import ARCHITECTURES, Capability, resolve
 from data_miner_dagster.models.encoders.cpu_graphs import check_installed
 from data_miner_dagster.models.packages import missing_packages
 from data_miner_dagster.models.registry import PROFILES, ModelEntry, find_entry
@@ -201,3 +201,7 @@ def _check_available(entry: ModelEntry) -> None:
         from data_miner_dagster.models.hub import check_obtainable
 
         check_obtainable(entry)
+    if ARCHITECTURES[entry.architecture].networks:
+        from data_miner_dagster.models.hub import check_network
+
+        check_network(entry, may_fetch=False)

@@ -59,10 +59,10 @@ def tiny_swin() -> Any:
     )
 
 
-def save_grounding_dino(folder: Path) -> Path:
-    """Write a GroundingDINO of the real classes with 20 queries."""
+def save_grounding_dino(folder: Path, kind: str = "GroundingDino") -> Path:
+    """Write a GroundingDINO (or `kind` MMGroundingDino) of the real classes with 20 queries."""
     torch.manual_seed(0)
-    config = transformers.GroundingDinoConfig(
+    config = getattr(transformers, f"{kind}Config")(
         backbone_config=tiny_swin(),
         text_config=transformers.BertConfig(
             vocab_size=1100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
@@ -77,8 +77,7 @@ def save_grounding_dino(folder: Path) -> Path:
         num_queries=20,
         disable_custom_kernels=True,
     )
-    model = transformers.GroundingDinoForObjectDetection(config)
-    model.save_pretrained(folder)
+    getattr(transformers, f"{kind}ForObjectDetection")(config).save_pretrained(folder)
     transformers.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
     save_bert_tokenizer(folder)
     return folder
@@ -211,15 +210,19 @@ def save_scripted_text(folder: Path, *, file_name: str = "mobileclip_blt.ts", di
     return folder
 
 
+CLASS_NAMES = ("person", "car", "bus", "tvmonitor", "a_red_taxi")
+"""What the closed vocabularies find."""
+
+
 def save_rt_detr(folder: Path, kind: str = "RTDetr") -> Path:
-    """Write an RT-DETR (or `kind` RTDetrV2, DFine) of the real classes with 20 queries and five class names."""
+    """Write an RT-DETR (or `kind` RTDetrV2, DFine, Deimv2) of the real classes with 40 queries and five class names."""
     torch.manual_seed(0)
     backbone = transformers.RTDetrResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16, 16, 16], depths=[1, 1, 1, 1], layer_type="basic", out_indices=[2, 3, 4]
     )
     config = getattr(transformers, f"{kind}Config")(
         backbone_config=backbone,
-        id2label=dict(enumerate(("person", "car", "bus", "tvmonitor", "a_red_taxi"))),
+        id2label=dict(enumerate(CLASS_NAMES)),
         encoder_hidden_dim=32,
         encoder_in_channels=[16, 16, 16],
         encoder_ffn_dim=32,
@@ -229,10 +232,104 @@ def save_rt_detr(folder: Path, kind: str = "RTDetr") -> Path:
         decoder_layers=2,
         decoder_ffn_dim=32,
         decoder_attention_heads=2,
-        num_queries=20,
+        num_queries=40,
         num_denoising=0,
         disable_custom_kernels=True,
     )
-    getattr(transformers, f"{kind}ForObjectDetection")(config).save_pretrained(folder)
+    network = getattr(transformers, f"{kind}ForObjectDetection")(config)
+    tell_apart(network)
+    network.save_pretrained(folder)
     transformers.RTDetrImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+def save_rf_detr(folder: Path) -> Path:
+    """Write an RF-DETR of the real classes with 40 queries and five class names."""
+    torch.manual_seed(0)
+    backbone = transformers.RfDetrDinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        image_size=64,
+        patch_size=8,
+        num_windows=2,
+        out_features=["stage2", "stage4"],
+    )
+    config = transformers.RfDetrConfig(
+        backbone_config=backbone,
+        id2label=dict(enumerate(CLASS_NAMES)),
+        d_model=32,
+        decoder_ffn_dim=32,
+        decoder_layers=2,
+        decoder_self_attention_heads=2,
+        decoder_cross_attention_heads=2,
+        decoder_n_points=2,
+        num_queries=40,
+        group_detr=1,
+    )
+    network = transformers.RfDetrForObjectDetection(config)
+    tell_apart(network)
+    network.save_pretrained(folder)
+    transformers.RfDetrImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+def tell_apart(network: Any) -> None:
+    """Give a network's class heads weights by which its boxes get different classes and confidences."""
+    for name, parameter in network.named_parameters():
+        if "class_embed" in name:
+            if parameter.dim() == 2:
+                torch.nn.init.normal_(parameter, std=0.3)
+            else:
+                torch.nn.init.zeros_(parameter)
+
+
+def save_sam3(folder: Path) -> Path:
+    """Write a SAM 3 of the real classes with 20 queries and 4 x 4 patches."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.Sam3Config(
+        vision_config={
+            "backbone_config": {
+                "model_type": "sam3_vit_model",
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "image_size": 56,
+                "pretrain_image_size": 28,
+                "patch_size": 14,
+                "window_size": 2,
+                "global_attn_indexes": [1],
+            },
+            "fpn_hidden_size": 16,
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        },
+        text_config={
+            "model_type": "clip_text_model",
+            "vocab_size": 32,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "projection_dim": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 32,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+        },
+        geometry_encoder_config=small,
+        detr_encoder_config=small,
+        detr_decoder_config={**small, "num_queries": 20},
+        mask_decoder_config={"hidden_size": 16, "num_attention_heads": 2, "num_upsampling_stages": 2},
+    )
+    network = transformers.Sam3Model(config)
+    for parameter in network.parameters():
+        if parameter.dim() > 1:  # with the usual 0.02 all boxes and masks are alike
+            torch.nn.init.normal_(parameter, std=0.3)
+    torch.nn.init.normal_(network.detr_decoder.reference_points.weight)
+    network.save_pretrained(folder)
+    transformers.Sam3ImageProcessor(size={"height": 56, "width": 56}).save_pretrained(folder)
+    save_clip_tokenizer(folder, 32)
     return folder

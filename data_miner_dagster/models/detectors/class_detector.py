@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.detectors.hub_detector import HubDetector, boxes_from_centres, load_pretrained
-from data_miner_dagster.models.hub import hub_errors, pretrained_location
+from data_miner_dagster.models.hub import check_network, hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import match_vocabulary
 
@@ -91,25 +90,15 @@ def _choose(
     )
 
 
-def load_class_detector(
-    kind: type[ClassDetector], entry: ModelEntry, device: str, *, model_types: Sequence[str]
-) -> ClassDetector:
+def load_class_detector(kind: type[ClassDetector], entry: ModelEntry, device: str) -> ClassDetector:
     """Load a detector with fixed class names from the hub's cache, the hub or a folder.
-
-    Args:
-        kind: the class of detector to make.
-        entry: the registry entry.
-        device: the device as named in the configuration.
-        model_types: the accepted values of transformers' `model_type`.
 
     Raises:
         ModelError: it cannot be loaded, or is of another architecture.
     """
     from transformers import AutoModelForObjectDetection
 
-    found = _config_of(entry).model_type
-    if found not in model_types:
-        raise ModelError(f"model {entry.name} ({entry.source}) is of type {found!r}, not {' or '.join(model_types)}")
+    check_network(entry)
     return load_pretrained(kind, AutoModelForObjectDetection, entry, device)
 
 
@@ -117,17 +106,14 @@ def class_names(entry: ModelEntry) -> tuple[str, ...]:
     """Return the class names of a checkpoint, in the order of its outputs. Reads no weights.
 
     Raises:
-        ModelError: the checkpoint cannot be loaded.
+        ModelError: the checkpoint cannot be loaded, or is of another architecture.
     """
-    return _names_in(_config_of(entry))
-
-
-def _config_of(entry: ModelEntry) -> Any:
     from transformers import AutoConfig
 
+    check_network(entry)
     location, revision = pretrained_location(entry)
     with hub_errors(entry):
-        return AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
+        return _names_in(AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False))
 
 
 def _names_in(config: Any) -> tuple[str, ...]:

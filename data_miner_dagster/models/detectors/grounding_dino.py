@@ -1,10 +1,13 @@
-"""GroundingDINO through transformers. Each phrase is scored by its own tokens only.
+"""GroundingDINO, MM-Grounding-DINO and LLMDet through transformers. Each phrase is scored by its own tokens only.
 
 The usual post-processing builds a label from all tokens with a high score, and so returns "car taxi" if two phrases
 match the same box. Here the text is assembled token by token, so the token span of every phrase is known. A phrase's
 score is the mean over its span, and a box is assigned to the phrase with the highest score.
 
-Source: Liu et al. 2023, "Grounding DINO"; the mean over a phrase's tokens follows GLIP (Li et al. 2022) and
+LLMDet is MM-Grounding-DINO, trained further beside a language model that is not needed afterwards.
+
+Source: Liu et al. 2023, "Grounding DINO"; Zhao et al. 2024, "An Open and Comprehensive Pipeline for Unified Object
+Grounding and Detection"; Fu et al. 2025, "LLMDet"; the mean over a phrase's tokens follows GLIP (Li et al. 2022) and
 MMDetection's `convert_grounding_to_cls_scores`.
 """
 
@@ -17,7 +20,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.models.detectors.hub_detector import boxes_from_centres
 from data_miner_dagster.models.detectors.phrase_detector import (
-    PhraseDetector,
+    BestPhraseDetector,
     ScoredBoxes,
     load_phrase_detector,
 )
@@ -27,11 +30,11 @@ _SEPARATORS: Final = str.maketrans(".?", "  ")
 """The model treats both characters as the end of a phrase, wherever they occur."""
 
 
-class GroundingDinoDetector(PhraseDetector):
+class GroundingDinoDetector(BestPhraseDetector):
     """Implements ObjectDetector."""
 
     nms_iou: ClassVar[float | None] = 0.7
-    batches_any_size: ClassVar[bool] = False
+    batches_any_size = False
 
     @property
     def max_tokens(self) -> int:
@@ -95,3 +98,14 @@ def load(entry: ModelEntry, device: str) -> GroundingDinoDetector:
     from transformers import GroundingDinoForObjectDetection
 
     return load_phrase_detector(GroundingDinoDetector, GroundingDinoForObjectDetection, entry, device)
+
+
+def load_mm(entry: ModelEntry, device: str) -> GroundingDinoDetector:
+    """Load an entry of architecture `mm-grounding-dino`: MM-Grounding-DINO or LLMDet.
+
+    Raises:
+        ModelError: it cannot be loaded or does not match its entry.
+    """
+    from transformers import MMGroundingDinoForObjectDetection
+
+    return load_phrase_detector(GroundingDinoDetector, MMGroundingDinoForObjectDetection, entry, device)

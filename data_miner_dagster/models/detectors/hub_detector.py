@@ -25,7 +25,7 @@ class HubDetector(ABC):
 
     nms_iou: ClassVar[float | None]
     """If two boxes of a class have a higher IoU, the less confident is removed; None removes no box."""
-    batches_any_size: ClassVar[bool]
+    batches_any_size: bool
     """False if the images of a forward pass are padded to the largest. Then only images of equal size share a pass, so
     that an image's boxes never depend on its neighbours. All frames of a video have the same size."""
 

@@ -14,18 +14,18 @@ import numpy as np
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.models.detectors.hub_detector import boxes_from_centres
 from data_miner_dagster.models.detectors.phrase_detector import (
-    PhraseDetector,
+    BestPhraseDetector,
     ScoredBoxes,
     load_phrase_detector,
 )
 from data_miner_dagster.models.registry import ModelEntry
 
 
-class OmDetTurboDetector(PhraseDetector):
+class OmDetTurboDetector(BestPhraseDetector):
     """Implements ObjectDetector."""
 
     nms_iou: ClassVar[float | None] = 0.5
-    batches_any_size: ClassVar[bool] = True
+    batches_any_size = True
 
     @property
     def max_tokens(self) -> int:

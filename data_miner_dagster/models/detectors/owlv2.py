@@ -7,54 +7,46 @@ Source: Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection".
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.models.detectors.hub_detector import boxes_from_centres
 from data_miner_dagster.models.detectors.phrase_detector import (
-    PhraseDetector,
+    BestPhraseDetector,
     ScoredBoxes,
     load_phrase_detector,
 )
+from data_miner_dagster.models.detectors.separate_phrases import SeparatePhraseDetector
 from data_miner_dagster.models.registry import ModelEntry
 
-MAX_PHRASES = 64
-"""Maximum number of phrases per forward pass. Each phrase is a separate text, encoded once per image."""
+if TYPE_CHECKING:
+    import torch
 
 
-class Owlv2Detector(PhraseDetector):
+class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
     """Implements ObjectDetector."""
 
     nms_iou: ClassVar[float | None] = 0.5  # every patch of an object returns a box
-    batches_any_size: ClassVar[bool] = True
+    batches_any_size = True
 
-    @property
-    def max_tokens(self) -> int:
-        """The number of tokens of `MAX_PHRASES` phrases of full length."""
-        return MAX_PHRASES * self.context_length
-
-    def num_tokens(self, prompt: str) -> int:
-        """Return the length that a phrase is padded to, or more than `max_tokens` if the phrase is too long."""
-        length = len(self.tokenizer(prompt.lower())["input_ids"])
-        return self.context_length if length <= self.context_length else self.max_tokens + length
+    def embed(self, prompt: str) -> "torch.Tensor":
+        """Return the unit vector (1, D) of a phrase."""
+        features = self.network.owlv2.get_text_features(**self.tokens_of(prompt)).pooler_output
+        unit: torch.Tensor = features / features.norm(dim=-1, keepdim=True)
+        return unit
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
         """Run one forward pass on images of any sizes."""
-        text = self.tokenizer(
-            [prompt.lower() for prompt in prompts],
-            padding="max_length",
-            max_length=self.context_length,
-            return_tensors="pt",
-        )
+        import torch
+
+        vectors = torch.cat(self.embedded(prompts))
         pixels = self.pixels_of(images)
         with self.inference():
-            outputs = self.network(
-                input_ids=text["input_ids"].repeat(len(images), 1).to(self.device),
-                attention_mask=text["attention_mask"].repeat(len(images), 1).to(self.device),
-                pixel_values=pixels["pixel_values"],
-            )
-            scores = outputs.logits.float().sigmoid().cpu().numpy()
-            boxes = outputs.pred_boxes.float().cpu().numpy()
+            features, _ = self.network.image_embedder(pixel_values=pixels["pixel_values"])
+            patches = features.flatten(1, 2)
+            logits, _ = self.network.class_predictor(patches, vectors.expand(len(images), -1, -1))
+            scores = logits.float().sigmoid().cpu().numpy()
+            boxes = self.network.box_predictor(patches, features).float().cpu().numpy()
         found = []
         for row, image in enumerate(images):
             side = max(image.shape[:2])

@@ -10,12 +10,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.detectors.hub_detector import HubDetector, load_pretrained
-from data_miner_dagster.models.hub import hub_errors, pretrained_location
+from data_miner_dagster.models.hub import check_network, hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 
 Kind = TypeVar("Kind", bound="PhraseDetector")
@@ -37,8 +38,26 @@ class ScoredBoxes:
     phrase_scores: Float32Array
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Boxes (N, 4) of one image in absolute pixels, their confidences (N,), and each one's place (N,) among phrases."""
+
+    boxes_xyxy: Float32Array
+    confidences: Float32Array
+    columns: npt.NDArray[np.intp]
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
+        """Return the candidates of several passes over the same phrases. At least one part."""
+        return cls(
+            np.concatenate([part.boxes_xyxy for part in parts]),
+            np.concatenate([part.confidences for part in parts]),
+            np.concatenate([part.columns for part in parts]),
+        )
+
+
 class PhraseDetector(HubDetector):
-    """Implements ObjectDetector. Assigns every candidate box to its best phrase, so labels are never merged."""
+    """Implements ObjectDetector. A candidate box is one phrase's, so labels are never merged."""
 
     def __init__(
         self, network: Any, image_processor: Any, *, tokenizer: Any, name: str, fingerprint: str, device: str
@@ -61,8 +80,10 @@ class PhraseDetector(HubDetector):
         """The maximum number of tokens of all phrases in one forward pass."""
 
     @abstractmethod
-    def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images and phrases that fit; return one result per image."""
+    def candidates_of(
+        self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
+    ) -> list[Candidates]:
+        """Return the candidates of each image at or above the floor, from one pass over phrases that fit."""
 
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
@@ -105,39 +126,48 @@ class PhraseDetector(HubDetector):
     def _detect_together(
         self, images: Sequence[RgbImage], *, chunks: Sequence[Sequence[Phrase]], confidence_floor: float
     ) -> list[ImageDetections]:
-        scored = [self.score(images, [phrase.prompt for phrase in chunk]) for chunk in chunks]
+        found = [
+            self.candidates_of(images, [phrase.prompt for phrase in chunk], confidence_floor=confidence_floor)
+            for chunk in chunks
+        ]
         return [
-            self._choose(
-                image,
-                [(chunk, per_image[row]) for chunk, per_image in zip(chunks, scored, strict=True)],
-                confidence_floor,
-            )
+            self._choose(image, [(chunk, of_images[row]) for chunk, of_images in zip(chunks, found, strict=True)])
             for row, image in enumerate(images)
         ]
 
-    def _choose(
-        self, image: RgbImage, scored: Sequence[tuple[Sequence[Phrase], ScoredBoxes]], confidence_floor: float
-    ) -> ImageDetections:
+    def _choose(self, image: RgbImage, found: Sequence[tuple[Sequence[Phrase], Candidates]]) -> ImageDetections:
         """Return the detections among the candidates of all chunks of one image."""
-        boxes, confidences, class_indices, prompts = [], [], [], []
-        for phrases, candidates in scored:
-            best = candidates.phrase_scores.argmax(axis=1)
-            confidence = candidates.phrase_scores[np.arange(len(best)), best]
-            rows = np.flatnonzero(confidence >= confidence_floor)
-            boxes.append(candidates.boxes_xyxy[rows])
-            confidences.append(confidence[rows])
-            class_indices += [phrases[column].class_index for column in best[rows].tolist()]
-            prompts += [phrases[column].prompt for column in best[rows].tolist()]
-        if not prompts:
+        chosen = [phrases[column] for phrases, part in found for column in part.columns.tolist()]
+        if not chosen:
             return ImageDetections.empty()
         return detections_from_candidates(
-            np.concatenate(boxes),
-            np.concatenate(confidences),
-            np.array(class_indices, np.int32),
-            prompts,
+            np.concatenate([part.boxes_xyxy for _, part in found]),
+            np.concatenate([part.confidences for _, part in found]),
+            np.array([phrase.class_index for phrase in chosen], np.int32),
+            [phrase.prompt for phrase in chosen],
             image_wh=(image.shape[1], image.shape[0]),
             nms_iou=self.nms_iou,
         )
+
+
+class BestPhraseDetector(PhraseDetector):
+    """A detector that scores every candidate box against all phrases. A box is assigned to its best one."""
+
+    @abstractmethod
+    def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
+        """Run one forward pass on images and phrases that fit; return one result per image."""
+
+    def candidates_of(
+        self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
+    ) -> list[Candidates]:
+        """Return the candidates of each image at or above the floor, each with its best phrase."""
+        found = []
+        for scored in self.score(images, prompts):
+            best = scored.phrase_scores.argmax(axis=1)
+            confidence = scored.phrase_scores[np.arange(len(best)), best]
+            rows = np.flatnonzero(confidence >= confidence_floor)
+            found.append(Candidates(scored.boxes_xyxy[rows], confidence[rows], best[rows]))
+        return found
 
 
 def load_phrase_detector(kind: type[Kind], network_class: Any, entry: ModelEntry, device: str) -> Kind:
@@ -148,6 +178,7 @@ def load_phrase_detector(kind: type[Kind], network_class: Any, entry: ModelEntry
     """
     from transformers import AutoTokenizer
 
+    check_network(entry)
     location, revision = pretrained_location(entry)
     with hub_errors(entry):
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)

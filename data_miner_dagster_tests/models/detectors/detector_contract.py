@@ -1,10 +1,15 @@
 """What every ObjectDetector must keep, asked of each implementation by its own test module."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.operations.detection.trial import try_detect
 from data_miner_dagster.protocols.detectors import ObjectDetector
 
 ODD_SIZES_WH = ((640, 480), (37, 211), (500, 33), (1, 1), (416, 416), (17, 16))
@@ -88,3 +93,18 @@ def assert_well_formed(
     assert (np.diff(detections.confidences) <= 0).all()
     for index, prompt in zip(detections.class_indices.tolist(), detections.prompts, strict=True):
         assert prompt in classes[index].prompts
+
+
+def assert_can_be_tried(models: ModelProvider, classes: Sequence[ClassPrompts], folder: Path) -> None:
+    """Fail unless `data-miner try detect` finds on a folder's pictures what the detector finds on the same pixels."""
+    pictures = odd_images()[:2]
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    asked = {wanted.class_name: [*wanted.prompts] for wanted in classes}
+    config = DetectionConfig.model_validate({"classes": asked})
+    trial = try_detect(models, config, folder, threshold=0.05)
+    found = models.detector.load().detect(pictures, classes, confidence_floor=0.05)
+    assert [row.cells[0] for row in trial.rows] == [str(len(detections.prompts)) for detections in found]
+    for row, detections in zip(trial.rows, found, strict=True):
+        drawn = sorted(box.box_xyxy for box in row.boxes)
+        np.testing.assert_allclose(drawn, sorted(map(tuple, detections.boxes_xyxy.tolist())), atol=0.1)

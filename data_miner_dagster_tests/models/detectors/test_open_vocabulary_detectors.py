@@ -1,13 +1,15 @@
-"""GroundingDINO, OWLv2 and OmDet-Turbo: real classes, random weights, the real loading path, no network."""
+"""GroundingDINO, MM-Grounding-DINO, OWLv2, OmDet-Turbo: real classes, random weights, real loading, no network."""
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 import torch
+from transformers import GroundingDinoProcessor, OmDetTurboProcessor
 
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
@@ -15,13 +17,20 @@ from data_miner_dagster.domain.records import ClassPrompts
 from data_miner_dagster.models.detectors.grounding_dino import GroundingDinoDetector
 from data_miner_dagster.models.detectors.omdet_turbo import OmDetTurboDetector
 from data_miner_dagster.models.detectors.owlv2 import Owlv2Detector
-from data_miner_dagster.models.detectors.phrase_detector import Phrase, PhraseDetector
+from data_miner_dagster.models.detectors.phrase_detector import BestPhraseDetector, Phrase
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster_tests.models.detectors.detector_contract import assert_alike, assert_keeps_contract, odd_images
+from data_miner_dagster_tests.models.detectors.detector_contract import (
+    assert_alike,
+    assert_can_be_tried,
+    assert_equal,
+    assert_keeps_contract,
+    odd_images,
+)
 from data_miner_dagster_tests.support.tiny_detectors import save_grounding_dino, save_omdet_turbo, save_owlv2
 
 SAVE: dict[str, Callable[[Path], Path]] = {
     "grounding-dino": save_grounding_dino,
+    "mm-grounding-dino": partial(save_grounding_dino, kind="MMGroundingDino"),
     "owlv2": save_owlv2,
     "omdet-turbo": save_omdet_turbo,
 }
@@ -42,10 +51,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: save(tmp_path_factory.mktemp(name)) for name, save in SAVE.items()}
 
 
-def load(architecture: str, folder: Path) -> Any:
+def provider_of(architecture: str, folder: Path) -> ModelProvider:
     entry = {"architecture": architecture, "source": f"file:{folder}"}
-    config = ModelsConfig.model_validate({"detector": "own", "registry": {"own": entry}, "device": "cpu"})
-    return ModelProvider(config).detector.load()
+    return ModelProvider(ModelsConfig.model_validate({"detector": "own", "registry": {"own": entry}, "device": "cpu"}))
+
+
+def load(architecture: str, folder: Path) -> Any:
+    return provider_of(architecture, folder).detector.load()
 
 
 @pytest.mark.parametrize("architecture", SAVE)
@@ -56,10 +68,15 @@ def test_detect__contract(architecture: str, folders: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("architecture", SAVE)
+def test_try_detect(architecture: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    assert_can_be_tried(provider_of(architecture, folders[architecture]), CLASSES, tmp_path)
+
+
+@pytest.mark.parametrize("architecture", SAVE)
 def test_detect__one_forward_pass_for_images_of_one_size(
     architecture: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector: PhraseDetector = load(architecture, folders[architecture])
+    detector: BestPhraseDetector = load(architecture, folders[architecture])
     passes: list[int] = []
     score = detector.score
 
@@ -75,7 +92,7 @@ def test_detect__one_forward_pass_for_images_of_one_size(
 
 
 def test_detect__memory_that_does_not_suffice(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    detector: PhraseDetector = load("owlv2", folders["owlv2"])
+    detector: BestPhraseDetector = load("owlv2", folders["owlv2"])
     expected = detector.detect(odd_images(), CLASSES, confidence_floor=0.01)
     score = detector.score
 
@@ -89,12 +106,12 @@ def test_detect__memory_that_does_not_suffice(folders: dict[str, Path], monkeypa
     assert [detections.prompts for detections in found] == [detections.prompts for detections in expected]
 
 
-# --- GroundingDINO ---
+# --- GroundingDINO, MM-Grounding-DINO ---
 
 
-@pytest.fixture(scope="module")
-def grounding_dino(folders: dict[str, Path]) -> GroundingDinoDetector:
-    detector = load("grounding-dino", folders["grounding-dino"])
+@pytest.fixture(scope="module", params=["grounding-dino", "mm-grounding-dino"])
+def grounding_dino(request: pytest.FixtureRequest, folders: dict[str, Path]) -> GroundingDinoDetector:
+    detector = load(request.param, folders[request.param])
     assert isinstance(detector, GroundingDinoDetector)
     return detector
 
@@ -118,9 +135,12 @@ def test_grounding_dino__each_phrase_by_its_own_tokens(grounding_dino: Grounding
     hot = outputs.logits[0].sigmoid().numpy()
     expected = np.stack([hot[:, 1], hot[:, 3:6].mean(axis=1), hot[:, 7:12].mean(axis=1)], axis=1)
     np.testing.assert_allclose(scored.phrase_scores, expected, atol=1e-6)
-    boxes = outputs.pred_boxes[0].numpy()
-    np.testing.assert_allclose(scored.boxes_xyxy[:, 0], (boxes[:, 0] - boxes[:, 2] / 2) * 640, rtol=1e-4, atol=1e-2)
-    np.testing.assert_allclose(scored.boxes_xyxy[:, 3], (boxes[:, 1] + boxes[:, 3] / 2) * 480, rtol=1e-4, atol=1e-2)
+    processor = GroundingDinoProcessor(grounding_dino.image_processor, grounding_dino.tokenizer)
+    (theirs,) = processor.post_process_grounded_object_detection(
+        outputs, tokens["input_ids"], threshold=0.0, text_threshold=0.0, target_sizes=[(480, 640)]
+    )
+    assert len(theirs["boxes"]) == 20
+    np.testing.assert_allclose(scored.boxes_xyxy, theirs["boxes"].numpy(), rtol=1e-4, atol=1e-2)
 
 
 def test_grounding_dino__no_merged_labels(grounding_dino: GroundingDinoDetector) -> None:
@@ -177,6 +197,27 @@ def test_owlv2__boxes_of_a_padded_image(folders: dict[str, Path]) -> None:
         np.testing.assert_array_equal(ours.phrase_scores.argmax(axis=1), theirs["labels"].numpy())
 
 
+def test_owlv2__phrases_are_embedded_once(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = load("owlv2", folders["owlv2"])
+    texts: list[int] = []
+    read = detector.network.owlv2.text_model.forward
+
+    def counted(**tokens: Any) -> Any:
+        texts.append(len(tokens["input_ids"]))
+        return read(**tokens)
+
+    monkeypatch.setattr(detector.network.owlv2.text_model, "forward", counted)
+    monkeypatch.setattr(detector, "_embedded", {})
+    images = odd_images()[:3]
+    first = detector.detect(images, CLASSES, confidence_floor=0.01)
+    assert texts == [1, 1, 1]
+    again = detector.detect(images, CLASSES, confidence_floor=0.01)
+    detector.detect(images, [*CLASSES, ClassPrompts("bus", ("bus",))], confidence_floor=0.01)
+    assert texts == [1, 1, 1, 1]
+    for one, other in zip(first, again, strict=True):
+        assert_equal(one, other)
+
+
 def test_owlv2__phrases_are_never_cut_short(folders: dict[str, Path]) -> None:
     detector = load("owlv2", folders["owlv2"])
     with pytest.raises(ConfigError, match="shorten it"):
@@ -188,8 +229,6 @@ def test_owlv2__phrases_are_never_cut_short(folders: dict[str, Path]) -> None:
 
 
 def test_omdet_turbo__as_its_own_post_processing(folders: dict[str, Path]) -> None:
-    from transformers import OmDetTurboProcessor
-
     detector = load("omdet-turbo", folders["omdet-turbo"])
     assert isinstance(detector, OmDetTurboDetector)
     processor = OmDetTurboProcessor(detector.image_processor, detector.tokenizer)
@@ -203,11 +242,12 @@ def test_omdet_turbo__as_its_own_post_processing(folders: dict[str, Path]) -> No
     )
     assert len(theirs["scores"]) == scored.phrase_scores.size == 60
     np.testing.assert_allclose(np.sort(theirs["scores"].numpy()), np.sort(scored.phrase_scores.ravel()), atol=1e-5)
-    best = int(scored.phrase_scores.max(axis=1).argmax())
-    best_theirs = int(theirs["scores"].argmax())
-    clipped = np.clip(scored.boxes_xyxy[best], 0, [640, 480, 640, 480])
-    np.testing.assert_allclose(clipped, theirs["boxes"][best_theirs].numpy(), atol=0.05)
-    assert theirs["text_labels"][best_theirs] == PROMPTS[int(scored.phrase_scores[best].argmax())]
+    boxes = np.clip(scored.boxes_xyxy, 0, [640, 480, 640, 480])
+    for box, label, confidence in zip(theirs["boxes"], theirs["text_labels"], theirs["scores"], strict=True):
+        column = PROMPTS.index(label)
+        row = int(np.abs(scored.phrase_scores[:, column] - float(confidence)).argmin())
+        np.testing.assert_allclose(boxes[row], box.numpy(), rtol=1e-4, atol=0.01)
+        assert scored.phrase_scores[row, column] == pytest.approx(float(confidence), abs=1e-5)
 
 
 def test_omdet_turbo__task_fits_the_text_limit(folders: dict[str, Path]) -> None:

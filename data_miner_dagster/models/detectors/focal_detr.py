@@ -1,0 +1,39 @@
+"""RT-DETR, RT-DETRv2, D-FINE, DEIMv2 and RF-DETR through transformers: the DETR family that is trained with focal loss.
+
+They share the format of their outputs. Each comes with an image processor that resizes to the network's square without
+keeping the aspect ratio, so boxes are relative to width and height.
+
+Source: Zhao et al. 2023, "DETRs Beat YOLOs on Real-time Object Detection"; Lv et al. 2024, "RT-DETRv2"; Peng et al.
+2024, "D-FINE"; Huang et al. 2025, "Real-Time Object Detection Meets DINOv3" (DEIMv2); Robinson et al. 2025, "RF-DETR".
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from data_miner_dagster.models.detectors.class_detector import ClassDetector, load_class_detector
+from data_miner_dagster.models.registry import ModelEntry
+
+if TYPE_CHECKING:
+    import torch
+
+
+class FocalDetrDetector(ClassDetector):
+    """Implements ObjectDetector."""
+
+    def __init__(self, network: Any, image_processor: Any, *, name: str, fingerprint: str, device: str) -> None:
+        super().__init__(network, image_processor, name=name, fingerprint=fingerprint, device=device)
+        # A processor of somebody's own may keep the aspect ratio, and then pads a batch to its largest image.
+        self.batches_any_size = bool(image_processor.size["height"])
+
+    @staticmethod
+    def confidences_of(logits: "torch.Tensor") -> "torch.Tensor":
+        """Return confidences (N, Q, C). Classes are independent of each other."""
+        return logits.sigmoid()
+
+
+def load(entry: ModelEntry, device: str) -> ClassDetector:
+    """Load an entry of architecture `rt-detr`, `rt-detr-v2`, `d-fine`, `deimv2` or `rf-detr`.
+
+    Raises:
+        ModelError: it cannot be loaded, or is of another architecture.
+    """
+    return load_class_detector(FocalDetrDetector, entry, device)

@@ -1,0 +1,73 @@
+"""SAM 3 through transformers: every instance of a phrase, with its box and its mask.
+
+The image goes through the backbone once, and each phrase through the decoder on its own. A candidate's confidence is
+the probability that it shows the phrase, times the probability that the image shows the phrase at all ("presence").
+Images are resized to the network's square without keeping the aspect ratio, so boxes are relative to width and height.
+
+Source: Carion et al. 2025, "SAM 3: Segment Anything with Concepts".
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.models.detectors.phrase_detector import Candidates, load_phrase_detector
+from data_miner_dagster.models.detectors.separate_phrases import SeparatePhraseDetector
+from data_miner_dagster.models.registry import ModelEntry
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Sam3Detector(SeparatePhraseDetector):
+    """Implements ObjectDetector."""
+
+    nms_iou: ClassVar[float | None] = 0.7  # two phrases of a class find the same object, each by itself
+    batches_any_size = True
+
+    def embed(self, prompt: str) -> "torch.Tensor":
+        """Return the features (1, T, D) of a phrase's tokens."""
+        features: torch.Tensor = self.network.get_text_features(**self.tokens_of(prompt)).pooler_output
+        return features
+
+    def candidates_of(
+        self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
+    ) -> list[Candidates]:
+        """Return the candidates of each image at or above the floor, of one phrase after the other."""
+        found: list[list[Candidates]] = [[] for _ in images]
+        pixels = self.pixels_of(images)
+        with self.inference():
+            seen = self.network.get_vision_features(pixel_values=pixels["pixel_values"])
+            for column, (prompt, features) in enumerate(zip(prompts, self.embedded(prompts), strict=True)):
+                outputs = self._decode(seen, prompt, features, len(images))
+                scores = outputs.pred_logits.float().sigmoid() * outputs.presence_logits.float().sigmoid()
+                scores, boxes = scores.cpu().numpy(), outputs.pred_boxes.float().cpu().numpy()
+                for row, image in enumerate(images):
+                    kept = np.flatnonzero(scores[row] >= confidence_floor)
+                    height, width = image.shape[:2]
+                    corners = boxes[row][kept] * np.array([width, height, width, height], np.float32)
+                    found[row].append(Candidates(corners, scores[row][kept], np.full(len(kept), column)))
+        return [Candidates.joined(parts) for parts in found]
+
+    def _decode(self, seen: Any, prompt: str, features: "torch.Tensor", num_images: int) -> Any:
+        """Return the network's outputs for one phrase on every image that the backbone has seen."""
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        return self.network(
+            vision_embeds=seen,
+            text_embeds=BaseModelOutputWithPooling(pooler_output=features.expand(num_images, -1, -1)),
+            attention_mask=self.tokens_of(prompt)["attention_mask"].expand(num_images, -1),
+        )
+
+
+def load(entry: ModelEntry, device: str) -> Sam3Detector:
+    """Load an entry of architecture `sam3`, from a checkpoint of the detector or of the video network around it.
+
+    Raises:
+        ModelError: it cannot be loaded or does not match its entry.
+    """
+    from transformers import Sam3Model
+
+    return load_phrase_detector(Sam3Detector, Sam3Model, entry, device)

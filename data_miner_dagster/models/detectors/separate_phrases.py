@@ -1,0 +1,65 @@
+"""The shared part of detectors that read each phrase as a text of its own, and embed it once.
+
+Belongs here: the length of texts, and the embeddings of phrases. Does not belong here: what a network makes of them
+(its own module).
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from data_miner_dagster.models.detectors.phrase_detector import PhraseDetector
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_PHRASES: Final = 64
+"""Phrases of one pass."""
+MAX_EMBEDDED: Final = 4096
+"""Phrases whose embeddings are kept. A detector serves all projects of its process."""
+
+
+class SeparatePhraseDetector(PhraseDetector):
+    """A detector whose phrases are embedded without an image, so each is embedded once and not once per image."""
+
+    def __init__(
+        self, network: Any, image_processor: Any, *, tokenizer: Any, name: str, fingerprint: str, device: str
+    ) -> None:
+        super().__init__(
+            network, image_processor, tokenizer=tokenizer, name=name, fingerprint=fingerprint, device=device
+        )
+        self._embedded: dict[str, torch.Tensor] = {}
+
+    @property
+    def max_tokens(self) -> int:
+        """The number of tokens of `MAX_PHRASES` phrases of full length."""
+        return MAX_PHRASES * self.context_length
+
+    def num_tokens(self, prompt: str) -> int:
+        """Return the length that a phrase is padded to, or more than `max_tokens` if the phrase is too long."""
+        length = len(self.tokenizer(prompt.lower())["input_ids"])
+        return self.context_length if length <= self.context_length else self.max_tokens + length
+
+    def tokens_of(self, prompt: str) -> Any:
+        """Return `input_ids` and `attention_mask` (1, T) of a phrase on the device, padded to the full length."""
+        tokens = self.tokenizer(
+            [prompt.lower()], padding="max_length", max_length=self.context_length, return_tensors="pt"
+        )
+        return tokens.to(self.device)
+
+    @abstractmethod
+    def embed(self, prompt: str) -> "torch.Tensor":
+        """Return what the network makes of one phrase, with a first dimension of 1."""
+
+    def embedded(self, prompts: Sequence[str]) -> "list[torch.Tensor]":
+        """Return the embedding of each phrase.
+
+        Each is computed alone, so it does not depend on the other phrases of its class list.
+        """
+        if len(self._embedded) + len(prompts) > MAX_EMBEDDED:
+            self._embedded.clear()
+        for prompt in prompts:
+            if prompt not in self._embedded:
+                with self.inference():
+                    self._embedded[prompt] = self.embed(prompt)
+        return [self._embedded[prompt] for prompt in prompts]

@@ -1,0 +1,159 @@
+"""SAM 3: the real class, random weights, the real loading path, no network."""
+
+import json
+import shutil
+import socket
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torchvision.ops import nms
+from transformers import Sam3Processor
+
+from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.records import ClassPrompts, RgbImage
+from data_miner_dagster.models.detectors.phrase_detector import Phrase
+from data_miner_dagster.models.detectors.sam3 import Sam3Detector
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster_tests.models.detectors.detector_contract import (
+    assert_can_be_tried,
+    assert_equal,
+    assert_keeps_contract,
+    odd_images,
+)
+from data_miner_dagster_tests.support.tiny_detectors import save_sam3
+
+CLASSES = (ClassPrompts("car", ("car", "a red taxi")), ClassPrompts("person", ("a person riding a bike",)))
+PROMPTS = ["car", "a red taxi", "a person riding a bike"]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> NoReturn:
+        raise AssertionError("a detector that lies on disk asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_sam3(tmp_path_factory.mktemp("sam3"))
+
+
+def provider_of(folder: Path) -> ModelProvider:
+    entry = {"architecture": "sam3", "source": f"file:{folder}"}
+    return ModelProvider(ModelsConfig.model_validate({"detector": "own", "registry": {"own": entry}, "device": "cpu"}))
+
+
+def load(folder: Path) -> Sam3Detector:
+    detector = provider_of(folder).detector.load()
+    assert isinstance(detector, Sam3Detector)
+    return detector
+
+
+@pytest.fixture(scope="module")
+def sam3(folder: Path) -> Sam3Detector:
+    return load(folder)
+
+
+def theirs_of(detector: Sam3Detector, image: RgbImage, prompt: str, *, threshold: float = 0.0) -> Any:
+    """Return what transformers' own processor makes of the whole network's answer to one phrase."""
+    processor = Sam3Processor(detector.image_processor, detector.tokenizer)
+    inputs = processor(images=image, text=prompt, return_tensors="pt")
+    with torch.inference_mode():
+        outputs = detector.network(
+            pixel_values=inputs["pixel_values"],
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+        )
+    (found,) = processor.post_process_instance_segmentation(
+        outputs, threshold=threshold, target_sizes=[image.shape[:2]]
+    )
+    return found
+
+
+def test_detect__contract(sam3: Sam3Detector) -> None:
+    found = assert_keeps_contract(sam3, CLASSES, images=odd_images()[:3:2])
+    assert {prompt for detections in found for prompt in detections.prompts} == set(PROMPTS)
+
+
+def test_candidates_of__as_its_own_post_processing(sam3: Sam3Detector) -> None:
+    images = odd_images()[:3]
+    for image, ours in zip(images, sam3.candidates_of(images, PROMPTS, confidence_floor=0.0), strict=True):
+        for column, prompt in enumerate(PROMPTS):
+            theirs = theirs_of(sam3, image, prompt)
+            rows = ours.columns == column
+            assert len(theirs["scores"]) == rows.sum() == 20
+            np.testing.assert_allclose(ours.boxes_xyxy[rows], theirs["boxes"].numpy(), rtol=1e-4, atol=1e-2)
+            np.testing.assert_allclose(ours.confidences[rows], theirs["scores"].numpy(), atol=1e-5)
+
+
+def test_detect__each_phrase_by_itself(sam3: Sam3Detector) -> None:
+    """One phrase a class: what is left is transformers' boxes after torchvision's suppression, one by one."""
+    image = odd_images()[0]
+    classes = [ClassPrompts(prompt, (prompt,)) for prompt in PROMPTS]
+    (found,) = sam3.detect([image], classes, confidence_floor=0.02)
+    for index, prompt in enumerate(PROMPTS):
+        theirs = theirs_of(sam3, image, prompt, threshold=0.02)
+        boxes = theirs["boxes"].clamp(min=0)
+        boxes[:, 0::2] = boxes[:, 0::2].clamp(max=640)
+        boxes[:, 1::2] = boxes[:, 1::2].clamp(max=480)
+        kept = nms(boxes, theirs["scores"], 0.7)
+        rows = found.class_indices == index
+        assert len(kept) >= 10
+        assert rows.sum() == len(kept)
+        np.testing.assert_allclose(found.boxes_xyxy[rows], boxes[kept].numpy(), rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(found.confidences[rows], theirs["scores"][kept].numpy(), atol=1e-5)
+
+
+def test_detect__backbone_once_an_image_and_text_once_a_phrase(
+    sam3: Sam3Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_images: list[int] = []
+    num_texts: list[int] = []
+    see, read = sam3.network.vision_encoder.forward, sam3.network.text_encoder.forward
+
+    def counted_images(pixels: torch.Tensor, **more: Any) -> Any:
+        num_images.append(len(pixels))
+        return see(pixels, **more)
+
+    def counted_texts(**texts: Any) -> Any:
+        num_texts.append(len(texts["input_ids"]))
+        return read(**texts)
+
+    monkeypatch.setattr(sam3.network.vision_encoder, "forward", counted_images)
+    monkeypatch.setattr(sam3.network.text_encoder, "forward", counted_texts)
+    classes = [ClassPrompts("bus", ("bus", "a bus", "a red bus"))]
+    for _ in range(2):
+        sam3.detect(odd_images()[:2], classes, confidence_floor=0.02)
+    assert num_images == [2, 2]
+    assert num_texts == [1, 1, 1]
+
+
+def test_chunks_of__phrases_are_never_cut_short(sam3: Sam3Detector) -> None:
+    with pytest.raises(ConfigError, match=r"reads .*; shorten it"):
+        sam3.chunks_of([Phrase(0, " ".join(["car"] * 31))])
+    assert len(sam3.chunks_of([Phrase(0, " ".join(["car"] * 30))])) == 1
+
+
+def test_load__the_video_network_around_it(folder: Path, sam3: Sam3Detector, tmp_path: Path) -> None:
+    """What is published is one checkpoint of both; the detector's weights lie under a name of their own."""
+    video = Path(shutil.copytree(folder, tmp_path / "video"))
+    config = json.loads((video / "config.json").read_text())
+    (video / "config.json").write_text(
+        json.dumps({"model_type": "sam3_video", "architectures": ["Sam3VideoModel"], "detector_config": config})
+    )
+    weights = load_file(video / "model.safetensors")
+    inside = {f"detector_model.{name}": tensor for name, tensor in weights.items()}
+    save_file(inside, video / "model.safetensors", metadata={"format": "pt"})
+    (found,) = load(video).detect([odd_images()[0]], CLASSES, confidence_floor=0.02)
+    (expected,) = sam3.detect([odd_images()[0]], CLASSES, confidence_floor=0.02)
+    assert_equal(found, expected)
+
+
+def test_try_detect(folder: Path, tmp_path: Path) -> None:
+    assert_can_be_tried(provider_of(folder), CLASSES, tmp_path)
