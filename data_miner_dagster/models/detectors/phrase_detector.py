@@ -4,7 +4,7 @@ Belongs here: everything but the network. Does not belong here: how one architec
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.detectors.hub_detector import HubDetector, load_pretrained
@@ -40,19 +41,24 @@ class ScoredBoxes:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes (N, 4) of one image in absolute pixels, their confidences (N,), and each one's place (N,) among phrases."""
+    """Boxes (N, 4) of one image in absolute pixels, their confidences (N,), and each one's place (N,) among phrases.
+
+    A network with masks gives for each box what makes its mask, since most boxes are not kept.
+    """
 
     boxes_xyxy: Float32Array
     confidences: Float32Array
     columns: npt.NDArray[np.intp]
+    masks: Sequence[Callable[[], Mask]] = ()
 
     @classmethod
     def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
-        """Return the candidates of several passes over the same phrases. At least one part."""
+        """Return the candidates of several passes. At least one part; all have masks, or none has."""
         return cls(
             np.concatenate([part.boxes_xyxy for part in parts]),
             np.concatenate([part.confidences for part in parts]),
             np.concatenate([part.columns for part in parts]),
+            [mask for part in parts for mask in part.masks],
         )
 
 
@@ -140,13 +146,15 @@ class PhraseDetector(HubDetector):
         chosen = [phrases[column] for phrases, part in found for column in part.columns.tolist()]
         if not chosen:
             return ImageDetections.empty()
+        candidates = Candidates.joined([part for _, part in found])
         return detections_from_candidates(
-            np.concatenate([part.boxes_xyxy for _, part in found]),
-            np.concatenate([part.confidences for _, part in found]),
+            candidates.boxes_xyxy,
+            candidates.confidences,
             np.array([phrase.class_index for phrase in chosen], np.int32),
             [phrase.prompt for phrase in chosen],
             image_wh=(image.shape[1], image.shape[0]),
             nms_iou=self.nms_iou,
+            masks=(lambda row: candidates.masks[row]()) if candidates.masks else None,
         )
 
 

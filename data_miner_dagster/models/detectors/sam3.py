@@ -8,10 +8,12 @@ Source: Carion et al. 2025, "SAM 3: Segment Anything with Concepts".
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.models.detectors.phrase_detector import Candidates, load_phrase_detector
 from data_miner_dagster.models.detectors.separate_phrases import SeparatePhraseDetector
@@ -19,6 +21,10 @@ from data_miner_dagster.models.registry import ModelEntry
 
 if TYPE_CHECKING:
     import torch
+
+
+MASK_THRESHOLD: Final = 0.5
+"""transformers' own default."""
 
 
 class Sam3Detector(SeparatePhraseDetector):
@@ -36,6 +42,8 @@ class Sam3Detector(SeparatePhraseDetector):
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
         """Return the candidates of each image at or above the floor, of one phrase after the other."""
+        import torch
+
         found: list[list[Candidates]] = [[] for _ in images]
         pixels = self.pixels_of(images)
         with self.inference():
@@ -43,12 +51,19 @@ class Sam3Detector(SeparatePhraseDetector):
             for column, (prompt, features) in enumerate(zip(prompts, self.embedded(prompts), strict=True)):
                 outputs = self._decode(seen, prompt, features, len(images))
                 scores = outputs.pred_logits.float().sigmoid() * outputs.presence_logits.float().sigmoid()
-                scores, boxes = scores.cpu().numpy(), outputs.pred_boxes.float().cpu().numpy()
                 for row, image in enumerate(images):
-                    kept = np.flatnonzero(scores[row] >= confidence_floor)
+                    kept = torch.nonzero(scores[row] >= confidence_floor).flatten()
                     height, width = image.shape[:2]
-                    corners = boxes[row][kept] * np.array([width, height, width, height], np.float32)
-                    found[row].append(Candidates(corners, scores[row][kept], np.full(len(kept), column)))
+                    scale = np.array([width, height, width, height], np.float32)
+                    shapes = outputs.pred_masks[row][kept].float().sigmoid().cpu()
+                    found[row].append(
+                        Candidates(
+                            outputs.pred_boxes[row][kept].float().cpu().numpy() * scale,
+                            scores[row][kept].cpu().numpy(),
+                            np.full(len(kept), column),
+                            [partial(mask_of, shape, (width, height)) for shape in shapes],
+                        )
+                    )
         return [Candidates.joined(parts) for parts in found]
 
     def _decode(self, seen: Any, prompt: str, features: "torch.Tensor", num_images: int) -> Any:
@@ -60,6 +75,14 @@ class Sam3Detector(SeparatePhraseDetector):
             text_embeds=BaseModelOutputWithPooling(pooler_output=features.expand(num_images, -1, -1)),
             attention_mask=self.tokens_of(prompt)["attention_mask"].expand(num_images, -1),
         )
+
+
+def mask_of(probabilities: "torch.Tensor", image_wh: tuple[int, int]) -> Mask:
+    """Return the mask of an image where (H, W) probabilities, brought to the image's size, are above a half."""
+    from torch.nn.functional import interpolate
+
+    whole = interpolate(probabilities[None, None], size=image_wh[::-1], mode="bilinear", align_corners=False)
+    return Mask.of((whole[0, 0] > MASK_THRESHOLD).numpy())
 
 
 def load(entry: ModelEntry, device: str) -> Sam3Detector:

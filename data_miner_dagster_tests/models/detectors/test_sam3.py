@@ -83,6 +83,7 @@ def test_detect__contract(sam3: Sam3Detector) -> None:
 
 def test_candidates_of__as_its_own_post_processing(sam3: Sam3Detector) -> None:
     images = odd_images()[:3]
+    areas = set()
     for image, ours in zip(images, sam3.candidates_of(images, PROMPTS, confidence_floor=0.0), strict=True):
         for column, prompt in enumerate(PROMPTS):
             theirs = theirs_of(sam3, image, prompt)
@@ -90,10 +91,18 @@ def test_candidates_of__as_its_own_post_processing(sam3: Sam3Detector) -> None:
             assert len(theirs["scores"]) == rows.sum() == 20
             np.testing.assert_allclose(ours.boxes_xyxy[rows], theirs["boxes"].numpy(), rtol=1e-4, atol=1e-2)
             np.testing.assert_allclose(ours.confidences[rows], theirs["scores"].numpy(), atol=1e-5)
+            for row, pixels in zip(np.flatnonzero(rows).tolist(), theirs["masks"].numpy(), strict=True):
+                mask = ours.masks[row]().pixels()
+                assert (mask == pixels.astype(bool)).mean() >= 0.999
+                areas.add(float(mask.mean().round(2)))
+    assert len(areas) > 5  # masks of all sizes
 
 
 def test_detect__each_phrase_by_itself(sam3: Sam3Detector) -> None:
-    """One phrase a class: what is left is transformers' boxes after torchvision's suppression, one by one."""
+    """One phrase a class: what is left is transformers' boxes after torchvision's suppression, one by one.
+
+    A box with a mask is the bounds of the mask's pixels.
+    """
     image = odd_images()[0]
     classes = [ClassPrompts(prompt, (prompt,)) for prompt in PROMPTS]
     (found,) = sam3.detect([image], classes, confidence_floor=0.02)
@@ -106,8 +115,18 @@ def test_detect__each_phrase_by_itself(sam3: Sam3Detector) -> None:
         rows = found.class_indices == index
         assert len(kept) >= 10
         assert rows.sum() == len(kept)
-        np.testing.assert_allclose(found.boxes_xyxy[rows], boxes[kept].numpy(), rtol=1e-4, atol=1e-2)
         np.testing.assert_allclose(found.confidences[rows], theirs["scores"][kept].numpy(), atol=1e-5)
+        for row, theirs_row in zip(np.flatnonzero(rows).tolist(), kept.tolist(), strict=True):
+            pixels = theirs["masks"][theirs_row].numpy() > 0
+            across, down = np.flatnonzero(pixels.any(axis=0)), np.flatnonzero(pixels.any(axis=1))
+            mask = found.masks[row]
+            if not len(across):
+                assert mask is None
+                expected = boxes[theirs_row].numpy()
+            else:
+                assert mask is not None
+                expected = np.array([across[0], down[0], across[-1] + 1, down[-1] + 1])
+            np.testing.assert_allclose(found.boxes_xyxy[row], expected, atol=1)
 
 
 def test_detect__backbone_once_an_image_and_text_once_a_phrase(
