@@ -20,12 +20,17 @@ MAX_VIDEOS_SHOWN: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class ReportTile:
-    """One picture of a gallery. `verdict` is kept, dropped, duplicate, neutral, or blank for an empty place."""
+    """One picture of a gallery. `verdict` is kept, dropped, duplicate, neutral, or blank for an empty place.
+
+    `place` says which second of which video it is, `link` leads there if the video has an address.
+    """
 
     uri: str
     caption: str
     verdict: str
-    detail: str = ""
+    frame_id: str = ""
+    place: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class ReportContent:
         galleries: sections of pictures, in order.
         class_colours: one `#rrggbb` per class.
         release_link: address of the release's folder, relative to the page.
+        review_link: address of the project's review pages while `data-miner up` is running.
         reuploads: videos found again in other videos, by key, with the fields of `ReportedReupload`.
         withdrawn: why the release must not be used any more, if it was withdrawn.
         evaluation: boxes against the truth that they were last compared with.
@@ -75,6 +81,7 @@ class ReportContent:
     galleries: Sequence[Gallery]
     class_colours: Sequence[str]
     release_link: str
+    review_link: str
     reuploads: Sequence[Mapping[str, Any]] = ()
     withdrawn: str | None = None
     evaluation: EvaluationSection | None = None
@@ -98,6 +105,7 @@ def render_report(content: ReportContent) -> str:
         classes=_classes(content),
         splits=_splits(content),
         release_link=content.release_link,
+        review_link=content.review_link,
         withdrawn=content.withdrawn,
         section=content.evaluation,
         cost=content.cost,

@@ -25,6 +25,7 @@ _BORDER: Final = 4
 _CAPTION_FONT_SIZE: Final = 13
 _HEADING_FONT_SIZE: Final = 14
 _BOX_FONT_SIZE: Final = 10
+_PIXELS_PER_POINT: Final = 32
 _BACKGROUND: Final = (24, 26, 31)
 _CAPTION_COLOUR: Final = (236, 238, 242)
 _EMPTY_TILE: Final = (58, 62, 70)
@@ -81,7 +82,7 @@ class Tile:
     """One picture of a sheet.
 
     A file is decoded at reduced size; an unreadable one is drawn as an empty frame. None leaves the cell empty.
-    `detail` is for pages that have space for a second line.
+    `detail` is the id of the frame, for pages that say more about it.
     """
 
     image: PictureFile | RgbImage | None
@@ -197,11 +198,15 @@ def _draw_boxes(
     if not tile.boxes:
         return
     draw = ImageDraw.Draw(canvas)
+    font_size = max(_BOX_FONT_SIZE, round(shown_wh[0] / _PIXELS_PER_POINT))  # legible when the picture is shown small
     for box in reversed(tile.boxes):  # draw the most confident last, on top
-        _draw_box(draw, box, offset, (shown_wh[0] / seen.full_wh[0], shown_wh[1] / seen.full_wh[1]))
+        scale_xy = shown_wh[0] / seen.full_wh[0], shown_wh[1] / seen.full_wh[1]
+        _draw_box(draw, box, offset, scale_xy, font_size)
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], scale_xy: tuple[float, float]) -> None:
+def _draw_box(
+    draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], scale_xy: tuple[float, float], font_size: int
+) -> None:
     x_min, y_min, x_max, y_max = box.box_xyxy
     left, right = offset[0] + x_min * scale_xy[0], offset[0] + x_max * scale_xy[0]
     top, bottom = offset[1] + y_min * scale_xy[1], offset[1] + y_max * scale_xy[1]
@@ -209,11 +214,11 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], 
     draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
     if not box.label:
         return
-    font = ImageFont.load_default(_BOX_FONT_SIZE)
+    font = ImageFont.load_default(font_size)
     label = _drawable(box.label)
     text_width = draw.textlength(label, font=font)
-    label_top = max(float(offset[1]), top - _BOX_FONT_SIZE - 3)
-    draw.rectangle((left, label_top, left + text_width + 4, label_top + _BOX_FONT_SIZE + 3), fill=colour)
+    label_top = max(float(offset[1]), top - font_size - 3)
+    draw.rectangle((left, label_top, left + text_width + 4, label_top + font_size + 3), fill=colour)
     draw.text((left + 2, label_top + 1), label, font=font, fill=(12, 14, 18))
 
 

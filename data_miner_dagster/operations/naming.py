@@ -17,6 +17,13 @@ def name_of_video(row: VideoRow) -> str:
     return row.title or with_references(redact_url(row.url))
 
 
+def clock_text(seconds: float) -> str:
+    """Return a time in a video as players show it: `0:07`, `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
     """Return how many pictures of a folder were not taken for frames, being damaged or too large; 0 of any video file.
 

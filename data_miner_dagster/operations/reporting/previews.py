@@ -158,7 +158,7 @@ def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num
             image,
             f"{row['positive_similarity']:.2f} {words(row['positive_prompt'])}",
             Verdict.KEPT,
-            detail=_place(row),
+            detail=row["frame_id"],
         )
         for row, image in zip(rows, _images(platform.layout, rows), strict=True)
     ]
@@ -174,7 +174,7 @@ def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile
     ranked = dropped.sort_by([("positive_similarity", "descending"), ("frame_id", "ascending")])
     rows = _in_turn(ranked, "drop_reason", num_tiles)
     return [
-        Tile(image, _drop_caption(row), Verdict.DROPPED, detail=_place(row))
+        Tile(image, _drop_caption(row), Verdict.DROPPED, detail=row["frame_id"])
         for row, image in zip(rows, _images(platform.layout, rows), strict=True)
     ]
 
@@ -196,7 +196,7 @@ def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> l
             image,
             f"{row['positive_similarity']:.3f} {words(row['positive_prompt'])}",
             Verdict.KEPT if row["is_kept"] else Verdict.DROPPED,
-            detail=_place(row),
+            detail=row["frame_id"],
         )
         for row, image in zip(rows, _images(platform.layout, rows), strict=True)
     ]
@@ -285,11 +285,6 @@ def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -
 def _in_class_order(boxes: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[tuple[str, int]]:
     counts = [(name, sum(box["class_name"] == name for box in boxes)) for name in class_names]
     return [(name, number) for name, number in counts if number]
-
-
-def _place(row: Mapping[str, Any]) -> str:
-    video_key, _ = split_frame_id(row["frame_id"])
-    return f"{video_key} at {row['pts_seconds']:.2f} s"
 
 
 def _drop_caption(row: Mapping[str, Any]) -> str:

@@ -12,8 +12,13 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import find_releases
+from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.web import REVIEW_HOST
+from data_miner_dagster.domain.addresses import Origin, address_at
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.versions import REPORT_VERSION
 from data_miner_dagster.export.evaluation_section import evaluation_section
 from data_miner_dagster.export.histograms import Histogram, HistogramCounts, draw_histogram
@@ -24,6 +29,7 @@ from data_miner_dagster.media.contact_sheets import Tile, class_colour, data_uri
 from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
+from data_miner_dagster.operations.naming import clock_text, name_of_video
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.funnel import release_steps
 from data_miner_dagster.operations.reporting.previews import (
@@ -35,9 +41,11 @@ from data_miner_dagster.operations.reporting.previews import (
     narrow_tiles,
 )
 from data_miner_dagster.protocols.pictures import PictureReader
+from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.costs import COST_COLUMNS, cost_line, cost_rows, sharing_line
 from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.atomic import atomic_folder
+from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.layout import REPORT_MARK_NAME, REPORT_PAGE_NAME
 from data_miner_dagster.storage.quality import quality_fingerprint, read_evaluation
 from data_miner_dagster.storage.tables import read_batches
@@ -78,6 +86,7 @@ def write_report(
         histograms=_histograms(platform, project, manifest),
         galleries=_galleries(platform, config),
         class_colours=colours,
+        review_link=f"http://{REVIEW_HOST}:{platform.config.web.review_port}/projects/{project}",
         release_link=Path(os.path.relpath(release_folder, folder)).as_posix(),
         reuploads=[asdict(found) for found in project_reuploads(platform, project)],
         withdrawn=withdrawn,
@@ -149,33 +158,33 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
             "boxes",
             "Boxes",
             "Frames with the boxes that reach the release's thresholds, the most confident of each class in turn.",
-            _report_tiles(pictures, detection_tiles(platform, config, TILES_PER_GALLERY)),
+            _report_tiles(platform, pictures, detection_tiles(platform, config, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "kept",
             "Kept",
             "The frames most like what was asked for. The number is the similarity to the prompt beside it.",
-            _report_tiles(pictures, kept_tiles(platform, config, TILES_PER_GALLERY)),
+            _report_tiles(platform, pictures, kept_tiles(platform, config, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "threshold",
             "Near the threshold",
             "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
             "drop to more of them, under Filter threshold, and get the threshold for the precision or recall you want:",
-            _report_tiles(pictures, narrow_tiles(platform, config, TILES_PER_GALLERY)),
+            _report_tiles(platform, pictures, narrow_tiles(platform, config, TILES_PER_GALLERY)),
             command=f"data-miner review {project}",
         ),
         lambda: Gallery(
             "dropped",
             "Dropped",
             "Dropped frames, the reasons in turn, those most like what was asked for first.",
-            _report_tiles(pictures, dropped_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(platform, pictures, dropped_tiles(platform, project, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "duplicates",
             "Duplicates",
             "One row a group: the frame that was kept, then the nearest of those it stands for, with their cosine.",
-            _report_tiles(pictures, duplicate_tiles(platform, project, TILES_PER_GALLERY)),
+            _report_tiles(platform, pictures, duplicate_tiles(platform, project, TILES_PER_GALLERY)),
             columns=COLUMNS,
         ),
     )
@@ -183,13 +192,46 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
     return [gallery for gallery in galleries if not isinstance(gallery, ItemFault) and gallery.tiles]
 
 
-def _report_tiles(pictures: PictureReader, tiles: Sequence[Tile]) -> tuple[ReportTile, ...]:
+_TILE_WH: Final = (640, 360)
+"""Small in the gallery, and sharp when it is opened."""
+_TILE_BYTES: Final = 24_000
+
+
+def _report_tiles(platform: Platform, pictures: PictureReader, tiles: Sequence[Tile]) -> tuple[ReportTile, ...]:
+    places = _places(platform, [tile.detail for tile in tiles if tile.image is not None])
     return tuple(
-        ReportTile(data_uri(drawn_tile(tile, pictures)), tile.caption, tile.verdict.value, tile.detail)
+        ReportTile(
+            data_uri(drawn_tile(tile, pictures, tile_wh=_TILE_WH, max_bytes=_TILE_BYTES)),
+            tile.caption,
+            tile.verdict.value,
+            tile.detail,
+            *places.get(tile.detail, ()),
+        )
         if tile.image is not None
         else ReportTile("", "", "blank")
         for tile in tiles
     )
+
+
+def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return by frame which second of which video it is, and the address of that second if the video has one."""
+    wanted: dict[str, list[str]] = {}
+    for frame_id in dict.fromkeys(frame_ids):
+        wanted.setdefault(split_frame_id(frame_id)[0], []).append(frame_id)
+    places = {}
+    for video in find_videos(platform.database, list(wanted)):
+        if not has_frames(platform.layout, video.key):
+            continue
+        seconds = read_frames(platform.layout, video.key, ["frame_index", "pts_seconds"]).to_pylist()
+        second_of = {row["frame_index"]: row["pts_seconds"] for row in seconds}
+        address = "" if video.origin is Origin.LOCAL else with_references(redact_url(video.url))
+        for frame_id in wanted[video.key]:
+            second = second_of.get(split_frame_id(frame_id)[1])
+            if second is not None:
+                # An address without its secret part leads nowhere.
+                link = address_at(address, second) if address == video.url else ""
+                places[frame_id] = (f"{name_of_video(video)} at {clock_text(second)}", link)
+    return places
 
 
 def _histograms(platform: Platform, project: str, manifest: dict[str, Any]) -> list[Histogram]:

@@ -64,8 +64,11 @@ def _write_again(platform: Platform, *, rewrite: bool) -> None:
 def test_write_report__needs_nothing_from_elsewhere(platform: Platform) -> None:
     page = _Page(_html(platform))
     assert page.open == []
-    loaded = [ref for ref in page.references if not ref.startswith(("data:image/webp", "#"))]
-    assert set(loaded) == {
+    loaded = {ref for ref in page.references if not ref.startswith(("data:image/webp", "#"))}
+    moments = {ref for ref in loaded if "#t=" in ref}  # links, too
+    assert {ref.partition("#t=")[0] for ref in moments} < loaded
+    assert loaded - moments == {
+        "http://127.0.0.1:3001/projects/cyclists",  # the review pages, where `data-miner up` serves them
         *(f"https://videos.example/files-{key}.mp4" for key in ("aaa", "bbb", "ccc")),  # links, not loaded
         "../../releases/cyclists/v001",
         "../../releases/cyclists/v001/datasheet.md",
@@ -77,12 +80,25 @@ def test_write_report__needs_nothing_from_elsewhere(platform: Platform) -> None:
     assert "url(" not in _html(platform)
 
 
+def test_write_report__each_picture_opens_says_its_second_and_leads_there(platform: Platform) -> None:
+    html = _html(platform)
+    page = _Page(html)
+    assert "loading=" not in html  # a capture of the whole page has all pictures
+    assert {"boxes-1", "boxes-1-large", "kept-1", "kept-1-large"} <= page.anchors
+    assert page.references.count("#boxes-1-large") == page.references.count("#boxes-1") == 1
+    # Frame 3 of files-aaa is at 3 s.
+    assert "https://videos.example/files-aaa.mp4#t=3" in page.references
+    assert " at 0:03" in page.text
+    assert "files-aaa/000003" not in page.text  # but in the tooltip
+    assert "data-miner export cyclists --to FOLDER" in page.text
+
+
 def test_write_report__shows_counts_reasons_and_provenance(platform: Platform) -> None:
     text = re.sub(r"\s+", " ", _Page(_html(platform)).text)
     for phrase in (
         "cyclists v001",
-        "1 failed: undecodable",
-        "1 duplicate across videos",
+        "1 failed: cannot be decoded",
+        "1 near-duplicate in another video",
         "CC-BY-4.0",
         "Example channel",
         "lite-conse",
