@@ -202,3 +202,21 @@ def home_part(layout: StorageLayout) -> "Part":
     if not os.access(home, os.W_OK):
         return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", "see to its rights")
     return Part("DAGSTER_HOME", State.OK, f"{home}{named}")
+
+
+def launcher_part(platform: Platform) -> "Part | None":
+    """Return whether dagster.yaml sends runs to the cluster of the settings; None where they name no cluster."""
+    from data_miner_dagster.launching.agreement import check_launcher
+    from data_miner_dagster.operations.upkeep.environment import Part, State
+
+    cluster, home = platform.config.cluster, standing_dagster_home(platform.layout)
+    if cluster.launcher == "local" or home is None:
+        return None
+    name_dagster_storage(platform)
+    try:
+        with existing_instance(home) as instance:
+            check_launcher(cluster, instance)
+    except ConfigError as error:
+        what, _, remedy = str(error).rpartition(": ")
+        return Part("launcher", State.PROBLEM, what, remedy)
+    return Part("launcher", State.OK, f"{cluster.launcher}, as {home / DAGSTER_SETTINGS} says")

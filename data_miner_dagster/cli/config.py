@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ProfileOption, RootOption, platform_options
-from data_miner_dagster.cli.output import echo, print_json
+from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options
+from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.config.environment import ROOT_VARIABLE
 
 app = typer.Typer(help="Show the configuration keys, and check a file.", no_args_is_help=True)
@@ -51,3 +51,29 @@ def check(
         check_against_platform(platform_options(root, file, profile).open(), loaded.project)
     num_classes = len(loaded.detection.classes)
     echo(f"{file}: valid; project {loaded.name}, {len(loaded.sourcing.sources)} sources, {num_classes} classes")
+
+
+@app.command()
+def cluster(
+    file: Annotated[Path, typer.Argument(help="A file with a `platform` section.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what one run of each pool asks a cluster for, and the tag that its launcher reads."""
+    from data_miner_dagster.config.cluster import POOL_NAMES
+    from data_miner_dagster.config.loading import load_platform_config
+    from data_miner_dagster.launching.tags import ASKED_TAG, run_tags
+
+    settings = load_platform_config(file).cluster
+    tags = {pool: run_tags(settings, pool) for pool in POOL_NAMES}
+    if as_json:
+        print_json({"launcher": settings.launcher, "pools": tags})
+    elif settings.launcher == "local":
+        echo(f"{file}: platform.cluster.launcher is local, so runs ask for nothing")
+    else:
+        print_table(
+            ("pool", "a run asks for", "tag"),
+            [
+                (pool, of_run[ASKED_TAG], "  ".join(f"{key}: {of_run[key]}" for key in of_run if key != ASKED_TAG))
+                for pool, of_run in tags.items()
+            ],
+        )

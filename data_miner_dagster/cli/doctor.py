@@ -91,10 +91,11 @@ def _mended(platform: "Platform", findings: "list[Finding]", *, json: bool) -> i
 
 def _show_environment(platform: "Platform", *, json: bool) -> None:
     """Print every part of the environment with its remedy. Exits with status 1 if one is a problem."""
-    from data_miner_dagster.deployment import home_part
+    from data_miner_dagster.deployment import home_part, launcher_part
     from data_miner_dagster.operations.upkeep.environment import State, inspect_environment
 
-    parts = [*inspect_environment(platform), home_part(platform.layout)]
+    launcher = launcher_part(platform)
+    parts = [*inspect_environment(platform), home_part(platform.layout), *([] if launcher is None else [launcher])]
     if json:
         print_json([{"what": p.what, "state": p.state.value, "value": p.value, "remedy": p.remedy} for p in parts])
     else:

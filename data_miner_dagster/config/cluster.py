@@ -1,7 +1,9 @@
 """Where runs execute, and what one run of each pool asks of the machine that executes it."""
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -9,8 +11,11 @@ from data_miner_dagster.config.base import ConfigModel
 
 Launcher = Literal["local", "ray", "kubernetes"]
 PoolName = Literal["sourcing", "download", "extract", "inference", "release"]
+POOL_NAMES: Final[tuple[PoolName, ...]] = get_args(PoolName)
 
 _Name = Annotated[str, Field(min_length=1)]
+_TAINT: Final = r"^(?P<key>[^=:\s]+)(?:=(?P<value>[^=:\s]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$"
+_Taint = Annotated[str, Field(pattern=_TAINT)]
 _RESERVED: Final = ("CPU", "GPU", "memory", "object_store_memory")
 """Names that Ray gives to what the other keys ask for."""
 
@@ -29,6 +34,9 @@ class PoolConfig(ConfigModel):
     Kubernetes extended resources, such as `{amd.com/gpu: 1}`."""
     node_selector: Mapping[_Name, str] = Field(default_factory=dict)
     """Labels of the nodes that may execute the run. Kubernetes only; with Ray, use `custom_resources`."""
+    tolerations: tuple[_Taint, ...] = ()
+    """Taints of nodes that may execute the run in spite of them, as `kubectl taint` writes them, such as
+    `team=vision:NoSchedule`, or `nvidia.com/gpu` for any value and effect. Kubernetes only."""
 
 
 class ClusterConfig(ConfigModel):
@@ -45,6 +53,22 @@ class ClusterConfig(ConfigModel):
             for problem in _problems_of(wanted, self.launcher):
                 raise ValueError(f"pools.{pool}.{problem}")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Taint:
+    """A taint of nodes. None: of any value, of any effect."""
+
+    key: str
+    value: str | None
+    effect: str | None
+
+
+def taint_of(text: str) -> Taint:
+    """Return the taint that an entry of `tolerations` names."""
+    parts = re.match(_TAINT, text)
+    assert parts is not None, text  # as its field has checked
+    return Taint(parts["key"], parts["value"], parts["effect"])
 
 
 def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
@@ -66,6 +90,8 @@ def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
                 "node_selector is for Kubernetes; with Ray, give the nodes a resource (`ray start --resources`) and "
                 "name it in custom_resources"
             )
+        if wanted.tolerations:
+            problems.append("tolerations is for Kubernetes: the nodes of Ray have no taints; leave it out")
     if launcher == "kubernetes":
         problems += [
             f"{key} is {amount:g}: Kubernetes gives whole ones; write {max(1, round(amount))}"

@@ -1,16 +1,23 @@
 """Whether `platform.cluster` and dagster.yaml say the same of where runs execute."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Final
 
 import dagster as dg
 
 from data_miner_dagster.config.cluster import ClusterConfig, Launcher
+from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.launching.extras import RAY_IS_MISSING
+from data_miner_dagster.launching.extras import KUBERNETES_IS_MISSING, RAY_IS_MISSING
 
 _LAUNCHERS: Final[Mapping[Launcher, str]] = {"ray": "RayRunLauncher", "kubernetes": "K8sRunLauncher"}
+_EXTRAS: Final[Mapping[Launcher, tuple[str, str]]] = {
+    "ray": ("dagster_ray", RAY_IS_MISSING),
+    "kubernetes": ("dagster_k8s", KUBERNETES_IS_MISSING),
+}
 _COORDINATOR: Final = "PooledRunCoordinator"
 
 
@@ -23,7 +30,7 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
     ref = instance.get_ref()
     launcher = ref.run_launcher_data.class_name if ref.run_launcher_data is not None else ""
     coordinator = ref.run_coordinator_data.class_name if ref.run_coordinator_data is not None else ""
-    file = f"{instance.root_directory}/dagster.yaml"
+    file = f"{os.environ.get(DAGSTER_HOME_VARIABLE) or instance.root_directory}/dagster.yaml"
     if cluster.launcher == "local":
         for name, known in _LAUNCHERS.items():
             if launcher == known:
@@ -32,8 +39,9 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
                     f"for nothing there: write launcher: {name}, or take run_launcher out of that file"
                 )
         return
-    if cluster.launcher == "ray" and find_spec("dagster_ray") is None:
-        raise ConfigError(RAY_IS_MISSING)
+    package, is_missing = _EXTRAS[cluster.launcher]
+    if find_spec(package) is None:
+        raise ConfigError(is_missing)
     wanted = _LAUNCHERS[cluster.launcher]
     if launcher != wanted:
         raise ConfigError(
@@ -45,4 +53,21 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
             f"platform.cluster.launcher is {cluster.launcher!r}, and the run_coordinator of {file} is {coordinator}, "
             f"which tells no run what to ask for: write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
         )
-    _ = instance.run_launcher  # its own settings are looked at when it is made
+    with _where_kubernetes_can_be_asked(cluster.launcher, file):
+        _ = instance.run_launcher  # its own settings are looked at when it is made
+
+
+@contextmanager
+def _where_kubernetes_can_be_asked(launcher: Launcher, file: str) -> Iterator[None]:
+    if launcher != "kubernetes":
+        yield
+        return
+    from kubernetes.config import ConfigException
+
+    try:
+        yield
+    except ConfigException as error:
+        raise ConfigError(
+            f"nothing here says how Kubernetes is asked for runs ({error}): start this in a pod of the cluster, or "
+            f"have run_launcher.config of {file} name a kubeconfig_file, and turn load_incluster_config off"
+        ) from error

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from data_miner_dagster.config.cluster import ClusterConfig, PoolConfig
+from data_miner_dagster.config.cluster import ClusterConfig, PoolConfig, taint_of
 
 RAY_TAG: Final = "dagster-ray/config"
 KUBERNETES_TAG: Final = "dagster-k8s/config"
@@ -60,12 +60,14 @@ def _most(asked: Mapping[str, PoolConfig], pools: Collection[str]) -> PoolConfig
     for pool in wanted:
         custom |= {name: max(amount, custom.get(name, 0)) for name, amount in pool.custom_resources.items()}
         selector |= pool.node_selector
+    tolerations = {entry: None for pool in wanted for entry in pool.tolerations}
     return PoolConfig(
         cpus=max(pool.cpus for pool in wanted),
         memory_gb=max(memory, default=None),
         gpus=max(pool.gpus for pool in wanted),
         custom_resources=custom,
         node_selector=selector,
+        tolerations=tuple(tolerations),
     )
 
 
@@ -86,9 +88,18 @@ def _for_kubernetes(wanted: PoolConfig) -> dict[str, object]:
     memory = {} if wanted.memory_gb is None else {"memory": str(round(wanted.memory_gb * _GB))}
     requests = {"cpu": f"{wanted.cpus:g}", **memory, **extended}
     asked: dict[str, object] = {"container_config": {"resources": {"requests": requests, "limits": memory | extended}}}
+    pod: dict[str, object] = {}
     if wanted.node_selector:
-        asked["pod_spec_config"] = {"node_selector": dict(wanted.node_selector)}
-    return asked
+        pod["node_selector"] = dict(wanted.node_selector)
+    if wanted.tolerations:
+        pod["tolerations"] = [_toleration(entry) for entry in wanted.tolerations]
+    return {**asked, "pod_spec_config": pod} if pod else asked
+
+
+def _toleration(entry: str) -> dict[str, str]:
+    taint = taint_of(entry)
+    which = {"operator": "Exists"} if taint.value is None else {"operator": "Equal", "value": taint.value}
+    return {"key": taint.key, **which, **({} if taint.effect is None else {"effect": taint.effect})}
 
 
 def _json(content: object) -> str:

@@ -54,3 +54,26 @@ sourcing: {sources: [{type: files, paths: ["clips/*.mp4"]}]}
 filtering: {positive: [a bicycle]}
 detection: {classes: {bicycle: []}}
 """
+
+
+def test_cluster__says_what_a_run_of_each_pool_asks_for(run_command: RunCommand, tmp_path: Path) -> None:
+    path = tmp_path / "platform.yaml"
+    pools = "{inference: {cpus: 4, memory_gb: 16, gpus: 1, node_selector: {gpu: l4}}}"
+    path.write_text(f"platform: {{cluster: {{launcher: kubernetes, pools: {pools}}}}}\n")
+    shown = run_command("config", "cluster", path).stdout.splitlines()
+    (inference,) = (line for line in shown if line.startswith("inference"))
+    assert "4 CPU, 1 GPU, 16 GB, gpu=l4" in inference
+    found = json.loads(run_command("config", "cluster", path, "--json").stdout)
+    assert found["launcher"] == "kubernetes"
+    assert found["pools"].keys() == {"sourcing", "download", "extract", "inference", "release"}
+    assert json.loads(found["pools"]["release"]["dagster-k8s/config"]) == {
+        "container_config": {"resources": {"requests": {"cpu": "1"}, "limits": {}}}
+    }
+    path.write_text("platform: {cluster: {launcher: local}}\n")
+    assert "runs ask for nothing" in run_command("config", "cluster", path).stdout
+    path.write_text("platform: {cluster: {launcher: ray, pools: {release: {tolerations: [a]}}}}\n")
+    with pytest.raises(ConfigError, match=r"pools\.release\.tolerations is for Kubernetes"):
+        run_command("config", "cluster", path)
+    path.write_text("platform: {cluster: {launcher: kubernetes, pools: {release: {tolerations: ['a:Never']}}}}\n")
+    with pytest.raises(ConfigError, match="tolerations"):
+        run_command("config", "cluster", path)
