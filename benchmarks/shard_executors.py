@@ -15,7 +15,7 @@ from typing import Final
 import dagster as dg
 
 from benchmarks.detection import PROJECT
-from benchmarks.shards import ONE_THREAD, cpu_seconds, measure, open_root
+from benchmarks.shards import ONE_THREAD, copy_of, cpu_seconds, measure, open_root
 from data_miner_dagster.operations.detection.representatives import representatives
 from data_miner_dagster.operations.detection.runs import DetectionFaults, Looker
 from data_miner_dagster.stages.sharding import cut_into_shards
@@ -69,12 +69,13 @@ def compare_executors(planted: Path, scratch: Path) -> dict[str, object]:
     subprocess.run([sys.executable, "-m", "benchmarks.shard_executors", str(root)], check=True, env=_env(root))
     steps = cpu_seconds() - before
     before = cpu_seconds()
-    _, at_work, _ = measure(planted, scratch, 2, cores)
-    runs = cpu_seconds() - before
+    shared = copy_of(planted, scratch / "runs")
+    measured = measure([(shared, True), (shared, False)], cores)
+    runs = cpu_seconds() - before - measured.cpu_again
     return {
         "cpu_seconds_of_steps": steps,
         "cpu_seconds_of_two_processes": runs,  # starting and loading included, without Dagster's part of a run
-        "cpu_seconds_of_their_work": at_work,
+        "cpu_seconds_of_their_work": measured.cpu,
         "num_steps": len(list((root / "parts").iterdir())),
         "steps_over_runs": steps / runs,
     }

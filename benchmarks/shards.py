@@ -7,8 +7,18 @@
 
 Every worker is a process with one thread of each library, pinned to one core. It loads the model and its libraries, by
 one picture, says so, and begins when it is told to; what is measured ends when the tables are written. The other worker
-joins in once the first has cut the work into shards, as a run of `detect_shards` does. `cpu` is of all workers, from
-beginning to end.
+joins in once the first has cut the work into shards, as a run of `detect_shards` does.
+
+`speedup` is measured by the clock, and means something only where `used_by_others` (of both cores) is next to nothing.
+Beside it, what other work changes little:
+
+- `speedup_unshared`, `cpu_unshared_over_one`: of two workers that share nothing, each with half of the frames as a
+  project of its own, at the same time: all that two cores of this machine can give. One memory serves both.
+- `cpu_two_over_one`, `cpu_two_over_unshared`: processor time. The second is what sharing costs.
+- `serial_share`: of one worker's processor time, what is not in shards, measured as another run over parts that are
+  all there. `speedup_by_serial_share` is what Amdahl's law makes of it; `speedup_by_cpu` is the processor time of one
+  over the serial part and half of the rest of what two took, so what the other worker and other programs do to caches
+  and memory counts, too.
 """
 
 import argparse
@@ -22,7 +32,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -64,46 +76,75 @@ def work(root: Path, core: int, *, leads: bool) -> None:
     sys.stdin.readline()
     before = cpu_seconds()
     if leads:
-        made = detect_project(platform, PROJECT).counts["frames"]
+        detect_project(platform, PROJECT)
     else:
         while find_plan(platform.database, WorkStage.DETECTION, PROJECT) is None:
             time.sleep(0.01)
-        made = join_detection(platform, PROJECT, may_go_on=lambda: True)
-    print(json.dumps({"cpu": cpu_seconds() - before, "made": made}), flush=True)
+        join_detection(platform, PROJECT, may_go_on=lambda: True)
+    print(json.dumps({"cpu": cpu_seconds() - before}), flush=True)
+    sys.stdin.readline()
+    before = cpu_seconds()
+    if leads:  # over parts that are all there
+        platform.layout.detected_frames_table(PROJECT).unlink()
+        detect_project(platform, PROJECT)
+    print(json.dumps({"cpu": cpu_seconds() - before}), flush=True)
 
 
-def measure(planted: Path, scratch: Path, num_workers: int, cores: Sequence[int]) -> tuple[float, float, Path]:
-    """Return the wall-clock time and the processor time of a project's detection, and the root with its tables."""
-    root = scratch / f"workers_{num_workers}"
-    shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(planted, root)
-    command = [sys.executable, "-m", "benchmarks.shards", "--worker", str(root)]
-    workers = [
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one worker, or two at the same time, took."""
+
+    wall: float
+    cpu: float
+    """Of all workers."""
+    cpu_again: float
+    """Of the first, for everything but the shards."""
+    used_by_others: float
+    """The share of the processor time of these cores that other processes had."""
+
+
+def measure(workers: Sequence[tuple[Path, bool]], cores: Sequence[int]) -> Measured:
+    """Return what workers took, each (a root, whether it leads there) on a core of its own."""
+    command = [sys.executable, "-m", "benchmarks.shards", "--worker"]
+    processes = [
         subprocess.Popen(
-            [*command, "--core", str(cores[number]), *(["--leads"] if number == 0 else [])],
+            [*command, str(root), "--core", str(core), *(["--leads"] if leads else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | ONE_THREAD,
         )
-        for number in range(num_workers)
+        for (root, leads), core in zip(workers, cores, strict=False)
     ]
-    for worker in workers:
-        assert worker.stdout is not None
-        if worker.stdout.readline() != "ready\n":
+    for process in processes:
+        if _answer_of(process) != "ready\n":
             raise SystemExit("a worker did not start")
+    used = cores_busy_seconds(cores[: len(processes)])
     started = time.perf_counter()
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    assert workers[0].stdout is not None
-    told = [workers[0].stdout.readline()]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    leading = [process for process, (_, leads) in zip(processes, workers, strict=True) if leads]
+    told = [json.loads(_answer_of(process)) for process in leading]
     wall = time.perf_counter() - started
-    told += [worker.stdout.readline() for worker in workers[1:] if worker.stdout is not None]
-    for worker in workers:
-        worker.communicate()
-    return wall, sum(json.loads(line)["cpu"] for line in told), root
+    used = cores_busy_seconds(cores[: len(processes)]) - used
+    told += [json.loads(_answer_of(process)) for process in processes if process not in leading]
+    cpu = sum(each["cpu"] for each in told)
+    again = [json.loads(process.communicate("go\n")[0]) for process in processes]
+    return Measured(wall, cpu, again[0]["cpu"], max(0.0, used - cpu) / (wall * len(processes)))
+
+
+def _answer_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def cores_busy_seconds(cores: Sequence[int]) -> float:
+    """Return the time for which cores have worked, for whomever, since the machine started."""
+    lines = {line.split()[0]: line.split()[1:] for line in Path("/proc/stat").read_text().splitlines() if line}
+    ticks = [int(part) for core in cores for place, part in enumerate(lines[f"cpu{core}"][:8]) if place not in (3, 4)]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")  # proc(5): the fourth and fifth are of an idle core
 
 
 def same_tables(one: Path, other: Path) -> bool:
@@ -115,7 +156,7 @@ def same_tables(one: Path, other: Path) -> bool:
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=384)
+    parser.add_argument("--frames", type=int, default=768)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--executors", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -131,7 +172,9 @@ def main() -> None:
         raise SystemExit("two workers need two cores; this process may use one")
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        plant(open_root(scratch / "planted"), make_images(arguments.frames), 8)
+        images = make_images(arguments.frames)
+        plant(open_root(scratch / "planted"), images, 8)
+        plant(open_root(scratch / "planted_half"), images[: len(images) // 2], 8)
         if arguments.executors:
             from benchmarks.shard_executors import compare_executors
 
@@ -147,28 +190,55 @@ def main() -> None:
 
 
 def compare_workers(scratch: Path, num_pairs: int, cores: Sequence[int]) -> dict[str, object]:
-    """Return the figures of one worker and of two, side by side, several times."""
+    """Return the figures of one worker, of two, and of two that share nothing, side by side, several times."""
     load_before = os.getloadavg()[0]
-    walls, cpus, is_same = [], [], True
-    for _ in range(num_pairs):
-        one, cpu_of_one, root_of_one = measure(scratch / "planted", scratch, 1, cores)
-        two, cpu_of_two, root_of_two = measure(scratch / "planted", scratch, 2, cores)
-        print(f"{one:.1f} s by one, {two:.1f} s by two", file=sys.stderr, flush=True)
-        walls.append((one, two))
-        cpus.append((cpu_of_one, cpu_of_two))
-        is_same = is_same and same_tables(root_of_one, root_of_two)
-    ratios = [one / two for one, two in walls]
+    measured: list[tuple[Measured, Measured, Measured]] = []
+    is_same = True
+    for number in range(num_pairs):
+        roots = [copy_of(scratch / name, scratch / f"{name}_{number}_{at}") for name, at in _COPIES]
+        one = measure([(roots[0], True)], cores)
+        two = measure([(roots[1], True), (roots[1], False)], cores)
+        unshared = measure([(roots[2], True), (roots[3], True)], cores)
+        print(f"{one.wall:.1f} s by one, {two.wall:.1f} s by two", file=sys.stderr, flush=True)
+        measured.append((one, two, unshared))
+        is_same = is_same and same_tables(*roots[:2])
+        for root in roots:
+            shutil.rmtree(root)
+    of = partial(_median_of, measured)
     return {
-        "speedup": statistics.median(ratios),
-        "speedups": [round(ratio, 2) for ratio in ratios],
-        "seconds_one_worker": statistics.median(one for one, _ in walls),
-        "seconds_two_workers": statistics.median(two for _, two in walls),
-        "cpu_two_over_one": statistics.median(two / one for one, two in cpus),
-        "cpu_seconds_one_worker": statistics.median(one for one, _ in cpus),
+        "speedup": of(lambda one, two, _: one.wall / two.wall),
+        "speedups": [round(one.wall / two.wall, 2) for one, two, _ in measured],
+        "speedup_unshared": of(lambda one, _, unshared: one.wall / unshared.wall),
+        "speedup_by_serial_share": of(lambda one, *_: 2 / (1 + one.cpu_again / one.cpu)),
+        "speedup_by_cpu": of(lambda one, two, _: one.cpu / (two.cpu_again + (two.cpu - two.cpu_again) / 2)),
+        "used_by_others": of(lambda *each: max(measure.used_by_others for measure in each)),
+        "seconds_one_worker": of(lambda one, *_: one.wall),
+        "seconds_two_workers": of(lambda _one, two, _: two.wall),
+        "cpu_seconds_one_worker": of(lambda one, *_: one.cpu),
+        "cpu_two_over_one": of(lambda one, two, _: two.cpu / one.cpu),
+        "cpu_unshared_over_one": of(lambda one, _, unshared: unshared.cpu / one.cpu),
+        "cpu_two_over_unshared": of(lambda _, two, unshared: two.cpu / unshared.cpu),
+        "serial_share": of(lambda one, *_: one.cpu_again / one.cpu),
         "same_bytes": is_same,
         "load_before": load_before,
         "load_after": os.getloadavg()[0],
     }
+
+
+_COPIES: Final = (("planted", "one"), ("planted", "two"), ("planted_half", "a"), ("planted_half", "b"))
+
+
+def _median_of(
+    measured: Sequence[tuple[Measured, Measured, Measured]], figure: Callable[[Measured, Measured, Measured], float]
+) -> float:
+    return statistics.median(figure(*each) for each in measured)
+
+
+def copy_of(planted: Path, root: Path) -> Path:
+    """Return a root of one's own with a planted project."""
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(planted, root)
+    return root
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.storage.atomic import publishing_as
 
-LOOK_SECONDS: Final = 0.25
-"""How often the run that leads looks whether the shards of others are made."""
+_FIRST_LOOK_SECONDS: Final = 0.02
+_LOOK_SECONDS: Final = 0.25
+"""How often the run that leads looks whether the shards of others are made: soon at first, for the last are small."""
 
 
 class PlanEndedError(ClaimLostError):
@@ -60,19 +61,20 @@ class MakeShard(Protocol):
 
 def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
     """Make shards until none is left; return how many others made. Waits for those that live workers make."""
-    num_own = 0
+    num_own, pause = 0, _FIRST_LOOK_SECONDS
     steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has", "shards", plan.num_shards, platform)
     while True:
         has_made = _make_next(platform, plan, make, leads=True)
         num_open = num_open_shards(platform.database, plan)
         steps.reach(plan.num_shards - num_open)
         if has_made:
-            num_own += 1
+            num_own, pause = num_own + 1, _FIRST_LOOK_SECONDS
         elif num_open == 0:
             return plan.num_shards - num_own
         else:
             platform.check_run()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, _LOOK_SECONDS)
 
 
 def join(platform: Platform, plan: ShardPlan, make: MakeShard, *, may_go_on: Callable[[], bool]) -> int:

@@ -45,12 +45,12 @@ def test_join_in__makes_shards_unless_the_stage_is_held_or_closed(
 
     with dg.DagsterInstance.ephemeral() as instance:
         hold_items(database, project=PROJECT, reason="paused")
-        assert run(instance) == 5
+        assert run(instance) == 13
         release_holds(database, project=PROJECT)
         with database.transaction() as session:
             values = {"closed_at": utc_now(), "closed_until": utc_now(), "kind": "disk_full", "reason": "full"}
             session.add(StageGateRow(stage=STAGE, **values))
-        assert run(instance) == 5
+        assert run(instance) == 13
         with database.transaction() as session:
             open_gate(session, STAGE)
         assert run(instance) == 0

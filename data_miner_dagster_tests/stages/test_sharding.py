@@ -17,17 +17,25 @@ def test_cut_into_shards__few_are_one() -> None:
 def test_cut_into_shards__whole_batches_and_a_rest() -> None:
     assert cut_into_shards(names(100), 24) == [  # 32 rounded up to whole batches
         ShardRange("files-a/000000", "files-a/000047", 0, 48),
-        ShardRange("files-a/000048", "files-a/000095", 48, 48),
+        ShardRange("files-a/000048", "files-a/000071", 48, 24),
+        ShardRange("files-a/000072", "files-a/000095", 72, 24),
         ShardRange("files-a/000096", "files-a/000099", 96, 4),
     ]
 
 
+def test_cut_into_shards__the_last_become_smaller() -> None:
+    # a quarter of what is left, rounded up to whole batches: of 96 it is 24, of 72 it is 18 and so 24
+    assert [each.size for each in cut_into_shards(names(192), 8)] == [32, 32, 32, 24, 24, 16, 8, 8, 8, 8]
+
+
 def test_cut_into_shards__sixty_four_where_that_leaves_enough_for_each() -> None:
-    assert [each.size for each in cut_into_shards(names(64 * 40), 8)] == [40] * 64
+    shards = cut_into_shards(names(64 * 40), 8)
+    assert [each.size for each in shards[:61]] == [40] * 61
+    assert [each.size for each in shards[61:]] == [32, 24, 16, 16, 8, 8, 8, 8]
 
 
 def test_cut_into_shards__bounded_however_many_there_are() -> None:
     shards = cut_into_shards(names(100_000), 8)
-    assert len(shards) == 391
-    assert {each.size for each in shards[:-1]} == {256}
-    assert shards[-1] == ShardRange("files-a/099840", "files-a/099999", 99_840, 160)
+    assert {each.size for each in shards[:387]} == {256}
+    assert len(shards) == 387 + 15
+    assert shards[-1] == ShardRange("files-a/099992", "files-a/099999", 99_992, 8)

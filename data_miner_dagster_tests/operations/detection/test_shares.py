@@ -1,4 +1,4 @@
-"""Detection of one project by several processes at once: 130 frames in batches of two, so five shards."""
+"""Detection of one project by several processes at once: 130 frames in batches of two, in 13 shards."""
 
 import signal
 import subprocess
@@ -20,7 +20,7 @@ from data_miner_dagster_tests.operations.detection.planted_boxes import planted,
 from data_miner_dagster_tests.support.coloured_shapes import PROJECT, ColourDetector, platform_of, set_detection
 
 NUM_FRAMES = 129
-"""Of the first video; the second has one more representative. Batches 0 to 64, shards of 16 batches and one of one."""
+"""Of the first video; the second has one more representative. Batches 0 to 64, shards of 16, 13, 9, 7, ... batches."""
 WORKER = [sys.executable, "-m", "data_miner_dagster_tests.operations.detection.joining_worker"]
 
 
@@ -60,7 +60,7 @@ def test_look_at_unseen__two_processes_make_the_bytes_of_one(tmp_path: Path) -> 
     detector = BusyDetector(join)
     platform = planted(tmp_path / "shared", detector, num_frames=NUM_FRAMES)
     assert detect_project(platform, PROJECT).counts["frames"] == 130
-    assert made == ["4\n"]
+    assert made == ["12\n"]
     assert detector.batch_sizes == [2] * 16  # of one shard: the others were made by the other process
     assert nothing_is_left(platform)
     spent = spent_by_stage(platform.database, PROJECT)[WorkStage.DETECTION]
@@ -73,13 +73,13 @@ def test_look_at_unseen__a_process_that_is_killed_loses_no_more_than_its_shard(t
     def join_and_die() -> None:
         with subprocess.Popen([*WORKER, tmp_path / "shared", "20"], stdout=subprocess.PIPE, text=True) as worker:
             assert worker.stdout is not None
-            assert worker.stdout.readline() == "held\n"  # in the fifth batch of its second shard
+            assert worker.stdout.readline() == "held\n"  # in the seventh batch of its second shard
             worker.send_signal(signal.SIGKILL)
 
     detector = BusyDetector(join_and_die)
     platform = planted(tmp_path / "shared", detector, num_frames=NUM_FRAMES)
     assert detect_project(platform, PROJECT).counts["frames"] == 130
-    assert detector.batch_sizes == [2] * (65 - 16)  # all but the one shard that was whole
+    assert detector.batch_sizes == [2] * (65 - 13)  # all but the one shard that was whole
     assert nothing_is_left(platform)
     assert table_bytes(platform) == undisturbed(tmp_path / "alone")
 
@@ -95,7 +95,7 @@ def test_look_at_unseen__the_parts_of_a_shard_that_was_cut_off_are_kept(
         detect_project(platform, PROJECT)
     plan = find_plan(platform.database, WorkStage.DETECTION, PROJECT)
     assert plan is not None
-    assert num_open_shards(platform.database, plan) == 4
+    assert num_open_shards(platform.database, plan) == 12
     detector.dies_at_batch = None
     assert detect_project(platform, PROJECT).counts["frames"] == 130
     assert len(detector.batch_sizes) == 22 + (65 - 16 - 4)  # of six batches after the first shard, a part of four
@@ -114,7 +114,7 @@ def test_join_detection__a_frame_that_cannot_be_read_is_its_own_outcome(tmp_path
     platform = planted(root, detector, num_frames=NUM_FRAMES)
     lose_frames(platform)
     counts = detect_project(platform, PROJECT).counts
-    assert (counts["frames"], counts["unreadable_frames"], made) == (128, 2, [4])
+    assert (counts["frames"], counts["unreadable_frames"], made) == (128, 2, [12])
     alone = planted(tmp_path / "alone", num_frames=NUM_FRAMES)
     lose_frames(alone)
     detect_project(alone, PROJECT)
@@ -130,7 +130,7 @@ def test_join_detection__makes_what_is_left_without_the_run_that_led(tmp_path: P
     detector.dies_at_batch = None
     may_go_on = iter([True, True, False])
     assert join_detection(platform, PROJECT, may_go_on=lambda: next(may_go_on)) == 2
-    assert join_detection(platform, PROJECT, may_go_on=lambda: True) == 3
+    assert join_detection(platform, PROJECT, may_go_on=lambda: True) == 11
     assert detector.batch_sizes == [2] * 65
     assert detect_project(platform, PROJECT).counts["frames"] == 130
     assert detector.batch_sizes == [2] * 65
