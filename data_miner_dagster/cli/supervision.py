@@ -22,10 +22,10 @@ from typing import IO, Final
 from data_miner_dagster.cli import keeper
 from data_miner_dagster.cli.interrupts import EXIT_INTERRUPTED
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.up_log import UpLog
 
 _LOOK_SECONDS: Final = 0.2
 _NUM_SAME_WORDS: Final = 3
-_COLOURS: Final = re.compile(rb"\x1b\[[0-9;]*m")
 _NUMBERS: Final = re.compile(r"[0-9a-f]*\d[0-9a-f]*")
 
 
@@ -49,8 +49,11 @@ def supervise(
     working_folder: Path | None = None,
     lock: int | None = None,
     patience: Patience | None = None,
+    log: UpLog | None = None,
 ) -> int:
     """Run the named commands until a signal arrives, and restart each one that ends; return the exit status.
+
+    What they say goes to `log`, or else to standard error.
 
     However this process ends, all processes started here end too, including their descendants. The open file `lock` is
     kept open until then.
@@ -64,7 +67,8 @@ def supervise(
         signal.signal(number, note)
     patience = patience or Patience()
     groups = _Keeper(lock)
-    children = [_Child(name, command, working_folder, patience) for name, command in commands.items()]
+    log = log or UpLog()
+    children = [_Child(name, command, working_folder, patience, log) for name, command in commands.items()]
     while not received:
         groups.look()
         for child in children:
@@ -130,7 +134,10 @@ class _Keeper:
 class _Child:
     """One process that is kept alive."""
 
-    def __init__(self, name: str, command: Sequence[str], working_folder: Path | None, patience: Patience) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], working_folder: Path | None, patience: Patience, log: UpLog
+    ) -> None:
+        self._log = log
         self._name = name
         self._command = command
         self._working_folder = working_folder
@@ -176,7 +183,9 @@ class _Child:
         self._started_at = time.monotonic()
         assert self._process.stderr is not None
         self._lines.clear()
-        self._reader = threading.Thread(target=_pass_on, args=(self._process.stderr, self._lines), daemon=True)
+        self._reader = threading.Thread(
+            target=_pass_on, args=(self._process.stderr, self._lines, self._log), daemon=True
+        )
         self._reader.start()
 
     def _note_death(self, status: int) -> None:
@@ -188,7 +197,10 @@ class _Child:
         delay = self._patience.delay_seconds(self._num_deaths)
         self._process, self._due_at = None, now + delay
         how = f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
-        echo(f"the {self._name} {how} after {lived:.0f} s; it is started again in {delay:.0f} s", err=True)
+        echo(
+            f"the {self._name} {how} after {lived:.0f} s; it is started again in {delay:.0f} s{self._log.hint}",
+            err=True,
+        )
         assert self._reader is not None
         self._reader.join(_LOOK_SECONDS)  # with a timeout, since children of the process may still be writing there
         words = next((line for line in reversed(self._lines) if line), "")
@@ -204,14 +216,11 @@ def _tell(pipe: int) -> None:
         os.write(pipe, b"%d\n" % os.getpid())
 
 
-def _pass_on(pipe: IO[bytes], lines: "deque[str]") -> None:
-    """Copy lines to our standard error, and keep the last ones."""
+def _pass_on(pipe: IO[bytes], lines: "deque[str]", log: UpLog) -> None:
+    """Hand lines to the log, and keep the last ones."""
     with pipe:
         for line in pipe:
-            lines.append(_COLOURS.sub(b"", line).decode(errors="replace").strip())
-            with suppress(OSError, ValueError):  # if the terminal is gone, keep reading: the writer must not block
-                sys.stderr.buffer.write(line)
-                sys.stderr.buffer.flush()
+            lines.append(log.take(line))
 
 
 def _signal_name(number: int) -> str:

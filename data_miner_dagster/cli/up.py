@@ -16,11 +16,13 @@ from data_miner_dagster.cli.ports import check_port
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.cli.review import WhoOption, reviewer
 from data_miner_dagster.cli.supervision import supervise
+from data_miner_dagster.cli.up_log import UpLog
 from data_miner_dagster.cli.upgrading import lines_before_work
-from data_miner_dagster.cli.watching import telling_standing
+from data_miner_dagster.cli.watching import telling_changes, telling_standing
 from data_miner_dagster.config.environment import (
     REVIEW_PORT_VARIABLE,
     SESSION_VARIABLE,
+    VERBOSE_VARIABLE,
     WEB_HOSTS_VARIABLE,
     set_variable,
 )
@@ -52,15 +54,26 @@ def up(
         typer.Option("--allowed-host", help="Host name used by a reverse proxy; may be repeated."),
     ] = None,
     who: WhoOption = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show everything that the servers say, not only what changes.")
+    ] = False,
 ) -> None:
-    """Start the web server and the daemon. Materialize and backfill in the browser; sensors do the rest."""
+    """Start the web server and the daemon. Materialize and backfill in the browser; sensors do the rest.
+
+    Prints a line for each change; everything else is in up.log under the root.
+    """
+    if verbose:
+        set_variable(VERBOSE_VARIABLE, 1)
     with ending_on_interrupt():
         options = platform_options(root, config, profile)
         platform = options.open()
         doors = _Doors(host, port, tuple(allowed_hosts or ()), review_port, who)
         commands, home, lock = _prepared(platform, options, doors)
-    with telling_standing(platform):
-        status = supervise(commands, working_folder=home, lock=lock)
+    # a collector of logs reads what is JSON from standard error
+    is_shown = os.environ.get(VERBOSE_VARIABLE) == "1" or platform.config.logging.format == "json"
+    log = UpLog(platform.layout.up_log, is_shown=is_shown)
+    with telling_standing(platform), telling_changes(platform):
+        status = supervise(commands, working_folder=home, lock=lock, log=log)
     raise typer.Exit(status)
 
 
@@ -85,6 +98,9 @@ def _prepared(
     from data_miner_dagster.operations.preflight import check_root_is_writable
     from data_miner_dagster.runs import end_unstarted_runs
 
+    is_new = not platform.root.exists()
+    if is_new:  # nothing is made where nothing can be started
+        _check_ports(doors.host, doors.port, doors.review_port or platform.config.web.review_port)
     check_root_is_writable(platform.root)
     replace(options, root=platform.root).pass_on()  # absolute, since the servers start in another folder
     review_port = doors.review_port or platform.config.web.review_port
@@ -114,7 +130,7 @@ def _prepared(
         "daemon": ["data_miner_dagster._daemon", "run", "-w", workspace],
         **_metrics_command(platform),
     }
-    console.print(f"root           {platform.root}")
+    console.print(f"root           {platform.root}{' (new: there was nothing there)' if is_new else ''}")
     console.print(f"DAGSTER_HOME   {home}")
     console.print(f"project files  {project_files} (drop a YAML file here)")
     _tell_doors(platform, doors, review_port)
@@ -153,6 +169,7 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
     from data_miner_dagster.web.review.serving import login_link
 
     console.print(f"web            http://{doors.host}:{doors.port} (Ctrl-C stops)")
+    console.print(f"log            {platform.layout.up_log} (--verbose shows it here)")
     link = login_link(platform, review_port, reviewer(doors.who))
     console.print(f"review         {link} (logs one browser in, once; `data-miner review PROJECT` prints another)")
     for line in lines_before_work(platform):

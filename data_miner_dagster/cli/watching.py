@@ -1,4 +1,4 @@
-"""How far the work is, again and again: `data-miner status --watch`, and beside `data-miner up`."""
+"""How far the work is, and what has changed: `data-miner status --watch`, and beside `data-miner up`."""
 
 import threading
 import time
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _LINES_SECONDS: Final = 60.0
+_CHANGES_SECONDS: Final = 3.0
 
 
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
@@ -30,6 +31,75 @@ def watch(platform: "Platform", project: str | None, interval_seconds: float) ->
             for line in standing.lines or [f"{standing.num_at_work} at work"]:
                 echo(f"{at} {line}")
             time.sleep(interval_seconds)
+
+
+@contextmanager
+def telling_changes(platform: "Platform") -> Iterator[None]:
+    """Print a line whenever a project gets somewhere or fails, or a file is refused, while the block runs."""
+    from data_miner_dagster.operations.item_faults import attempt_extra
+
+    is_over = threading.Event()
+    changes = Changes(platform)
+
+    def tell() -> None:
+        while not is_over.wait(_CHANGES_SECONDS):
+            lines = attempt_extra("changes", str(platform.root), changes.look)
+            for line in lines if isinstance(lines, list) else []:
+                echo(f"{datetime.now(UTC):%H:%M:%S}Z {line}")
+
+    threading.Thread(target=tell, name="changes", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+
+
+class Changes:
+    """What is new since the last look: one line for each listing, stage, release, failure and refused file."""
+
+    def __init__(self, platform: "Platform") -> None:
+        self._platform = platform
+        self._told: dict[str, str] | None = None  # by what the line is about
+        self._listed: dict[str, tuple[datetime, str]] = {}  # since counting reads all videos of a project
+
+    def look(self) -> list[str]:
+        """Return the lines that are new. The first look tells only of what stands still."""
+        alarms, lines = self._alarms(), self._lines()
+        before = lines if self._told is None else self._told
+        self._told = lines | alarms
+        return [line for subject, line in self._told.items() if before.get(subject) != line]
+
+    def _alarms(self) -> dict[str, str]:
+        from data_miner_dagster.sensors.project_files import refused_files
+        from data_miner_dagster.sensors.states import stopped_projects
+
+        refused = {f"file {line}": f"project file refused: {line}" for line in refused_files(self._platform)}
+        return refused | {f"stage {one.name}": one.line for one in stopped_projects(self._platform)}
+
+    def _lines(self) -> dict[str, str]:
+        from data_miner_dagster.catalog.projects import find_projects
+        from data_miner_dagster.domain.phrases import phrase_of_stage
+
+        lines: dict[str, str] = {}
+        for row in find_projects(self._platform.database):
+            if row.sourced_at is not None:
+                lines[f"videos {row.name}"] = self._listing(row.name, row.sourced_at)
+            lines[f"stage {row.name}"] = f"{row.name}: {phrase_of_stage(row.stage)}"
+            if row.released_version is not None:
+                report = self._platform.layout.report_page(row.name)
+                lines[f"release {row.name}"] = f"{row.name}: {row.released_version} released → {report}"
+        return lines
+
+    def _listing(self, project: str, sourced_at: datetime) -> str:
+        from data_miner_dagster.catalog.counts import count_project_videos
+        from data_miner_dagster.domain.phrases import counted
+
+        known = self._listed.get(project)
+        if known is None or known[0] != sourced_at:
+            number = sum(found.count for found in count_project_videos(self._platform.database, project))
+            known = sourced_at, f"{project}: {counted(number, 'video')} listed"
+            self._listed[project] = known
+        return known[1]
 
 
 @contextmanager

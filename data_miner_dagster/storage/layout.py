@@ -70,6 +70,11 @@ class StorageLayout:
         return self.root / "up.lock"
 
     @property
+    def up_log(self) -> Path:
+        """What the servers of `data-miner up` have said."""
+        return self.root / "up.log"
+
+    @property
     def refused_files(self) -> Path:
         """A note of the project files that were refused, where there are any."""
         return self.root / "refused_files.json"

@@ -13,6 +13,7 @@ import pytest
 
 from data_miner_dagster.cli.keeper import is_there
 from data_miner_dagster.cli.supervision import Patience
+from data_miner_dagster.cli.up_log import UpLog
 from data_miner_dagster_tests.end_to_end.commands import environment
 
 SUPERVISOR = """
@@ -114,3 +115,21 @@ def test_supervise__the_same_last_words_are_said(tmp_path: Path) -> None:
     supervisor.process.send_signal(signal.SIGINT)
     assert supervisor.process.wait(10) == 130
     assert supervisor.log.read_text().count(said) == 1
+
+
+def test_up_log__everything_is_in_the_file_without_colours_and_nothing_on_the_terminal(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_miner_dagster.cli.up_log._MAX_BYTES", 30)
+    line = b"\x1b[32m2026-01-02\x1b[0m - daemon - looked\n"
+    quiet = UpLog(tmp_path / "up.log")
+    assert quiet.take(line) == "2026-01-02 - daemon - looked"
+    assert quiet.hint == f"; its log is in {tmp_path / 'up.log'}"
+    assert capfdbinary.readouterr().err == b""
+    assert (tmp_path / "up.log").read_bytes() == b"2026-01-02 - daemon - looked\n"
+    quiet.take(line)
+    assert len((tmp_path / "up.log.1").read_bytes().splitlines()) == 2  # beyond its size it begins anew
+    UpLog(tmp_path / "up.log", is_shown=True).take(line)
+    assert capfdbinary.readouterr().err == b"2026-01-02 - daemon - looked\n"  # standard error is no terminal here
+    assert UpLog().hint == ""
+    UpLog(tmp_path).take(line)  # a log that cannot be written stops nothing

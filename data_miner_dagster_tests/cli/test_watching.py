@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from data_miner_dagster.catalog.attempts import record_attempt
+from data_miner_dagster.catalog.projects import mark_sourced, update_project
+from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.videos import delete_videos
 from data_miner_dagster.cli import watching
 from data_miner_dagster.cli.main import app
-from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
+from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 from data_miner_dagster_tests.support.local_projects import make_platform
 
@@ -55,3 +59,27 @@ def test_telling_standing__prints_what_has_changed(tmp_path: Path, monkeypatch: 
     with watching.telling_standing(platform):
         assert is_told.wait(30)
     assert set(told) == {"bikes: 1 videos to go: 0 %"}
+
+
+def test_changes__one_line_a_change_and_none_twice(tmp_path: Path) -> None:
+    platform = make_platform(tmp_path)
+    add_project(platform.database, "bikes")
+    changes = watching.Changes(platform)
+    assert changes.look() == []
+    add_video(platform.database, "a", "bikes")
+    with platform.database.transaction() as session:
+        mark_sourced(session, "bikes", "hash")
+    assert changes.look() == ["bikes: 1 video listed"]
+    with platform.database.transaction() as session:
+        move_project(session, "bikes", ProjectStage.FILTERING)
+    assert changes.look() == ["bikes: at filtering"]
+    failure = Failure(FailureKind.SETTINGS, "no such class", run_id="1a2b3c4d-5e6f")
+    with platform.database.transaction() as session:
+        move_project(session, "bikes", ProjectStage.FAILED, error="detection: no such class")
+        record_attempt(session, WorkStage.DETECTION, "bikes", failure, None)
+    (line,) = changes.look()
+    assert line.startswith("bikes: detection failed: no such class (run 1a2b3c4d); it waits until something changes: ")
+    assert changes.look() == []
+    assert watching.Changes(platform).look() == [line]  # what stands still is told at the start, too
+    update_project(platform.database, "bikes", released_version="v001")
+    assert changes.look() == [f"bikes: v001 released → {platform.layout.report_page('bikes')}"]
