@@ -37,6 +37,12 @@ def _forgotten_of(session: Session, candidates: Sequence[VideoCandidate]) -> set
     }
 
 
+def forgotten_subjects(database: Database) -> frozenset[str]:
+    """Return all subjects that were removed on request."""
+    with database.reading() as session:
+        return frozenset(session.scalars(select(ForgottenRow.subject)))
+
+
 def is_forgotten(database: Database, subject: str) -> bool:
     """Return whether a subject (from `forgotten_subject`) was removed on request."""
     with database.reading() as session:

@@ -42,6 +42,14 @@ from data_miner_dagster.domain.statuses import (
 from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
+def keys_with_prefix(database: Database, prefix: str) -> list[str]:
+    """Return the keys of all videos that begin so, sorted; by the index of keys alone."""
+    above = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    with database.reading() as session:
+        query = select(VideoRow.key).where(VideoRow.key >= prefix, VideoRow.key < above)
+        return list(session.scalars(query.order_by(VideoRow.key)))
+
+
 def find_video(database: Database, key: str) -> VideoRow | None:
     """Return one video."""
     with database.reading() as session:

@@ -11,6 +11,8 @@ _VIDEO_KEY: Final = re.compile(r"[a-z0-9_]+-[A-Za-z0-9_.-]+")
 _PROJECT_NAME: Final = re.compile(_SAFE)
 MAX_KEY_LENGTH: Final = 200
 """Leaves room for suffixes within the 255 bytes that common file systems allow for a name."""
+FILE_PREFIX: Final = "file-"
+"""Prefix of the key of a video file on this machine."""
 FRAMES_PREFIX: Final = "frames-"
 """Prefix of the key of a picture folder that stands for a video."""
 OBJECT_PREFIX: Final = "object-"
@@ -71,6 +73,29 @@ def video_file_name(extension: str) -> str:
     return f"{VIDEO_STEM}.{extension}"
 
 
+_CONTENT_KEY: Final = re.compile(r"(file|frames)-(?:([0-9a-f]{32})|[A-Za-z0-9_-]+\.([0-9a-f]{16}))")
+
+
+def digest_of_key(key: str) -> str | None:
+    """Return the first hex digits of the content's sha256 in the key of a local file or folder; None of other keys.
+
+    Such keys are `file-<name>.<16 digits>`, in roots of earlier versions `file-<32 digits>`.
+    """
+    found = _CONTENT_KEY.fullmatch(key)
+    return None if found is None else found[2] or found[3]
+
+
+def is_key_of_content(key: str, sha256: str) -> bool:
+    """Return whether a local file or folder with this content may have this key."""
+    digest = digest_of_key(key)
+    return digest is not None and sha256.startswith(digest)
+
+
 def forgotten_subject(kind: str, name: str) -> str:
-    """Return how the catalog records that a "video" or "channel" was forgotten, without storing its name."""
+    """Return how the catalog records that a "video" or "channel" was forgotten, without storing its name.
+
+    A local file that comes back under another name is the same video.
+    """
+    if kind == "video" and "." in name and (digest := digest_of_key(name)) is not None:
+        name = f"{name.partition('-')[0]}-.{digest}"
     return f"{kind}/{hashlib.sha256(name.encode()).hexdigest()}"

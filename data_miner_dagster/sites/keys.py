@@ -5,6 +5,8 @@ import re
 import urllib.parse
 from typing import Final
 
+from anyascii import anyascii
+
 from data_miner_dagster.domain.keys import OBJECT_PREFIX, check_video_key
 from data_miner_dagster.domain.object_urls import ObjectUrl
 
@@ -14,6 +16,11 @@ DIRECT_EXTENSIONS: Final = frozenset(
     ["3gp", "avi", "flv", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "ts", "webm", "wmv"]
 )
 """A path with one of these extensions is treated as a video file and listed without a request."""
+
+
+def readable_part(name: str) -> str:
+    """Return what a key can show of a name in any script; may be empty."""
+    return _readable(anyascii(name))
 
 
 def _readable(text: str) -> str:

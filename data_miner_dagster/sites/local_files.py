@@ -12,9 +12,10 @@ from typing import BinaryIO, Final
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.foreign_text import printable
-from data_miner_dagster.domain.keys import FRAMES_PREFIX, video_file_name
+from data_miner_dagster.domain.keys import FILE_PREFIX, FRAMES_PREFIX, video_file_name
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.folders import folders_below, is_glob, located, matches_of
+from data_miner_dagster.sites.keys import readable_part
 
 # fmt: off
 VIDEO_ENDINGS: Final = frozenset((
@@ -220,15 +221,19 @@ def list_frame_folders(entry: str, base_folder: Path) -> Found:
 
 
 def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str]:
-    """Return (video key, sha256) of ordered pictures, from their names and contents. `sha256_of` may use a cache."""
+    """Return (video key, sha256) of ordered pictures, at least one, from their names and contents.
+
+    The key is `frames-<name of the folder>.<16 hex digits>`. `sha256_of` may use a cache.
+    """
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path.name}\0{sha256_of(path)}\n".encode())
-    return f"{FRAMES_PREFIX}{digest.hexdigest()[:32]}", digest.hexdigest()
+    name = readable_part(paths[0].parent.name) if paths else ""
+    return f"{FRAMES_PREFIX}{name or 'frames'}.{digest.hexdigest()[:16]}", digest.hexdigest()
 
 
 def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str | None]:
-    """Return (video key, sha256) of a file from its content. The key is `file-<first 32 hex digits>`.
+    """Return (video key, sha256) of a file from its content. The key is `file-<name>.<first 16 hex digits>`.
 
     An unreadable file gets a key from its path and no sha256; its download records the error. `sha256_of` may use a
     cache.
@@ -237,12 +242,12 @@ def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -
         sha256 = sha256_of(path)
     except OSError:
         return key_of_path(path), None
-    return f"file-{sha256[:32]}", sha256
+    return f"{FILE_PREFIX}{readable_part(path.stem) or 'video'}.{sha256[:16]}", sha256
 
 
 def key_of_path(path: Path) -> str:
     """Return the key of a file or folder with unknown content."""
-    return f"file-path-{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}"
+    return f"{FILE_PREFIX}path-{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}"
 
 
 _CHUNK_BYTES: Final = 1 << 20

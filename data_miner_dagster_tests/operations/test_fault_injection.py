@@ -186,7 +186,7 @@ def _status_counts(platform: Platform) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("boundary", "counts"),
     [
-        ("sourcing.queries:key_of_file", {"members": 1}),
+        ("sourcing.local_keys:key_of_file", {"members": 1}),
         ("downloading.download_videos:fetch_local_file", {"videos": 1, "members": 1}),
         ("foreign.media_workers:MediaWorkers.probe", {"videos": 1, "members": 1}),
         ("extraction.extract_frames:FrameWorkers.make_frame_folder", {"videos": 1, "members": 1}),
@@ -197,7 +197,7 @@ def test_run__one_of_twenty_until_its_frames_exist(
 ) -> None:
     names = [VICTIM]
     with monkeypatch.context() as patched:
-        if boundary != "sourcing.queries:key_of_file":  # from the listing on, things go by keys
+        if boundary != "sourcing.local_keys:key_of_file":  # from the listing on, things go by keys
             list_sources(platform, PROJECT)
             names.append(_victim_key(platform))
         _plant(patched, boundary, lambda text: any(name in text for name in names))
@@ -259,7 +259,7 @@ def test_run__a_report_that_cannot_be_drawn_fails_no_release(
 @pytest.mark.parametrize(
     ("boundary", "which"),
     [
-        ("sourcing.queries:key_of_file", "10 items in a row"),
+        ("sourcing.local_keys:key_of_file", "10 items in a row"),
         ("foreign.media_workers:MediaWorkers.probe", "10 items in a row"),
         ("extraction.extract_frames:FrameWorkers.make_frame_folder", "10 items in a row"),
         ("foreign.stored_pictures:read_stored_image_reduced", "10 items in a row"),

@@ -216,7 +216,7 @@ def extracted(root: Path, clips: Sequence[Path], **room: Any) -> tuple[Platform,
     """Return a platform with these local videos, as extraction leaves them, and their keys in order of the clips."""
     platform = platform_of(root, {"quota": "1GB", **room})
     listed(platform, of_files(clips))
-    keys = [f"file-{sha256_of_file(path)[:32]}" for path in clips]
+    keys = [f"file-{path.stem}.{sha256_of_file(path)[:16]}" for path in clips]
     for key, clip in zip(keys, clips, strict=True):
         folder = platform.layout.video_folder(key)
         folder.mkdir(parents=True)

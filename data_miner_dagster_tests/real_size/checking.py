@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 from PIL import Image
 
+from data_miner_dagster.domain.keys import digest_of_key
 from data_miner_dagster.models.provider import THUMBNAILS
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.prompts import embed_prompts
@@ -38,13 +39,13 @@ _HALF_PRECISION: Final = 2e-3
 
 def rows_of_clips(clips: Sequence[Clip], server: HostileServer, videos: Sequence[Row]) -> dict[int, Row]:
     """Return what `data-miner videos --json` says of each clip that is there, by the clip's number."""
-    by_key = {str(row["key"]): row for row in videos}
+    by_digest = {digest_of_key(str(row["key"])): row for row in videos}
     by_url = {str(row["url"]): row for row in videos}
     found: dict[int, Row] = {}
     for clip in clips:
         match clip.place:
             case Place.FOLDER | Place.NAMED:
-                row = by_key.get(key_of_file(clip.path)[0])
+                row = by_digest.get(digest_of_key(key_of_file(clip.path)[0]))
             case Place.FRAMES:
                 row = by_url.get(str(clip.path))
             case _:

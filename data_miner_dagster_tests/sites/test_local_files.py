@@ -212,7 +212,7 @@ def test_key_of_file__by_content(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     path.write_bytes(b"abc")
     digest = hashlib.sha256(b"abc").hexdigest()
-    assert key_of_file(path) == (f"file-{digest[:32]}", digest)
+    assert key_of_file(path) == (f"file-x.{digest[:16]}", digest)
 
 
 def test_key_of_file__unreadable_has_a_key_by_path(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from data_miner_dagster.domain.errors import (
     VideoTransientError,
 )
 from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
-from data_miner_dagster.domain.keys import FRAMES_PREFIX, OBJECT_PREFIX, VIDEO_STEM
+from data_miner_dagster.domain.keys import FILE_PREFIX, FRAMES_PREFIX, OBJECT_PREFIX, VIDEO_STEM
 from data_miner_dagster.domain.meters import Meter, floor
 from data_miner_dagster.domain.object_urls import ObjectUrl
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -240,7 +240,9 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
 
 
 def _needs_a_site(platform: Platform, key: str) -> bool:
-    return not key.startswith(("file-", FRAMES_PREFIX, OBJECT_PREFIX)) and not platform.layout.video_info(key).exists()
+    return (
+        not key.startswith((FILE_PREFIX, FRAMES_PREFIX, OBJECT_PREFIX)) and not platform.layout.video_info(key).exists()
+    )
 
 
 def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:

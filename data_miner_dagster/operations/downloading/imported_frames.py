@@ -6,7 +6,7 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import VideoPermanentError
-from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.keys import FRAMES_PREFIX, is_key_of_content
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoFileRecord
 from data_miner_dagster.operations.platform import Platform
@@ -25,7 +25,7 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
     row = find_video(platform.database, video_key)
     folder = Path(row.url if row is not None and row.origin is Origin.LOCAL else "")
     paths = list_frames(folder) if folder.is_absolute() else []
-    if not paths or key_of_frames(paths)[0] != video_key:
+    if not paths or not is_key_of_content(video_key, key_of_frames(paths)[1]):
         raise VideoPermanentError(
             VideoErrorKind.MISSING_FILE, f"{folder} is gone or has changed since it was listed; list the sources again"
         )
@@ -36,9 +36,9 @@ def take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
     """Write the manifest of a folder of frames: nothing is copied before the frames are made."""
     paths = imported_frame_paths(platform, row.key)
     assert paths is not None
-    key, sha256 = key_of_frames(paths)
+    _, sha256 = key_of_frames(paths)
     info = VideoInfo(
-        video_key=key,
+        video_key=row.key,
         file=VideoFileRecord(
             file_name="",
             size_bytes=sum(path.stat().st_size for path in paths),

@@ -5,6 +5,7 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.keys import FILE_PREFIX, is_key_of_content
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoFileRecord
 from data_miner_dagster.domain.secret_values import with_references
@@ -44,7 +45,7 @@ def _prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetche
             VideoErrorKind.TRUNCATED, f"the file lasts {probed.duration_seconds:.1f} s, its site says {said:.1f} s"
         )
     sha256 = sha256_of_file(fetched.path)
-    if row.origin is Origin.LOCAL and row.key.startswith("file-") and row.key != f"file-{sha256[:32]}":
+    if row.origin is Origin.LOCAL and row.key.startswith(FILE_PREFIX) and not is_key_of_content(row.key, sha256):
         raise VideoPermanentError(
             VideoErrorKind.MISSING_FILE, f"{row.url} has changed since it was listed; list the sources again"
         )

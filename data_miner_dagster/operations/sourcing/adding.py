@@ -9,14 +9,16 @@ from data_miner_dagster.catalog.members import add_candidates
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, secret_in_address
 from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.object_urls import is_object_address
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError, SitePoliteness
+from data_miner_dagster.operations.sourcing.local_keys import LocalKeys
 from data_miner_dagster.operations.sourcing.objects import list_objects
 from data_miner_dagster.operations.sourcing.queries import candidates_of_paths
-from data_miner_dagster.sites.local_files import key_of_file, list_local_videos
+from data_miner_dagster.sites.local_files import list_local_videos
 from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.stages.sourcing import first_of_each
 
@@ -83,9 +85,10 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
 def _candidates(platform: Platform, address: str) -> list[VideoCandidate]:
     now = utc_now()
     if "://" not in address:
+        keys = LocalKeys(platform)
 
         def candidate_of(path: Path, rank: int) -> VideoCandidate:
-            key, _ = key_of_file(path)
+            key = keys.key_of_file(path, sha256_of_file)
             return VideoCandidate(
                 key, os.fspath(path), BY_HAND, address, rank, now, title=path.stem, origin=Origin.LOCAL
             )

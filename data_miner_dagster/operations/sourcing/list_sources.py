@@ -27,6 +27,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import secret_in_address
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.keys import digest_of_key
 from data_miner_dagster.domain.meters import Meter
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
@@ -38,7 +39,8 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import SitePoliteness
 from data_miner_dagster.operations.sourcing.listings import Listing, list_all, with_faults
-from data_miner_dagster.operations.sourcing.queries import ProjectFolder, Query, queries_of_project
+from data_miner_dagster.operations.sourcing.local_keys import LocalKeys
+from data_miner_dagster.operations.sourcing.queries import LocalFiles, ProjectFolder, Query, queries_of_project
 from data_miner_dagster.operations.sourcing.rules import (
     ProjectRules,
     base_folder_of,
@@ -88,7 +90,8 @@ def _list(platform: Platform, project: str, config: ProjectConfig, *, force: boo
         hashes = FileHashes(platform.layout.file_hashes(project))
         limits = limits_of_file(platform, row.config_file)
         folder = ProjectFolder(base_folder_of(row.config_file), limits, platform.config)
-        queries = list(queries_of_project(config, folder, known_keys, hashes))
+        local = LocalFiles(hashes, LocalKeys(platform))
+        queries = list(queries_of_project(config, folder, known_keys, local))
         with _site_workers(platform) as client:
             listings = [
                 replace(listing, error=listing.error and config.shown.text(listing.error))
@@ -181,7 +184,7 @@ def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes:
     """Return the candidates that nobody asked to be removed; the hashes of files that somebody did are dropped."""
     allowed = without_forgotten(platform.database, candidates)
     forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
-    hashes.drop([key.removeprefix("file-") for key in sorted(forgotten) if key.startswith("file-")])
+    hashes.drop([digest for key in sorted(forgotten) if (digest := digest_of_key(key)) is not None])
     hashes.save()
     return allowed
 

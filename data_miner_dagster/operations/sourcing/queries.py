@@ -33,11 +33,10 @@ from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, item_guard
+from data_miner_dagster.operations.sourcing.local_keys import LocalKeys
 from data_miner_dagster.operations.sourcing.objects import list_objects
 from data_miner_dagster.sites.folders import is_glob, located, matches_of
 from data_miner_dagster.sites.local_files import (
-    key_of_file,
-    key_of_frames,
     key_of_path,
     list_frame_folders,
     list_frames,
@@ -96,8 +95,16 @@ class ProjectFolder:
         return paths
 
 
+@dataclass(frozen=True, slots=True)
+class LocalFiles:
+    """What listings of this machine's files need: their hashes, and their keys."""
+
+    hashes: FileHashes
+    keys: LocalKeys
+
+
 def queries_of_project(
-    config: ProjectConfig, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
+    config: ProjectConfig, folder: ProjectFolder, known_keys: Collection[str], local: LocalFiles
 ) -> Iterator[Query]:
     """Yield each query of each source once, in order."""
     seen: set[tuple[str, str]] = set()
@@ -107,7 +114,7 @@ def queries_of_project(
         if problem := folder.limits.problem_of_source(source):  # allowed when it was registered, and no more
             yield _failing(source.type, name, f"{name}.{problem}")
             continue
-        found = attempt_alone("list_sources", name, partial(_list_of_queries, source, folder, known_keys, hashes))
+        found = attempt_alone("list_sources", name, partial(_list_of_queries, source, folder, known_keys, local))
         if isinstance(found, ItemFault):
             yield _failing(source.type, name, found.line)
             continue
@@ -119,9 +126,9 @@ def queries_of_project(
 
 
 def _list_of_queries(
-    source: Source, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
+    source: Source, folder: ProjectFolder, known_keys: Collection[str], local: LocalFiles
 ) -> list[Query]:
-    return list(_queries_of(source, folder, known_keys, hashes))
+    return list(_queries_of(source, folder, known_keys, local))
 
 
 def _masked(query: Query, text: str) -> Query:
@@ -137,13 +144,13 @@ def _masked(query: Query, text: str) -> Query:
 
 
 def _queries_of(
-    source: Source, folder: ProjectFolder, known_keys: Collection[str], hashes: FileHashes
+    source: Source, folder: ProjectFolder, known_keys: Collection[str], local: LocalFiles
 ) -> Iterator[Query]:
     match source:
         case FilesSource():
-            yield from (_local(source.type, entry, _list_files, folder, hashes) for entry in source.paths)
+            yield from (_local(source.type, entry, _list_files, folder, local) for entry in source.paths)
         case FramesSource():
-            yield from (_local(source.type, entry, _list_frame_folders, folder, hashes) for entry in source.folders)
+            yield from (_local(source.type, entry, _list_frame_folders, folder, local) for entry in source.folders)
         case ObjectsSource():
             yield from (_objects(source.type, url, folder.platform) for url in source.urls)
         case UrlsSource():
@@ -170,11 +177,11 @@ def _queries_of(
 def _local(
     source: str,
     entry: str,
-    list_entry: Callable[[str, ProjectFolder, FileHashes], Answer],
+    list_entry: Callable[[str, ProjectFolder, LocalFiles], Answer],
     folder: ProjectFolder,
-    hashes: FileHashes,
+    local: LocalFiles,
 ) -> Query:
-    return Query(source, entry, False, lambda _client: list_entry(entry, folder, hashes))
+    return Query(source, entry, False, lambda _client: list_entry(entry, folder, local))
 
 
 def _objects(source: str, url: str, platform: PlatformConfig) -> Query:
@@ -304,24 +311,24 @@ def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
     return [*folder.checked(found, is_text=True)]
 
 
-def _list_files(entry: str, folder: ProjectFolder, hashes: FileHashes) -> Answer:
+def _list_files(entry: str, folder: ProjectFolder, local: LocalFiles) -> Answer:
     now = utc_now()
 
     def candidate_of(path: Path, rank: int) -> VideoCandidate:
-        key, _ = key_of_file(path, hashes.sha256_of)
+        key = local.keys.key_of_file(path, local.hashes.sha256_of)
         return VideoCandidate(key, os.fspath(path), "files", entry, rank, now, title=path.stem, origin=Origin.LOCAL)
 
     found = list_local_videos(entry, folder.path)
     return Answer(candidates_of_paths("files", entry, folder.checked(found.paths), candidate_of), found.remark)
 
 
-def _list_frame_folders(entry: str, folder: ProjectFolder, hashes: FileHashes) -> Answer:
+def _list_frame_folders(entry: str, folder: ProjectFolder, local: LocalFiles) -> Answer:
     now = utc_now()
 
     def candidate_of(folder: Path, rank: int) -> VideoCandidate:
         paths = list_frames(folder)
         return VideoCandidate(
-            key_of_frames(paths, hashes.sha256_of)[0],
+            local.keys.key_of_frames(paths, local.hashes.sha256_of),
             os.fspath(folder),
             "frames",
             entry,

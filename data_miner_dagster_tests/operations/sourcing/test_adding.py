@@ -1,5 +1,6 @@
 """Adding one video by hand: from an address, through the same manners as any listing."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -49,14 +50,14 @@ def test_add_video__an_address_is_a_member_once_and_can_be_downloaded(
 def test_add_video__a_file_that_a_fault_meets_keeps_no_other(
     platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def key_of(path: Path) -> tuple[str, str | None]:
+    def key_of(path: Path, sha256_of: Callable[[Path], str]) -> tuple[str, str | None]:
         if path.name == "1.mp4":
             raise ZeroDivisionError("planted")
-        return key_of_file(path)
+        return key_of_file(path, sha256_of)
 
     for number in range(3):
         (tmp_path / f"{number}.mp4").write_bytes(bytes([number]))
-    monkeypatch.setattr("data_miner_dagster.operations.sourcing.adding.key_of_file", key_of)
+    monkeypatch.setattr("data_miner_dagster.operations.sourcing.local_keys.key_of_file", key_of)
     assert len(add_video(platform, "p", str(tmp_path / "*.mp4"))) == 2
     with pytest.raises(ConfigError, match=r"1.mp4: ZeroDivisionError: planted \("):
         add_video(platform, "p", str(tmp_path / "1.mp4"))

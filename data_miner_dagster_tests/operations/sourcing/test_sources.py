@@ -1,6 +1,7 @@
 """Each type of source, and rules that are decided when a page has been read."""
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def test_frames__a_folder_is_one_video(platform: Platform, tmp_path: Path) -> No
     add_project(platform, [{"type": "frames", "folders": ["shots"]}], config_file=tmp_path / "p.yaml")
     assert list_sources(platform, "p").counts["members"] == 1
     key = find_members(platform.database, "p")[0].video_key
-    assert key.startswith("frames-")
+    assert re.fullmatch(r"frames-day1\.[0-9a-f]{16}", key)
     outcome = download_videos(platform, [key])[0]
     assert outcome.status is OutcomeStatus.DONE
     assert download_videos(platform, [key])[0].status is OutcomeStatus.REUSED

@@ -1,0 +1,61 @@
+"""Keys of files and folders on this machine: those that a root has for the same content already, else readable ones.
+
+A key names the content, whatever the file is called: a copy under another name is the same video. Roots of earlier
+versions have keys without a name, and keep them.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from data_miner_dagster.catalog.forgotten import forgotten_subjects
+from data_miner_dagster.catalog.videos import keys_with_prefix
+from data_miner_dagster.domain.keys import FILE_PREFIX, FRAMES_PREFIX, digest_of_key, forgotten_subject
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.local_files import key_of_file, key_of_frames
+
+_MIN_DIGEST: int = 16
+"""Hex digits of the content in every key of a file or folder."""
+
+
+class LocalKeys:
+    """Gives keys to local files and folders. Threads may share it."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._known: dict[str, str] | None = None
+        self._forgotten: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
+
+    def key_of_file(self, path: Path, sha256_of: Callable[[Path], str]) -> str:
+        """Return the key of a video file. An unreadable one has a key of its path."""
+        return self._kept(*key_of_file(path, sha256_of), FILE_PREFIX)
+
+    def key_of_frames(self, paths: Sequence[Path], sha256_of: Callable[[Path], str]) -> str:
+        """Return the key of a folder of pictures, from its ordered pictures."""
+        return self._kept(*key_of_frames(paths, sha256_of), FRAMES_PREFIX)
+
+    def _kept(self, key: str, sha256: str | None, prefix: str) -> str:
+        if sha256 is None:
+            return key
+        with self._lock:
+            if self._known is None:
+                self._known = {f"{name.partition('-')[0]}-{digest}": name for name, digest in self._present()}
+                self._forgotten = forgotten_subjects(self._platform.database)
+            earlier = f"{prefix}{sha256[:32]}"  # what versions up to 0.3 called it
+            if forgotten_subject("video", earlier) in self._forgotten:
+                key = earlier  # so that it stays forgotten
+            return self._known.setdefault(f"{prefix}{sha256[:_MIN_DIGEST]}", key)
+
+    def _present(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys that the root has, by its files and by its catalog, and their digests."""
+        names: list[str] = []
+        with suppress(FileNotFoundError):  # the files first: a new catalog beside them finds them again
+            names += sorted(entry.name for entry in os.scandir(self._platform.layout.videos))
+        for prefix in (FILE_PREFIX, FRAMES_PREFIX):
+            names += keys_with_prefix(self._platform.database, prefix)
+        for name in names:
+            if (digest := digest_of_key(name)) is not None:
+                yield name, digest[:_MIN_DIGEST]
