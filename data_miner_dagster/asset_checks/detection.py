@@ -9,7 +9,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=detections, partitions_def=PROJECTS, blocking=True)
 def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every box lies inside its frame and has a nonzero area, a project class and a confidence from 0 to 1."""
+    """Every box lies inside its frame, has an area, a project class and a confidence, and is the bounds of its mask."""
     from data_miner_dagster.operations.detection.check import check_boxes
 
     opened = platform.open()
@@ -23,5 +23,6 @@ def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformR
             "outside their frame or empty": found.num_misplaced,
             "of no class of the project": found.num_unknown_class,
             "confidence out of range": found.num_bad_confidence,
+            "not the bounds of their mask": found.num_wrong_masks,
         },
     )

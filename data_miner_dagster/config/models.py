@@ -54,7 +54,7 @@ class ModelEntryConfig(ConfigModel):
     """Cosine at or above which two images are near-duplicates. Default: the family's."""
     options: Mapping[str, str] = Field(default_factory=dict)
     """Options of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3; `sha256`, `text_model:
-    file:<folder>` and `text_sha256` for ultralytics."""
+    file:<folder>`, `text_sha256` and `output: boxes | masks` (segmentation networks) for ultralytics."""
 
     @model_validator(mode="after")
     def _check_bucket(self) -> Self:

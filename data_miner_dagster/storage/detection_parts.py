@@ -10,6 +10,7 @@ ever write what has the same number, they write different parts, each of which i
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,6 +29,9 @@ from data_miner_dagster.storage.tables import (
 
 _FRAMES_SUFFIX: Final = ".frames.parquet"
 _BOXES_SUFFIX: Final = ".boxes.parquet"
+
+OPEN_PARTS: Final = 8
+"""Parts of one detector held in memory. After several builds, the frames of a video are in several."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -110,25 +114,46 @@ class DetectionParts:
             found.update(zip(frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True))
         return found
 
-    def boxes_of(self, sha256_by_frame: Mapping[str, str]) -> pa.Table:
-        """Return the boxes of the given frames, sorted by frame. Frames examined with another image have none.
+    def found(self, sha256_by_frame: Mapping[str, str]) -> "FoundBoxes":
+        """Return the boxes of the given frames, to be read. Frames examined with another image have none.
 
         If several parts contain a frame, the latest one counts.
         """
-        tables = []
-        taken: set[str] = set()
+        name_by_frame: dict[str, PartName] = {}
         for name in reversed(self._names()):
             frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
-            pairs = zip(frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True)
-            wanted = [frame for frame, sha256 in pairs if sha256_by_frame.get(frame) == sha256 and frame not in taken]
-            taken.update(wanted)
-            boxes = with_later_columns(read_table(self.folder / f"{name}{_BOXES_SUFFIX}"), DETECTIONS_SCHEMA)
+            for frame_id, sha256 in zip(
+                frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True
+            ):
+                if sha256_by_frame.get(frame_id) == sha256:
+                    name_by_frame.setdefault(frame_id, name)
+        return FoundBoxes(self.folder, name_by_frame)
+
+
+class FoundBoxes:
+    """The boxes of many frames, read a few parts at a time: memory does not grow with their number, nor with masks."""
+
+    def __init__(self, folder: Path, name_by_frame: Mapping[str, PartName]) -> None:
+        self._folder = folder
+        self._name_by_frame = name_by_frame
+        self._part = lru_cache(maxsize=OPEN_PARTS)(self._read)
+
+    def of(self, frame_ids: Iterable[str]) -> pa.Table:
+        """Return the boxes of some frames, sorted by frame. In order of frames, each part is read once."""
+        frames_by_name: dict[PartName, list[str]] = {}
+        for frame_id in frame_ids:
+            if (name := self._name_by_frame.get(frame_id)) is not None:
+                frames_by_name.setdefault(name, []).append(frame_id)
+        tables = [DETECTIONS_SCHEMA.empty_table()]
+        for name, wanted in frames_by_name.items():
+            boxes = self._part(name)
             tables.append(boxes.filter(pc.is_in(boxes["frame_id"], pa.array(wanted, pa.string()))))
-        if not tables:
-            return DETECTIONS_SCHEMA.empty_table()
         merged = pa.concat_tables(tables)
         # Stable, so a frame's boxes keep their order.
         return merged.take(pc.sort_indices(merged, sort_keys=[("frame_id", "ascending")]))
+
+    def _read(self, name: PartName) -> pa.Table:
+        return with_later_columns(read_table(self._folder / f"{name}{_BOXES_SUFFIX}"), DETECTIONS_SCHEMA)
 
 
 def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:

@@ -92,6 +92,17 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {}
 
 
+def has_column(path: Path, name: str) -> bool:
+    """Return whether the table has a column. Later versions have more of them.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        DamagedFileError: it cannot be read.
+    """
+    with reading(path):
+        return name in pq.read_schema(path).names
+
+
 def open_table(path: Path) -> pq.ParquetFile:
     """Return an open table that verifies page checksums. Read it inside `damage.reading`.
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.tables import DETECTIONS_SCHEMA
@@ -30,27 +31,31 @@ def frame(frame_id: str, sha256: str) -> dict[str, object]:
     return {"frame_id": frame_id, "image_sha256": sha256, "detection_fingerprint": "f", "num_boxes": 1}
 
 
+def boxes_of(parts: DetectionParts, sha256_by_frame: dict[str, str]) -> pa.Table:
+    return parts.found(sha256_by_frame).of(sha256_by_frame)
+
+
 def test_parts__none_yet(tmp_path: Path) -> None:
     parts = DetectionParts(tmp_path / "parts", "f")
     assert parts.seen() == {}
-    assert parts.boxes_of({"a": "1"}).num_rows == 0
+    assert boxes_of(parts, {"a": "1"}).num_rows == 0
 
 
-def test_boxes_of__frames_asked_for_with_the_image_that_was_seen(tmp_path: Path) -> None:
+def test_found__frames_asked_for_with_the_image_that_was_seen(tmp_path: Path) -> None:
     parts = DetectionParts(tmp_path, "f")
     parts.append([box("b", 0.5), box("b", 0.25)], [frame("b", "2"), frame("empty", "9")])
     parts.append([box("a", 0.75), box("c", 1.0)], [frame("a", "1"), frame("c", "3")])
     assert parts.seen() == {"a": "1", "b": "2", "c": "3", "empty": "9"}
-    found = parts.boxes_of({"a": "1", "b": "2", "c": "another image", "empty": "9"})
+    found = boxes_of(parts, {"a": "1", "b": "2", "c": "another image", "empty": "9"})
     assert found["frame_id"].to_pylist() == ["a", "b", "b"]
     assert found["confidence"].to_pylist() == [0.75, 0.5, 0.25]
 
 
-def test_boxes_of__the_later_part_counts(tmp_path: Path) -> None:
+def test_found__the_later_part_counts(tmp_path: Path) -> None:
     parts = DetectionParts(tmp_path, "f")
     parts.append([box("a", 0.5)], [frame("a", "1")])
     parts.append([], [frame("a", "1")])
-    assert parts.boxes_of({"a": "1"}).num_rows == 0
+    assert boxes_of(parts, {"a": "1"}).num_rows == 0
 
 
 def test_parts__half_a_part_does_not_count(tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ def test_parts__half_a_part_does_not_count(tmp_path: Path) -> None:
     parts.prepare()
     assert parts.seen() == {}
     parts.append([box("b", 0.5)], [frame("b", "2")])
-    assert parts.boxes_of({"a": "1", "b": "2"})["frame_id"].to_pylist() == ["b"]
+    assert boxes_of(parts, {"a": "1", "b": "2"})["frame_id"].to_pylist() == ["b"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000000.boxes.parquet", "000000.frames.parquet"]
 
 
@@ -78,22 +83,32 @@ def test_remove_other_parts__missing_folder_and_others(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
-def test_boxes_of__with_masks_and_without(tmp_path: Path) -> None:
+def test_found__with_masks_and_without(tmp_path: Path) -> None:
     parts = DetectionParts(tmp_path, "f")
     mask = Mask.of(np.eye(3, dtype=bool))
     parts.append([box("b", 0.5) | {"mask": mask.as_coco()}, box("b", 0.25)], [frame("b", "2")])
-    found, none = parts.boxes_of({"b": "2"})["mask"].to_pylist()
+    found, none = boxes_of(parts, {"b": "2"})["mask"].to_pylist()
     assert Mask.from_coco(found) == mask
     assert none is None
 
 
-def test_boxes_of__parts_of_a_version_without_masks(tmp_path: Path) -> None:
+def test_found__parts_of_a_version_without_masks(tmp_path: Path) -> None:
     parts = DetectionParts(tmp_path, "f")
     parts.append([box("a", 0.5)], [frame("a", "1")])
     path = tmp_path / "000000.boxes.parquet"
     write_table(path, read_table(path).drop_columns("mask"), fingerprint="f")
     parts.append([box("b", 0.5)], [frame("b", "2")])
-    found = parts.boxes_of({"a": "1", "b": "2"})
+    found = boxes_of(parts, {"a": "1", "b": "2"})
     assert found.schema == DETECTIONS_SCHEMA
     assert found["frame_id"].to_pylist() == ["a", "b"]
     assert found["mask"].to_pylist() == [None, None]
+
+
+def test_found__a_few_frames_at_a_time(tmp_path: Path) -> None:
+    parts = DetectionParts(tmp_path, "f")
+    parts.append([box("a", 0.5), box("b", 0.25), box("b", 0.125)], [frame("a", "1"), frame("b", "1")])
+    parts.append([box("c", 0.75), box("b", 1.0)], [frame("c", "1"), frame("b", "2")])
+    found = parts.found({"a": "1", "b": "1", "c": "1"})  # the later part has another image of b
+    assert found.of(["b"])["confidence"].to_pylist() == [0.25, 0.125]
+    assert found.of(["c", "a"])["confidence"].to_pylist() == [0.5, 0.75]
+    assert found.of(["d"]).num_rows == 0

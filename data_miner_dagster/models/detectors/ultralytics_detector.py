@@ -3,7 +3,8 @@
 An entry's source is one of the user's own files, such as `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle,
 which can run any code when it is opened. It is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and
 then with Ultralytics' restricted loader. Export to `.onnx` if you can. YOLO-World and YOLOE accept any phrase, using
-the text encoder that the option `text_model` names (yolo_phrases.py).
+the text encoder that the option `text_model` names (yolo_phrases.py). A segmentation network gives masks where the
+entry says `output: masks` (yolo_masks.py).
 
 Ultralytics' software and weights are licensed under AGPL-3.0 or a licence bought from Ultralytics.
 """
@@ -24,7 +25,13 @@ from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, Rgb
 from data_miner_dagster.models.batching import run_in_halves
 from data_miner_dagster.models.boxes import MAX_BOXES, detections_from_candidates
 from data_miner_dagster.models.cache import model_cache_folder
-from data_miner_dagster.models.detectors.yolo_phrases import PhraseSetter, load_phrase_setter, takes_phrases
+from data_miner_dagster.models.detectors.yolo_masks import mask_predictor
+from data_miner_dagster.models.detectors.yolo_phrases import (
+    PhraseSetter,
+    is_yoloe,
+    load_phrase_setter,
+    takes_phrases,
+)
 from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.trusted_files import check_pinned
@@ -47,8 +54,17 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 class FixedInput:
     """The input size that an exported file requires; None where any size is accepted."""
 
-    num_images: int | None
-    size_hw: tuple[int, int] | None
+    num_images: int | None = None
+    size_hw: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How a network is used. `phrases` is None if it has fixed class names."""
+
+    phrases: PhraseSetter | None = None
+    fixed: FixedInput = FixedInput()
+    gives_masks: bool = False
 
 
 class UltralyticsDetector:
@@ -61,15 +77,15 @@ class UltralyticsDetector:
         name: str,
         fingerprint: str,
         device: str,
-        phrases: PhraseSetter | None = None,
-        fixed: FixedInput | None = None,
+        usage: Usage,
     ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.device = device
         self._model = model
-        self._phrases = phrases  # None: the model has fixed class names
-        self._fixed = fixed or FixedInput(None, None)
+        self._phrases = usage.phrases
+        self._fixed = usage.fixed
+        self._gives_masks = usage.gives_masks
 
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
@@ -106,7 +122,7 @@ class UltralyticsDetector:
     def _detect_together(
         self, images: Sequence[RgbImage], wanted: Mapping[int, tuple[int, str]], confidence_floor: float
     ) -> list[ImageDetections]:
-        results = self._model.predict(
+        results = self._predict(
             [np.ascontiguousarray(image[..., ::-1]) for image in images],  # Ultralytics expects arrays in BGR
             conf=max(confidence_floor, 1e-6),  # Ultralytics treats 0 as "not given"
             iou=NMS_IOU,
@@ -133,9 +149,20 @@ class UltralyticsDetector:
                     [wanted[outputs[row]][1] for row in rows],
                     image_wh=(image.shape[1], image.shape[0]),
                     nms_iou=None,
+                    masks=[result.object_masks[row] for row in rows].__getitem__ if self._gives_masks else None,
                 )
             )
         return found
+
+    def _predict(self, images: Sequence[RgbImage], **settings: Any) -> Any:
+        if not self._gives_masks:
+            return self._model.predict(images, **settings)
+        from ultralytics.engine.model import Model
+
+        # YOLOE's own `predict` takes no predictor; like it, this suppresses boxes across classes.
+        return Model.predict(
+            self._model, images, predictor=mask_predictor(), agnostic_nms=is_yoloe(self._model.model), **settings
+        )
 
 
 def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
@@ -154,21 +181,30 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
         "the service's source, or buys a licence (docs/deploy/supply-chain.md)",
         entry.name,
     )
+    gives_masks = _gives_masks(entry)
     yolo = import_yolo()
     if path.suffix == ".onnx":
-        model, fixed, phrases = yolo(str(path), task="detect"), read_fixed_input(path), None
+        model = yolo(str(path), task="segment" if _metadata_of(path).get("task") == "segment" else "detect")
+        usage = Usage(fixed=read_fixed_input(path), gives_masks=gives_masks)
     else:
         check_pinned(entry, path, "sha256")
-        model, fixed = open_pickle(entry, path, yolo), None
-        phrases = load_phrase_setter(entry, model) if takes_phrases(model) else None
+        model = open_pickle(entry, path, yolo)
+        usage = Usage(load_phrase_setter(entry, model) if takes_phrases(model) else None, gives_masks=gives_masks)
+    if gives_masks and model.task != "segment":
+        raise ModelError(
+            f"model {entry.name}: {path.name} is a network for {model.task}, which gives no masks; leave out `output: "
+            "masks`, or name a segmentation network (-seg)"
+        )
     return UltralyticsDetector(
-        model,
-        name=entry.name,
-        fingerprint=entry.fingerprint,
-        device=resolve_device(device),
-        phrases=phrases,
-        fixed=fixed,
+        model, name=entry.name, fingerprint=entry.fingerprint, device=resolve_device(device), usage=usage
     )
+
+
+def _gives_masks(entry: ModelEntry) -> bool:
+    output = entry.options.get("output", "boxes")
+    if output not in ("boxes", "masks"):
+        raise ModelError(f"model {entry.name}: `options: {{output: {output}}}` is neither boxes nor masks")
+    return output == "masks"
 
 
 def import_yolo() -> Any:
@@ -195,14 +231,18 @@ def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
     """Return the class names that Ultralytics' export stored in an `.onnx` file; None if only the weights have them."""
     if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
         return None
-    import onnx
-
-    model = onnx.load(entry.folder, load_external_data=False)
-    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    metadata = _metadata_of(entry.folder)
     if "names" not in metadata:
         return None
     names: Mapping[int, str] = ast.literal_eval(metadata["names"])
     return tuple(names[index] for index in sorted(names))
+
+
+def _metadata_of(path: Path) -> Mapping[str, str]:
+    """Return what Ultralytics' export says of an `.onnx` file."""
+    import onnx
+
+    return {prop.key: prop.value for prop in onnx.load(path, load_external_data=False).metadata_props}
 
 
 def read_fixed_input(path: Path) -> FixedInput:

@@ -1,15 +1,22 @@
 """Counting the boxes that break a promise of detections.parquet. The asset check reports the figures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pyarrow.compute as pc
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.storage.frames import read_frame_images
-from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.tables import has_column, read_batches, read_table
+
+_CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
+_COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", *_CORNERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +27,12 @@ class BoxCounts:
     num_misplaced: int
     num_unknown_class: int
     num_bad_confidence: int
+    num_wrong_masks: int = 0
 
     @property
     def holds(self) -> bool:
         """True if no box is wrong."""
-        return not (self.num_misplaced or self.num_unknown_class or self.num_bad_confidence)
+        return not (self.num_misplaced or self.num_unknown_class or self.num_bad_confidence or self.num_wrong_masks)
 
     @property
     def description(self) -> str:
@@ -32,7 +40,8 @@ class BoxCounts:
         return (
             f"of {self.num_boxes:,} boxes {self.num_misplaced:,} lie outside their frame or are empty, "
             f"{self.num_unknown_class:,} are of no class of the project, {self.num_bad_confidence:,} have a confidence "
-            "out of range; `data-miner force-detect` makes them again"
+            f"out of range, {self.num_wrong_masks:,} are not the bounds of their mask; "
+            "`data-miner force-detect` makes them again"
         )
 
 
@@ -44,7 +53,7 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
     """
     require_table(platform, project, ProjectStage.DETECTION)
     layout = platform.layout
-    boxes = read_table(layout.detections_table(project))
+    boxes = read_table(layout.detections_table(project), _COLUMNS)
     classes = list(platform.project_config(project).detection.classes)
     num_misplaced = 0
     for video_key in sorted(set(boxes["video_key"].to_pylist())):
@@ -54,7 +63,7 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
             images[index].resolution_wh if index in images else (-1, -1) for index in own["frame_index"].to_pylist()
         ]
         widths, heights = np.array(sizes).T
-        x_min, y_min, x_max, y_max = (own[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max"))
+        x_min, y_min, x_max, y_max = (own[name].to_numpy() for name in _CORNERS)
         is_inside = (x_min >= 0) & (y_min >= 0) & (x_max <= widths) & (y_max <= heights)
         num_misplaced += int(np.count_nonzero(~(is_inside & (x_min < x_max) & (y_min < y_max))))
     confidence = boxes["confidence"].to_numpy()
@@ -63,4 +72,18 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
         num_misplaced=num_misplaced,
         num_unknown_class=sum(1 for name in boxes["class_name"].to_pylist() if name not in classes),
         num_bad_confidence=int(np.count_nonzero(~((confidence >= 0) & (confidence <= 1)))),
+        num_wrong_masks=_count_wrong_masks(layout.detections_table(project)),
     )
+
+
+def _count_wrong_masks(detections_table: Path) -> int:
+    """Return how many boxes are more than a pixel from the bounds of their mask. Earlier versions stored no masks."""
+    if not has_column(detections_table, "mask"):
+        return 0
+    batches = read_batches(detections_table, [*_CORNERS, "mask"])
+    return sum(_is_wrong(row) for batch in batches for row in batch.filter(batch["mask"].is_valid()).to_pylist())
+
+
+def _is_wrong(row: Mapping[str, Any]) -> bool:
+    bounds = Mask.from_coco(row["mask"]).bounds_xyxy
+    return bounds is None or any(abs(row[name] - edge) > 1 for name, edge in zip(_CORNERS, bounds, strict=True))

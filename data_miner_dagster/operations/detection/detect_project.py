@@ -44,7 +44,7 @@ from data_miner_dagster.stages.detection.boxes import (
 )
 from data_miner_dagster.storage.atomic import sweep_partials
 from data_miner_dagster.storage.by_video import runs_of
-from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
+from data_miner_dagster.storage.detection_parts import DetectionParts, FoundBoxes, remove_other_parts
 from data_miner_dagster.storage.tables import (
     MADE_FROM_KEY,
     read_fingerprint,
@@ -154,7 +154,7 @@ def _write_tables(
         for frame in frames
         if all(sha256s.get(frame.frame_id) == frame.sha256 for sha256s in seen)
     }
-    found = [_by_frame(part.boxes_of(sha256_by_frame), config) for part in parts.values()]
+    found = [part.found(sha256_by_frame) for part in parts.values()]
     frame_rows: list[dict[str, str | int | float]] = []
     seen_videos: set[str] = set()
     path = platform.layout.detections_table(project)
@@ -227,7 +227,7 @@ def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDet
 
 def _decide(
     video: Sequence[FrameToDetect],
-    found: Sequence[Mapping[str, ImageDetections]],
+    found: Sequence[FoundBoxes],
     config: DetectionConfig,
     guard: ItemGuard,
     faults: DetectionFaults,
@@ -237,10 +237,11 @@ def _decide(
     Agreement is of all its frames, and so is a fault there.
     """
     video_key = video[0].video_key
+    by_frame = [_by_frame(boxes.of(frame.frame_id for frame in video), config) for boxes in found]
     frames: list[FrameToDetect] = []
     decided: list[FrameDetections] = []
     for frame in video:
-        fuse = partial(_fuse, frame, found, config)
+        fuse = partial(_fuse, frame, by_frame, config)
         boxes = guard.attempt(video_key, fuse, partial(faults.add, frame), proves=False)
         if boxes is not None:
             frames.append(frame)

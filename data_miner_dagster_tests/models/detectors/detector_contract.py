@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.masks import mask_iou
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.detection.trial import try_detect
@@ -31,13 +32,19 @@ def assert_equal(first: ImageDetections, second: ImageDetections) -> None:
     np.testing.assert_array_equal(first.confidences, second.confidences)
     np.testing.assert_array_equal(first.class_indices, second.class_indices)
     assert first.prompts == second.prompts
+    assert first.masks == second.masks
 
 
 def assert_alike(first: ImageDetections, second: ImageDetections) -> None:
     """Fail unless both are the same but for rounding between batch sizes."""
     assert first.prompts == second.prompts
     np.testing.assert_array_equal(first.class_indices, second.class_indices)
-    np.testing.assert_allclose(first.boxes_xyxy, second.boxes_xyxy, rtol=1e-3, atol=0.1)
+    # A pixel at the rim of a mask is in it or not.
+    atol = np.array([0.1 if mask is None else 1 for mask in first.masks]).reshape(-1, 1)
+    assert (np.abs(first.boxes_xyxy - second.boxes_xyxy) <= atol + 1e-3 * np.abs(second.boxes_xyxy)).all()
+    for one, other in zip(first.masks, second.masks, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or other is None or mask_iou(one, other) >= 0.99
     np.testing.assert_allclose(first.confidences, second.confidences, atol=1e-3)
 
 
@@ -93,6 +100,8 @@ def assert_well_formed(
     assert (np.diff(detections.confidences) <= 0).all()
     for index, prompt in zip(detections.class_indices.tolist(), detections.prompts, strict=True):
         assert prompt in classes[index].prompts
+    for box, mask in zip(detections.boxes_xyxy.tolist(), detections.masks, strict=True):
+        assert mask is None or (mask.resolution_wh, mask.bounds_xyxy) == ((width, height), tuple(box))
 
 
 def assert_can_be_tried(models: ModelProvider, classes: Sequence[ClassPrompts], folder: Path) -> None:

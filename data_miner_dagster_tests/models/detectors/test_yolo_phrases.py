@@ -11,6 +11,7 @@ import torch
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.masks import Mask, mask_iou
 from data_miner_dagster.domain.records import ClassPrompts, RgbImage
 from data_miner_dagster.models.detectors.ultralytics_detector import import_yolo
 from data_miner_dagster.models.lite.darknet import letterbox
@@ -65,13 +66,13 @@ def provider_of(path: Path, **options: str) -> ModelProvider:
     return ModelProvider(ModelsConfig.model_validate({"detector": "own", "registry": {"own": entry}, "device": "cpu"}))
 
 
-def with_text(path: Path, folder: Path) -> ModelProvider:
+def with_text(path: Path, folder: Path, **options: str) -> ModelProvider:
     """Return a provider of the network with the text half it asks for, written to `folder`."""
     script = SCRIPT_BY_NETWORK[path.stem]
     if script is None:
         return provider_of(path, text_model=f"file:{save_clip_text(folder)}")
     save_scripted_text(folder, file_name=script)
-    return provider_of(path, text_model=f"file:{folder}", text_sha256=sha256_of_file(folder / script))
+    return provider_of(path, text_model=f"file:{folder}", text_sha256=sha256_of_file(folder / script), **options)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,50 @@ def test_detect__another_class_list_and_back(name: str, networks: dict[str, Path
     assert set(single.prompts) == {"dog"}
     (again,) = detector.detect(images, CLASSES, confidence_floor=0.05)
     assert_alike(first, again)
+
+
+def test_detect__masks_keep_the_contract(networks: dict[str, Path], tmp_path: Path) -> None:
+    detector = with_text(networks["yoloe-26n-seg"], tmp_path, output="masks").detector.load()
+    found = assert_keeps_contract(detector, CLASSES, images=odd_images()[1:4:2], confidence_floor=0.3)
+    assert all(len(detections.masks) and None not in detections.masks for detections in found)
+
+
+def test_detect__masks_as_ultralytics_makes_them(networks: dict[str, Path], tmp_path: Path) -> None:
+    image = odd_images()[0]
+    detector: Any = with_text(networks["yoloe-26n-seg"], tmp_path / "masks", output="masks").detector.load()
+    (found,) = detector.detect([image], CLASSES, confidence_floor=0.05)
+    theirs: Any = import_yolo()(str(networks["yoloe-26n-seg"]))
+    with torch.no_grad():
+        vectors = theirs.model.model[-1].get_tpe(detector._phrases._text.embed(PHRASES))
+    theirs.set_classes(PHRASES, vectors)
+    settings = {"conf": 0.05, "iou": 0.7, "max_det": 300, "rect": False, "device": "cpu", "verbose": False}
+    (result,) = theirs.predict([image[..., ::-1].copy()], retina_masks=True, **settings)
+    order = np.argsort(-result.boxes.conf.numpy(), kind="stable")
+    boxes = result.boxes.xyxy.numpy()[order]
+    is_seen = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)  # a box thinner than a pixel is dropped
+    order = order[is_seen]
+    assert len(order) == len(found.masks) >= 40
+    np.testing.assert_allclose(found.confidences, result.boxes.conf.numpy()[order], atol=1e-3)
+    for row in range(40):
+        mask, other = found.masks[row], Mask.of(result.masks.data[int(order[row])].numpy().astype(bool))
+        assert mask is not None
+        assert mask_iou(mask, other) >= 0.99
+        np.testing.assert_allclose(found.boxes_xyxy[row], other.bounds_xyxy, atol=1)
+    # Where masks are not asked for, boxes are the network's own.
+    plain = with_text(networks["yoloe-26n-seg"], tmp_path / "boxes").detector.load()
+    (without,) = plain.detect([image], CLASSES, confidence_floor=0.05)
+    (result,) = theirs.predict([image[..., ::-1].copy()], **settings)
+    assert without.masks == (None,) * len(without.prompts)
+    distances = np.abs(without.boxes_xyxy[:, None] - result.boxes.xyxy.numpy()[None]).max(axis=2)
+    assert (distances.min(axis=1) <= 1e-3).all()
+
+
+def test_load__masks_of_a_network_that_has_none(networks: dict[str, Path], tmp_path: Path) -> None:
+    provider = provider_of(networks["yolov8n-worldv2"], text_model=f"file:{save_clip_text(tmp_path)}", output="masks")
+    with pytest.raises(ModelError, match=r"yolov8n-worldv2\.pt is a network for detect, which gives no masks"):
+        provider.detector.load()
+    with pytest.raises(ModelError, match=r"`options: \{output: outlines\}` is neither boxes nor masks"):
+        provider_of(networks["yoloe-26n-seg"], output="outlines").detector.load()
 
 
 def test_detect__yolo_world_as_its_network_answers_to_clip(networks: dict[str, Path], tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_miner_dagster.domain.errors import NotReadyError
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.operations.detection.check import BoxCounts, check_boxes
 from data_miner_dagster_tests.support.faults import change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
@@ -33,6 +35,16 @@ def test_check_boxes__of_all_videos(tmp_path: Path) -> None:
     assert check_boxes(platform, "cyclists").holds
 
 
+def test_check_boxes__masks_within_a_pixel_of_their_boxes(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, videos=VIDEOS)
+    pixels = np.zeros((48, 64), bool)
+    pixels[1:48, 0:63] = True
+    change_rows(
+        platform.layout.detections_table("cyclists"), lambda rows: rows[0].update(mask=Mask.of(pixels).as_coco())
+    )
+    assert check_boxes(platform, "cyclists") == BoxCounts(3, 0, 0, 0)
+
+
 def test_check_boxes__says_what_is_wrong_each_fault_by_itself(tmp_path: Path) -> None:
     platform = build_project(tmp_path, videos=VIDEOS)
     change_rows(
@@ -40,13 +52,15 @@ def test_check_boxes__says_what_is_wrong_each_fault_by_itself(tmp_path: Path) ->
         lambda rows: (
             rows[0].update(x_max=65.0, class_name="unicorn"),
             rows[1].update(class_name="tram"),
-            rows[2].update(confidence=1.5, x_max=1.0),
+            rows[2].update(confidence=1.5, x_max=1.0, mask=Mask.of(np.eye(48, 64, dtype=bool)).as_coco()),
         ),
     )
     found = check_boxes(platform, "cyclists")
-    assert found == BoxCounts(num_boxes=3, num_misplaced=2, num_unknown_class=2, num_bad_confidence=1)
+    assert found == BoxCounts(
+        num_boxes=3, num_misplaced=2, num_unknown_class=2, num_bad_confidence=1, num_wrong_masks=1
+    )
     assert not found.holds
     assert found.description == (
         "of 3 boxes 2 lie outside their frame or are empty, 2 are of no class of the project, 1 have a confidence "
-        "out of range; `data-miner force-detect` makes them again"
+        "out of range, 1 are not the bounds of their mask; `data-miner force-detect` makes them again"
     )
