@@ -2,15 +2,19 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_miner_dagster.asset_checks.detection import boxes_lie_inside
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.faults import Rows, change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 MISPLACED, UNKNOWN, CONFIDENCE = "outside their frame or empty", "of no class of the project", "confidence out of range"
+MASKS = "not the bounds of their mask"
+SOUND = {"boxes": 2, MISPLACED: 0, UNKNOWN: 0, CONFIDENCE: 0, MASKS: 0}
 FAULTS: dict[str, tuple[str, Callable[[Rows], object]]] = {
     "left of the frame": (MISPLACED, lambda rows: rows[0].update(x_min=-0.5)),
     "above the frame": (MISPLACED, lambda rows: rows[0].update(y_min=-0.5)),
@@ -25,6 +29,8 @@ FAULTS: dict[str, tuple[str, Callable[[Rows], object]]] = {
     "confidence above 1": (CONFIDENCE, lambda rows: rows[0].update(confidence=1.01)),
     "confidence below 0": (CONFIDENCE, lambda rows: rows[0].update(confidence=-0.01)),
     "confidence that is no number": (CONFIDENCE, lambda rows: rows[0].update(confidence=math.nan)),
+    "mask of another box": (MASKS, lambda rows: rows[0].update(mask=Mask.of(np.eye(48, 64, dtype=bool)).as_coco())),
+    "empty mask": (MASKS, lambda rows: rows[0].update(mask=Mask.of(np.zeros((48, 64), bool)).as_coco())),
 }
 
 
@@ -51,7 +57,7 @@ def test_boxes_lie_inside__passes(detections: Path, root: Path, monkeypatch: pyt
         found = run_check(boxes_lie_inside, root, "cyclists", monkeypatch)
         assert found.passed
         assert found.description is None
-        assert figures_of(found) == {"boxes": num_boxes, MISPLACED: 0, UNKNOWN: 0, CONFIDENCE: 0}
+        assert figures_of(found) == SOUND | {"boxes": num_boxes}
         change_rows(detections, lambda rows: rows.clear())
 
 
@@ -63,11 +69,12 @@ def test_boxes_lie_inside__fails_and_says_why(
     change_rows(detections, change)
     found = run_check(boxes_lie_inside, root, "cyclists", monkeypatch)
     assert not found.passed
-    assert figures_of(found) == {"boxes": 2, MISPLACED: 0, UNKNOWN: 0, CONFIDENCE: 0} | {figure: 1}
+    assert figures_of(found) == SOUND | {figure: 1}
     lines = {
         MISPLACED: "1 lie outside their frame or are empty",
         UNKNOWN: "1 are of no class of the project",
         CONFIDENCE: "1 have a confidence out of range",
+        MASKS: "1 are not the bounds of their mask",
     }
     assert lines[figure] in str(found.description)
     assert "`data-miner force-detect`" in str(found.description)
