@@ -59,20 +59,19 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
         )
         rows = rows[np.sort(kept.numpy())]
     rows = rows[:MAX_BOXES]
-    boxes = clipped[rows]
-    kept_masks: list[Mask | None] = []
-    for position, row in enumerate(rows.tolist()):
-        mask = masks(row) if masks is not None else None
-        if mask is not None and mask.resolution_wh != image_wh:
-            raise ValueError(f"a mask of {mask.resolution_wh} for an image of {image_wh}")
-        bounds = mask.bounds_xyxy if mask is not None else None
-        if bounds is not None:
-            boxes[position] = bounds
-        kept_masks.append(mask if bounds is not None else None)
+    kept_masks = [_mask_of(row, masks, image_wh) for row in rows.tolist()]
+    boxes = [mask.bounds_xyxy if mask else clipped[row] for row, mask in zip(rows.tolist(), kept_masks, strict=True)]
     return ImageDetections(
-        boxes_xyxy=boxes,
+        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
         confidences=confidences[rows].astype(np.float32),
         class_indices=class_indices[rows].astype(np.int32),
         prompts=tuple(prompts[row] for row in rows.tolist()),
         masks=tuple(kept_masks),
     )
+
+
+def _mask_of(row: int, masks: Callable[[int], Mask | None] | None, image_wh: tuple[int, int]) -> Mask | None:
+    mask = masks(row) if masks is not None else None
+    if mask is not None and mask.resolution_wh != image_wh:
+        raise ValueError(f"a mask of {mask.resolution_wh} for an image of {image_wh}")
+    return mask if mask is not None and mask.area else None
