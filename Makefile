@@ -88,12 +88,17 @@ lock-cpu: ## the lock of torch for the CPU image, from PyTorch's own index (need
 audit: ## look for known weaknesses of the locked packages (needs uv)
 	uvx pip-audit==2.10.1 --disable-pip --require-hashes --requirement requirements.lock
 
-dist: ## the wheel, and a list of all that an installation consists of (CycloneDX; needs uv)
+licences: $(STAMP) ## docs/licences.md: of every locked package, and of every model (needs uv)
+	uvx --from pip-licenses==5.5.5 pip-licenses --python=$(BIN)/python --from=mixed --with-system --format=json \
+	  | $(BIN)/python docker/locks/licences.py
+
+dist: ## the wheel, a list of all that an installation consists of (CycloneDX), and their licences (needs uv)
 	rm -rf dist
 	uv build --wheel --out-dir dist
+	cp docs/licences.md dist/
 	uvx --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.cdx.json docker/locks/cuda.txt
 
 clean: ## remove the demo's results and caches; the environment and the model cache stay
 	rm -rf $(DEMO_ROOT) benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-.PHONY: bench-cluster help install demo up check fix chromium test bench interop docs vendor lock lock-cpu audit dist clean
+.PHONY: bench-cluster help install demo up check fix chromium test bench interop docs vendor lock lock-cpu audit licences dist clean

@@ -1,4 +1,4 @@
-"""The locks against constraints.txt and pyproject.toml."""
+"""The locks against constraints.txt and pyproject.toml, and the page of licences against locks and registry."""
 
 import re
 import tomllib

@@ -1,0 +1,130 @@
+"""`make licences`: docs/licences.md, the licences of all that an installation consists of. Needs this package.
+
+    pip-licenses --from=mixed --with-system --format=json | python docker/locks/licences.py
+    python docker/locks/licences.py models      the models alone: needs no pip-licenses
+
+The packages are those of `cuda.txt`, the largest lock of an image; what each says of itself is read by pip-licenses
+from an environment that has them all. A package that says nothing is an error, until its licence is looked up and
+written below.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from lock import LOCKS, REPOSITORY, pins
+
+PAGE: Final = REPOSITORY / "docs" / "licences.md"
+LOOKED_UP: Final = {
+    "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",  # names NVIDIA's packages, and has no files
+    "faster-coco-eval": "Apache-2.0",  # its file LICENSE
+}
+SAME: Final = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache 2.0": "Apache-2.0",
+    "Apache 2.0 License": "Apache-2.0",
+    "Apache License 2.0": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "BSD": "BSD License",
+    "GNU Affero General Public License v3 or later (AGPLv3+)": "AGPL-3.0-or-later",
+    "GNU Library or Lesser General Public License (LGPL)": "LGPL",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "NVIDIA Proprietary Software": "LicenseRef-NVIDIA-Proprietary",
+    "Python Software Foundation License": "PSF-2.0",
+}
+"""Names of one licence, as packages have written them."""
+ASKING: Final = re.compile(r"GPL|MPL|Proprietary|EUPL|CDDL|EPL")
+"""In names of licences under which more is asked than to pass on their text."""
+_MODELS: Final = "## Models"
+_HEAD: Final = """\
+# Licences
+
+Written by `make licences`, from what packages say of themselves (pip-licenses) and from the model registry. It is no
+legal advice. No metadata names what a wheel brings along: `av` and `opencv-python` have FFmpeg in them (LGPL), `av` also
+libx264 and libx265 (GPL-2.0 or later). What those with conditions ask of you:
+[supply chain](deploy/supply-chain.md#licences-that-ask-something-of-you).
+
+"""
+
+
+def canonical(name: str) -> str:
+    """Return the name of a package as locks write it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def one_name(licence: str) -> str:
+    """Return a licence by one of its names, so that packages under the same stand together."""
+    parts = {SAME.get(part.strip(), part.strip()) for part in licence.split(";")}
+    return "; ".join(sorted(parts))
+
+
+def packages_part(said: Mapping[str, str], locked: Mapping[str, str]) -> str:
+    """Return the tables of packages, by what each says of its licence.
+
+    Raises:
+        SystemExit: a locked package is not installed, or says nothing.
+    """
+    found = {**said, **LOOKED_UP}
+    if absent := sorted(locked.keys() - found.keys()):
+        sys.exit(f"not installed, so that nothing says their licences: {', '.join(absent)}")
+    if silent := sorted(name for name in locked if found[name] in ("UNKNOWN", "")):
+        sys.exit(f"these say nothing of their licence: {', '.join(silent)}; look them up, for LOOKED_UP in {__file__}")
+    by_licence: dict[str, list[str]] = {}
+    for name, version in sorted(locked.items()):
+        by_licence.setdefault(one_name(found[name]), []).append(f"{name} {version}")
+    asking = {licence: names for licence, names in by_licence.items() if ASKING.search(licence)}
+    others = {licence: names for licence, names in by_licence.items() if licence not in asking}
+    return "\n".join(
+        [
+            "## Packages\n",
+            f"{len(locked)} packages: this one with all that its extras for images bring, for Linux with CUDA.\n",
+            "### With conditions\n",
+            *_table(("licence", "packages"), asking),
+            "",
+            "### The others\n",
+            *_table(("licence", "packages"), others),
+            "",
+        ]
+    )
+
+
+def models_part() -> str:
+    """Return the table of the models that the registry knows by itself. None is part of the package."""
+    from data_miner_dagster.models.registry import BUILT_IN
+
+    rows = {
+        entry.name: [entry.licence + (" (accepted on the hub first)" if entry.is_gated else ""), entry.source]
+        for entry in sorted(BUILT_IN.values(), key=lambda entry: entry.name)
+    }
+    lines = [f"| `{name}` | {licence} | {source} |" for name, (licence, source) in rows.items()]
+    head = ["| model | licence of the weights | from |", "|---|---|---|"]
+    return "\n".join([f"{_MODELS}\n", "No weights are part of the package or the images.\n", *head, *lines, ""])
+
+
+def _table(columns: tuple[str, str], rows: Mapping[str, Iterable[str]]) -> list[str]:
+    ordered = sorted(rows.items(), key=lambda row: row[0].lower())
+    return [
+        f"| {' | '.join(columns)} |",
+        "|---|---|",
+        *(f"| {licence} | {', '.join(names)} |" for licence, names in ordered),
+    ]
+
+
+def main() -> None:
+    """Write the page, or only its models."""
+    if sys.argv[1:] == ["models"]:
+        packages = PAGE.read_text(encoding="utf-8").partition(_MODELS)[0].removeprefix(_HEAD)
+    else:
+        said = {canonical(entry["Name"]): entry["License"].strip() for entry in json.load(sys.stdin)}
+        locked = pins((REPOSITORY / LOCKS / "cuda.txt").read_text(encoding="utf-8"))
+        packages = packages_part(said, locked) + "\n"
+    Path(PAGE).write_text(_HEAD + packages + models_part(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
