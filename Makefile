@@ -86,7 +86,7 @@ lock-cpu: ## the lock of torch for the CPU image, from PyTorch's own index (need
 	$(PYTHON) docker/locks/lock.py cpu-torch
 
 audit: ## look for known weaknesses of the locked packages (needs uv)
-	uvx pip-audit==2.10.1 --disable-pip --require-hashes --requirement requirements.lock
+	uvx pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock
 
 licences: $(STAMP) ## docs/licences.md: of every locked package, and of every model (needs uv)
 	uvx --from pip-licenses==5.5.5 pip-licenses --python=$(BIN)/python --from=mixed --with-system --format=json \

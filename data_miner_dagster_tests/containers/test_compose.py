@@ -89,6 +89,18 @@ def test_services__are_bounded_and_have_no_rights_to_spare(services: dict[str, d
     assert {name for name, service in services.items() if service.get("cap_add")} == {"postgres", "backup", "alloy"}
 
 
+def test_services__have_bounds_of_cpu_that_every_machine_can_keep(services: dict[str, dict[str, Any]]) -> None:
+    read = yaml.safe_load(interpolated((DOCKER / FILES[0]).read_text(encoding="utf-8")))["services"]
+    for name, service in services.items():
+        if name in ("code", "code-gpu"):
+            assert (service["cpus"], service["cpu_shares"]) == ("${CODE_CPUS:-0.0}", 512), name
+        else:
+            assert 0 < float(read[name]["cpus"]) <= 1, name
+    named = dict(re.findall(r"(?m)^(\w+_(?:CPUS|MEMORY))=(\S+)$", (DOCKER / ".env").read_text(encoding="utf-8")))
+    defaults = re.findall(r"\$\{(\w+_(?:CPUS|MEMORY)):-([\w.]+)\}", (DOCKER / FILES[0]).read_text(encoding="utf-8"))
+    assert named == dict(defaults)
+
+
 def test_services__that_go_on_are_asked_how_they_are_and_get_time_to_end(services: dict[str, dict[str, Any]]) -> None:
     for name in set(OURS) - {"migrate"}:
         check = services[name]["healthcheck"]

@@ -45,8 +45,8 @@ _HEAD: Final = """\
 # Licences
 
 Written by `make licences`, from what packages say of themselves (pip-licenses) and from the model registry. It is no
-legal advice. No metadata names what a wheel brings along: `av` and `opencv-python` have FFmpeg in them (LGPL), `av` also
-libx264 and libx265 (GPL-2.0 or later). What those with conditions ask of you:
+legal advice. No metadata names what a wheel brings along: `av` and `opencv-python` have FFmpeg in them (LGPL), and `av`
+has libx264 and libx265 (GPL-2.0 or later). What those with conditions ask of you:
 [supply chain](deploy/supply-chain.md#licences-that-ask-something-of-you).
 
 """
