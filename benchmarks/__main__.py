@@ -19,6 +19,7 @@ BENCHMARKS: Final = (
     "hostile_media",
     "hostile_sites",
     "embedding",
+    "similar",
     "filtering",
     "deduplication",
     "dedup_truth",

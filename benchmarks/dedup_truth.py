@@ -32,9 +32,9 @@ from data_miner_dagster.media.quality import measure as measure_picture
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances, telling_hashes
-from data_miner_dagster.stages.deduplication.cosines import Float16Array, unit_rows
 from data_miner_dagster.stages.deduplication.leaders import find_representatives
 from data_miner_dagster.stages.embedding import embed_images
+from data_miner_dagster.stages.vectors import Float16Array, unit_rows
 
 IntArray = npt.NDArray[np.int64]
 

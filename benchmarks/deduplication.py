@@ -26,9 +26,9 @@ from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
 from data_miner_dagster.operations.deduplication.search import choose_search
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
-from data_miner_dagster.stages.deduplication.cosines import Float16Array, unit_rows
 from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
 from data_miner_dagster.stages.deduplication.leaders import Assignment, find_representatives
+from data_miner_dagster.stages.vectors import Float16Array, unit_rows
 
 THRESHOLD: Final = 0.85
 _CHUNK_ROWS: Final = 8192

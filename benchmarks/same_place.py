@@ -37,12 +37,13 @@ from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
 from data_miner_dagster.models.provider import THUMBNAILS, ModelProvider
 from data_miner_dagster.protocols.encoders import ImageEncoder
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
-from data_miner_dagster.stages.deduplication.cosines import Float16Array, IntArray, unit_rows
+from data_miner_dagster.stages.deduplication.cosines import IntArray
 from data_miner_dagster.stages.deduplication.distinctions import Distinctions
 from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
 from data_miner_dagster.stages.deduplication.leaders import find_representatives
 from data_miner_dagster.stages.deduplication.views import ThumbnailArray, Views
 from data_miner_dagster.stages.embedding import embed_images
+from data_miner_dagster.stages.vectors import Float16Array, unit_rows
 
 FIRST_SEED: Final = 1000
 TILE_COSINE: Final = 0.6

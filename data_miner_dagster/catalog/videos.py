@@ -107,6 +107,17 @@ def extracted_keys(database: Database, *, after: str | None, limit: int, only_wi
         return list(session.scalars(query))
 
 
+def embedded_keys(database: Database, basis: str, project: str | None = None) -> tuple[list[str], int]:
+    """Return the videos whose frames have embeddings with this basis, in order, and how many others have frames."""
+    query = select(VideoRow.key, VideoRow.embedding_basis == basis).where(
+        *_conditions(project, {VideoStatus.EXTRACTED})
+    )
+    with database.reading() as session:
+        rows = session.execute(query).all()
+    keys = sorted(key for key, is_embedded in rows if is_embedded)
+    return keys, len(rows) - len(keys)
+
+
 def count_by_frames_basis(database: Database, project: str | None = None) -> dict[str | None, int]:
     """Return the number of EXTRACTED videos, of a project or of all, by the basis of their frames."""
     query = select(VideoRow.frames_basis, func.count()).where(VideoRow.status == VideoStatus.EXTRACTED)

@@ -36,6 +36,7 @@ from data_miner_dagster.cli.retrying import retry
 from data_miner_dagster.cli.room import clean
 from data_miner_dagster.cli.run import run
 from data_miner_dagster.cli.showing import projects, status, videos
+from data_miner_dagster.cli.similar import similar
 from data_miner_dagster.cli.tracing import diff, trace
 from data_miner_dagster.cli.up import up
 from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget
@@ -56,7 +57,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (run, up, demo, export),
     "Catalog": (init_db, populate, add_video, migrate_to),
     "Copies": (publish, backup, restore, backups),
-    "Look": (status, projects, videos, releases, trace, diff, cost, evaluate, doctor, metrics),
+    "Look": (status, projects, videos, releases, trace, diff, similar, cost, evaluate, doctor, metrics),
     "Tune": (calibrate,),
     "Stop": (pause, hold, resume),
     "Again": (retry, backfill, force_dedup, force_detect),

@@ -172,6 +172,13 @@ def test_run__finds_the_duplicate_pair_and_drops_the_cartoon(finished: tuple[Pat
     assert np.isfinite(filtered["positive_similarity"]).all()
 
 
+def test_similar__words_find_the_clip_that_shows_them(finished: tuple[Path, Path, str]) -> None:
+    root, _, _ = finished
+    found = json.loads(data_miner("similar", "a bicycle", "--count", "5", "--json", "--root", root).stdout)
+    assert {frame["video"] for frame in found["frames"]} <= {"bikes.mp4", "bikes_again.mkv", "truncated.mp4"}
+    assert found["query"] == "the words 'a bicycle'"
+
+
 def test_run__no_event_carries_more_than_a_kilobyte_of_metadata(finished: tuple[Path, Path, str]) -> None:
     root, _, _ = finished
     with contextlib.closing(sqlite3.connect(root / "dagster_home" / "history" / "runs" / "index.db")) as index:

@@ -13,7 +13,7 @@ from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.index.faiss_index import ClusteredFaissIndex, FaissIndex, num_clusters_for
 from data_miner_dagster.protocols.indexes import VectorIndex
-from data_miner_dagster.stages.deduplication.cosines import Float16Array, unit_rows
+from data_miner_dagster.stages.vectors import Float16Array, unit_rows
 
 _BLOCK_ROWS: Final = 8192
 _TRAINING_ROWS_PER_CLUSTER: Final = 40

@@ -16,15 +16,8 @@ import numpy as np
 
 from data_miner_dagster.domain.precision import single_precision_error
 from data_miner_dagster.stages.deduplication.appearances import Appearances
-from data_miner_dagster.stages.deduplication.cosines import (
-    ALIKE,
-    BoolArray,
-    CandidatePairs,
-    Float16Array,
-    IntArray,
-    VectorBlock,
-    unit_rows,
-)
+from data_miner_dagster.stages.deduplication.cosines import ALIKE, BoolArray, CandidatePairs, IntArray, VectorBlock
+from data_miner_dagster.stages.vectors import Float16Array, unit_rows
 
 _BLOCK_ROWS: Final = 2048
 _LISTED_PAIRS: Final = 20

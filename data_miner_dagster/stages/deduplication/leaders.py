@@ -25,18 +25,10 @@ from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.protocols.indexes import VectorIndex
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
-from data_miner_dagster.stages.deduplication.cosines import (
-    ALIKE,
-    BoolArray,
-    CandidatePairs,
-    Float16Array,
-    Float64Array,
-    IntArray,
-    VectorBlock,
-    unit_rows,
-)
+from data_miner_dagster.stages.deduplication.cosines import ALIKE, BoolArray, CandidatePairs, IntArray, VectorBlock
 from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART
 from data_miner_dagster.stages.deduplication.reach import BestWithin, Reach, find_best, is_any_within
+from data_miner_dagster.stages.vectors import Float16Array, Float64Array, unit_rows
 
 BLOCK_ROWS: Final = 2048
 """Rows compared at once. Large enough for the matrix product to run at full speed; the products take 16 MB."""

@@ -9,14 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from data_miner_dagster.stages.deduplication.cosines import (
-    BoolArray,
-    CandidatePairs,
-    Float64Array,
-    IntArray,
-    VectorBlock,
-)
+from data_miner_dagster.stages.deduplication.cosines import BoolArray, CandidatePairs, IntArray, VectorBlock
 from data_miner_dagster.stages.deduplication.distinctions import Distinctions
+from data_miner_dagster.stages.vectors import Float64Array
 
 _MOST_AT_ONCE: Final = 64
 

@@ -5,9 +5,9 @@ import pytest
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.operations.deduplication.search import SearchKind, choose_search, is_exact_affordable
-from data_miner_dagster.stages.deduplication.cosines import Float16Array
 from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
 from data_miner_dagster.stages.deduplication.leaders import find_representatives
+from data_miner_dagster.stages.vectors import Float16Array
 
 NONE = np.zeros((0, 64), np.float16)
 CLUSTERED = DeduplicationConfig(exact_up_to_frames=100)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from data_miner_dagster.stages.deduplication.cosines import exact_cosines, unit_rows
+from data_miner_dagster.stages.vectors import exact_cosines, unit_rows
 
 Float16Array = npt.NDArray[np.float16]
 

@@ -15,7 +15,6 @@ from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.index.faiss_index import FaissHashIndex, FaissIndex
 from data_miner_dagster.stages.deduplication import guarantees
 from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentatives, Appearances
-from data_miner_dagster.stages.deduplication.cosines import exact_cosines
 from data_miner_dagster.stages.deduplication.distinctions import Distinctions
 from data_miner_dagster.stages.deduplication.guarantees import verify_guarantees
 from data_miner_dagster.stages.deduplication.leaders import (
@@ -24,6 +23,7 @@ from data_miner_dagster.stages.deduplication.leaders import (
     quality_order,
     tiers_of,
 )
+from data_miner_dagster.stages.vectors import exact_cosines
 
 Float16Array = npt.NDArray[np.float16]
 

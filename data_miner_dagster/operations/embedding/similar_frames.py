@@ -1,0 +1,168 @@
+"""The stored frames that are most similar to a frame, a picture or words: `data-miner similar`.
+
+All embeddings by the filter encoder are read and compared, a video at a time and on all cores: there is no index that
+could be stale, and none to keep.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.videos import embedded_keys, find_video, find_videos
+from data_miner_dagster.domain.addresses import Origin, address_at
+from data_miner_dagster.domain.errors import ConfigError, DamagedFileError
+from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
+from data_miner_dagster.domain.records import Float32Array, PictureFile
+from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.bases import embedding_basis
+from data_miner_dagster.operations.embedding.some_frames import load_vectors
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, attempt_extra
+from data_miner_dagster.operations.naming import name_of_video
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.operations.trials import read_in_batches
+from data_miner_dagster.sites.redaction import redact_url
+from data_miner_dagster.stages.embedding import embed_images
+from data_miner_dagster.stages.nearest import Match, Nearest
+from data_miner_dagster.storage.frames import has_frames, read_frames
+from data_miner_dagster.storage.vectors import read_embeddings
+
+_VIDEOS_AT_ONCE: Final = 64
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarFrame:
+    """A frame that was found."""
+
+    frame_id: str
+    cosine: float
+    video_name: str
+    pts_seconds: float | None
+    """None where the frames of the video have gone."""
+    address: str
+    """Of the video, at the second of the frame where its site knows how."""
+    picture: PictureFile | None
+    """None where the file has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarFrames:
+    """What was found, the most similar first, and in what."""
+
+    query: str
+    """What was looked for, in words."""
+    encoder: str
+    frames: tuple[SimilarFrame, ...]
+    num_videos: int
+    """Videos whose frames were compared."""
+    num_without_embeddings: int
+    """Videos that have frames, and no embeddings of them by this encoder."""
+    left_out: tuple[str, ...]
+    """Videos whose embeddings cannot be read, each with the reason."""
+
+
+def find_similar(platform: Platform, what: str, *, count: int = 100, project: str | None = None) -> SimilarFrames:
+    """Return the frames that are most similar to a stored frame, the picture in a file, or words.
+
+    Args:
+        platform: whose frames and filter encoder.
+        what: a frame id, the path of a picture, or any other text, which is taken as words.
+        count: how many; fewer where there are no more.
+        project: only frames of videos that this project wants.
+
+    Raises:
+        ConfigError: nothing has embeddings by this encoder, or the picture cannot be read.
+        ModelError: the encoder is missing. A stored frame needs none.
+    """
+    if project is not None:
+        platform.project_config(project)
+    encoder = platform.models.filter_encoder
+    keys, num_without = embedded_keys(platform.database, embedding_basis(encoder), project)
+    if not keys:
+        where = f"video of project {project!r}" if project is not None else "video"
+        raise ConfigError(
+            f"no {where} has embeddings by {encoder.name!r}, the filter encoder of this root; materialize "
+            "`frame_embeddings`, or run `data-miner run`"
+        )
+    query, vector = _query(platform, encoder, what)
+    nearest = Nearest(vector, count)
+    left_out: list[str] = []
+
+    def compare(some: Sequence[str]) -> None:
+        for key in some:
+            why = attempt_alone("similar", key, partial(_offer, platform, encoder, key, nearest))
+            if why is not None:
+                left_out.append(f"{key}: {why.line if isinstance(why, ItemFault) else why}")
+
+    portions = [keys[start : start + _VIDEOS_AT_ONCE] for start in range(0, len(keys), _VIDEOS_AT_ONCE)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        for _ in threads.map(compare, portions):
+            pass
+    frames = tuple(_described(platform, nearest.matches))
+    return SimilarFrames(query, encoder.name, frames, len(keys), num_without, tuple(sorted(left_out)))
+
+
+def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Float32Array]:
+    """Return what is looked for, in words and as a (D,) vector."""
+    key, _, ordinal = what.rpartition("/")
+    if ordinal.isdecimal() and key and find_video(platform.database, key) is not None:
+        return f"the frame {what}", load_vectors(platform, encoder, key, [split_frame_id(what)[1]])[0]
+    if (path := Path(what).expanduser()).is_file():
+        for _, images, unreadable in read_in_batches([path], 1):
+            if unreadable:
+                raise ConfigError(unreadable[0][1])
+            return f"the picture {path}", embed_images(encoder.load(), images)[0]
+    return f"the words {what!r}", embed_prompts(platform, [what])[0]
+
+
+def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:
+    """Compare the frames of a video; return why that is not possible."""
+    try:
+        stored = read_embeddings(platform.layout.embedding_file(encoder.name, key))
+    except DamagedFileError as error:
+        return str(error)
+    if stored is None:
+        return "its embeddings are gone; `data-miner doctor --fix` has them made again"
+    nearest.offer(key, stored.frame_indices, stored.vectors)
+    return None
+
+
+def _described(platform: Platform, matches: Sequence[Match]) -> list[SimilarFrame]:
+    videos = {row.key: row for row in find_videos(platform.database, {match.group for match in matches})}
+    places = {key: _places(platform, key) for key in videos}
+    found = []
+    for match in matches:
+        row = videos.get(match.group)
+        file_name, seconds = places.get(match.group, {}).get(match.number, (None, None))
+        picture = None if file_name is None else platform.layout.frame_picture(match.group, file_name)
+        url = "" if row is None else row.url if row.origin is Origin.LOCAL else redact_url(row.url)
+        found.append(
+            SimilarFrame(
+                frame_id=make_frame_id(match.group, match.number),
+                cosine=match.cosine,
+                video_name=match.group if row is None else name_of_video(row),
+                pts_seconds=seconds,
+                address=url if seconds is None else address_at(url, seconds),
+                picture=picture if picture is not None and picture.path.is_file() else None,
+            )
+        )
+    return found
+
+
+def _places(platform: Platform, key: str) -> dict[int, tuple[str, float]]:
+    """Return file name and time of the frames of a video, by index; nothing if their table is gone or damaged."""
+    if not has_frames(platform.layout, key):
+        return {}
+    columns = ["frame_index", "file_name", "pts_seconds"]
+    table = attempt_extra("similar", key, lambda: read_frames(platform.layout, key, columns))
+    if table is None or isinstance(table, ItemFault):
+        return {}
+    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    return {index: (name, seconds) for index, name, seconds in rows}

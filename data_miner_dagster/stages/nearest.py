@@ -1,0 +1,80 @@
+"""The vectors that are most similar to one, exactly, of any number that come in portions. Pure."""
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.precision import single_precision_error
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.stages.vectors import Float16Array, Float64Array
+
+_SHORTEST: Final = 1e-12
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Match:
+    """One vector that was found. The order is that of a result: most similar first, then by group and number."""
+
+    distance: float  # the cosine, negated
+    group: str
+    number: int
+
+    @property
+    def cosine(self) -> float:
+        """The cosine of the vector and the query."""
+        return -self.distance
+
+
+class Nearest:
+    """Keeps the most similar vectors of those that are offered, by several threads and in any order.
+
+    Products in single precision leave out what cannot be among them; cosines of the rest are in double precision. The
+    result depends neither on the order of the portions nor on their sizes.
+    """
+
+    def __init__(self, query: Float32Array, count: int) -> None:
+        """Start without any.
+
+        Args:
+            query: (D,) of any length but zero.
+            count: how many are kept.
+        """
+        self._query = query.astype(np.float64) / max(float(np.linalg.norm(query.astype(np.float64))), _SHORTEST)
+        self._fast_query = self._query.astype(np.float32)
+        self._margin = np.float32(2 * single_precision_error(len(query)))
+        self._count = count
+        self._kept: list[Match] = []
+        self._least = np.float32(-np.inf)  # no vector with a smaller product can be among the kept
+        self._lock = threading.Lock()
+
+    def offer(self, group: str, numbers: npt.NDArray[np.int32], vectors: Float16Array) -> None:
+        """Consider the (N, D) vectors of one group, each with its number."""
+        rows = vectors.astype(np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        products = (rows @ self._fast_query) / np.maximum(norms, np.float32(_SHORTEST))
+        least = self._least
+        if len(products) > self._count:
+            least = max(least, np.partition(products, -self._count)[-self._count] - self._margin)
+        chosen = np.flatnonzero(products >= least)
+        if not len(chosen):
+            return
+        cosines = self._cosines(vectors[chosen])
+        found = [Match(-float(cosine), group, int(numbers[row])) for cosine, row in zip(cosines, chosen, strict=True)]
+        with self._lock:
+            self._kept = sorted([*self._kept, *found])[: self._count]
+            if len(self._kept) == self._count:
+                self._least = np.float32(self._kept[-1].cosine) - self._margin
+
+    @property
+    def matches(self) -> tuple[Match, ...]:
+        """The most similar so far, in order."""
+        return tuple(self._kept)
+
+    def _cosines(self, vectors: Float16Array) -> Float64Array:
+        exact = vectors.astype(np.float64)
+        norms = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+        cosines: Float64Array = np.einsum("ij,j->i", exact, self._query) / np.maximum(norms, _SHORTEST)
+        return cosines
