@@ -35,18 +35,22 @@ def check(
 ) -> None:
     """Check a file without changing anything. Prints one line if there is a mistake.
 
-    With a root or a profile, also checks what only they can tell: whether the models are there and know the classes,
-    and whether frames would be sampled as those of the root are.
+    Licences of models are compared with those that the file itself allows. With a root or a profile, also checks what
+    only they can tell: whether the models are there and know the classes, and whether frames would be sampled as those
+    of the root are.
     """
     from data_miner_dagster.config.loading import is_platform_file, load_platform_config, load_project_file
+    from data_miner_dagster.models.provider import ModelProvider
     from data_miner_dagster.operations.preflight import check_against_platform, check_paths
 
     if is_platform_file(file):
-        load_platform_config(file)
+        ModelProvider(load_platform_config(file).models).check_allowed()
         echo(f"{file}: valid platform settings, no project")
         return
     loaded = load_project_file(file)
     check_paths(loaded.project, file.absolute().parent)
+    if loaded.platform.models.allowed_licences:
+        ModelProvider(loaded.platform.models).check_allowed(loaded.detection.detectors)
     if root is not None or profile is not None or os.environ.get(ROOT_VARIABLE):
         check_against_platform(platform_options(root, file, profile).open(), loaded.project)
     num_classes = len(loaded.detection.classes)

@@ -29,6 +29,8 @@ def list_models(
                     "source": entry.source,
                     "revision": entry.revision,
                     "licence": entry.licence,
+                    "is_gated": entry.is_gated,
+                    "revision_named_by": entry.revision_named_by,
                     "is_pinned": entry.is_pinned,
                     "is_used": entry.name in used,
                 }
@@ -37,10 +39,18 @@ def list_models(
         )
         return
     rows = [
-        ["*" if entry.name in used else "", entry.name, entry.capability.value, entry.licence, entry.source]
+        [
+            "*" if entry.name in used else "",
+            entry.name,
+            entry.capability.value,
+            entry.licence,
+            "needed" if entry.is_gated else "",
+            "yes" if entry.is_pinned else "no",
+            entry.source,
+        ]
         for entry in entries
     ]
-    print_table(["", "name", "capability", "licence", "source"], rows)
+    print_table(["", "name", "capability", "licence", "token", "pinned", "source"], rows)
 
 
 @app.command("classes")

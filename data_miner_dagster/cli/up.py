@@ -102,6 +102,7 @@ def _prepared(
     if is_new:  # nothing is made where nothing can be started
         _check_ports(doors.host, doors.port, doors.review_port or platform.config.web.review_port)
     check_root_is_writable(platform.root)
+    platform.models.check_allowed()
     replace(options, root=platform.root).pass_on()  # absolute, since the servers start in another folder
     review_port = doors.review_port or platform.config.web.review_port
     _tell_children(doors.allowed_hosts, review_port)

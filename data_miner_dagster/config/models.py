@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.domain.errors import ConfigError
@@ -47,7 +47,7 @@ class ModelEntryConfig(ConfigModel):
     revision: str | None = None
     """For `hf:`: a commit. Default: `main`, which is not pinned."""
     licence: str = "unknown"
-    """For the datasheet."""
+    """For the datasheet, and for `allowed_licences`."""
     positive_threshold: float | None = Field(default=None, ge=-1, le=1)
     """Image-text similarity at or above which a frame is kept. Default: the family's."""
     duplicate_threshold: float | None = Field(default=None, ge=-1, le=1)
@@ -102,6 +102,9 @@ class ModelsConfig(ConfigModel):
     `CUDA_VISIBLE_DEVICES` gives it comes first."""
     cpu_backend: CpuBackend = "torch"
     """The runtime of hub encoders for images on the CPU. Changing it does not make stored embeddings stale."""
+    allowed_licences: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
+    """Licences that models may have, by the names that `data-miner models list` shows, such as `[Apache-2.0, MIT]`.
+    A model with another is refused before any work. Default: any."""
     registry: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], ModelEntryConfig] = Field(default_factory=dict)
     """Your own models, by name. They override built-in models of the same name."""
 

@@ -42,6 +42,7 @@ class Architecture:
     networks: Mapping[str, str] = field(default_factory=dict)
     """The checkpoints that load: transformers' class by the `model_type` of `config.json`. Empty: not looked at."""
     licence: str = "unknown"  # of the software that runs it, for an entry that names none
+    terms: tuple[str, ...] = ()  # its name, where `licence` says more than that
 
 
 def _focal_detr(**kinds: str) -> Architecture:
@@ -149,5 +150,6 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         f"{_MODELS}.detectors.ultralytics_detector:load",
         class_names=f"{_MODELS}.detectors.ultralytics_detector:class_names",
         licence="AGPL-3.0, or bought from Ultralytics",
+        terms=("AGPL-3.0",),
     ),
 }

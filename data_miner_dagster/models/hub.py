@@ -10,7 +10,7 @@ from typing import Final
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.models.architectures import ARCHITECTURES
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
-from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.registry import PROFILES, ModelEntry
 
 _WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -154,8 +154,9 @@ def hub_errors(entry: ModelEntry) -> Iterator[None]:
 
 
 def _gated_message(entry: ModelEntry) -> str:
+    open_model = next(other.name for other in PROFILES["standard"].entries if other.capability is entry.capability)
     token = "HF_TOKEN is set but not accepted" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
     return (
         f"model {entry.name} ({entry.location}) is gated and {token}: accept its licence on the hub and set HF_TOKEN, "
-        "or choose an open model (`platform.models.dedup_encoder: dinov2-base`)"
+        f"or choose an open model, such as {open_model}"
     )

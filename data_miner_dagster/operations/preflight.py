@@ -59,16 +59,17 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
                 f"deduplication.against_projects names {other!r}, which is not deduplicated yet; run that project first"
             )
     platform.models.check_available(project.detection.detectors)
-    check_known_classes(platform, project)
+    check_models_and_classes(platform, project)
 
 
-def check_known_classes(platform: Platform, project: ProjectConfig) -> None:
-    """Check that the project's detectors, where their classes are fixed, know its classes.
+def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None:
+    """Check that the models may be used, and that detectors with fixed classes know the project's.
 
     Raises:
-        ConfigError: a detector knows no such class, or there is no such detector.
+        ConfigError: there is no such model, its licence is not allowed, or a detector knows no such class.
         ModelError: a detector's classes cannot be read.
     """
+    platform.models.check_allowed(project.detection.detectors)
     for detector in platform.models.detectors(project.detection.detectors):
         check_classes(detector.entry, project.detection.class_prompts)
 

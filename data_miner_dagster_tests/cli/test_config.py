@@ -48,6 +48,17 @@ def test_check__against_a_profile_and_a_root(run_command: RunCommand, tmp_path: 
     assert not root.exists()
 
 
+def test_check__a_licence_that_the_file_itself_does_not_allow(run_command: RunCommand, tmp_path: Path) -> None:
+    models = "platform: {models: {dedup_encoder: dinov3, allowed_licences: [Apache-2.0]}}\n"
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "one.mp4").touch()
+    for text in (models, FILES + models):
+        path = tmp_path / "file.yaml"
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"the licence of dinov3 \(dedup_encoder\) is DINOv3 licence"):
+            run_command("config", "check", path)
+
+
 FILES = """
 name: bikes
 sourcing: {sources: [{type: files, paths: ["clips/*.mp4"]}]}

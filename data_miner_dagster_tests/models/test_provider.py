@@ -17,7 +17,7 @@ def test_provider__names_follow_profile_and_overrides() -> None:
     standard = ModelProvider(ModelsConfig(dedup_encoder="siglip2-so400m"))
     assert standard.filter_encoder.name == standard.dedup_encoder.name == "siglip2-so400m"
     assert standard.filter_encoder.fingerprint == standard.dedup_encoder.fingerprint
-    assert standard.detector.name == "grounding-dino-base"
+    assert standard.detector.name == "llmdet-tiny"
     assert standard.filter_encoder.calibration.positive_threshold == 0.10
     assert lite.dedup_encoder.calibration.duplicate_threshold == 0.70
 
@@ -56,7 +56,67 @@ def test_check_available__gated_model_without_token(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(ModelError, match=r"dinov3 .* is gated and HF_TOKEN is not set: .*dinov2-base"):
-        ModelProvider(ModelsConfig()).check_available()
+        ModelProvider(ModelsConfig(dedup_encoder="dinov3")).check_available()
+    with pytest.raises(ModelError, match=r"sam3 .* is gated .*, such as llmdet-tiny"):
+        ModelProvider(ModelsConfig()).check_available(["sam3"])
+
+
+def test_check_available__standard_needs_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    ModelProvider(ModelsConfig()).check_available()
+
+
+def test_provider__models_that_earlier_roots_name_are_those_of_then() -> None:
+    stored = ModelsConfig.model_validate(
+        {"profile": "standard", "dedup_encoder": "dinov3", "detector": "grounding-dino-base"}
+    )
+    models = ModelProvider(stored)
+    assert models.dedup_encoder.fingerprint == "b303f11528d69e31d4927103a5d90e87"
+    assert models.detector.fingerprint == "07ea3203fe7681bb2c991c45d909bd01"
+
+
+def test_check_allowed__another_licence_is_one_line_and_never_loads() -> None:
+    open_only = ModelsConfig(allowed_licences=("apache-2.0", "MIT"), dedup_encoder="dinov3")
+    refused = (
+        "platform.models.allowed_licences lets in apache-2.0, MIT; the licence of dinov3 (dedup_encoder) is "
+        "DINOv3 licence: choose dinov2-base or lite-efficientnet, or add it to the list"
+    )
+    with pytest.raises(ConfigError) as raised:
+        ModelProvider(open_only).check_available()
+    assert str(raised.value) == refused
+    with pytest.raises(ConfigError, match="the licence of dinov3"):
+        ModelProvider(open_only).dedup_encoder.load()
+
+
+def test_check_allowed__every_licence_of_a_model_has_to_be_let_in() -> None:
+    lite = ModelsConfig(profile="lite", allowed_licences=("Apache-2.0", "MIT", "Darknet"))
+    with pytest.raises(
+        ConfigError, match=r"of lite-conse .filter_encoder. is Apache-2.0 and MIT and Darknet and WordNet"
+    ):
+        ModelProvider(lite).check_allowed()
+    ModelProvider(
+        ModelsConfig(profile="lite", allowed_licences=(*lite.allowed_licences, "WordNet-3.0"))
+    ).check_allowed()
+
+
+def test_check_allowed__own_models_and_a_projects_detectors() -> None:
+    own = ModelEntryConfig(architecture="ultralytics", source="ultralytics:/models/own.pt")
+    config = ModelsConfig(allowed_licences=("Apache-2.0",), registry={"yolo": own})
+    ModelProvider(config).check_allowed()
+    with pytest.raises(ConfigError, match=r"the licence of yolo \(detector\) is AGPL-3.0"):
+        ModelProvider(config).check_allowed(["yolo"])
+    bought = own.model_copy(update={"licence": "Ultralytics Enterprise"})
+    with pytest.raises(ConfigError, match=r"of yolo \(detector\) is Ultralytics Enterprise"):
+        ModelProvider(config.model_copy(update={"registry": {"yolo": bought}})).check_allowed(["yolo"])
+    unsaid = ModelEntryConfig(architecture="clip", source="hf:someone/net")
+    with pytest.raises(ConfigError, match="is none given"):
+        ModelProvider(
+            ModelsConfig(allowed_licences=("MIT",), filter_encoder="net", registry={"net": unsaid})
+        ).check_allowed()
 
 
 def test_check_available__hub_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:

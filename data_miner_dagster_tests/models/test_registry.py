@@ -25,12 +25,23 @@ def test_entries_of__without_own_models_the_built_in_ones() -> None:
 
 def test_built_in__every_entry_is_pinned_licensed_and_unlike_the_others() -> None:
     for entry in BUILT_IN.values():
-        assert entry.is_pinned, entry.name
         assert entry.licence
+        if entry.scheme == "hf":
+            assert entry.is_pinned is (entry.revision_named_by is not None), entry.name
+            assert entry.revision == "main" or len(entry.revision or "") == 40
+        else:
+            assert entry.is_pinned, entry.name
         assert (entry.calibration is None) is (entry.capability is Capability.DETECTOR)
-        assert entry.scheme != "hf" or len(entry.revision or "") == 40
     fingerprints = [entry.fingerprint for entry in BUILT_IN.values()]
     assert len(set(fingerprints)) == len(fingerprints)
+
+
+def test_profiles__defaults_are_pinned_open_and_need_no_token() -> None:
+    for profile in PROFILES.values():
+        for entry in profile.entries:
+            assert entry.is_pinned
+            assert not entry.is_gated
+    assert {entry.licence for entry in PROFILES["standard"].entries} == {"Apache-2.0"}
 
 
 def test_profiles__each_names_one_model_of_each_kind() -> None:

@@ -28,7 +28,7 @@ from data_miner_dagster.domain.secret_names import is_secret_name
 from data_miner_dagster.operations.comparisons import check_comparisons
 from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.preflight import check_known_classes
+from data_miner_dagster.operations.preflight import check_models_and_classes
 from data_miner_dagster.operations.sourcing.rules import limits_of_file
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def register_project_file(
     project = file.project
     check_comparisons(platform, file.name, project)
     with suppress(ModelError):  # that weights are missing is not the file's fault
-        check_known_classes(platform, project)
+        check_models_and_classes(platform, project)
     digest = config_hash(project)
     is_changed = save_snapshot(platform.database, file.name, project.as_snapshot(), digest, str(path))
     if known is not None and project.interpolations != interpolations_of_snapshot(known.config):

@@ -5,6 +5,7 @@ import pytest
 
 from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform
@@ -29,6 +30,17 @@ def test_register_project_file__wrong_file_changes_nothing(platform: Platform, t
     with pytest.raises(ConfigError, match="sourcing is missing"):
         register_project_file(platform, path)
     assert find_projects(platform.database) == []
+
+
+def test_register_project_file__a_model_whose_licence_is_not_allowed(platform: Platform, tmp_path: Path) -> None:
+    models = ModelsConfig(profile="lite", allowed_licences=("Apache-2.0", "MIT", "Darknet", "WordNet-3.0"))
+    strict = Platform(platform.config.model_copy(update={"models": models}), platform.root)
+    path = tmp_path / "bikes.yaml"
+    path.write_text(PROJECT.replace("{classes", "{detectors: [sam3], classes"))
+    with pytest.raises(ConfigError, match=r"the licence of sam3 \(detector\) is SAM licence"):
+        register_project_file(strict, path)
+    path.write_text(PROJECT)
+    assert register_project_file(strict, path).is_changed
 
 
 def test_register_project_file__new_unchanged_and_changed(platform: Platform, tmp_path: Path) -> None:
