@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -77,8 +77,14 @@ def plant(root: Path, num_frames: int) -> None:
     for path, (schema, columns_of) in rows.items():
         with table_writer(path, schema, fingerprint="planted") as writer:
             for some in _portions(keys, 100):
-                tables = [pa.table(columns_of(key), schema=schema) for key in some]
+                tables = [_table(columns_of(key), schema) for key in some]
                 writer.write_table(pa.concat_tables(tables))
+
+
+def _table(columns: Mapping[str, Sized], schema: pa.Schema) -> pa.Table:
+    """Return a table of some columns; the others are null."""
+    number = len(next(iter(columns.values())))
+    return pa.table({name: columns.get(name, [None] * number) for name in schema.names}, schema=schema)
 
 
 def _portions(keys: list[str], size: int) -> Iterator[list[str]]:

@@ -1,14 +1,16 @@
 import threading
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from data_miner_dagster.stages.nearest import Nearest
 
 
-def _vectors(num: int, *, seed: int = 0, dimension: int = 32) -> np.ndarray:
+def _vectors(num: int, *, seed: int = 0, dimension: int = 32) -> npt.NDArray[np.float16]:
     vectors = np.random.default_rng(seed).standard_normal((num, dimension))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    units: npt.NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return units.astype(np.float16)
 
 
 def _found(vectors: np.ndarray, query: np.ndarray, count: int, portions: list[np.ndarray]) -> list[tuple[str, int]]:
