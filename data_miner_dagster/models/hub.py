@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from data_miner_dagster.models.architectures import ARCHITECTURES
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.registry import PROFILES, ModelEntry
 
+_PATIENCE_SECONDS: Final = 3.0
+_answering: Final[set[str]] = set()  # hubs that have answered this process
 _WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -32,6 +35,51 @@ def check_obtainable(entry: ModelEntry) -> None:
         )
     if entry.is_gated and get_token() is None:
         raise ModelError(_gated_message(entry))
+
+
+def check_reachable(entry: ModelEntry) -> None:
+    """Ensure that the hub answers if a model has to be fetched from it: one question, for a few seconds at most.
+
+    Without this, the hub's own client asks for each file again and again, for half a minute.
+
+    Raises:
+        ModelError: the hub does not answer, and the model is not in the cache.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if entry.scheme != "hf" or isinstance(
+        try_to_load_from_cache(entry.location, "config.json", revision=entry.revision), str
+    ):
+        return
+    if (problem := _problem_of_hub(constants.ENDPOINT)) is not None:
+        raise ModelError(
+            f"the model hub {constants.ENDPOINT} does not answer ({problem}), and model {entry.name} "
+            f"({entry.location}) is not in the cache: fetch it where there is a network by `data-miner models fetch`, "
+            "or use `--profile lite`"
+        )
+
+
+def _problem_of_hub(endpoint: str) -> str | None:
+    """Return why the hub cannot be asked, None if it answers, whatever it says."""
+    from huggingface_hub import get_session
+
+    if endpoint in _answering:
+        return None
+    problems = [f"no answer within {_PATIENCE_SECONDS:.0f} s"]
+
+    def ask() -> None:
+        try:
+            get_session().head(endpoint, timeout=_PATIENCE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever the client raises: the hub did not answer
+            problems.append(" ".join(str(error).split()) or type(error).__name__)
+        else:
+            _answering.add(endpoint)
+
+    # in a thread, since looking up a name has no limit of time
+    asking = threading.Thread(target=ask, name="model hub", daemon=True)
+    asking.start()
+    asking.join(_PATIENCE_SECONDS + 0.5)
+    return None if endpoint in _answering else problems[-1]
 
 
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> None:
@@ -80,14 +128,17 @@ def _loads(networks: Mapping[str, str], model_type: object, classes: Sequence[st
 def _configuration_file(entry: ModelEntry, *, may_fetch: bool) -> Path | None:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
-    location, revision = pretrained_location(entry)
+    location, revision = _location_of(entry)
     if revision is None:
         path = Path(location) / "config.json"
         return path if path.is_file() else None
     cached = try_to_load_from_cache(location, "config.json", revision=revision)
     if isinstance(cached, str):
         return Path(cached)
-    return Path(hf_hub_download(location, "config.json", revision=revision)) if may_fetch else None
+    if not may_fetch:
+        return None
+    check_reachable(entry)
+    return Path(hf_hub_download(location, "config.json", revision=revision))
 
 
 def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
@@ -99,6 +150,7 @@ def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
     from huggingface_hub import snapshot_download
 
     progress(f"fetching {entry.location} at {entry.revision}")
+    check_reachable(entry)
     with hub_errors(entry):
         return Path(snapshot_download(entry.location, revision=entry.revision, allow_patterns=_WANTED_FILES))
 
@@ -107,8 +159,15 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     """Return the name and the `revision` for `from_pretrained`.
 
     Raises:
-        ModelError: the entry's source is of another kind, or the model is gated and there is no token.
+        ModelError: the entry's source is of another kind, the model is gated and there is no token, or it is not in
+            the cache and the hub does not answer.
     """
+    location = _location_of(entry)
+    check_reachable(entry)
+    return location
+
+
+def _location_of(entry: ModelEntry) -> tuple[str, str | None]:
     if entry.is_in_bucket:
         _check_fetched(entry)
     if entry.scheme == "file" or entry.is_in_bucket:

@@ -82,6 +82,18 @@ class ModelRole(Generic[Model_co]):
         if self.refusal is not None:
             raise ConfigError(self.refusal)
 
+    def check_reachable(self) -> None:
+        """Ensure that the model can be fetched if it has to be. May ask the hub, for a few seconds at most.
+
+        Raises:
+            ModelError: the hub does not answer.
+        """
+        if self.entry.scheme == "hf":
+            # Imported here because only hub models need the hub's client.
+            from data_miner_dagster.models.hub import check_reachable
+
+            check_reachable(self.entry)
+
     def load(self) -> Model_co:
         """Return the model, loaded once per process.
 

@@ -36,11 +36,13 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     Raises:
         ConfigError: the root is unwritable, was sampled with other settings, the detector knows no such class, or a
             project to compare with has nothing to compare with yet.
-        ModelError: weights are missing.
+        ModelError: weights are missing, or have to be fetched from a hub that does not answer.
     """
+    check_against_platform(platform, project)
+    for role in (*platform.models.roles[:2], *platform.models.detectors(project.detection.detectors)):
+        role.check_reachable()
     check_root_is_writable(platform.root)
     platform.check_sampling()
-    check_against_platform(platform, project)
 
 
 def check_against_platform(platform: Platform, project: ProjectConfig) -> None:

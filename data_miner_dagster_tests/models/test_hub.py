@@ -1,6 +1,7 @@
 """Which network a checkpoint holds, asked of its configuration alone."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,3 +70,35 @@ def test_check_network__configuration_that_is_broken(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"own .* could not be loaded: Expecting property name"):
         models.check_available()
+
+
+@pytest.fixture
+def hub_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A hub at a port where nobody listens, and an empty cache."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return address
+
+
+def test_check_reachable__no_network_is_one_line_with_ways_out(hub_of_nobody: str) -> None:
+    detector = ModelProvider(ModelsConfig(profile="standard")).detector
+    for ask in (detector.check_reachable, detector.load):
+        with pytest.raises(ModelError) as raised:
+            ask()
+        message = str(raised.value)
+        assert message.startswith(f"the model hub {hub_of_nobody} does not answer (")
+        assert f"and model {detector.name} (" in message
+        assert "`data-miner models fetch`" in message
+        assert "`--profile lite`" in message
+        assert "\n" not in message
+
+
+def test_check_reachable__asks_once_and_not_for_models_that_are_here(
+    hub_of_nobody: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    provider_of(tmp_path, "d-fine", {"model_type": "d_fine"}).detector.check_reachable()
+    ModelProvider(ModelsConfig(profile="lite")).detector.check_reachable()
+    monkeypatch.setattr("data_miner_dagster.models.hub._answering", {hub_of_nobody})
+    ModelProvider(ModelsConfig(profile="standard")).detector.check_reachable()
