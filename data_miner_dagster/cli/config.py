@@ -9,6 +9,7 @@ import typer
 from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.config.environment import ROOT_VARIABLE
+from data_miner_dagster.domain.phrases import counted
 
 app = typer.Typer(help="Show the configuration keys, and check a file.", no_args_is_help=True)
 
@@ -54,7 +55,9 @@ def check(
     if root is not None or profile is not None or os.environ.get(ROOT_VARIABLE):
         check_against_platform(platform_options(root, file, profile).open(), loaded.project)
     num_classes = len(loaded.detection.classes)
-    echo(f"{file}: valid; project {loaded.name}, {len(loaded.sourcing.sources)} sources, {num_classes} classes")
+    sources, classes = counted(len(loaded.sourcing.sources), "source"), counted(num_classes, "class", "classes")
+    echo(f"{file}: valid; project {loaded.name}, {sources}, {classes}")
+    echo(f"next: data-miner run --config {file}")
 
 
 @app.command()

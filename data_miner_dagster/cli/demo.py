@@ -65,7 +65,6 @@ def demo(
     with served_folder(next(iter(samples.values())).parent) as address:
         console.print(f"serving the clips at {address}")
         run(config=deployment_file("examples/demo.yaml"), root=root, profile=None, force=False)
-    console.print(f"\nnext: data-miner up --root {root} and open http://127.0.0.1:3000")
 
 
 def _say(line: str) -> None:

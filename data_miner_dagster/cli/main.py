@@ -26,6 +26,7 @@ from data_miner_dagster.cli.doctor import doctor
 from data_miner_dagster.cli.evaluate import evaluate
 from data_miner_dagster.cli.forcing import force_dedup, force_detect
 from data_miner_dagster.cli.holding import hold, pause, resume
+from data_miner_dagster.cli.init import init
 from data_miner_dagster.cli.metrics import metrics
 from data_miner_dagster.cli.moving import migrate_to
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
@@ -54,7 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
-    "Work": (run, up, demo, export),
+    "Work": (init, run, up, demo, export),
     "Catalog": (init_db, populate, add_video, migrate_to),
     "Copies": (publish, backup, restore, backups),
     "Look": (status, projects, videos, releases, trace, diff, similar, cost, evaluate, doctor, metrics),

@@ -100,3 +100,4 @@ def fetch_models(
         return
     fetch_profile(profile, typer.echo)
     echo(f"the {profile} profile's models are in {model_cache_folder()}")
+    echo(f"next: data-miner run --config FILE --profile {profile}")

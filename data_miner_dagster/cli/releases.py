@@ -54,6 +54,8 @@ def export(
         echo(f"left out: {name}: {line}")
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
         echo(f"left out: {num_more} more, which the log names")
+    if (datasheet := outcome.folder / "datasheet.md").is_file():
+        echo(f"next: train with it; {datasheet} says what to know first")
 
 
 def publish(

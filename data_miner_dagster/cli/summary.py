@@ -47,6 +47,18 @@ def print_summary(platform: Platform, project: str) -> None:
         report = platform.layout.report_page(project)
         console.print(f"report   {report if report.is_file() else 'not drawn; the log says why'}")
         console.print(f"cost     {cost_line(project_cost(platform, project).as_json())}")
+        for number, line in enumerate(next_lines(platform, project)):
+            console.print(f"{'next' if not number else '':8} {line}")
+
+
+def next_lines(platform: Platform, project: str) -> list[str]:
+    """Return the commands that come next once there is a release, each with what it is for."""
+    root = f" --root {platform.root}"
+    return [
+        f"data-miner review {project}{root}: answer where it helps most, and find thresholds",
+        f"data-miner export {project} --to FOLDER{root}: the verified release where you train",
+        f"data-miner up{root}: see everything in the browser; dropped project files are run by themselves",
+    ]
 
 
 def _print_videos(platform: Platform, project: str) -> None:

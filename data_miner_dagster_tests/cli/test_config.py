@@ -12,7 +12,7 @@ def test_check__project_platform_and_wrong_file(run_command: RunCommand, tmp_pat
     path = tmp_path / "file.yaml"
     (tmp_path / "clips").mkdir()
     path.write_text(PROJECT)
-    assert "valid; project bikes, 1 sources, 1 classes" in run_command("config", "check", path).stdout
+    assert "valid; project bikes, 1 source, 1 class" in run_command("config", "check", path).stdout
     path.write_text("platform: {models: {profile: lite}}\n")
     assert "valid platform settings, no project" in run_command("config", "check", path).stdout
     path.write_text(PROJECT + "detections: {}\n")

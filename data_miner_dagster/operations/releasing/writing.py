@@ -32,6 +32,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
+from data_miner_dagster.operations.releasing.next_steps import next_step
 from data_miner_dagster.operations.releasing.planning import (
     Choice,
     FrameTally,
@@ -74,7 +75,7 @@ def plan_release(
     frames = FrameTally()
     video_keys = _videos_with_images(source, columns, frames)
     if not video_keys:
-        raise NothingToReleaseError(_nothing_to_release(standing, frames))
+        raise NothingToReleaseError(_nothing_to_release(platform, standing, frames))
     shares = config.releasing.ordered_splits
     duplicates = read_metadata(platform.layout.deduplicated_table(config.name))
     groups = group_videos(video_keys, source.duplicate_links())
@@ -111,9 +112,9 @@ def plan_release(
     )
 
 
-def _nothing_to_release(standing: Standing, frames: FrameTally) -> str:
+def _nothing_to_release(platform: Platform, standing: Standing, frames: FrameTally) -> str:
     project, num_held = standing.config.name, frames.by_outcome[FrameOutcome.HELD]
-    why = standing.funnel.as_line()
+    why = f"{standing.funnel.as_line()}; next: {next_step(platform, project, standing.funnel)}"
     if num_held:
         why = f"{waiting_line(num_held, frames.by_outcome.total())}: {waiting_remedy(project)}"
     return f"project {project!r} has nothing to release: {why}"

@@ -40,8 +40,13 @@ SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 def test_release_project__nothing_survived(tmp_path: Path) -> None:
     video = SampleVideo("files-aaa", num_frames=2, dropped={0: "below_positive", 1: "junk"})
     platform = build_project(tmp_path, videos=[video])
-    with pytest.raises(NothingToReleaseError, match=r"0 frames kept \(without 1 too unlike the prompts, 1 junk\)"):
+    with pytest.raises(NothingToReleaseError) as raised:
         release_project(platform, "cyclists")
+    message = str(raised.value)
+    assert "0 frames kept (without 1 too unlike the prompts, 1 junk)" in message
+    assert "; next: the highest similarity was 0." in message
+    assert "lower `filtering.positive_threshold`" in message
+    assert "`data-miner review cyclists`" in message
     row = find_project(platform.database, "cyclists")
     assert row is not None
     assert row.stage is ProjectStage.FAILED
@@ -53,7 +58,7 @@ def test_release_project__nothing_survived(tmp_path: Path) -> None:
 
 
 def test_release_project__no_videos(tmp_path: Path) -> None:
-    with pytest.raises(NothingToReleaseError, match="0 candidates found"):
+    with pytest.raises(NothingToReleaseError, match=r"0 candidates found.*; next: its sources gave no video"):
         release_project(build_project(tmp_path, videos=()), "cyclists")
 
 

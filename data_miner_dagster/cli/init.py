@@ -1,0 +1,194 @@
+"""`data-miner init`: write a commented project file to begin with, by asking or by options."""
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from data_miner_dagster.cli.options import ProfileOption
+from data_miner_dagster.cli.output import echo
+from data_miner_dagster.domain.errors import ConfigError
+
+_VOWELS: Final = "aeiou"
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="The project file to write.")] = Path("project.yaml"),
+    folder: Annotated[
+        list[Path] | None, typer.Option("--folder", help="A folder with videos, or a video file.")
+    ] = None,
+    search: Annotated[list[str] | None, typer.Option("--search", help="Words to search YouTube for.")] = None,
+    url: Annotated[list[str] | None, typer.Option("--url", help="The address of a video.")] = None,
+    classes: Annotated[list[str] | None, typer.Option("--class", help="What to find; may be repeated.")] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option("--positive", "-p", help="What a useful frame looks like. Default: the classes.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: that of the file.")] = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Write a commented project file for a folder, a search or a URL. Asks for what no option says."""
+    if file.exists():
+        raise ConfigError(f"{file} is there already; give another name: data-miner init FILE")
+    given = _Given(tuple(folder or ()), tuple(search or ()), tuple(url or ()))
+    if not given.is_any:
+        given = _asked_source()
+    wanted = classes or _asked_list("What should be found? Classes, with commas between them (such as bicycle, person)")
+    if not wanted:
+        raise ConfigError("there is nothing to find yet: give --class bicycle, once for each class")
+    project = name or _name_of(file)
+    text = project_text(project, given, wanted, positive or [_with_article(word) for word in wanted])
+    _write_checked(file, text)
+    echo(f"{file} is written: project {project}, {given.line}, {len(wanted)} classes. It is yours to edit.")
+    with_profile = f" --profile {profile}" if profile is not None else ""
+    echo(f"next: data-miner config check {file}{with_profile or ' --profile lite'}")
+    echo(f"then: data-miner run --config {file} --root ~/mined{with_profile}")
+    if profile is None:
+        echo("      (--profile lite needs no model hub and no GPU)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Where videos come from."""
+
+    folders: tuple[Path, ...] = ()
+    searches: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.folders or self.searches or self.urls)
+
+    @property
+    def line(self) -> str:
+        """What was given, for people."""
+        parts = [*map(str, self.folders), *(f"search {words!r}" for words in self.searches), *self.urls]
+        return "videos of " + ", ".join(parts)
+
+    def as_yaml(self) -> str:
+        """Return the items of `sourcing.sources`, each with what to know of it."""
+        lines = []
+        if self.folders:
+            paths = [str(path.expanduser().absolute()) for path in self.folders]
+            lines += [
+                "    # files, folders (searched below) and globs on this machine",
+                f"    - {_source('files', paths)}",
+            ]
+        if self.searches:
+            found = _source("search", self.searches, ", max_results: 10")
+            lines += ["    # words to search YouTube for; begin with few results", f"    - {found}"]
+        if self.urls:
+            lines += ["    # anything that yt-dlp accepts; add more at any time", f"    - {_source('urls', self.urls)}"]
+        return "\n".join(lines)
+
+
+_KEYS: Final = {"files": "paths", "search": "queries", "urls": "urls"}
+
+
+def _source(kind: str, values: "list[str] | tuple[str, ...]", more: str = "") -> str:
+    return f"{{type: {kind}, {_KEYS[kind]}: {_quoted(values)}{more}}}"
+
+
+def _quoted(values: "list[str] | tuple[str, ...]") -> str:
+    """Return texts as a list in YAML, whatever they hold."""
+    return json.dumps(list(values), ensure_ascii=False)
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def project_text(project: str, given: _Given, classes: list[str], positive: list[str]) -> str:
+    """Return a project file with a comment on each choice."""
+    prompts = "\n".join(f"    - {_text(words)}" for words in positive)
+    named = "\n".join(f"    {_text(word)}: []" for word in classes)
+    return f"""\
+# A project: where videos come from, which frames count, and what is found on them.
+# Every key: `data-miner config schema`. Every mistake, before any work: `data-miner config check FILE`.
+# Change it and run it again at any time: only what changed is done, and the release becomes a new version.
+name: {_text(project)}
+
+sourcing:
+  sources:
+{given.as_yaml()}
+  # More kinds: playlists, channels, feeds, hashtags, lists of URLs, folders of pictures, buckets.
+  # You answer for the rights in what is downloaded; `rules: {{licences: [creative commons]}}` takes only such videos.
+
+filtering:
+  # What a useful frame looks like, in words. A frame is kept if it is enough like one of them.
+  positive:
+{prompts}
+  # Frames that are more like one of these are dropped, for instance a video game, a cartoon.
+  negative: []
+  # How much is enough is the encoder's own default; `data-miner review` finds a better one from your answers.
+  # positive_threshold: 0.3
+
+detection:
+  # The classes, each with phrases that describe it; [] means its name. The detector of the profile `lite` knows 80
+  # classes by name: `data-miner models classes lite-yolov3-tiny`.
+  classes:
+{named}
+
+releasing:
+  # Boxes below are not released; frames with boxes near it wait for your review.
+  confidence_threshold: 0.3
+"""
+
+
+def _write_checked(file: Path, text: str) -> None:
+    """Write the file; leave none that would be refused.
+
+    Raises:
+        ConfigError: something that was given cannot stand in a project file, or the file cannot be written.
+    """
+    from data_miner_dagster.config.loading import load_project_file
+
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be written ({error.strerror}); give another place: data-miner init FILE"
+        ) from error
+    try:
+        load_project_file(file)
+    except ConfigError:
+        file.unlink()
+        raise
+
+
+def _asked_source() -> _Given:
+    """Ask where videos come from."""
+    answer = _asked("Where are the videos? A folder or file, a URL, or words to search YouTube for")
+    if not answer:
+        raise ConfigError("there is no source yet: give --folder PATH, --search WORDS or --url ADDRESS")
+    if "://" in answer:
+        return _Given(urls=(answer,))
+    path = Path(answer).expanduser()
+    return _Given(folders=(path,)) if path.exists() or "/" in answer else _Given(searches=(answer,))
+
+
+def _asked_list(question: str) -> list[str]:
+    return [word.strip() for word in _asked(question).split(",") if word.strip()]
+
+
+def _asked(question: str) -> str:
+    """Return the answer to a question, empty where nobody is there to answer."""
+    try:
+        return str(typer.prompt(question, default="", show_default=False, err=True)).strip()
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise
+        return ""
+
+
+def _name_of(file: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", file.stem).strip("-._") or "project"
+
+
+def _with_article(word: str) -> str:
+    """Return a class as one sees it: encoders know `a bicycle` better than `bicycle`."""
+    return word if " " in word else f"{'an' if word[:1].lower() in _VOWELS else 'a'} {word}"

@@ -1,0 +1,66 @@
+"""What to do where a project has nothing to release: the first step that left nothing says it."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pyarrow.compute as pc
+
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.funnel import Funnel, FunnelStep
+from data_miner_dagster.storage.tables import read_table
+
+
+def next_step(platform: Platform, project: str, funnel: Funnel) -> str:
+    """Return what helps a project whose release would be empty, in one line."""
+    for count in funnel.steps:
+        if count.count == 0 and count.step in _REMEDIES:
+            return _REMEDIES[count.step](platform, project)
+    return f"`data-miner status --project {project}` says what became of each video and frame"
+
+
+def _line(text: str, _platform: Platform, project: str) -> str:
+    return text.format(project=project)
+
+
+def _of_similarity(platform: Platform, project: str) -> str:
+    most = _greatest(platform.layout.filtered_table(project), "positive_similarity")
+    said = "" if most is None else f"the highest similarity was {most:.3f}; "
+    return (
+        f"{said}lower `filtering.positive_threshold`, describe what you want in other words, or find the threshold by "
+        f"your answers: `data-miner review {project}`"
+    )
+
+
+def _of_confidence(platform: Platform, project: str) -> str:
+    most = _greatest(platform.layout.detections_table(project), "confidence")
+    said = "" if most is None else f"the highest confidence was {most:.3f}; "
+    return f"{said}lower `releasing.confidence_threshold`, or look at the boxes: `data-miner review {project}`"
+
+
+def _greatest(table: Path, column: str) -> float | None:
+    if not table.is_file():
+        return None
+    most = pc.max(read_table(table, [column])[column]).as_py()
+    return None if most is None else float(most)
+
+
+_REMEDIES: Final[Mapping[FunnelStep, Callable[[Platform, str], str]]] = {
+    FunnelStep.CANDIDATES: partial(
+        _line, "its sources gave no video: `data-miner status --project {project}` says what each of them said"
+    ),
+    FunnelStep.VIDEOS: partial(
+        _line, "its rules turned every video down: `data-miner status --project {project}` counts by which"
+    ),
+    FunnelStep.EXTRACTED: partial(
+        _line, "no video could be used: `data-miner videos --project {project} --failed` says why"
+    ),
+    FunnelStep.FILTERED: _of_similarity,
+    FunnelStep.BOXES: partial(
+        _line,
+        "the detector found nothing: describe the classes in other words, try another detector by `data-miner try "
+        "detect FOLDER`, or set `releasing.include_frames_without_boxes: true`",
+    ),
+    FunnelStep.BOXES_RELEASABLE: _of_confidence,
+}

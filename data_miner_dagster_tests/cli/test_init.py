@@ -1,0 +1,59 @@
+"""`data-miner init`: the file that it writes is a valid project, and says what was given."""
+
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.config.loading import load_project_file
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster_tests.cli.conftest import RunCommand
+
+
+def test_init__by_options_for_a_folder_a_search_and_a_url(run_command: RunCommand, tmp_path: Path) -> None:
+    file = tmp_path / "my clips.yaml"
+    sources = ("--folder", tmp_path, "--search", 'rush "hour": #1', "--url", "https://example.org/watch?v=1")
+    result = run_command("init", file, *sources, "--class", "bicycle", "--class", "animal", "--profile", "lite")
+    assert result.exit_code == 0
+    project = load_project_file(file)
+    assert project.name == "my-clips"
+    assert [source.type for source in project.sourcing.sources] == ["files", "search", "urls"]
+    keys = ("paths", "queries", "urls")
+    given = [source.model_dump()[key] for source, key in zip(project.sourcing.sources, keys, strict=True)]
+    assert given == [(str(tmp_path),), ('rush "hour": #1',), ("https://example.org/watch?v=1",)]
+    assert [prompt.text for prompt in project.filtering.positive] == ["a bicycle", "an animal"]
+    assert list(project.detection.classes) == ["bicycle", "animal"]
+    assert result.stdout.splitlines()[-2:] == [
+        f"next: data-miner config check {file} --profile lite",
+        f"then: data-miner run --config {file} --root ~/mined --profile lite",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [("https://example.org/a.mp4", "urls"), ("/no/such/folder", "files"), ("city traffic", "search")],
+)
+def test_init__asks_for_what_no_option_says(run_command: RunCommand, tmp_path: Path, answer: str, kind: str) -> None:
+    file = tmp_path / "p.yaml"
+    assert run_command("init", file, answer=f"{answer}\nbicycle, person\n").exit_code == 0
+    project = load_project_file(file)
+    assert [source.type for source in project.sourcing.sources] == [kind]
+    assert list(project.detection.classes) == ["bicycle", "person"]
+
+
+def test_init__writes_over_nothing_and_leaves_nothing_that_would_be_refused(
+    run_command: RunCommand, tmp_path: Path
+) -> None:
+    file = tmp_path / "p.yaml"
+    with pytest.raises(ConfigError, match="--folder PATH, --search WORDS or --url ADDRESS"):
+        run_command("init", file)  # nobody answers
+    with pytest.raises(ConfigError, match="nothing to find yet: give --class"):
+        run_command("init", file, "--folder", tmp_path)
+    with pytest.raises(ConfigError, match="name"):
+        run_command("init", file, "--folder", tmp_path, "--class", "bus", "--name", "../x")
+    assert not file.exists()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        run_command("init", tmp_path / "no" / "p.yaml", "--folder", tmp_path, "--class", "bus")
+    file.write_text("mine")
+    with pytest.raises(ConfigError, match="is there already"):
+        run_command("init", file, "--folder", tmp_path, "--class", "bus")
+    assert file.read_text() == "mine"
