@@ -10,7 +10,7 @@ from typing import Final
 import dagster as dg
 from dagster import serialize_value
 
-from data_miner_dagster.domain.phrases import phrase_of
+from data_miner_dagster.domain.phrases import counted_phrase, phrase_of
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.sizes import size_text
@@ -59,7 +59,9 @@ def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[
 def counts_words(counts: Mapping[str, int]) -> str:
     """Return counts in one line as one says them, such as `120 frames, 25 kept`, without reasons that were none."""
     told = {name: count for name, count in counts.items() if count or name not in _REASONS}
-    return ", ".join(f"{count:,} {_name(name)}" for name, count in told.items())
+    return ", ".join(
+        f"{count:,} {_name(name)}" if ":" in name else counted_phrase(count, name) for name, count in told.items()
+    )
 
 
 def _name(name: str) -> str:

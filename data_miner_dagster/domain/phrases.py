@@ -117,6 +117,24 @@ def phrase_of(stored: str) -> str:
     return stored.removeprefix("num_").replace("_", " ")
 
 
+_NOUNS: Final[Mapping[str, str]] = {
+    "near-duplicate": "near-duplicates",
+    "exact copy": "exact copies",
+    "slide of": "slides of",
+    "live stream": "live streams",
+    "fault of": "faults of",
+}
+
+
+def counted_phrase(number: int, stored: str) -> str:
+    """Return how many there are of a stored reason or figure: `11 near-duplicates`, `1,200 too unlike the prompts`."""
+    words = phrase_of(stored)
+    for singular, plural in _NOUNS.items():
+        if number != 1 and words.startswith(singular):
+            words = words.replace(singular, plural, 1)
+    return f"{number:,} {words}"
+
+
 def phrase_of_drop(reason: str) -> str:
     """Return what people read for why filtering dropped a frame."""
     return _DROPS[DropReason(reason)] if reason in list(DropReason) else phrase_of(reason)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from data_miner_dagster.domain.phrases import phrase_of
+from data_miner_dagster.domain.phrases import counted_phrase, phrase_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Funn
                     round(100 * min(1.0, step["count"] / whole), 2),
                     round(100 * min(max(0.0, 1 - step["count"] / whole), lost / whole), 2),
                     (
-                        *(("lost", f"{number:,} {phrase_of(reason)}") for reason, number in step["lost"].items()),
+                        *(("lost", counted_phrase(number, reason)) for reason, number in step["lost"].items()),
                         *(("kind", f"{number:,} {kind.replace('_', ' ')}") for kind, number in step["kinds"].items()),
                     ),
                 )

@@ -1,6 +1,6 @@
 import pytest
 
-from data_miner_dagster.domain.phrases import counted, phrase_of, phrase_of_drop, phrase_of_stage
+from data_miner_dagster.domain.phrases import counted, counted_phrase, phrase_of, phrase_of_drop, phrase_of_stage
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage
 
@@ -43,6 +43,13 @@ def test_phrase_of_stage() -> None:
     assert told[ProjectStage.COMPLETE] == "complete"
     assert told[ProjectStage.FAILED] == "failed"
     assert not any("_" in words for words in told.values())
+
+
+def test_counted_phrase() -> None:
+    assert counted_phrase(1, "duplicate within_video") == "1 near-duplicate"
+    assert counted_phrase(1100, "duplicate across_videos") == "1,100 near-duplicates in another video"
+    assert counted_phrase(2, "exact") == "2 exact copies"
+    assert counted_phrase(3, "below_positive") == "3 too unlike the prompts"
 
 
 def test_counted() -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.domain.fingerprints import sha256_of_file
-from data_miner_dagster.domain.phrases import counted, phrase_of
+from data_miner_dagster.domain.phrases import counted, counted_phrase, phrase_of
 from data_miner_dagster.domain.reasons import DuplicateTier
 from data_miner_dagster.index.faiss_index import FaissHashIndex
 from data_miner_dagster.media.contact_sheets import Verdict
@@ -81,7 +81,7 @@ def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, 
     rows += [TrialRow(path, ("unreadable", "", "", ""), reason, Verdict.DROPPED) for path, reason in unreadable]
     num_kept = int(np.count_nonzero(assignment.is_representative))
     counts = Counter(tier for tier in tiers if tier is not None)
-    parts = [f"{num_kept} kept", *(f"{counts[tier]} {phrase_of(tier.value)}" for tier in DuplicateTier if counts[tier])]
+    parts = [f"{num_kept} kept", *(counted_phrase(counts[tier], tier.value) for tier in DuplicateTier if counts[tier])]
     parts += [f"{len(unreadable)} unreadable"] * bool(unreadable)
     return Trial(
         title=f"dedup with {encoder.name}, cosine threshold {threshold:g}",

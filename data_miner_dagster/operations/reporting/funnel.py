@@ -21,7 +21,7 @@ from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.phrases import phrase_of
+from data_miner_dagster.domain.phrases import counted_phrase, phrase_of
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
 from data_miner_dagster.export.manifest import read_manifest
@@ -72,7 +72,7 @@ class FunnelCount:
     @property
     def remark(self) -> str:
         """The reasons and kinds, for people."""
-        lost = [f"{number:,} {phrase_of(reason)}" for reason, number in self.lost.items()]
+        lost = [counted_phrase(number, reason) for reason, number in self.lost.items()]
         kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
         return "; ".join(part for part in (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds)) if part)
 
