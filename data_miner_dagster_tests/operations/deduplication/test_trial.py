@@ -47,18 +47,18 @@ def test_try_dedup__largest_group_first(folder: Path) -> None:
     trial = try_dedup(PlantedModels(AxisEncoder()), BY_COLOUR, folder)
     rows = [(row.path.relative_to(folder).as_posix(), row.cells) for row in trial.rows]
     assert rows[0] == ("a/red.png", ("kept", "", "", ""))
-    assert rows[1] == ("b/copy.png", ("duplicate", "a/red.png", "1.000", "exact"))
+    assert rows[1] == ("b/copy.png", ("duplicate", "a/red.png", "1.000", "exact copy"))
     # Plain colours all have one hash, which tells nothing: green is not removed by it, and red is by its vector.
-    assert rows[2] == ("a/small_red.png", ("duplicate", "a/red.png", "0.997", "within_video"))
+    assert rows[2] == ("a/small_red.png", ("duplicate", "a/red.png", "0.997", "near-duplicate"))
     assert rows[3] == ("b/green.png", ("kept", "", "", ""))
     assert rows[4][1][0] == "unreadable"
     assert trial.rows[0].caption == "kept for 2 more"
-    assert trial.summary == "5 images: 2 kept, 1 exact, 1 within_video, 1 unreadable"
+    assert trial.summary == "5 images: 2 kept, 1 exact copy, 1 near-duplicate, 1 unreadable"
 
 
 def test_try_dedup__threshold(folder: Path) -> None:
     trial = try_dedup(PlantedModels(AxisEncoder()), BY_COLOUR.model_copy(update={"threshold": 0.999}), folder)
-    assert trial.summary.startswith("5 images: 3 kept, 1 exact")
+    assert trial.summary.startswith("5 images: 3 kept, 1 exact copy")
 
 
 @pytest.mark.models
