@@ -40,7 +40,7 @@ def test_try_dedup__no_images(tmp_path: Path) -> None:
 def test_try_dedup__only_unreadable(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     trial = try_dedup(PlantedModels(AxisEncoder()), BY_COLOUR, tmp_path)
-    assert trial.summary == "1 images: 0 kept, 1 unreadable"
+    assert trial.summary == "1 image: 0 kept, 1 unreadable"
 
 
 def test_try_dedup__largest_group_first(folder: Path) -> None:
@@ -74,5 +74,5 @@ def test_try_dedup__damaged_upload_is_caught_by_its_hash(tmp_path: Path) -> None
     kept, removed = trial.rows
     assert kept.cells[0] == "kept"
     assert kept.path.parent != removed.path.parent
-    assert removed.cells[3] == "perceptual_hash"
+    assert removed.cells[3] == "same picture, encoded again"
     assert float(removed.cells[2]) < 0.7
