@@ -59,9 +59,7 @@ def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[
 def counts_words(counts: Mapping[str, int]) -> str:
     """Return counts in one line as one says them, such as `120 frames, 25 kept`, without reasons that were none."""
     told = {name: count for name, count in counts.items() if count or name not in _REASONS}
-    return ", ".join(
-        f"{count:,} {_name(name)}" if ":" in name else counted_phrase(count, name) for name, count in told.items()
-    )
+    return ", ".join(counted_phrase(count, name.replace(":", " of ", 1)) for name, count in told.items())
 
 
 def _name(name: str) -> str:

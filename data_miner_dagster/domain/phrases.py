@@ -124,6 +124,7 @@ _NOUNS: Final[Mapping[str, str]] = {
     "live stream": "live streams",
     "fault of": "faults of",
 }
+_SINGULARS: Final[Mapping[str, str]] = {"videos": "video", "frames": "frame", "images": "image", "boxes": "box"}
 
 
 def counted_phrase(number: int, stored: str) -> str:
@@ -132,6 +133,8 @@ def counted_phrase(number: int, stored: str) -> str:
     for singular, plural in _NOUNS.items():
         if number != 1 and words.startswith(singular):
             words = words.replace(singular, plural, 1)
+    if number == 1:
+        words = " ".join(_SINGULARS.get(word, word) for word in words.split(" "))
     return f"{number:,} {words}"
 
 

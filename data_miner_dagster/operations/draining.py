@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from data_miner_dagster.catalog.batches import MAX_ITEMS, Batch, end_batch, set_run, take_batch
 from data_miner_dagster.domain.at_work import inheriting_thread, working_on
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.item_faults import attempt_extra
@@ -192,7 +193,7 @@ class _Crew:
     def _begin(self, batch: Batch) -> None:
         name = batch.stage.value.lower()
         set_run(self._work.platform.database, batch.id, self._work.run_id)
-        logger.info("%s: %d videos", name, len(batch.items))
+        logger.info("%s: %s", name, counted(len(batch.items), "video"))
         if len(self._work.stages) == 1:
             self._work_on(batch)
             return

@@ -41,5 +41,5 @@ def test_try_detect__table_and_sheet(tmp_path: Path) -> None:
     assert result.exit_code == 0
     content = json.loads(result.stdout)
     assert content["images"] == [{"file": "black.png", "boxes": "0", "best": "", "found": ""}]
-    assert content["summary"] == "1 images, 0 with boxes: 0 vehicle"
+    assert content["summary"] == "1 image, 0 with boxes: 0 vehicle"
     assert sheet.stat().st_size > 0

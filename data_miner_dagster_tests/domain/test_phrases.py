@@ -48,6 +48,7 @@ def test_phrase_of_stage() -> None:
 def test_counted_phrase() -> None:
     assert counted_phrase(1, "duplicate within_video") == "1 near-duplicate"
     assert counted_phrase(1100, "duplicate across_videos") == "1,100 near-duplicates in another video"
+    assert counted_phrase(1, "boxes of car") == "1 box of car"
     assert counted_phrase(2, "exact") == "2 exact copies"
     assert counted_phrase(3, "below_positive") == "3 too unlike the prompts"
 
