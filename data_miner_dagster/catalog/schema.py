@@ -26,6 +26,7 @@ from data_miner_dagster.domain.keys import MAX_KEY_LENGTH
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.verdicts import ReviewQueue, VerdictWord
+from data_miner_dagster.domain.verification import VerifierVerdict
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -361,3 +362,23 @@ class VerdictRow(Base):
     replaces: Mapped[str | None] = mapped_column(String(64))
     undone_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     undone_by: Mapped[str | None] = mapped_column(Text)
+
+
+class BoxAnswerRow(Base):
+    """What a verifier said of one crop (catalog/box_answers.py). Rows are added, never changed: they were paid for."""
+
+    __tablename__ = "box_answers"
+    __table_args__ = (Index(None, "video_key"), Index(None, "project_name"))
+
+    question_key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
+    project_name: Mapped[str] = mapped_column(String(100))  # who asked
+    verifier: Mapped[str] = mapped_column(String(64))  # fingerprint
+    verdict: Mapped[VerifierVerdict] = mapped_column(
+        Enum(VerifierVerdict, native_enum=False, length=16, values_callable=lambda all_: [one.value for one in all_])
+    )
+    reason: Mapped[str] = mapped_column(Text)
+    input_tokens: Mapped[int | None]
+    output_tokens: Mapped[int | None]
+    cost: Mapped[float | None]  # in the currency of the endpoint's prices
+    answered_at: Mapped[datetime] = mapped_column(UtcDateTime)

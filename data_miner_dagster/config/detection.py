@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.records import ClassPrompts
 
@@ -53,6 +54,8 @@ class DetectionConfig(ConfigModel):
     """Images per forward pass. Halved automatically if memory runs out."""
     decode_threads: int = Field(default=2, ge=1, le=64)
     """Threads that decode JPEGs while the model runs."""
+    verifier: VerifierConfig | None = None
+    """A second pair of eyes on each box. Default: none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self, get_args
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.verification import EndpointConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name
 from data_miner_dagster.domain.object_urls import BUCKET_PROTOCOLS, ObjectUrl
@@ -107,6 +108,8 @@ class ModelsConfig(ConfigModel):
     A model with another is refused before any work. Default: any."""
     registry: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], ModelEntryConfig] = Field(default_factory=dict)
     """Your own models, by name. They override built-in models of the same name."""
+    endpoints: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], EndpointConfig] = Field(default_factory=dict)
+    """Servers that verify boxes, by name (`detection.verifier.model`). Project files hold neither address nor key."""
 
     @model_validator(mode="after")
     def _check_devices(self) -> Self:

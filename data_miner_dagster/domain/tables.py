@@ -111,6 +111,13 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 )
 """projects/<name>/detections.parquet: one row per box, low confidences included."""
 
+VERIFIER_COLUMNS: Final = (
+    pa.field("verifier_verdict", pa.string()),  # domain.verification.VerifierVerdict; null: not asked, or no answer yet
+    pa.field("verifier_reason", pa.string()),
+    pa.field("verifier", pa.string()),  # its name in the settings
+)
+"""Further columns of detections.parquet, in projects that have their boxes verified."""
+
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),

@@ -28,6 +28,7 @@ class Capability(StrEnum):
     IMAGE_TEXT_ENCODER = "image_text_encoder"
     IMAGE_ENCODER = "image_encoder"
     DETECTOR = "detector"
+    VERIFIER = "verifier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,11 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "d-fine": _focal_detr(d_fine="DFine"),
     "deimv2": _focal_detr(deimv2="Deimv2"),
     "rf-detr": _focal_detr(rf_detr="RfDetr"),
+    "qwen3-vl": Architecture(
+        Capability.VERIFIER,
+        f"{_MODELS}.verifiers.qwen3_vl:load",
+        networks={"qwen3_vl": "Qwen3VLForConditionalGeneration"},
+    ),
     "ultralytics": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.ultralytics_detector:load",

@@ -15,6 +15,7 @@ from data_miner_dagster.models.packages import missing_packages
 from data_miner_dagster.models.registry import PROFILES, ModelEntry, find_entry, refusal_of
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
+from data_miner_dagster.protocols.verifiers import CropVerifier
 
 Model_co = TypeVar("Model_co", covariant=True)
 
@@ -108,6 +109,7 @@ class ModelRole(Generic[Model_co]):
 
 EncoderRole: TypeAlias = ModelRole[ImageEncoder]
 DetectorRole: TypeAlias = ModelRole[ObjectDetector]
+VerifierRole: TypeAlias = ModelRole[CropVerifier]
 
 THUMBNAILS: Final[EncoderRole] = ModelRole(
     ModelEntry(
@@ -185,6 +187,14 @@ class ModelProvider:
     def _detector(self, name: str) -> DetectorRole:
         return self._role("detector", name, Capability.DETECTOR)
 
+    def verifier(self, name: str) -> VerifierRole:
+        """Return the model that a project's `detection.verifier.model` names, where that is no endpoint.
+
+        Raises:
+            ConfigError: the name is unknown, or its model looks at no crops.
+        """
+        return self._role("registry", name, Capability.VERIFIER)
+
     def _role(self, setting: str, name: str, *able: Capability) -> ModelRole[Any]:
         entry = find_entry(self.config, name, setting=setting, capabilities=frozenset(able))
         return ModelRole(entry, self._device, refusal=refusal_of(entry, self.config, setting))
@@ -217,6 +227,16 @@ class ModelProvider:
         check_installed(self.config.cpu_backend)
         for role in (self.filter_encoder, self.dedup_encoder, *self.detectors(detectors)):
             _check_available(role.entry)
+
+    def check_verifier_available(self, name: str) -> None:
+        """Ensure the same of a project's verifier.
+
+        Raises:
+            ConfigError, ModelError: see `check_available`.
+        """
+        role = self.verifier(name)
+        role.check_allowed()
+        _check_available(role.entry)
 
 
 def _check_available(entry: ModelEntry) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.sites.chat_endpoints import check_endpoint
 from data_miner_dagster.sites.folders import located
 from data_miner_dagster.sites.local_files import is_there
 
@@ -34,8 +36,8 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     """Check everything that can be known to be wrong without any work: root, sampling, models, classes, projects.
 
     Raises:
-        ConfigError: the root is unwritable, was sampled with other settings, the detector knows no such class, or a
-            project to compare with has nothing to compare with yet.
+        ConfigError: the root is unwritable, was sampled with other settings, the detector knows no such class, a
+            project to compare with has nothing to compare with yet, or the verifier may not be asked.
         ModelError: weights are missing, or have to be fetched from a hub that does not answer.
     """
     check_against_platform(platform, project)
@@ -49,8 +51,8 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
     """Check as `check_before_work` does, and write nothing.
 
     Raises:
-        ConfigError: the root was sampled with other settings, the detector knows no such class, or a project to
-            compare with has nothing to compare with yet.
+        ConfigError: the root was sampled with other settings, the detector knows no such class, a project to compare
+            with has nothing to compare with yet, or the verifier may not be asked.
         ModelError: weights are missing.
     """
     platform.compare_sampling()
@@ -65,15 +67,44 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
 
 
 def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None:
-    """Check that the models may be used, and that detectors with fixed classes know the project's.
+    """Check that the models may be used, that detectors with fixed classes know the project's, and its verifier.
 
     Raises:
-        ConfigError: there is no such model, its licence is not allowed, or a detector knows no such class.
-        ModelError: a detector's classes cannot be read.
+        ConfigError: there is no such model, its licence is not allowed, a detector knows no such class, or the verifier
+            may not be asked.
+        ModelError: a detector's classes cannot be read, or the verifier's model is missing.
     """
     platform.models.check_allowed(project.detection.detectors)
     for detector in platform.models.detectors(project.detection.detectors):
         check_classes(detector.entry, project.detection.class_prompts)
+    if project.detection.verifier is not None:
+        check_verifier(platform, project.detection.verifier)
+
+
+def check_verifier(platform: Platform, config: VerifierConfig) -> None:
+    """See that a project's verifier may be asked. Sends nothing.
+
+    Raises:
+        ConfigError: there is no such endpoint or model, its key is missing, its address must not be spoken to, or it
+            is to stay below a cost that nobody knows.
+        ModelError: its model is missing.
+    """
+    endpoints = platform.config.models.endpoints
+    endpoint = endpoints.get(config.model)
+    if endpoint is None:
+        if config.model not in platform.models.config.registry:
+            raise ConfigError(
+                f"detection.verifier.model: {config.model!r} is neither one of platform.models.endpoints "
+                f"({', '.join(sorted(endpoints)) or 'none'}) nor of platform.models.registry; add it there"
+            )
+        platform.models.check_verifier_available(config.model)
+    else:
+        check_endpoint(config.model, endpoint, platform.config.downloading.allowed_private_hosts)
+    if config.max_cost is not None and (endpoint is None or not endpoint.is_priced):
+        raise ConfigError(
+            f"detection.verifier.max_cost is {config.max_cost:g}, and what an answer of {config.model} costs is not "
+            "known; give its prices in platform.models.endpoints, or leave max_cost out"
+        )
 
 
 def check_paths(project: ProjectConfig, folder: Path) -> None:

@@ -32,26 +32,33 @@ def table_writer(
     path: Path,
     schema: pa.Schema,
     *,
-    fingerprint: str,
+    fingerprint: str | None,
     metadata: Mapping[str, str] | None = None,
     dictionary_columns: Sequence[str] | None = None,
 ) -> Iterator[pq.ParquetWriter]:
     """Yield a writer for a table streamed in row groups. The file appears if the block ends without an error.
 
     `dictionary_columns` are the columns with few distinct values, to be dictionary-encoded. By default all are tried,
-    which is slow for tables with many numeric columns.
+    which is slow for tables with many numeric columns. A `fingerprint` of None is one that follows from the rows: the
+    block gives it to `add_fingerprint` after the last of them.
     """
     extra = {key.encode(): value.encode() for key, value in sorted((metadata or {}).items())}
+    known = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint.encode()}
     with (
         atomic_path(path) as partial,
         pq.ParquetWriter(
             partial,
-            schema.with_metadata({FINGERPRINT_KEY: fingerprint.encode(), **extra}),
+            schema.with_metadata({**known, **extra}),
             use_dictionary=True if dictionary_columns is None else list(dictionary_columns),
             write_page_checksum=True,  # Snappy has no checksum: a flipped bit would change a number unnoticed
         ) as writer,
     ):
         yield writer
+
+
+def add_fingerprint(writer: pq.ParquetWriter, fingerprint: str) -> None:
+    """Give a table that is about to be finished the fingerprint that follows from its rows."""
+    writer.add_key_value_metadata({FINGERPRINT_KEY: fingerprint})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     """Return the table's own metadata (including the fingerprint), or an empty dict without a readable table."""
     try:
         with reading(path):
-            return _decoded(pq.read_schema(path).metadata)
+            return _decoded(pq.read_metadata(path).metadata)
     except (FileNotFoundError, DamagedFileError):
         return {}
 

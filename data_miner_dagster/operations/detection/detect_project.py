@@ -5,8 +5,8 @@ stage makes of it (fusion, suppression, second opinion) is decided anew from the
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA
+from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA, VERIFIER_COLUMNS
 from data_miner_dagster.domain.versions import DETECTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.vocabulary import check_classes
@@ -33,6 +33,7 @@ from data_miner_dagster.operations.left_out import as_metadata, read_left_out, r
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage, require_table
 from data_miner_dagster.operations.stage_versions import record_stage_versions
+from data_miner_dagster.operations.verification.verify_boxes import BoxVerification, FrameBoxes, read_verification
 from data_miner_dagster.stages.detection.boxes import (
     DetectionRow,
     FrameDetections,
@@ -47,6 +48,7 @@ from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts, FoundBoxes, remove_other_parts
 from data_miner_dagster.storage.tables import (
     MADE_FROM_KEY,
+    add_fingerprint,
     read_fingerprint,
     read_metadata,
     read_table,
@@ -61,6 +63,8 @@ NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
 """Frames that could not be looked at, whatever kept them from it."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
 """Those of them that an internal error met, and its line."""
+_FOUND_KEY: Final = "data_miner.found"
+"""With a verifier: the fingerprint of everything but its answers."""
 
 
 def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -80,7 +84,8 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
     Raises:
         ConfigError: there is no such project, or a detector has no such class.
         NotReadyError: the frames have not been deduplicated.
-        ModelError: the detector cannot be had.
+        ModelError: the detector or the verifier cannot be had.
+        VerifierAwayError: the verifier cannot be asked for now, and the project is to wait for it.
     """
     config = platform.project_config(project).detection
     with models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
@@ -91,14 +96,15 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         parts = parts_of(platform, project, detectors, config)
         found_fingerprint = fingerprint_of(
             {
-                "detection": config.model_dump(mode="json", exclude={"batch_size", "decode_threads"}),
+                "detection": config.model_dump(mode="json", exclude={"batch_size", "decode_threads", "verifier"}),
                 "parts": [part.fingerprint for part in parts.values()],
                 "version": DETECTION_VERSION,
             }
         )
         fingerprint = fingerprint_of({"deduplicated": deduplicated_fingerprint, "found": found_fingerprint})
-        if not force and _is_current(platform, project, fingerprint):
-            return _outcome(platform, project, OutcomeStatus.REUSED, fingerprint, config)
+        verification = None if config.verifier is None else BoxVerification(platform, project, config)
+        if not force and (current := _current_fingerprint(platform, project, fingerprint, verification)):
+            return _outcome(platform, project, OutcomeStatus.REUSED, current, config)
         stage.begin()
         if force:
             end_sharing(platform.database, WorkStage.DETECTION, project)  # who still looks at a shard writes no more
@@ -109,17 +115,41 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             with Looker(platform, detector, parts[detector.name], config, faults) as looker:
                 look_at_unseen(platform, project, looker, frames, deduplicated_fingerprint)
         made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
-        left_out = _write_tables(platform, project, parts, frames, config, made_from)
+        decisions = _Decisions(parts, frames, config, faults)
+        if verification is not None:
+            verification.ask(decisions.videos())
+        fingerprint, left_out = _write_tables(platform, project, decisions, made_from, verification)
         record_left_out(platform, project, left_out)
         remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
-        return _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
+        outcome = _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
+        return outcome if verification is None else _with_line(outcome, verification.line)
 
 
-def _is_current(platform: Platform, project: str, fingerprint: str) -> bool:
-    tables = (platform.layout.detected_frames_table(project), platform.layout.detections_table(project))
-    if any(read_fingerprint(table) != fingerprint for table in tables):
-        return False
-    return read_metadata(tables[0]).get(NUM_UNREADABLE_KEY) == "0"
+def _current_fingerprint(
+    platform: Platform, project: str, fingerprint: str, verification: BoxVerification | None
+) -> str | None:
+    """Return the fingerprint of the tables if they are what they would be made from now, else None.
+
+    Boxes that wait for a verifier are asked about again. With one, the fingerprint follows from its answers, too.
+    """
+    frames_table, boxes_table = (
+        platform.layout.detected_frames_table(project),
+        platform.layout.detections_table(project),
+    )
+    stored, verified = read_fingerprint(frames_table), read_verification(frames_table)
+    if stored is None or read_fingerprint(boxes_table) != stored:
+        return None
+    metadata = read_metadata(frames_table)
+    if metadata.get(NUM_UNREADABLE_KEY) != "0":
+        return None
+    if verification is None:
+        return stored if stored == fingerprint else None
+    is_same = verified is not None and verified.asking == verification.asking and not verified.waiting
+    return stored if is_same and metadata.get(_FOUND_KEY) == fingerprint else None
+
+
+def _with_line(outcome: ProjectOutcome, line: str) -> ProjectOutcome:
+    return replace(outcome, metadata={**outcome.metadata, "verifier": line})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,65 +163,109 @@ class _MadeFrom:
     faults: DetectionFaults
 
 
+class _Decisions:
+    """What the parts of all detectors amount to, video by video."""
+
+    def __init__(
+        self,
+        parts: Mapping[str, DetectionParts],
+        frames: Sequence[FrameToDetect],
+        config: DetectionConfig,
+        faults: DetectionFaults,
+    ) -> None:
+        seen = [part.seen() for part in parts.values()]
+        self.num_frames = len(frames)
+        self._sha256_by_frame = {
+            frame.frame_id: frame.sha256
+            for frame in frames
+            if all(sha256s.get(frame.frame_id) == frame.sha256 for sha256s in seen)
+        }
+        self._found = [part.found(self._sha256_by_frame) for part in parts.values()]
+        self._frames = frames
+        self._config = config
+        self._faults = faults
+        self._detectors = "+".join(parts)
+
+    def videos(self) -> Iterator[list[FrameBoxes]]:
+        """Yield the frames of each video with the rows of their boxes, without frames that an internal error meets.
+
+        Raises:
+            SystematicFaultError: the same internal error meets all.
+        """
+        readable = (frame for frame in self._frames if frame.frame_id in self._sha256_by_frame)
+        with item_guard("detections") as guard:
+            for video_key, group in groupby(readable, key=lambda frame: frame.video_key):
+                frames = []
+                for frame, decided in _decide(list(group), self._found, self._config, guard, self._faults):
+                    make_rows = partial(_rows_of, frame, decided, self._config, self._detectors)
+                    rows = guard.attempt(video_key, make_rows, partial(self._faults.add, frame))
+                    if rows is not None:
+                        frames.append(
+                            FrameBoxes(
+                                frame.frame_id, video_key, frame.picture, frame.sha256, frame.resolution_wh, rows
+                            )
+                        )
+                if frames:
+                    yield frames
+
+
 def _write_tables(
     platform: Platform,
     project: str,
-    parts: Mapping[str, DetectionParts],
-    frames: Sequence[FrameToDetect],
-    config: DetectionConfig,
+    decisions: _Decisions,
     made_from: _MadeFrom,
-) -> dict[str, str]:
-    """Decide what the parts amount to, video by video, and write both tables; `detected_frames.parquet` last.
+    verification: BoxVerification | None,
+) -> tuple[str, dict[str, str]]:
+    """Write both tables; `detected_frames.parquet` last.
 
     Returns:
-        The videos that the tables are without as a whole, and why.
+        Their fingerprint, and the videos that they are without as a whole, and why.
     """
     metadata = {MADE_FROM_KEY: made_from.deduplicated_fingerprint}
+    schema = DETECTIONS_SCHEMA
+    if verification is not None:
+        metadata[_FOUND_KEY] = made_from.fingerprint
+        schema = pa.schema([*DETECTIONS_SCHEMA, *VERIFIER_COLUMNS])
     sweep_partials(platform.layout.project_folder(project))
-    seen = [part.seen() for part in parts.values()]
-    sha256_by_frame = {
-        frame.frame_id: frame.sha256
-        for frame in frames
-        if all(sha256s.get(frame.frame_id) == frame.sha256 for sha256s in seen)
-    }
-    found = [part.found(sha256_by_frame) for part in parts.values()]
     frame_rows: list[dict[str, str | int | float]] = []
     seen_videos: set[str] = set()
     path = platform.layout.detections_table(project)
-    with (
-        table_writer(path, DETECTIONS_SCHEMA, fingerprint=made_from.fingerprint, metadata=metadata) as writer,
-        item_guard("detections") as guard,
-    ):
+    known = made_from.fingerprint if verification is None else None
+    with table_writer(path, schema, fingerprint=known, metadata=metadata) as writer:
         box_rows: list[DetectionRow] = []
-        readable = (frame for frame in frames if frame.frame_id in sha256_by_frame)
-        for video_key, group in groupby(readable, key=lambda frame: frame.video_key):
-            for frame, decided in _decide(list(group), found, config, guard, made_from.faults):
-                make_rows = partial(_rows_of, frame, decided, config, "+".join(parts))
-                rows = guard.attempt(video_key, make_rows, partial(made_from.faults.add, frame))
-                if rows is None:
-                    continue
-                seen_videos.add(video_key)
-                box_rows += rows
-                frame_rows.append(frame_row(frame, made_from.found_fingerprint, len(rows)))
+        for frames in decisions.videos():
+            seen_videos.add(frames[0].video_key)
+            if verification is not None:
+                verification.complete(frames)
+            for frame in frames:
+                box_rows += frame.rows
+                frame_rows.append(frame_row(frame, made_from.found_fingerprint, len(frame.rows)))
             if len(box_rows) >= ROW_GROUP_BOXES:
-                writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
+                writer.write_table(table_from_rows(box_rows, schema))
                 box_rows = []
-        writer.write_table(table_from_rows(box_rows, DETECTIONS_SCHEMA))
+        writer.write_table(table_from_rows(box_rows, schema))
+        if verification is None:
+            fingerprint = made_from.fingerprint
+        else:
+            answers = {"answers": verification.verified.digest, "asking": verification.asking}
+            fingerprint = fingerprint_of({"made_from": made_from.fingerprint, **answers})
+            add_fingerprint(writer, fingerprint)
     left_out = {key: line for key, line in made_from.faults.by_video.items() if key not in seen_videos}
     seen_frames = {row["frame_id"] for row in frame_rows}
     faults = {frame_id: line for frame_id, line in made_from.faults.by_frame.items() if frame_id not in seen_frames}
     write_table(
         platform.layout.detected_frames_table(project),
         table_from_rows(frame_rows, DETECTED_FRAMES_SCHEMA),
-        fingerprint=made_from.fingerprint,
+        fingerprint=fingerprint,
         metadata={
             **metadata,
-            NUM_UNREADABLE_KEY: str(len(frames) + made_from.num_lost - len(frame_rows)),
+            NUM_UNREADABLE_KEY: str(decisions.num_frames + made_from.num_lost - len(frame_rows)),
             **({_FAULTS_KEY: json.dumps(dict(sorted(faults.items())), ensure_ascii=False)} if faults else {}),
             **as_metadata(left_out),
+            **(verification.metadata() if verification is not None else {}),
         },
     )
-    return left_out
+    return fingerprint, left_out
 
 
 def num_unreadable_frames(detected_frames_table: Path) -> int:
@@ -299,5 +373,7 @@ def _outcome(
         counts["unreadable_frames"] = num_unreadable
     if left_out := read_left_out(frames_table):
         counts["left_out_videos"] = len(left_out)
+    if verified := read_verification(frames_table):
+        counts |= verified.as_counts()
     metadata = {"detectors": ", ".join(config.detectors or (platform.models.detector.name,))}
     return ProjectOutcome(project, status, fingerprint, counts, metadata)

@@ -27,6 +27,7 @@ from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
+from data_miner_dagster.operations.verification.verify_boxes import FrameBoxes
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.stages.detection.boxes import DetectionRow, FrameDetections, detection_rows
 from data_miner_dagster.stages.detection.tiling import merge_tiles, tile_windows
@@ -52,6 +53,7 @@ class FrameToDetect:
     pts_seconds: float
     picture: PictureFile
     sha256: str
+    resolution_wh: tuple[int, int]
 
 
 _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
@@ -273,7 +275,7 @@ def _read(pictures: StoredPictures, frame: FrameToDetect) -> RgbImage | None:
         return None
 
 
-def frame_row(frame: FrameToDetect, fingerprint: str, num_boxes: int) -> dict[str, str | int | float]:
+def frame_row(frame: FrameToDetect | FrameBoxes, fingerprint: str, num_boxes: int) -> dict[str, str | int | float]:
     """Return the row of DETECTED_FRAMES_SCHEMA of a frame that was looked at."""
     return {
         "frame_id": frame.frame_id,

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_miner_dagster.catalog.backups import earlier_catalogs
+from data_miner_dagster.catalog.box_answers import delete_answers_of_videos
 from data_miner_dagster.catalog.forgotten import is_forgotten, remember_forgotten
 from data_miner_dagster.catalog.members import projects_wanting
 from data_miner_dagster.catalog.outside_copies import find_outside_copies
@@ -313,6 +314,7 @@ def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[
     with database.transaction() as session:
         delete_memory_of_videos(session, keys)
         delete_verdicts_of_videos(session, keys)
+        delete_answers_of_videos(session, keys)
         for name in sorted({*keys, *(name for name in names if len(name) >= MIN_NEEDLE_LENGTH)}):
             reword_what_names(session, name, partial(_without, keys=[name]))
     database.reclaim_space()

@@ -1,0 +1,89 @@
+"""What verifiers answered, a row for each question (stages/verification/): asked once, and paid for once.
+
+Rows are added as answers come in and never changed, and belong to no project: whoever asks the same question finds the
+answer. `project_name` is only who asked, for budgets.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database, now_of, portions
+from data_miner_dagster.catalog.schema import BoxAnswerRow
+from data_miner_dagster.catalog.writers import insert_absent
+from data_miner_dagster.domain.verification import BoxAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class GivenAnswer:
+    """An answer that came in: to which question, about a crop of which video, and what it cost."""
+
+    question_key: str
+    video_key: str
+    answer: BoxAnswer
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None  # None: nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a project's questions have cost so far."""
+
+    num_answers: int
+    num_priced: int  # of them, those whose cost is known
+    cost: float
+
+
+def find_answers(database: Database, question_keys: Collection[str]) -> dict[str, BoxAnswer]:
+    """Return the answers that are there, by the key of the question."""
+    found: dict[str, BoxAnswer] = {}
+    with database.reading() as session:
+        for some in portions(question_keys):
+            query = select(BoxAnswerRow.question_key, BoxAnswerRow.verdict, BoxAnswerRow.reason)
+            for key, verdict, reason in session.execute(query.where(BoxAnswerRow.question_key.in_(some))):
+                found[key] = BoxAnswer(verdict, reason)
+    return found
+
+
+def add_answers(database: Database, project: str, verifier: str, given: Sequence[GivenAnswer]) -> None:
+    """Store answers. One that another worker has stored meanwhile stays as it is."""
+    if not given:
+        return
+    with database.transaction() as session:
+        values = [
+            {
+                "question_key": one.question_key,
+                "video_key": one.video_key,
+                "project_name": project,
+                "verifier": verifier,
+                "verdict": one.answer.verdict,
+                "reason": one.answer.reason,
+                "input_tokens": one.input_tokens,
+                "output_tokens": one.output_tokens,
+                "cost": one.cost,
+                "answered_at": now_of(session),
+            }
+            for one in given
+        ]
+        insert_absent(session, BoxAnswerRow, values, returning="question_key")
+
+
+def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
+    """Return what a project has had answered, and what that cost; by one verifier if it is named."""
+    count = func.count()
+    query = select(count, func.count(BoxAnswerRow.cost), func.coalesce(func.sum(BoxAnswerRow.cost), 0.0))
+    query = query.where(BoxAnswerRow.project_name == project)
+    if verifier is not None:
+        query = query.where(BoxAnswerRow.verifier == verifier)
+    with database.reading() as session:
+        num_answers, num_priced, cost = session.execute(query).one()
+    return Spent(num_answers, num_priced, float(cost or 0.0))
+
+
+def delete_answers_of_videos(session: Session, video_keys: Collection[str]) -> None:
+    """Remove what was said of crops of these videos, whoever asked."""
+    for some in portions(video_keys):
+        session.execute(delete(BoxAnswerRow).where(BoxAnswerRow.video_key.in_(some)))

@@ -1,0 +1,261 @@
+"""A chat endpoint as a verifier: many questions at once, tries and pauses, and when it counts as away.
+
+- What may pass (HTTP 429 and 5xx, a cut or slow connection, an answer that is no chat completion) is tried again after
+  a pause that doubles. `Retry-After` holds all threads. What still fails leaves its box without an answer.
+- Three boxes in a row that fail so, a pause that is too long, or an endpoint that takes no request at all (a wrong key)
+  mean that it is away: nothing more is asked in this run.
+- A request that alone is refused (HTTP 400) says something of its picture, and is *cannot tell*: but only once another
+  request was taken. If none is, the endpoint or the settings are at fault.
+
+Belongs here: when to ask. Does not belong here: HTTP (sites/chat_endpoints.py), which boxes (verify_boxes.py).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from data_miner_dagster.config.verification import EndpointConfig
+from data_miner_dagster.domain.at_work import InheritingThreads
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.meters import for_current_meter
+from data_miner_dagster.domain.secret_values import without_secrets
+from data_miner_dagster.domain.verification import BoxAnswer, VerifierVerdict
+from data_miner_dagster.media.crops import jpeg_of_crop
+from data_miner_dagster.operations.verification.replies import Crop, Keep, Reply
+from data_miner_dagster.sites.chat_endpoints import (
+    ChatAnswer,
+    ChatEndpoint,
+    EndpointBusyError,
+    EndpointRefusedError,
+    RequestRefusedError,
+)
+from data_miner_dagster.sites.guarded_http import GuardedHttp, NoAnswerError
+from data_miner_dagster.stages.verification.answers import answer_of
+from data_miner_dagster.stages.verification.questions import ANSWER_SCHEMA
+
+AWAY_AFTER: Final = 3
+"""This many boxes in a row without an answer are no coincidence."""
+REFUSED_AFTER: Final = 10
+"""This many refused requests, and none that was taken, are no fault of the pictures."""
+_LONGEST_DELAY_SECONDS: Final = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+def endpoint_fingerprint(config: EndpointConfig) -> str:
+    """Return what the answers of an endpoint follow from: the model, not the address."""
+    return fingerprint_of(
+        {
+            "model": config.model,
+            "revision": config.revision,
+            "parameters": dict(config.parameters),
+            "answer_format": config.answer_format,
+        }
+    )
+
+
+class EndpointVerifier:
+    """One of `platform.models.endpoints`.
+
+    Args:
+        name: its name there.
+        config: its settings.
+        allowed_private_hosts: hosts that may be spoken to although they are not public.
+        is_known: whether it has answered before, so that a refusal is no mistake of the settings.
+    """
+
+    def __init__(
+        self, name: str, config: EndpointConfig, allowed_private_hosts: tuple[str, ...], *, is_known: bool
+    ) -> None:
+        self.name = name
+        self.fingerprint = endpoint_fingerprint(config)
+        self.why_away: str | None = None
+        self._config = config
+        self._allowed_private_hosts = allowed_private_hosts
+        self._is_known = is_known
+        self._pause = _Pause(config)
+        self._num_failed_in_a_row = 0
+        self._refused: list[Reply] = []
+
+    def replies(self, crops: Iterable[Crop], keep: Keep) -> Iterator[Reply]:
+        """Yield a reply to each crop as it comes in. The first is asked alone, so that its price is known.
+
+        Raises:
+            ConfigError: the key is not there, or the endpoint takes no request and never took one.
+        """
+        number = self._config.concurrent_requests
+        with (
+            GuardedHttp(self._allowed_private_hosts, num_connections=number) as client,
+            _threads(number, self._pause) as threads,
+        ):
+            endpoint = ChatEndpoint(self.name, self._config, client)
+            ask = for_current_meter(partial(self._ask, endpoint, keep))
+            open_requests: set[Future[Reply | _Refused]] = set()
+            for crop in crops:
+                open_requests.add(threads.submit(ask, crop))
+                while len(open_requests) >= (2 * number if self._is_known else 1):
+                    done, open_requests = wait(open_requests, return_when=FIRST_COMPLETED)
+                    yield from self._settled(done, keep)
+                if self.why_away is not None:
+                    break
+            while open_requests:
+                done, open_requests = wait(open_requests, return_when=FIRST_COMPLETED)
+                yield from self._settled(done, keep)
+            yield from self._left_over()
+
+    def _settled(self, done: Iterable["Future[Reply | _Refused]"], keep: Keep) -> Iterator[Reply]:
+        """Yield replies, and what was held back until one of them showed that requests are taken."""
+        for future in done:
+            try:
+                found = future.result()
+            except (EndpointRefusedError, ConfigError) as error:
+                self._go_away(str(error), takes_none=True)
+                continue
+            if isinstance(found, _Refused):
+                self._refused.append(found.reply)
+                if not self._is_known and len(self._refused) >= REFUSED_AFTER:
+                    self._go_away(found.reply.line, takes_none=True)
+            elif found.answer is None:
+                self._num_failed_in_a_row += 1
+                if self._num_failed_in_a_row >= AWAY_AFTER or self._pause.is_too_long:
+                    self._go_away(found.line)
+                yield found
+            else:
+                self._num_failed_in_a_row = 0
+                self._is_known = True
+                yield found
+            if self._is_known and self._refused:
+                told = [_as_cannot_tell(reply) for reply in self._refused]
+                self._refused = []
+                keep(told)
+                yield from told
+
+    def _left_over(self) -> Iterator[Reply]:
+        """Yield refused requests of which nobody knows whose fault they are; they are made again another time."""
+        if len(self._refused) >= AWAY_AFTER:
+            self._go_away(self._refused[0].line, takes_none=True)
+        yield from self._refused
+
+    def _go_away(self, line: str, *, takes_none: bool = False) -> None:
+        """Ask nothing more.
+
+        Raises:
+            ConfigError: it takes no request, and never took one.
+        """
+        if self.why_away is not None:
+            return
+        self.why_away = f"verifier {self.name}: {line}"
+        self._pause.end()
+        if takes_none and not self._is_known:
+            raise ConfigError(f"{self.why_away}; correct platform.models.endpoints.{self.name}")
+        logger.warning("%s: nothing more is asked for now", self.why_away)
+
+    def _ask(self, endpoint: ChatEndpoint, keep: Keep, crop: Crop) -> "Reply | _Refused":
+        jpeg = jpeg_of_crop(crop.rgb)
+        line = "nothing more is asked for now"
+        for number in range(1, self._config.tries + 1):
+            if not self._pause.wait():
+                break
+            try:
+                answer = endpoint.ask(crop.prompt, jpeg, ANSWER_SCHEMA)
+            except (EndpointBusyError, NoAnswerError) as error:
+                line = str(error)
+                self._pause.after(error, number)
+            except RequestRefusedError as error:
+                return _Refused(Reply(crop, line=str(error)))
+            else:
+                reply = self._reply(crop, answer)
+                keep([reply])
+                return reply
+        return Reply(crop, line=line)
+
+    def _reply(self, crop: Crop, answer: ChatAnswer) -> Reply:
+        said = answer_of(without_secrets(answer.text))
+        return Reply(
+            crop,
+            said,
+            input_tokens=answer.input_tokens,
+            output_tokens=answer.output_tokens,
+            cost=_cost_of(answer, self._config),
+        )
+
+
+def _as_cannot_tell(refused: Reply) -> Reply:
+    return Reply(refused.crop, BoxAnswer(VerifierVerdict.CANNOT_TELL, f"not looked at: {refused.line}"))
+
+
+def _cost_of(answer: ChatAnswer, config: EndpointConfig) -> float | None:
+    if config.price_per_box is not None:
+        return config.price_per_box
+    prices = (config.price_per_million_input_tokens, config.price_per_million_output_tokens)
+    tokens = (answer.input_tokens, answer.output_tokens)
+    if None in prices or None in tokens:
+        return None
+    return sum(price * number / 1e6 for price, number in zip(prices, tokens, strict=True) if price and number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A request that was not taken."""
+
+    reply: Reply
+
+
+class _Pause:
+    """When requests may be sent: what one thread is told of a pause holds all of them."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self.is_too_long = False
+        self._config = config
+        self._changed = threading.Condition()
+        self._has_ended = False
+        self._until = 0.0  # time.monotonic()
+        self._own = threading.local()
+
+    def wait(self) -> bool:
+        """Wait until this thread may send a request; return False if nothing more is sent."""
+        with self._changed:
+            while not self._has_ended:
+                left = max(self._until, getattr(self._own, "until", 0.0)) - time.monotonic()
+                if left <= 0:
+                    return True
+                self._changed.wait(left)
+        return False
+
+    def after(self, error: EndpointBusyError | NoAnswerError, number: int) -> None:
+        """Take note of a failed try of this thread, the first of which is number 1."""
+        delay = min(self._config.try_delay_seconds * 2.0 ** (number - 1), _LONGEST_DELAY_SECONDS)
+        self._own.until = time.monotonic() + (delay if number < self._config.tries else 0.0)
+        asked_for = getattr(error, "retry_after_seconds", None)
+        if asked_for is None:
+            return
+        with self._changed:
+            if asked_for > self._config.max_pause_seconds:
+                self.is_too_long = True
+                self._has_ended = True
+                self._changed.notify_all()
+            self._until = max(self._until, time.monotonic() + asked_for)
+
+    def end(self) -> None:
+        """Have nobody send or wait any more."""
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
+
+
+@contextmanager
+def _threads(number: int, pause: _Pause) -> Iterator[InheritingThreads]:
+    """Yield threads; whatever ends the block, those that wait give up, and what is not sent yet is not sent."""
+    threads = InheritingThreads(number, thread_name_prefix="verify")
+    try:
+        yield threads
+    finally:
+        pause.end()
+        threads.shutdown(wait=False, cancel_futures=True)

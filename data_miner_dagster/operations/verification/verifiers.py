@@ -1,0 +1,27 @@
+"""Which verifier a project asks."""
+
+from data_miner_dagster.catalog.box_answers import spent_on_answers
+from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.preflight import check_verifier
+from data_miner_dagster.operations.verification.endpoint_verifier import EndpointVerifier, endpoint_fingerprint
+from data_miner_dagster.operations.verification.local_verifier import LocalVerifier
+from data_miner_dagster.operations.verification.replies import Verifier
+
+
+def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Verifier:
+    """Return the verifier of a project that has one. Nothing is loaded or asked yet.
+
+    Raises:
+        ConfigError: it is not configured, or its key is missing, or its address must not be spoken to.
+        ModelError: the folder of its model is missing.
+    """
+    assert config.verifier is not None
+    name = config.verifier.model
+    check_verifier(platform, config.verifier)
+    endpoint = platform.config.models.endpoints.get(name)
+    if endpoint is None:
+        return LocalVerifier(platform.models.verifier(name), batch_size=config.batch_size)
+    hosts = platform.config.downloading.allowed_private_hosts
+    spent = spent_on_answers(platform.database, project, endpoint_fingerprint(endpoint))
+    return EndpointVerifier(name, endpoint, hosts, is_known=spent.num_answers > 0)

@@ -1,0 +1,275 @@
+"""Have a project's boxes looked at by its verifier, and put what it said into their rows.
+
+Each answer is a row of the catalog as soon as it is in (catalog/box_answers.py): a kill loses what is on its way, and
+no question is asked again that has an answer. What the boxes' table says follows from these rows alone, so it does not
+depend on the order in which they came.
+
+Belongs here: which questions are open, the budget, and the columns. Does not belong here: asking (endpoint_verifier.py,
+local_verifier.py), what is asked (stages/verification/), what a release makes of it (stages/reviewing/states.py).
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.catalog.box_answers import GivenAnswer, add_answers, find_answers, spent_on_answers
+from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.config.verification import VerifierConfig
+from data_miner_dagster.domain.errors import ConfigError, TransientError, UnreadableImageError
+from data_miner_dagster.domain.records import PictureFile, RgbImage
+from data_miner_dagster.domain.verification import VerifierVerdict
+from data_miner_dagster.media.crops import crop_of
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.verification.replies import Crop, Reply
+from data_miner_dagster.operations.verification.verifiers import verifier_of
+from data_miner_dagster.stages.verification.budgets import Budget
+from data_miner_dagster.stages.verification.questions import (
+    Shown,
+    asking_fingerprint,
+    is_asked,
+    prompt_of,
+    question_key,
+    shown_of,
+)
+from data_miner_dagster.storage.tables import read_metadata
+
+_KEY: Final = "data_miner.verification"
+
+logger = logging.getLogger(__name__)
+
+BoxRow = dict[str, Any]
+
+
+class VerifierAwayError(TransientError):
+    """The verifier cannot be asked for now, and the project is to wait for it (`when_unavailable: wait`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBoxes:
+    """One frame with its decided boxes: rows of DETECTIONS_SCHEMA."""
+
+    frame_id: str
+    video_key: str
+    picture: PictureFile
+    sha256: str
+    resolution_wh: tuple[int, int]
+    rows: Sequence[BoxRow]
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationCounts:
+    """What became of a project's boxes that are to be verified. Stored beside the tables that have the answers."""
+
+    verifier: str
+    asking: str  # fingerprint of what is asked, besides the boxes
+    confirmed: int = 0
+    rejected: int = 0
+    cannot_tell: int = 0
+    over_budget: int = 0  # not asked, and not before the budget is raised
+    waiting: int = 0  # without an answer so far; asked again with the next build
+
+    def as_counts(self) -> dict[str, int]:
+        """Return the counts for the outcome."""
+        return {f"verifier:{name}": getattr(self, name) for name in OUTCOMES if getattr(self, name)}
+
+
+OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiting")
+"""The counts of `VerificationCounts`: a box that is to be verified is in exactly one of them."""
+
+
+def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
+    """Return what the tables beside this one say of a verifier; None where the project had none."""
+    text = read_metadata(detected_frames_table).get(_KEY)
+    return None if text is None else VerificationCounts(**json.loads(text))
+
+
+@dataclass(slots=True)
+class Verified:
+    """What is known of the boxes whose rows have been completed so far."""
+
+    by_verdict: Counter[VerifierVerdict] = field(default_factory=Counter)
+    num_unanswered: int = 0
+    digest: int = 0  # the same for the same answers, in any order
+
+    def add(self, key: str, verdict: VerifierVerdict, reason: str) -> None:
+        """Count an answer."""
+        self.by_verdict[verdict] += 1
+        said = hashlib.sha256(f"{key}:{verdict.value}:{reason}".encode()).digest()
+        self.digest = (self.digest + int.from_bytes(said[:16], "big")) % (1 << 128)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    key: str
+    shown: Shown
+    prompt: str
+
+
+class BoxVerification:
+    """The verifier of one project, for one build of its boxes: first `ask`, then `complete` their rows.
+
+    Raises:
+        ConfigError: the verifier may not be asked as it is configured.
+        ModelError: the folder of its model is missing.
+    """
+
+    def __init__(self, platform: Platform, project: str, config: DetectionConfig) -> None:
+        assert config.verifier is not None
+        self._platform = platform
+        self._project = project
+        self._config: VerifierConfig = config.verifier
+        self._verifier = verifier_of(platform, project, config)
+        self._prompts = {wanted.class_name: prompt_of(wanted, config.verifier) for wanted in config.class_prompts}
+        spent = spent_on_answers(platform.database, project)
+        self._budget = Budget(config.verifier, spent.num_answers, spent.cost)
+        self.asking: Final = asking_fingerprint(config.verifier, self._verifier.fingerprint)
+        self.verified = Verified()
+        """What the completed rows say."""
+
+    def ask(self, videos: Iterable[Sequence[FrameBoxes]]) -> None:
+        """Ask about every box of these frames that is to be verified and has no answer yet.
+
+        Args:
+            videos: the frames of one video each.
+
+        Raises:
+            VerifierAwayError: the verifier cannot be asked now, and the project waits for it.
+            ConfigError, ModelError: the verifier cannot be asked as it is configured.
+        """
+        with (
+            StoredPictures(self._platform.config.extraction) as pictures,
+            item_guard("verification") as guard,
+        ):
+            for reply in self._verifier.replies(self._open_crops(videos, pictures, guard), self._keep):
+                self._platform.check_run()
+                self._count(reply)
+        logger.info("verification: %s", self.line)
+        if self._verifier.why_away is not None and self._config.when_unavailable == "wait":
+            raise VerifierAwayError(
+                f"{self._verifier.why_away}; the project waits for it (detection.verifier.when_unavailable: wait), and "
+                f"keeps the {self._budget.num_now:,} answers that it has given now"
+            )
+
+    @property
+    def line(self) -> str:
+        """What was asked, and what it cost, in one line."""
+        away = f"; away: {self._verifier.why_away}" if self._verifier.why_away is not None else ""
+        return f"{self._verifier.name} {self._budget.line}{away}"
+
+    def complete(self, frames: Sequence[FrameBoxes]) -> None:
+        """Put what the verifier said of the boxes of a video into their rows, and count it."""
+        asked = [(row, question) for frame in frames for row, question in self._questions_of(frame)]
+        answers = find_answers(self._platform.database, [question.key for _, question in asked])
+        for row, question in asked:
+            answer = answers.get(question.key)
+            if answer is None:
+                self.verified.num_unanswered += 1
+                continue
+            self.verified.add(question.key, answer.verdict, answer.reason)
+            row |= {
+                "verifier_verdict": answer.verdict.value,
+                "verifier_reason": answer.reason,
+                "verifier": self._verifier.name,
+            }
+
+    def counts(self) -> VerificationCounts:
+        """Return what became of the boxes whose rows were completed."""
+        by_verdict, num_unanswered = self.verified.by_verdict, self.verified.num_unanswered
+        num_over_budget = min(self._budget.num_over, num_unanswered)
+        return VerificationCounts(
+            self._verifier.name,
+            self.asking,
+            confirmed=by_verdict[VerifierVerdict.CONFIRMED],
+            rejected=by_verdict[VerifierVerdict.REJECTED],
+            cannot_tell=by_verdict[VerifierVerdict.CANNOT_TELL],
+            over_budget=num_over_budget,
+            waiting=num_unanswered - num_over_budget,
+        )
+
+    def metadata(self) -> dict[str, str]:
+        """Return the counts as metadata of a table (`read_verification`)."""
+        return {_KEY: json.dumps(asdict(self.counts()))}
+
+    def _questions_of(self, frame: FrameBoxes) -> Iterator[tuple[BoxRow, _Question]]:
+        for row in frame.rows:
+            if not is_asked(row["confidence"], self._config):
+                continue
+            box = (row["x_min"], row["y_min"], row["x_max"], row["y_max"])
+            shown = shown_of(box, frame.resolution_wh, self._config)
+            if shown is not None:
+                prompt = self._prompts[row["class_name"]]
+                yield (
+                    row,
+                    _Question(question_key(frame.sha256, shown, prompt, self._verifier.fingerprint), shown, prompt),
+                )
+
+    def _open_crops(
+        self, videos: Iterable[Sequence[FrameBoxes]], pictures: StoredPictures, guard: ItemGuard
+    ) -> Iterator[Crop]:
+        """Yield what is to be asked, in order of video, frame and box; decodes a frame only if something of it is."""
+        asked: set[str] = set()
+        for frames in videos:
+            questions = [(frame, question) for frame in frames for _, question in self._questions_of(frame)]
+            known = find_answers(self._platform.database, [question.key for _, question in questions])
+            image: tuple[str, RgbImage | None] | None = None
+            for frame, question in questions:
+                if question.key in known or question.key in asked:
+                    continue
+                if self._verifier.why_away is not None:
+                    return
+                if not self._budget.take():
+                    continue
+                if image is None or image[0] != frame.frame_id:
+                    image = frame.frame_id, guard.attempt(frame.video_key, partial(_read, pictures, frame), _note)
+                if image[1] is None:
+                    self._budget.settle(is_answered=False, cost=None)
+                    continue
+                asked.add(question.key)
+                rgb = crop_of(image[1], question.shown.window, question.shown.size_wh)
+                yield Crop(question.key, frame.video_key, question.prompt, rgb)
+
+    def _keep(self, replies: Sequence[Reply]) -> None:
+        given = [
+            GivenAnswer(
+                reply.crop.question_key,
+                reply.crop.video_key,
+                reply.answer,
+                reply.input_tokens,
+                reply.output_tokens,
+                reply.cost,
+            )
+            for reply in replies
+            if reply.answer is not None
+        ]
+        add_answers(self._platform.database, self._project, self._verifier.fingerprint, given)
+
+    def _count(self, reply: Reply) -> None:
+        self._budget.settle(is_answered=reply.answer is not None, cost=reply.cost)
+        if reply.answer is None:
+            logger.info("verification: a box of %s has no answer: %s", reply.crop.video_key, reply.line)
+            return
+        if self._config.max_cost is not None and reply.cost is None:
+            raise ConfigError(
+                f"detection.verifier.max_cost is {self._config.max_cost:g}, and {self._verifier.name} does not state "
+                "its tokens; give price_per_box in platform.models.endpoints, or leave max_cost out"
+            )
+
+
+def _read(pictures: StoredPictures, frame: FrameBoxes) -> RgbImage | None:
+    try:
+        return pictures.read(frame.picture, frame.sha256)
+    except UnreadableImageError as error:
+        logger.warning("verification: frame %s is not shown: %s; `data-miner doctor` mends it", frame.frame_id, error)
+        return None
+
+
+def _note(_fault: ItemFault) -> None:
+    """Do nothing: the fault is in the log, and the boxes of its frame have no answer."""

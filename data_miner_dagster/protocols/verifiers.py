@@ -1,0 +1,18 @@
+"""The interface of a local model that looks at crops of detected boxes."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from data_miner_dagster.domain.records import RgbImage
+
+
+@runtime_checkable
+class CropVerifier(Protocol):
+    """Answers a question about each picture, in text. `fingerprint` changes with weights, revision and processing."""
+
+    name: str
+    fingerprint: str
+
+    def answer(self, pictures: Sequence[RgbImage], prompts: Sequence[str]) -> list[str]:
+        """Return the answer to each prompt about its picture, in order, whatever the model says."""
+        ...

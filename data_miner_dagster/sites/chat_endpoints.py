@@ -1,0 +1,193 @@
+"""One question with one picture to a server that speaks OpenAI's chat completions API, and its answer as text.
+
+The answer is foreign: it is small by limit, parsed as JSON and nothing else, and no part of it is acted on here.
+Does not belong here: tries and pauses (operations/verification/endpoint_verifier.py), what the text says
+(stages/verification/answers.py).
+
+Source: the OpenAI API reference, "Create chat completion", with image inputs as data URLs.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from data_miner_dagster import __version__
+from data_miner_dagster.config.verification import EndpointConfig
+from data_miner_dagster.domain.errors import ConfigError, PermanentError, TransientError
+from data_miner_dagster.domain.foreign_text import clean_text, clean_whole
+from data_miner_dagster.domain.secret_values import without_secrets
+from data_miner_dagster.sites.guarded_http import GuardedHttp, HttpAnswer
+from data_miner_dagster.sites.hosts import retry_after_seconds
+from data_miner_dagster.sites.public_addresses import is_allowed_private, resolved_addresses
+from data_miner_dagster.sites.references import resolve_reference
+
+MAX_ANSWER_BYTES: Final = 1 << 20
+_MAX_TOKENS: Final = 2**31 - 1
+"""The maximum of an integer column in the catalog."""
+_OF_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
+_MAY_PASS: Final = frozenset({408, 409, 425, 429})
+
+
+class EndpointBusyError(TransientError):
+    """Raised if the endpoint says that it cannot answer now, or what it says is no answer of a chat endpoint."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RequestRefusedError(PermanentError):
+    """Raised if the endpoint does not take this request. Others may be taken."""
+
+
+class EndpointRefusedError(PermanentError):
+    """Raised if the endpoint takes no request at all: the key, the address or the model's name is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """What came back: the text, and the tokens that the endpoint counted; None where it does not say."""
+
+    text: str
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tuple[str, ...]) -> None:
+    """See that an endpoint may be asked: its key is there, and its address is allowed. Sends nothing.
+
+    Raises:
+        ConfigError: it may not; the message is one line.
+    """
+    asker = f"platform.models.endpoints.{name}"
+    if config.api_key is not None:
+        _key_of(name, config)
+    parts = urlsplit(config.url)
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not is_allowed_private(host, allowed_private_hosts):
+        raise ConfigError(
+            f"{asker}.url: {config.url} would carry the key and the pictures unencrypted; write https://, or list "
+            f"{host} in platform.downloading.allowed_private_hosts if it is your own"
+        )
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        resolved_addresses(host, port, allowed_private_hosts)
+    except ConfigError as error:
+        raise ConfigError(f"{asker}.url: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{asker}.url: {config.url} is no address ({error})") from None
+    except OSError:
+        return  # no network now: the endpoint is away, which is no mistake of the configuration
+
+
+def _key_of(name: str, config: EndpointConfig) -> str:
+    key = resolve_reference(config.api_key or "", asker=f"platform.models.endpoints.{name}.api_key")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"platform.models.endpoints.{name}.api_key: what {config.api_key} holds is no key")
+    return key
+
+
+class ChatEndpoint:
+    """A server, asked over connections that are kept open. Shared by threads.
+
+    Raises:
+        ConfigError: its key is not there.
+    """
+
+    def __init__(self, name: str, config: EndpointConfig, client: GuardedHttp) -> None:
+        self._config = config
+        self._client = client
+        self._url = f"{config.url.rstrip('/')}/chat/completions"
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"data-miner-dagster/{__version__}"}
+        self._headers["Host"] = urlsplit(config.url).netloc
+        if config.api_key is not None:
+            self._headers["Authorization"] = f"Bearer {_key_of(name, config)}"
+
+    def ask(self, prompt: str, jpeg: bytes, answer_schema: dict[str, Any]) -> ChatAnswer:
+        """Send a question with a picture, and return the answer.
+
+        Raises:
+            EndpointBusyError, NoAnswerError: another try may succeed.
+            RequestRefusedError: this request is not taken.
+            EndpointRefusedError: no request is taken.
+            PrivateAddressError: the endpoint must not be spoken to.
+        """
+        answer = self._client.post(
+            self._url,
+            self._body(prompt, jpeg, answer_schema),
+            self._headers,
+            timeout_seconds=self._config.timeout_seconds,
+            max_bytes=MAX_ANSWER_BYTES,
+        )
+        if answer.status == 200:
+            return _chat_answer(answer.body)
+        raise _error_of(answer)
+
+    def _body(self, prompt: str, jpeg: bytes, answer_schema: dict[str, Any]) -> bytes:
+        picture = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+        content = [{"type": "text", "text": prompt}, {"type": "image_url", "image_url": {"url": picture}}]
+        body: dict[str, Any] = {
+            **self._config.parameters,
+            "model": self._config.model,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": self._config.max_tokens,
+        }
+        if self._config.answer_format == "json_schema":
+            schema = {"name": "answer", "strict": True, "schema": answer_schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif self._config.answer_format == "json_object":
+            body["response_format"] = {"type": "json_object"}
+        return json.dumps(body).encode()
+
+
+def _error_of(answer: HttpAnswer) -> Exception:
+    status = answer.status
+    said = _said(answer.body)
+    line = f"it answers HTTP {status}{f' ({said})' if said else ''}"
+    if status in _MAY_PASS or status >= 500:
+        return EndpointBusyError(line, retry_after_seconds(answer.headers.get("retry-after")))
+    if status in _OF_THE_REQUEST:
+        return RequestRefusedError(line)
+    return EndpointRefusedError(line)
+
+
+def _said(body: bytes) -> str | None:
+    """Return what an error's body says, as one short line."""
+    try:
+        error = json.loads(body)["error"]
+        said = error["message"] if isinstance(error, dict) else error
+    except (ValueError, RecursionError, LookupError, TypeError):
+        said = body[:400].decode("utf-8", "replace")
+    return clean_text(without_secrets(str(said)[:2000]), 120)
+
+
+def _chat_answer(body: bytes) -> ChatAnswer:
+    try:
+        content = json.loads(body)
+        message = content["choices"][0]["message"]
+        text = _text_of(message)
+    except (ValueError, RecursionError, LookupError, TypeError):
+        text = None
+    if text is None:
+        raise EndpointBusyError(f"what it answers is no chat completion ({_said(body)})")
+    usage = content.get("usage")
+    counted = usage if isinstance(usage, dict) else {}
+    return ChatAnswer(
+        text,
+        clean_whole(counted.get("prompt_tokens"), _MAX_TOKENS),
+        clean_whole(counted.get("completion_tokens"), _MAX_TOKENS),
+    )
+
+
+def _text_of(message: dict[str, Any]) -> str | None:
+    """Return the text of a message, "" where it has none; None if it is no message."""
+    if not isinstance(message, dict):
+        return None
+    content = message.get("content")
+    if isinstance(content, list):  # some servers answer in parts
+        return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    if isinstance(content, str):
+        return content
+    return str(message.get("refusal") or "") if content is None else None

@@ -1,0 +1,68 @@
+"""Which addresses may be spoken to, and the one function that connects. Independent of yt-dlp.
+
+Every address that a name resolves to must be public, unless the configuration names the host. The connection is made to
+the address that was checked, so that a name cannot change its mind in between.
+"""
+
+import socket
+from collections.abc import Collection
+from typing import Any
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.sites.hosts import normalise_host
+from data_miner_dagster.sites.special_addresses import is_public_address
+
+
+class PrivateAddressError(ConfigError):
+    """Raised if a host resolves to a non-public address that the configuration does not allow."""
+
+
+def is_allowed_private(host: str, allowed_private_hosts: Collection[str]) -> bool:
+    """Return whether the configuration names a host as one's own."""
+    return normalise_host(host) in {normalise_host(allowed) for allowed in allowed_private_hosts}
+
+
+def resolved_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:
+    """Resolve `host` and return its (family, socket address) pairs, all of them allowed.
+
+    A single private address among public ones causes refusal, since a resolver that mixes them suggests an attack.
+
+    Raises:
+        PrivateAddressError: an address is private, loopback, link-local or reserved, and the host is not allowed.
+        OSError: the name does not resolve.
+    """
+    found: list[tuple[int, Any]] = [
+        (family, address)
+        for family, _, _, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        if family in (socket.AF_INET, socket.AF_INET6)
+    ]
+    if not found:
+        raise OSError(f"{host} has no address")
+    if not is_allowed_private(host, allowed_private_hosts):
+        for _, address in found:
+            if not is_public_address(str(address[0])):
+                raise PrivateAddressError(
+                    f"{host} resolves to {address[0]}, which is not a public address; "
+                    "list the host in platform.downloading.allowed_private_hosts if it is meant"
+                )
+    return found
+
+
+def connect_to_any(addresses: Collection[tuple[int, Any]], timeout: float | None) -> socket.socket:
+    """Return a socket connected to the first of these addresses that accepts a connection.
+
+    Raises:
+        OSError: none does.
+    """
+    failure: OSError | None = None
+    for family, address in addresses:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            failure = error
+        else:
+            return connection
+    raise failure or OSError("there is no address")
