@@ -20,6 +20,7 @@ BENCHMARKS: Final = (
     "hostile_sites",
     "embedding",
     "similar",
+    "selecting",
     "filtering",
     "deduplication",
     "dedup_truth",

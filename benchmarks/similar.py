@@ -68,9 +68,10 @@ def floor_seconds(files: Sequence[Path], query: np.ndarray) -> float:
     """Return what reading the same bytes and multiplying as many numbers takes."""
     size = FRAMES_PER_VIDEO * DIMENSION * 2
     started = time.perf_counter()
-    for path in files:
-        content = path.read_bytes()
-        np.frombuffer(content[-size - size % 2 :][:size], np.float16).reshape(-1, DIMENSION).astype(np.float32) @ query
+    with np.errstate(all="ignore"):  # what is read is cut anywhere: the numbers mean nothing
+        for path in files:
+            content = path.read_bytes()
+            np.frombuffer(content[:size], np.float16).reshape(-1, DIMENSION).astype(np.float32) @ query
     return time.perf_counter() - started
 
 

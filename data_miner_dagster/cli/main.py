@@ -36,6 +36,7 @@ from data_miner_dagster.cli.releases import export, publish, releases
 from data_miner_dagster.cli.retrying import retry
 from data_miner_dagster.cli.room import clean
 from data_miner_dagster.cli.run import run
+from data_miner_dagster.cli.selecting import select
 from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.similar import similar
 from data_miner_dagster.cli.tracing import diff, trace
@@ -59,7 +60,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Catalog": (init_db, populate, add_video, migrate_to),
     "Copies": (publish, backup, restore, backups),
     "Look": (status, projects, videos, releases, trace, diff, similar, cost, evaluate, doctor, metrics),
-    "Tune": (calibrate,),
+    "Tune": (calibrate, select),
     "Stop": (pause, hold, resume),
     "Again": (retry, backfill, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget, clean, prune),

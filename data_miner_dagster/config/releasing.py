@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.selecting import SelectionConfig
 from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, split_role
 
@@ -41,6 +42,8 @@ class ReleasingConfig(ConfigModel):
     )
     """Shares of the splits, which must sum to 1 and include `train`. Videos that share duplicates stay together. Do not
     use two names for one purpose, such as `val` and `valid`: exports write `val` or `validation` themselves."""
+    select: SelectionConfig | None = None
+    """Choose among the images instead of releasing all of them. See `data-miner select`."""
     copy_images: bool = False
     """Copy images instead of hard-linking the frames. Needed to edit a release's images in place."""
 

@@ -78,3 +78,12 @@ def test_diff__what_changed_between_two_releases(root: Path) -> None:
     assert (back["num_images_relabelled"], back["boxes_by_class"]["person"]) == (3, [1, 3])
     with pytest.raises(ConfigError, match="has no release 'v003' on disk; there are: v001, v002"):
         _run("diff", "cyclists", "v001", "v003", "--root", root)
+
+
+def test_select__shows_writes_a_list_and_says_what_to_put_where(root: Path, tmp_path: Path) -> None:
+    told = _run("select", "cyclists", "--count", "2", "--max-per-video", "1", "--to", tmp_path / "ids", "--root", root)
+    assert "cyclists: 2 of 7 images, from 2 videos, at most 1 of one" in told
+    assert "  select: {count: 2, max_per_video: 1}" in told
+    assert len((tmp_path / "ids").read_text().splitlines()) == 2
+    content = json.loads(_run("select", "cyclists", "--count", "7", "--json", "--root", root))
+    assert (len(content["frame_ids"]), content["is_written"]) == (7, False)

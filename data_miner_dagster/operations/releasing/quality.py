@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from data_miner_dagster.catalog.verdicts import verdicts_in_force
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.json_records import as_json
 from data_miner_dagster.domain.quality import BoxCalibration
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.labelling import WORDS_ON_BOXES, Labelling, VerdictsByFrame
 from data_miner_dagster.stages.evaluation.confidence import probabilities
 from data_miner_dagster.stages.evaluation.quality import release_quality
 from data_miner_dagster.storage.detections import confidences_by_class
@@ -47,6 +49,12 @@ def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | No
     if calibration is None:
         return None
     return BoxProbabilities(calibration, _detection_fingerprint(platform, project))
+
+
+def labelling_of(platform: Platform, config: ProjectConfig) -> Labelling:
+    """Return what makes the boxes of a project's frames: its thresholds, the verdicts in force, the calibration."""
+    verdicts = VerdictsByFrame(verdicts_in_force(platform.database, config.name, words=WORDS_ON_BOXES))
+    return Labelling(config, verdicts, box_probabilities(platform, config.name))
 
 
 def quality_content(

@@ -10,7 +10,6 @@ from data_miner_dagster.catalog.projects import date_next_look, update_project
 from data_miner_dagster.catalog.releases import add_release, find_releases
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
-from data_miner_dagster.catalog.verdicts import verdicts_in_force
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
@@ -25,9 +24,10 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.left_out import going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
-from data_miner_dagster.operations.releasing.labelling import WORDS_ON_BOXES, Labelling, VerdictsByFrame
+from data_miner_dagster.operations.releasing.labelling import Labelling
 from data_miner_dagster.operations.releasing.planning import Standing
-from data_miner_dagster.operations.releasing.quality import box_probabilities
+from data_miner_dagster.operations.releasing.quality import labelling_of
+from data_miner_dagster.operations.releasing.selecting import selection_of
 from data_miner_dagster.operations.releasing.source import ReleaseSource
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.reporting.costs import cost_of
@@ -59,7 +59,8 @@ def release_project(
         platform: the platform of one root.
         project: its name.
         force: look at every byte of a release that is there.
-        selection: what chooses among all images that may be released; None: all are.
+        selection: what chooses among all images that may be released; None: what the project's `releasing.select`
+            asks for.
 
     Raises:
         NothingToReleaseError: no frame survived; the message is the funnel in one line.
@@ -70,10 +71,8 @@ def release_project(
     with project_stage(platform, project, ProjectStage.RELEASING) as stage:
         releases = platform.layout.releases_folder(project)
         sweep_partials(releases)
-        verdicts = VerdictsByFrame(verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES))
-        source = ReleaseSource(
-            platform, project, config, Labelling(config, verdicts, box_probabilities(platform, project))
-        )
+        source = ReleaseSource(platform, project, config, labelling_of(platform, config))
+        selection = selection or selection_of(platform, config)
         standing = _standing(platform, config, selection)
 
         def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:

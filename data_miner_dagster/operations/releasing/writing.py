@@ -73,7 +73,7 @@ def plan_release(
     config = standing.config
     columns = CandidateColumns() if standing.selection is not None else None
     frames = FrameTally()
-    video_keys = _videos_with_images(source, columns, frames)
+    video_keys = videos_with_images(source, columns, frames)
     if not video_keys:
         raise NothingToReleaseError(_nothing_to_release(platform, standing, frames))
     shares = config.releasing.ordered_splits
@@ -132,7 +132,7 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
     return Choice(standing.selection.settings, num_candidates, frames)
 
 
-def _videos_with_images(source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally) -> list[str]:
+def videos_with_images(source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally) -> list[str]:
     """Return the videos that have an image to release; their images, in compact form, go into `columns`.
 
     What becomes of every frame that a release looks at is counted in `tally`.

@@ -1,0 +1,78 @@
+"""The command `select`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectArgument, RootOption, opened_existing
+from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.settings_to_write import settings_json, show_settings
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.releasing.selecting import Selected
+
+
+def select(  # noqa: PLR0913 - an option of a command is a parameter of its function
+    project: ProjectArgument,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many images at most.")],
+    diverse: Annotated[bool, typer.Option("--diverse", help="Images that lie far from each other.")] = False,
+    uncertain: Annotated[
+        bool, typer.Option("--uncertain", help="Prefer images with a box just above its threshold.")
+    ] = False,
+    balance: Annotated[
+        Literal["class"] | None, typer.Option("--balance", help="First an equal number of each class, rarest first.")
+    ] = None,
+    max_per_video: Annotated[int | None, typer.Option("--max-per-video", min=1)] = None,
+    max_per_channel: Annotated[int | None, typer.Option("--max-per-channel", min=1)] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write the ids of the chosen frames into this file, one a line.")
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put it into the project file: releases hold these images only.")
+    ] = False,
+    json: JsonOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Choose among the images a project could release now: within a budget, and by what makes them worth it."""
+    from data_miner_dagster.config.selecting import SelectionConfig
+    from data_miner_dagster.operations.releasing.selecting import try_selection
+    from data_miner_dagster.storage.atomic import atomic_path
+
+    platform = opened_existing(root, config)
+    wish = SelectionConfig(
+        count=count,
+        diverse=diverse,
+        uncertain=uncertain,
+        balance=balance,
+        max_per_video=max_per_video,
+        max_per_channel=max_per_channel,
+    )
+    found = try_selection(platform, project, wish)
+    if to is not None:
+        with atomic_path(to.expanduser()) as partial:
+            partial.write_text("".join(f"{frame_id}\n" for frame_id in found.frame_ids), encoding="utf-8")
+    settings = {"select": wish.model_dump(mode="json", exclude_defaults=True)}
+    if json:
+        written = settings_json(platform, project, "releasing", settings, is_to_be_written=write)
+        print_json(found.as_json() | written)
+        return
+    _show(found, project)
+    if to is not None:
+        echo(f"their ids are in {to}")
+    show_settings(platform, project, "releasing", settings, is_to_be_written=write)
+
+
+def _show(found: "Selected", project: str) -> None:
+    rows = [(name, chosen, there) for name, (chosen, there) in found.images_by_class.items()]
+    print_table(["images with", "chosen", "of"], rows, numbers=["chosen", "of"])
+    echo(
+        f"{project}: {len(found.frame_ids):,} of {found.num_candidates:,} images, from {found.num_videos:,} videos, "
+        f"at most {found.most_of_a_video:,} of one"
+    )
+    if found.covering_radius is not None and found.radius_of_random is not None:
+        echo(
+            f"no image is farther than {found.covering_radius:.3f} from a chosen one (1 less the cosine); "
+            f"of as many drawn at random: {found.radius_of_random:.3f}"
+        )

@@ -1,0 +1,28 @@
+"""Which of a project's images go into a release, where not all should."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from data_miner_dagster.config.base import ConfigModel
+
+
+class SelectionConfig(ConfigModel):
+    """The part `releasing.select` of a project: a budget, and what the images are chosen for.
+
+    The limits per video and channel hold whatever else is asked for. Without `diverse` and `uncertain`, the images
+    most similar to their prompts are chosen.
+    """
+
+    count: int = Field(ge=1)
+    """How many images at most."""
+    diverse: bool = False
+    """Choose images that lie far from each other, by the embeddings of deduplication."""
+    uncertain: bool = False
+    """Prefer images with a box just above the threshold of its class."""
+    balance: Literal["class"] | None = None
+    """`class`: first see to an equal number of images of each class, the rarest first, as far as there are any."""
+    max_per_video: int | None = Field(default=None, ge=1)
+    """At most this many images of one video."""
+    max_per_channel: int | None = Field(default=None, ge=1)
+    """At most this many images of one channel. A video of unknown channel counts as one of its own."""

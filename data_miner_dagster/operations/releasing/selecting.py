@@ -1,0 +1,168 @@
+"""The choice of a project's images within a budget: what `releasing.select` and `data-miner select` ask for."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.config.selecting import SelectionConfig
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.operations.embedding.vectors import read_frame_vectors
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.planning import FrameTally
+from data_miner_dagster.operations.releasing.quality import labelling_of
+from data_miner_dagster.operations.releasing.source import ReleaseSource
+from data_miner_dagster.operations.releasing.writing import videos_with_images
+from data_miner_dagster.stages.releasing import CandidateColumns, Candidates, chosen_frames
+from data_miner_dagster.stages.selecting import (
+    GroupLimit,
+    Pool,
+    choose_images,
+    covering_radius,
+    projected,
+    uncertainties,
+)
+
+_FRAMES_AT_ONCE: Final = 20_000
+
+
+class ProjectSelection:
+    """Chooses among the images of a project; an `ImageSelection` (stages/releasing.py)."""
+
+    def __init__(self, platform: Platform, config: ProjectConfig, select: SelectionConfig) -> None:
+        """Read what the choice needs of the catalog: the channels of the videos."""
+        self._platform = platform
+        self._config = config
+        self._select = select
+        videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
+        self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What the choice follows from, besides the images and their boxes."""
+        settings: dict[str, object] = {"select": self._select.model_dump(mode="json", exclude_none=True)}
+        if self._select.diverse:
+            settings["encoder"] = self._platform.models.dedup_encoder.fingerprint
+        if self._channel_of:
+            settings["channels"] = fingerprint_of(self._channel_of)
+        return settings
+
+    def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
+        """Return (N,) bool: whether each image is chosen."""
+        select, releasing = self._select, self._config.releasing
+        priorities = candidates.similarities
+        if select.uncertain or select.diverse:
+            names = list(self._config.detection.classes)
+            thresholds = np.array([releasing.threshold_of(name) for name in names], np.float32)
+            boxes = (candidates.box_offsets, candidates.box_classes, candidates.box_confidences)
+            priorities = uncertainties(*boxes, thresholds) * np.float32(select.uncertain)
+        pool = Pool(
+            priorities,
+            candidates.box_offsets,
+            candidates.box_classes,
+            self.vectors(candidates) if select.diverse else None,
+        )
+        return choose_images(
+            pool,
+            select.count,
+            num_classes=len(self._config.detection.classes) if select.balance == "class" else 0,
+            limits=list(self._limits(candidates)),
+        )
+
+    def _limits(self, candidates: Candidates) -> Iterator[GroupLimit]:
+        lengths = np.diff(candidates.video_offsets)
+        if self._select.max_per_video is not None:
+            yield GroupLimit(np.repeat(np.arange(len(lengths)), lengths), self._select.max_per_video)
+        if self._select.max_per_channel is not None:
+            names = [self._channel_of.get(key) or f"video {key}" for key in candidates.video_keys]
+            _, codes = np.unique(np.array(names, np.str_), return_inverse=True)
+            yield GroupLimit(np.repeat(codes, lengths), self._select.max_per_channel)
+
+    def vectors(self, candidates: Candidates) -> Float32Array:
+        """Return (N, D) unit vectors, of few dimensions. The stored ones of a part are in memory at a time."""
+        keys = np.repeat(np.array(candidates.video_keys, np.str_), np.diff(candidates.video_offsets))
+        parts = []
+        for start in range(0, len(keys), _FRAMES_AT_ONCE):
+            rows = slice(start, start + _FRAMES_AT_ONCE)
+            frames = pa.table({"video_key": keys[rows], "frame_index": candidates.frame_indices[rows]})
+            stored = read_frame_vectors(self._platform, self._platform.models.dedup_encoder, frames)
+            parts.append(projected(stored.astype(np.float32)))
+        return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def selection_of(platform: Platform, config: ProjectConfig) -> ProjectSelection | None:
+    """Return the choice that a project's configuration asks for; None: all images are released."""
+    select = config.releasing.select
+    return None if select is None else ProjectSelection(platform, config, select)
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What a choice would take of the images that a project could release now."""
+
+    num_candidates: int
+    frame_ids: tuple[str, ...]
+    """In order of video and time."""
+    num_videos: int
+    images_by_class: Mapping[str, tuple[int, int]]
+    """Chosen, and all there are."""
+    most_of_a_video: int
+    covering_radius: float | None
+    """The greatest distance (1 less the cosine) of any image to the nearest chosen one, by projected vectors; None
+    where distances do not count."""
+    radius_of_random: float | None
+    """The same for as many images drawn at random."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what JSON can carry."""
+        return asdict(self)
+
+
+def try_selection(platform: Platform, project: str, select: SelectionConfig) -> Selected:
+    """Return what a selection would choose now, without releasing anything.
+
+    Raises:
+        ConfigError: there is no such project.
+        NotReadyError: a stage before releasing has not been done.
+        VideosLeftOutError: frames of videos cannot be had; `data-miner run` says which.
+    """
+    config = platform.project_config(project)
+    source = ReleaseSource(platform, project, config, labelling_of(platform, config))
+    columns = CandidateColumns()
+    keys = videos_with_images(source, columns, FrameTally())
+    candidates = columns.candidates(dict.fromkeys(keys, ""))
+    selection = ProjectSelection(platform, config, select)
+    is_chosen = selection.choose(candidates)
+    frames = chosen_frames(candidates, is_chosen)
+    names = list(config.detection.classes)
+    owners = np.repeat(np.arange(len(is_chosen)), np.diff(candidates.box_offsets))
+    by_class = {
+        name: np.unique(owners[candidates.box_classes == class_index]) for class_index, name in enumerate(names)
+    }
+    radii = _radii(selection, candidates, is_chosen) if select.diverse and is_chosen.any() else (None, None)
+    return Selected(
+        num_candidates=len(is_chosen),
+        frame_ids=tuple(make_frame_id(key, index) for key, indices in frames.items() for index in indices.tolist()),
+        num_videos=len(frames),
+        images_by_class={name: (int(np.count_nonzero(is_chosen[rows])), len(rows)) for name, rows in by_class.items()},
+        most_of_a_video=max(Counter({key: len(indices) for key, indices in frames.items()}).values(), default=0),
+        covering_radius=radii[0],
+        radius_of_random=radii[1],
+    )
+
+
+def _radii(
+    selection: ProjectSelection, candidates: Candidates, is_chosen: npt.NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return the covering radius of a choice, and that of as many images drawn at random."""
+    vectors = selection.vectors(candidates)
+    drawn = np.random.default_rng(0).permutation(len(is_chosen))[: int(np.count_nonzero(is_chosen))]
+    return covering_radius(vectors, np.flatnonzero(is_chosen)), covering_radius(vectors, drawn)

@@ -1,0 +1,153 @@
+"""Choose images within a budget: far from each other, uncertain, balanced by class, with limits per group. Pure.
+
+The choice is greedy. With `vectors`, each step takes the image that is farthest from all chosen so far (Gonzalez 1985,
+"Clustering to minimize the maximum intercluster distance": the radius that is left uncovered is at most twice the best
+possible), among those whose groups have room. Classes are served first, the rarest first, each up to an equal share of
+the budget. Limits are never exceeded; a class gets its share if enough of its images exist within them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.records import Float32Array
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+PROJECTED_DIMENSIONS: Final = 128
+"""Vectors of more dimensions are projected at random, which keeps distances within some percent and memory small."""
+_VECTORS_AT_ONCE: Final = 8192
+_CHOSEN_AT_ONCE: Final = 1024
+_DECIMALS: Final = 4
+"""Distances are compared rounded, since their last digits differ between machines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """N images to choose from."""
+
+    priorities: Float32Array  # (N,) 0..1: how much each is worth by itself
+    box_offsets: IntArray  # (N+1,) the boxes of image i are the half-open slice offsets[i]:offsets[i+1]
+    box_classes: npt.NDArray[np.int32]  # (B,)
+    vectors: Float32Array | None = None  # (N, D) unit vectors; None: how far images are from each other does not count
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimit:
+    """At most this many images of each group."""
+
+    group_of: IntArray  # (N,)
+    limit: int
+
+
+def choose_images(
+    pool: Pool, count: int, *, num_classes: int = 0, limits: Sequence[GroupLimit] = ()
+) -> npt.NDArray[np.bool_]:
+    """Return (N,) bool: which images are chosen, at most `count`.
+
+    Args:
+        pool: the images.
+        count: the budget.
+        num_classes: serve this many classes first, each up to its share of the budget; 0: classes do not count.
+        limits: of groups. If there are several, each group of one should lie within a group of the other, such as
+            videos in channels; then no image is shut out needlessly.
+    """
+    choosing = _Choosing(pool, limits)
+    for class_index in _rarest_first(pool, num_classes):
+        share = count // num_classes
+        is_of_class = _images_of_class(pool, class_index)
+        wanted = share - int(np.count_nonzero(is_of_class & choosing.is_chosen))
+        choosing.take(min(wanted, count - choosing.num_chosen), is_of_class)
+    choosing.take(count - choosing.num_chosen, np.ones(len(pool.priorities), np.bool_))
+    return choosing.is_chosen
+
+
+def projected(vectors: Float32Array) -> Float32Array:
+    """Return unit vectors of at most `PROJECTED_DIMENSIONS`, whose distances are about those of the given ones."""
+    num_dimensions = vectors.shape[1]
+    if num_dimensions <= PROJECTED_DIMENSIONS:
+        return vectors
+    random = np.random.default_rng(0).standard_normal((num_dimensions, PROJECTED_DIMENSIONS)).astype(np.float32)
+    made: Float32Array = vectors @ random
+    made /= np.maximum(np.linalg.norm(made, axis=1, keepdims=True), np.float32(1e-12))
+    return made
+
+
+def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
+    """Return the greatest distance (1 less the cosine) of any of the vectors to the nearest chosen one."""
+    nearest = np.full(len(vectors), -np.inf, np.float32)
+    for start in range(0, len(chosen), _CHOSEN_AT_ONCE):
+        some = vectors[chosen[start : start + _CHOSEN_AT_ONCE]]
+        for first in range(0, len(vectors), _VECTORS_AT_ONCE):
+            rows = slice(first, first + _VECTORS_AT_ONCE)
+            np.maximum(nearest[rows], (vectors[rows] @ some.T).max(axis=1), out=nearest[rows])
+    return max(0.0, float(1 - nearest.min(initial=1)))
+
+
+def uncertainties(
+    box_offsets: IntArray, box_classes: npt.NDArray[np.int32], box_confidences: Float32Array, thresholds: Float32Array
+) -> Float32Array:
+    """Return (N,) how close the least certain box of each image is to its threshold: 1 at it, 0 at full confidence.
+
+    An image without boxes has 0.
+    """
+    room = np.maximum(np.float32(1) - thresholds[box_classes], np.float32(1e-6))
+    closeness = (1 - (box_confidences - thresholds[box_classes]) / room).clip(0, 1)
+    found = np.zeros(len(box_offsets) - 1, np.float32)
+    owners = np.repeat(np.arange(len(found)), np.diff(box_offsets))
+    np.maximum.at(found, owners, closeness)
+    return found
+
+
+def _rarest_first(pool: Pool, num_classes: int) -> list[int]:
+    numbers = [np.count_nonzero(_images_of_class(pool, index)) for index in range(num_classes)]
+    return sorted(range(num_classes), key=lambda index: (numbers[index], index))
+
+
+def _images_of_class(pool: Pool, class_index: int) -> BoolArray:
+    is_there = np.zeros(len(pool.priorities), np.bool_)
+    owners = np.repeat(np.arange(len(is_there)), np.diff(pool.box_offsets))
+    is_there[owners[pool.box_classes == class_index]] = True
+    return is_there
+
+
+class _Choosing:
+    """A choice that grows by one image at a time."""
+
+    def __init__(self, pool: Pool, limits: Sequence[GroupLimit]) -> None:
+        num = len(pool.priorities)
+        self._pool = pool
+        self._limits = limits
+        self._rooms = [np.full(int(one.group_of.max(initial=-1)) + 1, one.limit) for one in limits]
+        self._distances = np.full(num, np.float32(2))  # to the nearest chosen image; before the first, the greatest
+        self._is_open = np.ones(num, np.bool_)  # not chosen, and its groups have room
+        self.is_chosen = np.zeros(num, np.bool_)
+
+    @property
+    def num_chosen(self) -> int:
+        return int(np.count_nonzero(self.is_chosen))
+
+    def take(self, number: int, is_wanted: BoolArray) -> None:
+        """Choose images among some, as far as there are any."""
+        for _ in range(number):
+            candidates = np.flatnonzero(self._is_open & is_wanted)
+            if not len(candidates):
+                return
+            worth = self._pool.priorities[candidates]
+            if self._pool.vectors is not None:
+                worth = np.round(self._distances[candidates], _DECIMALS) * (1 + worth)
+            self._choose(int(candidates[np.argmax(worth)]))  # the first of equals
+
+    def _choose(self, row: int) -> None:
+        self.is_chosen[row], self._is_open[row] = True, False
+        for one, room in zip(self._limits, self._rooms, strict=True):
+            group = one.group_of[row]
+            room[group] -= 1
+            if not room[group]:
+                self._is_open &= one.group_of != group
+        if self._pool.vectors is not None:
+            np.minimum(self._distances, 1 - self._pool.vectors @ self._pool.vectors[row], out=self._distances)

@@ -1,0 +1,62 @@
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from data_miner_dagster.config.selecting import SelectionConfig
+from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.releasing.selecting import try_selection
+from data_miner_dagster_tests.support.sample_project import build_project
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """A project of seven images of three videos: two with a person, two with a bicycle; one channel."""
+    return build_project(tmp_path_factory.mktemp("selecting") / "root")
+
+
+def _released(platform: Platform) -> pd.DataFrame:
+    return pd.read_parquet(platform.layout.release_folder("cyclists", "v001") / "data" / "images.parquet")
+
+
+def test_try_selection__holds_limits_and_counts_classes(platform: Platform) -> None:
+    found = try_selection(platform, "cyclists", SelectionConfig(count=7, balance="class", max_per_video=1))
+    videos = Counter(frame_id.partition("/")[0] for frame_id in found.frame_ids)
+    assert videos == {"files-aaa": 1, "files-bbb": 1, "files-ccc": 1}
+    assert (found.num_candidates, found.num_videos, found.most_of_a_video) == (7, 3, 1)
+    assert found.images_by_class == {"person": (2, 2), "bicycle": (1, 2)}  # of two bicycles one is beside a person
+    assert found.covering_radius is None
+
+
+def test_try_selection__a_channel_has_room_for_few(platform: Platform) -> None:
+    wish = SelectionConfig(count=7, max_per_channel=1)
+    found = try_selection(platform, "cyclists", wish)
+    assert len(found.frame_ids) == 1
+
+
+def test_release_project__of_the_images_that_the_configuration_asks_for(tmp_path: Path) -> None:
+    wish = {"count": 2, "uncertain": True}
+    platform = build_project(tmp_path / "root", releasing={"select": wish})
+    release_project(platform, "cyclists")
+    assert sorted(_released(platform)["frame_id"]) == ["files-aaa/000003", "files-bbb/000001"]  # at .5 and .3 of .3
+    manifest = read_manifest(platform.layout.release_folder("cyclists", "v001"))
+    assert manifest is not None
+    assert manifest["selection"] == {"select": {**wish, "diverse": False}, "num_candidates": 7}
+    assert release_project(platform, "cyclists").status.value == "reused"
+    build_project(tmp_path / "root")  # the choice is taken out of the file
+    assert release_project(platform, "cyclists").counts["images"] == 7
+
+
+@pytest.mark.models
+def test_try_selection__diverse_images_by_their_embeddings(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    wish = SelectionConfig(count=3, diverse=True)
+    found = try_selection(platform, "cyclists", wish)
+    assert len(found.frame_ids) == 3
+    assert found.covering_radius is not None
+    assert try_selection(platform, "cyclists", wish) == found
+    every = try_selection(platform, "cyclists", SelectionConfig(count=7, diverse=True))
+    assert every.covering_radius == pytest.approx(0, abs=1e-3)
