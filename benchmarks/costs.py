@@ -17,12 +17,17 @@ class Cost:
 
 
 def own_peak_bytes() -> int:
-    """Peak resident memory of this process since its program was started.
+    """Peak resident memory of this process since its program was started, or since `forget_own_peak`.
 
     `ru_maxrss` would count what the parent held when it forked. Source: proc(5), VmHWM.
     """
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
+
+
+def forget_own_peak() -> None:
+    """Let the peak begin anew with what this process holds now. Source: proc(5), clear_refs."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def cost_of(work: Callable[[], object]) -> Cost:

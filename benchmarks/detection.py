@@ -1,14 +1,16 @@
-"""How many images a second the detectors look at: one by one, batched, and within the operation.
+"""How many images a second the detectors look at, and with how much memory: one by one, batched, in the operation.
 
     python -m benchmarks.detection                        # the lite detector on this machine's CPU, real weights
     python -m benchmarks.detection --images 16            # a small size, to see that it works
     python -m benchmarks.detection --json
-    python -m benchmarks.detection --architecture grounding-dino-base --device cuda   # by hand, where a GPU is at hand
-    python -m benchmarks.detection --architecture owlv2-base --device cuda
+    python -m benchmarks.detection --architecture sam3 --device cuda               # where there is a GPU
+    python -m benchmarks.detection --architecture sam3 --images 1 --batch-size 1 --repeats 0 --threads 1 --only-detector
+                                                          # where there is none: processor seconds of one image
 
-The architectures of the hub's models are built at full size with random weights: the arithmetic is theirs, and no
-model is downloaded. `one_by_one` and `batched` see the same images; `operation` adds everything `detect_project` does
-around the detector: reading, checksums, decoding, parts, tables.
+The architectures of the hub's models are built at full size with random weights (full_size.py): the arithmetic is
+theirs, and no model is downloaded. `one_by_one` and `batched` see the same images; `operation` adds everything
+`detect_project` does around the detector: reading, checksums, decoding, parts, tables. Peaks are those of the device:
+of a GPU what torch allocated, otherwise the resident memory of the process with the network in it.
 """
 
 import argparse
@@ -16,12 +18,14 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
 
+from benchmarks.costs import forget_own_peak, own_peak_bytes
 from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
@@ -40,6 +44,19 @@ from data_miner_dagster_tests.support.frames import write_pictures
 PROJECT: Final = "benchmark"
 KEY: Final = "local-benchmark"
 FRAME_WH: Final = (1280, 720)
+NAMES: Final = (
+    "grounding-dino-base",
+    "llmdet-tiny",
+    "llmdet-large",
+    "owlv2-base",
+    "sam3",
+    "rt-detr-v2-r50",
+    "d-fine-large",
+    "deimv2-m",
+    "rf-detr-medium",
+    "yoloe-26s",
+)
+"""Those of full_size.py, said here because that imports torch."""
 CLASSES: Final = {"person": (), "bicycle": ("a bicycle",), "car": (), "bus": ("a bus",)}
 
 
@@ -58,82 +75,75 @@ def make_images(count: int) -> list[RgbImage]:
     return images
 
 
-def save_random(architecture: str, folder: Path) -> str:
-    """Write a network of full size with random weights; return the architecture's name in the registry."""
-    import torch
-    import transformers
-
-    from data_miner_dagster_tests.support.tiny_detectors import save_bert_tokenizer, save_clip_tokenizer
-
-    torch.manual_seed(0)
-    if architecture == "grounding-dino-base":
-        # Source: config.json of IDEA-Research/grounding-dino-base.
-        backbone = transformers.SwinConfig(
-            image_size=384,
-            embed_dim=128,
-            depths=[2, 2, 18, 2],
-            num_heads=[4, 8, 16, 32],
-            window_size=12,
-            out_indices=[2, 3, 4],
-        )
-        config = transformers.GroundingDinoConfig(backbone_config=backbone, disable_custom_kernels=True)
-        transformers.GroundingDinoForObjectDetection(config).save_pretrained(folder)
-        transformers.GroundingDinoImageProcessor().save_pretrained(folder)
-        save_bert_tokenizer(folder)
-        return "grounding-dino"
-    # Source: config.json of google/owlv2-base-patch16-ensemble.
-    transformers.Owlv2ForObjectDetection(
-        transformers.Owlv2Config(
-            text_config={"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8},
-            vision_config={"hidden_size": 768, "image_size": 960, "patch_size": 16},
-            projection_dim=512,
-        )
-    ).save_pretrained(folder)
-    transformers.Owlv2ImageProcessor().save_pretrained(folder)
-    save_clip_tokenizer(folder, 16)
-    return "owlv2"
-
-
 def models_of(architecture: str, device: str, scratch: Path) -> ModelProvider:
     """Return a provider whose detector is the one to measure."""
     if architecture == "lite":
         return ModelProvider(ModelsConfig(profile="lite"))
-    folder = scratch / architecture
-    entry = {"architecture": save_random(architecture, folder), "source": f"file:{folder}"}
+    # Imported here because the lite detector needs no torch.
+    from benchmarks.full_size import save_full_size
+
+    entry = save_full_size(architecture, scratch / architecture)
     content = {"detector": "random", "device": device, "registry": {"random": entry}}
     return ModelProvider(ModelsConfig.model_validate(content))
 
 
-def seconds_of(action: Callable[[], object], *, repeats: int) -> tuple[float, float]:
-    """Return the best wall-clock and the best processor time of `repeats` runs, after one that does not count."""
-    action()
-    times = []
-    for _ in range(repeats):
-        started, started_cpu = time.perf_counter(), time.process_time()
-        action()
-        times.append((time.perf_counter() - started, time.process_time() - started_cpu))
-    return min(wall for wall, _ in times), min(cpu for _, cpu in times)
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What looking at all images once costs."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def run_of(action: Callable[[], object], *, repeats: int, device: str) -> Run:
+    """Return the best of `repeats` runs, after one that does not count. 0: one run, with nothing before it."""
+    runs = [_run_once(action, device) for _ in range(repeats + 1)][1 if repeats else 0 :]
+    return Run(
+        min(run.wall_seconds for run in runs),
+        min(run.cpu_seconds for run in runs),
+        max(run.peak_bytes for run in runs),
+    )
+
+
+def _run_once(action: Callable[[], object], device: str) -> Run:
+    on_cuda = device.startswith("cuda")
+    if on_cuda:
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        forget_own_peak()
+    started, started_cpu = time.perf_counter(), time.process_time()
+    action()  # returns arrays, so nothing is still being computed
+    wall, cpu = time.perf_counter() - started, time.process_time() - started_cpu
+    return Run(wall, cpu, torch.cuda.max_memory_allocated(device) if on_cuda else own_peak_bytes())
 
 
 def measure_detector(
-    detector: ObjectDetector, images: Sequence[RgbImage], batch_size: int, repeats: int
+    detector: ObjectDetector, images: Sequence[RgbImage], arguments: argparse.Namespace
 ) -> dict[str, float]:
-    """Return images a second, and processor seconds an image, one by one and batched."""
+    """Return images a second, processor seconds an image and peak memory, one by one and batched."""
     classes = [ClassPrompts(name, prompts or (name,)) for name, prompts in CLASSES.items()]
 
-    def run(step: int) -> None:
-        for start in range(0, len(images), step):
-            detector.detect(images[start : start + step], classes, confidence_floor=0.05)
+    def look(step: int) -> Callable[[], None]:
+        def action() -> None:
+            for start in range(0, len(images), step):
+                detector.detect(images[start : start + step], classes, confidence_floor=0.05)
 
-    one_by_one, one_by_one_cpu = seconds_of(lambda: run(1), repeats=repeats)
-    batched, batched_cpu = seconds_of(lambda: run(batch_size), repeats=repeats)
-    return {
-        "one_by_one_images_per_second": len(images) / one_by_one,
-        "batched_images_per_second": len(images) / batched,
-        "batched_speedup": one_by_one / batched,
-        "one_by_one_cpu_seconds_per_image": one_by_one_cpu / len(images),
-        "batched_cpu_seconds_per_image": batched_cpu / len(images),
-    }
+        return action
+
+    figures: dict[str, float] = {}
+    walls = []
+    for name, step in {"one_by_one": 1, "batched": arguments.batch_size}.items():
+        if name == "batched" and step == 1:
+            continue
+        run = run_of(look(step), repeats=arguments.repeats, device=arguments.device)
+        figures[f"{name}_images_per_second"] = len(images) / run.wall_seconds
+        figures[f"{name}_cpu_seconds_per_image"] = run.cpu_seconds / len(images)
+        figures[f"{name}_peak_megabytes"] = run.peak_bytes / 1e6
+        walls.append(run.wall_seconds)
+    return {**figures, "batched_speedup": walls[0] / walls[1]} if len(walls) == 2 else figures
 
 
 def plant(platform: Platform, images: Sequence[RgbImage], batch_size: int) -> None:
@@ -192,14 +202,20 @@ def device_name(device: str) -> str:
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", choices=["lite", "grounding-dino-base", "owlv2-base"], default="lite")
+    parser.add_argument("--architecture", choices=["lite", *NAMES], default="lite")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="0: one run, with nothing before it to warm up")
+    parser.add_argument("--threads", type=int, help="of torch; its threads spin as they wait")
+    parser.add_argument("--only-detector", action="store_true", help="without the operation")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     images = make_images(arguments.images)
+    if arguments.threads:
+        import torch
+
+        torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as scratch:
         models = models_of(arguments.architecture, arguments.device, Path(scratch))
         figures: dict[str, object] = {
@@ -208,11 +224,13 @@ def main() -> None:
             "num_images": arguments.images,
             "batch_size": arguments.batch_size,
         }
-        speed = measure_detector(models.detector.load(), images, arguments.batch_size, arguments.repeats)
-        operation = measure_operation(models, images, arguments.batch_size, Path(scratch) / "root")
+        speed = measure_detector(models.detector.load(), images, arguments)
         figures |= speed
-        figures["operation_images_per_second"] = operation
-        figures["operation_ratio"] = speed["batched_images_per_second"] / operation
+        if not arguments.only_detector:
+            operation = measure_operation(models, images, arguments.batch_size, Path(scratch) / "root")
+            figures["operation_images_per_second"] = operation
+            batched = speed.get("batched_images_per_second", speed["one_by_one_images_per_second"])
+            figures["operation_ratio"] = batched / operation
     if arguments.json:
         print(json.dumps(figures))
         return
