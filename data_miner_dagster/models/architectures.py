@@ -40,21 +40,24 @@ class Architecture:
     preprocessing_version: int = 1  # bump it when our own pre- or post-processing changes results
     calibration: SimilarityCalibration | None = None  # for encoders only
     class_names: str | None = None  # for detectors with fixed names: "module:callable", see ModelEntry
-    networks: Mapping[str, str] = field(default_factory=dict)
-    """The checkpoints that load: transformers' class by the `model_type` of `config.json`. Empty: not looked at."""
+    networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The checkpoints that load: transformers' classes by the `model_type` of `config.json`. Empty: not looked at."""
     licence: str = "unknown"  # of the software that runs it, for an entry that names none
     terms: tuple[str, ...] = ()  # its name, where `licence` says more than that
 
 
-def _focal_detr(**kinds: str) -> Architecture:
-    """Return an architecture of the DETR family: the name of transformers' class, without its end, by model type."""
+def _focal_detr(**networks: tuple[str, ...]) -> Architecture:
+    """Return an architecture of the DETR family: transformers' classes by model type."""
     return Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.focal_detr:load",
         class_names=f"{_MODELS}.detectors.class_detector:class_names",
-        networks={model_type: f"{kind}ForObjectDetection" for model_type, kind in kinds.items()},
+        networks=networks,
     )
 
+
+_RT_DETR_V2: Final = ("RTDetrV2ForObjectDetection",)
+_D_FINE: Final = ("DFineForObjectDetection",)
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     # Thresholds of hub models are starting points from papers and model cards; docs/models.md says which are measured.
@@ -118,38 +121,38 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "grounding-dino": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.grounding_dino:load",
-        networks={"grounding-dino": "GroundingDinoForObjectDetection"},
+        networks={"grounding-dino": ("GroundingDinoForObjectDetection",)},
     ),
     "mm-grounding-dino": Architecture(  # LLMDet's checkpoints, too
         Capability.DETECTOR,
         f"{_MODELS}.detectors.grounding_dino:load_mm",
-        networks={"mm-grounding-dino": "MMGroundingDinoForObjectDetection"},
+        networks={"mm-grounding-dino": ("MMGroundingDinoForObjectDetection",)},
     ),
     "owlv2": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.owlv2:load",
-        networks={"owlv2": "Owlv2ForObjectDetection"},
+        networks={"owlv2": ("Owlv2ForObjectDetection",)},
     ),
     "omdet-turbo": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.omdet_turbo:load",
-        networks={"omdet-turbo": "OmDetTurboForObjectDetection"},
+        networks={"omdet-turbo": ("OmDetTurboForObjectDetection",)},
     ),
     "sam3": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.sam3:load",
         # The published checkpoint holds the video network, of which the detector is a part.
-        networks={"sam3": "Sam3Model", "sam3_video": "Sam3VideoModel"},
+        networks={"sam3": ("Sam3Model",), "sam3_video": ("Sam3VideoModel",)},
     ),
-    "rt-detr": _focal_detr(rt_detr="RTDetr", rt_detr_v2="RTDetrV2", d_fine="DFine"),
-    "rt-detr-v2": _focal_detr(rt_detr_v2="RTDetrV2"),
-    "d-fine": _focal_detr(d_fine="DFine"),
-    "deimv2": _focal_detr(deimv2="Deimv2"),
-    "rf-detr": _focal_detr(rf_detr="RfDetr"),
+    "rt-detr": _focal_detr(rt_detr=("RTDetrForObjectDetection",), rt_detr_v2=_RT_DETR_V2, d_fine=_D_FINE),
+    "rt-detr-v2": _focal_detr(rt_detr_v2=_RT_DETR_V2),
+    "d-fine": _focal_detr(d_fine=_D_FINE),
+    "deimv2": _focal_detr(deimv2=("Deimv2ForObjectDetection",)),
+    "rf-detr": _focal_detr(rf_detr=("RfDetrForObjectDetection", "RfDetrForInstanceSegmentation")),
     "qwen3-vl": Architecture(
         Capability.VERIFIER,
         f"{_MODELS}.verifiers.qwen3_vl:load",
-        networks={"qwen3_vl": "Qwen3VLForConditionalGeneration"},
+        networks={"qwen3_vl": ("Qwen3VLForConditionalGeneration",)},
     ),
     "ultralytics": Architecture(
         Capability.DETECTOR,

@@ -82,8 +82,8 @@ def _problem_of_hub(endpoint: str) -> str | None:
     return None if endpoint in _answering else problems[-1]
 
 
-def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> None:
-    """Ensure that a checkpoint holds a network of the entry's architecture. Reads its `config.json`, and no weights.
+def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
+    """Return which of transformers' classes a checkpoint says it holds. Reads its `config.json`, and no weights.
 
     A checkpoint that does not say what it holds passes, and so does an architecture whose checkpoints have no such
     file.
@@ -93,11 +93,12 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> None:
         may_fetch: whether to ask the hub if the file is not at hand; otherwise the checkpoint passes.
 
     Raises:
-        ModelError: it holds another network, or its configuration cannot be read.
+        ModelError: it holds a network that the entry's architecture does not load, or its configuration cannot be
+            read.
     """
     family = ARCHITECTURES.get(entry.architecture)
     if family is None or not family.networks:
-        return
+        return []
     with hub_errors(entry):
         path = _configuration_file(entry, may_fetch=may_fetch)
         content = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
@@ -106,7 +107,7 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> None:
     model_type = content.get("model_type")
     classes = [str(name) for name in content.get("architectures") or ()]
     if model_type is None or _loads(family.networks, model_type, classes):
-        return
+        return classes
     fitting = [name for name, other in ARCHITECTURES.items() if _loads(other.networks, model_type, classes)]
     remedy = (
         f"set `platform.models.registry.{entry.name}.architecture: {fitting[-1]}`"
@@ -120,9 +121,9 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> None:
     )
 
 
-def _loads(networks: Mapping[str, str], model_type: object, classes: Sequence[str]) -> bool:
+def _loads(networks: Mapping[str, tuple[str, ...]], model_type: object, classes: Sequence[str]) -> bool:
     """Return whether checkpoints of this type and these classes of transformers are among `networks`."""
-    return model_type in networks and (not classes or networks[str(model_type)] in classes)
+    return model_type in networks and (not classes or not set(classes).isdisjoint(networks[str(model_type)]))
 
 
 def _configuration_file(entry: ModelEntry, *, may_fetch: bool) -> Path | None:

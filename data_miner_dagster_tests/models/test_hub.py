@@ -35,7 +35,7 @@ def provider_of(folder: Path, architecture: str, config: object) -> ModelProvide
         ("owlv2", {"model_type": "owlvit"}, "no architecture loads it: choose a checkpoint of type owlv2"),
         (
             "rf-detr",
-            {"model_type": "rf_detr", "architectures": ["RfDetrForInstanceSegmentation"]},
+            {"model_type": "rf_detr", "architectures": ["RfDetrModel"]},
             "no architecture loads it: choose a checkpoint of type rf_detr",
         ),
     ],

@@ -243,8 +243,8 @@ def save_rt_detr(folder: Path, kind: str = "RTDetr") -> Path:
     return folder
 
 
-def save_rf_detr(folder: Path) -> Path:
-    """Write an RF-DETR of the real classes with 40 queries and five class names."""
+def save_rf_detr(folder: Path, task: str = "ObjectDetection") -> Path:
+    """Write an RF-DETR (or, of `task` InstanceSegmentation, with masks) of the real classes with 40 queries."""
     torch.manual_seed(0)
     backbone = transformers.RfDetrDinov2Config(
         hidden_size=16,
@@ -268,7 +268,7 @@ def save_rf_detr(folder: Path) -> Path:
         num_queries=40,
         group_detr=1,
     )
-    network = transformers.RfDetrForObjectDetection(config)
+    network = getattr(transformers, f"RfDetrFor{task}")(config)
     tell_apart(network)
     network.save_pretrained(folder)
     transformers.RfDetrImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
@@ -276,9 +276,9 @@ def save_rf_detr(folder: Path) -> Path:
 
 
 def tell_apart(network: Any) -> None:
-    """Give a network's class heads weights by which its boxes get different classes and confidences."""
+    """Give a network's heads weights by which its boxes get different classes, confidences and masks."""
     for name, parameter in network.named_parameters():
-        if "class_embed" in name:
+        if "class_embed" in name or "query_features_proj" in name:
             if parameter.dim() == 2:
                 torch.nn.init.normal_(parameter, std=0.3)
             else:

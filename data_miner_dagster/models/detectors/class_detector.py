@@ -5,15 +5,17 @@ module), and matching a class list with names (models/vocabulary.py).
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
+from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
-from data_miner_dagster.models.detectors.hub_detector import HubDetector, boxes_from_centres, load_pretrained
+from data_miner_dagster.models.detectors.hub_detector import HubDetector, boxes_from_centres, load_pretrained, mask_of
 from data_miner_dagster.models.hub import check_network, hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import match_vocabulary
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 class ClassDetector(HubDetector):
     """Implements ObjectDetector. A box is returned only if its most likely class of all is one that was requested.
 
-    For networks of the DETR family, whose outputs are `logits` (N, Q, C) and `pred_boxes` (N, Q, 4): centres and sizes
-    relative to the image.
+    For networks of the DETR family, whose outputs are `logits` (N, Q, C), `pred_boxes` (N, Q, 4): centres and sizes
+    relative to the image, and for some `pred_masks` (N, Q, H, W): logits.
     """
 
     nms_iou: ClassVar[float | None] = None  # these networks are trained to find every object once
@@ -61,33 +63,34 @@ class ClassDetector(HubDetector):
             outputs = self.network(**pixels)
             confidences = self.confidences_of(outputs.logits.float()).cpu().numpy()
             boxes = outputs.pred_boxes.float().cpu().numpy()
-        return [
-            _choose(boxes[row], confidences[row], image, wanted, confidence_floor, self.nms_iou)
-            for row, image in enumerate(images)
-        ]
+        found = []
+        for row, image in enumerate(images):
+            best = confidences[row].argmax(axis=1)
+            confidence = confidences[row][np.arange(len(best)), best]
+            kept = np.flatnonzero((confidence >= confidence_floor) & np.isin(best, list(wanted)))
+            image_wh = (image.shape[1], image.shape[0])
+            found.append(
+                detections_from_candidates(
+                    boxes_from_centres(boxes[row][kept], image_wh),
+                    confidence[kept],
+                    np.array([wanted[index][0] for index in best[kept].tolist()], np.int32),
+                    [wanted[index][1] for index in best[kept].tolist()],
+                    image_wh=image_wh,
+                    nms_iou=self.nms_iou,
+                    masks=_masks_of(outputs, row, kept, image_wh),
+                )
+            )
+        return found
 
 
-def _choose(
-    boxes_cxcywh: Float32Array,
-    confidences: Float32Array,
-    image: RgbImage,
-    wanted: Mapping[int, tuple[int, str]],
-    confidence_floor: float,
-    nms_iou: float | None,
-) -> ImageDetections:
-    """Return the detections among the candidates (Q boxes, C classes) of one image."""
-    best = confidences.argmax(axis=1)
-    confidence = confidences[np.arange(len(best)), best]
-    rows = np.flatnonzero((confidence >= confidence_floor) & np.isin(best, list(wanted)))
-    image_wh = (image.shape[1], image.shape[0])
-    return detections_from_candidates(
-        boxes_from_centres(boxes_cxcywh[rows], image_wh),
-        confidence[rows],
-        np.array([wanted[index][0] for index in best[rows].tolist()], np.int32),
-        [wanted[index][1] for index in best[rows].tolist()],
-        image_wh=image_wh,
-        nms_iou=nms_iou,
-    )
+def _masks_of(
+    outputs: Any, row: int, kept: npt.NDArray[np.intp], image_wh: tuple[int, int]
+) -> Callable[[int], Mask] | None:
+    """Return what gives the masks of an image's kept candidates, or None if the network makes no masks."""
+    if getattr(outputs, "pred_masks", None) is None:
+        return None
+    logits = outputs.pred_masks[row][kept.tolist()].float().cpu()
+    return lambda candidate: mask_of(logits[candidate], image_wh, threshold=0.0)
 
 
 def load_class_detector(kind: type[ClassDetector], entry: ModelEntry, device: str) -> ClassDetector:
@@ -96,10 +99,11 @@ def load_class_detector(kind: type[ClassDetector], entry: ModelEntry, device: st
     Raises:
         ModelError: it cannot be loaded, or is of another architecture.
     """
-    from transformers import AutoModelForObjectDetection
+    import transformers
 
-    check_network(entry)
-    return load_pretrained(kind, AutoModelForObjectDetection, entry, device)
+    # A checkpoint that does not name its class is one for boxes.
+    (name,) = check_network(entry)[:1] or ("AutoModelForObjectDetection",)
+    return load_pretrained(kind, getattr(transformers, name), entry, device)
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...]:

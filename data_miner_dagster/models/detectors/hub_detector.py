@@ -7,15 +7,19 @@ class name (class_detector.py).
 from abc import ABC
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.batching import run_in_halves
 from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.hub import hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
+
+if TYPE_CHECKING:
+    import torch
 
 Kind = TypeVar("Kind", bound="HubDetector")
 
@@ -121,3 +125,11 @@ def boxes_from_centres(boxes_cxcywh: Float32Array, scale_wh: tuple[float, float]
     centres, halves = boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:] / 2
     corners: Float32Array = np.concatenate([centres - halves, centres + halves], axis=1)
     return corners * np.array([*scale_wh, *scale_wh], np.float32)
+
+
+def mask_of(values: "torch.Tensor", image_wh: tuple[int, int], threshold: float) -> Mask:
+    """Return the mask of an image: where (H, W) values, brought to the size of the image, are above the threshold."""
+    from torch.nn.functional import interpolate
+
+    whole = interpolate(values[None, None], size=image_wh[::-1], mode="bilinear", align_corners=False)
+    return Mask.of((whole[0, 0] > threshold).numpy())

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.models.detectors.hub_detector import mask_of
 from data_miner_dagster.models.detectors.phrase_detector import Candidates, load_phrase_detector
 from data_miner_dagster.models.detectors.separate_phrases import SeparatePhraseDetector
 from data_miner_dagster.models.registry import ModelEntry
@@ -61,7 +61,7 @@ class Sam3Detector(SeparatePhraseDetector):
                             outputs.pred_boxes[row][kept].float().cpu().numpy() * scale,
                             scores[row][kept].cpu().numpy(),
                             np.full(len(kept), column),
-                            [partial(mask_of, shape, (width, height)) for shape in shapes],
+                            [partial(mask_of, shape, (width, height), MASK_THRESHOLD) for shape in shapes],
                         )
                     )
         return [Candidates.joined(parts) for parts in found]
@@ -75,14 +75,6 @@ class Sam3Detector(SeparatePhraseDetector):
             text_embeds=BaseModelOutputWithPooling(pooler_output=features.expand(num_images, -1, -1)),
             attention_mask=self.tokens_of(prompt)["attention_mask"].expand(num_images, -1),
         )
-
-
-def mask_of(probabilities: "torch.Tensor", image_wh: tuple[int, int]) -> Mask:
-    """Return the mask of an image where (H, W) probabilities, brought to the image's size, are above a half."""
-    from torch.nn.functional import interpolate
-
-    whole = interpolate(probabilities[None, None], size=image_wh[::-1], mode="bilinear", align_corners=False)
-    return Mask.of((whole[0, 0] > MASK_THRESHOLD).numpy())
 
 
 def load(entry: ModelEntry, device: str) -> Sam3Detector:
