@@ -153,11 +153,11 @@ def _yoloe(folder: Path) -> Entry:
     return {"architecture": "ultralytics", "source": f"ultralytics:{path}", "options": options}
 
 
-_MM: Final = {"kind": "MMGroundingDino", "architecture": "mm-grounding-dino"}
+_mm_grounding_dino: Final = partial(_grounding_dino, kind="MMGroundingDino", architecture="mm-grounding-dino")
 FULL_SIZE: Final[Mapping[str, Callable[[Path], Entry]]] = {
     "grounding-dino-base": partial(_grounding_dino, kind="GroundingDino", architecture="grounding-dino", size="base"),
-    "llmdet-tiny": partial(_grounding_dino, **_MM, size="tiny"),
-    "llmdet-large": partial(_grounding_dino, **_MM, size="large"),
+    "llmdet-tiny": partial(_mm_grounding_dino, size="tiny"),
+    "llmdet-large": partial(_mm_grounding_dino, size="large"),
     "owlv2-base": _owlv2,
     "sam3": _sam3,
     "rt-detr-v2-r50": _rt_detr_v2,
