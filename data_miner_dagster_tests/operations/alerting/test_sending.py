@@ -1,13 +1,9 @@
 """Alerts to real servers on loopback: a webhook and a mail server, by the references of the settings."""
 
-import json
 import socket
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +18,15 @@ from data_miner_dagster.domain.errors import ConfigError, TransientError
 from data_miner_dagster.domain.work import FailureKind, WorkStage
 from data_miner_dagster.operations.alerting.sending import Watch, send, send_due
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.support.webhook import Webhook, serving_webhook
 
 BROKEN = Trouble(AlertKind.PROJECT_FAILED, "street", "detection: a table is out of date")
 
 
-@dataclass
-class Webhook:
-    """An HTTP server that keeps what it is told; `status` is its answer."""
-
-    status: int = 200
-    told: list[dict[str, Any]] = field(default_factory=list)
-    port: int = 0
-
-
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    hook = Webhook()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if hook.status == 200:
-                hook.told.append(body)
-            self.send_response(hook.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hook.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield hook
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving_webhook() as hook:
+        yield hook
 
 
 def platform_with(tmp_path: Path, *targets: str, **settings: object) -> Platform:
