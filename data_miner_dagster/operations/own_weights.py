@@ -9,6 +9,7 @@ from data_miner_dagster.domain.errors import ModelError, ObjectError, ObjectTran
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.models.registry import ModelEntry, entries_of
 from data_miner_dagster.operations.object_stores import bucket_url, open_bucket
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.protocols.stores import ObjectStore
 from data_miner_dagster.storage.atomic import PARTIAL_MARK, flush_tree
 from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
@@ -44,9 +45,11 @@ def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
     try:
         if folder.is_dir():  # the holder before has fetched it
             return
+        steps = Steps(f"model {entry.name}: fetched", "files", len(entry.files))
         for file in entry.files:
             path = partial / file.path
             if path.is_file() and sha256_of_file(path) == file.sha256:
+                steps.advance()
                 continue
             store.download(file.path, path)
             if (actual := sha256_of_file(path)) != file.sha256:
@@ -54,6 +57,7 @@ def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
                 raise ModelError(
                     f"model {entry.name}: {store.shown}/{file.path} has sha256 {actual}, not the pinned {file.sha256}"
                 )
+            steps.advance()
         flush_tree(partial)
         partial.rename(folder)
     except (ObjectError, ObjectTransientError) as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -89,13 +90,14 @@ def test_fetch_packages__wheel_and_then_no_index_needed(
 
 
 def test_fetch_packages__takes_up_where_it_was_interrupted(cache: Path, index: Path) -> None:
-    first, second = _wheel(index, "tiny-one"), _wheel(index, "tiny-two")
+    first, second, third = (_wheel(index, f"tiny-{name}") for name in ("one", "two", "three"))
     fetch_packages([first])
     (cache / second.folder).mkdir()  # a folder without its file
     lines: list[str] = []
-    fetch_packages([first, second], lines.append)
-    assert lines == ["fetching tiny-two==1.0 (1 of 1)"]
-    assert missing_packages([first, second]) == []
+    fetch_packages([first, second, third], lines.append)
+    assert lines[0] == "fetching tiny-two==1.0 (1 of 2)"
+    assert re.fullmatch(r"fetching tiny-three==1\.0 \(2 of 2, 50 % done, about \d+ s left\)", lines[1])
+    assert missing_packages([first, second, third]) == []
 
 
 @pytest.mark.usefixtures("cache")

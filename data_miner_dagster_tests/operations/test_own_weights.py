@@ -1,6 +1,7 @@
 """A user's own weights in a bucket: fetched once, resumed, verified, and none that can run code."""
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.models.hub import pretrained_location
 from data_miner_dagster.models.registry import entries_of
+from data_miner_dagster.operations import progress
 from data_miner_dagster.operations.own_weights import fetch_own_weights
 from data_miner_dagster_tests.support.buckets import BUCKET, Fault, FaultyBuckets
 
@@ -54,6 +56,20 @@ def test_fetch_own_weights__resumed_verified_and_pinned(buckets: FaultyBuckets, 
     (entry.folder / "config.json").write_bytes(b"{1}")
     with pytest.raises(ModelError, match="does not hold the files that are pinned"):
         pretrained_location(entry)
+
+
+def test_fetch_own_weights__says_how_far_it_is(
+    buckets: FaultyBuckets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, content in FILES.items():
+        buckets.put(f"models/own/{name}", content)
+    monkeypatch.setattr(progress, "_FIRST_LINE_SECONDS", 0.0)
+    lines: list[str] = []
+    with caplog.at_level(logging.INFO, logger=progress.logger.name):
+        fetch_own_weights(_config(buckets), lines.append)
+    assert lines == [f"fetching s3://{BUCKET}/models/own"]
+    (told,) = [record.getMessage() for record in caplog.records if record.name == progress.logger.name]
+    assert told.startswith("model own: fetched 1 of 2 files: 50 %, about ")
 
 
 def test_fetch_own_weights__of_other_bytes_than_pinned(buckets: FaultyBuckets) -> None:

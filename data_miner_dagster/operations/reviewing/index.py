@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.reviewing.frames import (
     ExaminedFrames,
     FrameCodes,
@@ -45,6 +46,8 @@ from data_miner_dagster.storage.tables import read_batches
 MOST_OF_A_KIND: Final = 5000
 """This many frames on each side of the filter's threshold, and pairs of duplicates, are kept at hand."""
 _BOXES_AT_A_TIME: Final = 200_000
+_NUM_PARTS: Final = 7
+"""Of reading, which takes minutes where there are millions of boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +117,33 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
         DamagedFileError: one of them cannot be read.
     """
     filtered, deduplicated, *detected = (path.is_file() for path in _tables(platform, project))
+    steps = Steps(f"review of {project}: prepared", "parts", _NUM_PARTS)
     codes = FrameCodes(_video_keys(platform, project))
+    steps.reach(1)
     rules = BoxRules.of(config)
     classes = list(config.detection.classes)
     examined = None
     if filtered and deduplicated and all(detected):
         unique = unique_codes(platform, project, codes)
+        steps.reach(2)
         examined = read_examined_frames(platform, project, codes, unique, classes)
     numbers, facts, num_objects = np.zeros(0, np.uint64), FrameFacts(0), np.zeros(len(classes), np.int64)
     near_threshold, rows = Ranking(np.zeros(0, np.int64), (np.zeros(0), np.zeros(0))), np.zeros(0, np.int64)
     if examined is not None:
+        steps.reach(3)
         rows = rows_of_codes(examined.codes)
         numbers = sampling_numbers(codes.video_keys, codes.videos(examined.codes), examined.pts_seconds)
         facts = FrameFacts(len(examined.codes))
         num_objects = _count_objects(examined.boxes.arrays, rules, len(classes))
         for part in _parts(examined.boxes.arrays):
             facts.add(part, rules, num_objects)
+        steps.reach(4)
         near_threshold = _near_threshold(examined, numbers, rules)
+    steps.reach(5)
     filter_ranking, num_filter = _near_filter(platform, project, config, codes) if filtered else (_nothing(), 0)
+    steps.reach(6)
     pairs, num_duplicates = _pairs(platform, project, codes) if deduplicated else ({}, 0)
+    steps.reach(_NUM_PARTS)
     pa.default_memory_pool().release_unused()  # what the tables took while they were read
     return ReviewIndex(
         config=config,

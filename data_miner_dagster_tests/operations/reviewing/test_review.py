@@ -1,5 +1,6 @@
 """Pages of questions about the small project of support/sample_project.py."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox
+from data_miner_dagster.operations import progress
 from data_miner_dagster.operations.reviewing import index
 from data_miner_dagster.operations.reviewing.frames import ExaminedFrames, read_examined_frames
 from data_miner_dagster.operations.reviewing.review import open_review
@@ -29,6 +31,21 @@ def test_page__unsure(tmp_path: Path) -> None:
     # (1, 1, 9, 9) of 64 by 48 pixels
     box = (1 / 64, 1 / 48, 9 / 64, 9 / 48)
     assert item.frame.boxes[1].shown == ShownBox("person", box, "lite", "detector", 0.2)
+
+
+def test_queues__say_how_far_the_reading_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "_FIRST_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    review = open_review(build_project(tmp_path), "cyclists")
+    with caplog.at_level(logging.INFO, logger=progress.logger.name):
+        review.queues()
+        review.queues()  # read already
+    told = [record.getMessage() for record in caplog.records if record.name == progress.logger.name]
+    assert len(told) == 7
+    assert told[0].startswith("review of cyclists: prepared 1 of 7 parts: 14 %, about ")
+    assert told[-1] == "review of cyclists: prepared 7 of 7 parts: 100 %"
 
 
 def test_page__every_question_once_whatever_the_size(tmp_path: Path) -> None:
