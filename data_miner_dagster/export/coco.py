@@ -1,20 +1,23 @@
-"""COCO detection JSON: one file per split and one for all splits, written as a stream.
+"""COCO JSON: one file per split and one for all splits, written as a stream.
 
 Source: https://cocodataset.org/#format-data. Extra keys record the origin of images and the detectors of annotations;
 readers ignore keys that they do not know. An unsure box is a region to ignore (`iscrowd`): pycocotools counts neither a
-prediction on it nor none.
+prediction on it nor none. A box with a mask has it as its `segmentation` (outlines.py) and its `area`; any other has an
+empty one and the area of the box.
 """
 
 import contextlib
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from data_miner_dagster.domain.masks import Mask, mask_iou
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, label_problems
+from data_miner_dagster.export.outlines import MIN_IOU, coco_segmentation, mask_of_coco
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 ALL_SPLITS: Final = "all"
@@ -131,9 +134,9 @@ def _annotation(annotation_id: int, image_id: int, box: ReleaseBox) -> dict[str,
         "image_id": image_id,
         "category_id": box.class_index + 1,
         "bbox": [x_min, y_min, width, height],
-        "area": round(width * height, 3),
+        "area": round(width * height, 3) if box.mask is None else box.mask.area,
         "iscrowd": int(box.is_unsure),
-        "segmentation": [],
+        "segmentation": [] if box.mask is None else coco_segmentation(box.mask, is_crowd=box.is_unsure),
         "confidence": box.confidence,
         "prompt": box.prompt,
         "detector": box.detector,
@@ -179,13 +182,26 @@ def _coco_image_problems(coco: Any, image: ReleaseImage) -> Iterator[str]:
     yield from label_problems(image, image.boxes, boxes, PIXEL_TOLERANCE)
     for annotation, box in zip(annotations, image.boxes, strict=False):
         _, _, width, height = annotation["bbox"]
-        if not abs(annotation["area"] - width * height) <= PIXEL_TOLERANCE:
+        if box.mask is not None:
+            yield from (f"{image.file_name}: {line}" for line in _mask_problems(annotation, box.mask))
+        elif not abs(annotation["area"] - width * height) <= PIXEL_TOLERANCE:
             yield f"{image.file_name}: area {annotation['area']} of a box of {width} by {height}"
+        elif annotation["segmentation"]:
+            yield f"{image.file_name}: a segmentation of a box that has no mask"
         if annotation["iscrowd"] != box.is_unsure:
             yield f"{image.file_name}: iscrowd {annotation['iscrowd']} of a box that is {_in_words(box)}"
         said = tuple(annotation.get(key) for key in _SAID)
         if said != (wanted := tuple(getattr(box, key) for key in _SAID)):
             yield f"{image.file_name}: {_SAID} of a box are {said}, expected {wanted}"
+
+
+def _mask_problems(annotation: Mapping[str, Any], mask: Mask) -> Iterator[str]:
+    if annotation["area"] != mask.area:
+        yield f"area {annotation['area']} of a mask of {mask.area} pixels"
+    found = mask_of_coco(annotation["segmentation"], mask.resolution_wh)
+    iou = mask_iou(found, mask) if found.resolution_wh == mask.resolution_wh else 0.0
+    if not iou >= MIN_IOU:
+        yield f"the segmentation of a box meets its mask with an IoU of {iou:.3f}"
 
 
 def _in_words(box: ReleaseBox) -> str:

@@ -1,13 +1,19 @@
-"""Crops: one JPEG per box, in folders by split and class, as used for image classification. Unsure boxes have none."""
+"""Crops: one picture per box, in folders by split and class, as used for image classification. Unsure boxes have none.
+
+A box without a mask is a JPEG. A box with one is a PNG whose alpha is the mask, since JPEG has no alpha.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from data_miner_dagster.domain.keys import has_foreign_pictures
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import file_number_problems
@@ -18,14 +24,19 @@ CROP_QUALITY: Final = 92
 
 
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
-    """Return the path of the crop of an image's box: `<split>/<class id>_<class>/<image>_<box>.jpg`.
+    """Return the path of the crop of an image's box: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
 
     Class names are free text: everything but letters, digits and '-' becomes '_', and the id keeps paths unique.
     """
     box = image.labels[number]
     name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
     stem = PurePosixPath(image.file_name).stem
-    return folder / image.split / f"{box.class_index:03d}_{name}" / f"{stem}_{number:03d}.jpg"
+    return (
+        folder
+        / image.split
+        / f"{box.class_index:03d}_{name}"
+        / f"{stem}_{number:03d}.{'jpg' if box.mask is None else 'png'}"
+    )
 
 
 def crop_corners(box: ReleaseBox) -> tuple[int, int, int, int]:
@@ -40,7 +51,7 @@ def crop_name(image: ReleaseImage, number: int) -> str:
 
 
 class CropsWriter:
-    """Writes one JPEG per box, from the images of a release.
+    """Writes one JPEG or PNG per box, from the images of a release.
 
     Args:
         folder: the folder to write to.
@@ -69,24 +80,36 @@ class CropsWriter:
         picture = Image.fromarray(self._pictures.see(file).rgb)
         for number, box in enumerate(image.labels):
             path = crop_file(self._folder, image, number)
-            self._attempt(crop_name(image, number), partial(_write_crop, picture, crop_corners(box), path))
+            self._attempt(crop_name(image, number), partial(_write_crop, picture, box, path))
 
     def close(self) -> None:
         """Do nothing, since no file is left open."""
 
 
-def _write_crop(picture: Image.Image, corners: tuple[int, int, int, int], path: Path) -> None:
+def _write_crop(picture: Image.Image, box: ReleaseBox, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.crop(corners).save(path, "JPEG", quality=CROP_QUALITY)
+    crop = picture.crop(crop_corners(box))
+    if box.mask is None:
+        crop.save(path, "JPEG", quality=CROP_QUALITY)
+    else:
+        crop.putalpha(Image.fromarray(_alpha_of(box.mask, box)))
+        crop.save(path, "PNG")
+
+
+def _alpha_of(mask: Mask, box: ReleaseBox) -> npt.NDArray[np.uint8]:
+    left, top, right, bottom = crop_corners(box)
+    return mask.pixels()[top:bottom, left:right].astype(np.uint8) * np.uint8(255)
 
 
 def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the crops: each must decode and have the size of its box."""
+    num_crops = {".jpg": 0, ".png": 0}
     for image in expected.read_images():
         for number, box in enumerate(image.labels):
             if crop_name(image, number) in expected.missing_parts:
                 continue
             path = crop_file(folder, image, number)
+            num_crops[path.suffix] += 1
             name = path.relative_to(folder).as_posix()
             if not path.is_file():
                 yield f"there is no crop {name}"
@@ -96,7 +119,12 @@ def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
                 opened.load()
                 if opened.size != (right - left, bottom - top):
                     yield f"{name}: {opened.size} pixels, expected {(right - left, bottom - top)}"
-    yield from file_number_problems(folder, expected.tally.num_boxes - len(expected.missing_parts), suffix=".jpg")
+                elif box.mask is not None and not np.array_equal(
+                    np.asarray(opened.getchannel("A")), _alpha_of(box.mask, box)
+                ):
+                    yield f"{name}: its alpha is not the mask of the box"
+    for suffix, number in num_crops.items():
+        yield from file_number_problems(folder, number, suffix=suffix)
 
 
 CODEC: Final = Codec(

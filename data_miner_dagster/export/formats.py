@@ -83,7 +83,7 @@ FORMATS: Final = (
     Format(
         "fiftyone", "FiftyOneDataset, as FiftyOne imports it", "fiftyone:CODEC", has_images_beside=True, comes_back=True
     ),
-    Format("crops", "a JPEG per box, in folders by split and class", "crops:CODEC"),
+    Format("crops", "a picture per box, in folders by split and class", "crops:CODEC"),
 )
 RELEASE_FORMATS: Final = tuple(format for format in FORMATS if format.in_releases)
 EXPORT_FORMATS: Final = {format.name: format for format in FORMATS if format.in_exports}

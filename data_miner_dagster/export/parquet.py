@@ -18,8 +18,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.tables import MASK_TYPE
 from data_miner_dagster.export.codec import Codec, Destination, Expected
-from data_miner_dagster.export.records import ReleaseBox, ReleaseImage, ReleaseTally, ReleaseVideo
+from data_miner_dagster.export.records import (
+    EXTRA_COLUMNS,
+    MASK_COLUMN,
+    ReleaseBox,
+    ReleaseImage,
+    ReleaseTally,
+    ReleaseVideo,
+)
 
 ROWS_PER_GROUP: Final = 10_000
 
@@ -78,6 +87,7 @@ BOXES_SCHEMA: Final = pa.schema(
         _not_null("is_unsure", pa.bool_()),  # no label: a region to ignore
     ]
 )
+_EXTRA_FIELDS: Final = {MASK_COLUMN: pa.field(MASK_COLUMN, MASK_TYPE)}
 VIDEOS_SCHEMA: Final = pa.schema(
     [
         _not_null("video_key", pa.string()),
@@ -100,7 +110,9 @@ VIDEOS_SCHEMA: Final = pa.schema(
 
 _COUNTS: Final = ("num_boxes", "num_unsure_boxes")
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
-_OF_A_BOX: Final = tuple(field.name for field in dataclasses.fields(ReleaseBox) if field.name != "box_xyxy")
+_OF_A_BOX: Final = tuple(
+    field.name for field in dataclasses.fields(ReleaseBox) if field.name not in ("box_xyxy", MASK_COLUMN)
+)
 """Columns of boxes that are fields of `ReleaseBox`. Releases of earlier versions lack the last ones."""
 
 
@@ -112,6 +124,13 @@ def images_table(folder: Path) -> Path:
 def boxes_table(folder: Path) -> Path:
     """Return the path of the boxes' table inside a release."""
     return folder / "data" / "boxes.parquet"
+
+
+def extra_columns_of(folder: Path) -> tuple[str, ...]:
+    """Return those of EXTRA_COLUMNS that a release's table of boxes has."""
+    with _reading(boxes_table(folder)):
+        names = pq.read_schema(boxes_table(folder)).names
+    return tuple(name for name in EXTRA_COLUMNS if name in names)
 
 
 def videos_table(folder: Path) -> Path:
@@ -146,12 +165,13 @@ class RowWriter:
 
 
 class ParquetWriter:
-    """Writes `data/images.parquet` and `data/boxes.parquet`."""
+    """Writes `data/images.parquet` and `data/boxes.parquet`, the latter with those of EXTRA_COLUMNS that are given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, extra_columns: Sequence[str] = ()) -> None:
         (folder / "data").mkdir()
         self._images = RowWriter(images_table(folder), IMAGES_SCHEMA)
-        self._boxes = RowWriter(boxes_table(folder), BOXES_SCHEMA)
+        schema = pa.schema([*BOXES_SCHEMA, *(_EXTRA_FIELDS[name] for name in extra_columns)])
+        self._boxes = RowWriter(boxes_table(folder), schema)
 
     def add(self, image: ReleaseImage) -> None:
         """Write the rows of one image and its boxes."""
@@ -161,7 +181,8 @@ class ParquetWriter:
         of_image = {name: row[name] for name in BOXES_SCHEMA.names if name in row}
         for box in image.boxes:
             corners = dict(zip(_CORNERS, box.box_xyxy, strict=True))
-            self._boxes.add(of_image | {name: getattr(box, name) for name in _OF_A_BOX} | corners)
+            mask = {MASK_COLUMN: box.mask.as_coco()} if box.mask is not None else {}
+            self._boxes.add(of_image | {name: getattr(box, name) for name in _OF_A_BOX} | corners | mask)
 
     def close(self) -> None:
         """Finish both tables."""
@@ -228,7 +249,8 @@ def _image(row: Mapping[str, Any], boxes: Iterable[ReleaseBox]) -> ReleaseImage:
 
 def _box(row: Mapping[str, Any]) -> ReleaseBox:
     corners = (row["x_min"], row["y_min"], row["x_max"], row["y_max"])
-    return ReleaseBox(box_xyxy=corners, **{name: row[name] for name in _OF_A_BOX if name in row})
+    mask = Mask.from_coco(row[MASK_COLUMN]) if row.get(MASK_COLUMN) else None
+    return ReleaseBox(box_xyxy=corners, mask=mask, **{name: row[name] for name in _OF_A_BOX if name in row})
 
 
 def _rows_where(path: Path, condition: pc.Expression) -> list[dict[str, Any]]:
@@ -362,7 +384,7 @@ def add_videos(to: Destination, tally: ReleaseTally) -> None:
 
 
 CODEC: Final = Codec(
-    lambda to: ParquetWriter(to.folder),
+    lambda to: ParquetWriter(to.folder, to.header.extra_columns),
     (parquet_problems, videos_problems),
     export_verifiers=(same_tables_problems,),
     complete_export=add_videos,

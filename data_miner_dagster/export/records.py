@@ -3,9 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from data_miner_dagster.domain.masks import Mask
+
 IMAGES_FOLDER: Final = "images"
 """The folder of images in a release or export, with one subfolder per split."""
 
+
+MASK_COLUMN: Final = "mask"
+EXTRA_COLUMNS: Final = (MASK_COLUMN,)
+"""Columns of the table of detections that only some detectors fill. Releases of other projects have no such columns."""
 
 PERSON: Final = "person"
 """The `detector` of a box that only a person saw."""
@@ -20,6 +26,13 @@ class ReleaseHeader:
     description: str
     class_names: tuple[str, ...]
     splits: tuple[str, ...]
+    extra_columns: tuple[str, ...] = field(default=(), compare=False)
+    """The fields of `ReleaseBox` that `boxes.parquet` has only where the project has them: those of EXTRA_COLUMNS."""
+
+    @property
+    def has_masks(self) -> bool:
+        """True if boxes may have masks."""
+        return MASK_COLUMN in self.extra_columns
 
     @property
     def title(self) -> str:
@@ -45,6 +58,7 @@ class ReleaseBox:
     answer_id: str | None = None  # of the verdict
     confidence_calibrated: float | None = None  # the probability that it is right; None: nobody has calibrated
     is_unsure: bool = False  # no label: a region to ignore
+    mask: Mask | None = None  # of the image; the box is its bounds within a pixel
 
 
 @dataclass(frozen=True, slots=True)

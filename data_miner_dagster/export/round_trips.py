@@ -42,7 +42,8 @@ def has_shown(folder: Path) -> bool:
 
 def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
     """Say what an export shows: of which release, and found by which revision of the detectors, if that is one."""
-    content = json.dumps({"header": as_json(header), "revision": revision}, ensure_ascii=False, indent=1) + "\n"
+    facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}  # the tables say it
+    content = json.dumps({"header": facts, "revision": revision}, ensure_ascii=False, indent=1) + "\n"
     (shown_folder(folder) / _HEADER).write_text(content, encoding="utf-8")
 
 
@@ -110,7 +111,7 @@ class _WithShown:
         self._writer = writer
         shown_folder(to.folder).mkdir()
         write_shown_header(to.folder, to.header)
-        self._tables = ParquetWriter(shown_folder(to.folder))
+        self._tables = ParquetWriter(shown_folder(to.folder), to.header.extra_columns)
 
     def add(self, image: ReleaseImage) -> None:
         self._writer.add(image)

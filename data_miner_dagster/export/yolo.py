@@ -3,22 +3,29 @@
 Source: https://docs.ultralytics.com/datasets/detect/. The path of a label file is the image's path with `images`
 replaced by `labels`. A line is `class x_centre y_centre width height`, relative to the image size. An image without
 boxes has an empty file, which marks it as a negative and not as unlabelled. YOLO has no regions to ignore, so unsure
-boxes have no line.
+boxes have no line. Where the project has masks, every line is `class x y x y ...` instead, a polygon, since Ultralytics
+refuses a mixture; a box without a mask is its own rectangle.
+
+Source: https://docs.ultralytics.com/datasets/segment/.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import yaml
 
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, yolo_name
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import corners_of, file_number_problems, label_problems
+from data_miner_dagster.export.outlines import yolo_polygon, yolo_rectangle
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 DATA_FILE: Final = "data.yaml"
 _DECIMALS: Final = 6
+_MIN_POINTS: Final = 3
 _TOLERANCE: Final = 2e-6  # as a share of the longer side: labels have six decimals
 YoloBox = tuple[int, float, float, float, float]
 """Class index, then x centre, y centre, width and height in 0..1."""
@@ -45,7 +52,8 @@ class YoloWriter:
     def add(self, image: ReleaseImage) -> None:
         """Write one label file."""
         self._num_images[image.split] += 1
-        lines = [yolo_line(box, image.width, image.height) for box in image.labels]
+        line = yolo_polygon_line if self._header.has_masks else yolo_line
+        lines = [line(box, image.width, image.height) for box in image.labels]
         label_file(self._folder, image.file_name).write_text("".join(lines), encoding="utf-8")
 
     def close(self) -> None:
@@ -75,6 +83,35 @@ def yolo_line(box: ReleaseBox, width: int, height: int) -> str:
         (y_max - y_min) / height,
     )
     return " ".join([str(box.class_index), *(f"{value:.{_DECIMALS}f}" for value in values)]) + "\n"
+
+
+def yolo_polygon_line(box: ReleaseBox, width: int, height: int) -> str:
+    """Return one label line with a polygon, including the newline."""
+    shares = (_polygon_of(box) / [width, height]).ravel().tolist()
+    return " ".join([str(box.class_index), *(f"{value:.{_DECIMALS}f}" for value in shares)]) + "\n"
+
+
+def _polygon_of(box: ReleaseBox) -> npt.NDArray[np.float64]:
+    return yolo_rectangle(box.box_xyxy) if box.mask is None else yolo_polygon(box.mask)
+
+
+def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
+    """Return the classes and polygons of one label file; (K, 2) points in 0..1.
+
+    Raises:
+        ValueError: a line is not a class and at least three points in 0..1.
+    """
+    polygons = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            class_index, *numbers = line.split()
+            points = np.array(numbers, np.float64).reshape(-1, 2)
+            polygons.append((int(class_index), points))
+        except ValueError:
+            raise ValueError(f"{path.name}: {line[:80]!r} is not a class and points") from None
+        if len(points) < _MIN_POINTS or not ((points >= 0) & (points <= 1)).all():
+            raise ValueError(f"{path.name}: {line[:80]!r} lies outside the image, or is no polygon")
+    return polygons
 
 
 def read_yolo_labels(path: Path) -> list[YoloBox]:
@@ -114,6 +151,9 @@ def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
         if not path.is_file():
             yield f"{image.file_name}: there is no label file"
             continue
+        if header.has_masks:
+            yield from _polygon_problems(image, read_yolo_polygons(path))
+            continue
         sides = (image.width, image.height, image.width, image.height)
         boxes = []
         for class_index, x, y, width, height in read_yolo_labels(path):
@@ -122,6 +162,18 @@ def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
             boxes.append((class_index, (left, top, right, bottom)))
         yield from label_problems(image, image.labels, boxes, _TOLERANCE * max(sides))
     yield from file_number_problems(folder / "labels", expected.tally.num_images, suffix=".txt")
+
+
+def _polygon_problems(image: ReleaseImage, found: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> Iterator[str]:
+    if len(found) != len(image.labels):
+        yield f"{image.file_name}: {len(found)} labels, expected {len(image.labels)}"
+        return
+    for (class_index, points), box in zip(found, image.labels, strict=True):
+        wanted = _polygon_of(box) / [image.width, image.height]
+        if class_index != box.class_index:
+            yield f"{image.file_name}: polygon {class_index} is not of box {box.class_index} {box.box_xyxy}"
+        elif points.shape != wanted.shape or not (np.abs(points - wanted) <= _TOLERANCE).all():
+            yield f"{image.file_name}: a polygon is not that of box {box.class_index} {box.box_xyxy}"
 
 
 CODEC: Final = Codec(lambda to: YoloWriter(to.folder, to.header), (yolo_problems,))

@@ -110,6 +110,20 @@ def has_column(path: Path, name: str) -> bool:
         return name in pq.read_schema(path).names
 
 
+def has_values(path: Path, name: str) -> bool:
+    """Return whether any row has a value in a column. Reads the footer only; earlier versions may lack the column.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        DamagedFileError: it cannot be read.
+    """
+    with open_table(path) as file, reading(path):
+        groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+        chunks = [group.column(column) for group in groups for column in range(group.num_columns)]
+        own = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] == name]
+        return any(chunk.statistics is None or chunk.statistics.null_count < chunk.num_values for chunk in own)
+
+
 def open_table(path: Path) -> pq.ParquetFile:
     """Return an open table that verifies page checksums. Read it inside `damage.reading`.
 

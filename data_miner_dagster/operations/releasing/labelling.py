@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.box_shares import BoxXyxy
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.verdicts import BOX_WORDS, SAME_FRAME_SECONDS, FramePlace, Verdict, VerdictWord
 from data_miner_dagster.export.records import PERSON, ReleaseBox
 from data_miner_dagster.stages.releasing import (
@@ -65,6 +67,17 @@ class VerdictsByFrame:
 
 def _seconds(verdict: Verdict) -> float:
     return verdict.place.pts_seconds
+
+
+def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
+    """Return the mask of a detected box, unless it is not the released one's: a person put the box elsewhere.
+
+    Another class changes no mask.
+    """
+    mask = Mask.from_coco(row["mask"]) if row.get("mask") else None
+    bounds = mask.bounds_xyxy if mask is not None else None
+    is_same = bounds and all(abs(one - other) <= 1 for one, other in zip(bounds, box_xyxy, strict=True))
+    return mask if is_same else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +145,12 @@ class Labelling:
 
     def _release_box(self, box: ReleasableBox, rows: Sequence[Mapping[str, Any]]) -> ReleaseBox:
         class_name = self._classes.names[box.class_index]
+        mask: Mask | None = None
         if box.position is None:
             of_detector: dict[str, Any] = {"prompt": class_name, "detector": PERSON, "num_agreeing_detectors": 0}
         else:
             row = rows[box.position]
+            mask = _mask_of(row, box.box_xyxy)
             of_detector = {
                 "prompt": self._shown.text(row["prompt"]),
                 "detector": row["detector"],
@@ -150,6 +165,7 @@ class Labelling:
             verdict=box.verdict.word.value if box.verdict else None,
             answer_id=box.verdict.answer_id if box.verdict else None,
             is_unsure=box.is_unsure,
+            mask=mask,
             **of_detector,
         )
 

@@ -21,7 +21,7 @@ from data_miner_dagster.domain.errors import OutOfDateError, PermanentError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.statuses import PROJECT_WAY, TABLE_STAGES
 from data_miner_dagster.domain.verdicts import FramePlace
-from data_miner_dagster.export.records import ReleaseImage, ReleaseVideo
+from data_miner_dagster.export.records import EXTRA_COLUMNS, ReleaseImage, ReleaseVideo
 from data_miner_dagster.operations.detection.detect_project import num_unreadable_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
@@ -32,6 +32,7 @@ from data_miner_dagster.storage.frames import frames_identity, has_frames, read_
 from data_miner_dagster.storage.tables import (
     FRAMES_KEY,
     MADE_FROM_KEY,
+    has_values,
     read_batches,
     read_fingerprint,
     read_metadata,
@@ -145,7 +146,9 @@ class ReleaseSource:
         self._filtered = TableByVideo(
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
         )
-        self._detections = TableByVideo(self._paths["detections"], _BOX_COLUMNS)
+        self.extra_columns = tuple(name for name in EXTRA_COLUMNS if has_values(self._paths["detections"], name))
+        """Columns of boxes that only some projects have."""
+        self._detections = TableByVideo(self._paths["detections"], [*_BOX_COLUMNS, *self.extra_columns])
         self._num_duplicates = self._count_duplicates()
         self.kept_by_hand = kept_by_hand(read_metadata(self._paths["filtered_frames"]))
         """Frames, by video and time, that are there because a person said so."""

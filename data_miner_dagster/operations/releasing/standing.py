@@ -15,6 +15,7 @@ from data_miner_dagster.export.manifest import (
     damaged_files,
     read_manifest,
 )
+from data_miner_dagster.export.parquet import extra_columns_of
 from data_miner_dagster.export.records import ReleaseHeader
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import release_versions
@@ -120,6 +121,7 @@ def release_header(release: Path) -> ReleaseHeader:
         description=manifest["description"],
         class_names=tuple(manifest["classes"]),
         splits=tuple(manifest["splits"]["shares"]),
+        extra_columns=extra_columns_of(release),
     )
 
 

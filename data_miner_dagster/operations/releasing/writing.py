@@ -91,6 +91,7 @@ def plan_release(
             description=config.shown.text(config.description),
             class_names=tuple(config.detection.classes),
             splits=tuple(shares),
+            extra_columns=source.extra_columns,
         ),
         fingerprint=fingerprint,
         split_by_video=splits,
