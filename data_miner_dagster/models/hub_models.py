@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 _MTEB: Final = "embeddings-benchmark/mteb, mteb/models/model_implementations/"
+_VIDEOPYTHON: Final = "BartWojtowicz/videopython, src/videopython/ai/_revisions.py"
+_DODU: Final = "the-dodu-team/AI_Engineer, scripts/evaluate_extended_candidates.py"
 _PIPELINE: Final = "Ohh-we-are-Screwed/Annotation_pipeline, scripts/run_pilot.py"
 
 
@@ -146,4 +148,46 @@ HUB_MODELS: Final[tuple[HubModel, ...]] = (
         "SAM licence",
         is_gated=True,
     ),
+    HubModel(
+        "rf-detr-medium",
+        "rf-detr",
+        "Roboflow/rf-detr-medium",
+        "1b5b672408f86dd38e05dd3cf3f2e0834e545a59",
+        _DODU,
+        "Apache-2.0",
+    ),
+    HubModel(
+        "rf-detr-large",
+        "rf-detr",
+        "Roboflow/rf-detr-large",
+        "f62f7dd5252b61097cbace33886045816dadbde9",
+        _DODU,
+        "Apache-2.0",
+    ),
+    HubModel(
+        "d-fine-medium",
+        "d-fine",
+        "ustc-community/dfine-medium-coco",
+        "4ab9f5e466432f4fcf9a9a023da6aa5ecc9c9829",
+        _VIDEOPYTHON,
+        "Apache-2.0",
+    ),
+    HubModel(
+        "d-fine-large",
+        "d-fine",
+        "ustc-community/dfine-large-coco",
+        "aa8f8211545e4cff5adf52ea512f9ac74a9824ec",
+        _VIDEOPYTHON,
+        "Apache-2.0",
+    ),
+    HubModel(
+        "rt-detr-v2-r50",
+        "rt-detr-v2",
+        "PekingU/rtdetr_v2_r50vd",
+        "282494075698cab9faa1096ae26856890030c817",
+        _DODU,
+        "Apache-2.0",
+    ),
+    # Converted for transformers by one person; the authors' own repository has another form.
+    HubModel("deimv2-s", "deimv2", "harshaljanjani/DEIMv2_DINOv3_S_COCO_Transformers", None, None, "Apache-2.0"),
 )
