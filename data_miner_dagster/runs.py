@@ -27,6 +27,7 @@ from data_miner_dagster.catalog.leases import (
     process_of,
     processes_with_claims,
     remove_leases,
+    remove_provisional_leases,
     seize_lease,
 )
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
@@ -82,7 +83,7 @@ def end_dead_runs(
     awaited = {run.run_id: run.job_name for run in runs.values() if run.status in _BEGUN or run.run_id in lost}
     silent = [runs[run_id] for run_id in awaited if run_id not in leases or process_of(leases[run_id]) is None]
     if earlier := _alive_by_claims(database, silent):
-        remove_leases(database, earlier)
+        remove_provisional_leases(database, earlier)
         awaited = {run_id: job for run_id, job in awaited.items() if run_id not in earlier}
     judged = judge_leases(database, awaited, idle_limit=idle_limit)
     _remove_leftovers(instance, database, leases.keys() - runs.keys(), judged)
@@ -115,7 +116,8 @@ def _lost_while_starting(
         elif health.status is WorkerStatus.FAILED:
             failed[run.run_id] = f"it failed while it started: {health.msg}"
         else:
-            remove_leases(database, [run.run_id])  # one for 90 s, from when its launcher did not know it yet
+            # One for 90 s, from when its launcher did not know it yet. Its process may have taken it over since.
+            remove_provisional_leases(database, [run.run_id])
     return unknown, failed
 
 

@@ -26,7 +26,7 @@ from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.work_tables import RunLeaseRow
 from data_miner_dagster.jobs import is_ours
 from data_miner_dagster.runs import active_runs, end_dead_runs, end_unstarted_runs
-from data_miner_dagster_tests.launching.told_launcher import HEALTH
+from data_miner_dagster_tests.launching.told_launcher import HEALTH, ToldLauncher
 
 LIMIT = timedelta(hours=1)
 STARTED = dg.DagsterRunStatus.STARTED
@@ -284,6 +284,20 @@ def test_end_dead_runs__on_a_cluster_one_that_nobody_knows_has_90_s(
     expire(database, late)
     assert end(elsewhere, database) == [forgotten]
     assert status_of(elsewhere, late) is dg.DagsterRunStatus.STARTING
+
+
+def test_end_dead_runs__on_a_cluster_one_that_begins_while_it_is_asked_for(
+    elsewhere: dg.DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = start(elsewhere, dg.DagsterRunStatus.STARTING)
+
+    def begin(_launcher: ToldLauncher, run: dg.DagsterRun) -> CheckRunHealthResult:
+        take_lease(database, run.run_id, "job")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    monkeypatch.setattr(ToldLauncher, "check_run_worker_health", begin)
+    assert end(elsewhere, database) == []
+    assert [lease.run_id for lease in find_leases(database)] == [run_id]
 
 
 def test_end_unstarted_runs__on_a_cluster_they_may_begin_yet(elsewhere: dg.DagsterInstance, database: Database) -> None:

@@ -244,6 +244,13 @@ def remove_leases(database: Database, run_ids: Collection[str]) -> None:
                 session.execute(delete(_LEASES).where(_LEASES.c.run_id.in_(some)))
 
 
+def remove_provisional_leases(database: Database, run_ids: Collection[str]) -> None:
+    """Remove the leases of runs whose process has said nothing: one that has meanwhile keeps its own."""
+    with database.transaction() as session:
+        for some in portions(run_ids):
+            session.execute(delete(_LEASES).where(_LEASES.c.run_id.in_(some), _LEASES.c.host == _NOBODY))
+
+
 def seize_lease(database: Database, judged: JudgedRun) -> bool:
     """Remove the lease of a run that is to be ended; return False if its process has shown since that it lives.
 

@@ -18,6 +18,7 @@ from data_miner_dagster.catalog.leases import (
     judge_leases,
     process_of,
     remove_leases,
+    remove_provisional_leases,
     seize_lease,
     take_lease,
 )
@@ -111,6 +112,13 @@ def test_hold_lease__of_a_run_that_was_ended_is_lost(database: Database, monkeyp
         wait_until(lambda: lease.is_lost)
         with pytest.raises(RunEndedError, match="this run was ended"):
             lease.check()
+
+
+def test_remove_provisional_leases__leaves_that_of_a_process(database: Database) -> None:
+    judge_leases(database, {"run-1": "job", "run-2": "job"}, idle_limit=HOUR)
+    take_lease(database, "run-1", "job")
+    remove_provisional_leases(database, ["run-1", "run-2"])
+    assert [lease.run_id for lease in find_leases(database)] == ["run-1"]
 
 
 def test_take_lease__over_a_provisional_one_and_over_a_dead_one(database: Database) -> None:
