@@ -45,7 +45,9 @@ MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
 NEXT: Final = "next"
 """The metadata entry of a project's asset that says in one line what to do next."""
-WAYS_ON: Final = (NEXT, "review", "preview")
+REPORT: Final = "report"
+"""The metadata entry with the address of a release's report."""
+WAYS_ON: Final = (NEXT, REPORT, "review", "preview")
 """Entries that every project's asset shows, however long its counts are."""
 STATUS: Final = "status"
 """The metadata entry that says whether something was made, or was there; `data-miner run` counts by it."""

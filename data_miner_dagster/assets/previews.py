@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import dagster as dg
 
 from data_miner_dagster.assets.metadata import counts_line
-from data_miner_dagster.assets.outcomes import NEXT
+from data_miner_dagster.assets.outcomes import NEXT, REPORT
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.config.web import review_address
 from data_miner_dagster.domain.verdicts import ReviewQueue
@@ -162,9 +162,11 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
     layout = platform.layout
     then = "`data-miner review {project}` asks where a look helps most"
     if funnel.release is not None:
-        report = f"{review_address(platform.config.web)}/report/{{project}}/"
-        then = f"[open the report]({report}); `data-miner export {{project}} --to FOLDER`; {then}"
+        then = f"`data-miner export {{project}} --to FOLDER`; {then}"
     metadata = _changes(platform, project, funnel.release)
+    if funnel.release is not None:
+        report = f"{review_address(platform.config.web)}/report/{project}/"
+        metadata[REPORT] = dg.MetadataValue.url(report)
     metadata |= _ways_on(platform, project, "", then)
     metadata |= _stage_pictures(platform, project, "dataset", lambda: dataset_preview(platform, project))
     if funnel.release is not None:

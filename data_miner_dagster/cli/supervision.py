@@ -175,16 +175,17 @@ class _Child:
             self._command,
             cwd=self._working_folder,
             stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # Dagster's servers say most on their standard output
             start_new_session=True,
             preexec_fn=partial(_tell, groups.pipe),
         )
         groups.add(self._process.pid)
         self._started_at = time.monotonic()
-        assert self._process.stderr is not None
+        assert self._process.stdout is not None
         self._lines.clear()
         self._reader = threading.Thread(
-            target=_pass_on, args=(self._process.stderr, self._lines, self._log), daemon=True
+            target=_pass_on, args=(self._process.stdout, self._lines, self._log), daemon=True
         )
         self._reader.start()
 

@@ -112,7 +112,7 @@ def contact_sheet(
     """
     if not tiles:
         raise ValueError("a contact sheet needs at least one tile")
-    columns = max(1, min(columns, len(tiles)))
+    columns = columns if heading else max(1, min(columns, len(tiles)))  # a heading needs the width
     rows = -(-len(tiles) // columns)
     caption_height = _CAPTION_FONT_SIZE + 7 if any(tile.caption for tile in tiles) else 0
     cell_wh = (tile_wh[0] + 2 * _BORDER, tile_wh[1] + 2 * _BORDER + caption_height)
@@ -201,11 +201,16 @@ def _draw_boxes(
     font_size = max(_BOX_FONT_SIZE, round(shown_wh[0] / _PIXELS_PER_POINT))  # legible when the picture is shown small
     for box in reversed(tile.boxes):  # draw the most confident last, on top
         scale_xy = shown_wh[0] / seen.full_wh[0], shown_wh[1] / seen.full_wh[1]
-        _draw_box(draw, box, offset, scale_xy, font_size)
+        _draw_box(draw, box, offset, scale_xy, font_size, offset[0] + shown_wh[0])
 
 
 def _draw_box(
-    draw: ImageDraw.ImageDraw, box: TileBox, offset: tuple[int, int], scale_xy: tuple[float, float], font_size: int
+    draw: ImageDraw.ImageDraw,
+    box: TileBox,
+    offset: tuple[int, int],
+    scale_xy: tuple[float, float],
+    font_size: int,
+    right_end: int,
 ) -> None:
     x_min, y_min, x_max, y_max = box.box_xyxy
     left, right = offset[0] + x_min * scale_xy[0], offset[0] + x_max * scale_xy[0]
@@ -218,6 +223,7 @@ def _draw_box(
     label = _drawable(box.label)
     text_width = draw.textlength(label, font=font)
     label_top = max(float(offset[1]), top - font_size - 3)
+    left = max(float(offset[0]), min(left, right_end - text_width - 4))  # whole, also of a box at the right end
     draw.rectangle((left, label_top, left + text_width + 4, label_top + font_size + 3), fill=colour)
     draw.text((left + 2, label_top + 1), label, font=font, fill=(12, 14, 18))
 

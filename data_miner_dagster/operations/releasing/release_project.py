@@ -220,10 +220,10 @@ def _finish(
         counts={
             "videos": manifest["num_videos"],
             "images": manifest["num_images"],
+            "boxes": manifest["num_boxes"],
             "waiting for review": manifest["frames"][FrameOutcome.HELD.value],
             "images without boxes": manifest["num_images_without_boxes"],
             "images without any detection": manifest["num_images_without_detections"],
-            "boxes": manifest["num_boxes"],
             **{f"images in {split}": number for split, number in manifest["images_by_split"].items()},
             **{f"boxes of {name}": manifest["boxes_by_class"][name] for name in manifest["classes"]},
         },

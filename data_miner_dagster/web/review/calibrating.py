@@ -15,7 +15,7 @@ from data_miner_dagster.domain.quality import Estimate
 from data_miner_dagster.operations.filtering.calibration import CalibratedThreshold
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_file_settings import project_file_of
-from data_miner_dagster.stages.filtering.calibration import Goal, ThresholdQuality
+from data_miner_dagster.stages.filtering.calibration import FEWEST_ANSWERS, Goal, ThresholdQuality
 from data_miner_dagster.web.review.desk import OpenDesk
 from data_miner_dagster.web.review.requests import project_of
 
@@ -77,6 +77,7 @@ def _content(found: CalibratedThreshold) -> dict[str, object]:
         "num_answers": result.num_answers,
         "num_answered": found.num_answered,
         "num_questions": found.num_questions,
+        "num_needed": FEWEST_ANSWERS,
         "num_not_sampled": found.num_not_sampled,
         "remark": result.remark,
         "is_assured": result.is_assured,

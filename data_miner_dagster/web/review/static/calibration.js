@@ -30,7 +30,10 @@ function show(found) {
   byId("progress").max = Math.max(1, found.num_questions);
   byId("progress").value = found.num_answered;
   const others = found.num_not_sampled;
-  byId("answered").textContent = `${found.num_answered} of ${found.num_questions} answered; ${found.num_questions} are enough, as a rule`
+  const enough = found.num_questions < found.num_needed
+    ? `a threshold needs ${found.num_needed} answers: more videos give more frames to ask about`
+    : `${found.num_questions} are enough, as a rule`;
+  byId("answered").textContent = `${found.num_answered} of ${found.num_questions} answered; ${enough}`
     + (others ? `; ${others} ${others === 1 ? "answer" : "answers"} of other queues ${others === 1 ? "is" : "are"} no random sample and left out` : "");
   const rows = [["in force", found.in_force], ["for the goal", found.chosen]].filter(([, quality]) => quality);
   byId("qualities").replaceChildren(...rows.map(([name, quality]) => row(name, quality)));
