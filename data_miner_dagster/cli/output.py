@@ -4,6 +4,7 @@ File names, video titles and messages of sites may contain sequences that move t
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +17,7 @@ from rich.text import Text
 from data_miner_dagster.domain.foreign_text import printable
 
 _PIPE_WIDTH = 200
-"""Table width if output is not a terminal: wide enough for `grep` to find a whole row."""
+"""Table width if output is not a terminal and COLUMNS says nothing: wide enough for `grep` to find a whole row."""
 
 
 class PlainConsole(Console):
@@ -43,7 +44,8 @@ def print_json(content: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
     """Print rows under column headings. The columns in `numbers` are right-aligned."""
-    console = PlainConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    is_told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = PlainConsole(width=None if is_told else _PIPE_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")

@@ -6,8 +6,9 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table, shortened
+from data_miner_dagster.cli.reuploads import print_reuploads, project_reuploads_content
 from data_miner_dagster.cli.room import print_room, room_content
-from data_miner_dagster.cli.standstill import needs_somebody, print_standing_still, standing_still
+from data_miner_dagster.cli.standstill import needs_somebody, print_next, print_standing_still, standing_still
 from data_miner_dagster.cli.warnings import platform_warnings
 from data_miner_dagster.cli.watching import watch
 from data_miner_dagster.domain.phrases import phrase_of_stage
@@ -47,7 +48,7 @@ def status(
     standing = standing_of(platform, project)
     content = _status(platform, project)
     if project is not None:
-        content["reuploads"] = _reuploads(platform, project)
+        content["reuploads"] = project_reuploads_content(platform, project)
     content["room"] = room_content(platform)
     content["progress"] = standing.as_json()
     content["standing_still"] = standing_still(platform, project)
@@ -68,6 +69,7 @@ def _print_status(
     echo(f"root {platform.root}")
     _print_projects(content["projects"])
     print_standing_still(content["standing_still"])
+    print_next(platform, content["projects"])
     echo("")
     columns = ["videos that are", "reason", "count", "of them stuck", "next try"]
     print_table(columns, [list(row.values()) for row in content["videos"]], numbers=["count", "of them stuck"])
@@ -76,7 +78,7 @@ def _print_status(
         rows = [list(row.values()) for row in content["members"]]
         print_table(["in the project", "reason", "count"], rows, numbers=["count"])
         _print_funnel(platform, project)
-        _print_reuploads(content["reuploads"])
+        print_reuploads(content["reuploads"])
     if content["sources"]:
         echo("")
         rows = [[row["project"], f"{row['source']} {row['query']}", row["remark"]] for row in content["sources"]]
@@ -334,31 +336,6 @@ def _print_funnel(platform: "Platform", project: str) -> None:
 
     echo("")
     print_table(["step", "count", "reasons"], project_funnel(platform, project).as_rows(), numbers=["count"])
-
-
-def _reuploads(platform: "Platform", project: str) -> "list[dict[str, object]]":
-    from dataclasses import asdict
-
-    from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
-
-    return [asdict(found) for found in project_reuploads(platform, project)]
-
-
-def _print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
-    if not found:
-        return
-    echo("")
-    rows = [
-        [
-            shortened(str(row["title"]), 40),
-            shortened(str(row["original_title"]), 40),
-            f"{row['num_matched_frames']} of {row['num_frames']}",
-        ]
-        for row in found[:most]
-    ]
-    print_table(["video found again", "in", "frames"], rows, numbers=["frames"])
-    if len(found) > most:
-        echo(f"and {len(found) - most} more: --json")
 
 
 def _reason(video: "dict[str, object]") -> str:

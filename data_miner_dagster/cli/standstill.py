@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
@@ -53,6 +54,19 @@ def print_standing_still(rows: "list[dict[str, object]]") -> None:
     """Print a line for each."""
     for row in rows:
         echo(f"{'NEEDS YOU' if row['needs_you'] else 'FAILED'}  {row['message']}")
+
+
+def print_next(platform: "Platform", projects: "list[dict[str, object]]") -> None:
+    """Print where the report of each release is, and the command that helps it most."""
+    for row in projects:
+        name, report = str(row["name"]), platform.layout.report_page(str(row["name"]))
+        if row["release"] is None:
+            continue
+        if report.is_file():
+            echo(f"{name} {row['release']}: report {report}")
+        waiting = int(str(row["waiting_for_review"]))
+        why = f" ({counted(waiting, 'frame')} {'waits' if waiting == 1 else 'wait'} for it)" if waiting else ""
+        echo(f"next: data-miner review {name}{why}, or data-miner export {name} --to FOLDER")
 
 
 def needs_somebody(rows: "list[dict[str, object]]") -> bool:

@@ -130,7 +130,8 @@ def list_local_videos(entry: str, base_folder: Path) -> Found:
         elif is_glob(entry):
             found = _of_glob(entry, base_folder)
         else:
-            raise SourceError(f"{entry}: there is no such file or folder ({path})")
+            where = "" if str(path) == entry else f" ({path})"
+            raise SourceError(f"{entry}: there is no such file or folder{where}")
     except (OSError, ValueError) as error:  # ValueError: a NUL
         raise SourceError(f"{entry}: {getattr(error, 'strerror', None) or error}") from error
     if not found.paths:

@@ -3,11 +3,13 @@
 import os
 import re
 import socket
+from pathlib import Path
 
 import pytest
 
 from data_miner_dagster.cli.ports import check_port
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.end_to_end.platform_process import free_port
 
 
@@ -31,3 +33,11 @@ def test_check_port__taken_by_a_process_that_is_named() -> None:
 def test_check_port__no_address_of_this_machine() -> None:
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1 is no address of this machine; use another --host"):
         check_port("192.0.2.1", free_port())
+
+
+def test_up__makes_no_root_where_its_port_is_taken(run_command: RunCommand, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is taken by process"):
+            run_command("up", "--root", tmp_path / "typo", "--profile", "lite", "--port", port)
+    assert list(tmp_path.iterdir()) == []

@@ -193,6 +193,16 @@ def test_status__a_withdrawn_release_is_shown_as_such(run_command: RunCommand, t
     assert "release v001 is withdrawn: asked by its author" in shown
 
 
+def test_status__leads_to_the_report_and_says_what_comes_next(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    lines = run_command("status", "--root", tmp_path).stdout.splitlines()
+    report = platform.layout.report_page("cyclists")
+    place = lines.index(f"cyclists v001: report {report}")
+    assert lines[place + 1].startswith("next: data-miner review cyclists")
+    assert lines[place + 1].endswith(", or data-miner export cyclists --to FOLDER")
+
+
 def test_status__of_a_project_names_whole_reuploads(run_command: RunCommand, platform: Platform) -> None:
     found = {"video_key": "files-bbb", "original_video_key": "files-aaa", "share": 0.9, "original_share": 0.5}
     rows = [found | {"num_matched_frames": 9, "num_frames": 10}]
