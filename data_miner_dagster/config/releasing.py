@@ -19,6 +19,21 @@ of the lite detector."""
 UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
 
 
+class VerifierRulesConfig(ConfigModel):
+    """The `releasing.verifier` section: what becomes of a box that a verifier (`detection.verifier`) has looked at.
+
+    A change asks nobody again. What a person said of a box goes before.
+    """
+
+    confirmed: Literal["object", "by_confidence"] = "object"
+    """A confirmed box that is unsure. `object`: it is released. `by_confidence`: it stays unsure."""
+    rejected: Literal["drop", "unsure", "by_confidence"] = "drop"
+    """A rejected box, unsure or not. `drop`: it is no object. `unsure`: a person is to decide. `by_confidence`: it
+    stays what it is."""
+    cannot_tell: Literal["by_confidence", "unsure"] = "by_confidence"
+    """A box of which it cannot tell. `by_confidence`: the box stays what it is. `unsure`: a person is to decide."""
+
+
 class ReleasingConfig(ConfigModel):
     """The `releasing` section of a project."""
 
@@ -35,6 +50,8 @@ class ReleasingConfig(ConfigModel):
     """What a release does with unsure boxes. `hold`: their frame waits until a person has looked at it.
     `ignore_regions`: the frame is released, and they are marked as regions to ignore (COCO `iscrowd`; YOLO has no such
     mark). `as_negative`: the frame is released as if they were not there."""
+    verifier: VerifierRulesConfig | None = None
+    """What a release makes of a verifier's verdicts. Default: confirmed boxes are objects, rejected ones are not."""
     include_frames_without_boxes: bool = True
     """Keep frames in which no class was found, as negatives."""
     splits: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(

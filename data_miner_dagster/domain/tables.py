@@ -111,8 +111,9 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 )
 """projects/<name>/detections.parquet: one row per box, low confidences included."""
 
+VERDICT_COLUMN: Final = "verifier_verdict"
 VERIFIER_COLUMNS: Final = (
-    pa.field("verifier_verdict", pa.string()),  # domain.verification.VerifierVerdict; null: not asked, or no answer yet
+    pa.field(VERDICT_COLUMN, pa.string()),  # domain.verification.VerifierVerdict; null: not asked, or no answer yet
     pa.field("verifier_reason", pa.string()),
     pa.field("verifier", pa.string()),  # its name in the settings
 )

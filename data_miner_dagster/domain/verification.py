@@ -6,6 +6,7 @@ release makes of an answer (stages/reviewing/states.py).
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class VerifierVerdict(StrEnum):
@@ -14,6 +15,10 @@ class VerifierVerdict(StrEnum):
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
     CANNOT_TELL = "cannot_tell"  # also whatever is no answer: it decides nothing
+
+
+VERDICT_CODES: Final[tuple[VerifierVerdict | None, ...]] = (None, *VerifierVerdict)
+"""The answers, none included, by their numbers in arrays."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.masks import Mask
-from data_miner_dagster.domain.tables import MASK_TYPE
+from data_miner_dagster.domain.tables import MASK_TYPE, VERDICT_COLUMN
 from data_miner_dagster.export.codec import Codec, Destination, Expected
 from data_miner_dagster.export.records import (
     EXTRA_COLUMNS,
@@ -87,7 +87,10 @@ BOXES_SCHEMA: Final = pa.schema(
         _not_null("is_unsure", pa.bool_()),  # no label: a region to ignore
     ]
 )
-_EXTRA_FIELDS: Final = {MASK_COLUMN: pa.field(MASK_COLUMN, MASK_TYPE)}
+_EXTRA_FIELDS: Final = {
+    MASK_COLUMN: pa.field(MASK_COLUMN, MASK_TYPE),
+    VERDICT_COLUMN: pa.field(VERDICT_COLUMN, pa.string()),  # of a verifier; null: not asked, or no answer yet
+}
 VIDEOS_SCHEMA: Final = pa.schema(
     [
         _not_null("video_key", pa.string()),

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.tables import VERDICT_COLUMN
 
 IMAGES_FOLDER: Final = "images"
 """The folder of images in a release or export, with one subfolder per split."""
 
 
 MASK_COLUMN: Final = "mask"
-EXTRA_COLUMNS: Final = (MASK_COLUMN,)
+EXTRA_COLUMNS: Final = (MASK_COLUMN, VERDICT_COLUMN)
 """Columns of the table of detections that only some detectors fill. Releases of other projects have no such columns."""
 
 PERSON: Final = "person"
@@ -58,6 +59,7 @@ class ReleaseBox:
     answer_id: str | None = None  # of the verdict
     confidence_calibrated: float | None = None  # the probability that it is right; None: nobody has calibrated
     is_unsure: bool = False  # no label: a region to ignore
+    verifier_verdict: str | None = None  # a `VerifierVerdict`; None: not asked, or no answer yet
     mask: Mask | None = None  # of the image; the box is its bounds within a pixel
 
 

@@ -13,7 +13,7 @@ Ties go by video, then time, then box. The same state gives the same order.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.domain.verification import VERDICT_CODES
 from data_miner_dagster.stages.filtering.calibration import draw_in_strata, stratum_edges
-from data_miner_dagster.stages.reviewing.states import SETTLING_DETECTORS, FrameClasses
+from data_miner_dagster.stages.reviewing.states import SETTLING_DETECTORS, BoxState, FrameClasses, VerifierRules
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -32,6 +33,7 @@ BOXES_PER_CLASS: Final = 150
 """This many answers near its threshold are enough for a class."""
 NO_OBJECT, UNSURE, OBJECT = 0, 1, 2
 """Codes of what a release takes a box for."""
+_STATES: Final = (BoxState.NONE, BoxState.UNSURE, BoxState.OBJECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +66,25 @@ class BoxRules:
     thresholds: Float32Array
     unsure_from: Float32Array
     num_detectors: int
+    by_verdict: npt.NDArray[np.int8] = field(default_factory=lambda: _states_by_verdict(VerifierRules()))
+    """(verdicts, states) what becomes of a box that a verifier has looked at, by the codes of both."""
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "BoxRules":
         """Return the rules of a project."""
-        ranges = FrameClasses.of(config).ranges
+        classes = FrameClasses.of(config)
+        ranges = classes.ranges
         return cls(
             np.array([one.threshold for one in ranges], np.float32),
             np.array([one.unsure_from for one in ranges], np.float32),
             max(1, len(config.detection.detectors)),
+            _states_by_verdict(classes.verifier),
         )
+
+
+def _states_by_verdict(rules: VerifierRules) -> npt.NDArray[np.int8]:
+    codes = [[_STATES.index(rules.state_of(state, verdict)) for state in _STATES] for verdict in VERDICT_CODES]
+    return np.array(codes, np.int8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +95,23 @@ class BoxArrays:
     classes: npt.NDArray[np.integer]
     confidences: Float32Array
     num_agreeing: npt.NDArray[np.integer]
+    verdicts: npt.NDArray[np.integer]  # of a verifier, by VERDICT_CODES
 
     def some(self, where: slice | Int64Array) -> "BoxArrays":
         """Return some of the boxes."""
-        return BoxArrays(self.frames[where], self.classes[where], self.confidences[where], self.num_agreeing[where])
+        columns = (self.frames, self.classes, self.confidences, self.num_agreeing, self.verdicts)
+        return BoxArrays(*(column[where] for column in columns))
 
 
 def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
-    """Return what each box is while nobody has said anything about it."""
+    """Return what each box is while no person has said anything about it."""
     confidences = boxes.confidences
     could_be = confidences >= rules.unsure_from[boxes.classes]
     is_object = (confidences >= rules.thresholds[boxes.classes]) | (
         could_be & (boxes.num_agreeing >= SETTLING_DETECTORS)
     )
-    return np.where(is_object, OBJECT, np.where(could_be, UNSURE, NO_OBJECT)).astype(np.int8)
+    states = np.where(is_object, OBJECT, np.where(could_be, UNSURE, NO_OBJECT))
+    return rules.by_verdict[boxes.verdicts, states]
 
 
 class FrameFacts:

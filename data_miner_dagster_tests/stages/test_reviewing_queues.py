@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from data_miner_dagster.domain.verification import VERDICT_CODES, VerifierVerdict
 from data_miner_dagster.stages.reviewing_queues import (
     NO_OBJECT,
     OBJECT,
@@ -27,10 +28,11 @@ from data_miner_dagster.stages.sampling import sampling_numbers
 RULES = BoxRules(np.array([0.5, 0.25], np.float32), np.array([0.125, 0.25], np.float32), num_detectors=2)
 
 
-def boxes(*rows: tuple[int, int, float, int]) -> BoxArrays:
-    """Return boxes from their frame, class, confidence and number of agreeing detectors."""
+def boxes(*rows: tuple[int, int, float, int], verdicts: Sequence[int] | None = None) -> BoxArrays:
+    """Return boxes from their frame, class, confidence and number of agreeing detectors, and codes of verdicts."""
     frames, classes, confidences, agreeing = zip(*rows, strict=True)
-    return BoxArrays(np.array(frames), np.array(classes), np.array(confidences, np.float32), np.array(agreeing))
+    said = np.zeros(len(rows), np.uint8) if verdicts is None else np.array(verdicts, np.uint8)
+    return BoxArrays(np.array(frames), np.array(classes), np.array(confidences, np.float32), np.array(agreeing), said)
 
 
 def rows_of(ranking: Ranking) -> list[int]:
@@ -49,6 +51,13 @@ def test_box_states__by_hand() -> None:
         (0, 0, 0.5, 1), (0, 0, 0.4375, 1), (0, 0, 0.4375, 2), (0, 0, 0.0625, 2), (0, 1, 0.25, 1), (0, 1, 0.2, 1)
     )
     assert box_states(some, RULES).tolist() == [OBJECT, UNSURE, OBJECT, NO_OBJECT, OBJECT, NO_OBJECT]
+
+
+def test_box_states__a_verifier_settles_what_is_unsure_and_drops_what_it_rejects() -> None:
+    sure, unsure, nothing = (0, 0, 0.5, 1), (0, 0, 0.25, 1), (0, 0, 0.0625, 1)
+    some = boxes(unsure, sure, unsure, sure, unsure, nothing, verdicts=[1, 2, 2, 3, 3, 1])
+    assert VERDICT_CODES[1:] == (VerifierVerdict.CONFIRMED, VerifierVerdict.REJECTED, VerifierVerdict.CANNOT_TELL)
+    assert box_states(some, RULES).tolist() == [OBJECT, NO_OBJECT, NO_OBJECT, OBJECT, UNSURE, NO_OBJECT]
 
 
 def test_rank_unsure__one_answer_frees_the_frame_first() -> None:

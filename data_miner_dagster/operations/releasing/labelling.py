@@ -8,7 +8,9 @@ from typing import Any, Final
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.tables import VERDICT_COLUMN
 from data_miner_dagster.domain.verdicts import BOX_WORDS, SAME_FRAME_SECONDS, FramePlace, Verdict, VerdictWord
+from data_miner_dagster.domain.verification import VerifierVerdict
 from data_miner_dagster.export.records import PERSON, ReleaseBox
 from data_miner_dagster.stages.releasing import (
     DECIMALS,
@@ -141,6 +143,7 @@ class Labelling:
             row["confidence"],
             (row["x_min"], row["y_min"], row["x_max"], row["y_max"]),
             row["num_agreeing_detectors"],
+            VerifierVerdict(said) if (said := row.get(VERDICT_COLUMN)) else None,
         )
 
     def _release_box(self, box: ReleasableBox, rows: Sequence[Mapping[str, Any]]) -> ReleaseBox:
@@ -155,6 +158,7 @@ class Labelling:
                 "prompt": self._shown.text(row["prompt"]),
                 "detector": row["detector"],
                 "num_agreeing_detectors": row["num_agreeing_detectors"],
+                "verifier_verdict": row.get(VERDICT_COLUMN),
                 "confidence_calibrated": self._calibrated(row["class_name"], row["confidence"]),
             }
         return ReleaseBox(

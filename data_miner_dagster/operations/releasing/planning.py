@@ -19,8 +19,11 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.source import DecidedFrame
 from data_miner_dagster.operations.reporting.funnel import Funnel
 from data_miner_dagster.operations.split_memory import Manifests
+from data_miner_dagster.operations.verification.verifiers import verifier_model
+from data_miner_dagster.operations.verification.verify_boxes import VerificationCounts
 from data_miner_dagster.stages.filtering.decisions import FilteringRules
 from data_miner_dagster.stages.releasing import FrameOutcome, ImageSelection
+from data_miner_dagster.stages.reviewing.states import VerifierRules
 from data_miner_dagster.stages.reviewing.waiting import waiting_warning
 
 
@@ -90,6 +93,7 @@ class ReleasePlan:
     left_out: Collection[str]  # videos and frames whose files cannot be had
     frames: FrameTally
     num_verdicts: int  # in force on boxes of the project
+    verification: VerificationCounts | None = None  # None: the project has no verifier
 
     @property
     def config(self) -> ProjectConfig:
@@ -104,10 +108,13 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
     if config.deduplication.encoder == "dedup":
         entries.append(("near-duplicates", models.dedup_encoder.entry))
     entries += [("detector", detector.entry) for detector in models.detectors(config.detection.detectors)]
-    return tuple(
+    found = [
         ReleaseModel(role, entry.name, entry.source, entry.revision, entry.licence, entry.fingerprint)
         for role, entry in entries
-    )
+    ]
+    if config.detection.verifier is not None:
+        found.append(verifier_model(platform, config.detection.verifier.model))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,7 @@ def manifest_content(plan: ReleasePlan, written: WrittenImages, videos: Sequence
         "frames": plan.frames.as_json(tally.num_images),
         "unsure": _unsure_content(plan),
         **({"verdicts": _verdicts_content(plan, tally)} if plan.num_verdicts else {}),
+        **({"verifier": _verifier_content(plan.verification, config)} if plan.verification else {}),
         "images_by_split": tally.images_by_split,
         "boxes_by_split": tally.boxes_by_split,
         "images_by_class": tally.images_by_class,
@@ -180,6 +188,15 @@ def _verdicts_content(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Any]:
         "on_frames": plan.frames.num_verdicts,
         "boxes": dict(sorted(tally.boxes_by_verdict.items())),
         "unmet": sorted(plan.frames.unmet_verdicts),
+    }
+
+
+def _verifier_content(counts: VerificationCounts, config: ProjectConfig) -> dict[str, Any]:
+    """Return what a verifier said of all boxes that were detected, and what the release makes of it."""
+    return {
+        **{name: value for name, value in asdict(counts).items() if name != "asking"},
+        "line": counts.line,
+        "rules": VerifierRules.of(config).config.model_dump(mode="json"),
     }
 
 

@@ -41,6 +41,7 @@ from data_miner_dagster.operations.split_memory import (
     remembered_splits,
 )
 from data_miner_dagster.operations.stage_versions import record_stage_versions
+from data_miner_dagster.operations.verification.verify_boxes import read_verification
 from data_miner_dagster.stages.costs import cost_line
 from data_miner_dagster.stages.releasing import FrameOutcome, ImageSelection, next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
@@ -170,13 +171,22 @@ def _num_videos_considered(platform: Platform, project: str) -> int:
 
 
 def _num_left_out(platform: Platform, project: str, manifest: Mapping[str, Any]) -> int:
-    """Return how many videos and frames the stages of this build went on without."""
+    """Return how many videos, frames and answers about boxes the stages of this build went on without."""
     layout = platform.layout
     num_videos = sum(len(read_left_out(layout.table_of(project, stage))) for stage in TABLE_STAGES)
     detected = layout.detected_frames_table(project)
+    verification = read_verification(detected)
     return (
-        num_videos + len(read_left_out(detected)) + num_unreadable_frames(detected) + len(manifest.get("left_out", ()))
+        num_videos
+        + len(read_left_out(detected))
+        + num_unreadable_frames(detected)
+        + len(manifest.get("left_out", ()))
+        + (verification.waiting if verification is not None else 0)
     )
+
+
+def _num_unanswered(manifest: Mapping[str, Any]) -> int:
+    return int(manifest["verifier"]["waiting"]) if "verifier" in manifest else 0
 
 
 def _finish(
@@ -224,11 +234,13 @@ def _finish(
             "waiting for review": manifest["frames"][FrameOutcome.HELD.value],
             "images without boxes": manifest["num_images_without_boxes"],
             "images without any detection": manifest["num_images_without_detections"],
+            **({"boxes waiting for the verifier": waiting} if (waiting := _num_unanswered(manifest)) else {}),
             **{f"images in {split}": number for split, number in manifest["images_by_split"].items()},
             **{f"boxes of {name}": manifest["boxes_by_class"][name] for name in manifest["classes"]},
         },
         metadata={
             **({"warning": warning} if (warning := manifest["unsure"]["warning"]) else {}),
+            **({"verifier": manifest["verifier"]["line"]} if "verifier" in manifest else {}),
             "version": version,
             "cost": cost_line(cost),
             "release": str(release),

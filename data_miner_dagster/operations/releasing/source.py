@@ -26,6 +26,7 @@ from data_miner_dagster.operations.detection.detect_project import num_unreadabl
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
 from data_miner_dagster.operations.releasing.labelling import Labelling
+from data_miner_dagster.operations.verification.verify_boxes import read_verification
 from data_miner_dagster.stages.releasing import DECIMALS, FrameOutcome, candidate_frames, public_reference
 from data_miner_dagster.storage.by_video import TableByVideo
 from data_miner_dagster.storage.frames import frames_identity, has_frames, read_frame_images, read_frames
@@ -137,6 +138,8 @@ class ReleaseSource:
         for name, path in self._paths.items():
             if not path.is_file():
                 raise not_ready(project, name)
+        self.verification = read_verification(self._paths["detected frames"])
+        """What a verifier said of the boxes, None where the project has none."""
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
         unique = self._unique_frame_ids()
         self.unseen = self._check_current(unique)

@@ -110,6 +110,7 @@ def plan_release(
         left_out=source.left_out,
         frames=frames,
         num_verdicts=len(source.labelling.verdicts),
+        verification=source.verification,
     )
 
 

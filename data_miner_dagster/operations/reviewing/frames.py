@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.domain.tables import VERDICT_COLUMN
+from data_miner_dagster.domain.verification import VERDICT_CODES
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.reviewing_queues import BoxArrays, Float64Array, Int64Array
 from data_miner_dagster.storage.spilled_columns import SpilledColumns
-from data_miner_dagster.storage.tables import read_batches, read_table
+from data_miner_dagster.storage.tables import has_column, read_batches, read_table
 
 _INDEX_BITS: Final = 24
 """Of a frame's code: a video of 16 million frames at one a second lasts half a year."""
@@ -138,7 +140,7 @@ def read_examined_frames(
     """Read `detections.parquet`, one batch at a time, and the times of its frames."""
     first_boxes, num_boxes = np.zeros(len(unique), np.uint32), np.zeros(len(unique), np.uint16)
     num_read, detector = 0, None
-    with SpilledColumns(np.int32, np.int16, np.float32, np.uint8, np.float32) as columns:
+    with SpilledColumns(np.int32, np.int16, np.float32, np.uint8, np.uint8, np.float32) as columns:
         for batch in _of_known(platform.layout.detections_table(project), codes, unique, classes):
             positions = positions_among(unique, codes.of_batch(batch))
             places, first, counts = np.unique(positions, return_index=True, return_counts=True)
@@ -150,6 +152,7 @@ def read_examined_frames(
                 pc.index_in(batch["class_name"], value_set=pa.array(classes, pa.string())).to_numpy(),
                 batch["confidence"].to_numpy(),
                 np.minimum(batch["num_agreeing_detectors"].to_numpy(), 255),
+                _verdict_codes(batch),
                 np.stack([batch[name].to_numpy() for name in _CORNERS], axis=1).reshape(-1),
             )
             num_read += batch.num_rows
@@ -166,9 +169,19 @@ def read_examined_frames(
     )
 
 
+def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
+    """Return what a verifier said of each box, by VERDICT_CODES."""
+    if VERDICT_COLUMN not in batch.schema.names:
+        return np.zeros(batch.num_rows, np.uint8)
+    words = pa.array([None if verdict is None else verdict.value for verdict in VERDICT_CODES], pa.string())
+    codes = pc.index_in(batch[VERDICT_COLUMN], value_set=words)
+    return pc.fill_null(codes, 0).to_numpy().astype(np.uint8)
+
+
 def _of_known(path: Path, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Yield the boxes of the given frames and classes: tables that are being made anew may differ for a while."""
-    for batch in read_batches(path, [*_BOX_COLUMNS, *_CORNERS, "detector"]):
+    verdict = (VERDICT_COLUMN,) if has_column(path, VERDICT_COLUMN) else ()
+    for batch in read_batches(path, [*_BOX_COLUMNS, *_CORNERS, "detector", *verdict]):
         is_known = positions_among(unique, codes.of_batch(batch)) >= 0
         is_class = pc.is_in(batch["class_name"], value_set=pa.array(classes, pa.string()))
         yield batch.filter(pc.and_(pa.array(is_known), is_class))

@@ -6,6 +6,7 @@ from typing import Final
 
 from data_miner_dagster.domain.box_shares import BoxXyxy, shares_of
 from data_miner_dagster.domain.verdicts import ShownBox, Verdict, VerdictWord
+from data_miner_dagster.domain.verification import VERDICT_CODES
 from data_miner_dagster.operations.reviewing.frames import ExaminedFrames
 from data_miner_dagster.operations.reviewing.index import ReviewIndex
 from data_miner_dagster.operations.reviewing.records import ReviewBox
@@ -52,6 +53,7 @@ def _found(examined: ExaminedFrames, code: int) -> list[FoundBox]:
         arrays.confidences[where].tolist(),
         (_corners(row) for row in examined.boxes.corners[where].tolist()),
         arrays.num_agreeing[where].tolist(),
+        (VERDICT_CODES[code] for code in arrays.verdicts[where].tolist()),
     )
     return [FoundBox(*values) for values in zip(*columns, strict=True)]
 

@@ -2,6 +2,7 @@
 
 from data_miner_dagster.catalog.box_answers import spent_on_answers
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.export.records import ReleaseModel
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_verifier
 from data_miner_dagster.operations.verification.endpoint_verifier import EndpointVerifier, endpoint_fingerprint
@@ -25,3 +26,13 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
     hosts = platform.config.downloading.allowed_private_hosts
     spent = spent_on_answers(platform.database, project, endpoint_fingerprint(endpoint))
     return EndpointVerifier(name, endpoint, hosts, is_known=spent.num_answers > 0)
+
+
+def verifier_model(platform: Platform, name: str) -> ReleaseModel:
+    """Return what a release says of a verifier. Of an endpoint, not its address: the model is what answered."""
+    endpoint = platform.config.models.endpoints.get(name)
+    if endpoint is None:
+        entry = platform.models.verifier(name).entry
+        return ReleaseModel("verifier", name, entry.source, entry.revision, entry.licence, entry.fingerprint)
+    source, fingerprint = f"endpoint:{endpoint.model}", endpoint_fingerprint(endpoint)
+    return ReleaseModel("verifier", name, source, endpoint.revision or None, "unknown", fingerprint)

@@ -80,6 +80,17 @@ class VerificationCounts:
         """Return the counts for the outcome."""
         return {f"verifier:{name}": getattr(self, name) for name in OUTCOMES if getattr(self, name)}
 
+    @property
+    def line(self) -> str:
+        """What it said, in words."""
+        told = f"{self.verifier} confirmed {self.confirmed:,} boxes, rejected {self.rejected:,}"
+        told += f" and could not tell of {self.cannot_tell:,}"
+        if self.waiting:
+            told += f"; {self.waiting:,} still wait for it"
+        if self.over_budget:
+            told += f"; {self.over_budget:,} were not asked about, since its budget is spent"
+        return told
+
 
 OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiting")
 """The counts of `VerificationCounts`: a box that is to be verified is in exactly one of them."""

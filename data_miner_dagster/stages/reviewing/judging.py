@@ -12,6 +12,7 @@ import numpy as np
 
 from data_miner_dagster.domain.box_shares import BoxXyxy, pixels_of
 from data_miner_dagster.domain.verdicts import BOX_WORDS, SAME_BOX_IOU, Verdict, VerdictWord
+from data_miner_dagster.domain.verification import VerifierVerdict
 from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster.stages.reviewing.states import BoxState, FrameClasses
 
@@ -28,6 +29,7 @@ class FoundBox:
     confidence: float
     box_xyxy: BoxXyxy
     num_agreeing_detectors: int = 1
+    verifier_verdict: VerifierVerdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def _unjudged(
         state = classes.ranges[box.class_index].state_of(
             box.confidence, num_agreeing_detectors=box.num_agreeing_detectors
         )
+        state = classes.verifier.state_of(state, box.verifier_verdict)
         if state is BoxState.UNSURE and is_complete:
             state = BoxState.NONE
         boxes.append(JudgedBox(box.class_index, box.box_xyxy, state, row))

@@ -1,12 +1,14 @@
 """The three states of a detected box: an object, unsure, or none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
+from data_miner_dagster.config.releasing import VerifierRulesConfig
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.verification import VerifierVerdict
 
 SETTLING_DETECTORS: Final = 2
 """An unsure box on which this many detectors of an ensemble agree is an object."""
@@ -37,15 +39,40 @@ class ConfidenceRange:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifierRules:
+    """What becomes of a box, by its confidence an object, unsure or neither, once a verifier has looked at it."""
+
+    config: VerifierRulesConfig = field(default_factory=VerifierRulesConfig)
+
+    @classmethod
+    def of(cls, config: ProjectConfig) -> "VerifierRules":
+        """Return the rules of a project."""
+        return cls(config.releasing.verifier or VerifierRulesConfig())
+
+    def state_of(self, state: BoxState, verdict: VerifierVerdict | None) -> BoxState:
+        """Return the state of a box after the verdict; None: nobody has looked at it. What is no box stays none."""
+        if state is BoxState.NONE or verdict is None:
+            return state
+        match verdict:
+            case VerifierVerdict.CONFIRMED:
+                return BoxState.OBJECT if self.config.confirmed == "object" else state
+            case VerifierVerdict.REJECTED:
+                return {"drop": BoxState.NONE, "unsure": BoxState.UNSURE, "by_confidence": state}[self.config.rejected]
+            case VerifierVerdict.CANNOT_TELL:
+                return BoxState.UNSURE if self.config.cannot_tell == "unsure" else state
+
+
+@dataclass(frozen=True, slots=True)
 class FrameClasses:
-    """The class list of a project, and the confidence range of each class, in the same order."""
+    """The class list of a project, the confidence range of each class, in the same order, and a verifier's weight."""
 
     names: tuple[str, ...]
     ranges: tuple[ConfidenceRange, ...]
+    verifier: VerifierRules = field(default_factory=VerifierRules)
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "FrameClasses":
         """Return the classes of a project."""
         names, releasing = tuple(config.detection.classes), config.releasing
         ranges = (ConfidenceRange(releasing.unsure_from_of(name), releasing.threshold_of(name)) for name in names)
-        return cls(names, tuple(ranges))
+        return cls(names, tuple(ranges), VerifierRules.of(config))

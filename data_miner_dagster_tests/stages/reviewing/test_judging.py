@@ -7,6 +7,7 @@ import pytest
 
 from data_miner_dagster.domain.box_shares import BoxXyxy, shares_of
 from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox, Verdict, VerdictWord
+from data_miner_dagster.domain.verification import VerifierVerdict
 from data_miner_dagster.stages.reviewing.judging import FoundBox, Judgement, judge_boxes
 from data_miner_dagster.stages.reviewing.states import BoxState, ConfidenceRange, FrameClasses
 
@@ -179,3 +180,12 @@ def test_judge_boxes__detected_outside_of_the_frame() -> None:
     beyond = FoundBox(1, 0.2, (-40.0, 10.0, 30.0, 30.0))  # (0, 10, 30, 30) is inside, and that is what people see
     judgement = judged([beyond], said("right", (0.0, 10.0, 30.0, 30.0), "car"))
     assert outcome(judgement) == [("car", (0, 10, 30, 30), "object", 0, "right")]
+
+
+def test_judge_boxes__a_person_goes_before_the_verifier() -> None:
+    confirmed = FoundBox(0, 0.2, HERE, verifier_verdict=VerifierVerdict.CONFIRMED)
+    rejected = FoundBox(1, 0.9, THERE, verifier_verdict=VerifierVerdict.REJECTED)
+    states = [box.state for box in judged([confirmed, rejected]).boxes]
+    assert states == [BoxState.OBJECT, BoxState.NONE]
+    said_otherwise = judged([confirmed, rejected], said("wrong", HERE), said("right", THERE, name="car"))
+    assert [(box.state, box.position) for box in said_otherwise.boxes] == [(BoxState.OBJECT, 1)]
