@@ -12,7 +12,7 @@ IMAGES_FOLDER: Final = "images"
 
 MASK_COLUMN: Final = "mask"
 EXTRA_COLUMNS: Final = (MASK_COLUMN, VERDICT_COLUMN)
-"""Columns of the table of detections that only some detectors fill. Releases of other projects have no such columns."""
+"""Columns of the table of detections that only some projects fill. Releases of others have no such columns."""
 
 PERSON: Final = "person"
 """The `detector` of a box that only a person saw."""
