@@ -5,6 +5,7 @@ Belongs here: the rows and their changes. Does not belong here: when a streak be
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, cast
@@ -44,14 +45,27 @@ _REFUSED_BEFORE: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """The videos that a site has refused since it last served one."""
+
+    num_videos: int
+    is_confirmed: bool
+    """Whether the last of them was asked for after another had been refused. Downloads run side by side: three bad
+    videos that happen to be neighbours are refused together."""
+    is_event: bool
+    """Whether this is known to be a refusal by the whole site."""
+
+
 def note_refusal(
-    database: Database, site: str, video_key: str, *, may_count: bool, since: datetime
-) -> tuple[int, bool]:
-    """Record a refused video. Return the number of consecutively refused videos, and whether an event is on.
+    database: Database, site: str, video_key: str, *, may_count: bool, since: datetime, begun_at: datetime
+) -> Streak:
+    """Record a refused video, and return the streak it belongs to.
 
     Args:
         may_count: False if the video is known to be refused independently of its site's state.
         since: earlier refusals are ignored.
+        begun_at: when the video was asked for.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -66,13 +80,16 @@ def note_refusal(
         row.state = RefusalState.EVENT if is_on else RefusalState.STREAK
         row.refused_at = now
         session.flush()
-        in_a_row = select(func.count()).where(
+        is_in_a_row = (
             SiteRefusalRow.site == site,
             SiteRefusalRow.state == RefusalState.STREAK,
             SiteRefusalRow.counts,
             SiteRefusalRow.refused_at > since,
         )
-        return session.scalar(in_a_row) or 0, is_on
+        is_earlier = SiteRefusalRow.video_key != video_key, SiteRefusalRow.refused_at <= begun_at
+        num_videos = session.scalar(select(func.count()).where(*is_in_a_row)) or 0
+        num_earlier = session.scalar(select(func.count()).where(*is_in_a_row, *is_earlier)) or 0
+        return Streak(num_videos, is_confirmed=num_earlier > 0, is_event=is_on)
 
 
 def declare_event(

@@ -146,16 +146,16 @@ class SitePoliteness:
 
     # --- refusals of the whole site ---
 
-    def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str) -> None:
-        """Count a refused video.
+    def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str, begun_at: datetime) -> None:
+        """Count a refused video that was asked for at `begun_at`.
 
-        The third in a row, in whatever process, is a refusal of the whole site: its breaker
-        opens, and `put_back` gives the videos its date.
+        The third in a row, in whatever process, is a refusal of the whole site, if it was asked for after another had
+        been refused: its breaker opens, and `put_back` gives the videos its date.
         """
         since = self._clock.now() - STREAK_LASTS
         may_count = row.status is not VideoStatus.UNAVAILABLE  # that has been its own before
-        num_in_a_row, is_on = note_refusal(self._database, site, row.key, may_count=may_count, since=since)
-        if not is_on and num_in_a_row < VIDEOS_OF_AN_EVENT:
+        streak = note_refusal(self._database, site, row.key, may_count=may_count, since=since, begun_at=begun_at)
+        if not streak.is_event and not (streak.num_videos >= VIDEOS_OF_AN_EVENT and streak.is_confirmed):
             return
         with self._lock:
             state = gate_state(self._database, site)

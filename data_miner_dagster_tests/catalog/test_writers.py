@@ -92,7 +92,9 @@ FIRST_ROWS: dict[str, Callable[[Database], object]] = {
         database, "site", hourly_budget=None, daily_budget=None, spacing_seconds=0
     ),
     "close_gate": lambda database: close_gate(database, "site", LATER, "refused"),
-    "note_refusal": lambda database: note_refusal(database, "site", "urls-a", may_count=True, since=FOUND_AT),
+    "note_refusal": lambda database: note_refusal(
+        database, "site", "urls-a", may_count=True, since=FOUND_AT, begun_at=FOUND_AT
+    ),
     "note_served": lambda database: note_served(database, "site", "urls-a", FOUND_AT),
     "declare_event": lambda database: declare_event(database, "site", LATER, "refused", since=FOUND_AT, kinds=[]),
     "refresh_bases": lambda database: refresh_bases(database, {WorkStage.EMBEDDING: "e" * 32}),

@@ -254,7 +254,7 @@ def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = No
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
     try:
         with disk_full_is_the_videos(platform.root), platform.working_under(claim):
-            info, rejections = _fetch_with_tries(run, claim, row)
+            info, rejections = _fetch_with_tries(run, claim, row, begun_at)
     except (ClaimLostError, RunEndedError):
         raise
     except NotWantedError as error:
@@ -310,15 +310,17 @@ def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome
     )
 
 
-def _fetch_with_tries(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
+def _fetch_with_tries(
+    run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None
+) -> tuple[VideoInfo, dict[str, Rejection]]:
     tries = 0
     while True:
         tries += 1
         try:
             return _fetch(run, claim, row)
         except (VideoPermanentError, VideoTransientError) as error:
-            if error.kind in SUSPECT_KINDS and not error.is_of_file_alone and row.origin.is_of_site:
-                run.politeness.note_refusal(row, site_of(row.key, row.url), error.kind, str(error))
+            if error.kind in SUSPECT_KINDS and not error.is_of_file_alone and begun_at is not None:
+                run.politeness.note_refusal(row, site_of(row.key, row.url), error.kind, str(error), begun_at)
             delay = try_delay_seconds(tries, run.platform.config.downloading)
             if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
                 raise

@@ -1,5 +1,6 @@
 """Refusals and damage that say nothing against a site, however many come one after another."""
 
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -132,6 +133,27 @@ def test_lone_refusals__in_a_row_are_found_to_be_their_own_when_the_site_serves_
     outcomes = download_videos(platform, keys)
     assert [outcome.status for outcome in outcomes] == [OutcomeStatus.UNAVAILABLE] * 3 + [OutcomeStatus.DONE] * 5
     assert gate_state(platform.database, SITE).closed is None
+
+
+def test_lone_refusals__of_neighbours_that_are_asked_for_together_are_no_event(
+    tmp_path: Path, server: HostileServer, clip: bytes
+) -> None:
+    """Downloads run side by side, so bad neighbours fail together; whoever is asked for next shows that all is well."""
+    platform = make_platform(tmp_path / "root", concurrent_downloads=4)
+    urls = offer(server, hostile.whole_file(clip), 12)
+    together = threading.Barrier(4)
+    cut = hostile.cut_off(clip, 0.0)
+
+    def answer(exchange: hostile.Exchange) -> None:
+        together.wait(30)
+        cut(exchange)
+
+    for number in range(4):
+        server.add(f"/{number:02d}.mp4", answer)
+    outcomes = download_videos(platform, listed(platform, urls))
+    assert [outcome.error_kind for outcome in outcomes[:4]] == [VideoErrorKind.CUT_OFF] * 4
+    assert {outcome.status for outcome in outcomes[4:]} == {OutcomeStatus.DONE}
+    assert closed_gates(platform.database) == []
 
 
 def test_lone_refusals__tried_again_after_all_others_are_no_event(

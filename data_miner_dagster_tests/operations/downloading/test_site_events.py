@@ -117,7 +117,8 @@ def test_wave__is_one_event_and_heals(
     asked = num_media_requests(server)
     reported = dict[str, VideoOutcome]()
     outcomes = download_videos(platform, waiting, report=lambda outcome: reported.update({outcome.video_key: outcome}))
-    assert num_media_requests(server) - asked <= 3 + concurrency - 1
+    # the third that was asked for after one had been refused, and what was on its way with it
+    assert num_media_requests(server) - asked <= max(3, concurrency + 1) + concurrency - 1
     assert_one_event(platform, outcomes, site=site)
     assert reported == {outcome.video_key: outcome for outcome in outcomes}
 
@@ -193,7 +194,7 @@ def test_wave__of_missing_formats(
         server.add(f"/changed/{number}", hostile.page(f"<html>{content}</html>"))
     keys = listed(platform, [server.url(f"/changed/{number}", host="localhost") for number in range(10)])
     outcomes = download_videos(platform, keys)
-    assert server.count() <= 3 + 3
+    assert server.count() <= 5 + 3
     assert {outcome.error_kind for outcome in outcomes} == {VideoErrorKind.SITE_REFUSAL}
     gate = gate_state(platform.database, "changed").closed
     assert gate is not None
