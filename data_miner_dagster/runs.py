@@ -16,6 +16,7 @@ from typing import Final
 
 import dagster as dg
 from dagster._core.launcher.base import WorkerStatus
+from dagster._utils.error import SerializableErrorInfo
 
 from data_miner_dagster.catalog.claims import revoke_claims
 from data_miner_dagster.catalog.database import Database
@@ -50,6 +51,13 @@ ACTIVE_STATUSES: Final = (
     dg.DagsterRunStatus.CANCELING,
 )
 _BEGUN: Final = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+
+
+def innermost_message(error: SerializableErrorInfo) -> str:
+    """Return in one line what an error was caused by in the end, without what Dagster says around it."""
+    while error.cause is not None:
+        error = error.cause
+    return " ".join(error.message.split())
 
 
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:

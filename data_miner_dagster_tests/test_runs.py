@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._utils.error import SerializableErrorInfo
 from sqlalchemy import update
 
 from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
@@ -25,7 +26,7 @@ from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.work_tables import RunLeaseRow
 from data_miner_dagster.jobs import is_ours
-from data_miner_dagster.runs import active_runs, end_dead_runs, end_unstarted_runs
+from data_miner_dagster.runs import active_runs, end_dead_runs, end_unstarted_runs, innermost_message
 from data_miner_dagster_tests.launching.told_launcher import HEALTH, ToldLauncher
 
 LIMIT = timedelta(hours=1)
@@ -347,3 +348,9 @@ def test_end_dead_runs__the_run_of_a_container_that_was_replaced(
     with container("code-bbbb", database, again):  # which takes the claim at once
         assert end(instance, database) == []
         assert [claim.run_id for claim in live_claims(database)] == [again]
+
+
+def test_innermost_message__is_the_cause_and_not_what_dagster_says_around_it() -> None:
+    cause = SerializableErrorInfo("ImportError: cannot import\n  name 'x'\n", [], "ImportError")
+    around = SerializableErrorInfo("DagsterExecutionStepExecutionError: Error occurred", [], None, cause)
+    assert innermost_message(around) == "ImportError: cannot import name 'x'"

@@ -16,13 +16,17 @@ from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.sizes import size_text
 
 MAX_METADATA_BYTES: Final = 1_000
-"""All metadata of an event, as Dagster stores it: a list, brackets included."""
+"""All metadata of a video's event, as Dagster stores it: a list, brackets included. An entry takes about a hundred."""
+MAX_PROJECT_BYTES: Final = 2_500
+"""The same of a project's event, of which there are few: one a stage and build."""
 
 _CUT: Final = "…"
 _REASONS: Final = frozenset(reason.value for reasons in (DropReason, DuplicateTier) for reason in reasons)
 
 
-def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
+def bounded(
+    metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = (), max_bytes: int = MAX_METADATA_BYTES
+) -> dict[str, dg.MetadataValue]:
     """Return the entries that fit into the budget, in their order. A text that does not fit is cut, another dropped.
 
     Entries named in `first` get their room before all others, which get theirs in order: those that matter most come
@@ -33,7 +37,7 @@ def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] 
     for name, value in metadata.items():
         reserved.pop(name, None)
         others = {**fitting, **reserved}
-        room = MAX_METADATA_BYTES - len("[]") - stored_bytes(others) - (len(", ") if others else 0)
+        room = max_bytes - len("[]") - stored_bytes(others) - (len(", ") if others else 0)
         entry: dg.MetadataValue | None = value
         if stored_bytes({name: value}) > room:
             entry = _cut(name, value, room)

@@ -11,7 +11,7 @@ import dagster as dg
 
 from data_miner_dagster import __version__
 from data_miner_dagster.assets.events import log_materialization
-from data_miner_dagster.assets.metadata import bounded, counts_line, counts_words
+from data_miner_dagster.assets.metadata import MAX_PROJECT_BYTES, bounded, counts_line, counts_words
 from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.foreign_text import printable
@@ -300,6 +300,8 @@ def materialize_project(
     }
     last = {STATUS: dg.MetadataValue.text(outcome.status.value)}
     return dg.MaterializeResult(
-        metadata=bounded(shown | _figures(outcome.metadata, shown) | last, first=(*WAYS_ON, STATUS)),
+        metadata=bounded(
+            shown | _figures(outcome.metadata, shown) | last, first=(*WAYS_ON, STATUS), max_bytes=MAX_PROJECT_BYTES
+        ),
         data_version=dg.DataVersion(outcome.fingerprint),
     )

@@ -47,6 +47,7 @@ from data_miner_dagster.operations.preflight import check_before_work
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.operations.upkeep.auditing import audit_files, settle_bases
 from data_miner_dagster.partitions import PROJECTS, add_partitions
+from data_miner_dagster.runs import innermost_message
 from data_miner_dagster.sensors.lost_work import end_lost_work
 from data_miner_dagster.sensors.requests import PROJECTS_TAG
 from data_miner_dagster.storage.layout import dagster_history_files
@@ -110,10 +111,7 @@ class InProcessRunner:
                 error = _ERRORS.get(str(kind.value) if kind is not None else "", DataMinerError)
                 return error(str(described.description))
             if failure.error is not None:
-                innermost = failure.error
-                while innermost.cause is not None:
-                    innermost = innermost.cause
-                return DataMinerError(" ".join(innermost.message.split()))
+                return DataMinerError(innermost_message(failure.error))
         return DataMinerError(f"run {result.run_id} of {job} failed; `data-miner up` shows its log")
 
     def settle_and_build(self, *, force: bool) -> None:

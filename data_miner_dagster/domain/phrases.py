@@ -11,7 +11,7 @@ from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, Quality
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 
 _DROPS: Final[Mapping[DropReason, str]] = {
-    DropReason.BY_HAND: "dropped by a person",
+    DropReason.BY_HAND: "taken out by a person",
     DropReason.BLACK: "black",
     DropReason.FLAT: "without detail",
     DropReason.BLURRED: "blurred",
@@ -47,7 +47,7 @@ _REJECTIONS: Final[Mapping[RejectionRule, str]] = {
     RejectionRule.REFUSED_ADDRESS: "listed with an address that cannot be used",
     RejectionRule.PRESCREENING: "unlike the prompts by its thumbnail",
     RejectionRule.REUPLOAD: "same video as another",
-    RejectionRule.BY_HAND: "removed by a person",
+    RejectionRule.BY_HAND: "taken out by a person",
     RejectionRule.INTERNAL_ERROR: "fault of this program",
     RejectionRule.MAX_VIDEOS: "over the number of videos wanted",
 }
@@ -81,7 +81,7 @@ _ERRORS: Final[Mapping[VideoErrorKind, str]] = {
 }
 _FLAGS: Final[Mapping[QualityFlag, str]] = {flag: _DROPS[DropReason(flag.value)] for flag in QualityFlag}
 _FIGURES: Final[Mapping[str, str]] = {
-    "frames looked at": "frames searched for objects",
+    "frames looked at": "frames searched",
     "num_unmet": "sampling times without a frame",
     "representatives": "unique frames",
     "frames_with_boxes": "frames with boxes",
@@ -99,7 +99,7 @@ _PHRASES: Final[Mapping[str, str]] = {
     **{tier.value: text for tier, text in _DUPLICATES.items()},
     **{f"duplicate {tier.value}": text for tier, text in _DUPLICATES.items()},
     **{flag.value: text for flag, text in _FLAGS.items()},
-    **{reason.value: text for reason, text in _DROPS.items() if reason is not DropReason.BY_HAND},
+    **{reason.value: text for reason, text in _DROPS.items()},
     **_FIGURES,
 }
 _BETWEEN: Final = ": "
@@ -136,11 +136,6 @@ def counted_phrase(number: int, stored: str) -> str:
     if number == 1:
         words = " ".join(_SINGULARS.get(word, word) for word in words.split(" "))
     return f"{number:,} {words}"
-
-
-def phrase_of_drop(reason: str) -> str:
-    """Return what people read for why filtering dropped a frame."""
-    return _DROPS[DropReason(reason)] if reason in list(DropReason) else phrase_of(reason)
 
 
 def phrase_of_stage(stage: ProjectStage) -> str:

@@ -218,5 +218,5 @@ def _gated_message(entry: ModelEntry) -> str:
     token = "HF_TOKEN is set but not accepted" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
     return (
         f"model {entry.name} ({entry.location}) is gated and {token}: accept its licence on the hub and set HF_TOKEN, "
-        f"or choose an open model, such as {open_model}"
+        f"or choose an open model, such as {open_model}, or `--profile lite`"
     )

@@ -28,7 +28,7 @@ from data_miner_dagster.domain.work import (
 from data_miner_dagster.jobs import is_ours
 from data_miner_dagster.launching.tags import REFUSED_TAG
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.runs import active_runs, end_dead_runs
+from data_miner_dagster.runs import active_runs, end_dead_runs, innermost_message
 
 _START_SECONDS: Final = 60.0
 """A batch for which Dagster knows no run after this time was never launched."""
@@ -114,7 +114,9 @@ def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: Wo
         told = step.user_failure_data
         kind = None if told is None else told.metadata.get(OUTAGE_KIND)
         line = (
-            (told.description if told is not None else None) or (step.error.message if step.error else "") or "failed"
+            (told.description if told is not None else None)
+            or (innermost_message(step.error) if step.error else "")
+            or "failed"
         )
         if kind is not None:
             return Failure(str(kind.value), line, FailureScope.STAGE, run.run_id)

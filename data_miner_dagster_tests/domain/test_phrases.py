@@ -1,6 +1,6 @@
 import pytest
 
-from data_miner_dagster.domain.phrases import counted, counted_phrase, phrase_of, phrase_of_drop, phrase_of_stage
+from data_miner_dagster.domain.phrases import counted, counted_phrase, phrase_of, phrase_of_stage
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage
 
@@ -20,7 +20,8 @@ def test_phrase_of__every_stored_reason_has_words(stored: str) -> None:
         ("below_positive", "too unlike the prompts"),
         ("duplicate within_video", "near-duplicate"),
         ("failed: undecodable", "failed: cannot be decoded"),
-        ("by_hand", "removed by a person"),
+        ("by_hand", "taken out by a person"),
+        ("a_reason of a later version", "a reason of a later version"),
         ("num_unmet", "sampling times without a frame"),
         ("num_embedded", "embedded"),
         ("waiting for review (an unsure box)", "waiting for review (an unsure box)"),
@@ -28,11 +29,6 @@ def test_phrase_of__every_stored_reason_has_words(stored: str) -> None:
 )
 def test_phrase_of(stored: str, words: str) -> None:
     assert phrase_of(stored) == words
-
-
-def test_phrase_of_drop__a_person_drops_frames_and_removes_videos() -> None:
-    assert phrase_of_drop("by_hand") == "dropped by a person"
-    assert phrase_of_drop("a reason of a later version") == "a reason of a later version"
 
 
 def test_phrase_of_stage() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from data_miner_dagster.config.filtering import FilteringConfig
-from data_miner_dagster.domain.phrases import counted, phrase_of_drop
+from data_miner_dagster.domain.phrases import counted, phrase_of
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.media.contact_sheets import Verdict
@@ -68,10 +68,8 @@ def try_filter(
     order = np.argsort(-np.nan_to_num(decisions.headroom, nan=-np.inf), kind="stable").tolist()
     words = [shown(rule.text) for rule in rules.positive]
     rows = tuple(_row(paths[position], position, words, decisions) for position in order)
-    counts = Counter(
-        "kept" if code == KEPT else phrase_of_drop(REASONS[code].value) for code in decisions.reasons.tolist()
-    )
-    names = ("kept", *(phrase_of_drop(reason.value) for reason in DropReason))
+    counts = Counter("kept" if code == KEPT else phrase_of(REASONS[code].value) for code in decisions.reasons.tolist())
+    names = ("kept", *(phrase_of(reason.value) for reason in DropReason))
     ordered = ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
     threshold = rules.positive[0].threshold
     return Trial(
@@ -84,7 +82,7 @@ def try_filter(
 
 def _row(path: Path, position: int, prompts: Sequence[str], decisions: Decisions) -> TrialRow:
     code = int(decisions.reasons[position])
-    decision = "kept" if code == KEPT else phrase_of_drop(REASONS[code].value)
+    decision = "kept" if code == KEPT else phrase_of(REASONS[code].value)
 
     def similarity(values: Float32Array) -> str:
         return "" if np.isnan(values[position]) else f"{values[position]:.3f}"

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.keys import split_frame_id
-from data_miner_dagster.domain.phrases import counted, phrase_of, phrase_of_drop
+from data_miner_dagster.domain.phrases import counted, phrase_of
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.media.contact_sheets import (
@@ -288,7 +288,7 @@ def _in_class_order(boxes: Sequence[Mapping[str, Any]], class_names: Sequence[st
 
 
 def _drop_caption(row: Mapping[str, Any]) -> str:
-    reason = phrase_of_drop(row["drop_reason"])
+    reason = phrase_of(row["drop_reason"])
     return reason if row["positive_similarity"] is None else f"{row['positive_similarity']:.2f} {reason}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from data_miner_dagster.domain.phrases import phrase_of_drop
+from data_miner_dagster.domain.phrases import phrase_of
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.frames import code_and_box
@@ -109,7 +109,7 @@ class ItemMaker:
         if frame_id not in reasons:
             return "not filtered yet"
         reason = reasons[frame_id]
-        return "kept by the filter" if reason is None else f"dropped: {phrase_of_drop(reason)}"
+        return "kept by the filter" if reason is None else f"dropped: {phrase_of(reason)}"
 
     def _pair(self, row: int, standing: Standing) -> ReviewItem | None:
         pair = self._index.pairs[row]

@@ -15,7 +15,8 @@ from data_miner_dagster.domain.quality import Estimate
 from data_miner_dagster.operations.filtering.calibration import CalibratedThreshold
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_file_settings import project_file_of
-from data_miner_dagster.stages.filtering.calibration import FEWEST_ANSWERS, Goal, ThresholdQuality
+from data_miner_dagster.stages.estimates import FEWEST_ANSWERS
+from data_miner_dagster.stages.filtering.calibration import Goal, ThresholdQuality
 from data_miner_dagster.web.review.desk import OpenDesk
 from data_miner_dagster.web.review.requests import project_of
 

@@ -31,7 +31,7 @@ def test_project_funnel__absent_is_not_zero(tmp_path: Path) -> None:
         ("frames sampled", "12"),
         ("frames kept", "–"),
         ("unique frames", "–"),
-        ("frames searched for objects", "–"),
+        ("frames searched", "–"),
         ("boxes found", "–"),
         ("boxes at threshold", "–"),
         ("frames settled", "–"),
