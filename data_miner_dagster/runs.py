@@ -16,7 +16,7 @@ from typing import Final
 
 import dagster as dg
 from dagster._core.launcher.base import WorkerStatus
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from data_miner_dagster.catalog.claims import revoke_claims
 from data_miner_dagster.catalog.database import Database

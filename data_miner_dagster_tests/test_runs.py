@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy import update
 
 from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
