@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data_miner_dagster.catalog.box_answers import GivenAnswer, add_answers, find_answers
 from data_miner_dagster.catalog.forgotten import is_forgotten, without_forgotten
 from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.releases import find_releases
@@ -16,6 +17,7 @@ from data_miner_dagster.domain.keys import forgotten_subject
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.verdicts import VerdictWord
+from data_miner_dagster.domain.verification import BoxAnswer, VerifierVerdict
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
@@ -66,6 +68,9 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     (calibration / "answers.csv").write_text(f"frame_id,answer\n{KEY}/000001,keep\nfiles-bbb/000001,drop\n")
     said = [frame_verdict(f"{key}/000000", 0.0, VerdictWord.KEEP) for key in ("files-bbb", KEY)]
     add_verdicts(platform.database, "cyclists", said)
+    confirmed = BoxAnswer(VerifierVerdict.CONFIRMED, "two wheels")
+    answers = [GivenAnswer(f"of-{key}", key, confirmed) for key in ("files-bbb", KEY)]
+    add_answers(platform.database, "cyclists", "eyes", answers)
     layout.adopted_verdicts("cyclists").parent.mkdir()
     layout.adopted_verdicts("cyclists").write_text(
         f"frame_id,pts_seconds,verdict,who,given_at\n{KEY}/000000,0,keep,,\n"
@@ -89,6 +94,7 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     assert traces(platform) == []
     assert (calibration / "answers.csv").read_text() == "frame_id,answer\nfiles-bbb/000001,drop\n"
     assert verdicts_in_force(platform.database, "cyclists") == said[:1]
+    assert find_answers(platform.database, ["of-files-bbb", f"of-{KEY}"]) == {"of-files-bbb": confirmed}
     assert sorted(path.name for path in calibration.iterdir()) == ["answers.csv", "plan.json"]
     assert not layout.release_folder("cyclists", "v001").exists()
     other = layout.release_folder("cyclists", "v002")
