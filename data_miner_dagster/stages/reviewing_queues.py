@@ -99,8 +99,13 @@ class BoxArrays:
 
     def some(self, where: slice | Int64Array) -> "BoxArrays":
         """Return some of the boxes."""
-        columns = (self.frames, self.classes, self.confidences, self.num_agreeing, self.verdicts)
-        return BoxArrays(*(column[where] for column in columns))
+        return BoxArrays(
+            self.frames[where],
+            self.classes[where],
+            self.confidences[where],
+            self.num_agreeing[where],
+            self.verdicts[where],
+        )
 
 
 def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
@@ -111,7 +116,8 @@ def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
         could_be & (boxes.num_agreeing >= SETTLING_DETECTORS)
     )
     states = np.where(is_object, OBJECT, np.where(could_be, UNSURE, NO_OBJECT))
-    return rules.by_verdict[boxes.verdicts, states]
+    after_verdict: npt.NDArray[np.int8] = rules.by_verdict[boxes.verdicts, states]
+    return after_verdict
 
 
 class FrameFacts:

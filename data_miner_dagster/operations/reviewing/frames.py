@@ -174,8 +174,9 @@ def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
     if VERDICT_COLUMN not in batch.schema.names:
         return np.zeros(batch.num_rows, np.uint8)
     words = pa.array([None if verdict is None else verdict.value for verdict in VERDICT_CODES], pa.string())
-    codes = pc.index_in(batch[VERDICT_COLUMN], value_set=words)
-    return pc.fill_null(codes, 0).to_numpy().astype(np.uint8)
+    found = pc.index_in(batch[VERDICT_COLUMN], value_set=words)
+    codes: npt.NDArray[np.uint8] = pc.fill_null(found, 0).to_numpy().astype(np.uint8)
+    return codes
 
 
 def _of_known(path: Path, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]) -> Iterator[pa.RecordBatch]:
