@@ -20,6 +20,7 @@ from data_miner_dagster.catalog.writers import Topic, lock_topic
 from data_miner_dagster.domain.alerts import Trouble
 from data_miner_dagster.domain.backoff import backoff_seconds
 
+_IS_OVER: Final = " is over"
 _SENDING: Final = timedelta(seconds=180)
 """A message that was taken this long ago and is still there was not sent: its process is gone."""
 _KEPT: Final = timedelta(days=1)
@@ -81,7 +82,7 @@ def _is_to_tell(row: AlertRow, trouble: Trouble, now: datetime) -> bool:
 
 
 def _say(session: Session, row: AlertRow, targets: Sequence[str], now: datetime, *, is_over: bool) -> str:
-    title = row.kind.words(row.subject) + (" is over" if is_over else "")
+    title = row.kind.words(row.subject) + (_IS_OVER if is_over else "")
     for target in targets:
         message = AlertMessageRow(target=target, title=title, line=row.line, is_over=is_over)
         message.created_at = message.due_at = now
@@ -92,7 +93,8 @@ def _say(session: Session, row: AlertRow, targets: Sequence[str], now: datetime,
 def take_message(database: Database, targets: Collection[str]) -> AlertMessage | None:
     """Take the oldest message that is due, so that no other process sends it meanwhile; None if there is none.
 
-    Messages to targets that are configured no longer, and those that are a day old, are removed.
+    What a target has not taken yet holds up what follows about the same thing, so that it is not told "is over" before
+    the last beginning. Messages to targets that are configured no longer, and those that are a day old, are removed.
     """
     with database.reading() as session:
         if not session.scalar(select(func.count()).select_from(AlertMessageRow)):
@@ -102,8 +104,9 @@ def take_message(database: Database, targets: Collection[str]) -> AlertMessage |
         now = now_of(session)
         is_old = AlertMessageRow.created_at < now - _KEPT
         session.execute(delete(AlertMessageRow).where(is_old | AlertMessageRow.target.not_in(sorted(targets))))
-        due = select(AlertMessageRow).where(AlertMessageRow.due_at <= now).order_by(AlertMessageRow.id).limit(1)
-        row = session.scalars(due).first()
+        waiting = session.scalars(select(AlertMessageRow).order_by(AlertMessageRow.id)).all()
+        first = {(row.target, row.title.removesuffix(_IS_OVER)): row for row in reversed(waiting)}
+        row = next((row for row in waiting if row in first.values() and row.due_at <= now), None)
         if row is None:
             return None
         row.due_at, row.num_tries = now + _SENDING, row.num_tries + 1

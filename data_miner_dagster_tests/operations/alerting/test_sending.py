@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from sqlalchemy import update
 
 from data_miner_dagster.catalog.alerts import count_messages, find_alerts, settle_alerts, take_message
 from data_miner_dagster.catalog.gates import close_gate, open_gate
+from data_miner_dagster.catalog.work_tables import AlertMessageRow
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.alerts import AlertKind, Trouble
 from data_miner_dagster.domain.errors import ConfigError, TransientError
@@ -94,6 +96,26 @@ def test_send_due__a_target_that_fails_is_tried_again_and_holds_up_no_other(
     assert take_message(platform.database, ["env:HOOK"]) is None
     with platform.database.reading() as session:
         assert count_messages(session) == 0  # nobody asks for those targets any more
+
+
+def test_send_due__what_is_about_one_thing_is_told_in_its_order(told: Platform, webhook: Webhook) -> None:
+    webhook.status = 500
+    other = Trouble(AlertKind.PROJECT_FAILED, "trams", "detection: a table is out of date")
+    settle_alerts(told.database, [BROKEN], ["env:HOOK"])
+    assert send_due(told) == 0  # it is due again in half a minute
+    webhook.status = 200
+    for found in ([other], [BROKEN, other]):  # over, and wrong again
+        settle_alerts(told.database, found, ["env:HOOK"])
+    assert send_due(told) == 1
+    with told.database.transaction() as session:
+        session.execute(update(AlertMessageRow).values(due_at=AlertMessageRow.created_at))
+    assert send_due(told) == 3
+    assert [body["title"].removeprefix("data-miner: ") for body in webhook.told] == [
+        "Project trams has failed",
+        "Project street has failed",
+        "Project street has failed is over",
+        "Project street has failed",
+    ]
 
 
 def test_take_message__one_that_is_being_sent_is_not_taken_again(told: Platform) -> None:
