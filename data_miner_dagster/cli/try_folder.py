@@ -162,7 +162,14 @@ def try_filter_command(
     file = read_config(config)
     filtering = _filtering_config(file, positive, negative, junk, template, threshold)
     models = ModelProvider(models_config(file, profile, role="filter_encoder", model=encoder))
-    trial = try_filter(models, filtering, folder, limit=limit, shown=file.shown.text if file is not None else str)
+    trial = try_filter(
+        models,
+        filtering,
+        folder,
+        limit=limit,
+        shown=file.shown.text if file is not None else str,
+        exemplar_folder=config.parent if config is not None else Path(),
+    )
     show_trial(trial, folder, sheet=sheet or Path("try-filter.webp"), as_json=as_json)
 
 

@@ -1,16 +1,40 @@
 """Which frames to keep, described in words."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from data_miner_dagster.config.base import ConfigModel, Margin, Threshold
 from data_miner_dagster.config.words import is_read_as_other
+from data_miner_dagster.domain.object_urls import is_object_address
 from data_miner_dagster.domain.reasons import QualityFlag
 
 _PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
+_EXEMPLAR_WEIGHT: Final = 0.75
+
 PromptSet = Literal["positive", "negative", "junk"]
+
+
+def _outside_buckets(path: str) -> str:
+    if is_object_address(path):
+        raise ValueError(f"{path} lies in a bucket: exemplars are read from this machine")
+    return path
+
+
+_ImagePath = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_outside_buckets)]
+
+
+def _is_filter(encoder: str) -> bool:
+    return encoder == "filter"
+
+
+def _is_default_weight(weight: float) -> bool:
+    return weight == _EXEMPLAR_WEIGHT
+
+
+def _is_empty(images: tuple[str, ...]) -> bool:
+    return not images
 
 
 class PromptConfig(ConfigModel):
@@ -18,10 +42,28 @@ class PromptConfig(ConfigModel):
 
     text: _PromptText
     """The words. They replace `{}` in every template."""
+    images: tuple[_ImagePath, ...] = Field(default=(), max_length=64, exclude_if=_is_empty)
+    """Exemplars: at least two pictures of the thing, beside the words. Relative to the project file. docs/filtering.md
+    says how both count."""
     threshold: Threshold | None = None
     """Replaces the threshold of its set."""
     margin: Margin | None = None
     """Replaces the margin of its set. Positive prompts have no margin."""
+
+    @model_validator(mode="after")
+    def _check_images(self) -> "PromptConfig":
+        if len(self.images) == 1:
+            raise ValueError(
+                f"images of {self.text!r} names one picture, which does not say how much others may differ from it: "
+                "give at least two"
+            )
+        if repeated := [path for path in self.images if self.images.count(path) > 1]:
+            raise ValueError(f"images of {self.text!r} names {repeated[0]} twice")
+        return self
+
+
+def _text_of(prompt: PromptConfig) -> str:
+    return prompt.text
 
 
 def _prompt_of_text(value: Any) -> Any:
@@ -42,6 +84,11 @@ class FilteringConfig(ConfigModel):
     """A frame is dropped if it resembles one of these more than the positives, `negative_margin` included."""
     junk: tuple[Prompt, ...] = ()
     """Slides, logos, end cards: dropped at `junk_threshold`, whatever else the frame shows."""
+    exemplar_encoder: Literal["filter", "dedup"] = Field(default="filter", exclude_if=_is_filter)
+    """What compares frames with the `images` of prompts. `filter`: the encoder of the words, at no extra cost. `dedup`:
+    `platform.models.dedup_encoder`, which then embeds all frames, and not only those that are kept."""
+    exemplar_weight: float = Field(default=_EXEMPLAR_WEIGHT, gt=0, le=1, exclude_if=_is_default_weight)
+    """The share of `images` in the similarity to a prompt that has any; the rest is that of its words."""
     templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
     """Sentences around every prompt, such as "a photo of {}"; the prompt's embedding is the mean over them."""
     positive_threshold: Threshold | None = None
@@ -88,6 +135,12 @@ class FilteringConfig(ConfigModel):
         """Return the words of one set of prompts, in order."""
         prompts: tuple[PromptConfig, ...] = getattr(self, set_name)
         return tuple(prompt.text for prompt in prompts)
+
+    @property
+    def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
+        """The pictures beside words, as the project file names them, by the words of the prompts that have any."""
+        prompts = (*self.positive, *self.negative, *self.junk)
+        return {prompt.text: prompt.images for prompt in sorted(prompts, key=_text_of) if prompt.images}
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ A build begins with the first stage of `PROJECT_WAY` and ends with the last. A p
 be made from differs from what the last build began with.
 """
 
+import json
 from datetime import datetime, timedelta
 
 from data_miner_dagster.catalog.database import Database
@@ -12,8 +13,10 @@ from data_miner_dagster.catalog.projects import find_project, find_projects, upd
 from data_miner_dagster.catalog.schema import ProjectRow, utc_now
 from data_miner_dagster.catalog.verdicts import last_said_at
 from data_miner_dagster.config.settings import RefreshConfig
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
+from data_miner_dagster.operations.exemplars import exemplars_of, hashes_of
 from data_miner_dagster.operations.platform import Platform
 
 
@@ -23,8 +26,21 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
     Raises:
         ModelError: the folder of a model is missing.
     """
-    models = fingerprint_of({"models": [role.fingerprint for role in platform.models.roles]})
+    models = fingerprint_of(
+        {"models": [role.fingerprint for role in platform.models.roles], **_exemplar_hashes(platform, row)}
+    )
     return project_basis(row, models=models)
+
+
+def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
+    """Return the bytes of the pictures beside prompts, by sha256, if there are any; why, if they cannot be had."""
+    filtering = row.config.get("filtering")
+    if not isinstance(filtering, dict) or '"images"' not in json.dumps(filtering):  # asked often, and rarely true
+        return {}
+    try:
+        return {"exemplars": hashes_of(exemplars_of(platform, row.name, platform.project_config(row.name).filtering))}
+    except ConfigError as error:
+        return {"exemplars": str(error)}
 
 
 def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:

@@ -9,6 +9,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster.operations.exemplars import find_exemplars
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.chat_endpoints import check_endpoint
 from data_miner_dagster.sites.folders import located
@@ -110,9 +111,12 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
 def check_paths(project: ProjectConfig, folder: Path) -> None:
     """Check that there is something at each local path that a project names; relative ones start at `folder`.
 
+    Exemplars are read as far as it takes to know their bytes.
+
     Raises:
         ConfigError: there is nothing.
     """
+    find_exemplars(project.filtering, folder)
     for number, source in enumerate(project.sourcing.sources):
         for name in ("paths", "folders", "query_files"):
             for entry in getattr(source, name, ()):

@@ -12,9 +12,10 @@ from typing import Final, Self
 
 from data_miner_dagster.domain.at_work import InheritingThreads, working_on
 from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.exemplars import exemplars_of
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.operations.prompts import score_prompts
 
 _STAGES: Final = tuple(
     f"data_miner_dagster.operations.{module}"
@@ -60,7 +61,8 @@ class Preparation:
 
     def _prepare(self, project: str) -> None:
         config, models = self._platform.project_config(project), self._platform.models
-        embed_prompts(self._platform, config.filtering.texts, config.filtering.templates)
+        exemplars = exemplars_of(self._platform, project, config.filtering)
+        score_prompts(self._platform, config.filtering, config.filtering.texts, exemplars)
         if self._loads_models:
             for module in _STAGES:
                 importlib.import_module(module)

@@ -1,24 +1,32 @@
-"""Embeddings of prompts by the filter encoder, computed once per text and encoder.
+"""Embeddings of prompts by the filter encoder, computed once per text or exemplar and encoder.
 
-The model is loaded only if a text has not been embedded before: changing thresholds, or moving a prompt from one set
-to another, needs none.
+The model is loaded only if a text or picture has not been embedded before: changing thresholds, or moving a prompt from
+one set to another, needs none.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from data_miner_dagster.domain.errors import DamagedFileError, ModelError
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, ModelError, UnreadableImageError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.records import Float32Array
-from data_miner_dagster.models.provider import ModelRole
+from data_miner_dagster.domain.records import Float32Array, PictureFile
+from data_miner_dagster.models.provider import EncoderRole, ModelProvider, ModelRole
+from data_miner_dagster.operations.exemplars import Exemplar
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.encoders import ImageTextEncoder
+from data_miner_dagster.stages.embedding import embed_images
+from data_miner_dagster.stages.filtering.exemplars import ExemplarVectors, PromptScores, score_prompts_of, words_alone
 from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.vectors import read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 
 _SHORTEST: Final = 1e-6
 
@@ -34,6 +42,75 @@ def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[
     encoder = platform.models.filter_encoder
     return mean_over_templates(
         lambda sentence: _embed_sentence(platform, encoder, sentence), texts, templates, encoder.name
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPrompts:
+    """The prompts of a project, and the pictures beside them by the words of each."""
+
+    config: FilteringConfig
+    exemplars: Mapping[str, Sequence[Exemplar]] = field(default_factory=dict)
+
+
+def score_prompts(
+    platform: Platform, config: FilteringConfig, texts: Sequence[str], exemplars: Mapping[str, Sequence[Exemplar]]
+) -> PromptScores:
+    """Return how pictures are compared with each text, and with the exemplars beside it.
+
+    Raises:
+        ConfigError: an exemplar is gone, has changed meanwhile, or is no picture.
+        ModelError: the sentences of one prompt cancel out, or a model is missing.
+    """
+    words = embed_prompts(platform, texts, config.templates)
+    if not exemplars:
+        return words_alone(words)
+    # Imported here, since words are compared without OpenCV.
+    from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+
+    beside = picture_encoder(platform.models, config)
+    with StoredPictures(platform.config.extraction) as pictures:
+
+        def embed(exemplar: Exemplar, encoder: EncoderRole) -> Float32Array:
+            return _embed_exemplar(platform, encoder, exemplar, pictures)
+
+        return combined(config, (texts, words), exemplars, embed, (platform.models.filter_encoder, beside))
+
+
+def picture_encoder(models: ModelProvider, config: FilteringConfig) -> EncoderRole | None:
+    """Return the encoder that compares pictures with exemplars; None if it is that of the words, or none is needed."""
+    role = models.encoder(config.exemplar_encoder) if config.exemplar_paths else models.filter_encoder
+    return None if role.fingerprint == models.filter_encoder.fingerprint else role
+
+
+def combined(
+    config: FilteringConfig,
+    prompts: tuple[Sequence[str], Float32Array],
+    exemplars: Mapping[str, Sequence[Exemplar]],
+    embed: Callable[[Exemplar, EncoderRole], Float32Array],
+    encoders: tuple[ModelRole[ImageTextEncoder], EncoderRole | None],
+) -> PromptScores:
+    """Return the scores of prompts, from texts with their vectors and the exemplars beside them.
+
+    `embed` returns a picture's vector; `encoders` are those of words and, where it is another, of pictures.
+    """
+    filter_encoder, pictures = encoders
+
+    def vectors_of(text: str) -> ExemplarVectors | None:
+        beside = exemplars.get(text, ())
+        if not beside:
+            return None
+        by_words = np.stack([embed(exemplar, filter_encoder) for exemplar in beside])
+        if pictures is None:
+            return ExemplarVectors(by_words, by_words)
+        return ExemplarVectors(by_words, np.stack([embed(exemplar, pictures) for exemplar in beside]))
+
+    texts, words = prompts
+    return score_prompts_of(
+        words,
+        [vectors_of(text) for text in texts],
+        weight=config.exemplar_weight,
+        threshold=filter_encoder.calibration.positive_threshold,
     )
 
 
@@ -66,6 +143,24 @@ def _embed_sentence(platform: Platform, encoder: ModelRole[ImageTextEncoder], se
         return stored
     logger.info("embedding prompt %r with %s", sentence, encoder.name)
     vector: Float32Array = encoder.load().embed_texts([sentence])[0].astype(np.float32)
+    write_arrays(path, vector=vector)
+    return vector
+
+
+def _embed_exemplar(
+    platform: Platform, encoder: EncoderRole, exemplar: Exemplar, pictures: "StoredPictures"
+) -> Float32Array:
+    digest = fingerprint_of({"encoder": encoder.fingerprint, "image": exemplar.sha256})
+    path = platform.layout.prompt_embedding_file(encoder.name, digest)
+    if (stored := _read_vector(path)) is not None:
+        return stored
+    logger.info("embedding exemplar %s with %s", exemplar.name, encoder.name)
+    try:
+        image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
+    except UnreadableImageError as error:
+        raise ConfigError(f"filtering: the exemplar {exemplar.name} cannot be read: {error}") from error
+    # One picture a call, so that its vector does not depend on which others were new at the time.
+    vector: Float32Array = embed_images(encoder.load(), [image])[0].astype(np.float32)
     write_arrays(path, vector=vector)
     return vector
 

@@ -9,7 +9,7 @@ scored again.
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -51,14 +51,18 @@ class SimilaritiesHeader:
     texts: tuple[str, ...]
     templates: tuple[str, ...]
     videos: tuple[ScoredVideo, ...]
+    exemplars: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The sha256 of the pictures beside the words, by the words of the prompts that have any."""
+    exemplar_scale: str = ""
+    """What else exemplars are compared by: the fingerprint of encoder and weight, where there are any."""
+
+    def as_json(self) -> dict[str, object]:
+        """Return the header as plain values. Where there are no exemplars, nothing is said of them."""
+        return {name: value for name, value in as_json(self).items() if value or not name.startswith("exemplar")}
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
         """True if rows of one table could be used in the other."""
-        return (self.encoder_fingerprint, self.texts, self.templates) == (
-            other.encoder_fingerprint,
-            other.texts,
-            other.templates,
-        )
+        return replace(self, encoder_name="", videos=()) == replace(other, encoder_name="", videos=())
 
 
 def column_of(text: str) -> str:
@@ -134,7 +138,7 @@ def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: 
         path,
         similarities_schema(header.texts),
         fingerprint=fingerprint,
-        metadata={_HEADER_KEY: json.dumps(as_json(header), ensure_ascii=False)},
+        metadata={_HEADER_KEY: json.dumps(header.as_json(), ensure_ascii=False)},
         dictionary_columns=("video_key", "quality_flag"),
     ) as parquet:
         writer = SimilaritiesWriter(parquet)

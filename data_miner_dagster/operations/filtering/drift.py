@@ -19,6 +19,7 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.json_records import as_json, from_json
+from data_miner_dagster.operations.exemplars import exemplar_basis, exemplars_of
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.filtering.drift import (
     Drift,
@@ -44,13 +45,15 @@ class _Reference:
     video_keys: tuple[str, ...]
 
 
-def scale_fingerprint(platform: Platform, config: FilteringConfig) -> str:
-    """Return what scores must share to be compared: the encoder, the positive prompts and the templates."""
+def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig) -> str:
+    """Return what scores must share to be compared: the encoder, the positive prompts, exemplars and templates."""
+    exemplars = exemplars_of(platform, project, config)
     return fingerprint_of(
         {
             "encoder": platform.models.filter_encoder.fingerprint,
             "positive": sorted(config.texts_of("positive")),
             "templates": config.templates,
+            **exemplar_basis(platform.models, config, exemplars),
         }
     )
 
@@ -63,7 +66,7 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
         platform.layout.reference_file(project),
         as_json(
             _Reference(
-                scale=scale_fingerprint(platform, config),
+                scale=scale_fingerprint(platform, project, config),
                 edges=distribution.edges,
                 counts=distribution.counts,
                 video_keys=tuple(sorted({key for keys, _ in groups for key in keys})),
@@ -84,7 +87,7 @@ def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Dri
         logger.warning("%s", error)
         return None
     reference = ScoreDistribution(stored.edges, stored.counts)
-    if stored.scale != scale_fingerprint(platform, config):
+    if stored.scale != scale_fingerprint(platform, project, config):
         return None
     counts = np.zeros(len(reference.counts), np.int64)
     for _, scores in _scores_by_batch(_table(platform, project), stored.video_keys):

@@ -28,6 +28,7 @@ from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
 from data_miner_dagster.domain.tables import FILTERED_SCHEMA
 from data_miner_dagster.domain.versions import FILTERING_VERSION, SCORING_VERSION
+from data_miner_dagster.operations.exemplars import exemplars_of
 from data_miner_dagster.operations.filtering.drift import read_drift
 from data_miner_dagster.operations.filtering.scoring import score_project, similarities_fingerprint, similarities_header
 from data_miner_dagster.operations.filtering.verdicts import frame_verdicts, verdict_codes
@@ -35,6 +36,7 @@ from data_miner_dagster.operations.left_out import as_metadata, going_on_without
 from data_miner_dagster.operations.members import ProjectMembers, failures_by_kind, project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
+from data_miner_dagster.operations.prompts import WantedPrompts
 from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.stages.filtering.decisions import (
     KEPT,
@@ -105,19 +107,20 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         path = platform.layout.filtered_table(project)
         _check_encoder(platform, config, path)
         rules = resolve_rules(config, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration)
+        wanted = WantedPrompts(config, exemplars_of(platform, project, config))
         given = frame_verdicts(platform, project)
         all_members = project_members(platform, project)
         _tell_left_out(project, all_members)
 
         def decide_all(left_out: Mapping[str, str]) -> _Decided:
             members = all_members.without(left_out)
-            header = similarities_header(platform, config, members.ready)
+            header = similarities_header(platform, wanted, members.ready)
             basis = DecisionBasis(header, rules, verdicts_on(given, [video.video_key for video in header.videos]))
             if not force and read_fingerprint(path) == basis.fingerprint:
                 return _Decided(OutcomeStatus.REUSED, members, basis)
             stage.begin()
             similarities = platform.layout.similarities_table(project)
-            num_scored = score_project(platform, similarities, header, members.ready, force=force)
+            num_scored = score_project(platform, similarities, header, members.ready, wanted, force=force)
             settings = _settings(platform, config) | as_metadata(left_out) | as_table_metadata(basis.verdicts)
             _write_decisions(similarities, path, basis, settings)
             return _Decided(OutcomeStatus.DONE, members, basis, num_scored)
@@ -137,6 +140,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
             metadata={
                 "encoder": platform.models.filter_encoder.name,
                 "positive_threshold": max(rule.threshold or 0.0 for rule in rules.positive),
+                **({"exemplars": _exemplar_line(wanted)} if wanted.exemplars else {}),
                 "positive_similarities": histogram_line(tally.similarities),
                 "videos": len(decided.members.ready),
                 "videos_scored": decided.num_scored,
@@ -144,6 +148,10 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
                 **_drift_metadata(platform, project, config),
             },
         )
+
+
+def _exemplar_line(wanted: WantedPrompts) -> str:
+    return "; ".join(f"{text}: {', '.join(one.name for one in beside)}" for text, beside in wanted.exemplars.items())
 
 
 @dataclass(frozen=True, slots=True)

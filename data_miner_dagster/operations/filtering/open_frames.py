@@ -17,9 +17,11 @@ from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
 from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.domain.verdicts import FramePlace
+from data_miner_dagster.operations.exemplars import exemplars_of
 from data_miner_dagster.operations.filtering.filter_project import DecisionBasis, decide_part
 from data_miner_dagster.operations.filtering.scoring import similarities_header
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.prompts import WantedPrompts
 from data_miner_dagster.stages.estimates import Float64Array, Int64Array
 from data_miner_dagster.stages.filtering.calibration import sampling_order
 from data_miner_dagster.stages.filtering.decisions import FilteringRules, resolve_rules
@@ -86,7 +88,8 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
     """
     path = platform.layout.similarities_table(project)
     header = read_header(path)
-    if header is None or not header.has_same_scale(similarities_header(platform, config, ())):
+    wanted = WantedPrompts(config, exemplars_of(platform, project, config))
+    if header is None or not header.has_same_scale(similarities_header(platform, wanted, ())):
         raise DataMinerError(
             f"project {project!r} has not been filtered as it stands: `data-miner run --config FILE` does that"
         )

@@ -104,7 +104,7 @@ def store_plan(platform: Platform, calibration: Calibration) -> None:
     write_json(
         platform.layout.calibration_plan(config.name),
         {
-            "scale": scale_fingerprint(platform, config.filtering),
+            "scale": scale_fingerprint(platform, config.name, config.filtering),
             "thresholds": {config.shown.text(rule.text): rule.threshold or 0.0 for rule in calibration.rules.positive},
             "inner_edges": calibration.plan.edges[1:-1].tolist(),
             "made_at": calibration.plan.made_at.isoformat(),
@@ -122,7 +122,7 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     if not path.is_file():
         return None
     plan = json.loads(path.read_text(encoding="utf-8"))
-    if plan["scale"] != scale_fingerprint(platform, config.filtering):
+    if plan["scale"] != scale_fingerprint(platform, config.name, config.filtering):
         return None
     words, asked_at = config.shown.text, plan["thresholds"]
     moves = [

@@ -5,6 +5,7 @@ Only videos whose embeddings have changed are scored again; the others' rows are
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -12,20 +13,20 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.domain.versions import SCORING_VERSION
+from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.exemplars import exemplar_scale, hashes_of
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.members import MemberFrames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
-from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.operations.prompts import WantedPrompts, picture_encoder, score_prompts
+from data_miner_dagster.stages.filtering.exemplars import PromptScores
 from data_miner_dagster.storage.alignment import rows_of_indices
 from data_miner_dagster.storage.frames import read_frames
-from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.similarities import (
     FRAME_COLUMNS,
     ScoredVideo,
@@ -40,9 +41,12 @@ from data_miner_dagster.storage.vectors import read_embeddings
 
 
 def similarities_header(
-    platform: Platform, config: FilteringConfig, ready: Sequence[MemberFrames]
+    platform: Platform,
+    wanted: WantedPrompts,
+    ready: Sequence[MemberFrames],
 ) -> SimilaritiesHeader:
     """Return what the project's similarities must be made from to be current."""
+    config, exemplars = wanted.config, wanted.exemplars
     return SimilaritiesHeader(
         encoder_name=platform.models.filter_encoder.name,
         encoder_fingerprint=platform.models.filter_encoder.fingerprint,
@@ -51,6 +55,8 @@ def similarities_header(
         videos=tuple(
             ScoredVideo(member.video_key, member.embeddings_fingerprint, member.num_frames) for member in ready
         ),
+        exemplars=hashes_of(exemplars),
+        exemplar_scale=exemplar_scale(platform.models, config) if exemplars else "",
     )
 
 
@@ -62,13 +68,20 @@ def similarities_fingerprint(header: SimilaritiesHeader) -> str:
             "encoder": header.encoder_fingerprint,
             "texts": header.texts,
             "templates": header.templates,
+            **({"exemplars": [header.exemplars, header.exemplar_scale]} if header.exemplars else {}),
             "videos": [[video.video_key, video.embeddings_fingerprint] for video in header.videos],
         }
     )
 
 
 def score_project(
-    platform: Platform, path: Path, header: SimilaritiesHeader, ready: Sequence[MemberFrames], *, force: bool = False
+    platform: Platform,
+    path: Path,
+    header: SimilaritiesHeader,
+    ready: Sequence[MemberFrames],
+    wanted: WantedPrompts,
+    *,
+    force: bool = False,
 ) -> int:
     """Bring the table at `path` up to date; return how many videos were scored. Needs the project's claim.
 
@@ -81,11 +94,19 @@ def score_project(
         return 0
     earlier = None if force else read_header(path)
     is_reusable = earlier is not None and read_fingerprint(path) is not None and earlier.has_same_scale(header)
+    known = frozenset(earlier.videos) if earlier is not None and is_reusable else frozenset[ScoredVideo]()
+    beside = picture_encoder(platform.models, wanted.config)
+    if beside is not None:
+        # Imported here, as below: words are compared without OpenCV.
+        from data_miner_dagster.operations.embedding.some_frames import ensure_embeddings
+
+        new = [member for member, video in zip(ready, header.videos, strict=True) if video not in known]
+        ensure_embeddings(platform, beside, {member.video_key: _frames_with_vectors(member) for member in new})
     carried = _Carried(read_videos(path, earlier) if earlier is not None and is_reusable else iter(()))
 
     @cache  # only if a video is to be scored at all
-    def prompts() -> Float32Array:
-        return embed_prompts(platform, header.texts, header.templates)
+    def prompts() -> PromptScores:
+        return score_prompts(platform, wanted.config, header.texts, wanted.exemplars)
 
     num_scored = 0
     # One thread: a video's product takes a fraction of a millisecond, threads that wait for each other cost 40 times
@@ -100,7 +121,7 @@ def score_project(
         for member, video in zip(ready, header.videos, strict=True):
             rows = carried.rows_of(video)
             if rows is None:
-                score = partial(_score_video, platform.layout, member, video, header.texts, prompts())
+                score = partial(_score_video, platform, member, video, header.texts, _Scorer(prompts(), beside))
                 rows = guard.attempt(video.video_key, score, partial(faults.__setitem__, video.video_key))
                 num_scored += 1
             if rows is not None:
@@ -133,10 +154,24 @@ class _Carried:
         return self._next[1]
 
 
+def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
+    """Return which frames of a member have a vector by the filter encoder; none where the file is not as it was."""
+    stored = read_embeddings(member.embeddings_file)
+    return [] if stored is None else stored.frame_indices.tolist()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scorer:
+    """What compares vectors with prompts, and by which encoder pictures are compared with exemplars if not the same."""
+
+    prompts: PromptScores
+    beside: EncoderRole | None
+
+
 def _score_video(
-    layout: StorageLayout, member: MemberFrames, video: ScoredVideo, texts: Sequence[str], prompts: Float32Array
+    platform: Platform, member: MemberFrames, video: ScoredVideo, texts: Sequence[str], scorer: _Scorer
 ) -> pa.Table:
-    frames = read_frames(layout, video.video_key, FRAME_COLUMNS)
+    frames = read_frames(platform.layout, video.video_key, FRAME_COLUMNS)
     stored = read_embeddings(member.embeddings_file)
     if stored is None or stored.fingerprint != video.embeddings_fingerprint or frames.num_rows != video.num_frames:
         raise DataMinerError(
@@ -150,5 +185,10 @@ def _score_video(
             table=f"frames.parquet of {video.video_key}",
             remedy=f"extract the frames of {video.video_key} again",
         )
-        similarities[rows] = stored.vectors.astype(np.float32) @ prompts.T
+        pictures = None
+        if scorer.beside is not None:
+            from data_miner_dagster.operations.embedding.some_frames import load_vectors
+
+            pictures = load_vectors(platform, scorer.beside, video.video_key, stored.frame_indices.tolist())
+        similarities[rows] = scorer.prompts.similarities(stored.vectors.astype(np.float32), pictures)
     return similarities_of(frames, texts, similarities)

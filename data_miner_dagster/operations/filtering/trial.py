@@ -9,12 +9,14 @@ from typing import Final
 import numpy as np
 
 from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.phrases import counted, phrase_of
 from data_miner_dagster.domain.reasons import DropReason
-from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.media.contact_sheets import Verdict
-from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster.operations.prompts import mean_over_templates
+from data_miner_dagster.models.provider import EncoderRole, ModelProvider
+from data_miner_dagster.operations.exemplars import Exemplar, find_exemplars
+from data_miner_dagster.operations.prompts import combined, mean_over_templates, picture_encoder
 from data_miner_dagster.operations.trials import Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.stages.embedding import embed_images
 from data_miner_dagster.stages.filtering.decisions import (
@@ -35,29 +37,35 @@ def try_filter(
     *,
     limit: int | None = None,
     shown: Callable[[str], str] = str,
+    exemplar_folder: Path = Path(),
 ) -> Trial:
     """Decide on the images of a folder, best first. Rules about time and videos do not apply to a folder.
 
-    `shown` returns what people see of a prompt.
+    `shown` returns what people see of a prompt; relative paths of exemplars start at `exemplar_folder`.
 
     Raises:
-        ConfigError: no images, or thresholds of another encoder.
+        ConfigError: no images, thresholds of another encoder, or an exemplar that is no picture.
         ModelError: the encoder is missing.
     """
     paths = folder_images(folder, limit=limit)
     role = models.filter_encoder
     rules = replace(resolve_rules(config, role.name, role.calibration), min_gap_seconds=0.0, max_frames_per_video=None)
     encoder = role.load()
-    prompts = mean_over_templates(
+    vectors = mean_over_templates(
         lambda sentence: encoder.embed_texts([sentence])[0], config.texts, config.templates, encoder.name
     )
-    vector_by_path: dict[Path, Float32Array] = {}
+
+    beside = picture_encoder(models, config)
+    exemplars = find_exemplars(config, exemplar_folder.absolute())
+    scores = combined(config, (config.texts, vectors), exemplars, _embed_exemplar, (role, beside))
+    similarities_by_path: dict[Path, Float32Array] = {}
     for readable, images, _ in read_in_batches(paths, _BATCH_SIZE):
-        vector_by_path |= dict(zip(readable, embed_images(encoder, images), strict=True))
+        found = scores.similarities(_stored(role, images), None if beside is None else _stored(beside, images))
+        similarities_by_path |= dict(zip(readable, found, strict=True))
     similarities = np.full((len(paths), len(config.texts)), np.nan, np.float16)
     for row, path in enumerate(paths):
-        if path in vector_by_path:  # float16, as stored embeddings are, so that the same picture gets the same answer
-            similarities[row] = vector_by_path[path].astype(np.float16).astype(np.float32) @ prompts.T
+        if path in similarities_by_path:
+            similarities[row] = similarities_by_path[path]
     decisions = decide(
         {text: similarities[:, column] for column, text in enumerate(config.texts)},
         rules,
@@ -78,6 +86,21 @@ def try_filter(
         rows=rows,
         summary=f"{counted(len(paths), 'image')}: {ordered}",
     )
+
+
+def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:
+    """Return vectors with the digits that stored ones keep, so that the same picture gets the same answer."""
+    vectors: Float32Array = embed_images(encoder.load(), images).astype(np.float16).astype(np.float32)
+    return vectors
+
+
+def _embed_exemplar(exemplar: Exemplar, encoder: EncoderRole) -> Float32Array:
+    ((_, images, unreadable),) = read_in_batches([exemplar.path], 1)
+    if unreadable:
+        raise ConfigError(f"filtering: the exemplar {unreadable[0][1]}")
+    vectors: Float32Array = embed_images(encoder.load(), images)
+    vector: Float32Array = vectors[0]
+    return vector
 
 
 def _row(path: Path, position: int, prompts: Sequence[str], decisions: Decisions) -> TrialRow:

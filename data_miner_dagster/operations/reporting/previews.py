@@ -152,11 +152,10 @@ def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num
     best = ranked.slice(0, num_tiles - num_narrow)
     narrow = ranked.slice(max(best.num_rows, ranked.num_rows - num_narrow))
     rows = [*best.to_pylist(), *narrow.to_pylist()]
-    words = config.shown.text
     return [
         Tile(
             image,
-            f"{row['positive_similarity']:.2f} {words(row['positive_prompt'])}",
+            f"{row['positive_similarity']:.2f} {_prompt(config, row['positive_prompt'])}",
             Verdict.KEPT,
             detail=row["frame_id"],
         )
@@ -179,6 +178,13 @@ def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile
     ]
 
 
+def _prompt(config: ProjectConfig, text: str) -> str:
+    """Return what a tile says of a prompt: its words, and the exemplars beside them."""
+    names = [Path(name).name for name in config.filtering.exemplar_paths.get(text, ())]
+    beside = f" + {names[0]} and {len(names) - 1} more" if names else ""
+    return f"{config.shown.text(text)}{beside}"
+
+
 def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
     """Return the frames kept most narrowly, then those dropped most narrowly for too little similarity."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept", "drop_reason"]
@@ -190,11 +196,10 @@ def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> l
     kept = table.filter(table["is_kept"]).sort_by(lowest).slice(0, -(-num_tiles // 2)).to_pylist()
     below = table.filter(pc.equal(table["drop_reason"], DropReason.BELOW_POSITIVE.value))
     rows = [*kept, *below.sort_by(highest).slice(0, num_tiles - len(kept)).to_pylist()]
-    words = config.shown.text
     return [
         Tile(
             image,
-            f"{row['positive_similarity']:.3f} {words(row['positive_prompt'])}",
+            f"{row['positive_similarity']:.3f} {_prompt(config, row['positive_prompt'])}",
             Verdict.KEPT if row["is_kept"] else Verdict.DROPPED,
             detail=row["frame_id"],
         )

@@ -38,13 +38,12 @@ from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import SitePoliteness
+from data_miner_dagster.operations.project_folder import base_folder_of, limits_of_file
 from data_miner_dagster.operations.sourcing.listings import Listing, list_all, with_faults
 from data_miner_dagster.operations.sourcing.local_keys import LocalKeys
 from data_miner_dagster.operations.sourcing.queries import LocalFiles, ProjectFolder, Query, queries_of_project
 from data_miner_dagster.operations.sourcing.rules import (
     ProjectRules,
-    base_folder_of,
-    limits_of_file,
     load_rules,
     with_known,
 )

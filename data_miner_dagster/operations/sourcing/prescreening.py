@@ -14,12 +14,13 @@ from data_miner_dagster.domain.errors import SourceError, UnreadableImageError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.object_urls import ObjectUrl
 from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
+from data_miner_dagster.operations.exemplars import Exemplar, exemplar_basis, exemplars_of
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import PostponedError
-from data_miner_dagster.operations.prompts import embed_prompts
+from data_miner_dagster.operations.prompts import picture_encoder, score_prompts
 from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.sites.records import Picture
 from data_miner_dagster.stages.embedding import embed_images
@@ -41,7 +42,8 @@ def prescreen(
     whose pictures cannot be fetched, passes: not seen is not bad.
     """
     threshold = threshold_of(platform, config)
-    stored = read_scores(platform.database, project, fingerprint_of_prescreening(platform, config))
+    exemplars = exemplars_of(platform, project, config.filtering)
+    stored = read_scores(platform.database, project, fingerprint_of_prescreening(platform, config, exemplars))
     rejections = {}
     with media_workers(platform.config.downloading) as media, item_guard("prescreening") as guard:
         for candidate in candidates:
@@ -75,13 +77,16 @@ def threshold_of(platform: Platform, config: ProjectConfig) -> float:
     return wanted - prescreening.slack
 
 
-def fingerprint_of_prescreening(platform: Platform, config: ProjectConfig) -> str:
+def fingerprint_of_prescreening(
+    platform: Platform, config: ProjectConfig, exemplars: Mapping[str, Sequence[Exemplar]]
+) -> str:
     """Return what a stored score is valid for: the encoder, the prompts, and how many pictures are looked at."""
     return fingerprint_of(
         {
             "encoder": platform.models.filter_encoder.fingerprint,
             "positive": list(config.filtering.texts_of("positive")),
             "templates": list(config.filtering.templates),
+            **exemplar_basis(platform.models, config.filtering, exemplars),
             "max_pictures": config.sourcing.prescreening.max_pictures,
             "storyboards": config.sourcing.prescreening.storyboards,
         }
@@ -101,10 +106,14 @@ def _score(
         return None
     prompts = config.filtering.texts_of("positive")
     vectors = embed_images(platform.models.filter_encoder.load(), images)
-    similarities = vectors @ embed_prompts(platform, prompts, config.filtering.templates).T
+    beside = picture_encoder(platform.models, config.filtering)
+    exemplars = exemplars_of(platform, project, config.filtering)
+    similarities = score_prompts(platform, config.filtering, prompts, exemplars).similarities(
+        vectors, None if beside is None else embed_images(beside.load(), images)
+    )
     best = int(np.argmax(similarities.max(axis=0)))
     score = PictureScore(float(similarities[:, best].max()), prompts[best], len(images))
-    fingerprint = fingerprint_of_prescreening(platform, config)
+    fingerprint = fingerprint_of_prescreening(platform, config, exemplars)
     save_score(platform.database, project, candidate.video_key, score, fingerprint)
     return score
 

@@ -26,10 +26,11 @@ from data_miner_dagster.config.settings import (
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.secret_names import is_secret_name
 from data_miner_dagster.operations.comparisons import check_comparisons
+from data_miner_dagster.operations.exemplars import find_exemplars
 from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_models_and_classes
-from data_miner_dagster.operations.sourcing.rules import limits_of_file
+from data_miner_dagster.operations.project_folder import limits_of_file
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def register_project_file(
 
     Raises:
         ConfigError: the file is wrong, has another's name, asks for another sampling than this root's, or names a
-            project or release to compare with that never was.
+            project or release to compare with that never was, or an exemplar that is not there.
     """
     path = path.absolute()
     limits = limits_of_file(platform, path)
@@ -75,6 +76,7 @@ def register_project_file(
         logger.warning("project %s was registered from %s; %s takes its place", file.name, known.config_file, path)
     project = file.project
     check_comparisons(platform, file.name, project)
+    find_exemplars(project.filtering, path.parent, limits)
     with suppress(ModelError):  # that weights are missing is not the file's fault
         check_models_and_classes(platform, project)
     digest = config_hash(project)

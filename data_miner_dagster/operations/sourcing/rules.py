@@ -8,13 +8,12 @@ from data_miner_dagster.catalog.members import projects_wanting
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.interpolation import ShownSettings
-from data_miner_dagster.config.loading import resolve_project_files
-from data_miner_dagster.config.project_limits import ProjectLimits, limits_of
 from data_miner_dagster.config.sourcing import RulesConfig
 from data_miner_dagster.config.text_files import MAX_LIST_BYTES, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import VIDEO_FACTS, Rejection, VideoCandidate
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_folder import base_folder_of, limits_of_file
 from data_miner_dagster.stages.sourcing import Blocklists, list_entries, rejection_of
 
 
@@ -30,17 +29,6 @@ class ProjectRules:
         """Return the first rule that turns a candidate down, or None."""
         rejection = rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
         return replace(rejection, message=self.shown.text(rejection.message)) if rejection is not None else None
-
-
-def base_folder_of(config_file: str | None) -> Path:
-    """Return the folder where relative paths of a project's configuration start."""
-    return Path(config_file).absolute().parent if config_file else Path.cwd()
-
-
-def limits_of_file(platform: Platform, config_file: Path | str | None) -> ProjectLimits:
-    """Return what the project of a file may reach for."""
-    watched = resolve_project_files(platform.config, platform.layout.project_files)
-    return limits_of(platform.config, watched, Path(config_file) if config_file is not None else None)
 
 
 def load_rules(platform: Platform, project: str) -> ProjectRules:

@@ -1,0 +1,105 @@
+"""The example pictures beside a prompt's words: which files they are, and that they are there.
+
+Belongs here: from paths in a project's configuration to files with their sha256. Does not belong here: their embeddings
+(prompts.py), how they count (stages/filtering/exemplars.py).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.config.filtering import FilteringConfig
+from data_miner_dagster.config.project_limits import ProjectLimits
+from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.project_folder import base_folder_of, limits_of_file
+from data_miner_dagster.sites.folders import located
+
+MAX_EXEMPLAR_BYTES: Final = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One picture. `name` is what the project file calls it."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+def exemplars_of(platform: Platform, project: str, config: FilteringConfig) -> dict[str, tuple[Exemplar, ...]]:
+    """Return the exemplars of a project by the words that they stand beside.
+
+    Raises:
+        ConfigError: one is not there, cannot be read, or lies where the project's file may not reach.
+    """
+    if not config.exemplar_paths:
+        return {}
+    row = find_project(platform.database, project)
+    config_file = row.config_file if row is not None else None
+    return find_exemplars(config, base_folder_of(config_file), limits_of_file(platform, config_file))
+
+
+def find_exemplars(
+    config: FilteringConfig, folder: Path, limits: ProjectLimits | None = None
+) -> dict[str, tuple[Exemplar, ...]]:
+    """Return the exemplars of a configuration whose relative paths start at `folder`.
+
+    Raises:
+        ConfigError: as above.
+    """
+    return {
+        text: tuple(_found(name, text, folder, limits or ProjectLimits()) for name in names)
+        for text, names in config.exemplar_paths.items()
+    }
+
+
+def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[str, ...]]:
+    """Return the sha256 of exemplars, in order, for fingerprints."""
+    return {text: tuple(exemplar.sha256 for exemplar in beside) for text, beside in exemplars.items()}
+
+
+def exemplar_basis(
+    models: ModelProvider, config: FilteringConfig, exemplars: Mapping[str, Sequence[Exemplar]]
+) -> dict[str, object]:
+    """Return what exemplars add to a fingerprint: their bytes, and what they are compared by; nothing without any."""
+    return {"exemplars": [hashes_of(exemplars), exemplar_scale(models, config)]} if exemplars else {}
+
+
+def exemplar_scale(models: ModelProvider, config: FilteringConfig) -> str:
+    """Return what similarities to exemplars must share to be compared, besides the exemplars: encoder and weight."""
+    return fingerprint_of(
+        {"encoder": models.encoder(config.exemplar_encoder).fingerprint, "weight": config.exemplar_weight}
+    )
+
+
+def _found(name: str, text: str, folder: Path, limits: ProjectLimits) -> Exemplar:
+    try:
+        path = located(name, folder)
+        if problem := limits.problem_of_path(path):
+            raise ConfigError(f"filtering: exemplar of {text!r}: {problem}")
+        status = path.stat()
+        if not path.is_file() or status.st_size > MAX_EXEMPLAR_BYTES:
+            raise ConfigError(
+                f"filtering: exemplar {name} of {text!r} is not a picture of at most {MAX_EXEMPLAR_BYTES // 10**6} MB; "
+                "name another"
+            )
+        return Exemplar(name, path, _sha256(path, status.st_mtime_ns, status.st_size))
+    except SourceError as error:
+        raise ConfigError(f"filtering: exemplar of {text!r}: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"filtering: exemplar {name} of {text!r} cannot be read ({os.strerror(error.errno or 0)}): "
+            f"{folder / name}; correct the path"
+        ) from error
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, _mtime_ns: int, _size: int) -> str:
+    return sha256_of_file(path)

@@ -1,0 +1,18 @@
+"""Where relative paths of a project's configuration start, and what its file may reach for."""
+
+from pathlib import Path
+
+from data_miner_dagster.config.loading import resolve_project_files
+from data_miner_dagster.config.project_limits import ProjectLimits, limits_of
+from data_miner_dagster.operations.platform import Platform
+
+
+def base_folder_of(config_file: str | None) -> Path:
+    """Return the folder where relative paths of a project's configuration start."""
+    return Path(config_file).absolute().parent if config_file else Path.cwd()
+
+
+def limits_of_file(platform: Platform, config_file: Path | str | None) -> ProjectLimits:
+    """Return what the project of a file may reach for."""
+    watched = resolve_project_files(platform.config, platform.layout.project_files)
+    return limits_of(platform.config, watched, Path(config_file) if config_file is not None else None)

@@ -1,0 +1,88 @@
+"""How the words of a prompt and the example pictures beside them make one similarity. Pure, no model.
+
+A frame's raw similarity is a mean of two: its cosine to the words, and its mean cosine to the exemplars. Cosines of
+pictures among themselves lie elsewhere than those of pictures and words, and where depends on the encoder, so the raw
+value would mean nothing to a threshold. The exemplars themselves say where it lies: each is compared with the words and
+with the *other* exemplars, as a frame would be. The raw value is moved so that the least typical exemplar comes to lie
+at the encoder's own threshold for words. A frame then passes at that threshold if it is at least as near to the words
+and the exemplars as that exemplar is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_miner_dagster.domain.records import Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class ExemplarVectors:
+    """The exemplars of one prompt: (E, D) unit vectors by the encoder of the words, and (E, X) by that of pictures."""
+
+    by_words_encoder: Float32Array
+    by_picture_encoder: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScores:
+    """What gives pictures their similarities to P prompts.
+
+    `words` (P, D) is multiplied with vectors by the encoder of words, `pictures` (P, X) with those by the encoder of
+    pictures, and `offsets` (P,) are added.
+    """
+
+    words: Float32Array
+    pictures: Float32Array
+    offsets: Float32Array
+    has_exemplars: bool
+
+    def similarities(self, vectors: Float32Array, picture_vectors: Float32Array | None = None) -> Float32Array:
+        """Return (N, P) similarities, from -1 to 1.
+
+        Args:
+            vectors: (N, D) unit vectors by the encoder of words.
+            picture_vectors: (N, X) by that of pictures; None: it is the same encoder.
+        """
+        products: Float32Array = vectors @ self.words.T
+        if not self.has_exemplars:  # words alone: the cosines, to the last bit
+            return products
+        beside: Float32Array = (vectors if picture_vectors is None else picture_vectors) @ self.pictures.T
+        clipped: Float32Array = np.clip(products + beside + self.offsets, -1, 1)
+        return clipped
+
+
+def words_alone(words: Float32Array) -> PromptScores:
+    """Return how pictures are compared with prompts that have no exemplars; `words` is (P, D)."""
+    return PromptScores(words, np.zeros((len(words), 1), np.float32), np.zeros(len(words), np.float32), False)
+
+
+def score_prompts_of(
+    words: Float32Array, exemplars: Sequence[ExemplarVectors | None], *, weight: float, threshold: float
+) -> PromptScores:
+    """Return how pictures are compared with prompts.
+
+    Args:
+        words: (P, D) unit vectors of the words of each.
+        exemplars: the pictures beside each, at least two; None where there are none.
+        weight: the share of exemplars in the similarity to a prompt that has any, from 0 to 1.
+        threshold: the encoder's own for words.
+    """
+    width = next((one.by_picture_encoder.shape[1] for one in exemplars if one is not None), 1)
+    shares, pictures = np.ones((len(words), 1), np.float32), np.zeros((len(words), width), np.float32)
+    offsets = np.zeros(len(words), np.float32)
+    for position, beside in enumerate(exemplars):
+        if beside is not None:
+            shares[position] = 1 - weight
+            pictures[position] = weight * beside.by_picture_encoder.mean(axis=0)
+            offsets[position] = threshold - _least_typical(words[position], beside, weight)
+    has_exemplars = any(beside is not None for beside in exemplars)
+    return PromptScores((words * shares).astype(np.float32), pictures, offsets, has_exemplars)
+
+
+def _least_typical(words: Float32Array, exemplars: ExemplarVectors, weight: float) -> float:
+    """Return the lowest raw similarity that an exemplar has to the words and the other exemplars."""
+    pictures = exemplars.by_picture_encoder
+    among = pictures @ pictures.T
+    to_others = (among.sum(axis=1) - np.diag(among)) / (len(pictures) - 1)
+    return float(((1 - weight) * (exemplars.by_words_encoder @ words) + weight * to_others).min())
