@@ -115,6 +115,11 @@ class Mask:
         left, top, width, height = coco_masks.toBbox(self.as_coco()).tolist()
         return (left, top, left + width, top + height) if width and height else None
 
+    def is_of(self, box_xyxy: BoxXyxy) -> bool:
+        """Return whether a box is the bounds of the mask, within a pixel. A box that was moved is not any more."""
+        bounds = self.bounds_xyxy
+        return bounds is not None and all(abs(one - other) <= 1 for one, other in zip(bounds, box_xyxy, strict=True))
+
     def moved(self, left_top: tuple[int, int], resolution_wh: tuple[int, int]) -> "Mask":
         """Return the mask of a larger picture, in which this one's picture begins at `left_top`."""
         if resolution_wh == self.resolution_wh:

@@ -101,11 +101,18 @@ def mask_of_yolo(points: npt.NDArray[np.float64], resolution_wh: tuple[int, int]
     return Mask.of(_filled(points.astype(np.int32), resolution_wh[::-1]))
 
 
-def _edge_rings(mask: Mask) -> list[Ring]:
-    """Return the outer edges of a mask's parts, as corners of pixels of the picture."""
+def svg_path(mask: Mask) -> str:
+    """Return the outline of a mask as a path of SVG, in pixels of the picture, to be filled by the rule `evenodd`."""
+    rings = (_simplified(ring, _TOLERANCES[-1]) for ring in _edge_rings(mask, with_holes=True))
+    return "".join("M" + "L".join(f"{x} {y}" for x, y in ring.tolist()) + "Z" for ring in rings)
+
+
+def _edge_rings(mask: Mask, *, with_holes: bool = False) -> list[Ring]:
+    """Return the edges of a mask's parts, as corners of pixels of the picture: the outer ones, or all of them."""
     region, left_top = mask.region()
     doubled = region.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)  # a pixel's left and right edge differ
-    rings, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    mode = cv2.RETR_CCOMP if with_holes else cv2.RETR_EXTERNAL
+    rings, _ = cv2.findContours(doubled, mode, cv2.CHAIN_APPROX_NONE)
     return [_without_repeats((ring.reshape(-1, 2) + 1) // 2) + left_top for ring in rings]
 
 

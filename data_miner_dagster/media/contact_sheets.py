@@ -15,6 +15,7 @@ import numpy as np
 from anyascii import anyascii
 from PIL import Image, ImageDraw, ImageFont
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.protocols.pictures import PictureReader
 
@@ -33,6 +34,11 @@ _WIDER_SPACES: Final = str.maketrans({" ": "  "})
 """Pillow's built-in font has a space so narrow that words run together."""
 _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
+_VEIL: Final = 90
+_OUTLINE: Final = 235
+"""Of 255, how opaque a mask is within and at its edge."""
+_SHOWN_SHARE: Final = 64
+"""Of 255, how much of a small picture's pixel a mask fills where it is drawn: thin ones do not vanish."""
 _NO_CHARACTER: Final = "\U0010fffe"
 """No font has this character, so it is drawn like every character that a font lacks."""
 
@@ -70,11 +76,15 @@ VERDICT_COLOURS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TileBox:
-    """One box to draw, in absolute pixels of the full-size image, with a label such as `bicycle 0.81`."""
+    """One box to draw, in absolute pixels of the full-size image, with a label such as `bicycle 0.81`.
+
+    The mask is of the full-size image, too: a veil in the colour of the class, with an outline.
+    """
 
     box_xyxy: tuple[float, float, float, float]
     class_index: int
     label: str
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +207,29 @@ def _draw_boxes(
 ) -> None:
     if not tile.boxes:
         return
+    scale_xy = shown_wh[0] / seen.full_wh[0], shown_wh[1] / seen.full_wh[1]
+    for box in reversed(tile.boxes):  # below all boxes and labels
+        if box.mask is not None:
+            _draw_mask(canvas, box.mask, class_colour(box.class_index), offset, scale_xy)
     draw = ImageDraw.Draw(canvas)
     font_size = max(_BOX_FONT_SIZE, round(shown_wh[0] / _PIXELS_PER_POINT))  # legible when the picture is shown small
     for box in reversed(tile.boxes):  # draw the most confident last, on top
-        scale_xy = shown_wh[0] / seen.full_wh[0], shown_wh[1] / seen.full_wh[1]
         _draw_box(draw, box, offset, scale_xy, font_size, offset[0] + shown_wh[0])
+
+
+def _draw_mask(
+    canvas: Image.Image, mask: Mask, colour: str, offset: tuple[int, int], scale_xy: tuple[float, float]
+) -> None:
+    region, (left, top) = mask.region()
+    height, width = region.shape
+    edges = [round(left * scale_xy[0]), round(top * scale_xy[1])]
+    edges += [round((left + width) * scale_xy[0]), round((top + height) * scale_xy[1])]
+    size = max(1, edges[2] - edges[0]), max(1, edges[3] - edges[1])
+    shares = np.asarray(Image.fromarray(region.astype(np.uint8) * np.uint8(255)).resize(size, Image.Resampling.BOX))
+    shown = np.pad(shares >= _SHOWN_SHARE, 1)
+    inner = shown[:-2, 1:-1] & shown[2:, 1:-1] & shown[1:-1, :-2] & shown[1:-1, 2:]
+    veil = np.where(shown[1:-1, 1:-1], np.where(inner, _VEIL, _OUTLINE), 0).astype(np.uint8)
+    canvas.paste(colour, (offset[0] + edges[0], offset[1] + edges[1]), Image.fromarray(veil))
 
 
 def _draw_box(

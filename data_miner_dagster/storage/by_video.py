@@ -1,6 +1,6 @@
-"""Reading tables one video at a time, with memory use that does not grow with the table."""
+"""Reading tables a video or a few frames at a time, with memory use that does not grow with the table."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -62,3 +62,24 @@ class TableByVideo:
                 self._cached = self._file.read_row_group(group, columns=self._columns)
             self._cached_group = group
         return self._cached
+
+
+def rows_of_frames(path: Path, frame_ids: Collection[str], columns: Sequence[str]) -> pa.Table:
+    """Return the rows of some frames of a table that is sorted by `frame_id`, in stored order.
+
+    Reads only the row groups that may hold them, one at a time.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        DamagedFileError: it cannot be read.
+    """
+    wanted = pa.array(sorted(frame_ids), pa.string())
+    with open_table(path) as file, reading(path):
+        found = [file.schema_arrow.empty_table().select(list(columns))]
+        position = file.schema_arrow.get_field_index("frame_id")
+        for group in range(file.num_row_groups):
+            statistics = file.metadata.row_group(group).column(position).statistics
+            if statistics is None or any(statistics.min <= frame_id <= statistics.max for frame_id in frame_ids):
+                rows = file.read_row_group(group, columns=[*{"frame_id", *columns}])
+                found.append(rows.filter(pc.is_in(rows["frame_id"], wanted)).select(list(columns)))
+    return pa.concat_tables(found)

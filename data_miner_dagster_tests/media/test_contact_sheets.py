@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.media.contact_sheets import (
     MAX_SHEET_BYTES,
@@ -123,3 +124,28 @@ def test_drawn_tile__keeps_proportions_and_draws_boxes() -> None:
 def test_drawn_tile__one_without_an_image() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         drawn_tile(Tile(None), _Files())
+
+
+def test_drawn_tile__a_mask_is_a_veil_with_an_outline() -> None:
+    grey = np.full((180, 320, 3), 128, np.uint8)
+    pixels = np.zeros((180, 320), bool)
+    pixels[40:140, 60:260] = True
+    pixels[70:110, 120:200] = False  # a hole
+    box = TileBox((60, 40, 260, 140), 0, "", Mask.of(pixels))
+    drawn = _opened(drawn_tile(Tile(grey, boxes=(box,)), _Files(), max_bytes=60_000)).astype(int)
+    blueness = drawn[..., 2] - drawn[..., 0]  # class 0 is blue
+    assert abs(blueness[20, 160]) < 10  # outside
+    assert abs(blueness[90, 160]) < 10  # in the hole
+    assert 30 < blueness[90, 90] < 90  # the veil
+    assert blueness[66:70, 160].max() > blueness[90, 90] + 10  # the outline, of the hole too
+
+
+def test_drawn_tile__a_mask_of_one_pixel_does_not_vanish() -> None:
+    grey = np.full((1800, 3200, 3), 128, np.uint8)
+    pixels = np.zeros((1800, 3200), bool)
+    pixels[900, 1600] = True
+    with_mask, without = (
+        _opened(drawn_tile(Tile(grey, boxes=(TileBox((0, 0, 10, 10), 0, "", mask),)), _Files(), max_bytes=60_000))
+        for mask in (Mask.of(pixels), None)
+    )
+    assert (with_mask[89:92, 159:162] != without[89:92, 159:162]).any()

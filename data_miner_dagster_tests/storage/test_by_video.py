@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_miner_dagster.storage.by_video import TableByVideo, runs_of
+from data_miner_dagster.storage.by_video import TableByVideo, rows_of_frames, runs_of
 
 
 def _write(path: Path, keys: list[str], row_group_size: int) -> Path:
@@ -49,3 +49,13 @@ def test_table_by_video__dictionary_encoded_keys(tmp_path: Path) -> None:
     pq.write_table(pa.table({"video_key": keys, "number": pa.array([1, 2, 3])}), path)
     table = TableByVideo(path, ["number"])
     assert table.rows_of("x")["number"].to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("row_group_size", [1, 2, 100])
+def test_rows_of_frames__of_any_row_group(tmp_path: Path, row_group_size: int) -> None:
+    frames = ["a/000001", "a/000001", "a/000003", "b/000000", "b/000000"]
+    table = pa.table({"frame_id": frames, "number": list(range(5)), "more": list("vwxyz")})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=row_group_size)
+    found = rows_of_frames(tmp_path / "t.parquet", ["b/000000", "a/000001", "c"], ["number", "more"])
+    assert found.to_pylist() == [{"number": number, "more": "vwxyz"[number]} for number in (0, 1, 3, 4)]
+    assert rows_of_frames(tmp_path / "t.parquet", ["a/000002"], ["number"]).num_rows == 0

@@ -14,6 +14,7 @@ from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import DEDUPLICATED_SCHEMA
@@ -32,10 +33,13 @@ Shape = tuple[str, tuple[int, int, int, int]]  # colour, (left, top, right, bott
 class ColourDetector:
     """Implements ObjectDetector: the one rectangle of each colour, with the share of the frame as confidence."""
 
-    def __init__(self, name: str = "colours", fingerprint: str = "1", grow: float = 0.0) -> None:
+    def __init__(
+        self, name: str = "colours", fingerprint: str = "1", grow: float = 0.0, *, gives_masks: bool = False
+    ) -> None:
         self.name = name
         self.fingerprint = fingerprint
         self.grow = grow  # pixels by which boxes are too large
+        self.gives_masks = gives_masks
         self.batch_sizes: list[int] = []
         self.dies_at_batch: int | None = None
         self.dies_of: type[BaseException] = RuntimeError
@@ -53,21 +57,24 @@ class ColourDetector:
         found = []
         for index, wanted in enumerate(classes):
             colour = COLOURS[wanted.prompts[0]]
-            rows, columns = np.nonzero(np.abs(image.astype(int) - colour).max(axis=2) < 60)
+            is_coloured = np.abs(image.astype(int) - colour).max(axis=2) < 60
+            rows, columns = np.nonzero(is_coloured)
             confidence = len(rows) / image[..., 0].size
             if len(rows) and confidence >= confidence_floor:
                 box = (columns.min(), rows.min(), columns.max() + 1 + self.grow, rows.max() + 1 + self.grow)
-                found.append((confidence, index, box, wanted.prompts[0]))
+                mask = Mask.of(is_coloured) if self.gives_masks else None
+                found.append((confidence, index, box, wanted.prompts[0], mask))
         if not found:
             return ImageDetections.empty()
         found.sort(key=lambda row: -row[0])
-        confidences, indices, boxes, prompts = zip(*found, strict=True)
+        confidences, indices, boxes, prompts, masks = zip(*found, strict=True)
         limits = np.array([image.shape[1], image.shape[0]] * 2)
         return ImageDetections(
             np.minimum(np.array(boxes), limits).astype(np.float32),
             np.array(confidences, np.float32),
             np.array(indices, np.int32),
             tuple(prompts),
+            tuple(masks),
         )
 
 

@@ -85,5 +85,4 @@ def _count_wrong_masks(detections_table: Path) -> int:
 
 
 def _is_wrong(row: Mapping[str, Any]) -> bool:
-    bounds = Mask.from_coco(row["mask"]).bounds_xyxy
-    return bounds is None or any(abs(row[name] - edge) > 1 for name, edge in zip(_CORNERS, bounds, strict=True))
+    return not Mask.from_coco(row["mask"]).is_of((row["x_min"], row["y_min"], row["x_max"], row["y_max"]))

@@ -64,11 +64,13 @@ def _boxes_to_draw(found: FrameDetections, config: DetectionConfig, threshold: f
             (box[0], box[1], box[2], box[3]),
             class_index,
             f"{config.class_prompts[class_index].class_name} {confidence:.2f}",
+            mask,
         )
-        for box, class_index, confidence in zip(
+        for box, class_index, confidence, mask in zip(
             detections.boxes_xyxy.tolist(),
             detections.class_indices.tolist(),
             detections.confidences.tolist(),
+            detections.masks,
             strict=True,
         )
         if confidence >= threshold

@@ -77,9 +77,7 @@ def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
     Another class changes no mask.
     """
     mask = Mask.from_coco(row["mask"]) if row.get("mask") else None
-    bounds = mask.bounds_xyxy if mask is not None else None
-    is_same = bounds and all(abs(one - other) <= 1 for one, other in zip(bounds, box_xyxy, strict=True))
-    return mask if is_same else None
+    return mask if mask is not None and mask.is_of(box_xyxy) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.phrases import counted, phrase_of
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import PictureFile
@@ -28,14 +29,16 @@ from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.by_video import rows_of_frames
 from data_miner_dagster.storage.frames import has_frames, images_of_frames, read_frame_images, read_frames
 from data_miner_dagster.storage.layout import StorageLayout
-from data_miner_dagster.storage.tables import read_table
+from data_miner_dagster.storage.tables import has_values, read_table
 
 TILES_PER_PREVIEW: Final = 12
 COLUMNS: Final = 4
 _PREVIEW_COLUMNS: Final = 2
 """As many as Dagster's UI shows beside each other on a laptop without cutting one off."""
+_BOX_COLUMNS: Final = ("frame_id", "class_name", "confidence", "x_min", "y_min", "x_max", "y_max")
 _MOST_BOXES_DRAWN: Final = 12
 
 
@@ -253,8 +256,7 @@ def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -
     """Return frames with boxes at or above the release threshold, the most confident of each class in turn."""
     limit = config.releasing.threshold_of
     class_names = list(config.detection.classes)
-    columns = ["frame_id", "class_name", "confidence", "x_min", "y_min", "x_max", "y_max"]
-    table = _read(platform.layout.detections_table(config.name), columns)
+    table = _read(platform.layout.detections_table(config.name), [*_BOX_COLUMNS])
     if table is None or table.num_rows == 0:
         return []
     passing = pa.concat_tables(
@@ -265,6 +267,7 @@ def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -
         ]
     ).sort_by([("confidence", "descending"), ("frame_id", "ascending")])
     chosen = _in_turn(passing, "class_name", num_tiles, distinct="frame_id")
+    masks = _masks_by_box(platform.layout.detections_table(config.name), [row["frame_id"] for row in chosen])
     tiles = []
     for row, image in zip(chosen, _images(platform.layout, chosen), strict=True):
         boxes = passing.filter(pc.equal(passing["frame_id"], row["frame_id"])).slice(0, _MOST_BOXES_DRAWN).to_pylist()
@@ -278,6 +281,7 @@ def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -
                         (box["x_min"], box["y_min"], box["x_max"], box["y_max"]),
                         class_names.index(box["class_name"]),
                         f"{box['class_name']} {box['confidence']:.2f}",
+                        masks.get(tuple(box.values())),
                     )
                     for box in boxes
                 ),
@@ -285,6 +289,14 @@ def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -
             )
         )
     return tiles
+
+
+def _masks_by_box(path: Path, frame_ids: Sequence[str]) -> Mapping[tuple[object, ...], Mask]:
+    """Return the masks on some frames by the values of `_BOX_COLUMNS`."""
+    if not has_values(path, "mask"):
+        return {}
+    rows = rows_of_frames(path, frame_ids, [*_BOX_COLUMNS, "mask"]).to_pylist()
+    return {tuple(row[name] for name in _BOX_COLUMNS): Mask.from_coco(row["mask"]) for row in rows if row["mask"]}
 
 
 def _in_class_order(boxes: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[tuple[str, int]]:

@@ -7,10 +7,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.web.review.desk import OpenDesk
 from data_miner_dagster.web.review.requests import json_of, project_of, word_of
-from data_miner_dagster.web.review.wire import answers_from, item_json, page_json, undone_from
+from data_miner_dagster.web.review.wire import answers_from, item_json, mask_json, page_json, undone_from
 
 MAX_PAGE: Final = 100
 _PAGE: Final = 10
@@ -42,6 +43,12 @@ class AnswerEndpoints:
         if found is None:
             raise HTTPException(404)
         return JSONResponse(item_json(found))
+
+    def masks(self, request: Request) -> Response:
+        """Return the masks of a frame."""
+        frame_id = make_frame_id(request.path_params["video_key"], request.path_params["frame_index"])
+        found = self._open_desk(project_of(request)).masks(frame_id)
+        return JSONResponse({"masks": [mask_json(mask) for mask in found]})
 
     async def answer(self, request: Request) -> Response:
         """Store answers. The same answer sent again is stored once."""

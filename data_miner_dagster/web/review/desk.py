@@ -8,6 +8,7 @@ from typing import Final
 from data_miner_dagster.catalog.verdicts import count_verdicts
 from data_miner_dagster.domain.verdicts import ReviewQueue, VerdictWord
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reviewing.masks import ShownMask, has_masks, masks_of_frame
 from data_miner_dagster.operations.reviewing.records import Answer, BrowsedName, Page, QueueCount, ReviewItem
 from data_miner_dagster.operations.reviewing.review import CalibrationState, open_review
 from data_miner_dagster.stages.filtering.calibration import Goal
@@ -58,6 +59,14 @@ class Desk:
     def videos(self) -> Sequence[BrowsedName]:
         """Return the videos that can be looked through."""
         return self._review.videos()
+
+    def has_masks(self) -> bool:
+        """Return whether boxes of the project have masks."""
+        return has_masks(self._platform, self._project)
+
+    def masks(self, frame_id: str) -> Sequence[ShownMask]:
+        """Return the masks of a frame."""
+        return masks_of_frame(self._platform, self._project, frame_id)
 
     def answer(self, answers: Sequence[Answer], who: str) -> None:
         """Store answers. One that is stored already stays as it is."""

@@ -162,6 +162,7 @@ class Pages:
     def _questions(
         self, request: Request, project: str, queue: ReviewQueue, text: QueueText, chosen: dict[str, str]
     ) -> HTMLResponse:
+        desk = self._open_desk(project)
         return _page(
             request,
             f"{text.form}.html.j2",
@@ -169,7 +170,8 @@ class Pages:
             queue=queue.value,
             text=text,
             chosen=chosen,
-            classes=class_choices(self._open_desk(project).class_names),
+            classes=class_choices(desk.class_names),
+            has_masks=text.form is Form.BOXES and desk.has_masks(),
             question=question_of(self._platform.project_config(project)),
         )
 

@@ -11,6 +11,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.keys import split_frame_id
 from data_miner_dagster.domain.verdicts import RelativeBox, ReviewQueue, ShownBox, VerdictWord
+from data_miner_dagster.operations.reviewing.masks import ShownMask
 from data_miner_dagster.operations.reviewing.records import Answer, Page, ReviewBox, ReviewFrame, ReviewItem
 
 MAX_ANSWERS: Final = 500
@@ -149,6 +150,11 @@ def _box_json(box: ReviewBox) -> dict[str, object]:
         "answer_id": box.answer_id,
         "is_asked": box.is_asked,
     }
+
+
+def mask_json(mask: ShownMask) -> dict[str, object]:
+    """Return a mask as it is sent."""
+    return {"class_name": mask.class_name, "box": list(mask.box), "path": mask.path}
 
 
 def _finite(value: float | None) -> float | None:

@@ -7,8 +7,10 @@ import pytest
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.domain.errors import ConfigError, NotReadyError
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.operations.detection.check import check_boxes
 from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_metadata, read_table
@@ -250,6 +252,25 @@ def test_detect_project__ensemble_of_two(tmp_path: Path) -> None:
     assert (red["num_agreeing_detectors"], red["detector"]) == (2, "exact+loose")
     # The 8 x 8 one overlaps its enlarged twin by 64 / 144 only: not the same object, and half as sure.
     assert [row["num_agreeing_detectors"] for row in rows if row["class_name"] == "blue"] == [1, 1, 1, 1]
+
+
+def test_detect_project__masks_through_parts_and_fusion(tmp_path: Path) -> None:
+    loose = ColourDetector("loose", grow=3.0)
+    exact = ColourDetector("exact", fingerprint="2", gives_masks=True)
+    platform = planted(tmp_path, loose, exact)
+    set_detection(platform, detectors=["loose", "exact"], batch_size=2, fusion_iou=0.5)
+    detect_project(platform, PROJECT)
+    rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
+    red = next(row for row in rows if row["class_name"] == "red")
+    mask = Mask.from_coco(red["mask"])
+    assert (mask.resolution_wh, mask.bounds_xyxy, mask.area) == ((64, 48), (8, 8, 24, 32), 16 * 24)
+    # the bounds of the mask, not the mean with the box that is 3 pixels too large
+    assert [red[name] for name in ("x_min", "y_min", "x_max", "y_max")] == [8, 8, 24, 32]
+    assert red["num_agreeing_detectors"] == 2
+    assert check_boxes(platform, PROJECT).holds
+    first = table_bytes(platform)
+    detect_project(platform, PROJECT, force=True)
+    assert table_bytes(platform) == first
 
 
 def test_detect_project__settings_of_the_stage_cost_no_model(tmp_path: Path) -> None:

@@ -41,6 +41,14 @@ def test_try_detect__boxes_by_path(folder: Path) -> None:
     assert trial.summary == "4 images, 2 with boxes: 2 red, 0 sea; 1 unreadable"
 
 
+def test_try_detect__masks_are_drawn(folder: Path) -> None:
+    models = PlantedModels(detectors=[ColourDetector(gives_masks=True)])
+    trial = try_detect(models, CONFIG, folder, threshold=0.1, limit=1)
+    (box,) = trial.rows[0].boxes
+    assert box.mask is not None
+    assert box.mask.bounds_xyxy == (0, 0, 32, 48)
+
+
 def test_try_detect__lower_threshold_and_limit(folder: Path) -> None:
     trial = try_detect(PlantedModels(detectors=[ColourDetector()]), CONFIG, folder, threshold=0.05, limit=2)
     assert [row.cells[2] for row in trial.rows] == ["red 0.50", "red 0.12"]

@@ -1,8 +1,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.media.contact_sheets import Verdict
 from data_miner_dagster.operations.platform import Platform
@@ -18,6 +20,7 @@ from data_miner_dagster.operations.reporting.previews import (
     frames_preview,
     kept_tiles,
 )
+from data_miner_dagster_tests.support.faults import change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 PROJECT_PREVIEWS: tuple[Callable[[Platform, str], Preview | None], ...] = (
@@ -97,3 +100,14 @@ def test_detection_tiles__classes_in_turn_with_boxes_at_threshold(tmp_path: Path
     assert [tile.caption for tile in tiles] == ["1 bicycle", "2 person", "1 bicycle"]
     assert [box.label for box in tiles[0].boxes] == ["bicycle 0.90"]
     assert [(box.label, box.class_index) for box in tiles[1].boxes] == [("person 0.70", 0), ("person 0.30", 0)]
+
+
+def test_detection_tiles__with_masks(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    mask = Mask.of(np.ones((48, 64), bool))
+    change_rows(
+        platform.layout.detections_table("cyclists"),
+        lambda rows: [row.update(mask=mask.as_coco()) for row in rows if row["confidence"] > 0.6],
+    )
+    tiles = detection_tiles(platform, platform.project_config("cyclists"), 3)
+    assert [box.mask for box in tiles[1].boxes] == [mask, None]  # person .7 and person .3

@@ -1,6 +1,6 @@
 // One frame at a time: its boxes are right, wrong, of another class, shifted or missing.
 import { Canvas } from "./canvas.js";
-import { Questions, classes, preload, say, undo } from "./questions.js";
+import { Questions, classes, masks_of, preload, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
 
 const byId = (id) => document.getElementById(id);
@@ -61,8 +61,11 @@ async function show(question) {
   const asked = item.boxes.findIndex((box) => box.is_asked && !box.verdict);
   current = asked >= 0 ? asked : visible()[0]?.index ?? -1;
   const of = item;
+  const masks = masks_of(item.frame);
   await canvas.show(item.frame);
-  if (of === item) refresh();
+  if (of !== item) return;
+  refresh();
+  masks.then((found) => { if (of.frame === item?.frame) canvas.take(found); });
 }
 
 function refresh() {

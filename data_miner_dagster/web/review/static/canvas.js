@@ -11,7 +11,7 @@ const rounded = (value) => Math.round(Math.min(1, Math.max(0, value)) * 1e6) / 1
 const isAt = (outline, box) => outline?.every((value, side) => Math.abs(value - box[side]) < 1e-3);
 
 export class Canvas {
-  #place; #on; #frame = null; #image = null; #library = null; #labels = null;
+  #place; #on; #frame = null; #image = null; #library = null; #labels = null; #veils = null; #masks = [];
   #boxes = []; #current = -1; #moving = null; #drawn = null;
 
   constructor(place, on) {
@@ -23,7 +23,8 @@ export class Canvas {
 
   clear() {
     this.#library?.destroy();
-    this.#library = this.#image = this.#frame = this.#moving = null;
+    this.#library = this.#image = this.#frame = this.#moving = this.#veils = null;
+    this.#masks = [];
     this.#place.replaceChildren();
   }
 
@@ -60,6 +61,12 @@ export class Canvas {
     this.#library.element.append(this.#labels);
   }
 
+  /** Take the masks of the frame, `{class_name, box, path}`: each is drawn while a box is where it was detected. */
+  take(masks) {
+    this.#masks = masks;
+    this.#drawMasks();
+  }
+
   /** Draw boxes `{box, index}`; `current` is marked. */
   draw(boxes, current, text) {
     this.#boxes = boxes;
@@ -73,6 +80,7 @@ export class Canvas {
       if (boxes.some(({ index }) => String(index) === selected)) this.#library.setSelected(selected);
     }
     this.#library.setStyle((annotation) => this.#style(annotation));
+    this.#drawMasks();
     this.#labels.replaceChildren(...boxes.map(({ box, index }) => {
       const made = document.createElement("span");
       made.textContent = text(box);
@@ -81,6 +89,28 @@ export class Canvas {
       made.style.top = `${box.box[1] * 100}%`;
       made.style.setProperty("--colour", this.#colour(index));
       return made;
+    }));
+  }
+
+  #drawMasks() {
+    if (!this.#library || !this.#masks.length) return;
+    const svg = "http://www.w3.org/2000/svg";
+    if (!this.#veils) {
+      this.#veils = document.createElementNS(svg, "svg");
+      this.#veils.setAttribute("class", "veils");
+      this.#veils.setAttribute("viewBox", `0 0 ${this.#frame.width} ${this.#frame.height}`);
+      this.#veils.setAttribute("preserveAspectRatio", "none");
+      this.#library.element.append(this.#veils);
+    }
+    const pixels = [1 / this.#frame.width, 1 / this.#frame.height];
+    const isOf = (mask, box) => mask.box.every((value, side) => Math.abs(value - box[side]) <= pixels[side % 2]);
+    this.#veils.replaceChildren(...this.#boxes.flatMap(({ box, index }) => {
+      const mask = box.verdict === "wrong" ? null : this.#masks.find((one) => isOf(one, box.box));
+      if (!mask) return [];
+      const veil = document.createElementNS(svg, "path");
+      veil.setAttribute("d", mask.path);
+      veil.style.setProperty("--colour", this.#colour(index));
+      return [veil];
     }));
   }
 

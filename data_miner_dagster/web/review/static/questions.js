@@ -68,6 +68,13 @@ export function preload(item) {
   for (const frame of [item?.frame, item?.other]) if (frame) new Image().src = frame.picture;
 }
 
+/** The masks of a frame; none where the project has none, or they cannot be had: the boxes are there all the same. */
+export async function masks_of(frame) {
+  if (!page.masks) return [];
+  const [key, index] = [frame.video_key, Number(frame.frame_id.slice(frame.frame_id.lastIndexOf("/") + 1))];
+  try { return (await get(`masks/${encodeURIComponent(key)}/${index}`)).masks; } catch { return []; }
+}
+
 async function get(path) {
   for (let delay = 500; ; delay = Math.min(5000, 2 * delay)) {
     let answer = null;
