@@ -1,6 +1,7 @@
 """Masks as the boxes' page asks for them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,12 +29,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReviewSite]:
         yield site
 
 
-def masks_of(site: ReviewSite, project: str, frame_index: int) -> object:
+def masks_of(site: ReviewSite, project: str, frame_index: int) -> Any:
     return site.ask(f"/api/projects/{project}/masks/files-aaa/{frame_index}", cookie=site.cookie()).json["masks"]
 
 
 def test_masks__the_box_and_the_outline_with_its_hole(site: ReviewSite) -> None:
-    (mask,) = masks_of(site, "cyclists", 0)  # type: ignore[misc]
+    (mask,) = masks_of(site, "cyclists", 0)
     assert (mask["class_name"], mask["box"]) == ("bicycle", [0.25, 0.25, 0.5, 0.5])
     rings = [{tuple(map(int, point.split())) for point in ring.split("L")} for ring in mask["path"][1:-1].split("ZM")]
     outer, hole = {(16, 12), (32, 12), (32, 24), (16, 24)}, {(20, 15), (24, 15), (24, 18), (20, 18)}
