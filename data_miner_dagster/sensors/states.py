@@ -7,6 +7,7 @@ from typing import Final
 from data_miner_dagster.catalog.attempts import last_failures
 from data_miner_dagster.catalog.projects import ask_for_looks, find_projects
 from data_miner_dagster.catalog.schema import ProjectRow
+from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.builds import present_basis
 from data_miner_dagster.operations.item_faults import attempt_alone
@@ -75,6 +76,13 @@ def stopped_projects(platform: Platform) -> list[StoppedProject]:
     failures = failures_by_project(platform, [row.name for row in rows])
     stopped = []
     for row in rows:
-        if failures.get(row.name) and (failed := standing_failure(_state_of(platform, row), failures[row.name])):
+        if failures.get(row.name) and (failed := _standing(platform, row, failures[row.name])):
             stopped.append(StoppedProject(row.name, row.config_file, failed))
     return stopped
+
+
+def _standing(platform: Platform, row: ProjectRow, failures: list[FailedStage]) -> FailedStage | None:
+    try:
+        return standing_failure(_state_of(platform, row), failures)
+    except DataMinerError:  # a model is missing, say: nothing tells that what the project is built from has changed
+        return failures[-1]

@@ -108,6 +108,20 @@ def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_d
     }
 
 
+def test_status__says_what_failed_where_a_model_is_missing(
+    run_command: RunCommand, platform: Platform, tmp_path: Path
+) -> None:
+    with platform.database.transaction() as session:
+        failure = Failure(FailureKind.MODEL, "model ours: there is no folder or file /gone")
+        record_attempt(session, WorkStage.DETECTION, "cyclists", failure, None)
+    entry = {"architecture": "d-fine", "source": "file:/gone"}
+    settings = tmp_path / "platform.yaml"
+    settings.write_text(json.dumps({"platform": {"models": {"detector": "ours", "registry": {"ours": entry}}}}))
+    result = run_command("status", "--root", platform.root, "--config", settings)
+    assert result.exit_code == 1
+    assert "NEEDS YOU  cyclists: detection failed: model ours: there is no folder or file /gone" in result.stdout
+
+
 def test_status__names_refused_project_files_until_they_are_right(run_command: RunCommand, tmp_path: Path) -> None:
     platform = build_platform(tmp_path)
     file = platform.layout.project_files / "bad.yaml"
