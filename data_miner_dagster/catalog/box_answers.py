@@ -35,6 +35,7 @@ class Spent:
     num_answers: int
     num_priced: int  # of them, those whose cost is known
     cost: float
+    dearest: float = 0.0  # what one of them cost at most
 
 
 def find_answers(database: Database, question_keys: Collection[str]) -> dict[str, BoxAnswer]:
@@ -73,14 +74,14 @@ def add_answers(database: Database, project: str, verifier: str, given: Sequence
 
 def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
     """Return what a project has had answered, and what that cost; by one verifier if it is named."""
-    count = func.count()
-    query = select(count, func.count(BoxAnswerRow.cost), func.coalesce(func.sum(BoxAnswerRow.cost), 0.0))
+    sums = (func.sum(BoxAnswerRow.cost), func.max(BoxAnswerRow.cost))
+    query = select(func.count(), func.count(BoxAnswerRow.cost), *sums)
     query = query.where(BoxAnswerRow.project_name == project)
     if verifier is not None:
         query = query.where(BoxAnswerRow.verifier == verifier)
     with database.reading() as session:
-        num_answers, num_priced, cost = session.execute(query).one()
-    return Spent(num_answers, num_priced, float(cost or 0.0))
+        num_answers, num_priced, cost, dearest = session.execute(query).one()
+    return Spent(num_answers, num_priced, float(cost or 0.0), float(dearest or 0.0))
 
 
 def delete_answers_of_videos(session: Session, video_keys: Collection[str]) -> None:

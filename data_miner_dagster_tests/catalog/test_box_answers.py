@@ -19,6 +19,6 @@ def test_add_answers__the_first_stays_whoever_asks(database: Database) -> None:
     add_answers(database, "cars", "ears", [])
     assert find_answers(database, ["a", "b", "c", "d"]) == {"a": YES, "b": NO, "c": NO}
     assert find_answers(database, []) == {}
-    assert spent_on_answers(database, "birds") == Spent(2, 1, 0.5)
+    assert spent_on_answers(database, "birds") == Spent(2, 1, 0.5, 0.5)
     assert spent_on_answers(database, "cars") == Spent(1, 0, 0.0)
     assert spent_on_answers(database, "cars", "ears") == Spent(0, 0, 0.0)

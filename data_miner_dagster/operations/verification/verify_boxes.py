@@ -140,7 +140,7 @@ class BoxVerification:
         self._verifier = verifier_of(platform, project, config)
         self._prompts = {wanted.class_name: prompt_of(wanted, config.verifier) for wanted in config.class_prompts}
         spent = spent_on_answers(platform.database, project)
-        self._budget = Budget(config.verifier, spent.num_answers, spent.cost)
+        self._budget = Budget(config.verifier, spent.num_answers, spent.cost, dearest=spent.dearest)
         self.asking: Final = asking_fingerprint(config.verifier, self._verifier.fingerprint)
         self.verified = Verified()
         """What the completed rows say."""

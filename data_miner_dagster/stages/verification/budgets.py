@@ -13,9 +13,10 @@ class Budget:
         config: the limits.
         num_before: answers that were paid for before.
         cost_before: what they cost.
+        dearest: what one of them cost at most.
     """
 
-    def __init__(self, config: VerifierConfig, num_before: int, cost_before: float) -> None:
+    def __init__(self, config: VerifierConfig, num_before: int, cost_before: float, *, dearest: float = 0.0) -> None:
         self.num_over = 0
         """Questions that were not asked since the budget is spent."""
         self.num_now = 0
@@ -26,7 +27,7 @@ class Budget:
         self._cost_now = 0.0
         self._num_priced_now = 0
         self._num_open = 0
-        self._dearest = 0.0
+        self._dearest = dearest
 
     @property
     def cost(self) -> float:

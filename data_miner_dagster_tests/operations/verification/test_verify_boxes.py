@@ -14,7 +14,7 @@ from data_miner_dagster.domain.records import OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.preflight import check_verifier
+from data_miner_dagster.operations.preflight import check_models_and_classes
 from data_miner_dagster.operations.verification.verify_boxes import VerifierAwayError, read_verification
 from data_miner_dagster.storage.tables import read_fingerprint, read_table
 from data_miner_dagster_tests.operations.detection.planted_boxes import planted, stage, table_bytes
@@ -185,7 +185,10 @@ def test_detect_project__nobody_listens(tmp_path: Path) -> None:
     ("limit", "num_answers"), [({"max_boxes": 3}, 3), ({"max_cost": 0.0061}, 3), ({"max_cost": 0.0059}, 2)]
 )
 def test_detect_project__a_budget_stops_it(tmp_path: Path, limit: dict[str, Any], num_answers: int) -> None:
-    prices = {"price_per_million_input_tokens": 1.0, "price_per_million_output_tokens": 50.0}  # 1000 and 20 of them
+    prices: dict[str, Any] = {
+        "price_per_million_input_tokens": 1.0,
+        "price_per_million_output_tokens": 50.0,
+    }  # 1000 and 20 of them
     with chat_server(sees_colours) as chat:
         platform = verified_project(tmp_path, chat, num_more=9, verifier=limit, **prices)
         outcome = detect_project(platform, PROJECT)
@@ -200,7 +203,7 @@ def test_detect_project__a_budget_stops_it(tmp_path: Path, limit: dict[str, Any]
 
 
 def test_detect_project__a_cost_that_nobody_states(tmp_path: Path) -> None:
-    prices = {"price_per_million_input_tokens": 1.0, "price_per_million_output_tokens": 50.0}
+    prices: dict[str, Any] = {"price_per_million_input_tokens": 1.0, "price_per_million_output_tokens": 50.0}
     with chat_server(sees_colours) as chat:
         chat.usage = None
         platform = verified_project(tmp_path, chat, verifier={"max_cost": 1}, **prices)
@@ -286,13 +289,11 @@ def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_pat
         ),
     ],
 )
-def test_check_verifier__one_line(
+def test_check_models_and_classes__a_verifier_that_may_not_be_asked_is_one_line(
     tmp_path: Path, endpoint: dict[str, Any], verifier: dict[str, Any], line: str
 ) -> None:
     platform = platform_with(tmp_path, **{"url": "http://127.0.0.1:1/v1", **endpoint})
     set_detection(platform, verifier={**VERIFIER, **verifier})
-    config = platform.project_config(PROJECT).detection.verifier
-    assert config is not None
     with pytest.raises(ConfigError, match=line) as caught:
-        check_verifier(platform, config)
+        check_models_and_classes(platform, platform.project_config(PROJECT))
     assert "\n" not in str(caught.value)

@@ -27,5 +27,11 @@ def test_take__those_on_their_way_count_at_the_dearest_price() -> None:
     )
 
 
+def test_take__the_price_of_earlier_answers_is_known() -> None:
+    config = VerifierConfig.model_validate({"model": "eyes", "max_cost": 2.0})
+    found = Budget(config, 3, 1.5, dearest=0.25)
+    assert [found.take() for _ in range(3)] == [True, True, False]
+
+
 def test_take__nothing_is_left_of_the_money_before() -> None:
     assert not budget(cost_before=2.0, max_cost=2.0).take()
