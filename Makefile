@@ -67,7 +67,7 @@ test: $(STAMP) chromium ## all tests
 bench: $(STAMP) ## all benchmarks: a table each, JSON under benchmarks/results
 	$(BIN)/python -m benchmarks
 
-bench-cluster: $(STAMP) ## 200 videos on a local Ray cluster, one of whose nodes is killed in each of four stages
+bench-cluster: $(STAMP) ## 200 videos on a local Ray cluster: nodes and the head are killed, a run is cancelled
 	$(BIN)/python -m benchmarks.cluster
 
 interop: $(STAMP) ## annotation tools' own packages read what we write, and we read what they write (3 GB of environments)

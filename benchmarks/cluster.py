@@ -1,54 +1,86 @@
-"""A project on a Ray cluster of this machine whose nodes are killed: `make bench-cluster`.
+"""A project on a Ray cluster of this machine, which is struck while it works: `make bench-cluster`.
 
 A head and two nodes, each a few processes with what it is given; the root is shared, and PostgreSQL holds the catalog
-and Dagster's storage. A node is killed in the middle of each stage that is named, and another one is started in its
-place. The result is compared with that of `data-miner run`, byte for byte.
+and Dagster's storage. A node is killed in the middle of each of four stages, and another one is started in its place; a
+run is cancelled as in the UI; the head is killed. Two runs on two nodes share the project's detection. The result is
+compared with that of `data-miner run`, byte for byte.
 """
 
 import argparse
 import json
+import logging
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from data_miner_dagster.models.packages import fetch_profile, fetch_samples
-from data_miner_dagster_tests.clusters.ray_life import MOMENTS, RayLife, live_on_ray
+from data_miner_dagster_tests.clusters.ray_life import Plan, RayLife, live_on_ray
+from data_miner_dagster_tests.clusters.ray_strikes import STRIKES, STRUCK_JOBS
 from data_miner_dagster_tests.kills.clips import write_clips
 from data_miner_dagster_tests.kills.life import discard
 from data_miner_dagster_tests.kills.platform import reference_result
 from data_miner_dagster_tests.kills.server import CountingServer
 
-QUICK_VIDEOS = 12
+QUICK_VIDEOS: Final = 12
+QUICK_STRIKES: Final = ("node:extract_frames",)
+ALL_STRIKES: Final = (
+    "node:download_videos",
+    "node:extract_frames",
+    "node:embed_frames",
+    "head:embed_frames",
+    "cancel:detect_objects",
+    "node:detect_objects",
+)
+SHARED: Final = {
+    # nearly every frame is looked at, and in tiles: enough work that others are asked to join in
+    "filtering": {"positive": ["a bicycle", "a car on the street", "a person"], "positive_threshold": -1.0},
+    "deduplication": {"threshold": 0.999, "perceptual_hash_minimum_contrast": 256, "reupload_minimum_pictures": 100},
+    "detection": {
+        "classes": {"bicycle": [], "person": [], "car": ["car", "taxi"]},
+        "tiling": {"side": 64, "overlap": 0.1},
+    },
+}
+"""The project whose detection two nodes share."""
 
 
 def main() -> int:
     """Live once, print a table or JSON; return whether it was not a good life."""
-    parser = argparse.ArgumentParser(description="Kill nodes of a Ray cluster at work.")
+    parser = argparse.ArgumentParser(description="Strike a Ray cluster at work.")
     parser.add_argument("--videos", type=int, default=200)
-    parser.add_argument("--kills", nargs="*", choices=MOMENTS, default=list(MOMENTS), help="in which runs")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_VIDEOS} videos")
     parser.add_argument(
-        "--limit-seconds", type=float, default=1800, help="for each kill, and for the release after them"
+        "--strikes",
+        nargs="*",
+        help=f"WHAT:JOB, in this order; {', '.join(STRIKES)} in a run of {', '.join(STRUCK_JOBS)}",
+    )
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_VIDEOS} videos, one strike, nothing to share")
+    parser.add_argument(
+        "--limit-seconds", type=float, default=1800, help="for each strike, and for the release after them"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--keep", action="store_true", help="keep the files of a life that was not good")
     options = parser.parse_args()
+    wanted = options.strikes if options.strikes is not None else QUICK_STRIKES if options.quick else ALL_STRIKES
+    strikes = [(what, job) for what, _, job in (strike.partition(":") for strike in wanted)]
+    if unknown := [f"{what}:{job}" for what, job in strikes if what not in STRIKES or job not in STRUCK_JOBS]:
+        parser.error(f"no such strike: {', '.join(unknown)}")
+    plan = Plan(strikes, limit_seconds=options.limit_seconds)
+    if not options.quick:
+        plan = Plan(strikes, num_sharing=2, changes=SHARED, limit_seconds=options.limit_seconds)
     num_videos = QUICK_VIDEOS if options.quick else options.videos
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in an orderly way, as on Ctrl-C
     fetch_profile("lite", progress=lambda _: None)
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent
     folder = Path(tempfile.mkdtemp(prefix="cluster_"))
     names = write_clips(folder / "clips", samples, num_videos)
     server = CountingServer(folder / "clips", seconds_a_file=0.05)
     try:
-        life = live_on_ray(
-            folder / "life",
-            server,
-            names,
-            expected=reference_result(folder, server, names),
-            kills=options.kills,
-            limit_seconds=options.limit_seconds,
-        )
+        reference = partial(reference_result, folder, server, names, plan.changes)
+        life = live_on_ray(folder / "life", server, names, plan, reference)
     finally:
         server.close()
     print(json.dumps(_figures(life, num_videos), indent=2) if options.json else _table(life, num_videos))
@@ -58,25 +90,18 @@ def main() -> int:
 
 
 def _figures(life: RayLife, num_videos: int) -> dict[str, object]:
-    return {
-        "videos": num_videos,
-        "kills": [asdict(kill) for kill in life.kills],
-        "seconds_until_noticed_most": max((kill.seconds_until_noticed for kill in life.kills), default=0),
-        "seconds": life.seconds,
-        "seconds_to_start": life.seconds_to_start,
-        "runs": life.runs,
-        "faults": list(life.faults),
-    }
+    return {"videos": num_videos, **asdict(life)}
 
 
 def _table(life: RayLife, num_videos: int) -> str:
     lines = [f"{num_videos} videos, {life.seconds:.0f} s after {life.seconds_to_start:.0f} s for the cluster to start"]
-    lines += [f"{'killed in':<18}{'node':<10}{'runs':>5}{'noticed after':>16}"]
+    lines += [f"{'what':<8}{'in':<18}{'where':<16}{'runs':>5}{'over after':>14}"]
     lines += [
-        f"{kill.job:<18}{kill.node:<10}{len(kill.run_ids):>5}{kill.seconds_until_noticed:>14.1f} s"
-        for kill in life.kills
+        f"{strike.what:<8}{strike.job:<18}{strike.where:<16}{len(strike.run_ids):>5}{strike.seconds:>12.1f} s"
+        for strike in life.strikes
     ]
     lines += [f"{what}: {count}" for what, count in life.runs.items()]
+    lines += [f"shards of detection by runs that joined in: {life.num_shards_by_others}"]
     return "\n".join([*lines, *life.faults] if life.faults else [*lines, "the same bytes as on one machine"])
 
 

@@ -83,7 +83,7 @@ def measure_overhead(folder: Path, samples: Path, num_videos: int) -> Figures:
     """Take the same videos to their release in three ways."""
     names = write_clips(folder / "clips", samples, num_videos)
     server = CountingServer(folder / "clips")
-    config = write_yaml(folder / "tiny.yaml", project_of(server, names))
+    config = write_yaml(folder / "tiny.yaml", project_of(server, names, {}))
     loop = cost_of(
         lambda: _call([sys.executable, "-m", "benchmarks.plain_loop", config, folder / "loop"], folder / "loop.log")
     )
@@ -133,7 +133,7 @@ def measure_overlap(folder: Path, samples: Path, num_videos: int) -> Figures:
     """Take videos of a slow site to their release, and compare with what the site alone takes."""
     names = write_clips(folder / "clips", samples, num_videos)
     server = CountingServer(folder / "clips", seconds_a_file=_SECONDS_A_SLOW_FILE)
-    config = write_yaml(folder / "slow.yaml", project_of(server, names))
+    config = write_yaml(folder / "slow.yaml", project_of(server, names, {}))
     run = cost_of(lambda: _call(command("run", "-c", config, "--root", folder / "run"), folder / "run.log"))
     downloads = max(when for _, when in server.gets) - min(when for _, when in server.gets) + _SECONDS_A_SLOW_FILE
     server.close()

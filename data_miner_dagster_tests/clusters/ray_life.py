@@ -1,99 +1,75 @@
-"""One life of a platform on a Ray cluster: a project from its file to its release, whose nodes are killed at work."""
+"""One life of a platform on a Ray cluster: a project from its file to its release, struck while it works."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from data_miner_dagster_tests.clusters.ray_nodes import Node, RayCluster, pids_of
+from data_miner_dagster.launching.tags import RAY_TAG, REFUSED_TAG
+from data_miner_dagster_tests.clusters.ray_nodes import Node, RayCluster
 from data_miner_dagster_tests.clusters.ray_platform import RayPlatform, made_files, new_cluster
+from data_miner_dagster_tests.clusters.ray_strikes import JOINING, STRIKES, Strike, Striker
 from data_miner_dagster_tests.end_to_end.platform_process import wait_for
 from data_miner_dagster_tests.kills.platform import NAME, runs_by_status, settled_counts
 from data_miner_dagster_tests.kills.postgres import OwnPostgres
 from data_miner_dagster_tests.kills.server import CountingServer
 
-NOTICED_WITHIN_SECONDS: Final = 90.0
-_RUN_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_ENDED: Final = ("SUCCESS", "FAILURE", "CANCELED")
+logger = logging.getLogger(__name__)
 
-Moment = Callable[[RayPlatform, int], bool]
-"""Whether a run of a stage is in the middle of its work on so many videos."""
-
-
-def _count(platform: RayPlatform, pattern: str) -> int:
-    return len(list(platform.root.glob(pattern)))
-
-
-def _is_between(pattern: str) -> Moment:
-    return lambda platform, total: 0 < _count(platform, pattern) < total
-
-
-MOMENTS: Final[Mapping[str, Moment]] = {
-    "download_videos": _is_between("videos/*/info.json"),
-    "extract_frames": _is_between("frames/*/frames.parquet"),
-    "embed_frames": _is_between("embeddings/*/*.npz"),
-    "detect_objects": lambda _platform, _total: True,  # from when its process is there
-}
-"""When a node is killed, by the job of the run that it executes then."""
+NOTICED_WITHIN_SECONDS: Final[Mapping[str, float]] = {"node": 90.0, "head": 120.0, "cancel": 90.0}
+"""By what was done. Of the death of a head only leases tell, which last 90 s; meanwhile another one has to start."""
+_NUM_SHARDS: Final = re.compile(rf"{NAME}: (\d+) shards of ")
 
 
 @dataclass(frozen=True, slots=True)
-class Kill:
-    """A node that was killed while it executed a run, and what followed."""
+class Plan:
+    """What is to happen in a life: who may share the work, and what is done to whom."""
 
-    job: str
-    node: str
-    run_ids: tuple[str, ...]
-    seconds_until_noticed: float
+    strikes: Sequence[tuple[str, str]] = ()
+    """What is done while a run of which job works, one after the other."""
+    num_sharing: int = 1
+    """Runs that work on one project's detection, each on a node with a GPU."""
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """Sections of the project file."""
+    limit_seconds: float = 900
+    """For each strike, and for the release after them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RayLife:
     """What became of a platform. `faults` has one line for each thing that should not be; none is a good life."""
 
-    kills: tuple[Kill, ...]
+    strikes: tuple[Strike, ...]
     seconds: float
     seconds_to_start: float
     runs: dict[str, int] = field(default_factory=dict)
+    num_shards_by_others: int = 0
     faults: tuple[str, ...] = ()
 
 
-def runs_on(node: Node) -> dict[str, str]:
-    """Return the runs that a node executes: {run id: job}."""
-    found = {}
-    for pid in pids_of(node.marker):
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-            variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        job = next((line.partition("=")[2] for line in variables if line.startswith("DAGSTER_RUN_JOB_NAME=")), None)
-        if job is not None and "execute_run" in command and (run_id := _RUN_ID.search(command)):
-            found[run_id.group()] = job
-    return found
-
-
-def start_nodes(cluster: RayCluster) -> None:
-    """Start the head and two nodes: either may download and extract, and only one has a GPU."""
-    cluster.start_head()
-    cluster.start_node("node-a", cpus=2, download=1, cpu=1)
-    cluster.start_node("node-b", cpus=2, gpus=1, download=1, cpu=1)
+def nodes_of(plan: Plan) -> list[Node]:
+    """Return two nodes: either may download and extract, and as many as share the work have a GPU."""
+    has_gpu = {"node-a": plan.num_sharing > 1, "node-b": True}
+    return [Node(name, 2, int(has), {"download": 1, "cpu": 1}) for name, has in has_gpu.items()]
 
 
 def live_on_ray(
-    folder: Path,
-    server: CountingServer,
-    names: list[str],
-    *,
-    expected: Mapping[str, str],
-    kills: Sequence[str],
-    limit_seconds: float = 300,
+    folder: Path, server: CountingServer, names: list[str], plan: Plan, reference: Callable[[], Mapping[str, str]]
 ) -> RayLife:
-    """Take a project to its release; kill the node that executes a run of each job in `kills` in the middle of it."""
-    del server.gets[:]
+    """Take a project to its release, through all strikes.
+
+    Args:
+        folder: where all files go.
+        server: the site, which has the clips.
+        names: the clips.
+        plan: what is to happen.
+        reference: returns the digests of what one machine makes of the same. It is called while the cluster starts.
+    """
     folder.mkdir(parents=True)
     began = time.monotonic()
     with ExitStack() as stack:
@@ -101,65 +77,73 @@ def live_on_ray(
         stack.callback(postgres.close)
         cluster = new_cluster(postgres)
         stack.callback(cluster.close)
-        start_nodes(cluster)
-        platform = RayPlatform(folder, server, names, postgres, cluster=cluster)
-        platform.prepare()
+        platform = RayPlatform(
+            folder, server, names, postgres, changes=plan.changes, cluster=cluster, num_sharing=plan.num_sharing
+        )
+        platform.prepare(is_waiting=True)
         stack.callback(platform.stop)
-        platform.start()
+        expected = _start_all(platform, cluster, plan, reference)
+        del server.gets[:]
+        if plan.num_sharing > 1:
+            platform.let_share()
+        platform.drop_project()
         started = time.monotonic()
-        done: list[Kill] = []
+        striker = Striker(platform, plan.limit_seconds)
+        strikes: list[Strike] = []
         faults: list[str] = []
-        finished: dict[Path, int] = {}
         try:
-            for job in kills:
-                done.append(_kill_in_the_middle(platform, cluster, job, finished, limit_seconds))
-            wait_for("the release", platform.is_complete, timeout=limit_seconds, every=0.5)
+            for number, (what, job) in enumerate(plan.strikes, start=1):
+                strikes.append(STRIKES[what](striker, job, is_last=number == len(plan.strikes)))
+                logger.info("%s", strikes[-1])
+            wait_for("the release", platform.is_complete, timeout=plan.limit_seconds, every=0.5)
         except AssertionError as error:
             faults.append(f"{error}; {_state(platform)}")
-        faults += _faults_at_the_end(platform, cluster, expected, finished, done) if not faults else []
-        seconds = round(time.monotonic() - started, 1)
-        return RayLife(tuple(done), seconds, round(started - began, 1), _runs(platform), tuple(faults))
+        if not faults:
+            faults += _faults_at_the_end(platform, expected, striker.finished, strikes)
+            faults += _faults_of_jobs(platform, cluster, has_new_head=any(each.what == "head" for each in strikes))
+        num_by_others = 0 if faults else _num_shards_by_others(platform)
+        if plan.num_sharing > 1 and not faults and not num_by_others:
+            faults.append("no run has joined in on the work of another")
+        return RayLife(
+            tuple(strikes),
+            round(time.monotonic() - started, 1),
+            round(started - began, 1),
+            _runs(platform),
+            num_by_others,
+            tuple(faults),
+        )
 
 
-def _kill_in_the_middle(
-    platform: RayPlatform, cluster: RayCluster, job: str, finished: dict[Path, int], limit_seconds: float
-) -> Kill:
-    """Kill the node that executes a run of a job, start another; return once the run is over for Dagster."""
-
-    def look() -> Node | None:
-        if not MOMENTS[job](platform, len(platform.names)):
-            return None
-        return next((node for node in cluster.nodes if job in runs_on(node).values()), None)
-
-    node = wait_for(f"a node in the middle of {job}", look, timeout=limit_seconds, every=0.05)
-    run_ids = tuple(runs_on(node))
-    finished.update(made_files(platform.root))
-    cluster.kill(node)
-    killed = time.monotonic()
-    cluster.start_node(f"{node.name}-again", cpus=node.cpus, gpus=node.gpus, **node.resources)
-
-    def is_over() -> bool | None:
+def _start_all(
+    platform: RayPlatform, cluster: RayCluster, plan: Plan, reference: Callable[[], Mapping[str, str]]
+) -> Mapping[str, str]:
+    """Start the cluster and the platform side by side, and make the reference meanwhile; return that."""
+    with ThreadPoolExecutor(2) as pool:
+        nodes = pool.submit(_start_nodes, cluster, plan)
+        undisturbed = pool.submit(reference)
         try:
-            states = {run["runId"]: run["status"] for run in platform.runs()}
-        except OSError:
-            return None
-        return True if all(states.get(run_id) in _ENDED for run_id in run_ids) else None
+            platform.start()
+            wait_for("the web server", platform.answers, timeout=plan.limit_seconds)
+            nodes.result()
+            return undisturbed.result()
+        except BaseException:  # do not wait for nodes that are starting
+            cluster.close()
+            raise
 
-    wait_for(f"the end of the runs of {node.name}", is_over, timeout=limit_seconds, every=0.5)
-    return Kill(job, node.name, run_ids, round(time.monotonic() - killed, 1))
+
+def _start_nodes(cluster: RayCluster, plan: Plan) -> None:
+    cluster.start_head()
+    cluster.start_nodes(nodes_of(plan))
 
 
 def _faults_at_the_end(
-    platform: RayPlatform,
-    cluster: RayCluster,
-    expected: Mapping[str, str],
-    finished: Mapping[Path, int],
-    kills: Sequence[Kill],
+    platform: RayPlatform, expected: Mapping[str, str], finished: Mapping[Path, int], strikes: Sequence[Strike]
 ) -> list[str]:
-    faults = [
-        f"the death of {kill.node} in {kill.job} was noticed after {kill.seconds_until_noticed} s"
-        for kill in kills
-        if kill.seconds_until_noticed > NOTICED_WITHIN_SECONDS
+    faults = [fault for strike in strikes for fault in strike.faults]
+    faults += [
+        f"what befell {strike.where} in {strike.job} was noticed after {strike.seconds} s"
+        for strike in strikes
+        if strike.seconds > NOTICED_WITHIN_SECONDS[strike.what]
     ]
 
     def is_idle() -> bool | None:
@@ -177,33 +161,48 @@ def _faults_at_the_end(
     found = platform.result()
     if differing := sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path)):
         faults.append(f"{len(differing)} files differ from those of one machine: {', '.join(differing[:5])}")
-    num_failed = sum(count for what, count in _runs(platform).items() if what.endswith("FAILURE"))
-    if num_failed > (num_killed := sum(len(kill.run_ids) for kill in kills)):
-        faults.append(f"{num_failed} runs failed, and {num_killed} were killed")
+    faults += _faults_of_runs(platform, strikes)
     faults += [
         f"{key}: {error}" for key, error in platform.rows("SELECT key, error FROM videos WHERE error IS NOT NULL")
     ]
-    return faults + _faults_of_jobs(platform, cluster)
+    return faults
 
 
-def _faults_of_jobs(platform: RayPlatform, cluster: RayCluster) -> list[str]:
+def _faults_of_runs(platform: RayPlatform, strikes: Sequence[Strike]) -> list[str]:
+    """Whatever a node executed went on elsewhere, and no more runs failed than were struck or could not be launched."""
+    tags = platform.tags()
+    failed = [run["runId"] for run in platform.runs() if run["status"] == "FAILURE"]
+    failed = [run_id for run_id in failed if REFUSED_TAG not in tags[run_id]]
+    if len(failed) > (num_killed := sum(strike.num_killed for strike in strikes)):
+        return [f"{len(failed)} runs failed, and {num_killed} were killed"]
+    return []
+
+
+def _faults_of_jobs(platform: RayPlatform, cluster: RayCluster, *, has_new_head: bool) -> list[str]:
     """Every run was a job of Ray, on a node, with the resources of its pool; and Ray was told no secret."""
     assert platform.postgres is not None
-    jobs = {job["metadata"]["dagster/run-id"]: job for job in cluster.jobs()}
-    faults = [f"run {run['runId']} was no job of Ray" for run in platform.runs() if run["runId"] not in jobs]
-    faults += [f"{job['submission_id']} ran nowhere" for job in jobs.values() if not job["driver_node_id"]]
+    jobs = _jobs(cluster)
+    tags = platform.tags()
+    launched = [run_id for run_id in tags if REFUSED_TAG not in tags[run_id]]
+    faults = [f"run {run_id} asked for nothing" for run_id in tags if not tags[run_id].get(RAY_TAG)]
+    if not has_new_head:  # another one does not know what the first has launched
+        faults += [f"run {run_id} was no job of Ray" for run_id in launched if run_id not in jobs]
+        faults += [f"{job['submission_id']} ran nowhere" for job in jobs.values() if not job["driver_node_id"]]
     told = str(list(jobs.values()))
     if platform.postgres.catalog_url in told or platform.postgres.dagster_url in told:
         faults.append("Ray was told where the databases are")
-    asked = {run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]} for run in _tagged(platform)}
-    return faults + [
-        f"run {run_id} asked for nothing" for run_id, tags in asked.items() if not tags.get("dagster-ray/config")
-    ]
+    return faults
 
 
-def _tagged(platform: RayPlatform) -> list[dict[str, list[dict[str, str]]]]:
-    found = platform.graphql("{ runsOrError { ... on Runs { results { runId tags { key value } } } } }")
-    return list(found["runsOrError"]["results"])
+def _jobs(cluster: RayCluster) -> dict[str, dict[str, Any]]:
+    return {str((job["metadata"] or {}).get("dagster/run-id")): job for job in cluster.jobs()}
+
+
+def _num_shards_by_others(platform: RayPlatform) -> int:
+    """Return how many shards the runs made that joined in on the work of another."""
+    joined = [run["runId"] for run in platform.runs() if run["jobName"] in JOINING.values()]
+    told = (_NUM_SHARDS.search(line) for run_id in joined for line in platform.said(run_id))
+    return sum(int(match.group(1)) for match in told if match is not None)
 
 
 def _runs(platform: RayPlatform) -> dict[str, int]:

@@ -6,24 +6,24 @@ For the catalog each node is a host of its own: only its lease says whether a ru
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import urllib.request
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from data_miner_dagster_tests.clusters import marked
 from data_miner_dagster_tests.end_to_end.commands import CHECKOUT
 from data_miner_dagster_tests.end_to_end.platform_process import free_port, wait_for
 
 _OBJECT_STORE_BYTES: Final = 80_000_000  # the least that Ray accepts
-_ATTEMPTS: Final = 4
-"""On a machine that is too busy, Ray gives up on its own processes after half a minute."""
+_ATTEMPTS: Final = 12
+"""Ports that were free a moment ago may be taken, and a raylet gives its agent 15 s to start, however busy all are."""
 _NODE_PATH: Final = Path(__file__).parent / "node_path"
 _QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -35,32 +35,50 @@ _QUIET: Final = {
     # a node that dies is noticed within some seconds, on a machine that is not too busy to answer
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "20000",
-    "RAY_raylet_start_wait_time_s": "150",
-    # nodes that have lost their head end after this, instead of a minute
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_health_check_timeout_ms": "10000",
+    "RAY_health_check_failure_threshold": "3",
+    # on such a machine Ray would give up on its own processes after half a minute
+    "RAY_raylet_start_wait_time_s": "40",
+    "RAY_agent_register_timeout_ms": "300000",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+    "RAY_gcs_server_port_wait_time_s": "120",
+    # what nobody looks at
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node has. `marker` is in the environment of each of its processes."""
+    """What a node has. `mark` is in the environment of each of its processes."""
 
     name: str
     cpus: int
     gpus: int = 0
     resources: Mapping[str, int] = field(default_factory=dict)
-    marker: str = field(default_factory=lambda: f"DATA_MINER_TEST_NODE_ID={uuid.uuid4().hex}")
+    mark: str = field(default_factory=lambda: f"DATA_MINER_TEST_NODE_ID={uuid.uuid4().hex}")
+
+    def has_all_of(self, other: "Node") -> bool:
+        """Return whether whatever runs on another node has room on this one."""
+        own, wanted = ({**node.resources, "CPU": node.cpus, "GPU": node.gpus} for node in (self, other))
+        return all(own.get(name, 0) >= amount for name, amount in wanted.items())
 
 
 class RayCluster:
-    """Starts, kills and starts again. `environment` is that of the processes of every node."""
+    """Starts, kills and starts again. `environment` is that of the processes of every node.
+
+    None of them outlives this process, however it ends.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {**environment, **_QUIET}
+        name, value = "DATA_MINER_TEST_CLUSTER_ID", uuid.uuid4().hex
+        self._environment = {**environment, **_QUIET, name: value}
+        self._reaper = marked.start_reaper(f"{name}={value}")
         self._folder = Path(tempfile.mkdtemp(prefix="dmr_", dir="/tmp"))  # a socket's path may have 107 characters
         self._port, self._dashboard_port = 0, free_port()
         self._head: Node | None = None
+        self._is_closed = False
         self.nodes: list[Node] = []
 
     @property
@@ -73,16 +91,16 @@ class RayCluster:
         self._head = Node("head", 0)
         self._port = free_port()  # another each time: Ray refuses one that nodes of this machine know already
         ports = ("--port", str(self._port), "--dashboard-port", str(self._dashboard_port))
-        dashboard = ("--dashboard-host", "127.0.0.1", "--include-dashboard", "true")
-        self._ray_start(self._head, "--head", *ports, *dashboard, "--temp-dir", str(self._folder))
+        client = ("--ray-client-server-port", str(free_port()))
+        dashboard = ("--dashboard-host", "127.0.0.1", "--include-dashboard", "true", "--no-monitor")
+        self._ray_start(self._head, "--head", *ports, *client, *dashboard, "--temp-dir", str(self._folder))
         wait_for("the head", self._answers, timeout=300, every=0.5)
 
-    def start_node(self, name: str, *, cpus: int, gpus: int = 0, **resources: int) -> Node:
-        """Start a node that has this, and wait until the head knows it."""
-        node = Node(name, cpus, gpus, resources)
-        self._ray_start(node, "--address", f"127.0.0.1:{self._port}")
-        self.nodes.append(node)
-        return node
+    def start_nodes(self, nodes: Sequence[Node]) -> None:
+        """Start nodes side by side, and wait until the head knows them."""
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            list(pool.map(lambda node: self._ray_start(node, "--address", f"127.0.0.1:{self._port}"), nodes))
+        self.nodes += nodes
 
     def _ray_start(self, node: Node, *arguments: str) -> None:
         ports = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--runtime-env-agent-port")
@@ -93,16 +111,23 @@ class RayCluster:
             *("--include-log-monitor", "false", "--metrics-export-port", str(free_port())),
             *(part for name in ports for part in (name, str(free_port()))),
         ]
-        name, _, value = node.marker.partition("=")
+        name, _, value = node.mark.partition("=")
         paths = os.pathsep.join((str(_NODE_PATH), self._environment.get("PYTHONPATH", str(CHECKOUT))))
         environment = {**self._environment, name: value, "DATA_MINER_TEST_NODE": node.name, "PYTHONPATH": paths}
         command = [str(Path(sys.executable).with_name("ray")), "start", *arguments, *options]
         for _ in range(_ATTEMPTS):
             started = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-            if started.returncode == 0:
+            if started.returncode == 0 and not self._is_closed:
                 return
-            _kill_marked(node.marker)
-        raise AssertionError(f"{node.name} does not start: {started.stdout[-1000:]} {started.stderr[-1000:]}")
+            marked.kill_marked(node.mark)
+            if self._is_closed:
+                break
+        told = f"{started.stdout[-1000:]} {started.stderr[-1000:]} {self._last_words()}"
+        raise AssertionError(f"{node.name} does not start: {told}")
+
+    def _last_words(self) -> str:
+        logs = sorted(self._folder.glob("session_2*/logs/raylet*"), key=lambda path: path.stat().st_mtime)
+        return " ".join(path.read_text(errors="replace")[-1000:] for path in logs[-2:])
 
     def _answers(self) -> bool | None:
         return True if self.get("/api/version") is not None else None
@@ -121,42 +146,17 @@ class RayCluster:
 
     def kill(self, node: Node) -> None:
         """Do to a node what a power cut does."""
-        _kill_marked(node.marker)
+        marked.kill_marked(node.mark)
         self.nodes.remove(node)
 
     def kill_head(self) -> None:
         """Do to the head what a power cut does."""
         assert self._head is not None
-        _kill_marked(self._head.marker)
+        marked.kill_marked(self._head.mark)
         self._head = None
 
     def close(self) -> None:
-        """Kill everything."""
-        for node in (*self.nodes, *filter(None, (self._head,))):
-            _kill_marked(node.marker)
+        """Kill everything, and let nothing start any more."""
+        self._is_closed = True
+        self._reaper.communicate()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _kill_marked(marker: str) -> None:
-    def look() -> bool | None:
-        found = pids_of(marker)
-        for pid in found:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return None if found else True
-
-    wait_for("the processes of a node to be gone", look, timeout=30, every=0.1)
-
-
-def pids_of(marker: str) -> list[int]:
-    """Return the living processes of a node."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            is_marked = marker.encode() in (folder / "environ").read_bytes().split(b"\0")
-            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if is_marked and state != "Z":
-            found.append(int(folder.name))
-    return found

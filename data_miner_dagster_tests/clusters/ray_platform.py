@@ -39,6 +39,7 @@ class RayPlatform(KilledPlatform):
     """A platform whose nodes die."""
 
     cluster: RayCluster | None = None
+    num_sharing: int = 1  # runs that work on one project's detection
 
     def prepare(self, *, is_waiting: bool = False) -> None:
         """Write the settings, those of the documented page in dagster.yaml, and the project file."""
@@ -56,6 +57,24 @@ class RayPlatform(KilledPlatform):
         write_yaml(self.home / "dagster.yaml", dagster)
         if not is_waiting:
             self.drop_project()
+
+    def let_share(self) -> None:
+        """Give the pool `inference` a place for each run that is to work on one project."""
+        limit = f'setConcurrencyLimit(concurrencyKey: "inference", limit: {self.num_sharing})'
+        self.graphql(f"mutation {{ {limit} }}")
+
+    def tags(self) -> dict[str, dict[str, str]]:
+        """Return the tags of all runs: {run id: {key: value}}."""
+        found = self.graphql("{ runsOrError { ... on Runs { results { runId tags { key value } } } } }")
+        return {
+            run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]} for run in found["runsOrError"]["results"]
+        }
+
+    def said(self, run_id: str) -> list[str]:
+        """Return the messages of a run's events."""
+        events = "... on EventConnection { events { ... on MessageEvent { message } } }"
+        found = self.graphql(f'{{ logsForRun(runId: "{run_id}") {{ {events} }} }}')
+        return [str(event.get("message")) for event in found["logsForRun"]["events"]]
 
 
 def new_cluster(postgres: OwnPostgres) -> RayCluster:

@@ -27,9 +27,9 @@ NAME: Final = "tiny"
 ENDED: Final = ("SUCCESS", "FAILURE", "CANCELED")
 
 
-def project_of(server: CountingServer, names: list[str]) -> dict[str, object]:
-    """Return the project file of clips that a server has."""
-    return project(NAME, [{"type": "urls", "urls": [f"{server.address}/{name}" for name in names]}])
+def project_of(server: CountingServer, names: list[str], changes: Mapping[str, object]) -> dict[str, object]:
+    """Return the project file of clips that a server has, with some sections of one's own."""
+    return project(NAME, [{"type": "urls", "urls": [f"{server.address}/{name}" for name in names]}], **changes)
 
 
 @dataclass(slots=True)
@@ -41,6 +41,7 @@ class KilledPlatform:
     names: list[str]
     postgres: OwnPostgres | None = None
     extra_environment: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, object] = field(default_factory=dict)  # sections of the project file
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     finished_at: dict[str, float] = field(default_factory=dict)  # video keys, when their manifest was first seen
@@ -63,7 +64,7 @@ class KilledPlatform:
     def prepare(self, *, is_waiting: bool = False) -> None:
         """Write the settings, and the project file unless that `is_waiting` for `drop_project`."""
         self.home.mkdir(parents=True)
-        content = project_of(self.server, self.names)
+        content = project_of(self.server, self.names, self.changes)
         settings: dict[str, Any] = dict(content.pop("platform"))  # type: ignore[call-overload]
         settings["downloading"]["min_free_bytes"] = 1_000_000
         write_yaml(self.folder / "platform.yaml", {"platform": settings})
@@ -75,7 +76,7 @@ class KilledPlatform:
 
     def drop_project(self) -> None:
         """Write the project file into the watched folder."""
-        content = project_of(self.server, self.names)
+        content = project_of(self.server, self.names, self.changes)
         del content["platform"]
         write_yaml(self.root / "project_files" / f"{NAME}.yaml", content)
 
@@ -205,6 +206,8 @@ class KilledPlatform:
 
     def is_complete(self) -> bool | None:
         """Return True once every video is embedded and released, else None."""
+        if not self.releases():
+            return None
         try:
             states = dict(self.rows("SELECT status, count(*) FROM videos GROUP BY status"))
             stages = self.rows("SELECT stage FROM projects")
@@ -213,7 +216,7 @@ class KilledPlatform:
         if states != {"EXTRACTED": len(self.names)} or stages != [("COMPLETE",)]:
             return None
         num_embedded = len({path.stem for path in self.root.glob("embeddings/*/*.npz")})
-        return True if num_embedded == len(self.names) and self.releases() else None
+        return True if num_embedded == len(self.names) else None
 
     def downloaded_again(self) -> list[str]:
         """Return the files that were asked for after their video was finished."""
@@ -253,9 +256,11 @@ def runs_by_status(platform: KilledPlatform) -> dict[str, int]:
     return dict(sorted(Counter(f"{run['jobName']} {run['status']}" for run in platform.runs()).items()))
 
 
-def reference_result(folder: Path, server: CountingServer, names: list[str]) -> dict[str, str]:
+def reference_result(
+    folder: Path, server: CountingServer, names: list[str], changes: Mapping[str, object] | None = None
+) -> dict[str, str]:
     """Return the result of the same project by `data-miner run`, undisturbed."""
-    config = write_yaml(folder / "reference.yaml", project_of(server, names))
+    config = write_yaml(folder / "reference.yaml", project_of(server, names, changes or {}))
     root = folder / "reference"
     arguments = command("run", "--config", config, "--root", root)
     subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=1200)

@@ -1,0 +1,46 @@
+"""Processes told apart by a mark in their environment, which whatever they start inherits; and who ends them.
+
+Executed as a program, it kills all that carry a mark as soon as its standard input ends: when whoever started it closes
+that, or is gone, in whatever way.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+
+def marked(mark: str) -> list[int]:
+    """Return the living processes with this mark, `NAME=value`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_marked = mark.encode() in (folder / "environ").read_bytes().split(b"\0")
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if is_marked and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def kill_marked(mark: str) -> None:
+    """Send SIGKILL to the processes with a mark until there are none."""
+    while found := marked(mark):
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def start_reaper(mark: str) -> subprocess.Popen[bytes]:
+    """Return a process that kills all with a mark once its standard input is closed. Ctrl-C does not reach it."""
+    return subprocess.Popen([sys.executable, "-S", "-E", __file__, mark], stdin=subprocess.PIPE, process_group=0)
+
+
+if __name__ == "__main__":
+    sys.stdin.read()
+    kill_marked(sys.argv[1])
