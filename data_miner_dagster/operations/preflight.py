@@ -11,7 +11,6 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.exemplars import find_exemplars
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.sites.chat_endpoints import check_endpoint
 from data_miner_dagster.sites.folders import located
 from data_miner_dagster.sites.local_files import is_there
 
@@ -100,6 +99,9 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
             )
         platform.models.check_verifier_available(config.model)
     else:
+        # Imported here because Dagster's definitions, which check project files, need no HTTP client.
+        from data_miner_dagster.sites.chat_endpoints import check_endpoint
+
         check_endpoint(config.model, endpoint, platform.config.downloading.allowed_private_hosts)
     if config.max_cost is not None and (endpoint is None or not endpoint.is_priced):
         raise ConfigError(

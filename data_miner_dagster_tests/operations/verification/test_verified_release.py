@@ -112,7 +112,8 @@ def test_release_project__other_rules_need_no_asking(
 
 def test_release_project__a_person_goes_before_the_verifier(tmp_path: Path) -> None:
     platform = verified(tmp_path)
-    box = (10.5, 8.25, 30.0, 47.0)
+    share = shares_of((10.5, 8.25, 30.0, 47.0), (64, 48))
+    assert share is not None
     right = Verdict(
         answer_id="answer-1",
         word=VerdictWord.RIGHT,
@@ -121,7 +122,7 @@ def test_release_project__a_person_goes_before_the_verifier(tmp_path: Path) -> N
         queue=ReviewQueue.BROWSING,
         who="ann",
         given_at=utc_now(),
-        shown=ShownBox("person", shares_of(box, (64, 48))),
+        shown=ShownBox("person", share),
     )
     add_verdicts(platform.database, "cyclists", [right])
     release_project(platform, "cyclists")
