@@ -108,8 +108,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         _check_encoder(platform, config, path)
         rules = resolve_rules(config, platform.models.filter_encoder.name, platform.models.filter_encoder.calibration)
         wanted = WantedPrompts(config, exemplars_of(platform, project, config))
-        given = frame_verdicts(platform, project)
-        all_members = project_members(platform, project)
+        given, all_members = frame_verdicts(platform, project), project_members(platform, project)
         _tell_left_out(project, all_members)
 
         def decide_all(left_out: Mapping[str, str]) -> _Decided:
@@ -140,18 +139,19 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
             metadata={
                 "encoder": platform.models.filter_encoder.name,
                 "positive_threshold": max(rule.threshold or 0.0 for rule in rules.positive),
-                **({"exemplars": _exemplar_line(wanted)} if wanted.exemplars else {}),
                 "positive_similarities": histogram_line(tally.similarities),
                 "videos": len(decided.members.ready),
                 "videos_scored": decided.num_scored,
                 **({"verdicts": len(decided.basis.verdicts)} if decided.basis.verdicts else {}),
                 **_drift_metadata(platform, project, config),
+                **_exemplar_metadata(wanted),
             },
         )
 
 
-def _exemplar_line(wanted: WantedPrompts) -> str:
-    return "; ".join(f"{text}: {', '.join(one.name for one in beside)}" for text, beside in wanted.exemplars.items())
+def _exemplar_metadata(wanted: WantedPrompts) -> dict[str, str]:
+    line = "; ".join(f"{text}: {', '.join(one.name for one in beside)}" for text, beside in wanted.exemplars.items())
+    return {"exemplars": line} if line else {}
 
 
 @dataclass(frozen=True, slots=True)
