@@ -41,6 +41,7 @@ from data_miner_dagster.stages.detection.boxes import (
     count_boxes,
     detection_rows,
     fuse_detections,
+    mask_bytes,
     suppress,
 )
 from data_miner_dagster.storage.atomic import sweep_partials
@@ -58,7 +59,9 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""Boxes held in memory before they are written."""
+"""Boxes held in memory before they are written, and read at once by whoever reads them by video."""
+ROW_GROUP_MASK_BYTES: Final = 64 << 20
+"""Or this much of masks: outlines that are noise take a hundred times as much as those of things."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
 """Frames that could not be looked at, whatever kept them from it."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
@@ -233,6 +236,7 @@ def _write_tables(
     known = made_from.fingerprint if verification is None else None
     with table_writer(path, schema, fingerprint=known, metadata=metadata) as writer:
         box_rows: list[DetectionRow] = []
+        num_mask_bytes = 0
         for frames in decisions.videos():
             seen_videos.add(frames[0].video_key)
             if verification is not None:
@@ -240,9 +244,10 @@ def _write_tables(
             for frame in frames:
                 box_rows += frame.rows
                 frame_rows.append(frame_row(frame, made_from.found_fingerprint, len(frame.rows)))
-            if len(box_rows) >= ROW_GROUP_BOXES:
+            num_mask_bytes += sum(mask_bytes(row) for frame in frames for row in frame.rows)
+            if len(box_rows) >= ROW_GROUP_BOXES or num_mask_bytes >= ROW_GROUP_MASK_BYTES:
                 writer.write_table(table_from_rows(box_rows, schema))
-                box_rows = []
+                box_rows, num_mask_bytes = [], 0
         writer.write_table(table_from_rows(box_rows, schema))
         if verification is None:
             fingerprint = made_from.fingerprint

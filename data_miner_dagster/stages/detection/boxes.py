@@ -244,6 +244,12 @@ def detection_rows(
     return sorted(rows, key=_row_order)
 
 
+def mask_bytes(row: DetectionRow) -> int:
+    """Return how much a row's mask takes."""
+    mask = cast(Mapping[str, str] | None, row.get("mask"))
+    return len(mask["counts"]) if mask is not None else 0
+
+
 def _check_boxes(detections: ImageDetections, *, num_classes: int) -> None:
     indices = detections.class_indices
     strange = indices[(indices < 0) | (indices >= num_classes)]

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from data_miner_dagster.catalog.projects import find_project
@@ -10,6 +11,7 @@ from data_miner_dagster.domain.errors import ConfigError, NotReadyError
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.operations.detection import detect_project as detect_project_module
 from data_miner_dagster.operations.detection.check import check_boxes
 from data_miner_dagster.operations.detection.detect_project import detect_project
 from data_miner_dagster.operations.left_out import read_left_out
@@ -271,6 +273,18 @@ def test_detect_project__masks_through_parts_and_fusion(tmp_path: Path) -> None:
     first = table_bytes(platform)
     detect_project(platform, PROJECT, force=True)
     assert table_bytes(platform) == first
+
+
+def test_detect_project__large_masks_make_smaller_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = planted(tmp_path, ColourDetector(gives_masks=True))
+    path = platform.layout.detections_table(PROJECT)
+    detect_project(platform, PROJECT)
+    whole = read_table(path)
+    assert pq.ParquetFile(path).num_row_groups == 1
+    monkeypatch.setattr(detect_project_module, "ROW_GROUP_MASK_BYTES", 1)
+    detect_project(platform, PROJECT, force=True)
+    assert pq.ParquetFile(path).num_row_groups == 3  # one a video, and the rest, which is empty
+    assert read_table(path).equals(whole)
 
 
 def test_detect_project__settings_of_the_stage_cost_no_model(tmp_path: Path) -> None:
