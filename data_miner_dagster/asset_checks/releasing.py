@@ -1,4 +1,4 @@
-"""The check of `dataset`."""
+"""The checks of `dataset`."""
 
 import dagster as dg
 
@@ -24,6 +24,35 @@ def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformR
                 "damaged files": dg.MetadataValue.int(len(check.problems)),
                 "withdrawn": dg.MetadataValue.text(check.withdrawn_reason or "no"),
                 "which": dg.MetadataValue.text(", ".join(check.problems[:10]) or "none"),
+            }
+        ),
+    )
+
+
+@dg.asset_check(asset=dataset, partitions_def=PROJECTS, blocking=True)
+def splits_do_not_leak(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+    """No two images of different videos and splits look alike, by perceptual hash and by the other encoder."""
+    from data_miner_dagster.operations.releasing.leaks import check_leaks
+
+    opened = platform.open()
+    with opened.mending():
+        found = check_leaks(opened, context.partition_key)
+    return dg.AssetCheckResult(
+        passed=found.holds,
+        description=found.description,
+        metadata=bounded(
+            {
+                "release": dg.MetadataValue.text(found.version),
+                "images": dg.MetadataValue.int(found.num_images),
+                "pairs compared": dg.MetadataValue.int(found.tally.num_pairs),
+                "pairs that look alike": dg.MetadataValue.int(found.tally.num_leaks),
+                "by perceptual hash": dg.MetadataValue.int(found.tally.num_by_hash),
+                "by cosine": dg.MetadataValue.int(found.tally.num_by_cosine),
+                "within one video cut in time": dg.MetadataValue.int(found.tally.num_within_videos),
+                "encoder": dg.MetadataValue.text(found.encoder or "none"),
+                "least cosine": dg.MetadataValue.float(found.limits.cosine),
+                "most bits apart": dg.MetadataValue.int(found.limits.hash_distance),
+                "which": dg.MetadataValue.text("; ".join(found.named) or "none"),
             }
         ),
     )

@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.selecting import SelectionConfig
 from data_miner_dagster.config.words import checked_names
-from data_miner_dagster.domain.splits import TRAIN_SPLIT, split_role
+from data_miner_dagster.domain.splits import TRAIN_SPLIT, fold_name, split_role
 
 DEFAULT_UNSURE_FROM: Final = 0.1
 """Nine tenths of the objects that a detector missed, but reported, lie above. Source: `benchmarks.unsure`, on the curve
@@ -61,6 +61,22 @@ class ReleasingConfig(ConfigModel):
     use two names for one purpose, such as `val` and `valid`: exports write `val` or `validation` themselves."""
     select: SelectionConfig | None = None
     """Choose among the images instead of releasing all of them. See `data-miner select`."""
+    group_by: Literal["channel"] | None = None
+    """`channel`: the videos of a channel share a split, too. With another value the splits are drawn anew."""
+    fixed_splits: Mapping[str, tuple[str, ...]] | None = None
+    """Videos whose split is prescribed, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The others are drawn around them."""
+    folds: int | None = Field(default=None, ge=2, le=20)
+    """Divide what is there for training and validation into this many folds of equal size, for cross-validation. Its
+    shares of `train` and `val` are put together; other splits stay."""
+    guard_seconds: float | None = Field(default=None, ge=0)
+    """The gap between two splits of one video, where a project has no more than two videos. Default: 5 s, or a
+    twentieth of the time that the images span, whichever is shorter."""
+    leak_hash_distance: int | None = Field(default=None, ge=0, le=64)
+    """The check for leaks between splits fails where perceptual hashes of images of different splits differ in at most
+    this many of 64 bits. Default: 6."""
+    leak_cosine: float | None = Field(default=None, ge=0, le=1)
+    """It also fails from this cosine on, by the encoder that did not find the near-duplicates. Default: halfway between
+    the encoder's own threshold for near-duplicates and 1."""
     copy_images: bool = False
     """Copy images instead of hard-linking the frames. Needed to edit a release's images in place."""
 
@@ -93,6 +109,19 @@ class ReleasingConfig(ConfigModel):
             raise ValueError(f"the shares of the splits sum to {sum(splits.values()):g}; they must sum to 1")
         return splits
 
+    @model_validator(mode="after")
+    def _videos_are_in_one_split_that_exists(self) -> "ReleasingConfig":
+        names, seen = list(self.ordered_splits), dict[str, str]()
+        for split, video_keys in (self.fixed_splits or {}).items():
+            if split not in names:
+                raise ValueError(f"fixed_splits names {split!r}, which is not one of the splits: {', '.join(names)}")
+            for key in video_keys:
+                if (other := seen.setdefault(key, split)) != split:
+                    raise ValueError(f"fixed_splits has {key} in {other!r} and in {split!r}: keep one")
+        if self.folds is not None and (taken := [name for name in self.splits if name.startswith("fold_")]):
+            raise ValueError(f"folds names its splits fold_1, fold_2, ...: rename the split {taken[0]!r}")
+        return self
+
     def threshold_of(self, class_name: str) -> float:
         """Return the least confidence at which a box of the class is released."""
         return self.class_thresholds.get(class_name, self.confidence_threshold)
@@ -104,6 +133,16 @@ class ReleasingConfig(ConfigModel):
 
     @property
     def ordered_splits(self) -> dict[str, float]:
-        """The shares with `train` first and the others ordered by name, independent of the order in the file."""
+        """The shares with `train`, or the folds, first and the others ordered by name, not as in the file."""
         others = sorted(name for name in self.splits if name != TRAIN_SPLIT)
-        return {name: self.splits[name] for name in (TRAIN_SPLIT, *others)}
+        if self.folds is None:
+            return {name: self.splits[name] for name in (TRAIN_SPLIT, *others)}
+        pooled = [name for name in (TRAIN_SPLIT, *others) if split_role(name) in ("train", "val")]
+        share = sum(self.splits[name] for name in pooled) / self.folds
+        folds = {fold_name(number + 1): share for number in range(self.folds)}
+        return folds | {name: self.splits[name] for name in others if name not in pooled}
+
+    @property
+    def prescribed_splits(self) -> dict[str, str]:
+        """Video key to the split that the project file prescribes."""
+        return {key: split for split, video_keys in (self.fixed_splits or {}).items() for key in video_keys}

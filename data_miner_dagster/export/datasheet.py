@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from data_miner_dagster.domain.splits import cut_of
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseVideo
 from data_miner_dagster.export.templating import render
 
@@ -31,9 +32,15 @@ def write_datasheet(
         release=release,
         videos=videos,
         licences=counts_by_licence(videos),
+        cuts=cuts_of(videos),
         max_videos=MAX_VIDEOS_LISTED,
     )
     (folder / DATASHEET_FILE).write_text(text, encoding="utf-8")
+
+
+def cuts_of(videos: Sequence[ReleaseVideo]) -> dict[str, str]:
+    """Return, of the videos that are divided between the splits by time, how."""
+    return {video.video_key: video.split for video in videos if cut_of(video.split)}
 
 
 def counts_by_licence(videos: Sequence[ReleaseVideo]) -> dict[str, tuple[int, int]]:

@@ -108,7 +108,7 @@ class ReleaseVideo:
     """One video with at least one released image. Unknown metadata is None."""
 
     video_key: str
-    split: str
+    split: str  # of a video that is cut in time, its blocks, as `domain.splits.text_of_cut` writes them
     group: str  # videos of one group share near-duplicates, so they also share the split
     url: str
     title: str | None

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from data_miner_dagster.export.datasheet import counts_by_licence
+from data_miner_dagster.domain.splits import splits_in
+from data_miner_dagster.export.datasheet import counts_by_licence, cuts_of
 from data_miner_dagster.export.evaluation_section import EvaluationSection
 from data_miner_dagster.export.funnel_bars import funnel_bars
 from data_miner_dagster.export.histograms import Histogram
@@ -98,6 +99,7 @@ def render_report(content: ReportContent) -> str:
         num_videos_left_out=max(0, len(videos) - MAX_VIDEOS_SHOWN),
         reuploads=reuploads[:MAX_VIDEOS_SHOWN],
         num_reuploads_left_out=max(0, len(reuploads) - MAX_VIDEOS_SHOWN),
+        cuts=cuts_of(videos),
         licences=counts_by_licence(videos),
         funnel=funnel_bars(content.funnel),
         histograms=content.histograms,
@@ -136,7 +138,7 @@ def _splits(content: ReportContent) -> list[dict[str, object]]:
             "wanted": round(100 * share),
             "num_images": release["images_by_split"][name],
             "num_boxes": release["boxes_by_split"][name],
-            "num_videos": sum(video.split == name for video in content.videos),
+            "num_videos": sum(name in splits_in(video.split) for video in content.videos),
             "percent": _percent(release["images_by_split"][name], release["num_images"]),
         }
         for name, share in release["splits"]["shares"].items()

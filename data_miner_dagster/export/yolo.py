@@ -9,7 +9,7 @@ refuses a mixture; a box without a mask is its own rectangle.
 Source: https://docs.ultralytics.com/datasets/segment/.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from data_miner_dagster.domain.splits import TRAIN_SPLIT, yolo_name
+from data_miner_dagster.domain.splits import TRAIN_SPLIT, folds_among, yolo_name
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import corners_of, file_number_problems, label_problems
 from data_miner_dagster.export.outlines import yolo_polygon, yolo_rectangle
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 DATA_FILE: Final = "data.yaml"
+"""Of a release with folds: what validates on the first of them. `fold_file` names the others."""
 _DECIMALS: Final = 6
 _MIN_POINTS: Final = 3
 _TOLERANCE: Final = 2e-6  # as a share of the longer side: labels have six decimals
@@ -36,8 +37,13 @@ def label_file(folder: Path, file_name: str) -> Path:
     return folder / "labels" / Path(file_name).with_suffix(".txt")
 
 
+def fold_file(fold: str) -> str:
+    """Return the `data.yaml` that validates on one fold and trains on the others."""
+    return f"data_{fold}.yaml"
+
+
 class YoloWriter:
-    """Writes `labels/<split>/<image>.txt` and `data.yaml`.
+    """Writes `labels/<split>/<image>.txt` and `data.yaml`; with folds, also a `data_<fold>.yaml` for each.
 
     `data.yaml` has no `path`, so Ultralytics uses the file's own folder and a release can be moved.
     """
@@ -46,31 +52,62 @@ class YoloWriter:
         self._folder = folder
         self._header = header
         self._num_images = dict.fromkeys(header.splits, 0)
+        self._last = ("", "")  # video and split of the last image; those of a video come together
+        self._cut_videos: list[str] = []
         for split in header.splits:
             (folder / "labels" / split).mkdir(parents=True)
 
     def add(self, image: ReleaseImage) -> None:
         """Write one label file."""
         self._num_images[image.split] += 1
+        video_key, split = self._last
+        if video_key == image.video_key and split != image.split and video_key not in self._cut_videos:
+            self._cut_videos.append(video_key)
+        self._last = (image.video_key, image.split)
         line = yolo_polygon_line if self._header.has_masks else yolo_line
         lines = [line(box, image.width, image.height) for box in image.labels]
         label_file(self._folder, image.file_name).write_text("".join(lines), encoding="utf-8")
 
     def close(self) -> None:
         """Write `data.yaml`."""
-        (self._folder / DATA_FILE).write_text(self._data_yaml(), encoding="utf-8")
+        for name, paths in data_paths(self._num_images).items():
+            (self._folder / name).write_text(self._data_yaml(paths), encoding="utf-8")
 
-    def _data_yaml(self) -> str:
+    def _data_yaml(self, paths: Mapping[str, str | list[str]]) -> str:
         comments = [f"# {self._header.title}: {sum(self._num_images.values())} images"]
-        paths = {yolo_name(split): f"images/{split}" for split, number in self._num_images.items() if number}
         if "train" not in paths:
             comments.append("# every video here was released in another split before: there is nothing to train on")
-        if "val" not in paths:
-            # Ultralytics refuses a data set without `val`.
+        if paths["val"] == paths.get("train", f"images/{TRAIN_SPLIT}"):
             comments.append("# no video fell into val: it points to train, so its metrics say nothing of new videos")
-            paths["val"] = paths.get("train", f"images/{TRAIN_SPLIT}")
+        if self._cut_videos:
+            comments.append(
+                f"# {', '.join(self._cut_videos)}: divided between the splits by time, with gaps between them, since "
+                "there are too few videos: metrics say little of new videos"
+            )
         content = {**paths, "names": dict(enumerate(self._header.class_names))}
         return "\n".join(comments) + "\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | list[str]]]:
+    """Return, for each file like `data.yaml`, the folders of images of each purpose."""
+    filled = [split for split, number in images_by_split.items() if number]
+    if len(folds := folds_among(filled)) > 1:
+        others = {yolo_name(split): f"images/{split}" for split in filled if split not in folds}
+        by_fold: dict[str, dict[str, str | list[str]]] = {
+            fold_file(fold): {
+                "train": [f"images/{other}" for other in folds if other != fold],
+                "val": f"images/{fold}",
+                **others,
+            }
+            for fold in folds
+        }
+        return {DATA_FILE: by_fold[fold_file(folds[0])], **by_fold}
+    paths: dict[str, str | list[str]] = {
+        "train" if split in folds else yolo_name(split): f"images/{split}" for split in filled
+    }
+    if "val" not in paths:  # Ultralytics refuses a data set without
+        paths["val"] = paths.get("train", f"images/{TRAIN_SPLIT}")
+    return {DATA_FILE: paths}
 
 
 def yolo_line(box: ReleaseBox, width: int, height: int) -> str:
@@ -136,16 +173,16 @@ def read_yolo_labels(path: Path) -> list[YoloBox]:
 
 def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of `data.yaml` and `labels/`."""
-    header, by_split = expected.header, expected.tally.images_by_split
-    content = yaml.safe_load((folder / DATA_FILE).read_text(encoding="utf-8"))
-    names = content.pop("names")
-    if names != dict(enumerate(header.class_names)):
-        yield f"{DATA_FILE}: names {names}, expected {header.class_names}"
-    paths = {yolo_name(split): f"images/{split}" for split in header.splits if by_split[split]}
-    paths.setdefault("val", paths.get("train", f"images/{TRAIN_SPLIT}"))
-    if content != paths:
-        yield f"{DATA_FILE}: splits {content}, expected {paths}"
-    yield from (f"{DATA_FILE}: there is no folder {path}" for path in paths.values() if not (folder / path).is_dir())
+    header = expected.header
+    for name, paths in data_paths(expected.tally.images_by_split).items():
+        content = yaml.safe_load((folder / name).read_text(encoding="utf-8"))
+        names = content.pop("names")
+        if names != dict(enumerate(header.class_names)):
+            yield f"{name}: names {names}, expected {header.class_names}"
+        if content != paths:
+            yield f"{name}: splits {content}, expected {paths}"
+        folders = [path for found in paths.values() for path in ([found] if isinstance(found, str) else found)]
+        yield from (f"{name}: there is no folder {path}" for path in folders if not (folder / path).is_dir())
     for image in expected.read_images():
         path = label_file(folder, image.file_name)
         if not path.is_file():

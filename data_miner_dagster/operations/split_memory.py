@@ -11,9 +11,11 @@ from typing import Any
 from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.members import skipped_reuploads
 from data_miner_dagster.catalog.splits import add_splits, read_generations, read_splits
+from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.export.manifest import is_release, read_manifest
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.stages.releasing import merge_splits, version_number
+from data_miner_dagster.stages.releasing import version_number
+from data_miner_dagster.stages.splitting.groups import merge_splits
 
 Manifests = Mapping[str, dict[str, Any]]
 """Version to manifest, oldest first."""
@@ -39,10 +41,10 @@ def read_manifests(platform: Platform, project: str) -> Manifests:
 
 
 def remembered_splits(
-    platform: Platform, project: str, shares: Mapping[str, float], manifests: Manifests
+    platform: Platform, project: str, releasing: ReleasingConfig, manifests: Manifests
 ) -> dict[str, str]:
-    """Return the split of every video that the project ever released under these shares."""
-    text = _shares_text(shares)
+    """Return the split of every video that the project ever released under these shares and this grouping."""
+    text = _shares_text(releasing.ordered_splits, releasing.group_by)
     rows = read_splits(platform.database, project, text)
     return {**released_splits(manifests).get(text, {}), **rows}
 
@@ -51,7 +53,8 @@ def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
     """Return, for each set of shares, what the releases on disk say (withdrawn ones too): video key to split."""
     by_shares: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests.values():
-        by_shares.setdefault(_shares_text(manifest["splits"]["shares"]), []).append(manifest["splits"])
+        splits = manifest["splits"]
+        by_shares.setdefault(_shares_text(splits["shares"], splits.get("group_by")), []).append(splits)
     return {
         text: merge_splits([splits["by_video"] for splits in releases], list(releases[0]["shares"]))
         for text, releases in by_shares.items()
@@ -69,8 +72,9 @@ def remember_splits(session: Session, project: str, released: Mapping[str, Mappi
         add_splits(session, project, text, {**bound, **splits})
 
 
-def _shares_text(shares: Mapping[str, float]) -> str:
-    return ",".join(f"{name}={float(share)!r}" for name, share in shares.items())  # in the order of the draw
+def _shares_text(shares: Mapping[str, float], group_by: str | None) -> str:
+    text = ",".join(f"{name}={float(share)!r}" for name, share in shares.items())  # in the order of the draw
+    return f"{text};group_by={group_by}" if group_by else text
 
 
 def remembered_generations(platform: Platform, project: str) -> dict[str, int]:

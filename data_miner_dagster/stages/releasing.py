@@ -1,9 +1,9 @@
-"""Decide what a release contains: its frames and boxes, the split of each video, and the version name.
+"""Decide what a release contains: its frames and boxes, and the version name.
 
-Pure decisions. Does not belong here: writing formats (export/), reading tables (operations/releasing/source.py).
+Pure decisions. Does not belong here: the split of each video (splitting/), writing formats (export/), reading tables
+(operations/releasing/source.py).
 """
 
-import hashlib
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,6 +43,7 @@ class FrameOutcome(StrEnum):
     WITHOUT_BOXES = "without_boxes"  # and the project wants no such frames
     LEFT_OUT = "left_out"  # its files cannot be had
     NOT_CHOSEN = "not_chosen"  # a selection chose others
+    BETWEEN_BLOCKS = "between_blocks"  # in the gap between two splits of one video
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,101 +234,6 @@ def chosen_frames(candidates: Candidates, is_chosen: npt.NDArray[np.bool_]) -> d
         )
     }
     return {key: frames for key, frames in chosen.items() if len(frames)}
-
-
-def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
-    """Return the groups of videos that must share a split. Each group is sorted; groups are ordered by first key.
-
-    A link joins two videos that contain near-duplicates of each other. A chain of links is one group. A link may name
-    a video of another project, not in `video_keys`. Such a video connects its neighbours but is not returned.
-    """
-    parents: dict[str, str] = {key: key for key in video_keys}
-
-    def root_of(key: str) -> str:
-        parents.setdefault(key, key)
-        while parents[key] != key:
-            parents[key] = parents[parents[key]]
-            key = parents[key]
-        return key
-
-    for first, second in links:
-        roots = sorted((root_of(first), root_of(second)))
-        parents[roots[1]] = roots[0]
-    members: dict[str, list[str]] = {}
-    for key in sorted(set(video_keys)):
-        members.setdefault(root_of(key), []).append(key)
-    return sorted(tuple(group) for group in members.values())
-
-
-def assign_splits(
-    groups: Sequence[tuple[str, ...]],
-    shares: Mapping[str, float],
-    remembered: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Return the split of every video.
-
-    A group's split follows from a hash of one of its keys, so it does not depend on other groups. Shares are met
-    as closely as independent draws meet them. A video with a remembered split always keeps it, and the rest of its
-    group joins it. If a new link joined videos of different splits, the rest goes to the first of these splits in
-    the order of `shares`, and `divided_groups` reports the group.
-    If the first split would be empty, the group with the smallest hash among those without remembered videos goes
-    there.
-
-    Args:
-        groups: groups from `group_videos`.
-        shares: split to share, the training split first. The shares sum to 1.
-        remembered: video key to split, as decided earlier under the same shares.
-    """
-    order = list(shares)
-    known = remembered or {}
-    splits: dict[str, str] = {}
-    for group in groups:
-        taken = {known[key] for key in group if key in known}
-        kept = next((split for split in order if split in taken), None)
-        split = kept or _split_at(_position(group), shares)
-        splits |= {key: known.get(key, split) for key in group}
-    fresh = [group for group in groups if not any(key in known for key in group)]
-    if fresh and order[0] not in splits.values():
-        first = min(fresh, key=lambda group: (_position(group), group))
-        splits |= dict.fromkeys(first, order[0])
-    return splits
-
-
-def divided_groups(groups: Sequence[tuple[str, ...]], splits: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return the groups split across several splits, whose test images may be near-duplicates of training images."""
-    return [group for group in groups if len({splits[key] for key in group}) > 1]
-
-
-def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) -> dict[str, str]:
-    """Return one split per video, merged from releases (oldest first) that may contradict each other.
-
-    The newest release decides for its own videos. Any other video gets the earliest split in `order` that it ever had.
-    The training split is first in `order`, so training data is never tested on.
-    """
-    merged: dict[str, str] = {}
-    for splits in releases:
-        for key, split in splits.items():
-            known = merged.get(key, split)
-            merged[key] = min(known, split, key=order.index)
-    return {**merged, **(releases[-1] if releases else {})}
-
-
-def _position(group: tuple[str, ...]) -> float:
-    """Return a number in [0, 1) that stays the same as long as the group's speaker, one of its members, stays."""
-    # The speaker and the position use different hashes. With one hash, taking the smallest of several would favour the
-    # first split.
-    speaker = min(group, key=lambda key: hashlib.sha256(f"speaker:{key}".encode()).digest())
-    digest = hashlib.sha256(f"split:{speaker}".encode()).digest()
-    return int.from_bytes(digest[:7], "big") / 2**56
-
-
-def _split_at(position: float, shares: Mapping[str, float]) -> str:
-    upper = 0.0
-    for split, share in shares.items():
-        upper += share
-        if position < upper:
-            return split
-    return list(shares)[-1]  # rounding may make the shares sum to slightly less than 1
 
 
 def public_reference(reference: str, *, is_path: bool) -> str:

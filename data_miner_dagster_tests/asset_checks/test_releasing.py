@@ -1,12 +1,14 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from data_miner_dagster.asset_checks.releasing import release_is_whole
+from data_miner_dagster.asset_checks.releasing import release_is_whole, splits_do_not_leak
 from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
-from data_miner_dagster_tests.support.sample_project import build_project
+from data_miner_dagster_tests.support.embeddings import plant_embeddings
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 
 @pytest.fixture
@@ -65,3 +67,51 @@ def test_release_is_whole__says_that_a_release_was_withdrawn(tmp_path: Path, mon
     found = run_check(release_is_whole, tmp_path, "cyclists", monkeypatch)
     assert found.passed
     assert figures_of(found)["withdrawn"] == "its author asked for it"
+
+
+AXES = np.eye(8, dtype=np.float16)
+LARGE, SMALL = SampleVideo("files-large", num_frames=4), SampleVideo("files-small", num_frames=2)
+
+
+def released_with(root: Path, axes: dict[str, list[int]], *videos: SampleVideo) -> None:
+    """Release these videos, each of whose frames is on one axis of the filter's encoder."""
+    platform = build_project(root, videos=videos, releasing={"splits": {"train": 0.7, "val": 0.3}})
+    for key, of_video in axes.items():
+        plant_embeddings(platform, key, AXES[of_video])
+    release_project(platform, "cyclists")
+
+
+def test_splits_do_not_leak__passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = {"files-large": [0, 1, 2, 2], "files-small": [3, 4], "files-tiny": [5]}
+    released_with(tmp_path, axes, LARGE, SMALL, SampleVideo("files-tiny", num_frames=1))
+    found = run_check(splits_do_not_leak, tmp_path, "cyclists", monkeypatch)
+    assert found.passed
+    figures = figures_of(found)
+    assert (figures["images"], figures["pairs that look alike"]) == (7, 0)
+    assert figures["encoder"] == "lite-conse"
+    assert figures["least cosine"] == 0.985
+    assert figures["most bits apart"] == 6
+    assert figures["pairs compared"] in (2 * 5, 1 * 6)  # one of the small videos validates
+
+
+def test_splits_do_not_leak__fails_and_names_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = {"files-large": [0, 1, 2, 3], "files-small": [4, 2], "files-tiny": [2]}
+    released_with(tmp_path, axes, LARGE, SMALL, SampleVideo("files-tiny", num_frames=1))
+    found = run_check(splits_do_not_leak, tmp_path, "cyclists", monkeypatch)
+    assert not found.passed
+    figures = figures_of(found)
+    assert figures["by cosine"] == figures["pairs that look alike"] == 2
+    assert figures["by perceptual hash"] == 0
+    assert "files-large/000002 (train) and files-" in str(found.description)
+    assert "releasing.fixed_splits" in str(found.description)
+    (spec,) = splits_do_not_leak.check_specs
+    assert spec.blocking
+
+
+def test_splits_do_not_leak__parts_of_one_video_are_counted_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released_with(tmp_path, {"files-large": [0, 0, 0, 0]}, LARGE)
+    found = run_check(splits_do_not_leak, tmp_path, "cyclists", monkeypatch)
+    assert found.passed
+    assert figures_of(found)["within one video cut in time"] == figures_of(found)["pairs compared"] > 0

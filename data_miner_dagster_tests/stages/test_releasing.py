@@ -13,14 +13,10 @@ from data_miner_dagster.stages.releasing import (
     FrameOutcome,
     ReleasableBox,
     ReleaseRules,
-    assign_splits,
     at_threshold,
     candidate_frames,
     chosen_frames,
     clip_box,
-    divided_groups,
-    group_videos,
-    merge_splits,
     next_version,
     public_reference,
     releasable_boxes,
@@ -28,17 +24,6 @@ from data_miner_dagster.stages.releasing import (
 )
 from data_miner_dagster.stages.reviewing.judging import FoundBox, judge_boxes
 from data_miner_dagster.stages.reviewing.states import ConfidenceRange, FrameClasses
-
-SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
-
-keys = st.lists(st.from_regex(r"files-[a-z0-9]{1,8}", fullmatch=True), min_size=1, max_size=40, unique=True)
-
-
-@st.composite
-def linked_videos(draw: st.DrawFn) -> tuple[list[str], list[tuple[str, str]]]:
-    videos = draw(keys)
-    one = st.sampled_from(videos)
-    return videos, draw(st.lists(st.tuples(one, one), max_size=30))
 
 
 def test_next_version__none() -> None:
@@ -222,99 +207,6 @@ def test_candidate_columns__what_stays_in_memory() -> None:
     assert len(candidates.box_classes) == 3 * num_images
     columns_only = num_images * (4 + 4 + 4 + 8) + 3 * num_images * (4 + 4)
     assert num_bytes < 1.25 * columns_only  # arrays grow an eighth ahead
-
-
-def test_group_videos__empty() -> None:
-    assert group_videos([], []) == []
-
-
-def test_group_videos__chains_and_strangers() -> None:
-    links = [("b", "a"), ("c", "b"), ("e", "elsewhere"), ("f", "elsewhere")]
-    assert group_videos(["a", "b", "c", "d", "e", "f"], links) == [("a", "b", "c"), ("d",), ("e", "f")]
-
-
-@given(linked_videos())
-def test_group_videos__every_video_once_and_links_within(case: tuple[list[str], list[tuple[str, str]]]) -> None:
-    videos, links = case
-    groups = group_videos(videos, links)
-    assert sorted(key for group in groups for key in group) == sorted(videos)
-    group_of = {key: index for index, group in enumerate(groups) for key in group}
-    assert all(group_of[first] == group_of[second] for first, second in links)
-    assert groups == group_videos(videos[::-1], [(second, first) for first, second in links[::-1]])
-
-
-def test_assign_splits__empty() -> None:
-    assert assign_splits([], SHARES) == {}
-
-
-@given(linked_videos())
-def test_assign_splits__groups_stay_together_and_train_is_never_empty(
-    case: tuple[list[str], list[tuple[str, str]]],
-) -> None:
-    videos, links = case
-    groups = group_videos(videos, links)
-    splits = assign_splits(groups, SHARES)
-    assert splits.keys() == set(videos)
-    assert all(len({splits[key] for key in group}) == 1 for group in groups)
-    assert "train" in splits.values()
-
-
-@given(linked_videos(), keys)
-@settings(max_examples=200)
-def test_assign_splits__stable_as_the_project_grows(
-    case: tuple[list[str], list[tuple[str, str]]], newcomers: list[str]
-) -> None:
-    videos, links = case
-    before = assign_splits(group_videos(videos, links), SHARES)
-    grown = sorted({*videos, *newcomers})
-    after = assign_splits(group_videos(grown, links), SHARES, before)
-    assert {key: after[key] for key in videos} == before
-
-
-@given(keys)
-def test_assign_splits__without_memory_only_the_seat_in_train_may_move(videos: list[str]) -> None:
-    alone = {key: assign_splits([(key,), ("files-in-train-1",)], SHARES)[key] for key in videos}
-    # of this key it is known that it falls into train by its own hash
-    assert assign_splits([("files-in-train-1",), ("files-x",)], SHARES)["files-in-train-1"] == "train"
-    together = assign_splits([(key,) for key in sorted({*videos, "files-in-train-1"})], SHARES)
-    assert {key: together[key] for key in videos} == alone
-
-
-def test_assign_splits__shares_are_met() -> None:
-    splits = list(assign_splits([(f"youtube-{index}",) for index in range(10_000)], SHARES).values())
-    # three standard deviations of independent draws: 3 * sqrt(10,000 * .8 * .2) = 120
-    assert abs(splits.count("train") - 8_000) < 120
-    assert abs(splits.count("val") - 1_000) < 90
-    assert abs(splits.count("test") - 1_000) < 90
-
-
-def test_assign_splits__groups_do_not_favour_a_split() -> None:
-    groups = [tuple(f"youtube-{index}-{part}" for part in range(5)) for index in range(4_000)]
-    splits = list(assign_splits(groups, {"train": 0.5, "val": 0.5}).values())
-    assert abs(splits.count("train") / 5 - 2_000) < 95  # 3 * sqrt(4,000 * .25)
-
-
-def test_assign_splits__a_new_link_moves_no_video() -> None:
-    remembered = {"files-a": "test", "files-b": "train", "files-c": "val"}
-    groups = [("files-a", "files-b", "files-new"), ("files-c",)]
-    linked = assign_splits(groups, SHARES, remembered)
-    assert linked == {**remembered, "files-new": "train"}
-    assert divided_groups(groups, linked) == [("files-a", "files-b", "files-new")]
-
-
-def test_assign_splits__train_stays_empty_where_every_video_has_a_split() -> None:
-    assert assign_splits([("files-a",)], SHARES, {"files-a": "test"}) == {"files-a": "test"}
-
-
-def test_merge_splits__none() -> None:
-    assert merge_splits([], list(SHARES)) == {}
-
-
-def test_merge_splits__the_newest_is_right_and_what_was_trained_on_stays() -> None:
-    old = {"files-a": "test", "files-b": "val", "files-c": "test"}
-    middle = {"files-a": "train", "files-b": "train"}
-    new = {"files-a": "test"}
-    assert merge_splits([old, middle, new], list(SHARES)) == {"files-a": "test", "files-b": "train", "files-c": "test"}
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class Standing:
     config: ProjectConfig
     manifests: Manifests  # of the releases on disk
     rows: Sequence[ReleaseRow]  # of the releases in the catalog
-    remembered: Mapping[str, str]  # video key to split, of every video that was ever released
+    decided: Mapping[str, str]  # video key to split, of every video that was ever released, or is prescribed
     funnel: Funnel  # up to the boxes
     selection: ImageSelection | None = None  # what chooses among all images; None: every one is released
 
@@ -66,11 +66,18 @@ class FrameTally:
         self.unmet_verdicts += frame.unmet_verdicts
         self.num_verdicts += frame.num_verdicts
 
+    def leave_between_blocks(self, number: int) -> None:
+        """Count images that could be released, but lie in a gap between two splits, as left out."""
+        self.by_outcome[FrameOutcome.RELEASED] -= number
+        self.by_outcome[FrameOutcome.BETWEEN_BLOCKS] += number
+
     def as_json(self, num_released: int) -> dict[str, int]:
         """Return the counts for the manifest, given how many of the images that could be released were chosen."""
         counts = {outcome.value: self.by_outcome[outcome] for outcome in FrameOutcome}
         counts[FrameOutcome.RELEASED.value] = num_released
         counts[FrameOutcome.NOT_CHOSEN.value] = self.by_outcome[FrameOutcome.RELEASED] - num_released
+        if not self.by_outcome[FrameOutcome.BETWEEN_BLOCKS]:  # few releases have such gaps
+            del counts[FrameOutcome.BETWEEN_BLOCKS.value]
         return {"looked_at": self.by_outcome.total(), **counts}
 
 
@@ -201,7 +208,10 @@ def _verifier_content(counts: VerificationCounts, config: ProjectConfig) -> dict
 
 
 def _splits_content(plan: ReleasePlan) -> dict[str, Any]:
-    content: dict[str, Any] = {"shares": plan.config.releasing.ordered_splits, "by_video": plan.split_by_video}
+    releasing = plan.config.releasing
+    content: dict[str, Any] = {"shares": releasing.ordered_splits, "by_video": plan.split_by_video}
+    if releasing.group_by:
+        content["group_by"] = releasing.group_by
     if plan.divided_groups:
         content["divided_groups"] = plan.divided_groups
     return content

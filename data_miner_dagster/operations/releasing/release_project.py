@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from data_miner_dagster.catalog.measurements import store_spent
 from data_miner_dagster.catalog.members import find_members
@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.releases import add_release, find_releases
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import note
@@ -45,6 +45,9 @@ from data_miner_dagster.operations.verification.verify_boxes import read_verific
 from data_miner_dagster.stages.costs import cost_line
 from data_miner_dagster.stages.releasing import FrameOutcome, ImageSelection, next_version
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
+
+_NOT_OF_CONTENT: Final = {"copy_images", "leak_hash_distance", "leak_cosine"}
+"""Settings of `releasing` that change nothing of what a release holds."""
 
 
 def release_project(
@@ -119,7 +122,7 @@ def release_fingerprint(
             **(labelling.settings if labelling is not None else {}),
             "version": RELEASING_VERSION,
             "description": config.description,
-            "releasing": config.releasing.model_dump(mode="json", exclude={"copy_images"}, exclude_none=True),
+            "releasing": config.releasing.model_dump(mode="json", exclude=_NOT_OF_CONTENT, exclude_none=True),
             "classes": list(config.detection.classes),  # in order: it is the class id
             "tables": dict(tables),
         }
@@ -133,10 +136,24 @@ def _standing(platform: Platform, config: ProjectConfig, selection: ImageSelecti
         config,
         manifests,
         rows=find_releases(platform.database, project),
-        remembered=remembered_splits(platform, project, config.releasing.ordered_splits, manifests),
+        decided={
+            **remembered_splits(platform, project, config.releasing, manifests),
+            **_prescribed_splits(platform, config),
+        },
         funnel=funnel_before_release(platform, config),
         selection=selection,
     )
+
+
+def _prescribed_splits(platform: Platform, config: ProjectConfig) -> dict[str, str]:
+    prescribed = config.releasing.prescribed_splits
+    members = {member.video_key for member in find_members(platform.database, config.name)} if prescribed else set()
+    if unknown := sorted(prescribed.keys() - members):
+        raise ConfigError(
+            f"project {config.name!r}: releasing.fixed_splits names {unknown[0]!r}, which is no video of the project; "
+            f"`data-miner videos {config.name}` lists their keys"
+        )
+    return prescribed
 
 
 def _find_release(standing: Standing, fingerprint: str) -> str | None:
@@ -146,7 +163,7 @@ def _find_release(standing: Standing, fingerprint: str) -> str | None:
         manifest = standing.manifests[version]
         if manifest["fingerprint"] != fingerprint or version in withdrawn:
             continue
-        if manifest["splits"]["by_video"].items() <= standing.remembered.items():
+        if manifest["splits"]["by_video"].items() <= standing.decided.items():
             return version
     return None
 

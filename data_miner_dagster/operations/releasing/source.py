@@ -19,6 +19,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import OutOfDateError, PermanentError
 from data_miner_dagster.domain.keys import make_frame_id, split_frame_id
+from data_miner_dagster.domain.splits import split_at
 from data_miner_dagster.domain.statuses import PROJECT_WAY, TABLE_STAGES
 from data_miner_dagster.domain.verdicts import FramePlace
 from data_miner_dagster.export.records import EXTRA_COLUMNS, ReleaseImage, ReleaseVideo
@@ -84,7 +85,7 @@ Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """Where the images of a video go: the split, and the id of the first of them."""
+    """Where the images of a video go: the split, or the cut of a video that is in several; the id of the first."""
 
     split: str = ""
     first_image_id: int = 1
@@ -207,6 +208,7 @@ class ReleaseSource:
         if frame is None:
             raise self._stale("frames", f"{rows.video_key} has no frame {frame_index}")
         box_rows = rows.boxes.get(frame_index, [])
+        split = split_at(place.split, frame["pts_seconds"])
         frame_place = FramePlace(rows.video_key, frame["pts_seconds"])
         labelled = self.labelling.label(frame_place, (frame["width"], frame["height"]), box_rows)
         decided = DecidedFrame(
@@ -217,12 +219,14 @@ class ReleaseSource:
         )
         if labelled.outcome is not FrameOutcome.RELEASED:
             return decided
+        if split is None:
+            return replace(decided, outcome=FrameOutcome.BETWEEN_BLOCKS)
         frame_id = make_frame_id(rows.video_key, frame_index)
         similar = rows.similar[frame_index]
         image = ReleaseImage(
             image_id=place.first_image_id,
-            file_name=f"{place.split}/{rows.video_key}_{frame_index:06d}{Path(frame['file_name']).suffix}",
-            split=place.split,
+            file_name=f"{split}/{rows.video_key}_{frame_index:06d}{Path(frame['file_name']).suffix}",
+            split=split,
             width=frame["width"],
             height=frame["height"],
             size_bytes=frame["size_bytes"],
@@ -276,6 +280,11 @@ class ReleaseSource:
             table = read_table(reuploads, ["video_key", "original_video_key"])
             links |= set(zip(*(table[name].to_pylist() for name in table.column_names), strict=True))
         return {link for link in links if link[0] != link[1]}
+
+    def channel_of(self, video_key: str) -> str | None:
+        """Return what identifies the channel of a video, as far as its source said."""
+        video = find_video(self._platform.database, video_key)
+        return (video.channel_id or video.channel) if video is not None else None
 
     def videos(self, released: Mapping[str, ReleasedVideo]) -> Iterator[ReleaseVideo]:
         """Yield the videos that gave an image, by key, with their provenance."""

@@ -44,18 +44,17 @@ from data_miner_dagster.operations.releasing.planning import (
 )
 from data_miner_dagster.operations.releasing.quality import quality_content
 from data_miner_dagster.operations.releasing.source import DecidedFrame, ImagePlace, ReleasedVideo, ReleaseSource
+from data_miner_dagster.operations.releasing.splitting import FoundImages, split_videos
 from data_miner_dagster.stages.filtering.decisions import resolve_rules
 from data_miner_dagster.stages.releasing import (
     CandidateColumns,
     Candidates,
     FrameOutcome,
-    assign_splits,
     chosen_frames,
-    divided_groups,
-    group_videos,
     version_number,
 )
 from data_miner_dagster.stages.reviewing.waiting import waiting_line, waiting_remedy
+from data_miner_dagster.stages.splitting.groups import divided_groups
 from data_miner_dagster.storage.tables import read_metadata
 
 _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS})
@@ -73,13 +72,12 @@ def plan_release(
     config = standing.config
     columns = CandidateColumns() if standing.selection is not None else None
     frames = FrameTally()
-    video_keys = videos_with_images(source, columns, frames)
-    if not video_keys:
+    found = videos_with_images(source, columns, frames)
+    if not found.by_video:
         raise NothingToReleaseError(_nothing_to_release(platform, standing, frames))
-    shares = config.releasing.ordered_splits
     duplicates = read_metadata(platform.layout.deduplicated_table(config.name))
-    groups = group_videos(video_keys, source.duplicate_links())
-    splits = assign_splits(groups, shares, standing.remembered)
+    groups, splits = split_videos(config.releasing, source, found, standing.decided)
+    frames.leave_between_blocks(found.num_between_blocks(splits))
     choice = _choose(standing, columns.candidates(splits)) if columns is not None else None
     if choice is not None:
         splits = {key: split for key, split in splits.items() if key in choice.frames}
@@ -90,7 +88,7 @@ def plan_release(
             version=version,
             description=config.shown.text(config.description),
             class_names=tuple(config.detection.classes),
-            splits=tuple(shares),
+            splits=tuple(config.releasing.ordered_splits),
             extra_columns=source.extra_columns,
         ),
         fingerprint=fingerprint,
@@ -134,15 +132,16 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
     return Choice(standing.selection.settings, num_candidates, frames)
 
 
-def videos_with_images(source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally) -> list[str]:
-    """Return the videos that have an image to release; their images, in compact form, go into `columns`.
+def videos_with_images(source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally) -> FoundImages:
+    """Return what the videos bring that have an image to release; their images, in compact form, go into `columns`.
 
     What becomes of every frame that a release looks at is counted in `tally`.
     """
     faults: dict[str, ItemFault] = {}
+    found = FoundImages()
     with item_guard("dataset") as guard:
 
-        def has_images(video_key: str) -> bool:
+        def look_at(video_key: str) -> None:
             def attempt(frame_id: str, work: Callable[[], DecidedFrame]) -> DecidedFrame | None:
                 return guard.attempt(video_key, work, partial(faults.__setitem__, frame_id))
 
@@ -155,9 +154,11 @@ def videos_with_images(source: ReleaseSource, columns: CandidateColumns | None, 
                 for image in images:
                     boxes = ((box.class_index, box.confidence) for box in image.labels)
                     columns.add(video_key, image.frame_index, image.similarity, boxes)
-            return bool(images)
+            if images:
+                found.add(video_key, images)
 
-        found = [video_key for video_key in source.video_keys if has_images(video_key)]
+        for video_key in source.video_keys:
+            look_at(video_key)
     if faults:
         raise VideosLeftOutError(faults)
     return found

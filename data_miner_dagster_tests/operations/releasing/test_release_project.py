@@ -22,7 +22,7 @@ from data_miner_dagster.export.manifest import damaged_files, read_checksums
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_fingerprint, release_project
 from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
-from data_miner_dagster.stages.releasing import Candidates, assign_splits, group_videos
+from data_miner_dagster.stages.releasing import Candidates
 from data_miner_dagster.storage.tables import (
     read_fingerprint,
     read_metadata,
@@ -102,8 +102,8 @@ def test_release_project__counts_and_statuses(tmp_path: Path) -> None:
 
 
 def _expected_splits() -> dict[str, str]:
-    # aaa and bbb share a duplicate
-    return assign_splits(group_videos(["files-aaa", "files-bbb", "files-ccc"], [("files-bbb", "files-aaa")]), SHARES)
+    # aaa and bbb share a duplicate; of two groups the larger trains, and the other validates
+    return {"files-aaa": "train", "files-bbb": "train", "files-ccc": "val"}
 
 
 def test_release_project__boxes_are_traceable(tmp_path: Path) -> None:
@@ -322,17 +322,18 @@ def test_release_project__a_video_keeps_its_split(tmp_path: Path) -> None:
         content = json.loads((release_folder(platform, version) / "release.json").read_text())
         return dict(content["splits"]["by_video"])
 
-    only = [SampleVideo("files-v4")]
-    platform = build_project(tmp_path, videos=only)
+    few = [SampleVideo("files-v4", num_frames=6), SampleVideo("files-v5"), SampleVideo("files-v6")]
+    platform = build_project(tmp_path, videos=few)
     release_project(platform, "cyclists")
     first = splits("v001", platform)
-    assert first == {"files-v4": "train"}
-    many = [*only, *(SampleVideo(f"files-w{index}") for index in range(12))]
+    assert first["files-v4"] == "train"
+    assert sorted(first.values()) == ["test", "train", "val"]
+    many = [*few, *(SampleVideo(f"files-w{index}") for index in range(12))]
     platform = build_project(tmp_path, videos=many)
     release_project(platform, "cyclists")
     second = splits("v002", platform)
-    assert second["files-v4"] == "train"
-    assert set(second.values()) > {"train"}
+    assert second.items() > first.items()
+    assert list(second.values()).count("train") == 12  # 50 of 62 images; another 4 to val or test would be further off
 
 
 def test_release_project__re_uploads_share_a_split(tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Whether images of different splits of a release look alike, by representations that did not decide on the splits.
+
+Every pair of images of different splits is compared, so the cost grows with the square of a release. Memory does not
+grow with the pairs: two blocks are compared at a time, and vectors of many images lie in a temporary file.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.models.provider import EncoderRole
+from data_miner_dagster.operations.deduplication.verdicts import pair_verdicts
+from data_miner_dagster.operations.embedding.vectors import read_frame_vectors
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.standing import existing_version
+from data_miner_dagster.stages.deduplication.appearances import telling_hashes
+from data_miner_dagster.stages.splitting.leaks import ComparedImages, Leak, LeakLimits, LeakTally, find_leaks
+from data_miner_dagster.storage.alignment import rows_of_ids
+from data_miner_dagster.storage.by_video import runs_of
+from data_miner_dagster.storage.frames import has_frames, read_frames
+from data_miner_dagster.storage.tables import read_table
+
+DEFAULT_HASH_DISTANCE: Final = 6
+"""Of 64 bits. Deduplication removes what is up to 4 apart; hashes of different pictures are about 32 apart."""
+_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "split")
+_PART: Final = 20_000  # images whose vectors are read at once, and kept in memory if there are no more
+_MAX_NAMED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LeakCheck:
+    """What `check_leaks` found in one release."""
+
+    version: str
+    encoder: str | None  # the other encoder; None: there is none
+    limits: LeakLimits
+    num_images: int
+    tally: LeakTally
+    named: tuple[str, ...]  # the closest pairs, for people
+
+    @property
+    def holds(self) -> bool:
+        """True if no two images of different videos and splits look alike."""
+        return not self.tally.num_leaks
+
+    @property
+    def description(self) -> str:
+        """One line for the user."""
+        tally, means = self.tally, [f"perceptual hashes at most {self.limits.hash_distance} of 64 bits apart"]
+        if self.encoder is not None:
+            means.append(f"a cosine of at least {self.limits.cosine:.3g} by {self.encoder}")
+        line = (
+            f"release {self.version}: {tally.num_leaks:,} of {tally.num_pairs:,} pairs of images in different splits "
+            f"look alike ({' or '.join(means)})"
+        )
+        if self.holds:
+            return line
+        return (
+            f"{line}: {'; '.join(self.named[:_MAX_NAMED])}; take one of the two videos out of the project or give both "
+            "one split (releasing.fixed_splits), or, if they differ, raise releasing.leak_cosine or lower "
+            "releasing.leak_hash_distance"
+        )
+
+
+def check_leaks(platform: Platform, project: str, version: str | None = None) -> LeakCheck:
+    """Compare all images of different splits of a release, by default of the current one.
+
+    Raises:
+        ConfigError: there is no such project or release.
+        DataMinerError: its frames are gone, or cannot be embedded.
+    """
+    config = platform.project_config(project)
+    version = existing_version(platform, project, version)
+    released = read_table(images_table(platform.layout.release_folder(project, version)), _COLUMNS)
+    released = released.take(pc.sort_indices(released, [("split", "ascending"), ("frame_id", "ascending")]))
+    encoder = _other_encoder(platform, config)
+    limits = _limits(config.releasing, encoder)
+    images = _compared_images(platform, config, encoder, released)
+    tally = find_leaks(images, limits, pair_verdicts(platform, project).different_rows(released))
+    named = tuple(_named(leak, released) for leak in tally.closest)
+    return LeakCheck(version, encoder.name if encoder else None, limits, len(released), tally, named)
+
+
+def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | None:
+    """Return the encoder that did not find the near-duplicates; None if one and the same model has both roles."""
+    by_role = {"filter": platform.models.filter_encoder, "dedup": platform.models.dedup_encoder}
+    used = by_role.pop(config.deduplication.encoder)
+    (other,) = by_role.values()
+    return None if other.fingerprint == used.fingerprint else other
+
+
+def _limits(releasing: ReleasingConfig, encoder: EncoderRole | None) -> LeakLimits:
+    distance, cosine = releasing.leak_hash_distance, releasing.leak_cosine
+    if cosine is None:  # closer than what this encoder takes for a near-duplicate, since a failure stops a run
+        cosine = 1.0 if encoder is None else (1 + encoder.calibration.duplicate_threshold) / 2
+    return LeakLimits(DEFAULT_HASH_DISTANCE if distance is None else distance, cosine)
+
+
+def _compared_images(
+    platform: Platform, config: ProjectConfig, encoder: EncoderRole | None, released: pa.Table
+) -> ComparedImages:
+    hashes, contrast = _hashes_and_contrast(platform, released)
+    return ComparedImages(
+        split_codes=_codes(released["split"]),
+        video_codes=_codes(released["video_key"]),
+        hashes=hashes,
+        is_telling=telling_hashes(hashes, contrast, config.deduplication.perceptual_hash_minimum_contrast),
+        vectors=None if encoder is None else _vectors(platform, encoder, released),
+    )
+
+
+def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return (N,) numbers in the order of first appearance, so ascending where equal values stand together."""
+    codes = column.combine_chunks()
+    codes = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
+    return np.asarray(codes.indices.to_numpy(), np.int64)
+
+
+def _hashes_and_contrast(
+    platform: Platform, released: pa.Table
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
+    hashes, contrast = np.empty(len(released), np.uint64), np.empty(len(released), np.float32)
+    for video_key, start, stop in runs_of(released["video_key"].combine_chunks()):
+        if not has_frames(platform.layout, video_key):
+            raise PermanentError(f"the frames of {video_key} are gone; extract them again")
+        frames = read_frames(platform.layout, video_key, ["frame_id", "perceptual_hash", "contrast"])
+        wanted = released["frame_id"].slice(start, stop - start)
+        rows = rows_of_ids(
+            wanted, frames["frame_id"], table=f"frames.parquet of {video_key}", remedy="materialize dataset again"
+        )
+        hashes[start:stop] = frames["perceptual_hash"].to_numpy()[rows]
+        contrast[start:stop] = frames["contrast"].to_numpy()[rows]
+    return hashes, contrast
+
+
+def _vectors(platform: Platform, encoder: EncoderRole, released: pa.Table) -> npt.NDArray[np.float16]:
+    if len(released) <= _PART:
+        return read_frame_vectors(platform, encoder, released)
+    vectors: npt.NDArray[np.float16] | None = None
+    for start in range(0, len(released), _PART):
+        part = read_frame_vectors(platform, encoder, released.slice(start, _PART))
+        if vectors is None:
+            with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # has no name; the mapping keeps it
+                vectors = np.memmap(file, np.float16, "w+", shape=(len(released), part.shape[1]))
+        vectors[start : start + len(part)] = part
+    assert vectors is not None
+    return vectors
+
+
+def _named(leak: Leak, released: pa.Table) -> str:
+    one, other = (f"{released['frame_id'][row]} ({released['split'][row]})" for row in (leak.one, leak.other))
+    figures = [f"cosine {leak.cosine:.3f}"] if leak.cosine is not None else []
+    if leak.hash_distance is not None:
+        figures.append(f"{leak.hash_distance} bits")
+    return f"{one} and {other}: {', '.join(figures)}"

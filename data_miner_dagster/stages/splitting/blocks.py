@@ -1,0 +1,53 @@
+"""Cut one video into blocks of time, one for each split, with a gap between them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from data_miner_dagster.domain.splits import Block, text_of_cut
+
+MAX_VIDEOS_CUT: Final = 2
+"""A project of this many videos cannot fill its splits with whole ones."""
+DEFAULT_GUARD_SECONDS: Final = 5.0
+_LARGEST_GUARD: Final = 0.05  # of the time that the images span, where no gap is prescribed
+
+
+def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_seconds: float | None) -> str | None:
+    """Return the blocks of one video, as `text_of_cut` writes them. None if some split would have no image.
+
+    The first split has the first block, and the others follow in order. Images in the gaps are left out.
+
+    Args:
+        times: the times of the video's images in seconds, ascending.
+        shares: split to share of the images, the training split first.
+        guard_seconds: the gap before each later block. None: 5 s, or a twentieth of the time that the images span,
+            whichever is shorter.
+    """
+    if len(shares) < 2 or len(times) < len(shares):
+        return None
+    guard = (
+        min(DEFAULT_GUARD_SECONDS, _LARGEST_GUARD * (times[-1] - times[0])) if guard_seconds is None else guard_seconds
+    )
+    num_images = len(times)
+    starts = _starts(times, shares, guard, num_images)
+    if starts is not None:  # shares are of the images that are left, once it is known how many the gaps cost
+        num_lost = sum(any(start - guard <= time < start for start in starts) for time in times)
+        starts = _starts(times, shares, guard, num_images - num_lost) or starts
+    if starts is None:
+        return None
+    stops = [round(start - guard, 3) for start in starts]
+    bounds = zip(shares, [0.0, *starts], [*stops, None], strict=True)
+    return text_of_cut([Block(split, start, stop) for split, start, stop in bounds])
+
+
+def _starts(times: Sequence[float], shares: Mapping[str, float], guard: float, num_images: int) -> list[float] | None:
+    """Return where each block but the first begins. The last ones take their images first; the first has the rest."""
+    starts: list[float] = []
+    end = len(times)
+    for share in reversed(list(shares.values())[1:]):
+        first = end - max(1, round(share * num_images))
+        if first < 1:
+            return None
+        start = int(times[first] * 1000) / 1000
+        starts.append(start)
+        end = next((at for at in range(first, 0, -1) if times[at - 1] < start - guard), 0)
+    return starts[::-1] if end >= 1 else None

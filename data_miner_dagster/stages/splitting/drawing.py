@@ -1,0 +1,209 @@
+"""Draw the splits of groups of videos so that every class is shared out as the images are.
+
+Source: Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011: the rarest class
+is shared out first, and each example goes where the class is still wanted most. Here an example is a group of videos
+with many images and boxes, so groups come in order of size, and single moves afterwards mend what a large one left.
+All arithmetic is in integers: the same project gives the same splits on any machine.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.splits import TRAIN_SPLIT, cut_of, split_role
+from data_miner_dagster.stages.splitting.groups import position_of
+
+IntMatrix = npt.NDArray[np.int64]
+
+GROUPS_FOR_EVERY_SPLIT: Final = 10
+"""A class that this many groups have is put into every split. Of fewer, training would lose too much of it."""
+_UNIT: Final = 100_000  # a share of 1
+_MAX_PASSES: Final = 8
+_FEW_PASSES: Final = 3
+_MANY_GROUPS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class VideoContent:
+    """What one video brings to a release: its images, and by class the images and boxes."""
+
+    num_images: int
+    images_by_class: Mapping[int, int] = field(default_factory=dict)
+    boxes_by_class: Mapping[int, int] = field(default_factory=dict)
+
+
+_NOTHING: Final = VideoContent(0)
+
+
+def draw_splits(
+    groups: Sequence[tuple[str, ...]],
+    shares: Mapping[str, float],
+    contents: Mapping[str, VideoContent],
+    decided: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the split of every video.
+
+    A video with a decided split keeps it, and the rest of its group joins it. If a new link joined videos of different
+    splits, the rest goes to the first of these splits in the order of `shares`, and `divided_groups` reports the group.
+    The other groups are drawn so that images, and images and boxes of each class, are shared out as wanted, whatever is
+    decided already. Before that: training has a group, `val` one as soon as there are two, every split one as soon as
+    there are as many groups as splits, and a class of `GROUPS_FOR_EVERY_SPLIT` groups is in every split.
+
+    Args:
+        groups: groups from `group_videos`.
+        shares: split to share, the training split first. The shares sum to 1.
+        contents: what each video brings.
+        decided: video key to split, as remembered or prescribed; a video that is cut in time has its cuts.
+    """
+    order, known = list(shares), decided or {}
+    splits: dict[str, str] = {}
+    fresh = []
+    for group in groups:
+        taken = {known[key] for key in group if key in known}
+        if not taken:
+            fresh.append(group)
+            continue
+        joined = next((split for split in order if split in taken), order[0])
+        splits |= {key: known.get(key, joined) for key in group}
+    fresh.sort(key=lambda group: (position_of(group), group))
+    whole = {key: order[0] if cut_of(split) else split for key, split in splits.items()}
+    draw = _Draw(order, shares, _Strata(groups, contents), whole)
+    for group, split in zip(fresh, draw.place(fresh), strict=True):
+        splits |= dict.fromkeys(group, order[split])
+    return splits
+
+
+class _Strata:
+    """The columns that are shared out: all images, then images and boxes of each class that occurs."""
+
+    def __init__(self, groups: Sequence[tuple[str, ...]], contents: Mapping[str, VideoContent]) -> None:
+        self._contents = contents
+        members = [contents.get(key, _NOTHING) for group in groups for key in group]
+        classes = sorted({name for content in members for name in (*content.images_by_class, *content.boxes_by_class)})
+        self._column = {name: 1 + 2 * position for position, name in enumerate(classes)}
+        self.num_columns = 1 + 2 * len(classes)
+
+    def row_of(self, group: Sequence[str]) -> IntMatrix:
+        """Return (L,) what some videos bring."""
+        row = np.zeros(self.num_columns, np.int64)
+        for content in (self._contents.get(key, _NOTHING) for key in group):
+            row[0] += content.num_images
+            for name, number in content.images_by_class.items():
+                row[self._column[name]] += number
+            for name, number in content.boxes_by_class.items():
+                row[self._column[name] + 1] += number
+        return row
+
+
+class _Draw:
+    """The state of one draw: what each split has of each column, in counts and in groups."""
+
+    def __init__(
+        self, order: Sequence[str], shares: Mapping[str, float], strata: _Strata, decided: Mapping[str, str]
+    ) -> None:
+        self._strata = strata
+        self._shares = np.asarray([round(shares[split] * _UNIT) for split in order], np.int64)[:, None]
+        # `val` before the others: a trainer asks for it.
+        filled_first = sorted(
+            range(len(order)), key=lambda at: (order[at] != TRAIN_SPLIT, split_role(order[at]) != "val", at)
+        )
+        self._preference = np.argsort(filled_first)
+        size = (len(order), strata.num_columns)
+        self._counts, self._groups = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        position = {split: at for at, split in enumerate(order)}
+        for key, split in decided.items():
+            row = strata.row_of([key])
+            self._counts[position[split]] += row
+            self._groups[position[split]] += self._marks(row)
+
+    def place(self, fresh: Sequence[tuple[str, ...]]) -> list[int]:
+        """Return the position of the split of each group."""
+        if not fresh:
+            return []
+        rows = np.stack([self._strata.row_of(group) for group in fresh])
+        marks = np.stack([self._marks(row) for row in rows])
+        self._totals = np.maximum(self._counts.sum(axis=0) + rows.sum(axis=0), 1)
+        self._set_needs(self._groups.sum(axis=0) + marks.sum(axis=0))
+        places = self._first_places(rows, marks)
+        for _ in range(_FEW_PASSES if len(fresh) > _MANY_GROUPS else _MAX_PASSES):
+            if not self._improve(rows, marks, places):
+                break
+        return places
+
+    @staticmethod
+    def _marks(row: IntMatrix) -> IntMatrix:
+        marks = (row > 0).astype(np.int64)
+        marks[0] = 1  # a group counts, even if it brings nothing
+        return marks
+
+    def _set_needs(self, groups_by_column: IntMatrix) -> None:
+        """Decide which columns must occur in which splits."""
+        num_splits = len(self._shares)
+        needed = np.repeat((groups_by_column >= GROUPS_FOR_EVERY_SPLIT)[None, :], num_splits, axis=0)
+        needed[:, 0] = self._preference < groups_by_column[0]
+        self._needed = needed.astype(np.int64)
+        self._weights = np.ones(len(groups_by_column), np.int64)
+        self._weights[0] = max(1, len(groups_by_column) // 2)  # all images weigh as much as all classes together
+
+    def _first_places(self, rows: IntMatrix, marks: IntMatrix) -> list[int]:
+        """Share out the rarest column first, its largest groups before the small ones."""
+        places = [-1] * len(rows)
+        left = marks.sum(axis=0)
+        is_open = np.ones(len(rows), np.bool_)
+        while is_open.any():
+            column = int(np.argmin(np.where(left > 0, left, np.iinfo(np.int64).max)))
+            chosen = np.flatnonzero(is_open & (marks[:, column] > 0))
+            for at in chosen[np.argsort(-rows[chosen, column], kind="stable")].tolist():
+                places[at] = self._most_wanted(column)
+                self._move(rows[at], marks[at], None, places[at])
+            is_open[chosen] = False
+            left -= marks[chosen].sum(axis=0)
+        return places
+
+    def _most_wanted(self, column: int) -> int:
+        """Return the split that lacks most of a column, then most of all images, then the one that is filled first."""
+        lacks = self._shares[:, 0] - self._counts[:, column] * _UNIT // self._totals[column]
+        lacks_images = self._shares[:, 0] - self._counts[:, 0] * _UNIT // self._totals[0]
+        return int(np.lexsort((self._preference, -lacks_images, -lacks))[0])
+
+    def _move(self, row: IntMatrix, marks: IntMatrix, source: int | None, target: int) -> None:
+        self._counts[target] += row
+        self._groups[target] += marks
+        if source is not None:
+            self._counts[source] -= row
+            self._groups[source] -= marks
+
+    def _improve(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> bool:
+        """Move each group to where it serves best; return whether any moved."""
+        has_moved = False
+        for at in range(len(rows)):
+            target = self._better_place(rows[at], marks[at], places[at])
+            if target is not None:
+                self._move(rows[at], marks[at], places[at], target)
+                places[at] = target
+                has_moved = True
+        return has_moved
+
+    def _better_place(self, row: IntMatrix, marks: IntMatrix, source: int) -> int | None:
+        """Return the split that a group should move to; None if it is where it serves best."""
+        lost = self._gap(self._groups - marks) - self._gap(self._groups)  # (S,) needs unmet once it is gone
+        met = self._gap(self._groups) - self._gap(self._groups + marks)
+        now, without, having = (self._error(self._counts + change) for change in (0, -row, row))
+        needs = lost[source] - met
+        errors = (without - now)[source] + (having - now)
+        needs[source], errors[source] = 0, 0
+        best = int(np.lexsort((self._preference, errors, needs))[0])
+        return best if (needs[best], errors[best]) < (0, 0) else None
+
+    def _gap(self, groups: IntMatrix) -> IntMatrix:
+        missing: IntMatrix = (self._needed * (groups <= 0)).sum(axis=1)
+        return missing
+
+    def _error(self, counts: IntMatrix) -> IntMatrix:
+        """Return (S,) the squared distance of each split from its shares, over all columns."""
+        off = counts * _UNIT // self._totals - self._shares
+        error: IntMatrix = (off * off * self._weights).sum(axis=1)
+        return error

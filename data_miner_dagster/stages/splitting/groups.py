@@ -1,0 +1,71 @@
+"""Which videos must share a split, and what became of them in earlier releases."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+
+def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """Return the groups of videos that must share a split. Each group is sorted; groups are ordered by first key.
+
+    A link joins two videos that contain near-duplicates of each other. A chain of links is one group. A link may name
+    a video of another project, not in `video_keys`. Such a video connects its neighbours but is not returned.
+    """
+    parents: dict[str, str] = {key: key for key in video_keys}
+
+    def root_of(key: str) -> str:
+        parents.setdefault(key, key)
+        while parents[key] != key:
+            parents[key] = parents[parents[key]]
+            key = parents[key]
+        return key
+
+    for first, second in links:
+        roots = sorted((root_of(first), root_of(second)))
+        parents[roots[1]] = roots[0]
+    members: dict[str, list[str]] = {}
+    for key in sorted(set(video_keys)):
+        members.setdefault(root_of(key), []).append(key)
+    return sorted(tuple(group) for group in members.values())
+
+
+def channel_links(channels: Mapping[str, str | None]) -> set[tuple[str, str]]:
+    """Return links that join all videos of one channel. A video whose channel is unknown stays by itself.
+
+    Args:
+        channels: video key to channel.
+    """
+    by_channel: dict[str, list[str]] = {}
+    for key, channel in sorted(channels.items()):
+        if channel:
+            by_channel.setdefault(channel, []).append(key)
+    return {link for keys in by_channel.values() for link in pairwise(keys)}
+
+
+def divided_groups(groups: Sequence[tuple[str, ...]], splits: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Return the groups split across several splits, whose test images may be near-duplicates of training images."""
+    return [group for group in groups if len({splits[key] for key in group}) > 1]
+
+
+def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) -> dict[str, str]:
+    """Return one split per video, merged from releases (oldest first) that may contradict each other.
+
+    The newest release decides for its own videos. Any other video gets the earliest split in `order` that it ever had,
+    before any cut in time. The training split is first in `order`, so training data is never tested on.
+    """
+    rank = {split: position for position, split in enumerate(order)}
+    merged: dict[str, str] = {}
+    for splits in releases:
+        for key, split in splits.items():
+            merged[key] = min(merged.get(key, split), split, key=lambda name: rank.get(name, len(rank)))
+    return {**merged, **(releases[-1] if releases else {})}
+
+
+def position_of(group: tuple[str, ...]) -> int:
+    """Return a number that stays the same as long as the group's speaker, one of its members, stays.
+
+    It orders groups that are otherwise equal, so that the names of videos favour no split.
+    """
+    # The speaker and the position use different hashes. With one hash, the smallest of several would come early.
+    speaker = min(group, key=lambda key: hashlib.sha256(f"speaker:{key}".encode()).digest())
+    return int.from_bytes(hashlib.sha256(f"split:{speaker}".encode()).digest()[:7], "big")

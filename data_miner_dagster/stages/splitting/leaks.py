@@ -1,0 +1,115 @@
+"""Find images of different splits that look alike, by comparing all of them.
+
+The near-duplicates that decide on groups were found with one encoder and an index. Here another representation is
+compared, and every pair: perceptual hashes, and vectors of another encoder. Does not belong here: reading them.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+BLOCK: Final = 2_048
+"""Rows that are compared at once: their products take 17 MB, and two blocks of 768 values each 6 MB."""
+MAX_NAMED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LeakLimits:
+    """From where on two images count as the same. Both are inclusive."""
+
+    hash_distance: int  # of 64 bits, where both hashes are telling
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparedImages:
+    """N images, those of a split together."""
+
+    split_codes: IntArray  # (N,) ascending
+    video_codes: IntArray  # (N,)
+    hashes: npt.NDArray[np.uint64]  # (N,) 64-bit perceptual hashes
+    is_telling: npt.NDArray[np.bool_]  # (N,) whether the hash says something about the picture
+    vectors: npt.NDArray[np.float16] | None  # (N, D) unit vectors, possibly on disk; None: there is no other encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Two images of different splits that look alike, by row."""
+
+    one: int
+    other: int
+    hash_distance: int | None  # None: a hash is not telling
+    cosine: float | None
+
+
+@dataclass(slots=True)
+class LeakTally:
+    """What a comparison of all images of different splits found."""
+
+    num_pairs: int = 0  # compared
+    num_by_hash: int = 0
+    num_by_cosine: int = 0
+    num_leaks: int = 0  # by either, of two videos
+    num_within_videos: int = 0  # by either, of one video that is cut in time: a matter of such a split
+    closest: Sequence[Leak] = ()
+
+
+def find_leaks(
+    images: ComparedImages, limits: LeakLimits, said_different: frozenset[tuple[int, int]] = frozenset()
+) -> LeakTally:
+    """Return how many images of different splits look alike, and the closest of them.
+
+    Time grows with the number of pairs, memory does not.
+
+    Args:
+        images: what is compared.
+        limits: what counts as alike.
+        said_different: pairs of rows, the lower first, that a person called no duplicates.
+    """
+    tally, closest = LeakTally(), []
+    for one, other in _block_pairs(images.split_codes):
+        is_across = images.split_codes[one][:, None] < images.split_codes[other][None, :]  # ascending: each pair once
+        distances = np.bitwise_count(images.hashes[one][:, None] ^ images.hashes[other][None, :])  # 0..64
+        distances[~(images.is_telling[one][:, None] & images.is_telling[other][None, :])] = 65
+        cosines = _cosines(images, one, other)
+        by_hash = is_across & (distances <= limits.hash_distance)
+        by_cosine = is_across & (cosines >= np.float32(limits.cosine))
+        tally.num_pairs += int(np.count_nonzero(is_across))
+        for row, column in np.argwhere(by_hash | by_cosine).tolist():
+            pair = (one.start + row, other.start + column)
+            if pair in said_different:
+                continue
+            if images.video_codes[pair[0]] == images.video_codes[pair[1]]:
+                tally.num_within_videos += 1
+                continue
+            tally.num_leaks += 1
+            tally.num_by_hash += bool(by_hash[row, column])
+            tally.num_by_cosine += bool(by_cosine[row, column])
+            distance, cosine = int(distances[row, column]), float(cosines[row, column])
+            leak = Leak(*pair, None if distance > 64 else distance, None if images.vectors is None else cosine)
+            closest.append((-cosine, distance, *pair, leak))
+        closest = heapq.nsmallest(MAX_NAMED, closest, key=lambda entry: entry[:4])
+    tally.closest = [entry[-1] for entry in closest]
+    return tally
+
+
+def _block_pairs(split_codes: IntArray) -> Iterator[tuple[slice, slice]]:
+    """Yield all pairs of blocks that hold rows of different splits, the earlier block first."""
+    blocks = [slice(start, min(start + BLOCK, len(split_codes))) for start in range(0, len(split_codes), BLOCK)]
+    for position, one in enumerate(blocks):
+        for other in blocks[position:]:
+            if split_codes[one.start] != split_codes[other.stop - 1]:
+                yield one, other
+
+
+def _cosines(images: ComparedImages, one: slice, other: slice) -> npt.NDArray[np.float32]:
+    if images.vectors is None:
+        return np.full((one.stop - one.start, other.stop - other.start), -2, np.float32)
+    left, right = (np.asarray(images.vectors[rows], np.float32) for rows in (one, other))
+    cosines: npt.NDArray[np.float32] = left @ right.T
+    return cosines

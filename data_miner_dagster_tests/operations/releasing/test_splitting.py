@@ -1,0 +1,124 @@
+"""The ways of splitting that a project file may ask for, from its tables to the release."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from data_miner_dagster.catalog.splits import read_splits
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.operations.releasing.exporting import export_release
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
+
+BOXES = {index: [("person", 0.9, (4.0, 6.0, 40.0, 30.0))] for index in range(40)}
+LONG = SampleVideo("files-long", num_frames=40, boxes=BOXES)
+CUT = "train 0.000-29.050, test 31.000-34.050, val 36.000-end"  # the gaps are a twentieth of 39 s wide
+
+
+def release(root: Path, *videos: SampleVideo, **releasing: Any) -> tuple[Path, dict[str, Any]]:
+    """Return the folder and the manifest of the next release."""
+    platform = build_project(root, videos=videos, releasing=releasing)
+    version = str(release_project(platform, "cyclists").metadata["version"])
+    folder = platform.layout.release_folder("cyclists", version)
+    return folder, json.loads((folder / "release.json").read_text())
+
+
+def images_of(folder: Path) -> dict[str, list[int]]:
+    """Return split to the seconds of its images."""
+    names = sorted(path.relative_to(folder / "images") for path in (folder / "images").rglob("*.jpg"))
+    found: dict[str, list[int]] = {}
+    for name in names:
+        found.setdefault(name.parts[0], []).append(int(name.stem.rpartition("_")[2]))
+    return found
+
+
+def test_release_project__one_video_is_cut_in_time(tmp_path: Path) -> None:
+    folder, content = release(tmp_path, LONG)
+    assert content["splits"]["by_video"] == {"files-long": CUT}
+    assert images_of(folder) == {"train": [*range(30)], "test": [31, 32, 33, 34], "val": [36, 37, 38, 39]}
+    assert content["images_by_split"] == {"train": 30, "test": 4, "val": 4}
+    assert (content["frames"]["between_blocks"], content["frames"]["not_chosen"]) == (2, 0)
+    assert content["frames"]["looked_at"] == 40
+    data = (folder / "data.yaml").read_text()
+    assert "files-long: divided between the splits by time, with gaps between them" in data
+    assert yaml.safe_load(data)["val"] == "images/val"
+    assert f"files-long is divided by time (in seconds: {CUT})" in (folder / "datasheet.md").read_text()
+    assert "divided between the splits by time" in (tmp_path / "reports" / "cyclists" / "index.html").read_text()
+    images = pd.read_parquet(folder / "data" / "images.parquet")
+    assert images["image_id"].tolist() == list(range(1, 39))
+    assert pd.read_parquet(folder / "data" / "videos.parquet")["split"].tolist() == [CUT]
+    platform = build_project(tmp_path, videos=[LONG])
+    assert release_project(platform, "cyclists").metadata["version"] == "v001"  # the same again
+    exported = export_release(platform, "cyclists", to=tmp_path / "out", format="yolo")
+    assert exported.num_images == 38
+
+
+def test_release_project__a_cut_outlives_the_arrival_of_others(tmp_path: Path) -> None:
+    before, _ = release(tmp_path, LONG)
+    newcomers = [SampleVideo(f"files-new{index}") for index in range(12)]
+    after, content = release(tmp_path, LONG, *newcomers)
+    splits = content["splits"]["by_video"]
+    assert splits["files-long"] == CUT
+    assert {splits[video.key] for video in newcomers} <= {"train", "test", "val"}
+    old = [path.relative_to(before) for path in before.rglob("files-long_*.jpg")]
+    assert all((after / path).is_file() for path in old)
+
+
+def test_release_project__two_videos_and_a_prescribed_gap(tmp_path: Path) -> None:
+    _, content = release(tmp_path, LONG, SampleVideo("files-short", num_frames=10), guard_seconds=0.0)
+    assert content["splits"]["by_video"] == {
+        "files-long": "train 0.000-32.000, test 32.000-36.000, val 36.000-end",
+        "files-short": "train 0.000-8.000, test 8.000-9.000, val 9.000-end",
+    }
+
+
+def test_release_project__too_short_to_cut(tmp_path: Path) -> None:
+    folder, content = release(tmp_path, SampleVideo("files-short", num_frames=2))
+    assert content["splits"]["by_video"] == {"files-short": "train"}
+    assert "no video fell into val" in (folder / "data.yaml").read_text()
+
+
+def test_release_project__videos_of_a_channel_share_a_split(tmp_path: Path) -> None:
+    videos = [SampleVideo(f"files-{index}") for index in range(4)]  # all of one channel
+    _, apart = release(tmp_path, *videos)
+    assert set(apart["splits"]["by_video"].values()) == {"train", "test", "val"}
+    folder, together = release(tmp_path, *videos, group_by="channel")
+    assert set(together["splits"]["by_video"].values()) == {"train"}  # drawn anew
+    assert together["splits"]["group_by"] == "channel"
+    assert "and those of one channel," in (folder / "datasheet.md").read_text()
+    platform = build_project(tmp_path, videos=videos, releasing={"group_by": "channel"})
+    shares = "train=0.8,test=0.1,val=0.1"
+    assert read_splits(platform.database, "cyclists", shares) == apart["splits"]["by_video"]
+    by_channel = read_splits(platform.database, "cyclists", f"{shares};group_by=channel")
+    assert by_channel == together["splits"]["by_video"]
+
+
+def test_release_project__a_fixed_list_comes_before_what_is_remembered(tmp_path: Path) -> None:
+    videos = [SampleVideo(f"files-{index}", num_frames=4 + index) for index in range(4)]
+    _, drawn = release(tmp_path, *videos)
+    assert drawn["splits"]["by_video"]["files-3"] == "train"
+    fixed = {"val": ["files-3"], "test": ["files-0"]}
+    _, content = release(tmp_path, *videos, fixed_splits=fixed)
+    assert content["splits"]["by_video"].items() >= {"files-3": "val", "files-0": "test"}.items()
+    _, again = release(tmp_path, *videos, fixed_splits=fixed)
+    assert again == content
+    with pytest.raises(ConfigError, match=r"fixed_splits names 'files-9', which is no video of the project"):
+        release(tmp_path, *videos, fixed_splits={"val": ["files-9"]})
+
+
+def test_release_project__folds(tmp_path: Path) -> None:
+    videos = [SampleVideo(f"files-{index}") for index in range(10)]
+    folder, content = release(tmp_path, *videos, folds=3)
+    assert list(content["images_by_split"]) == ["fold_1", "fold_2", "fold_3", "test"]
+    assert content["images_by_split"] == {"fold_1": 12, "fold_2": 12, "fold_3": 12, "test": 4}
+    second = yaml.safe_load((folder / "data_fold_2.yaml").read_text())
+    assert {name: second[name] for name in ("train", "val", "test")} == {
+        "train": ["images/fold_1", "images/fold_3"],
+        "val": "images/fold_2",
+        "test": "images/test",
+    }
+    assert yaml.safe_load((folder / "data.yaml").read_text())["val"] == "images/fold_1"
