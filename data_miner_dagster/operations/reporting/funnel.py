@@ -56,6 +56,7 @@ _NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
     FrameOutcome.WITHOUT_BOXES: "without boxes",
     FrameOutcome.LEFT_OUT: "left out",
     FrameOutcome.NOT_CHOSEN: "not chosen",
+    FrameOutcome.BETWEEN_BLOCKS: "between two splits of their video",
 }
 """Why a frame that is settled is not released."""
 
@@ -315,7 +316,7 @@ def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
         settled = FunnelCount(
             FunnelStep.SETTLED, frames["looked_at"] - num_held, lost=_in_order({WAITING: num_held}, [])
         )
-        lost = {text: frames[outcome.value] for outcome, text in _NOT_RELEASED.items()}
+        lost = {text: frames.get(outcome.value, 0) for outcome, text in _NOT_RELEASED.items()}
     return [
         settled,
         FunnelCount(
