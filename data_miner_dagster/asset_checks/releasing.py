@@ -42,16 +42,10 @@ def splits_do_not_leak(context: dg.AssetCheckExecutionContext, platform: Platfor
         description=found.description,
         metadata=bounded(
             {
-                "release": dg.MetadataValue.text(found.version),
-                "images": dg.MetadataValue.int(found.num_images),
-                "pairs compared": dg.MetadataValue.int(found.tally.num_pairs),
                 "pairs that look alike": dg.MetadataValue.int(found.tally.num_leaks),
-                "by perceptual hash": dg.MetadataValue.int(found.tally.num_by_hash),
-                "by cosine": dg.MetadataValue.int(found.tally.num_by_cosine),
-                "within one video cut in time": dg.MetadataValue.int(found.tally.num_within_videos),
-                "encoder": dg.MetadataValue.text(found.encoder or "none"),
-                "least cosine": dg.MetadataValue.float(found.limits.cosine),
-                "most bits apart": dg.MetadataValue.int(found.limits.hash_distance),
+                "within one video": dg.MetadataValue.int(found.tally.num_within_videos),
+                "pairs compared": dg.MetadataValue.int(found.tally.num_pairs),
+                "limits": dg.MetadataValue.text(found.limits_in_short),
                 "which": dg.MetadataValue.text("; ".join(found.named) or "none"),
             }
         ),

@@ -43,7 +43,6 @@ class LeakCheck:
     version: str
     encoder: str | None  # the other encoder; None: there is none
     limits: LeakLimits
-    num_images: int
     tally: LeakTally
     named: tuple[str, ...]  # the closest pairs, for people
 
@@ -53,14 +52,26 @@ class LeakCheck:
         return not self.tally.num_leaks
 
     @property
+    def limits_in_short(self) -> str:
+        """The limits in few words."""
+        cosine = "" if self.encoder is None else f"; cosine {self.limits.cosine:.3g} by {self.encoder}"
+        return f"{self.limits.hash_distance} of 64 bits{cosine}"
+
+    @property
+    def limits_text(self) -> str:
+        """What counts as alike, in words."""
+        text = f"perceptual hashes at most {self.limits.hash_distance} of 64 bits apart"
+        if self.encoder is None:
+            return text
+        return f"{text} or a cosine of at least {self.limits.cosine:.3g} by {self.encoder}"
+
+    @property
     def description(self) -> str:
         """One line for the user."""
-        tally, means = self.tally, [f"perceptual hashes at most {self.limits.hash_distance} of 64 bits apart"]
-        if self.encoder is not None:
-            means.append(f"a cosine of at least {self.limits.cosine:.3g} by {self.encoder}")
         line = (
-            f"release {self.version}: {tally.num_leaks:,} of {tally.num_pairs:,} pairs of images in different splits "
-            f"look alike ({' or '.join(means)})"
+            f"release {self.version}: {self.tally.num_leaks:,} of {self.tally.num_pairs:,} pairs of images in "
+            f"different splits look alike ({self.limits_text}; {self.tally.num_by_hash:,} by hash, "
+            f"{self.tally.num_by_cosine:,} by cosine)"
         )
         if self.holds:
             return line
@@ -87,7 +98,7 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
     images = _compared_images(platform, config, encoder, released)
     tally = find_leaks(images, limits, pair_verdicts(platform, project).different_rows(released))
     named = tuple(_named(leak, released) for leak in tally.closest)
-    return LeakCheck(version, encoder.name if encoder else None, limits, len(released), tally, named)
+    return LeakCheck(version, encoder.name if encoder else None, limits, tally, named)
 
 
 def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | None:
