@@ -4,7 +4,6 @@ Written from docs/filtering.md, docs/deduplication.md and docs/releasing.md with
 stages' own code. Only numbers of a whole row at a time go through numpy. Slow, and small enough to be believed.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -281,27 +280,42 @@ def split_groups(video_keys: Sequence[str], links: Sequence[tuple[str, str]]) ->
     return groups
 
 
-def splits(groups: Sequence[Sequence[str]], shares: Mapping[str, float]) -> dict[str, str]:
-    """Return the split of every video of a first release; `shares` name the training split first."""
+def split_problems(
+    groups: Sequence[Sequence[str]], shares: Mapping[str, float], splits: Mapping[str, str], images: Mapping[str, int]
+) -> list[str]:
+    """Return what is wrong with the splits of a first release.
 
-    def number(word: str, key: str) -> bytes:
-        return hashlib.sha256(f"{word}:{key}".encode()).digest()
+    Args:
+        groups: videos that must share a split.
+        shares: split to share, the training split first.
+        splits: video key to split, or to `<split> <from>-<to>, ...` of a video that is cut in time.
+        images: video key to its number of images.
+    """
+    keys = [key for group in groups for key in group]
+    if sorted(splits) != sorted(keys):
+        return [f"splits are of {sorted(splits)}, and not of {sorted(keys)}"]
+    cut = [key for key in keys if " " in splits[key]]
+    if len(keys) > 2 and cut:
+        return [f"{cut} are cut, although there are {len(keys)} videos"]
+    problems = [f"{group} is divided" for group in groups if not cut and len({splits[key] for key in group}) > 1]
+    filled = {part.split(" ")[0] for split in splits.values() for part in split.split(", ")}
+    if next(iter(shares)) not in filled or (len(groups) >= len(shares) and filled != set(shares)):
+        problems.append(f"only {sorted(filled)} of {list(shares)} are filled")
+    total, largest = sum(images.values()), max(sum(images[key] for key in group) for group in groups)
+    for split, share in shares.items():
+        number = sum(images[key] for key in keys if splits[key] == split)
+        if not cut and abs(number - share * total) > 0.05 * total + largest:
+            problems.append(f"{split} has {number} of {total} images")
+    return problems
 
-    def place(group: Sequence[str]) -> float:
-        speaker = min(group, key=lambda key: number("speaker", key))
-        return int.from_bytes(number("split", speaker)[:7], "big") / 2**56
 
-    found: dict[str, str] = {}
-    for group in groups:
-        bound = 0.0
-        split = list(shares)[-1]
-        for name, share in shares.items():
-            bound += share
-            if place(group) < bound:
-                split = name
-                break
-        found.update(dict.fromkeys(group, split))
-    first = next(iter(shares))
-    if groups and first not in found.values():
-        found.update(dict.fromkeys(min(groups, key=lambda group: place(list(group))), first))
-    return found
+def split_at(split: str, seconds: float) -> str | None:
+    """Return the split of a time in a video, given the video's split or its cut."""
+    if " " not in split:
+        return split
+    for part in split.split(", "):
+        name, _, times = part.partition(" ")
+        start, _, stop = times.partition("-")
+        if float(start) <= seconds and (stop == "end" or seconds < float(stop)):
+            return name
+    return None

@@ -1,5 +1,7 @@
 """Every stage of a project against the oracle, over random keys, frames and vectors, from one video to two thousand."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests import oracle
-from data_miner_dagster_tests.oracle import DuplicateRules, FilterRules
+from data_miner_dagster_tests.oracle import DuplicateRules, FilterRules, FrameFacts
 from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 from data_miner_dagster_tests.support.random_project import (
     PROJECT,
@@ -53,6 +55,7 @@ class Planted:
             detection={"classes": {"cat": [], "dog": [], "bus": []}, "class_wise_iou": CLASS_WISE_IOU},
             releasing={
                 "splits": SHARES,
+                "guard_seconds": 0.0,  # of one or two videos, all images stay
                 "class_thresholds": CLASS_THRESHOLDS,
                 "confidence_threshold": DEFAULT_THRESHOLD,
                 "unsure_from": DEFAULT_UNSURE_FROM,
@@ -175,10 +178,14 @@ class Planted:
         keys = sorted({frame_id.rpartition("/")[0] for frame_id in released})
         by_id = {frame.frame_id: frame for frame in self.videos.facts}
         links = [(by_id[one].video_key, by_id[what.representative].video_key) for one, what in self.found.items()]
-        splits = oracle.splits(oracle.split_groups(keys, [*links, *self.reuploads.items()]), _in_order(SHARES))
+        manifest = json.loads((folder / "release.json").read_text())
+        splits = manifest["splits"]["by_video"]
+        numbers = Counter(by_id[frame_id].video_key for frame_id in released)
+        groups = oracle.split_groups(keys, [*links, *self.reuploads.items()])
+        assert oracle.split_problems(groups, _in_order(SHARES), splits, numbers) == []
         images = read_table(folder / "data" / "images.parquet").to_pylist()
         assert [(row["frame_id"], row["split"], row["num_boxes"], row["sha256"]) for row in images] == [
-            (frame_id, splits[by_id[frame_id].video_key], len(boxes[frame_id]), by_id[frame_id].sha256)
+            (frame_id, _split_of(splits, by_id[frame_id]), len(boxes[frame_id]), by_id[frame_id].sha256)
             for frame_id in released
         ]
         assert [row["image_id"] for row in images] == list(range(1, len(released) + 1))
@@ -188,6 +195,10 @@ class Planted:
         ]
         for row in images:
             assert (folder / "images" / row["file_name"]).stat().st_size == row["size_bytes"]
+
+
+def _split_of(splits: Mapping[str, str], frame: FrameFacts) -> str | None:
+    return oracle.split_at(splits[frame.video_key], frame.seconds)
 
 
 def _in_order(shares: Mapping[str, float]) -> dict[str, float]:

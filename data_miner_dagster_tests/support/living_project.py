@@ -60,7 +60,12 @@ class LivingPlatform(PlantedPlatform):
                     "perceptual_hash_distance": 0,
                 },
                 "detection": {"classes": {"red": []}, "confidence_floor": 0.001},
-                "releasing": {"splits": dict(splits), "confidence_threshold": confidence, "unsure_from": unsure_from},
+                "releasing": {
+                    "splits": dict(splits),
+                    "confidence_threshold": confidence,
+                    "unsure_from": unsure_from,
+                    "guard_seconds": 0.0,  # of one or two videos, all images stay
+                },
             }
         )
         dump = config.model_dump(mode="json")
