@@ -31,6 +31,7 @@ from data_miner_dagster.cli.metrics import metrics
 from data_miner_dagster.cli.moving import migrate_to
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.cli.planning import plan
 from data_miner_dagster.cli.pruning import prune
 from data_miner_dagster.cli.releases import export, publish, releases
 from data_miner_dagster.cli.retrying import retry
@@ -56,7 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
-    "Work": (init, run, up, demo, export),
+    "Work": (init, plan, run, up, demo, export),
     "Catalog": (init_db, populate, add_video, migrate_to),
     "Copies": (publish, backup, restore, backups),
     "Look": (status, projects, videos, releases, trace, diff, similar, cost, evaluate, doctor, metrics),

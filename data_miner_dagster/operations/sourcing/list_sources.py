@@ -91,7 +91,7 @@ def _list(platform: Platform, project: str, config: ProjectConfig, *, force: boo
         folder = ProjectFolder(base_folder_of(row.config_file), limits, platform.config)
         local = LocalFiles(hashes, LocalKeys(platform))
         queries = list(queries_of_project(config, folder, known_keys, local))
-        with _site_workers(platform) as client:
+        with site_workers(platform) as client:
             listings = [
                 replace(listing, error=listing.error and config.shown.text(listing.error))
                 for listing in list_all(platform, client, row, queries, force=force)
@@ -132,7 +132,8 @@ def _list(platform: Platform, project: str, config: ProjectConfig, *, force: boo
 
 
 @contextmanager
-def _site_workers(platform: Platform) -> Iterator[SiteWorkers]:
+def site_workers(platform: Platform) -> Iterator[SiteWorkers]:
+    """Open the workers that ask sites, with the manners of the root."""
     politeness = SitePoliteness(platform)
     with SiteWorkers(
         platform.config.downloading,
@@ -238,7 +239,7 @@ def _decide(
                 decided.append((faulty, Rejection(RejectionRule.INTERNAL_ERROR, fault.line)))
 
             row = rows.get(listed.video_key)
-            made = guard.attempt(listed.video_key, partial(_by_rules, rules, listed, row), record)
+            made = guard.attempt(listed.video_key, partial(by_rules, rules, listed, row), record)
             if made is not None and made[1] is None and row is not None and rules.rules.skip_reuploads:
                 made = made[0], _as_reupload(platform, project, row)
             if made is not None:
@@ -254,7 +255,7 @@ def _decide(
     return [(candidate, rejection or by_key.get(candidate.video_key)) for candidate, rejection in decided]
 
 
-def _by_rules(
+def by_rules(
     rules: ProjectRules, listed: VideoCandidate, row: VideoRow | None
 ) -> tuple[VideoCandidate, Rejection | None]:
     """Return a candidate with what the catalog knows of it, and what speaks against it."""

@@ -40,7 +40,7 @@ class Listing:
 def list_all(
     platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
 ) -> list[Listing]:
-    """Ask what is to be asked, several at once; return the answers in order."""
+    """Ask what is to be asked; return the answers in order."""
     is_changed = row.sourced_config_hash != row.config_hash
     listed_well = queries_listed_well(platform.database, row.name)
     wanted = [
@@ -48,7 +48,12 @@ def list_all(
         for query in queries
         if not query.needs_network or force or is_changed or (query.source, query.text) not in listed_well
     ]
-    if any(query.needs_network for query in wanted):
+    return ask_all(platform, client, wanted)
+
+
+def ask_all(platform: Platform, client: SiteWorkers, queries: Sequence[Query]) -> list[Listing]:
+    """Ask these queries, several at once; return the answers in order."""
+    if any(query.needs_network for query in queries):
         client.start()
 
     answers: dict[str, Listing] = {}  # by name
@@ -67,8 +72,8 @@ def list_all(
         item_guard("list_sources", are_videos=False) as guard,
         InheritingThreads(platform.config.downloading.concurrent_downloads, "sourcing") as threads,
     ):
-        list(threads.map(ask_guarded, wanted))
-    return [answers[f"{query.source} {query.text}"] for query in wanted]
+        list(threads.map(ask_guarded, queries))
+    return [answers[f"{query.source} {query.text}"] for query in queries]
 
 
 def _answer(query: Query, client: SiteWorkers) -> Listing:

@@ -8,6 +8,7 @@ from data_miner_dagster.catalog.members import projects_wanting
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.interpolation import ShownSettings
+from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.config.sourcing import RulesConfig
 from data_miner_dagster.config.text_files import MAX_LIST_BYTES, read_text_file
 from data_miner_dagster.domain.errors import ConfigError
@@ -37,10 +38,17 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     Raises:
         ConfigError: a blocklist file cannot be read: rules that are not applied would be worse.
     """
-    config = platform.project_config(project)
-    rules = config.sourcing.rules
     row = find_project(platform.database, project)
-    config_file = row.config_file if row is not None else None
+    return rules_of(platform, platform.project_config(project), row.config_file if row is not None else None)
+
+
+def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None) -> ProjectRules:
+    """Return the rules of a project that was read from a file, which the catalog need not know.
+
+    Raises:
+        ConfigError: a blocklist file cannot be read.
+    """
+    project, rules = config.name, config.sourcing.rules
     folder, limits = base_folder_of(config_file), limits_of_file(platform, config_file)
 
     def entries(file: str | None) -> list[str]:

@@ -1,0 +1,70 @@
+"""The command `plan`: what a project will take and give, before anything is downloaded."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options
+from data_miner_dagster.cli.output import echo, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from data_miner_dagster.operations.reporting.forecast import Plan
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="The project file.")],
+    as_json: JsonOption = False,
+    root: RootOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Say what a project will take and give: its sources are listed, no video is fetched, and nothing is kept."""
+    from data_miner_dagster.config.loading import load_project_file
+    from data_miner_dagster.operations.preflight import check_paths
+    from data_miner_dagster.operations.reporting.forecast import plan_project
+
+    platform = platform_options(root, file, profile).open()
+    project = load_project_file(file).project
+    check_paths(project, file.absolute().parent)
+    found = plan_project(platform, project, file.absolute())
+    if as_json:
+        print_json(found.as_json())
+        return
+    print_table(("what", "how much", "by"), list(_rows(found)), numbers=("how much",))
+    for listing in found.listing.failed:
+        echo(f"not listed in full: {listing.source} {listing.query}: {listing.error}")
+    echo(_last_line(found, file))
+
+
+def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
+    from data_miner_dagster.domain.sizes import size_text
+
+    listing, forecast, rates = found.listing, found.forecast, found.forecast.rates
+    rejected = ", ".join(f"{rule.value} {number:,}" for rule, number in listing.num_by_rule.items())
+    prescreened = "thumbnails will turn down more" if found.prescreens else ""
+    yield "candidates listed", f"{listing.num_listed:,}", f"{listing.num_requests:,} requests just now"
+    yield "videos to take", f"{forecast.num_videos:,}", "; ".join(filter(None, (rejected, prescreened)))
+    yield "  of these to download", f"{forecast.num_to_download:,}", _sites(forecast.downloads_by_site)
+    unknown = forecast.num_unknown_durations
+    guessed = f"{unknown:,} of unknown duration ({rates.seconds_per_video.origin})" if unknown else "as listed"
+    yield "hours of video", f"{forecast.hours:,.1f}", guessed
+    yield "requests to sites", f"{forecast.num_requests:,}", rates.requests_per_video.origin
+    slowest = f"budgets and pauses of {forecast.slowest_site}" if forecast.slowest_site else "no site is asked"
+    yield "days at least", f"{forecast.days:,.2f}", slowest
+    yield "room for videos", size_text(forecast.videos_bytes), rates.bytes_per_second.origin
+    yield "room for frames", size_text(forecast.frames_bytes), rates.bytes_per_frame.origin
+    yield "frames sampled", f"{forecast.num_frames:,}", rates.frames_per_second.origin
+    yield "images to expect", f"{forecast.num_images:,}", rates.images_per_frame.origin
+    yield "boxes to expect", f"{forecast.num_boxes:,}", rates.boxes_per_image.origin
+
+
+def _sites(by_site: "Mapping[str, int]") -> str:
+    return ", ".join(f"{site} {number:,}" for site, number in by_site.items())
+
+
+def _last_line(found: "Plan", file: Path) -> str:
+    if not found.forecast.num_videos:
+        return "Nothing would be taken: see the rules above, or name other sources."
+    return f"No video was fetched. Next: data-miner run --config {file}"

@@ -1,0 +1,160 @@
+"""What a project will take and give: its sources listed now, and the rates that the root has seen so far."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.seen import Seen, seen
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.records import VideoCandidate
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.downloading.turns import site_of
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.sourcing.dry_listing import DryListing, list_without_keeping
+from data_miner_dagster.stages.forecast import (
+    DEFAULT,
+    DEFAULT_RATES,
+    Forecast,
+    ListedVideo,
+    Rate,
+    Rates,
+    SiteLimits,
+    forecast_of,
+    origins_of,
+)
+
+_STORED: Final = (VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStatus.EXTRACTED)
+_USUAL_FRAME_RATE: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `data-miner plan` says."""
+
+    project: str
+    listing: DryListing
+    forecast: Forecast
+    prescreens: bool  # thumbnails will turn down more, which are not looked at here
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        listing, forecast = self.listing, self.forecast.as_json()
+        return {
+            "project": self.project,
+            "listed": listing.num_listed,
+            "repeated": listing.num_repeated,
+            "forgotten": listing.num_forgotten,
+            "rejected": {rule.value: number for rule, number in listing.num_by_rule.items()},
+            "prescreens": self.prescreens,
+            "failed_sources": [
+                {"source": item.source, "query": item.query, "error": item.error} for item in listing.failed
+            ],
+            "listing_requests": listing.num_requests,
+            **forecast,
+            "rates_by_origin": origins_of(self.forecast.rates),
+        }
+
+
+def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -> Plan:
+    """List the sources of a project and foretell what it takes and gives. Fetches no video, and keeps nothing.
+
+    Raises:
+        ConfigError: nothing could be listed, or the settings are wrong.
+    """
+    with _with_catalog(platform) as asked:
+        listing = list_without_keeping(asked, config, config_file)
+        rates = rates_of(asked, config.name)
+    videos = [_listed(candidate, listing.rows.get(candidate.video_key)) for candidate in listing.wanted]
+    sites = {video.site for video in videos if video.site is not None}
+    forecast = forecast_of(videos, rates, {site: _limits_of(site, platform) for site in sites})
+    return Plan(config.name, listing, forecast, config.sourcing.prescreening.enabled)
+
+
+@contextmanager
+def _with_catalog(platform: Platform) -> Iterator[Platform]:
+    """Yield the platform, or where its root has no catalog yet, one on a root that goes away again."""
+    if platform.has_catalog:
+        yield platform
+        return
+    with tempfile.TemporaryDirectory(prefix="data-miner-plan-") as folder:
+        other = Platform(platform.config, Path(folder))
+        try:
+            yield other
+        finally:
+            other.database.dispose()
+
+
+def _listed(candidate: VideoCandidate, row: VideoRow | None) -> ListedVideo:
+    duration = candidate.duration_seconds
+    if duration is None and row is not None:
+        duration = row.duration_seconds
+    size = row.size_bytes if row is not None else None
+    if size is None and candidate.origin is Origin.LOCAL:
+        size = _size_of(Path(candidate.url))
+    return ListedVideo(
+        site=site_of(candidate.video_key, candidate.url) if candidate.origin.is_of_site else None,
+        duration_seconds=duration,
+        size_bytes=size,
+        has_file=row is not None and row.status in _STORED,
+        has_frames=row is not None and row.status is VideoStatus.EXTRACTED,
+    )
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size if path.is_file() else sum(entry.stat().st_size for entry in os.scandir(path))
+    except OSError:
+        return None
+
+
+def _limits_of(site: str, platform: Platform) -> SiteLimits:
+    downloading = platform.config.downloading
+    politeness = downloading.politeness
+    if politeness.spare_private_hosts and site in downloading.allowed_private_hosts:
+        return SiteLimits()
+    between = (politeness.min_sleep_seconds + politeness.max_sleep_seconds) / 2
+    return SiteLimits(politeness.hourly_budget, politeness.daily_budget, between)
+
+
+def rates_of(platform: Platform, project: str) -> Rates:
+    """Return what videos take and give: as seen in the project, else in all projects of the root, else by default."""
+    of_project = _rates_seen(seen(platform.database, project), f"project {project}")
+    of_root = _rates_seen(seen(platform.database), "this root")
+    found = {name: of_project[name] or of_root[name] or getattr(DEFAULT_RATES, name) for name in of_root}
+    if found["frames_per_second"].origin == DEFAULT:
+        found["frames_per_second"] = _sampling_rate(platform.config.extraction)
+    return Rates(**found)
+
+
+def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
+    """Return the rates that these sums tell, by name; None for what they do not."""
+
+    def rate(amount: float, number: float, sample: str) -> Rate | None:
+        return Rate(amount / number, f"{what}: {sample}") if number and amount else None
+
+    frames, images = known.released_from_frames, known.num_images
+    return {
+        "seconds_per_video": rate(known.seconds, known.num_videos, f"{known.num_videos:,} videos"),
+        "bytes_per_second": rate(known.file_bytes, known.file_seconds, f"{known.num_files:,} files"),
+        "requests_per_video": rate(known.num_requests, known.num_downloads, f"{known.num_downloads:,} downloads"),
+        "frames_per_second": rate(known.num_frames, known.frame_seconds, f"{known.num_extracted:,} extracted videos"),
+        "bytes_per_frame": rate(known.frames_bytes, known.measured_frames, f"{known.measured_frames:,} frames"),
+        "images_per_frame": rate(images, frames, f"{images:,} images released from {frames:,} frames"),
+        "boxes_per_image": rate(known.num_boxes, images, f"{images:,} released images"),
+    }
+
+
+def _sampling_rate(extraction: ExtractionConfig) -> Rate:
+    """Return how many frames a second of video gives by the settings alone, where they say so."""
+    if extraction.strategy == "time":
+        return Rate(1 / extraction.every_seconds, "platform.extraction.every_seconds")
+    if extraction.strategy == "interval":
+        return Rate(_USUAL_FRAME_RATE / extraction.every_frames, "platform.extraction.every_frames, at 30 a second")
+    return DEFAULT_RATES.frames_per_second

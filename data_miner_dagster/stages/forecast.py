@@ -1,0 +1,155 @@
+"""What a project will take and give, foretold from what its sources list. Pure arithmetic over stated rates.
+
+Does not belong here: listing (operations/sourcing/dry_listing.py), what a root has seen (catalog/seen.py).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+DEFAULT: Final = "default"
+_DAY_SECONDS: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One rate, and where it comes from: `DEFAULT`, or what of the root it was measured on."""
+
+    value: float
+    origin: str = DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a video takes and gives."""
+
+    seconds_per_video: Rate  # of those that no listing says the duration of
+    bytes_per_second: Rate  # of a video file, by the video's duration
+    requests_per_video: Rate
+    frames_per_second: Rate  # that extraction stores, by the video's duration
+    bytes_per_frame: Rate  # of a stored frame
+    images_per_frame: Rate  # released, of the frames that were stored
+    boxes_per_image: Rate
+
+
+DEFAULT_RATES: Final = Rates(
+    seconds_per_video=Rate(300.0),
+    bytes_per_second=Rate(150_000.0),  # 720 lines in h264
+    requests_per_video=Rate(6.0),  # page, player, manifest, file in a few ranges
+    frames_per_second=Rate(1.0),  # of `extraction.every_seconds`
+    bytes_per_frame=Rate(120_000.0),  # a JPEG of 1280 by 720 at quality 92
+    images_per_frame=Rate(0.1),
+    boxes_per_image=Rate(1.5),
+)
+"""Where a root has no history. Orders of magnitude: subject and filter decide on the last two."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedVideo:
+    """One video that would be taken."""
+
+    site: str | None  # what its requests count for; None: no site is asked
+    duration_seconds: float | None = None
+    size_bytes: int | None = None
+    has_file: bool = False  # it is under the root already
+    has_frames: bool = False  # and so are its frames
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLimits:
+    """How fast one site may be asked: what `platform.downloading.politeness` says, or nothing."""
+
+    hourly_budget: int | None = None
+    daily_budget: int | None = None
+    seconds_between: float = 0.0  # starts of two downloads, on average
+
+    def days(self, num_downloads: int) -> float:
+        """Return how many days these many downloads take at least."""
+        hours = num_downloads / self.hourly_budget if self.hourly_budget else 0.0
+        days = num_downloads / self.daily_budget if self.daily_budget else 0.0
+        return max(days, hours / 24, num_downloads * self.seconds_between / _DAY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a project will take and give."""
+
+    num_videos: int
+    num_to_download: int
+    hours: float
+    num_unknown_durations: int
+    num_requests: int
+    days: float
+    slowest_site: str | None  # which the days are of; None: no site is asked
+    videos_bytes: int  # to be downloaded or copied
+    frames_bytes: int  # to be stored
+    num_frames: int
+    num_images: int
+    num_boxes: int
+    downloads_by_site: Mapping[str, int]
+    rates: Rates
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the forecast as plain values."""
+        return asdict(self)
+
+
+def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str, SiteLimits]) -> Forecast:
+    """Return what these videos will take and give.
+
+    Args:
+        videos: those that would be taken.
+        rates: what each takes and gives.
+        limits: of each site; one that is missing has none.
+    """
+    seconds = [seconds_of(video, rates) for video in videos]
+    fresh = [video for video in videos if not video.has_file]
+    by_site = Counter(video.site for video in fresh if video.site is not None)
+    days = {site: limits[site].days(number) for site, number in sorted(by_site.items()) if site in limits}
+    slowest = max(days, key=lambda site: days[site], default=None)
+    num_frames = sum(seconds) * rates.frames_per_second.value
+    new_frames = (
+        sum(length for video, length in zip(videos, seconds, strict=True) if not video.has_frames)
+        * rates.frames_per_second.value
+    )
+    num_images = num_frames * rates.images_per_frame.value
+    return Forecast(
+        num_videos=len(videos),
+        num_to_download=len(fresh),
+        hours=sum(seconds) / 3600,
+        num_unknown_durations=sum(video.duration_seconds is None for video in videos),
+        num_requests=round(sum(by_site.values()) * rates.requests_per_video.value),
+        days=days[slowest] if slowest is not None else 0.0,
+        slowest_site=slowest,
+        videos_bytes=round(
+            sum(
+                video.size_bytes if video.size_bytes is not None else length * rates.bytes_per_second.value
+                for video, length in zip(videos, seconds, strict=True)
+                if not video.has_file
+            )
+        ),
+        frames_bytes=round(new_frames * rates.bytes_per_frame.value),
+        num_frames=round(num_frames),
+        num_images=round(num_images),
+        num_boxes=round(num_images * rates.boxes_per_image.value),
+        downloads_by_site=dict(sorted(by_site.items())),
+        rates=rates,
+    )
+
+
+def seconds_of(video: ListedVideo, rates: Rates) -> float:
+    """Return how long a video is, or is taken to be: by its size, or as videos are."""
+    if video.duration_seconds is not None:
+        return video.duration_seconds
+    if video.size_bytes is not None:
+        return video.size_bytes / rates.bytes_per_second.value
+    return rates.seconds_per_video.value
+
+
+def origins_of(rates: Rates) -> dict[str, list[str]]:
+    """Return, by origin, the names of the rates that come from there."""
+    names: dict[str, list[str]] = {}
+    for field in fields(rates):
+        names.setdefault(getattr(rates, field.name).origin, []).append(field.name)
+    return names

@@ -1,0 +1,98 @@
+"""`plan`, on a real server and a root with a history."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from data_miner_dagster.cli.main import app
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.reporting.forecast import rates_of
+from data_miner_dagster.stages.forecast import DEFAULT
+from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.hostile_server import HostileServer
+from data_miner_dagster_tests.support.sample_project import build_platform, build_project
+
+ITEM = "<item><title>{0}</title><enclosure url='{1}'/></item>"
+
+
+@pytest.fixture
+def project_file(server: HostileServer, tmp_path: Path) -> Path:
+    """A project of a feed with three videos, one of which its rules turn down, and a file that is there twice."""
+    items = "".join(ITEM.format(name, server.url(f"/{name}.mp4")) for name in ("a", "b", "advert"))
+    feed = server.add("/feed", hostile.page(f"<rss><channel><title>F</title>{items}</channel></rss>", "text/xml"))
+    for name in ("one.mp4", "copy.mp4"):
+        (tmp_path / name).write_bytes(b"x" * 3_000_000)
+    content = {
+        "name": "p",
+        "sourcing": {
+            "sources": [{"type": "feeds", "urls": [feed]}, {"type": "files", "paths": ["*.mp4"]}],
+            "rules": {"blocked_words": ["advert"]},
+        },
+        "filtering": {"positive": ["a car"]},
+        "detection": {"classes": {"car": []}},
+        "platform": {
+            "models": {"profile": "lite"},
+            "downloading": {
+                "allowed_private_hosts": ["127.0.0.1"],
+                "politeness": {"spare_private_hosts": False, "daily_budget": 1, "hourly_budget": None},
+            },
+        },
+    }
+    path = tmp_path / "p.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_plan__lists_and_fetches_nothing_and_leaves_nothing(
+    project_file: Path, server: HostileServer, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(root), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0
+    found = json.loads(result.output)
+    assert (found["listed"], found["repeated"], found["rejected"]) == (5, 1, {"words": 1})
+    assert (found["num_videos"], found["num_to_download"]) == (3, 3)
+    assert found["downloads_by_site"] == {"127.0.0.1": 2}
+    assert (found["days"], found["slowest_site"]) == (2.0, "127.0.0.1")  # one a day
+    seconds = 2 * 300 + 3_000_000 / 150_000  # two as long as videos are, and a file by its size
+    assert found["hours"] == pytest.approx(seconds / 3600)
+    assert found["videos_bytes"] == 2 * 300 * 150_000 + 3_000_000
+    assert found["num_frames"] == round(seconds)  # one a second
+    assert found["failed_sources"] == []
+    assert found["listing_requests"] == server.count("/feed") == server.count() == 1
+    assert not root.exists()
+
+
+def test_plan__a_table_and_the_next_step(project_file: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(tmp_path / "root")])
+    lines = {line.split("  ")[0].strip(): line for line in result.output.splitlines()}
+    assert "words 1" in lines["videos to take"]
+    assert "budgets and pauses of 127.0.0.1" in lines["days at least"]
+    assert lines["boxes to expect"].rstrip().endswith("default")
+    assert result.output.splitlines()[-1].startswith("No video was fetched. Next: data-miner run --config ")
+
+
+def test_plan__nothing_can_be_listed(server: HostileServer, project_file: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(project_file.read_text())
+    content["sourcing"]["sources"] = [{"type": "feeds", "urls": [server.url("/gone")]}]
+    project_file.write_text(yaml.safe_dump(content))
+    result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(tmp_path / "root")])
+    assert result.exit_code != 0
+    assert "no source could be listed" in str(result.exception)
+
+
+def test_rates_of__what_the_root_has_seen_comes_before_defaults(tmp_path: Path) -> None:
+    platform = build_platform(tmp_path)
+    assert rates_of(platform, "other").images_per_frame.origin == DEFAULT
+    platform = build_project(tmp_path)  # three videos of 5, 4 and 3 s and as many frames; 7 images with 5 boxes
+    release_project(platform, "cyclists")
+    of_root = rates_of(platform, "other")
+    assert (of_root.images_per_frame.value, of_root.boxes_per_image.value) == (7 / 12, 5 / 7)
+    assert of_root.frames_per_second.value == 1.0
+    assert of_root.images_per_frame.origin == "this root: 7 images released from 12 frames"
+    own = rates_of(platform, "cyclists")
+    assert own.boxes_per_image.origin == "project cyclists: 7 released images"
+    assert own.requests_per_video.origin == DEFAULT  # nothing was downloaded
