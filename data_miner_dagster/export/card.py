@@ -3,25 +3,44 @@
 Source: https://huggingface.co/docs/hub/datasets-manual-configuration.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import yaml
 
 from data_miner_dagster.domain.splits import hub_name
+from data_miner_dagster.export.licences import LicenceUse, forbidding
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally
 from data_miner_dagster.export.templating import render
 
 CARD_FILE: Final = "README.md"
 
 
-def write_card(folder: Path, header: ReleaseHeader, tally: ReleaseTally, *, path_of: str = "images/{split}/**") -> None:
+@dataclass(frozen=True, slots=True)
+class CardNotes:
+    """What a reviewer asks first: the limits that the program found, and the licences."""
+
+    limits: Sequence[str] = ()
+    licences: Sequence[LicenceUse] = ()
+
+
+def write_card(
+    folder: Path,
+    header: ReleaseHeader,
+    tally: ReleaseTally,
+    notes: CardNotes,
+    *,
+    path_of: str = "images/{split}/**",
+) -> None:
     """Write the card. Splits without images are left out, since `datasets` refuses them.
 
     Args:
         folder: the folder of the release or export.
         header: the header of the release.
         tally: the counts of what the folder contains.
+        notes: limits and licences of the release.
         path_of: returns the file pattern of a split: images beside a metadata table, or Parquet shards.
     """
     is_image_folder = path_of.startswith("images/")
@@ -42,6 +61,8 @@ def write_card(folder: Path, header: ReleaseHeader, tally: ReleaseTally, *, path
         header=header,
         tally=tally,
         is_image_folder=is_image_folder,
+        notes=notes,
+        forbidding=forbidding(notes.licences),
         front_matter=yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True),
     )
     (folder / CARD_FILE).write_text(text, encoding="utf-8")

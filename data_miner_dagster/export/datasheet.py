@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_miner_dagster.domain.splits import cut_of
+from data_miner_dagster.export.licences import forbidding, licences_of
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseVideo
 from data_miner_dagster.export.templating import render
 
@@ -31,7 +32,9 @@ def write_datasheet(
         header=header,
         release=release,
         videos=videos,
-        licences=counts_by_licence(videos),
+        licences=(licences := licences_of(videos)),
+        forbidding=forbidding(licences),
+        limits=release.get("limits", ()),
         cuts=cuts_of(videos),
         max_videos=MAX_VIDEOS_LISTED,
     )
@@ -41,13 +44,3 @@ def write_datasheet(
 def cuts_of(videos: Sequence[ReleaseVideo]) -> dict[str, str]:
     """Return, of the videos that are divided between the splits by time, how."""
     return {video.video_key: video.split for video in videos if cut_of(video.split)}
-
-
-def counts_by_licence(videos: Sequence[ReleaseVideo]) -> dict[str, tuple[int, int]]:
-    """Return (videos, images) by licence, most images first; `unknown` if the source states no licence."""
-    counts: dict[str, tuple[int, int]] = {}
-    for video in videos:
-        licence = video.licence or "unknown"
-        num_videos, num_images = counts.get(licence, (0, 0))
-        counts[licence] = (num_videos + 1, num_images + video.num_images)
-    return dict(sorted(counts.items(), key=lambda entry: (-entry[1][1], entry[0])))

@@ -15,11 +15,13 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_miner_dagster.export.card import write_card
-from data_miner_dagster.export.codec import Codec, Expected
+from data_miner_dagster.export.card import CardNotes, write_card
+from data_miner_dagster.export.codec import Codec, Destination, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, file_number_problems, label_problems
-from data_miner_dagster.export.parquet import RowWriter
-from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseImage
+from data_miner_dagster.export.licences import licences_of
+from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.export.parquet import RowWriter, read_videos
+from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseImage, ReleaseTally
 
 METADATA_SCHEMA: Final = pa.schema(
     [
@@ -211,9 +213,15 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
+def _add_card(to: Destination, tally: ReleaseTally) -> None:
+    release = read_manifest(to.release) or {}
+    notes = CardNotes(release.get("limits", ()), licences_of(read_videos(to.release)))
+    write_card(to.folder, to.header, tally, notes, path_of="data/{split}-*.parquet")
+
+
 IMAGE_FOLDER: Final = Codec(lambda to: ImageFolderWriter(to.folder), (image_folder_problems,))
 EMBEDDED: Final = Codec(
     lambda to: EmbeddedParquetWriter(to.folder, to.release),
     (embedded_problems,),
-    complete_export=lambda to, tally: write_card(to.folder, to.header, tally, path_of="data/{split}-*.parquet"),
+    complete_export=_add_card,
 )

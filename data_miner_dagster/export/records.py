@@ -150,6 +150,7 @@ class ReleaseTally:
     unsure_boxes_by_split: dict[str, int] = field(default_factory=dict)
     images_by_class: dict[str, int] = field(default_factory=dict)
     boxes_by_class: dict[str, int] = field(default_factory=dict)
+    boxes_by_split_and_class: dict[str, dict[str, int]] = field(default_factory=dict)
     boxes_by_verdict: dict[str, int] = field(default_factory=dict)  # only of boxes that a person judged
     images_by_video: dict[str, int] = field(default_factory=dict)
     boxes_by_video: dict[str, int] = field(default_factory=dict)
@@ -163,6 +164,7 @@ class ReleaseTally:
             unsure_boxes_by_split=dict.fromkeys(header.splits, 0),
             images_by_class=dict.fromkeys(header.class_names, 0),
             boxes_by_class=dict.fromkeys(header.class_names, 0),
+            boxes_by_split_and_class={split: {} for split in header.splits},
         )
 
     def add(self, image: ReleaseImage) -> None:
@@ -178,8 +180,10 @@ class ReleaseTally:
         self.unsure_boxes_by_split[image.split] += len(image.boxes) - len(labels)
         for class_name in {box.class_name for box in labels}:
             self.images_by_class[class_name] += 1
+        in_split = self.boxes_by_split_and_class[image.split]
         for box in labels:
             self.boxes_by_class[box.class_name] += 1
+            in_split[box.class_name] = in_split.get(box.class_name, 0) + 1
             if box.verdict is not None:
                 self.boxes_by_verdict[box.verdict] = self.boxes_by_verdict.get(box.verdict, 0) + 1
         self.images_by_video[image.video_key] = self.images_by_video.get(image.video_key, 0) + 1

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from data_miner_dagster.domain.splits import splits_in
-from data_miner_dagster.export.datasheet import counts_by_licence, cuts_of
+from data_miner_dagster.export.datasheet import cuts_of
 from data_miner_dagster.export.evaluation_section import EvaluationSection
 from data_miner_dagster.export.funnel_bars import funnel_bars
 from data_miner_dagster.export.histograms import Histogram
+from data_miner_dagster.export.licences import forbidding, licences_of
+from data_miner_dagster.export.limits import limits_of
 from data_miner_dagster.export.records import ReleaseVideo
 from data_miner_dagster.export.templating import render
 
@@ -100,7 +102,9 @@ def render_report(content: ReportContent) -> str:
         reuploads=reuploads[:MAX_VIDEOS_SHOWN],
         num_reuploads_left_out=max(0, len(reuploads) - MAX_VIDEOS_SHOWN),
         cuts=cuts_of(videos),
-        licences=counts_by_licence(videos),
+        licences=(licences := licences_of(videos)),
+        forbidding=forbidding(licences),
+        limits=content.release.get("limits") or limits_of(content.release, videos),
         funnel=funnel_bars(content.funnel),
         histograms=content.histograms,
         galleries=content.galleries,

@@ -13,11 +13,13 @@ from typing import Any, Final
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.json_records import as_json
-from data_miner_dagster.export.card import write_card
+from data_miner_dagster.export.card import CardNotes, write_card
 from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.datasheet import write_datasheet
 from data_miner_dagster.export.differences import compare_releases
 from data_miner_dagster.export.formats import RELEASE_FORMATS
+from data_miner_dagster.export.licences import licences_of
+from data_miner_dagster.export.limits import limits_of
 from data_miner_dagster.export.manifest import ChecksumWriter, write_manifest
 from data_miner_dagster.export.parquet import write_videos
 from data_miner_dagster.export.records import (
@@ -188,7 +190,8 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
         content = manifest_content(plan, written, videos)
         content["quality"] = quality_content(platform, plan.config, boxes_by_verdict=tally.boxes_by_verdict)
         content["changes"] = _changes(folder, platform, plan, content)
-        write_card(folder, plan.header, tally)
+        content["limits"] = limits_of(content, videos, tally.boxes_by_split_and_class)
+        write_card(folder, plan.header, tally, CardNotes(content["limits"], licences_of(videos)))
         write_datasheet(folder, plan.header, content, videos)
         checksums.add_all_but_images()
     write_manifest(folder, content, num_files=checksums.num_files)

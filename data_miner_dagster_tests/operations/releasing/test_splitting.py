@@ -76,6 +76,24 @@ def test_release_project__two_videos_and_a_prescribed_gap(tmp_path: Path) -> Non
     }
 
 
+def test_release_project__limits_and_licences_are_in_card_datasheet_and_report(tmp_path: Path) -> None:
+    folder, content = release(tmp_path, LONG, SampleVideo("files-b", num_frames=4), SampleVideo("files-c"))
+    limits = content["limits"]
+    assert "one video gives 83% of the images: files-long" in limits  # 40 of 48
+    assert "all images are of one channel, Example channel" in limits
+    assert "the class person has 40 boxes" in limits
+    assert "the class person has no box in test and val" in limits
+    assert "the class bicycle has no box" in limits
+    page = tmp_path / "reports" / "cyclists" / "index.html"
+    for text in ((folder / "README.md").read_text(), (folder / "datasheet.md").read_text(), page.read_text()):
+        assert all(limit in text for limit in limits)
+        assert "CC-BY-4.0" in text
+        assert "videos.example" in text
+    platform = build_project(tmp_path, videos=[LONG, SampleVideo("files-b"), SampleVideo("files-c")])
+    export_release(platform, "cyclists", to=tmp_path / "hub", format="huggingface", version=content["version"])
+    assert "one video gives 83% of the images" in (tmp_path / "hub" / "README.md").read_text()
+
+
 def test_release_project__too_short_to_cut(tmp_path: Path) -> None:
     folder, content = release(tmp_path, SampleVideo("files-short", num_frames=2))
     assert content["splits"]["by_video"] == {"files-short": "train"}

@@ -1,0 +1,86 @@
+"""Under which licences the videos of a release are, by source, and which of them forbid to pass its pictures on.
+
+Licences are what a source states, in its own words. What is made of the words here is a reading and no legal advice:
+whatever is not plain is left to the reader.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import urlsplit
+
+from data_miner_dagster.export.records import ReleaseVideo
+
+_YOUTUBE: Final = "youtube"
+"""A video of this site without a stated licence is under the site's standard one, which reserves all rights."""
+
+
+class Redistribution(StrEnum):
+    """Whether pictures of a video may be passed on. The value is what users read."""
+
+    FORBIDDEN = "no"
+    NO_DERIVATIVES = "not changed: labels and crops need the author's consent"
+    NOT_COMMERCIAL = "not commercially"
+    ALLOWED = "yes, by its terms"
+    UNKNOWN = "unknown: ask the author"
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether the licence, as it is stated, does not let this release be passed on."""
+        return self in (Redistribution.FORBIDDEN, Redistribution.NO_DERIVATIVES)
+
+
+_READINGS: Final = (
+    (re.compile(r"all rights reserved|standard youtube licen|no redistribution|not for redistribution"), "FORBIDDEN"),
+    (re.compile(r"no[- ]?deriv|\bnd\b"), "NO_DERIVATIVES"),
+    (re.compile(r"non[- ]?commercial|\bnc\b"), "NOT_COMMERCIAL"),
+    (re.compile(r"public domain|\bcc[- ]?0\b|creative commons|\bcc[- ]by\b|reuse allowed"), "ALLOWED"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LicenceUse:
+    """The videos of one source under one licence."""
+
+    source: str  # a host, or "local files"
+    licence: str  # as stated, or "none stated"
+    redistribution: Redistribution
+    num_videos: int
+    num_images: int
+
+
+def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
+    """Return the licences by source, most images first."""
+    counts: dict[tuple[str, str, Redistribution], tuple[int, int]] = {}
+    for video in videos:
+        key = (source_of(video), video.licence or "none stated", redistribution_of(video))
+        num_videos, num_images = counts.get(key, (0, 0))
+        counts[key] = (num_videos + 1, num_images + video.num_images)
+    uses = [LicenceUse(*key, *numbers) for key, numbers in counts.items()]
+    return sorted(uses, key=lambda use: (-use.num_images, use.source, use.licence))
+
+
+def forbidding(uses: Sequence[LicenceUse]) -> str | None:
+    """Return in one sentence which licences forbid to pass the release on; None if none does, as they are stated."""
+    named = [use for use in uses if use.redistribution.is_forbidden]
+    if not named:
+        return None
+    parts = [f"{use.source}, {use.licence} ({use.num_images:,} images)" for use in named]
+    return f"Licences that forbid redistribution: {'; '.join(parts)}"
+
+
+def source_of(video: ReleaseVideo) -> str:
+    """Return where a video is from: its host, or that it is a local file."""
+    host = urlsplit(video.url).hostname if "://" in video.url else None
+    return (host or "").removeprefix("www.") or "local files"
+
+
+def redistribution_of(video: ReleaseVideo) -> Redistribution:
+    """Return whether pictures of a video may be passed on, by the licence that its source states."""
+    stated = " ".join((video.licence or "").casefold().split())
+    if not stated:
+        is_standard = video.video_key.partition("-")[0] == _YOUTUBE
+        return Redistribution.FORBIDDEN if is_standard else Redistribution.UNKNOWN
+    return next((Redistribution[name] for pattern, name in _READINGS if pattern.search(stated)), Redistribution.UNKNOWN)
