@@ -41,27 +41,35 @@ def similar(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     if sheet is not None:
         _write_sheet(found, sheet)
     if json:
-        print_json(
-            {
-                "query": found.query,
-                "encoder": found.encoder,
-                "videos": found.num_videos,
-                "without_embeddings": found.num_without_embeddings,
-                "left_out": list(found.left_out),
-                "frames": [
-                    {
-                        "frame_id": frame.frame_id,
-                        "cosine": round(frame.cosine, 6),
-                        "video": frame.video_name,
-                        "pts_seconds": frame.pts_seconds,
-                        "address": frame.address,
-                        "picture": str(frame.picture.path) if frame.picture is not None else None,
-                    }
-                    for frame in found.frames
-                ],
-            }
-        )
+        print_json(_as_json(found))
         return
+    _show(found)
+    if sheet is not None:
+        echo(f"contact sheet: {sheet}")
+
+
+def _as_json(found: "SimilarFrames") -> dict[str, object]:
+    return {
+        "query": found.query,
+        "encoder": found.encoder,
+        "videos": found.num_videos,
+        "without_embeddings": found.num_without_embeddings,
+        "left_out": list(found.left_out),
+        "frames": [
+            {
+                "frame_id": frame.frame_id,
+                "cosine": round(frame.cosine, 6),
+                "video": frame.video_name,
+                "pts_seconds": frame.pts_seconds,
+                "address": frame.address,
+                "picture": str(frame.picture.path) if frame.picture is not None else None,
+            }
+            for frame in found.frames
+        ],
+    }
+
+
+def _show(found: "SimilarFrames") -> None:
     rows = [
         (
             number,
@@ -82,8 +90,6 @@ def similar(  # noqa: PLR0913 - an option of a command is a parameter of its fun
         echo(f"{found.num_without_embeddings:,} videos have no embeddings by {found.encoder} yet, and were passed over")
     for line in found.left_out:
         echo(f"left out: {line}", err=True)
-    if sheet is not None:
-        echo(f"contact sheet: {sheet}")
 
 
 def _write_sheet(found: "SimilarFrames", path: Path) -> None:
