@@ -19,6 +19,7 @@ from data_miner_dagster.operations.exemplars import find_exemplars
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.filtering.open_frames import read_open_frames
 from data_miner_dagster.operations.filtering.trial import try_filter
+from data_miner_dagster.operations.reporting.previews import kept_tiles
 from data_miner_dagster.storage.similarities import read_header
 from data_miner_dagster.storage.tables import read_table
 from data_miner_dagster_tests.support import coloured_frames
@@ -114,6 +115,8 @@ def test_filter_project__pictures_are_compared_by_the_dedup_encoder(
     coloured_frames.plant_frames(platform, "local-a", [GREEN, RED, GREEN])
     assert filter_project(platform, "pets").counts["kept"] == 2
     assert _similarities(platform) == pytest.approx([0.25 + 0.65, 0.05, 0.65], abs=0.01)
+    captions = [tile.caption for tile in kept_tiles(platform, platform.project_config("pets"), 2)]
+    assert captions == ["0.90 cat + green.png and 1 more", "0.65 cat + green.png and 1 more"]
     seen = sum(tone.batch_sizes)
     assert filter_project(platform, "pets", force=True).status is OutcomeStatus.DONE
     assert sum(tone.batch_sizes) == seen  # vectors of frames and exemplars are stored
