@@ -96,7 +96,7 @@ def yolo_rectangle(box_xyxy: Sequence[float]) -> npt.NDArray[np.float64]:
 def mask_of_yolo(points: npt.NDArray[np.float64], resolution_wh: tuple[int, int]) -> Mask:
     """Return what Ultralytics makes of a polygon in pixels, at the size of the image.
 
-    Source: `polygon2mask` in ultralytics/data/utils.py.
+    Source: `ultralytics.data.utils.polygon2mask`.
     """
     return Mask.of(_filled(points.astype(np.int32), resolution_wh[::-1]))
 
