@@ -79,12 +79,12 @@ SIGLIP2_IMAGE: Final = ImageRecipe(True, Image.Resampling.BILINEAR, _HALF, _HALF
 CLIP_TEXT: Final = TextRecipe(length=None, starts=True, pads_with_end=True, is_padded_whole=False, reads_mask=True)
 CLIP_IMAGE: Final = ImageRecipe(False, Image.Resampling.BICUBIC, _CLIP_MEAN, _CLIP_STD)
 
-# Source: facebookresearch/MetaCLIP, modules `mini_clip.factory` (XLM-V's tokenizer as it is, 77 tokens) and
-# `mini_clip.transform`. Upper case stays: the vocabulary has it. The variants with mT5's vocabulary have no first token.
+# Source: facebookresearch/MetaCLIP, `mini_clip.factory` (XLM-V's tokenizer as it is, 77 tokens) and
+# `mini_clip.transform`. Upper case stays, for the vocabulary has it. Variants with mT5's vocabulary have no first token.
 METACLIP2_TEXT: Final = TextRecipe(length=None, is_lowered=False, starts=True, is_padded_whole=False, reads_mask=True)
 METACLIP2_IMAGE: Final = CLIP_IMAGE
 
-# Source: google-deepmind/tips, module `pytorch.text_encoder`: lower case, neither a first nor a last token, 64 tokens, the
+# Source: google-deepmind/tips, `pytorch.text_encoder`: lower case, neither a first nor a last token, 64 tokens, the
 # mean over those that are words. Pictures: stretched to the square, from 0 to 1.
 TIPSV2_TEXT: Final = TextRecipe(length=64, ends=False, reads_mask=True)
 TIPSV2_IMAGE: Final = ImageRecipe(True, Image.Resampling.BILINEAR, None, None)
