@@ -80,7 +80,7 @@ CLIP_TEXT: Final = TextRecipe(length=None, starts=True, pads_with_end=True, is_p
 CLIP_IMAGE: Final = ImageRecipe(False, Image.Resampling.BICUBIC, _CLIP_MEAN, _CLIP_STD)
 
 # Source: facebookresearch/MetaCLIP, `mini_clip.factory` (XLM-V's tokenizer as it is, 77 tokens) and
-# `mini_clip.transform`. Upper case stays, for the vocabulary has it. Variants with mT5's vocabulary have no first token.
+# `mini_clip.transform`. Upper case stays: the vocabulary has it. Variants with mT5's vocabulary have no first token.
 METACLIP2_TEXT: Final = TextRecipe(length=None, is_lowered=False, starts=True, is_padded_whole=False, reads_mask=True)
 METACLIP2_IMAGE: Final = CLIP_IMAGE
 
