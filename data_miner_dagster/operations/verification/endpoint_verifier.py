@@ -13,7 +13,7 @@ Belongs here: when to ask. Does not belong here: HTTP (sites/chat_endpoints.py),
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class EndpointVerifier:
         self._num_failed_in_a_row = 0
         self._refused: list[Reply] = []
 
-    def replies(self, crops: Iterable[Crop], keep: Keep) -> Iterator[Reply]:
+    def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
         """Yield a reply to each crop as it comes in. The first is asked alone, so that its price is known.
 
         Raises:
@@ -124,8 +124,8 @@ class EndpointVerifier:
                     self._go_away(found.reply.line, takes_none=True)
             elif found.answer is None:
                 self._num_failed_in_a_row += 1
-                if self._num_failed_in_a_row >= AWAY_AFTER or self._pause.is_too_long:
-                    self._go_away(found.line)
+                if self._num_failed_in_a_row >= AWAY_AFTER or self._pause.too_long is not None:
+                    self._go_away(self._pause.too_long or found.line)
                 yield found
             else:
                 self._num_failed_in_a_row = 0
@@ -212,7 +212,8 @@ class _Pause:
     """When requests may be sent: what one thread is told of a pause holds all of them."""
 
     def __init__(self, config: EndpointConfig) -> None:
-        self.is_too_long = False
+        self.too_long: str | None = None
+        """What the server said as it asked for a pause that is too long."""
         self._config = config
         self._changed = threading.Condition()
         self._has_ended = False
@@ -238,7 +239,7 @@ class _Pause:
             return
         with self._changed:
             if asked_for > self._config.max_pause_seconds:
-                self.is_too_long = True
+                self.too_long = str(error)
                 self._has_ended = True
                 self._changed.notify_all()
             self._until = max(self._until, time.monotonic() + asked_for)

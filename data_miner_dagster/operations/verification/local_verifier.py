@@ -1,6 +1,6 @@
 """A model of the registry as a verifier, in this process and in batches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
@@ -23,7 +23,7 @@ class LocalVerifier:
         self._role = role
         self._batch_size = batch_size
 
-    def replies(self, crops: Iterable[Crop], keep: Keep) -> Iterator[Reply]:
+    def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
         """Yield a reply to each crop. One that an internal error meets has no answer; the others have theirs.
 
         Raises:

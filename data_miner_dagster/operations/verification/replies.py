@@ -1,6 +1,6 @@
 """What goes to a verifier and what comes back, whichever verifier it is."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,7 +41,7 @@ class Verifier(Protocol):
     fingerprint: str
     why_away: str | None
 
-    def replies(self, crops: Iterable[Crop], keep: Keep) -> Iterator[Reply]:
+    def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
         """Yield a reply to each crop, in any order. One with an answer has gone to `keep` before.
 
         Takes the next crop once there is room for it, and no more of them once it is away.

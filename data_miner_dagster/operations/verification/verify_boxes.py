@@ -13,6 +13,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -158,8 +159,9 @@ class BoxVerification:
         with (
             StoredPictures(self._platform.config.extraction) as pictures,
             item_guard("verification") as guard,
+            closing(self._verifier.replies(self._open_crops(videos, pictures, guard), self._keep)) as replies,
         ):
-            for reply in self._verifier.replies(self._open_crops(videos, pictures, guard), self._keep):
+            for reply in replies:
                 self._platform.check_run()
                 self._count(reply)
         logger.info("verification: %s", self.line)
