@@ -80,8 +80,8 @@ def test_catalog__is_copied_then_migrated_with_every_row(made: Path, run_command
 def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCommand) -> None:
     root = ("--root", made / "mined")
     status = run_command("status", *root).stdout
-    assert re.search(r"animals +COMPLETE +5 +5 +4 +0 +0 +v002", status)
-    assert re.search(r"served +COMPLETE +3 +3 +2 +0 +0 +v001", status)
+    assert re.search(r"animals +complete +5 +5 +4 +0 +0 +v002", status)
+    assert re.search(r"served +complete +3 +3 +2 +0 +0 +v001", status)
     videos = run_command("videos", *root).stdout
     for name, is_now in {
         "cat.mp4": "EXTRACTED +4 +4",
