@@ -37,6 +37,7 @@ def export(
     profile: ProfileOption = None,
 ) -> None:
     """Copy a release, or one format of it, out of the root. Includes the images and verifies every file."""
+    from data_miner_dagster.export.datasheet import DATASHEET_FILE
     from data_miner_dagster.operations.releasing.exporting import export_release
 
     platform = opened_existing(root, config, profile)
@@ -54,7 +55,7 @@ def export(
         echo(f"left out: {name}: {line}")
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
         echo(f"left out: {num_more} more, which the log names")
-    if (datasheet := outcome.folder / "datasheet.md").is_file():
+    if (datasheet := outcome.folder / DATASHEET_FILE).is_file():
         echo(f"next: train with it; {datasheet} says what to know first")
 
 

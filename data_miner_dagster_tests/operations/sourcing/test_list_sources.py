@@ -69,8 +69,8 @@ def test_list_sources__files_relative_to_the_project_file(platform: Platform, tm
     members = find_members(platform.database, "p")
     # sha256 of "one" and "two", by sha256sum
     assert [member.video_key for member in members] == [
-        "file-3fc4ccfe745870e2c0d99f71f30ff065",
-        "file-7692c3ad3540bb803c020b3aee66cd88",
+        "file-a.7692c3ad3540bb80",
+        "file-b.3fc4ccfe745870e2",
     ]
     assert find_video(platform.database, members[1].video_key).url == str(folder / "a.mp4")  # type: ignore[union-attr]
 
