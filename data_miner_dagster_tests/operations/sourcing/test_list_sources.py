@@ -72,7 +72,7 @@ def test_list_sources__files_relative_to_the_project_file(platform: Platform, tm
         "file-a.7692c3ad3540bb80",
         "file-b.3fc4ccfe745870e2",
     ]
-    assert find_video(platform.database, members[1].video_key).url == str(folder / "a.mp4")  # type: ignore[union-attr]
+    assert find_video(platform.database, members[0].video_key).url == str(folder / "a.mp4")  # type: ignore[union-attr]
 
 
 def test_list_sources__again_changes_nothing_and_a_new_file_is_found(platform: Platform, tmp_path: Path) -> None:
