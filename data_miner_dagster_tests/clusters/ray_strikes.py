@@ -22,6 +22,8 @@ _RUN_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 JOINING: Final = {"detect_objects": "detect_shards"}
 """The job of the runs that join in, by that of the run that leads."""
+_MAKERS_OF_SHARDS: Final = "SELECT DISTINCT host FROM claims WHERE resource LIKE 'shard/%'"
+_BEGUN_RUNS: Final = "SELECT run_id FROM run_leases WHERE host <> ''"
 _GIVES_UP_SECONDS: Final = 300.0
 """For what takes seconds, except on a machine that is very busy."""
 
@@ -153,10 +155,13 @@ class Striker:
             assert done < 1, f"{job} was over before it could be struck"
             if not done:
                 return None
-            jobs = {node.name: set(runs_on(node).values()) for node in self._cluster.nodes}
-            if is_shared and not any(JOINING[job] in each for each in jobs.values()):
+            if is_shared and len(self._platform.rows(_MAKERS_OF_SHARDS)) < 2:
                 return None
-            return next((node for node in self._cluster.nodes if job in jobs[node.name]), None)
+            begun = {run_id for (run_id,) in self._platform.rows(_BEGUN_RUNS)}
+            at_work = ((node, runs_on(node)) for node in self._cluster.nodes)
+            return next(
+                (node for node, runs in at_work if any(runs[each] == job for each in begun & runs.keys())), None
+            )
 
         return wait_for(f"a node in the middle of {job}", look, timeout=self._limit_seconds, every=0.2)
 
