@@ -24,6 +24,8 @@ from data_miner_dagster_tests.support.buckets import ACCESS_KEY, BUCKET, SECRET_
 # Threads of OpenMP that wait must not hold the cores of the other workers. It is read when torch is loaded, here and in
 # every process that a test starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# xdist sets the width of its workers' terminal, which no test is about.
+os.environ.pop("COLUMNS", None)
 
 TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
 WORKER_BYTES: Final = 5_000_000_000

@@ -153,6 +153,7 @@ def test_frames__no_other_module_knows_where_they_lie() -> None:
     }
     assert naming == {
         "operations/damage.py": {"FRAMES_TABLE_NAME"},
+        "operations/embedding/similar_frames.py": {"frame_picture"},
         "operations/extraction/manifest.py": {"FRAMES_TABLE_NAME"},
         "operations/extraction/same_bytes.py": {"FRAMES_TABLE_NAME"},
         "operations/reporting/previews.py": {"frame_picture"},

@@ -187,7 +187,7 @@ def _models(platform: Platform) -> Iterator[Part]:
         why, _, remedy = str(error).partition(": " if ": " in str(error) else "; ")
         yield Part("model cache", State.WARNING, f"{folder}: {why}", remedy)
     else:
-        yield Part("model cache", State.OK, f"{folder}: the models of profile {profile} are at hand")
+        yield Part("model cache", State.OK, f"{folder}: the models of profile {profile} are at hand, or can be fetched")
 
 
 def _gpu(platform: Platform) -> Iterator[Part]:

@@ -78,7 +78,10 @@ def test_inspect_environment__short_disk_missing_gpu_and_models(
 ) -> None:
     monkeypatch.setenv("DATA_MINER_MODEL_CACHE", str(tmp_path / "models"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    parts = parts_of(tmp_path / "root", downloading={"min_free_bytes": 10**15}, models={"device": "cuda:7"})
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    models = {"device": "cuda:7", "dedup_encoder": "dinov3"}  # which asks for a token
+    parts = parts_of(tmp_path / "root", downloading={"min_free_bytes": 10**15}, models=models)
     assert parts["disk"].state is State.PROBLEM
     assert "less than downloading.min_free_bytes" in parts["disk"].value
     assert parts["model cache"].state is State.WARNING
