@@ -73,10 +73,10 @@ class ReleasingConfig(ConfigModel):
     twentieth of the time that the images span, whichever is shorter."""
     leak_hash_distance: int | None = Field(default=None, ge=0, le=64)
     """The check for leaks between splits fails where perceptual hashes of images of different splits differ in at most
-    this many of 64 bits. Default: 6."""
+    this many of 64 bits, and `leak_cosine` is reached. Default: 6."""
     leak_cosine: float | None = Field(default=None, ge=0, le=1)
-    """It also fails from this cosine on, by the encoder that did not find the near-duplicates. Default: halfway between
-    the encoder's own threshold for near-duplicates and 1."""
+    """The cosine that such images also have, by the encoder that did not find the near-duplicates. Default: halfway
+    between the encoder's own threshold for near-duplicates and 1."""
     copy_images: bool = False
     """Copy images instead of hard-linking the frames. Needed to edit a release's images in place."""
 

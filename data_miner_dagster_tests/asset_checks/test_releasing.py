@@ -70,11 +70,14 @@ def test_release_is_whole__says_that_a_release_was_withdrawn(tmp_path: Path, mon
 
 
 AXES = np.eye(8, dtype=np.float16)
-LARGE, SMALL = SampleVideo("files-large", num_frames=4), SampleVideo("files-small", num_frames=2)
+HASH = 0x0F0F_0F0F_F0F0_F0F0
+LARGE = SampleVideo("files-large", num_frames=4, perceptual_hash=HASH)
+SMALL = SampleVideo("files-small", num_frames=2, perceptual_hash=HASH)
+TINY = SampleVideo("files-tiny", num_frames=1, perceptual_hash=HASH)
 
 
 def released_with(root: Path, axes: dict[str, list[int]], *videos: SampleVideo) -> None:
-    """Release these videos, each of whose frames is on one axis of the filter's encoder."""
+    """Release these videos, whose hashes are equal, and each of whose frames is on one axis of the filter's encoder."""
     platform = build_project(root, videos=videos, releasing={"splits": {"train": 0.7, "val": 0.3}})
     for key, of_video in axes.items():
         plant_embeddings(platform, key, AXES[of_video])
@@ -83,7 +86,7 @@ def released_with(root: Path, axes: dict[str, list[int]], *videos: SampleVideo) 
 
 def test_splits_do_not_leak__passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     axes = {"files-large": [0, 1, 2, 2], "files-small": [3, 4], "files-tiny": [5]}
-    released_with(tmp_path, axes, LARGE, SMALL, SampleVideo("files-tiny", num_frames=1))
+    released_with(tmp_path, axes, LARGE, SMALL, TINY)
     found = run_check(splits_do_not_leak, tmp_path, "cyclists", monkeypatch)
     assert found.passed
     figures = figures_of(found)
@@ -94,12 +97,12 @@ def test_splits_do_not_leak__passes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_splits_do_not_leak__fails_and_names_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     axes = {"files-large": [0, 1, 2, 3], "files-small": [4, 2], "files-tiny": [2]}
-    released_with(tmp_path, axes, LARGE, SMALL, SampleVideo("files-tiny", num_frames=1))
+    released_with(tmp_path, axes, LARGE, SMALL, TINY)
     found = run_check(splits_do_not_leak, tmp_path, "cyclists", monkeypatch)
     assert not found.passed
     figures = figures_of(found)
     assert figures["pairs that look alike"] == 2
-    assert "0 by hash, 2 by cosine" in str(found.description)
+    assert "at most 6 of 64 bits apart and a cosine of at least 0.985 by lite-conse" in str(found.description)
     assert "files-large/000002 (train) and files-" in str(found.description)
     assert "releasing.fixed_splits" in str(found.description)
     (spec,) = splits_do_not_leak.check_specs

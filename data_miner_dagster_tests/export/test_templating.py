@@ -2,6 +2,7 @@
 
 import pytest
 
+from data_miner_dagster.export.card import CardNotes
 from data_miner_dagster.export.templating import _cell, _code, _estimate, _prose, render
 
 
@@ -50,6 +51,8 @@ def test_render__holds_no_control_characters() -> None:
         header=header,
         tally={"num_images": 1, "num_boxes": 2},
         is_image_folder=False,
+        notes=CardNotes(),
+        forbidding=(),
         front_matter="a: b\n",
     )
     assert r"# x\u001b[31m" in text

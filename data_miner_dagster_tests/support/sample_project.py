@@ -43,7 +43,8 @@ class SampleVideo:
     """A video and what each stage made of its frames, by frame index.
 
     `flags`: frame → quality flag. `dropped`: frame → drop reason. `duplicates`: frame → (representative frame id,
-    tier). `boxes`: frame → (class name, confidence, (x_min, y_min, x_max, y_max)) rows.
+    tier). `boxes`: frame → (class name, confidence, (x_min, y_min, x_max, y_max)) rows. `perceptual_hash`: that of all
+    its frames; None: each has its own, which says nothing about the picture.
     """
 
     key: str
@@ -54,6 +55,7 @@ class SampleVideo:
     boxes: Mapping[int, Sequence[tuple[str, float, tuple[float, float, float, float]]]] = field(default_factory=dict)
     failed: VideoErrorKind | None = None
     rejected: str | None = None
+    perceptual_hash: int | None = None
 
 
 SAMPLE_VIDEOS: tuple[SampleVideo, ...] = (
@@ -237,7 +239,7 @@ def _write_frames(platform: Platform, video: SampleVideo) -> None:
         sharpness=[100.0 + index for index in range(video.num_frames)],
         brightness=90.0,
         contrast=30.0,
-        perceptual_hash=seeds,
+        perceptual_hash=seeds if video.perceptual_hash is None else video.perceptual_hash,
         quality_flag=[video.flags.get(index) for index in range(video.num_frames)],
     )
     with database.transaction() as session:

@@ -63,15 +63,14 @@ class LeakCheck:
         text = f"perceptual hashes at most {self.limits.hash_distance} of 64 bits apart"
         if self.encoder is None:
             return text
-        return f"{text} or a cosine of at least {self.limits.cosine:.3g} by {self.encoder}"
+        return f"{text} and a cosine of at least {self.limits.cosine:.3g} by {self.encoder}"
 
     @property
     def description(self) -> str:
         """One line for the user."""
         line = (
             f"release {self.version}: {self.tally.num_leaks:,} of {self.tally.num_pairs:,} pairs of images in "
-            f"different splits look alike ({self.limits_text}; {self.tally.num_by_hash:,} by hash, "
-            f"{self.tally.num_by_cosine:,} by cosine)"
+            f"different splits look alike ({self.limits_text})"
         )
         if self.holds:
             return line
@@ -170,6 +169,5 @@ def _vectors(platform: Platform, encoder: EncoderRole, released: pa.Table) -> np
 def _named(leak: Leak, released: pa.Table) -> str:
     one, other = (f"{released['frame_id'][row]} ({released['split'][row]})" for row in (leak.one, leak.other))
     figures = [f"cosine {leak.cosine:.3f}"] if leak.cosine is not None else []
-    if leak.hash_distance is not None:
-        figures.append(f"{leak.hash_distance} bits")
+    figures.append(f"{leak.hash_distance} bits")
     return f"{one} and {other}: {', '.join(figures)}"

@@ -58,4 +58,5 @@ def split_videos(
         links |= channel_links({key: source.channel_of(key) for key in found.by_video})
     groups = group_videos(list(found.by_video), links)
     known = {**found.cuts(releasing, decided), **decided}
-    return groups, draw_splits(groups, releasing.ordered_splits, found.by_video, known)
+    drawn = draw_splits(groups, releasing.ordered_splits, found.by_video, known)
+    return groups, dict(sorted(drawn.items()))  # whether they are drawn or remembered, in the same order

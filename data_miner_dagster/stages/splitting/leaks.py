@@ -20,7 +20,10 @@ MAX_NAMED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LeakLimits:
-    """From where on two images count as the same. Both are inclusive."""
+    """From where on two images count as the same, by both of them. Both are inclusive.
+
+    One alone is no proof: an encoder of meaning finds two plain pictures alike, and a hash two of one layout.
+    """
 
     hash_distance: int  # of 64 bits, where both hashes are telling
     cosine: float
@@ -43,7 +46,7 @@ class Leak:
 
     one: int
     other: int
-    hash_distance: int | None  # None: a hash is not telling
+    hash_distance: int
     cosine: float | None
 
 
@@ -52,10 +55,8 @@ class LeakTally:
     """What a comparison of all images of different splits found."""
 
     num_pairs: int = 0  # compared
-    num_by_hash: int = 0
-    num_by_cosine: int = 0
-    num_leaks: int = 0  # by either, of two videos
-    num_within_videos: int = 0  # by either, of one video that is cut in time: a matter of such a split
+    num_leaks: int = 0  # of two videos
+    num_within_videos: int = 0  # of one video that is cut in time: a matter of such a split
     closest: Sequence[Leak] = ()
 
 
@@ -77,10 +78,11 @@ def find_leaks(
         distances = np.bitwise_count(images.hashes[one][:, None] ^ images.hashes[other][None, :])  # 0..64
         distances[~(images.is_telling[one][:, None] & images.is_telling[other][None, :])] = 65
         cosines = _cosines(images, one, other)
-        by_hash = is_across & (distances <= limits.hash_distance)
-        by_cosine = is_across & (cosines >= np.float32(limits.cosine))
+        is_alike = is_across & (distances <= limits.hash_distance)
+        if images.vectors is not None:
+            is_alike &= cosines >= np.float32(limits.cosine)
         tally.num_pairs += int(np.count_nonzero(is_across))
-        for row, column in np.argwhere(by_hash | by_cosine).tolist():
+        for row, column in np.argwhere(is_alike).tolist():
             pair = (one.start + row, other.start + column)
             if pair in said_different:
                 continue
@@ -88,10 +90,8 @@ def find_leaks(
                 tally.num_within_videos += 1
                 continue
             tally.num_leaks += 1
-            tally.num_by_hash += bool(by_hash[row, column])
-            tally.num_by_cosine += bool(by_cosine[row, column])
             distance, cosine = int(distances[row, column]), float(cosines[row, column])
-            leak = Leak(*pair, None if distance > 64 else distance, None if images.vectors is None else cosine)
+            leak = Leak(*pair, distance, None if images.vectors is None else cosine)
             closest.append((-cosine, distance, *pair, leak))
         closest = heapq.nsmallest(MAX_NAMED, closest, key=lambda entry: entry[:4])
     tally.closest = [entry[-1] for entry in closest]

@@ -215,4 +215,5 @@ def test_frame_outcomes__are_stored_by_these_words() -> None:
         "without_boxes",
         "left_out",
         "not_chosen",
+        "between_blocks",
     ]
