@@ -60,8 +60,7 @@ class WorkedVideo:
 
 def projects_with_work(session: Session, now: datetime) -> set[str]:
     """Return the projects that have videos due at a stage."""
-    due = select(PendingWorkRow.project_name).where(PendingWorkRow.due_at <= now, PendingWorkRow.video_key.is_not(None))
-    return set(session.scalars(due.distinct()))
+    return set(session.scalars(select(PendingWorkRow.project_name).where(PendingWorkRow.due_at <= now).distinct()))
 
 
 def left_videos(session: Session, project: str | None, now: datetime, limit: int) -> tuple[list[LeftVideo], int]:

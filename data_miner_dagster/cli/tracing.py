@@ -48,7 +48,7 @@ def trace(
     if found.image.boxes:
         echo("")
         columns = ["box", "class", "confidence", "threshold", "x, y, x, y", "phrase", "detector", "a person said"]
-        rows = [_row_of(found, number, box) for number, box in enumerate(found.image.boxes)]
+        rows = [_row_of(found, *pair) for pair in zip(found.annotation_ids, found.image.boxes, strict=True)]
         print_table(columns, rows, numbers=["box", "confidence", "threshold"])
     if found.runs:
         echo("")
@@ -121,11 +121,11 @@ def _lines_of(found: "ImageProvenance") -> Iterator[str]:
         yield f"  verdict    {verdict.word.value}{about}: {verdict.who}, {verdict.given_at:%Y-%m-%d %H:%M}"
 
 
-def _row_of(found: "ImageProvenance", number: int, box: "ReleaseBox") -> tuple[object, ...]:
+def _row_of(found: "ImageProvenance", annotation_id: int, box: "ReleaseBox") -> tuple[object, ...]:
     said = {verdict.answer_id: verdict for verdict in found.verdicts}.get(box.answer_id or "")
     who = f" ({said.who})" if said is not None else ""
     return (
-        found.first_annotation_id + number,
+        annotation_id,
         f"{box.class_name} (unsure)" if box.is_unsure else box.class_name,
         f"{box.confidence:.3f}",
         f"{found.thresholds[box.class_name]:.3f}",

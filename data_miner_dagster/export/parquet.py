@@ -219,15 +219,14 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
         yield _image(row, own)
 
 
-def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, int] | None:
-    """Return an image of a release with its boxes, and the COCO id of its first box; None if it is not there."""
+def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ...]] | None:
+    """Return an image of a release with its boxes, and the ids of these in COCO; None if there is no such image."""
     rows = _rows_where(images_table(folder), pc.field("image_id") == image_id)
     if not rows:
         return None
-    owners = _column(boxes_table(folder), "image_id")
-    first = pc.index(owners, image_id).as_py()
     boxes = _rows_where(boxes_table(folder), pc.field("image_id") == image_id)
-    return _image(rows[0], [_box(box) for box in boxes]), first + 1
+    first = pc.index(_column(boxes_table(folder), "image_id"), image_id).as_py() + 1
+    return _image(rows[0], [_box(box) for box in boxes]), tuple(range(first, first + len(boxes)))
 
 
 def find_image_id(folder: Path, name: str) -> int | None:

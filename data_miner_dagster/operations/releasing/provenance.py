@@ -51,8 +51,8 @@ class ImageProvenance:
     project: str
     version: str
     image: ReleaseImage
-    first_annotation_id: int
-    """The COCO id of its first box; the others follow."""
+    annotation_ids: tuple[int, ...]
+    """The ids of its boxes in COCO, in their order."""
     video: ReleaseVideo
     thresholds: Mapping[str, float]
     """The confidence from which boxes of each class were released."""
@@ -77,8 +77,8 @@ class ImageProvenance:
             "verdicts": [_verdict_as_json(verdict) for verdict in self.verdicts],
             "runs": [asdict(run) | {"measured_at": run.measured_at.isoformat()} for run in self.runs],
         }
-        for number, box in enumerate(content["image"]["boxes"]):
-            box["annotation_id"] = self.first_annotation_id + number
+        for annotation_id, box in zip(content.pop("annotation_ids"), content["image"]["boxes"], strict=True):
+            box["annotation_id"] = annotation_id
         return content
 
 
@@ -155,13 +155,13 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
         raise DataMinerError(
             f"release {project} {version} is damaged; `data-miner releases {project} --check` says where"
         )
-    image, first_annotation_id = found
+    image, annotation_ids = found
     video = next(video for video in read_videos(release) if video.video_key == image.video_key)
     return ImageProvenance(
         project=project,
         version=version,
         image=image,
-        first_annotation_id=first_annotation_id,
+        annotation_ids=annotation_ids,
         video=video,
         thresholds=manifest["thresholds"],
         similarities=_similarities(platform, project, image),

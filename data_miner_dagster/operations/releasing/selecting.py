@@ -1,6 +1,5 @@
 """The choice of a project's images within a budget: what `releasing.select` and `data-miner select` ask for."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -44,6 +43,8 @@ class ProjectSelection:
         self._select = select
         videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
         self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
+        self.vectors: Float32Array | None = None
+        """(N, D) unit vectors that the last choice was made by; None where distances do not count."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -64,12 +65,8 @@ class ProjectSelection:
             thresholds = np.array([releasing.threshold_of(name) for name in names], np.float32)
             boxes = (candidates.box_offsets, candidates.box_classes, candidates.box_confidences)
             priorities = uncertainties(*boxes, thresholds) * np.float32(select.uncertain)
-        pool = Pool(
-            priorities,
-            candidates.box_offsets,
-            candidates.box_classes,
-            self.vectors(candidates) if select.diverse else None,
-        )
+        self.vectors = self._read_vectors(candidates) if select.diverse else None
+        pool = Pool(priorities, candidates.box_offsets, candidates.box_classes, self.vectors)
         return choose_images(
             pool,
             select.count,
@@ -86,7 +83,7 @@ class ProjectSelection:
             _, codes = np.unique(np.array(names, np.str_), return_inverse=True)
             yield GroupLimit(np.repeat(codes, lengths), self._select.max_per_channel)
 
-    def vectors(self, candidates: Candidates) -> Float32Array:
+    def _read_vectors(self, candidates: Candidates) -> Float32Array:
         """Return (N, D) unit vectors, of few dimensions. The stored ones of a part are in memory at a time."""
         keys = np.repeat(np.array(candidates.video_keys, np.str_), np.diff(candidates.video_offsets))
         parts = []
@@ -147,22 +144,19 @@ def try_selection(platform: Platform, project: str, select: SelectionConfig) -> 
     by_class = {
         name: np.unique(owners[candidates.box_classes == class_index]) for class_index, name in enumerate(names)
     }
-    radii = _radii(selection, candidates, is_chosen) if select.diverse and is_chosen.any() else (None, None)
+    radii = _radii(selection.vectors, is_chosen) if selection.vectors is not None and is_chosen.any() else (None, None)
     return Selected(
         num_candidates=len(is_chosen),
         frame_ids=tuple(make_frame_id(key, index) for key, indices in frames.items() for index in indices.tolist()),
         num_videos=len(frames),
         images_by_class={name: (int(np.count_nonzero(is_chosen[rows])), len(rows)) for name, rows in by_class.items()},
-        most_of_a_video=max(Counter({key: len(indices) for key, indices in frames.items()}).values(), default=0),
+        most_of_a_video=max(map(len, frames.values()), default=0),
         covering_radius=radii[0],
         radius_of_random=radii[1],
     )
 
 
-def _radii(
-    selection: ProjectSelection, candidates: Candidates, is_chosen: npt.NDArray[np.bool_]
-) -> tuple[float, float]:
+def _radii(vectors: Float32Array, is_chosen: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Return the covering radius of a choice, and that of as many images drawn at random."""
-    vectors = selection.vectors(candidates)
     drawn = np.random.default_rng(0).permutation(len(is_chosen))[: int(np.count_nonzero(is_chosen))]
     return covering_radius(vectors, np.flatnonzero(is_chosen)), covering_radius(vectors, drawn)
