@@ -57,18 +57,13 @@ def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[
     Reasons that were none are left out.
     """
     told = {name: value for name, value in counts.items() if name not in without and (value or name not in _REASONS)}
-    return ", ".join(f"{_name(name)} {_figure(name, value)}" for name, value in told.items())
+    return ", ".join(f"{phrase_of(name)} {_figure(name, value)}" for name, value in told.items())
 
 
 def counts_words(counts: Mapping[str, int]) -> str:
     """Return counts in one line as one says them, such as `120 frames, 25 kept`, without reasons that were none."""
     told = {name: count for name, count in counts.items() if count or name not in _REASONS}
-    return ", ".join(counted_phrase(count, name.replace(":", " of ", 1)) for name, count in told.items())
-
-
-def _name(name: str) -> str:
-    """Return a figure's name: `boxes:car` is the number of boxes of the class car."""
-    return phrase_of(name) if ":" not in name else name.replace(":", " of ", 1)
+    return ", ".join(counted_phrase(count, name) for name, count in told.items())
 
 
 def _figure(name: str, value: float | str) -> str:

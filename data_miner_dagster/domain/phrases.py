@@ -92,6 +92,11 @@ _FIGURES: Final[Mapping[str, str]] = {
     "videos_scored": "videos compared with the prompts",
     "size_bytes": "size",
     "duration_seconds": "duration",
+    "verifier:confirmed": "confirmed by the verifier",
+    "verifier:rejected": "rejected by the verifier",
+    "verifier:cannot_tell": "undecided by the verifier",
+    "verifier:over_budget": "not verified for the budget",
+    "verifier:waiting": "waiting for the verifier",
 }
 _PHRASES: Final[Mapping[str, str]] = {
     **{kind.value: text for kind, text in _ERRORS.items()},
@@ -108,12 +113,15 @@ _BETWEEN: Final = ": "
 def phrase_of(stored: str) -> str:
     """Return what people read for a stored reason or the name of a figure.
 
-    Of `failed: undecodable`, both parts are looked up. What is not in the table is shown with spaces for underscores.
+    Of `failed: undecodable`, both parts are looked up; `boxes:car` is the number of boxes of the class car. What is
+    not in the table is shown with spaces for underscores.
     """
     if stored in _PHRASES:
         return _PHRASES[stored]
     if _BETWEEN in stored:
         return _BETWEEN.join(phrase_of(part) for part in stored.split(_BETWEEN))
+    if ":" in stored:
+        return stored.replace(":", " of ", 1)
     return stored.removeprefix("num_").replace("_", " ")
 
 

@@ -24,6 +24,8 @@ def test_phrase_of__every_stored_reason_has_words(stored: str) -> None:
         ("a_reason of a later version", "a reason of a later version"),
         ("num_unmet", "sampling times without a frame"),
         ("num_embedded", "embedded"),
+        ("boxes:my_car", "boxes of my_car"),
+        ("verifier:cannot_tell", "undecided by the verifier"),
         ("waiting for review (an unsure box)", "waiting for review (an unsure box)"),
     ],
 )
