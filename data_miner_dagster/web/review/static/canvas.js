@@ -6,6 +6,8 @@ const COLOURS = {
   object: "#ffffff", unsure: "#ff922b", none: "#868e96",
 };
 const SMALLEST = 0.002; // of the picture's side
+// In the first 250 ms of a page the library merges a change into the one before it, and throws where there is none.
+const HISTORY = () => ({ changes: [{ created: [], updated: [], deleted: [] }], pointer: 0 });
 const rounded = (value) => Math.round(Math.min(1, Math.max(0, value)) * 1e6) / 1e6;
 
 const isAt = (outline, box) => outline?.every((value, side) => Math.abs(value - box[side]) < 1e-3);
@@ -49,6 +51,7 @@ export class Canvas {
     this.#image = image;
     this.#library = Annotorious.createImageAnnotator(image, {
       drawingMode: "drag", theme: "light", style: (annotation) => this.#style(annotation),
+      initialHistory: HISTORY(),
     });
     this.#library.on("createAnnotation", (annotation) => this.#takeDrawn(annotation));
     this.#library.on("selectionChanged", ([selected]) => {
