@@ -73,8 +73,10 @@ bench-cluster: $(STAMP) ## 200 videos on a local Ray cluster: nodes and the head
 interop: $(STAMP) ## annotation tools' own packages read what we write, and we read what they write (3 GB of environments)
 	@$(BIN)/python -m interop --folder $(INTEROP)
 
-docs: $(STAMP) ## the configuration reference, from the models
-	$(BIN)/python -m data_miner_dagster.config.reference
+docs: $(STAMP) ## write the generated pages, and build the documentation as a site, strictly, into site/
+	$(BIN)/python -m documentation
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "== open site/index.html, or see it as it changes: $(BIN)/python -m mkdocs serve"
 
 vendor: $(STAMP) ## fetch the library that draws boxes, from npm, and verify it (for another version of it)
 	$(BIN)/python -m data_miner_dagster.web.review.vendoring
@@ -99,6 +101,6 @@ dist: ## the wheel, a list of all that an installation consists of (CycloneDX), 
 	uvx --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.cdx.json docker/locks/cuda.txt
 
 clean: ## remove the demo's results and caches; the environment and the model cache stay
-	rm -rf $(DEMO_ROOT) benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(DEMO_ROOT) site benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 .PHONY: bench-cluster help install demo up check fix chromium test bench interop docs vendor lock lock-cpu audit licences dist clean

@@ -8,7 +8,7 @@ from typing import Final
 REPOSITORY: Final = Path(__file__).parents[1]
 MAX_FUNCTION_LINES: Final = 60
 MAX_FILE_LINES: Final = 400
-PACKAGES: Final = ("data_miner_dagster", "data_miner_dagster_tests", "benchmarks")
+PACKAGES: Final = ("data_miner_dagster", "data_miner_dagster_tests", "benchmarks", "documentation")
 MIGRATIONS: Final = Path("data_miner_dagster/catalog/migrations/versions")
 """Written once, from the difference of two schemas, and never changed."""
 

@@ -1,0 +1,73 @@
+"""What mkdocs calls while it builds the site (`hooks` in mkdocs.yml).
+
+GitHub and the site show the same files. The pages of the repository's root are given a place in the site, and links
+from one to the other are written as each place needs them. A link to a file that has no place here ends the build.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Final
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+REPOSITORY: Final = Path(__file__).parents[1]
+DOCS: Final = "docs"
+PLACES: Final = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "LICENSE": "LICENSE.txt",
+    "examples/any_words.yaml": "examples/any_words.yaml",
+    "examples/demo.yaml": "examples/demo.yaml",
+}
+"""Where files from outside docs/ are in the site, by their path in the repository."""
+_SOURCES: Final = {place: source for source, place in PLACES.items()}
+_DECISIONS: Final = "decisions/"
+_LINK: Final = re.compile(r"(\]\(|\bsrc=\"|\bhref=\")([^)\s#\":]+)(?=[)#\"])")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List every page of the decisions in the navigation, in order."""
+    folder = REPOSITORY / DOCS / _DECISIONS
+    pages = [f"{_DECISIONS}{path.name}" for path in sorted(folder.glob("[0-9]*.md"))]
+    for section in config.nav or []:
+        for title, entries in section.items():
+            if isinstance(entries, list) and _DECISIONS in entries:
+                entries[entries.index(_DECISIONS)] = {"Decisions": [f"{_DECISIONS}README.md", *pages]}
+                section[title] = entries
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the files from outside docs/."""
+    for source, place in PLACES.items():
+        files.append(File.generated(config, place, abs_src_path=str(REPOSITORY / source)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_others: object) -> str:
+    """Rewrite the links of a page for its place in the site."""
+    return with_site_links(markdown, page.file.src_uri)
+
+
+def with_site_links(markdown: str, place: str) -> str:
+    """Return the page with every relative link between docs/ and the rest of the repository as the site needs it.
+
+    Args:
+        markdown: The page, with links as they are right in the repository.
+        place: Where the page is in the site.
+    """
+    source = _SOURCES.get(place, f"{DOCS}/{place}")
+
+    def rewritten(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[2]))
+        if target not in PLACES and not target.startswith(f"{DOCS}/"):
+            return match[0]
+        in_site = PLACES.get(target, target.removeprefix(f"{DOCS}/"))
+        return match[1] + posixpath.relpath(in_site, posixpath.dirname(place) or ".")
+
+    return _LINK.sub(rewritten, markdown)
