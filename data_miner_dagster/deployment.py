@@ -15,7 +15,8 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.atomic import atomic_path
-from data_miner_dagster.storage.layout import StorageLayout, dagster_history_files
+from data_miner_dagster.storage.dagster_home import dagster_history_files
+from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.moved_catalog import read_moved_catalog
 
 if TYPE_CHECKING:

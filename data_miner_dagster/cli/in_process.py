@@ -50,7 +50,7 @@ from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.runs import innermost_message
 from data_miner_dagster.sensors.lost_work import end_lost_work
 from data_miner_dagster.sensors.requests import PROJECTS_TAG
-from data_miner_dagster.storage.layout import dagster_history_files
+from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 MAX_ROUNDS: Final = 3
 """Each round works on every video that is due. The next one works on what has become due, or was left, meanwhile."""

@@ -119,6 +119,55 @@ VERIFIER_COLUMNS: Final = (
 )
 """Further columns of detections.parquet, in projects that have their boxes verified."""
 
+SIGHTINGS_TYPE: Final = pa.list_(
+    pa.struct([_not_null("pts_seconds", pa.float64()), _not_null("confidence", pa.float64())])
+)
+"""Where else in its video a detector saw an object (domain.tracks.Sighting), in order of time."""
+TRACK_ID_COLUMN: Final = "track_id"
+RECOVERED_COLUMN: Final = "recovered"
+RECOVERED_FROM_COLUMN: Final = "recovered_from"
+TRACK_COLUMNS: Final = (
+    pa.field(TRACK_ID_COLUMN, pa.int64()),  # the object, numbered from 1 within its video; null: seen only once
+    pa.field(RECOVERED_COLUMN, pa.bool_()),  # no detector reported the box on this frame: its neighbours did
+    pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),  # those neighbours; null unless `recovered`
+)
+"""Further columns of detections.parquet, in projects that follow objects along their videos."""
+
+TRACKED_FRAMES_SCHEMA: Final = pa.schema(
+    [
+        _not_null("video_key", pa.string()),
+        _not_null("tracked_frame", pa.int32()),  # ordinal among the tracked frames of its video, from 0, by time
+        _not_null("stretch", pa.int32()),  # ordinal of the unbroken stretch that it is in; no track is in two
+        _not_null("pts_seconds", pa.float64()),
+        pa.field("frame_id", pa.string()),  # the stored frame that it is; null: it was looked at for its neighbours
+        _not_null("width", pa.int32()),
+        _not_null("height", pa.int32()),
+    ]
+)
+"""projects/<name>/whole_clip_frames.parquet: one row per frame on which objects were followed, by video and time."""
+
+TRACKS_SCHEMA: Final = pa.schema(
+    [
+        _not_null("video_key", pa.string()),
+        _not_null("tracked_frame", pa.int32()),
+        _not_null("pts_seconds", pa.float64()),
+        pa.field("frame_id", pa.string()),
+        _not_null(TRACK_ID_COLUMN, pa.int64()),
+        _not_null("class_name", pa.string()),
+        _not_null("prompt", pa.string()),
+        _not_null("confidence", pa.float32()),
+        _not_null("x_min", pa.float32()),  # absolute pixels of the frame, whose size is in whole_clip_frames.parquet
+        _not_null("y_min", pa.float32()),
+        _not_null("x_max", pa.float32()),
+        _not_null("y_max", pa.float32()),
+        _not_null("num_agreeing_detectors", pa.int32()),
+        pa.field("mask", MASK_TYPE),
+        _not_null(RECOVERED_COLUMN, pa.bool_()),
+        pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),
+    ]
+)
+"""projects/<name>/whole_clip_tracks.parquet: one row per tracked frame and object on it, by video, time and track."""
+
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from data_miner_dagster.domain.masks import Mask, mask_iou
+from data_miner_dagster.domain.tracks import sightings_as_rows
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, label_problems
 from data_miner_dagster.export.outlines import MIN_IOU, coco_segmentation, mask_of_coco
@@ -25,7 +26,7 @@ MAX_COCO_BYTES: Final = 64 << 20
 """pycocotools loads a whole file, which takes about ten times its size in memory. Larger files are not read back; the
 Parquet tables, written from the same images, are."""
 
-_SAID: Final = ("verdict", "answer_id", "confidence_calibrated")
+_SAID: Final = ("verdict", "answer_id", "confidence_calibrated", "track_id", "recovered", "recovered_from")
 """Keys of an annotation that are left out where they are None."""
 
 
@@ -141,8 +142,12 @@ def _annotation(annotation_id: int, image_id: int, box: ReleaseBox) -> dict[str,
         "prompt": box.prompt,
         "detector": box.detector,
         "num_agreeing_detectors": box.num_agreeing_detectors,
-        **{key: value for key in _SAID if (value := getattr(box, key)) is not None},
+        **{key: value for key, value in _said_of(box).items() if value is not None},
     }
+
+
+def _said_of(box: ReleaseBox) -> dict[str, object]:
+    return {key: getattr(box, key) for key in _SAID} | {"recovered_from": sightings_as_rows(box.recovered_from)}
 
 
 def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
@@ -191,7 +196,7 @@ def _coco_image_problems(coco: Any, image: ReleaseImage) -> Iterator[str]:
         if annotation["iscrowd"] != box.is_unsure:
             yield f"{image.file_name}: iscrowd {annotation['iscrowd']} of a box that is {_in_words(box)}"
         said = tuple(annotation.get(key) for key in _SAID)
-        if said != (wanted := tuple(getattr(box, key) for key in _SAID)):
+        if said != (wanted := tuple(_said_of(box).values())):
             yield f"{image.file_name}: {_SAID} of a box are {said}, expected {wanted}"
 
 

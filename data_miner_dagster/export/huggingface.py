@@ -20,8 +20,9 @@ from data_miner_dagster.export.codec import Codec, Destination, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, file_number_problems, label_problems
 from data_miner_dagster.export.licences import licences_of
 from data_miner_dagster.export.manifest import read_manifest
-from data_miner_dagster.export.parquet import RowWriter, read_videos
+from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseImage, ReleaseTally
+from data_miner_dagster.export.rows import RowWriter
 
 METADATA_SCHEMA: Final = pa.schema(
     [

@@ -8,7 +8,6 @@ with at least one image. `images/<split>/metadata.parquet` has the same data in 
 import dataclasses
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -17,10 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.splits import splits_in
-from data_miner_dagster.domain.tables import MASK_TYPE, VERDICT_COLUMN
+from data_miner_dagster.domain.tables import (
+    MASK_TYPE,
+    RECOVERED_FROM_COLUMN,
+    TRACK_COLUMNS,
+    VERDICT_COLUMN,
+)
+from data_miner_dagster.domain.tracks import sightings_as_rows, sightings_from
 from data_miner_dagster.export.codec import Codec, Destination, Expected
 from data_miner_dagster.export.records import (
     EXTRA_COLUMNS,
@@ -30,8 +34,8 @@ from data_miner_dagster.export.records import (
     ReleaseTally,
     ReleaseVideo,
 )
-
-ROWS_PER_GROUP: Final = 10_000
+from data_miner_dagster.export.rows import RowWriter, read_rows, reading_table
+from data_miner_dagster.export.tracks import add_tracks, tracks_problems
 
 
 def _not_null(name: str, kind: pa.DataType) -> pa.Field:
@@ -91,6 +95,7 @@ BOXES_SCHEMA: Final = pa.schema(
 _EXTRA_FIELDS: Final = {
     MASK_COLUMN: pa.field(MASK_COLUMN, MASK_TYPE),
     VERDICT_COLUMN: pa.field(VERDICT_COLUMN, pa.string()),  # of a verifier; null: not asked, or no answer yet
+    **{field.name: field for field in TRACK_COLUMNS},
 }
 VIDEOS_SCHEMA: Final = pa.schema(
     [
@@ -115,7 +120,9 @@ VIDEOS_SCHEMA: Final = pa.schema(
 _COUNTS: Final = ("num_boxes", "num_unsure_boxes")
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 _OF_A_BOX: Final = tuple(
-    field.name for field in dataclasses.fields(ReleaseBox) if field.name not in ("box_xyxy", MASK_COLUMN)
+    field.name
+    for field in dataclasses.fields(ReleaseBox)
+    if field.name not in ("box_xyxy", MASK_COLUMN, RECOVERED_FROM_COLUMN)
 )
 """Columns of boxes that are fields of `ReleaseBox`. Releases of earlier versions lack the last ones."""
 
@@ -132,7 +139,7 @@ def boxes_table(folder: Path) -> Path:
 
 def extra_columns_of(folder: Path) -> tuple[str, ...]:
     """Return those of EXTRA_COLUMNS that a release's table of boxes has."""
-    with _reading(boxes_table(folder)):
+    with reading_table(boxes_table(folder)):
         names = pq.read_schema(boxes_table(folder)).names
     return tuple(name for name in EXTRA_COLUMNS if name in names)
 
@@ -140,32 +147,6 @@ def extra_columns_of(folder: Path) -> tuple[str, ...]:
 def videos_table(folder: Path) -> Path:
     """Return the path of the videos' table inside a release."""
     return folder / "data" / "videos.parquet"
-
-
-class RowWriter:
-    """Writes rows in groups of bounded size."""
-
-    def __init__(self, path: Path, schema: pa.Schema, *, rows_per_group: int = ROWS_PER_GROUP) -> None:
-        self._writer = pq.ParquetWriter(path, schema)
-        self._schema = schema
-        self._rows: list[dict[str, Any]] = []
-        self._rows_per_group = rows_per_group
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Write one row, now or with the next full group."""
-        self._rows.append(row)
-        if len(self._rows) >= self._rows_per_group:
-            self._flush()
-
-    def close(self) -> None:
-        """Write the remaining rows and finish the file. Without any rows it is an empty table."""
-        if self._rows:
-            self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
 
 
 class ParquetWriter:
@@ -186,7 +167,8 @@ class ParquetWriter:
         for box in image.boxes:
             corners = dict(zip(_CORNERS, box.box_xyxy, strict=True))
             mask = {MASK_COLUMN: box.mask.as_coco()} if box.mask is not None else {}
-            self._boxes.add(of_image | {name: getattr(box, name) for name in _OF_A_BOX} | corners | mask)
+            seen = {RECOVERED_FROM_COLUMN: sightings_as_rows(box.recovered_from)}
+            self._boxes.add(of_image | {name: getattr(box, name) for name in _OF_A_BOX} | corners | mask | seen)
 
     def close(self) -> None:
         """Finish both tables."""
@@ -203,15 +185,15 @@ def write_videos(folder: Path, videos: Sequence[ReleaseVideo]) -> None:
 def read_videos(folder: Path) -> list[ReleaseVideo]:
     """Return the videos of a release, ordered by key."""
     path = videos_table(folder)
-    with _reading(path):
+    with reading_table(path):
         return [ReleaseVideo(**row) for row in pq.ParquetFile(path).read().to_pylist()]
 
 
 def read_images(folder: Path) -> Iterator[ReleaseImage]:
     """Yield the images of a release with their boxes, in order of `image_id`, in bounded memory."""
-    boxes = _rows(boxes_table(folder))
+    boxes = read_rows(boxes_table(folder))
     box = next(boxes, None)
-    for row in _rows(images_table(folder)):
+    for row in read_rows(images_table(folder)):
         own = []
         while box is not None and box["image_id"] == row["image_id"]:
             own.append(_box(box))
@@ -231,7 +213,7 @@ def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ..
 
 def find_image_id(folder: Path, name: str) -> int | None:
     """Return the id of the image with this frame id, or with a file of this name: its own, or its label file."""
-    with _reading(images_table(folder)):
+    with reading_table(images_table(folder)):
         table = pq.read_table(images_table(folder), columns=["image_id", "file_name", "frame_id"])
     row = pc.index(table["frame_id"], name).as_py()
     if row < 0:
@@ -253,48 +235,25 @@ def _image(row: Mapping[str, Any], boxes: Iterable[ReleaseBox]) -> ReleaseImage:
 def _box(row: Mapping[str, Any]) -> ReleaseBox:
     corners = (row["x_min"], row["y_min"], row["x_max"], row["y_max"])
     mask = Mask.from_coco(row[MASK_COLUMN]) if row.get(MASK_COLUMN) else None
-    return ReleaseBox(box_xyxy=corners, mask=mask, **{name: row[name] for name in _OF_A_BOX if name in row})
+    seen = sightings_from(row.get(RECOVERED_FROM_COLUMN))
+    plain = {name: row[name] for name in _OF_A_BOX if name in row}
+    return ReleaseBox(box_xyxy=corners, mask=mask, recovered_from=seen, **plain)
 
 
 def _rows_where(path: Path, condition: pc.Expression) -> list[dict[str, Any]]:
-    with _reading(path):
+    with reading_table(path):
         rows: list[dict[str, Any]] = pq.read_table(path, filters=condition).to_pylist()
         return rows
 
 
 def _column(path: Path, name: str) -> pa.ChunkedArray:
-    with _reading(path):
+    with reading_table(path):
         return pq.read_table(path, columns=[name])[name]
 
 
 def _escaped(text: str) -> str:
     """Return text as SQL's LIKE takes it literally."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with _reading(path):
-        batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP)
-    while True:
-        with _reading(path):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        yield from batch.to_pylist()
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn Arrow's errors about a damaged table into one line that says what to do."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise DataMinerError(
-            f"{path} is damaged ({str(error).splitlines()[0][:120]}); restore the release from a copy, or let "
-            "`data-miner run --force` write it again"
-        ) from error
 
 
 def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
@@ -374,7 +333,7 @@ def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def add_videos(to: Destination, tally: ReleaseTally) -> None:
-    """Add the table of videos to an export, with counts for the images that the export contains."""
+    """Add the table of videos to an export, with counts for its own images, and the tracks of these videos."""
     videos = read_videos(to.release)
     exported = [
         dataclasses.replace(video, num_images=number, num_boxes=tally.boxes_by_video[video.video_key])
@@ -385,11 +344,12 @@ def add_videos(to: Destination, tally: ReleaseTally) -> None:
         shutil.copyfile(videos_table(to.release), videos_table(to.folder))
     else:
         write_videos(to.folder, exported)
+    add_tracks(to, tally)
 
 
 CODEC: Final = Codec(
     lambda to: ParquetWriter(to.folder, to.header.extra_columns),
-    (parquet_problems, videos_problems),
+    (parquet_problems, videos_problems, tracks_problems),
     export_verifiers=(same_tables_problems,),
     complete_export=add_videos,
 )

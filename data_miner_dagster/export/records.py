@@ -4,14 +4,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from data_miner_dagster.domain.masks import Mask
-from data_miner_dagster.domain.tables import VERDICT_COLUMN
+from data_miner_dagster.domain.tables import RECOVERED_COLUMN, RECOVERED_FROM_COLUMN, TRACK_ID_COLUMN, VERDICT_COLUMN
+from data_miner_dagster.domain.tracks import Sighting
 
 IMAGES_FOLDER: Final = "images"
 """The folder of images in a release or export, with one subfolder per split."""
 
 
 MASK_COLUMN: Final = "mask"
-EXTRA_COLUMNS: Final = (MASK_COLUMN, VERDICT_COLUMN)
+EXTRA_COLUMNS: Final = (MASK_COLUMN, VERDICT_COLUMN, TRACK_ID_COLUMN, RECOVERED_COLUMN, RECOVERED_FROM_COLUMN)
 """Columns of the table of detections that only some projects fill. Releases of others have no such columns."""
 
 PERSON: Final = "person"
@@ -61,6 +62,9 @@ class ReleaseBox:
     is_unsure: bool = False  # no label: a region to ignore
     verifier_verdict: str | None = None  # a `VerifierVerdict`; None: not asked, or no answer yet
     mask: Mask | None = None  # of the image; the box is its bounds within a pixel
+    track_id: int | None = None  # the object, numbered from 1 within its video; None: not followed, or seen only once
+    recovered: bool | None = None  # no detector reported the box on this frame; None: objects are not followed
+    recovered_from: tuple[Sighting, ...] | None = None  # the neighbouring frames that it was recovered from
 
 
 @dataclass(frozen=True, slots=True)

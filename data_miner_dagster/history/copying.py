@@ -30,7 +30,7 @@ from data_miner_dagster.catalog.copying import (
 )
 from data_miner_dagster.catalog.database import make_engine, sqlite_url
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.storage.layout import dagster_history_files
+from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 _EVENTS: Final = "event_logs"
 _OF_TARGET: Final = frozenset({"secondary_indexes"})

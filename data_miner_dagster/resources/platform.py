@@ -20,7 +20,7 @@ from data_miner_dagster.operations.logs import set_up_logging
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.tracing import span
-from data_miner_dagster.storage.layout import dagster_history_files
+from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 
 class PlatformResource(dg.ConfigurableResource[Any]):

@@ -18,7 +18,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, 
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.storage.atomic import write_json
-from data_miner_dagster.storage.layout import registered_files
+from data_miner_dagster.storage.dagster_home import registered_files
 
 _SUFFIXES: Final = (".yaml", ".yml")
 

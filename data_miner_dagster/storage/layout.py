@@ -320,6 +320,14 @@ class StorageLayout:
         """One row per frame that a detector has examined."""
         return self.project_folder(project) / "detected_frames.parquet"
 
+    def tracks_table(self, project: str) -> Path:
+        """One row per tracked frame and object on it, where objects are followed along the videos."""
+        return self.project_folder(project) / "whole_clip_tracks.parquet"
+
+    def tracked_frames_table(self, project: str) -> Path:
+        """One row per frame that was looked at to follow objects."""
+        return self.project_folder(project) / "whole_clip_frames.parquet"
+
     def detection_parts(self, project: str) -> Path:
         """What each detector has found so far, one folder per detector and class list."""
         return self.project_folder(project) / _DETECTION_PARTS_NAME
@@ -384,15 +392,3 @@ class StorageLayout:
         except ConfigError:
             return None
         return found if self.preview_address(found) == address else None
-
-
-def registered_files(home: Path) -> Path:
-    """Return the file under DAGSTER_HOME that says which project files a session of `data-miner up` has registered."""
-    return home / "registered_files.json"
-
-
-def dagster_history_files(home: Path, run_id: str | None = None) -> list[Path]:
-    """Return the files of Dagster's SQLite storage under DAGSTER_HOME: the shared ones, or those that a run writes."""
-    history = home / "history"
-    of_all = [history / "runs.db", history / "runs" / "index.db"]
-    return [*of_all, home / "schedules" / "schedules.db" if run_id is None else history / "runs" / f"{run_id}.db"]

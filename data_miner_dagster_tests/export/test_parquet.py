@@ -11,7 +11,6 @@ from data_miner_dagster.export.parquet import (
     BOXES_SCHEMA,
     IMAGES_SCHEMA,
     ParquetWriter,
-    RowWriter,
     boxes_table,
     images_table,
     read_images,
@@ -19,6 +18,7 @@ from data_miner_dagster.export.parquet import (
     videos_table,
 )
 from data_miner_dagster.export.records import ReleaseImage
+from data_miner_dagster.export.rows import RowWriter
 from data_miner_dagster_tests.support.releases import (
     IMAGES,
     JUDGED_IMAGES,

@@ -52,6 +52,8 @@ PATHS: dict[str, Path] = {
     "projects/pets/representatives.npz": LAYOUT.representatives_file("pets"),
     "projects/pets/reuploads.parquet": LAYOUT.reuploads_table("pets"),
     "projects/pets/detections.parquet": LAYOUT.detections_table("pets"),
+    "projects/pets/whole_clip_tracks.parquet": LAYOUT.tracks_table("pets"),
+    "projects/pets/whole_clip_frames.parquet": LAYOUT.tracked_frames_table("pets"),
     "projects/pets/detected_frames.parquet": LAYOUT.detected_frames_table("pets"),
     "projects/pets/detection_parts": LAYOUT.detection_parts("pets"),
     "projects/pets/detection_parts/lite-0f3a": LAYOUT.detection_parts_of("pets", "lite", "0f3a"),
@@ -92,6 +94,8 @@ OF_A_PROJECT: tuple[Callable[[str], Path], ...] = (
     LAYOUT.detections_table,
     LAYOUT.detected_frames_table,
     LAYOUT.detection_parts,
+    LAYOUT.tracks_table,
+    LAYOUT.tracked_frames_table,
     LAYOUT.releases_folder,
     lambda name: LAYOUT.release_folder(name, "v001"),
     lambda version: LAYOUT.release_folder("pets", version),
@@ -197,6 +201,7 @@ def test_paths__no_file_is_named_twice() -> None:
 
 OWNERS = (
     "storage/layout.py",
+    "storage/dagster_home.py",  # Dagster's own folder
     "storage/detection_parts.py",  # numbered parts inside a folder of the layout's
     "export/",  # inside a release or an export
     "models/",  # the cache of models, and what weights come with

@@ -8,7 +8,8 @@ from typing import Any, Final
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.masks import Mask
-from data_miner_dagster.domain.tables import VERDICT_COLUMN
+from data_miner_dagster.domain.tables import RECOVERED_COLUMN, RECOVERED_FROM_COLUMN, TRACK_ID_COLUMN, VERDICT_COLUMN
+from data_miner_dagster.domain.tracks import sightings_from
 from data_miner_dagster.domain.verdicts import BOX_WORDS, SAME_FRAME_SECONDS, FramePlace, Verdict, VerdictWord
 from data_miner_dagster.domain.verification import VerifierVerdict
 from data_miner_dagster.export.records import PERSON, ReleaseBox
@@ -157,6 +158,9 @@ class Labelling:
                 "detector": row["detector"],
                 "num_agreeing_detectors": row["num_agreeing_detectors"],
                 "verifier_verdict": row.get(VERDICT_COLUMN),
+                "track_id": row.get(TRACK_ID_COLUMN),
+                "recovered": row.get(RECOVERED_COLUMN),
+                "recovered_from": sightings_from(row.get(RECOVERED_FROM_COLUMN)),
                 "confidence_calibrated": self._calibrated(row["class_name"], row["confidence"]),
             }
         return ReleaseBox(

@@ -28,6 +28,7 @@ from data_miner_dagster.export.records import (
     ReleaseImage,
     ReleaseTally,
 )
+from data_miner_dagster.export.tracks import write_tracks
 from data_miner_dagster.export.verification import release_problems
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
@@ -47,6 +48,7 @@ from data_miner_dagster.operations.releasing.planning import (
 from data_miner_dagster.operations.releasing.quality import quality_content
 from data_miner_dagster.operations.releasing.source import DecidedFrame, ImagePlace, ReleasedVideo, ReleaseSource
 from data_miner_dagster.operations.releasing.splitting import FoundImages, split_videos
+from data_miner_dagster.operations.releasing.tracks import has_tracks, tracked_frames
 from data_miner_dagster.stages.filtering.decisions import resolve_rules
 from data_miner_dagster.stages.releasing import (
     CandidateColumns,
@@ -181,6 +183,8 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
         tally = written.tally
         videos = list(source.videos(_released_videos(plan, tally)))
         write_videos(folder, videos)
+        if has_tracks(platform, plan.header.project):
+            write_tracks(folder, tracked_frames(platform, plan))
         problems = release_problems(folder, plan.header, tally)
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
