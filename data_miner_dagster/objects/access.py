@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 _CLIENTS: Final = {
     "s3": ("s3fs", "S3FileSystem"),
-    "gs": ("gcsfs", "GCSFileSystem"),
+    "gs": ("gcsfs.core", "GCSFileSystem"),  # gcsfs.GCSFileSystem asks by gRPC first, past the endpoint and anonymously
     "az": ("adlfs", "AzureBlobFileSystem"),
 }
-"""The package and class of each protocol."""
+"""The module and class of each protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ def open_file_system(protocol: str, access: Access, patience: Patience) -> "Asyn
     Raises:
         ConfigError: its package is missing, or the credentials cannot be of this protocol.
     """
-    package, name = _CLIENTS[protocol]
+    module, name = _CLIENTS[protocol]
     try:
-        kind = getattr(importlib.import_module(package), name)
+        kind = getattr(importlib.import_module(module), name)
     except ImportError:
         raise ConfigError(
-            f"{protocol}:// needs the package {package}: pip install 'data-miner-dagster[objects]'"
+            f"{protocol}:// needs the package {module.partition('.')[0]}: pip install 'data-miner-dagster[objects]'"
         ) from None
     arguments = {"s3": _s3_arguments, "gs": _google_arguments, "az": _azure_arguments}[protocol](access, patience)
     fs: AsyncFileSystem = kind(**arguments, use_listings_cache=False, skip_instance_cache=True)
@@ -107,6 +107,8 @@ def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
 def _azure_arguments(access: Access, _patience: Patience) -> dict[str, Any]:
     if access.account is None:
         raise ConfigError("platform.objects.stores: az:// needs the name of the storage account, as `account`")
+    if access.endpoint is not None and (access.secret_key or access.token):
+        return {"connection_string": _azure_connection(access, access.endpoint)}  # an account_host is asked by TLS only
     return {
         "account_name": access.account,
         "account_key": access.secret_key,
@@ -114,3 +116,14 @@ def _azure_arguments(access: Access, _patience: Patience) -> dict[str, Any]:
         "anon": access.is_anonymous,
         **({"account_host": access.endpoint.partition("://")[2]} if access.endpoint else {}),
     }
+
+
+def _azure_connection(access: Access, endpoint: str) -> str:
+    secret = f"AccountKey={access.secret_key}" if access.secret_key else f"SharedAccessSignature={access.token}"
+    parts = (
+        f"DefaultEndpointsProtocol={endpoint.partition('://')[0]}",
+        f"AccountName={access.account}",
+        secret,
+        f"BlobEndpoint={endpoint}",
+    )
+    return ";".join(parts)

@@ -137,6 +137,8 @@ class FileSystemDriver:
         try:
             entries = await self._fs._ls(self._path(folders.pop()), detail=True)  # noqa: SLF001 - fsspec's seam
         except FileNotFoundError:
+            if not await self._fs._exists(self._bucket):  # noqa: SLF001
+                raise
             entries = []
         named = [(str(entry["name"]).removeprefix(f"{self._bucket}/").rstrip("/"), entry) for entry in entries]
         folders += [
