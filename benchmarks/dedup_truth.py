@@ -114,8 +114,11 @@ def decide(pictures: Sequence[Picture], vectors: Float16Array, threshold: float)
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Of one method. Recall: of changed pictures, those that gave way to the same scene. Precision: of removed
-    pictures, those whose kept picture shows the same."""
+    """The quality of one method.
+
+    Recall: the share of changed pictures that were removed in favour of the same scene. Precision: the share of removed
+    pictures whose kept picture shows the same.
+    """
 
     recall_by_change: dict[str, float]
     precision: float

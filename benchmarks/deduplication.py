@@ -126,7 +126,7 @@ def measure_exact(sizes: Sizes) -> Figures:
 
 
 def measure_incremental(sizes: Sizes) -> Figures:
-    """New frames against as many kept ones as the exact step has frames."""
+    """Measure new frames against as many kept ones as the exact step has frames."""
     dimension = sizes.exact_dimension
     kept, _ = planted(sizes.exact_frames, dimension, 0)
     new, num_duplicates = planted(sizes.new_frames, dimension, 0.3, seed=1)
@@ -162,7 +162,7 @@ def measure_million(sizes: Sizes) -> Figures:
 
 
 def measure_cases(_: Sizes) -> Figures:
-    """The cases whose answer is known by hand."""
+    """Return the cases whose answer is known by hand."""
     frame, _unused = planted(1, 768, 0)
     identical = find_representatives(none_of(768), np.repeat(frame, 200, axis=0), THRESHOLD, FaissIndex(768))
     angles = np.radians(np.linspace(0, 90, 19))

@@ -97,7 +97,7 @@ class Bench:
         self._counter = 0
 
     def fresh_folder(self) -> Path:
-        """An empty folder, the ones before it removed."""
+        """Return an empty folder, and remove the earlier ones."""
         shutil.rmtree(self.scratch / f"out{self._counter}", ignore_errors=True)
         self._counter += 1
         folder = self.scratch / f"out{self._counter}"
@@ -151,7 +151,7 @@ class Bench:
         return run
 
     def bare(self, clips: Sequence[Clip], **settings: Any) -> Callable[[], object]:
-        """The same packets and the same pictures in a bare loop that is told both beforehand.
+        """Decode the same packets and pictures in a bare loop that knows both beforehand.
 
         As many videos at once as we take: cores that are both busy are slower each, whoever keeps them so.
         """
@@ -191,7 +191,7 @@ class Bench:
         return run
 
     def platform_with(self, clips: Sequence[Clip], copies: int, **settings: Any) -> tuple[Platform, list[str]]:
-        """A platform whose catalog holds `copies` downloaded videos, each with bytes of its own."""
+        """Return a platform whose catalog holds `copies` downloaded videos, each with different bytes."""
         root = self.fresh_folder() / "root"
         config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
         platform = Platform(PlatformConfig(extraction=config), root)
@@ -210,7 +210,7 @@ class Bench:
         return platform, keys
 
     def ours_folder(self, clips: Sequence[Clip], copies: int, **settings: Any) -> Callable[[], object]:
-        """The whole operation: catalog, claims, worker processes, two videos at a time."""
+        """Run the whole operation: catalog, claims, worker processes, two videos at a time."""
         platform, keys = self.platform_with(clips, copies, **settings)
         kept = self.scratch / "platform"
         platform.database.dispose()

@@ -32,7 +32,7 @@ def make_clip(
     group_seconds: float = GOP_SECONDS,
     seed: int = 7,
 ) -> Clip:
-    """A camera that turns and zooms over a textured scene, with moving things and grain; B-frames, closed groups.
+    """Film a turn and zoom over a textured scene, with moving things and grain; B-frames, closed groups.
 
     Keyframes take 12 % of the bits at the low rate of 720p and 5 % at the high one. Of real clips at hand 13 % in
     `bigbuckbunny.mp4` (720p, 1.2 Mbit/s, one GOP of 5.3 s) and 18 % in `bikes.mp4`. Colours are BT.709 and tagged so,
@@ -73,7 +73,7 @@ def make_clip(
 
 
 def repeat_clip(clip: Clip, path: Path, times: int) -> Clip:
-    """The same packets again and again, with times that go on: a long video at the price of copying."""
+    """Repeat the packets of a clip with continuing times: a long video at the cost of copying."""
     with av.open(str(path), "w") as target:
         out = None
         for turn in range(times):

@@ -35,8 +35,11 @@ def _saved(architecture: str, folder: Path, *parts: Any) -> Entry:
 
 
 def _grounding_dino(folder: Path, *, kind: str, architecture: str, size: str) -> Entry:
-    """Source: config.json of IDEA-Research/grounding-dino-base; for the others `get_mm_grounding_dino_config` in
-    transformers' convert_mm_grounding_dino_to_hf.py. LLMDet of a size is MM-Grounding-DINO of that size."""
+    """Write a random Grounding DINO. LLMDet of a size is MM-Grounding-DINO of that size.
+
+    Source: config.json of IDEA-Research/grounding-dino-base; for the others `get_mm_grounding_dino_config` in
+    transformers' convert_mm_grounding_dino_to_hf.py.
+    """
     embed_dim, depth, heads, window, image, first = {
         "tiny": (96, 6, 3, 7, 224, 2),
         "base": (128, 18, 4, 12, 384, 2),
@@ -92,9 +95,14 @@ def _d_fine(folder: Path) -> Entry:
 
 
 def _deimv2(folder: Path) -> Entry:
-    """Source: DINOV3_PRESETS in transformers' convert_deimv2_original_pytorch_checkpoint_to_hf.py, and the sizes of
-    DEIMv2-M. Depth and width of its neck could not be read: with these it has 18.9 of the published 18.1 million
-    parameters."""
+    """Write a random DEIMv2-M.
+
+    The depth and width of its neck could not be read: it has 18.9 million parameters
+    with these values, and the published one 18.1 million.
+
+    Source: DINOV3_PRESETS in transformers' convert_deimv2_original_pytorch_checkpoint_to_hf.py, and the sizes of
+    DEIMv2-M.
+    """
     backbone = transformers.DINOv3ViTConfig(
         hidden_size=256,
         num_attention_heads=4,

@@ -65,13 +65,13 @@ def are_same(one: Picture, other: Picture) -> bool | None:
 
 
 def scaled(image: RgbImage) -> RgbImage:
-    """A third of the size."""
+    """Return the picture at a third of its size."""
     height, width = image.shape[:2]
     return _resized(image, (width // 3, height // 3))
 
 
 def cropped(image: RgbImage) -> RgbImage:
-    """The middle 85 % of either side: 72 % of the picture."""
+    """Return the middle 85 % of either side: 72 % of the picture."""
     height, width = image.shape[:2]
     top, left = round(height * 0.075), round(width * 0.075)
     return np.ascontiguousarray(image[top : height - top, left : width - left])
@@ -83,7 +83,7 @@ def flipped(image: RgbImage) -> RgbImage:
 
 
 def darkened(image: RgbImage) -> RgbImage:
-    """A quarter darker, a quarter less contrast."""
+    """Return the picture a quarter darker, with a quarter less contrast."""
     return np.asarray(np.clip(image.astype(np.float32) * 0.56 + 24, 0, 255), np.uint8)
 
 
@@ -94,7 +94,7 @@ def letterboxed(image: RgbImage) -> RgbImage:
 
 
 def with_logo(image: RgbImage) -> RgbImage:
-    """A channel's badge in a corner and a line of text along the bottom."""
+    """Return the picture with a channel's badge in a corner and a line of text along the bottom."""
     picture = Image.fromarray(image)
     width, height = picture.size
     draw = ImageDraw.Draw(picture)

@@ -29,8 +29,8 @@ _CREATION_SECONDS: Final = 120.0
 DAGSTER_SETTINGS: Final = "dagster.yaml"
 """The file that makes a folder a DAGSTER_HOME."""
 POSTGRES_STORAGE: Final = f"""
-# Dagster's own storage is in PostgreSQL since `data-miner migrate-to`. The commands of data-miner set this variable by
-# themselves; the commands of dagster need it in the environment: docs/deploy/postgresql.md
+# Dagster's own storage is in PostgreSQL since `data-miner migrate-to`. The `data-miner` commands set this variable
+# themselves. The `dagster` commands need it in the environment: docs/deploy/postgresql.md
 storage:
   postgres:
     postgres_url: {{env: {DAGSTER_URL_VARIABLE}}}
@@ -201,7 +201,7 @@ def home_part(layout: StorageLayout) -> "Part":
         what, _, remedy = damage.partition(": ")
         return Part("DAGSTER_HOME", State.PROBLEM, what, remedy)
     if not os.access(home, os.W_OK):
-        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", "see to its rights")
+        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", "change its permissions")
     return Part("DAGSTER_HOME", State.OK, f"{home}{named}")
 
 

@@ -32,7 +32,7 @@ def main():
 
 
 def check_labels(folder):
-    """The labels are what the constructor of a task sends: as many as in the XML, all of the SDK's types."""
+    """Check that the labels are what a task's constructor sends: as many as in the XML, all of the SDK's types."""
     labels = json.loads((folder / "labels.json").read_text())
     for label in labels:
         attributes = [

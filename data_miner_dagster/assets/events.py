@@ -1,7 +1,7 @@
 """Reporting many materializations from one step, without what each would repeat of the step.
 
-An event that `context.log_event` writes carries the step's handles and tags, half a kilobyte that says nothing of the
-item, and SQLite keeps each event twice.
+An event that `context.log_event` writes carries the step's handles and tags, half a kilobyte that has nothing to do
+with the item, and SQLite stores each event twice.
 """
 
 import logging

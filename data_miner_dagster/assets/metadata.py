@@ -18,7 +18,7 @@ from data_miner_dagster.domain.sizes import size_text
 MAX_METADATA_BYTES: Final = 1_000
 """All metadata of a video's event, as Dagster stores it: a list, brackets included. An entry takes about a hundred."""
 MAX_PROJECT_BYTES: Final = 2_500
-"""The same of a project's event, of which there are few: one a stage and build."""
+"""Return the metadata of a project's event. There are few of these: one per stage and build."""
 
 _CUT: Final = "…"
 _REASONS: Final = frozenset(reason.value for reasons in (DropReason, DuplicateTier) for reason in reasons)
@@ -54,14 +54,14 @@ def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:
 def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[str] = ()) -> str:
     """Return figures in one line, such as `frames 120, kept 25`, except those named in `without`.
 
-    Reasons that were none are left out.
+    Reasons with a count of zero are omitted.
     """
     told = {name: value for name, value in counts.items() if name not in without and (value or name not in _REASONS)}
     return ", ".join(f"{phrase_of(name)} {_figure(name, value)}" for name, value in told.items())
 
 
 def counts_words(counts: Mapping[str, int]) -> str:
-    """Return counts in one line as one says them, such as `120 frames, 25 kept`, without reasons that were none."""
+    """Return counts in one readable line, such as `120 frames, 25 kept`, omitting reasons with a count of zero."""
     told = {name: count for name, count in counts.items() if count or name not in _REASONS}
     return ", ".join(counted_phrase(count, name) for name, count in told.items())
 
@@ -81,7 +81,7 @@ def _as_stored(metadata: Mapping[str, dg.MetadataValue]) -> str:
 
 
 def _cut(name: str, value: dg.MetadataValue, room: int) -> dg.MetadataValue | None:
-    """Return a text shortened to `room` bytes; None where nothing of it would be left, or it is no text."""
+    """Return a text shortened to `room` bytes; None if nothing would be left of it, or it is not text."""
     if not isinstance(value, dg.TextMetadataValue) or not value.text:
         return None
     left = room - stored_bytes({name: dg.MetadataValue.text(_CUT)})

@@ -53,7 +53,7 @@ STATUS: Final = "status"
 """The metadata entry that says whether something was made, or was there; `data-miner run` counts by it."""
 
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
-"""Figures that say nothing of the result, and that no event carries."""
+"""Figures that say nothing about the result. No event contains them."""
 
 FAILURE_KIND: Final = "kind"
 """Metadata key of a failed step that holds the class name of the error."""
@@ -259,7 +259,7 @@ def _failure_shown(context: dg.AssetExecutionContext, project: str) -> Iterator[
         told = {
             "status": f"failed: {failed.description}",
             NEXT: f"correct it in the project's file, or `data-miner retry --project {project}`; "
-            "`data-miner status` says whether it is tried again by itself",
+            "`data-miner status` says whether it is retried automatically",
         }
         metadata = bounded({name: dg.MetadataValue.text(text) for name, text in told.items()}, first=(NEXT,))
         observation = dg.AssetObservation(context.asset_key, partition=project, metadata=metadata)

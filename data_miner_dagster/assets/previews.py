@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Metadata = dict[str, dg.MetadataValue]
 
 _ALT: Final = "frames"
-"""Short, since an event has few bytes; the name of the asset stands above it."""
+"""Short, since an event holds few bytes. The asset's name is shown above it."""
 
 
 def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "Preview | None"]) -> Metadata:
@@ -112,7 +112,7 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     """Return the largest duplicate groups, and the re-uploaded videos if there are any."""
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
-    then = "`data-miner review {project}` takes frames back in that are no duplicates"
+    then = "`data-miner review {project}` takes frames back in that are not duplicates"
     return (
         _ways_on(platform, project, f"/queues/{ReviewQueue.DUPLICATES}", then)
         | _stage_pictures(platform, project, "deduplicated_frames", lambda: deduplication_preview(platform, project))

@@ -83,7 +83,7 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
         stage: the stage that failed.
         item: what it worked on.
         failure: what happened.
-        waits: True if nothing can change by itself. A fault of this program waits after the third attempt anyway.
+        waits: True if only a person can change the cause. A fault of this program waits after the third attempt anyway.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
@@ -169,7 +169,7 @@ class FailureCount:
     scope: FailureScope
     kind: str
     num_items: int
-    next_due: datetime | None  # None: none of them by itself
+    next_due: datetime | None  # None: none of them is retried automatically
     message: str  # of the last one
 
 

@@ -1,6 +1,6 @@
 """Which videos of a project a person means by "missing", "failed" and "stale" at a stage.
 
-Belongs here: choosing from the catalog. Does not belong here: what is due by itself (pending.py), the runs.
+Belongs here: choosing from the catalog. Does not belong here: what is due automatically (pending.py), the runs.
 """
 
 from collections.abc import Collection, Sequence

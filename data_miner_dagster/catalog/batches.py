@@ -48,7 +48,7 @@ from data_miner_dagster.catalog.writers import insert_into
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, WorkStage
 
 MAX_ITEMS: Final = 25
-"""Videos in a batch. A run that dies leaves at most so many undone."""
+"""Videos in a batch. A run that dies leaves at most this many unfinished."""
 
 MAX_FRAMES: Final = 5000
 """Frames in a batch of embedding, unless a single video has more: so that a few long videos are not all one run's."""
@@ -180,7 +180,7 @@ def end_batch(
         died: its process is gone, and nobody knows why. What is undone is suspected: it is tried again in smaller
             batches, apart from other videos.
         failure: of its run as a whole, charged to what it concerns.
-        done: items that are finished, or have failed by themselves. The videos that are due no longer are known.
+        done: items that are finished, or whose own failure is stored. The videos that are no longer due are known.
 
     Returns:
         The undone items.

@@ -1,7 +1,7 @@
 """What verifiers answered, a row for each question (stages/verification/): asked once, and paid for once.
 
-Rows are added as answers come in and never changed, and belong to no project: whoever asks the same question finds the
-answer. `project_name` is only who asked, for budgets.
+Rows are added as answers arrive and never change. They belong to no project: the next project with the same question
+reuses the answer. `project_name` only says who asked, for budgets.
 """
 
 from collections.abc import Collection, Sequence
@@ -35,7 +35,7 @@ class Spent:
     num_answers: int
     num_priced: int  # of them, those whose cost is known
     cost: float
-    dearest: float = 0.0  # what one of them cost at most
+    top_price: float = 0.0  # the highest price of a single answer
 
 
 def find_answers(database: Database, question_keys: Collection[str]) -> dict[str, BoxAnswer]:
@@ -80,11 +80,11 @@ def spent_on_answers(database: Database, project: str, verifier: str | None = No
     if verifier is not None:
         query = query.where(BoxAnswerRow.verifier == verifier)
     with database.reading() as session:
-        num_answers, num_priced, cost, dearest = session.execute(query).one()
-    return Spent(num_answers, num_priced, float(cost or 0.0), float(dearest or 0.0))
+        num_answers, num_priced, cost, top_price = session.execute(query).one()
+    return Spent(num_answers, num_priced, float(cost or 0.0), float(top_price or 0.0))
 
 
 def delete_answers_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove what was said of crops of these videos, whoever asked."""
+    """Remove the answers about crops of these videos, in every project."""
     for some in portions(video_keys):
         session.execute(delete(BoxAnswerRow).where(BoxAnswerRow.video_key.in_(some)))

@@ -28,7 +28,7 @@ def charge_run(
         session: the caller's transaction.
         stage: what the run did.
         failure: what happened.
-        undone: keys of the videos that are neither done nor failed by themselves, or the project's name.
+        undone: keys of the videos that are neither done nor failed for a reason of their own, or the project's name.
         batch_id: the batch; None if somebody else than a planner asked for the run.
     """
     if failure.kind == FailureKind.TAKEN_OVER:

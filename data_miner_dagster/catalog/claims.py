@@ -173,7 +173,10 @@ def hold_claim(
 
 
 def keep_claim(database: Database, claim: Claim) -> None:
-    """Hold a claim until this process ends. It is free at once when it does, to takers who can see that."""
+    """Hold a claim until this process ends.
+
+    Takers that can check whether the process is alive may take it immediately afterwards.
+    """
     renewer_of(database).add(claim, _renew)
 
 

@@ -36,7 +36,7 @@ Adapt = Callable[[Row], Row]
 
 @dataclass(frozen=True, slots=True)
 class CopyMark:
-    """What a copy says of itself: which attempt made it, and how many rows each table had then."""
+    """What a copy records about itself: which attempt made it, and how many rows each table had then."""
 
     attempt: str
     num_rows: Mapping[str, int]

@@ -30,7 +30,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
 
 LONE_DEATHS: Final = 3
-"""So many distinct items that died alone one after another are no coincidence."""
+"""This many distinct items that died alone, one after another, are not a coincidence."""
 _OWN_FAULT: Final = 0
 """The batch of a suspect that died alone before something else succeeded: the stage is not at fault."""
 
@@ -44,7 +44,7 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     Args:
         session: the caller's transaction.
         batch_id: the batch.
-        undone: its items that are neither done nor failed by themselves.
+        undone: its items that are neither done nor failed for a reason of their own.
         failure: why the run ended, if it could say so.
     """
     batch = session.get_one(WorkBatchRow, batch_id)

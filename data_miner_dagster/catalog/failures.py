@@ -76,7 +76,7 @@ def quick_check(path: Path) -> str | None:
     except sqlite3.DatabaseError as error:
         return str(error)
     except UnicodeDecodeError as error:  # in SQLite's message, which also quotes the file
-        return clean_text(error.object.decode(errors="replace"), 200) or "its schema is no text"
+        return clean_text(error.object.decode(errors="replace"), 200) or "its schema is not text"
     return None if found == "ok" else clean_text(found, 200) or "no reason given"
 
 

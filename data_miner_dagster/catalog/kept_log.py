@@ -1,9 +1,9 @@
 """A second name for the write-ahead log of an SQLite catalog, so that deleting the files beside it loses nothing.
 
-While processes have a database open, `-wal` and `-shm` beside it are part of it. Whoever deletes them takes them from
-processes that start later, not from those at work: each side then goes on with a log of its own, and the copies of
-both end up in one file. So the processes that use a catalog keep hard links to both, and each puts them back before it
-connects.
+While processes have a database open, `-wal` and `-shm` beside it are part of it. Deleting these files hides them from
+processes that start later, but not from those already at work: each side then goes on with a log of its own, and the
+copies of both end up in one file. So the processes that use a catalog keep hard links to both files, and each puts them
+back before it connects.
 
 Belongs here: the links, and the locks that say whether they are current. Does not belong here: what is in the log.
 
@@ -63,7 +63,7 @@ class KeptLog:
             return make()
 
     def put_back(self) -> None:
-        """Put back what was deleted, for a program that opens the file by itself. Does nothing if nobody uses it."""
+        """Put back what was deleted, for a program that opens the file directly. Does nothing if no process uses it."""
         if not self._folder.is_dir():
             return
         with self._mutex, self._door() as door_fd:
@@ -84,7 +84,7 @@ class KeptLog:
             return
         if getattr(_this_thread, "is_at_a_door", False):
             # The garbage collector may end an object in the middle of another's connecting, and a second lock of the
-            # same file would wait for the first for ever. Whoever connects alone the next time removes the links.
+            # same file would wait for the first forever. The next process that connects alone removes the links.
             close()
             os.close(self._use)
             self._use = None
@@ -96,11 +96,11 @@ class KeptLog:
 
     @contextmanager
     def _door(self) -> Iterator[int | None]:
-        """Let one process at a time look at the files and change them. Yield None where that cannot be had."""
+        """Let one process at a time look at the files and change them. Yield None if the lock is not available."""
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)
             door = os.open(self._folder / "door", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:  # a read-only or full file system, no such folder: whoever connects says so
+        except OSError:  # a read-only or full file system, no such folder: the connection reports it
             yield None
             return
         try:

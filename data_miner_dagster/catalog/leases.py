@@ -86,7 +86,7 @@ class RunLease:
 
 
 def take_lease(database: Database, run_id: str, job: str, project: str | None = None) -> RunLease:
-    """Take the lease of a run that this process begins to execute, whoever had it before."""
+    """Take the lease of a run that this process begins to execute, even from another process."""
     lease = RunLease(run_id)
     note_progress()
     _take(database, lease, job, project)
@@ -108,7 +108,7 @@ def _take(database: Database, lease: RunLease, job: str, project: str | None) ->
             "progress_at": now,
             "expires_at": now + _LEASE,
         }
-        # Whoever waits for this run may be making a provisional lease at this moment.
+        # A process that waits for this run may be making a provisional lease at this moment.
         insert_absent(session, RunLeaseRow, [{"run_id": lease.run_id, **values}], returning="run_id")
         session.execute(update(_LEASES).where(_LEASES.c.run_id == lease.run_id).values(num_total=None, **values))
 

@@ -1,7 +1,7 @@
 """What stages have spent, a row for each subject, stage and run (domain/measurements.py).
 
-Written in the transaction that stores an item's outcome, by whoever holds its claim: what a killed process had spent on
-the item in hand is lost with the outcome, and nothing counts twice. Functions that take a session never commit.
+Written in the transaction that stores an item's outcome, by the holder of its claim. What a killed process had spent on
+its current item is lost with the outcome, and nothing counts twice. Functions that take a session never commit.
 """
 
 from collections.abc import Collection, Mapping, Sequence

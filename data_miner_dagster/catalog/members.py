@@ -240,19 +240,19 @@ def delete_faulty_entries(
     is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
     with database.transaction() as session:
         query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project, is_of_fault)
-        mended = {
+        repaired = {
             member.video_key
             for member in session.scalars(query)
             if (member.source, member.query) in listed and member.video_key not in still_there
         }
-        lock_videos(session, mended)
-        for some in portions(mended):
+        lock_videos(session, repaired)
+        for some in portions(repaired):
             session.execute(
                 delete(ProjectVideoRow).where(
                     ProjectVideoRow.project_name == project, ProjectVideoRow.video_key.in_(some), is_of_fault
                 )
             )
-        reindex_videos(session, mended)
+        reindex_videos(session, repaired)
 
 
 def take_out(database: Database, project: str, video_keys: Sequence[str]) -> list[str]:

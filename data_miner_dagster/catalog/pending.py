@@ -1,7 +1,7 @@
 """Pending work: which videos each stage has still to process, kept by the transactions that change them.
 
-A row of `pending_work` follows from a video's status, dates and bases, and from who wants it. Whoever changes one of
-these calls `reindex_videos` in the same transaction, so that no planner ever reads all videos, or any file.
+A row of `pending_work` follows from a video's status, dates and bases, and from who wants it. Code that changes one of
+these calls `reindex_videos` in the same transaction, so that planners never read all videos, or any file.
 
 Belongs here: those rows, and what projects learn of a change. Does not belong here: who works on them (batches.py).
 """
@@ -195,7 +195,7 @@ def project_basis(row: ProjectRow, *, models: str) -> str:
 
 
 def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
-    """Record what projects were built from that say nothing of it yet. Their dates stay."""
+    """Record what projects were built from, where that is not recorded yet. Their dates stay."""
     with database.transaction() as session:
         for name, basis in sorted(basis_by_project.items()):
             is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)

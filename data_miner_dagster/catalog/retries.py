@@ -1,6 +1,6 @@
 """Give failed work another chance at once, because a person asks for it.
 
-Belongs here: what a retry clears, of videos and of projects. Does not belong here: when work is tried again by itself
+Belongs here: what a retry clears, of videos and of projects. Does not belong here: when work is retried automatically
 (attempts.py, gates.py).
 """
 

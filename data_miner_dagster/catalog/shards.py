@@ -126,10 +126,10 @@ def end_sharing(database: Database, stage: WorkStage, project: str) -> None:
 
 
 def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard | None:
-    """Return the next shard that nobody makes at the moment, or None. Whoever wants it takes its claim first.
+    """Return the next shard that nobody makes at the moment, or None. The caller must then take its claim.
 
-    Only the run that leads is given one whose worker has died: if the shard kills whoever makes it, its run is known to
-    have died of it, and the project is charged.
+    Only the run that leads is given one whose worker has died: if the shard kills its worker, that run is known to have
+    died of it, and the project is charged.
     """
     of_plan = _SHARDS.c.plan_id == plan.id
     in_order = select(_SHARDS).where(of_plan).order_by(_SHARDS.c.num_taken, _SHARDS.c.number)
@@ -192,7 +192,7 @@ def sharings(database: Database) -> list[Sharing]:
 
 
 def ask_to_join(database: Database, plan: ShardPlan, number: int) -> int | None:
-    """Note that so many runs are asked to join in; return how many had been, or None if the plan has ended."""
+    """Record that this many runs are asked to join in. Return how many had been, or None if the plan has ended."""
     with database.transaction() as session:
         row = session.get(ShardPlanRow, plan.id, with_for_update=True)
         if row is None:

@@ -44,12 +44,12 @@ def commit_unhurried(folder: Path) -> None:
 def kept_open(files: Iterable[Path]) -> Iterator[None]:
     """Keep a connection to each SQLite file that exists, without a transaction, while the block runs.
 
-    Whoever closes the last connection to a file copies its write-ahead log into it. A library that opens the file for
-    every statement would do so each time.
+    The process that closes the last connection to a file copies its write-ahead log into it. A library that opens the
+    file for every statement would do so each time.
     """
     with ExitStack() as stack:
         for file in files:
-            with suppress(sqlite3.Error):  # it is missing or damaged: whoever needs it says so
+            with suppress(sqlite3.Error):  # it is missing or damaged: the code that needs it reports it
                 uri = f"{file.absolute().as_uri()}?mode=rw"
                 connection = stack.enter_context(closing(sqlite3.connect(uri, uri=True, check_same_thread=False)))
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the log, too

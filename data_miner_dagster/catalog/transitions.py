@@ -49,7 +49,7 @@ _SUCCESS_OF: Final = {VideoStatus.DOWNLOADED: WorkStage.DOWNLOADING, VideoStatus
 _NOT_CHARGED: Final = frozenset(
     {VideoErrorKind.DISK_FULL, VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK, VideoErrorKind.SITE_REFUSAL}
 )
-"""Failures that are no video's own: what it meets is the same for all, or for all of its site."""
+"""Failures that are not the video's own: every video, or every video of the site, would meet them."""
 
 
 def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_from: Collection[_S] | None) -> list[_S]:

@@ -207,7 +207,7 @@ def is_due(video: VideoRow, now: datetime | None = None) -> bool:
 def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
     """Move a video from DOWNLOADING to DOWNLOADED with the verified facts of its file, which must be in place.
 
-    What failed at an earlier file says nothing of this one.
+    A failure with an earlier file says nothing about this one.
     """
     clear_attempts(session, WorkStage.EXTRACTION, [video_key])
     known: dict[str, Any] = {

@@ -81,7 +81,7 @@ def insert_absent(
 ) -> Sequence[Row[Any]]:
     """Insert the rows that do not exist yet. Return this column of those that were inserted.
 
-    A row that another transaction is inserting is waited for. Afterwards each row exists, whoever made it.
+    Waits for rows that another transaction is inserting. Afterwards each row exists.
 
     Args:
         session: the caller's transaction.

@@ -78,5 +78,5 @@ def _stage_of(asset: str) -> "WorkStage":
 
     stages = {name: stage for stage, name in ASSETS.items()}
     if asset not in stages:
-        raise ConfigError(f"--asset {asset!r} is none{did_you_mean(asset, list(stages))}")
+        raise ConfigError(f"--asset {asset!r} is not a stage{did_you_mean(asset, list(stages))}")
     return stages[asset]

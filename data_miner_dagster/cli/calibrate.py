@@ -142,7 +142,7 @@ def _show_threshold(
         print_table(columns, rows, numbers=("frames kept",))
     echo(f"{result.num_answers} answers; {result.remark}")
     if found.num_not_sampled:
-        echo(f"{found.num_not_sampled} answers of other queues are no random sample, and were left out")
+        echo(f"{found.num_not_sampled} answers of other queues are not a random sample, and were left out")
     if found.num_unknown:
         echo(f"{found.num_unknown} answers are about frames that are not open to question, and were left out")
     if not result.is_assured and found.num_answered < found.num_questions:

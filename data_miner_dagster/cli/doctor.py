@@ -68,7 +68,7 @@ def doctor(
         print_json({"findings": content, **numbers, **told})
     elif findings:
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
-        echo(f"{len(findings)} found, {num_mended} mended, {len(left)} left" + ("" if fix else "; mend with --fix"))
+        echo(f"{len(findings)} found, {num_mended} fixed, {len(left)} left" + ("" if fix else "; fix with --fix"))
     else:
         echo("catalog, files and partitions agree")
     if not json:
@@ -85,7 +85,7 @@ def _mended(platform: "Platform", findings: "list[Finding]", *, json: bool) -> i
     from data_miner_dagster.operations.upkeep.inspection import mend_platform
 
     if not json:
-        echo(f"{sum(item.is_fixable for item in findings)} of {len(findings)} differences are mended")
+        echo(f"{sum(item.is_fixable for item in findings)} of {len(findings)} differences are fixed")
     return mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
 
 

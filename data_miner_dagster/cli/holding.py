@@ -131,7 +131,7 @@ def stage_named(word: str | None) -> "WorkStage | None":
         return None
     known = [stage.value.lower() for stage in WorkStage]
     if word.lower() not in known:
-        raise ConfigError(f"--stage {word!r} is none{did_you_mean(word.lower(), known)}")
+        raise ConfigError(f"--stage {word!r} is not a stage{did_you_mean(word.lower(), known)}")
     return WorkStage(word.upper())
 
 

@@ -142,7 +142,7 @@ def _write_checked(file: Path, text: str) -> None:
     """Write the file; leave none that would be refused.
 
     Raises:
-        ConfigError: something that was given cannot stand in a project file, or the file cannot be written.
+        ConfigError: an argument is not valid in a project file, or the file cannot be written.
     """
     from data_miner_dagster.config.loading import load_project_file
 

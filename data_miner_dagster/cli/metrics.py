@@ -1,4 +1,4 @@
-"""`data-miner metrics`: serve what the platform knows of itself to Prometheus."""
+"""`data-miner metrics`: serve the platform's own metrics to Prometheus."""
 
 from typing import Annotated
 

@@ -62,7 +62,7 @@ def _checked_target(url: str) -> str:
     """Return the URL that was given or referred to.
 
     Raises:
-        ConfigError: it is none of a PostgreSQL database.
+        ConfigError: it is not the address of a PostgreSQL database.
     """
     from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
     from data_miner_dagster.domain.errors import ConfigError

@@ -37,7 +37,7 @@ def _complete_profile(incomplete: str) -> list[str]:
 
 
 def profile_option(help_text: str) -> Any:
-    """Return the option for a profile. A name that is none is refused in one line."""
+    """Return the option for a profile. An unknown name is refused in one line."""
     return typer.Option(
         "--profile",
         metavar=f"[{'|'.join(PROFILE_NAMES)}]",

@@ -49,13 +49,13 @@ def parse_age(text: str) -> timedelta:
     """Return an age such as `30d`, `12h` or `2w`.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not an age.
     """
     from data_miner_dagster.domain.errors import ConfigError
 
     found = _AGE.fullmatch(text.strip())
     if found is None:
-        raise ConfigError(f"--older-than {text!r} is no age; write a number with h, d or w, such as 30d")
+        raise ConfigError(f"--older-than {text!r} is not an age; write a number with h, d or w, such as 30d")
     hours = float(found[1]) * _HOURS[found[2]]
     if hours > 24 * 36_500:
         raise ConfigError(f"--older-than {text!r} is more than a hundred years")

@@ -35,7 +35,7 @@ def retry(
     known = sorted({*(known.value for known in VideoErrorKind), *(known.value for known in FailureKind)})
     for name in kind or []:
         if name not in known:
-            raise ConfigError(f"--kind {name!r} is none{did_you_mean(name, known)}")
+            raise ConfigError(f"--kind {name!r} is not a kind{did_you_mean(name, known)}")
     scope = scope_named(platform, project, stage, keys, keys_file)
     retried = retry_work(platform.database, scope, kinds=set(kind) if kind else None, is_dry_run=dry_run)
     for name in (*retried.videos, *retried.projects):

@@ -93,7 +93,7 @@ def reviewer(who: str | None) -> str:
     who = user_name() if who is None else who
     name = reviewer_name(who)
     if name is None:
-        raise ConfigError(f"--who {who!r} is no name of 1 to {MAX_NAME_LENGTH} characters that can be shown")
+        raise ConfigError(f"--who {who!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that can be shown")
     return name
 
 

@@ -38,7 +38,7 @@ def clean(
     known = [known.value for known in RemovableKind]
     for name in kind or ():
         if name not in known:
-            raise ConfigError(f"--kind {name!r} is none{did_you_mean(name, known)}")
+            raise ConfigError(f"--kind {name!r} is not a kind{did_you_mean(name, known)}")
     found = find_removable(platform, [RemovableKind(name) for name in kind or known])
     for what, removable in found.items():
         echo(f"{what.value}: {len(removable)}, {size_text(sum(item.size_bytes for item in removable))}")

@@ -30,7 +30,7 @@ def show_settings(
     for name, value in settings.items():
         echo(f"  {name}: {one_line_yaml(value)}")
     what = "nothing before filtering is made again" if section == "filtering" else "only the release is made again"
-    echo(f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); `data-miner up` does it by itself")
+    echo(f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); `data-miner up` runs it")
 
 
 def next_command(platform: "Platform", file: str) -> str:

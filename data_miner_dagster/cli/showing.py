@@ -107,7 +107,7 @@ def videos(
     project: ProjectOption = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only failed and unavailable videos.")] = False,
     status: Annotated[str | None, typer.Option("--status", help="Only videos with this status.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many videos.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Show at most this many videos.")] = None,
     after: Annotated[str, typer.Option("--after", help="Only videos after this key: the next page.")] = "",
     json: JsonOption = False,
     root: RootOption = None,
@@ -127,7 +127,7 @@ def videos(
     if status is not None:
         known = [known.value for known in VideoStatus]
         if status.upper() not in known:
-            raise ConfigError(f"--status {status!r} is none{did_you_mean(status.upper(), known)}")
+            raise ConfigError(f"--status {status!r} is not a status{did_you_mean(status.upper(), known)}")
         statuses = {VideoStatus(status.upper())}
     most_frames = platform.config.extraction.max_frames_per_video
     rows_found, number = find_videos_after(platform.database, after, limit or _ALL, project=project, statuses=statuses)

@@ -177,7 +177,7 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
         console.print(line)
     if doors.host not in _LOOPBACK:
         console.print(
-            f"warning: whoever reaches port {doors.port} of this machine can start and delete runs, without a "
+            f"warning: anyone who reaches port {doors.port} of this machine can start and delete runs, without a "
             "password: see 'Who may reach the UI' in docs/deploy/one-machine.md",
             style="yellow",
         )

@@ -127,7 +127,7 @@ def cleanup_orphans(
         confirm(f"Remove {len(keys)} videos that no project wants from {platform.root}?", yes=yes)
     _print_removal(remove_unwanted_videos(platform))
     num_mended = mend_platform(platform, inspect_platform(platform))
-    echo(f"{num_mended} leftovers mended")
+    echo(f"{num_mended} leftovers repaired")
     _remove_partitions(platform)
 
 

@@ -66,7 +66,7 @@ def has_daemon(instance: "dg.DagsterInstance") -> bool:
 def _batch_of(platform: "Platform", project: str, run: WantedRun) -> int | None:
     """Put the videos of a run that are due in flight, so that nothing else requests them; return their batch's number.
 
-    A stage of a project has none: asked for too early, it is no failure.
+    A project's stage has none: being requested too early is not a failure.
     """
     if run.stage not in VIDEO_STAGES:
         return None

@@ -81,7 +81,7 @@ def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
             if amount > 1 and amount != int(amount)
         ]
         problems += [
-            f"custom_resources has {name!r}, which Ray counts by itself; use cpus, gpus or memory_gb"
+            f"custom_resources has {name!r}, which Ray counts itself; use cpus, gpus or memory_gb"
             for name in _RESERVED
             if name in wanted.custom_resources
         ]

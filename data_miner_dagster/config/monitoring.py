@@ -1,4 +1,4 @@
-"""What a platform tells others of itself: metrics for Prometheus, and messages when something is wrong."""
+"""What a platform reports about itself: metrics for Prometheus, and messages when something is wrong."""
 
 from typing import Annotated, Final
 
@@ -20,7 +20,7 @@ class MonitoringConfig(ConfigModel):
     """The port at which `data-miner up` serves metrics for Prometheus. null: it serves none. `data-miner metrics` takes
     this port, or else 9464."""
     metrics_host: str = METRICS_HOST
-    """The address that metrics are served at. Whoever reaches it can read them, and can change nothing."""
+    """The address that metrics are served at. Anyone who reaches it can read them, but change nothing."""
 
 
 class AlertsConfig(ConfigModel):

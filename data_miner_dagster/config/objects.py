@@ -31,8 +31,10 @@ BucketUrls = Annotated[tuple[Annotated[str, AfterValidator(_object_url)], ...], 
 
 
 class StoreConfig(ConfigModel):
-    """How the buckets below one address are reached, under `platform.objects.stores`. Without an entry, a client's own
-    settings hold, such as AWS_ACCESS_KEY_ID or the role of the machine."""
+    """How the buckets below one address are reached, under `platform.objects.stores`.
+
+    Without an entry, the client's own settings apply, such as AWS_ACCESS_KEY_ID or the role of the machine.
+    """
 
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
     """The server, such as `http://127.0.0.1:9000` of a MinIO. Default: the cloud's own."""
@@ -59,7 +61,7 @@ class ObjectsConfig(ConfigModel):
     longest that fits holds. Addresses in project files hold neither."""
     allowed_prefixes: tuple[Annotated[str, AfterValidator(_object_url)], ...] = ()
     """Addresses below which files of the watched folder may name videos. Other project files may name any. Default:
-    none, since whoever writes a file there would read with the platform's credentials."""
+    none, since anyone who writes a file there would read with the platform's credentials."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     """A request without an answer for this long has failed."""
     min_bytes_per_second: int = Field(default=20_000, ge=1)

@@ -28,8 +28,8 @@ class VerifierRulesConfig(ConfigModel):
     confirmed: Literal["object", "by_confidence"] = "object"
     """A confirmed box that is unsure. `object`: it is released. `by_confidence`: it stays unsure."""
     rejected: Literal["drop", "unsure", "by_confidence"] = "drop"
-    """A rejected box, unsure or not. `drop`: it is no object. `unsure`: a person is to decide. `by_confidence`: it
-    stays what it is."""
+    """A rejected box, unsure or not. `drop`: leave it out. `unsure`: leave the decision to a person. `by_confidence`:
+    treat it as if it had no verdict."""
     cannot_tell: Literal["by_confidence", "unsure"] = "by_confidence"
     """A box of which it cannot tell. `by_confidence`: the box stays what it is. `unsure`: a person is to decide."""
 
@@ -42,8 +42,8 @@ class ReleasingConfig(ConfigModel):
     class_thresholds: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
     """Overrides per class, by name as in `detection.classes`."""
     unsure_from: float | None = Field(default=None, ge=0, le=1)
-    """Boxes from this confidence up to the threshold of their class are unsure: their frame is no negative. Default:
-    0.1, or the threshold of a class where that is lower. The threshold itself: nothing is unsure."""
+    """Boxes from this confidence up to the threshold of their class are unsure, so their frame is not a negative.
+    Default: 0.1, or a class's threshold if that is lower. If it equals the threshold, nothing is unsure."""
     class_unsure_from: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
     """Overrides of `unsure_from` per class, by name as in `detection.classes`."""
     unsure: UnsurePolicy = "hold"

@@ -16,7 +16,7 @@ def _bytes_of(value: object) -> object:
         return value
     match = _SIZE.fullmatch(value)
     if match is None:
-        raise ValueError(f"{value!r} is no size; write a number of bytes, or one like 200GB or 1.5TB")
+        raise ValueError(f"{value!r} is not a size; write a number of bytes, or one like 200GB or 1.5TB")
     number, unit, binary = match.groups()
     return round(float(number) * (1024 if binary else 1000) ** _POWERS[unit.lower()])
 

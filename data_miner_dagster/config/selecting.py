@@ -21,7 +21,7 @@ class SelectionConfig(ConfigModel):
     uncertain: bool = False
     """Prefer images with a box just above the threshold of its class."""
     balance: Literal["class"] | None = None
-    """`class`: first see to an equal number of images of each class, the rarest first, as far as there are any."""
+    """`class`: first choose an equal number of images of each class, the rarest first, as far as there are any."""
     max_per_video: int | None = Field(default=None, ge=1)
     """At most this many images of one video."""
     max_per_channel: int | None = Field(default=None, ge=1)

@@ -56,7 +56,7 @@ class StorageConfig(ConfigModel):
     null: videos and pictures anywhere, lists (of addresses, searches and blocked words) only in that folder."""
 
     history_days: int | None = Field(default=30, ge=1)
-    """How many days Dagster's runs, ticks and logs are kept. The state of each partition stays. null: for ever."""
+    """How many days Dagster's runs, ticks and logs are kept. The state of each partition stays. null: forever."""
 
     @field_validator("catalog_url")
     @classmethod
@@ -83,7 +83,7 @@ class RefreshConfig(ConfigModel):
     min_new_videos: int = Field(default=50, ge=1)
     """Without `wait_for_all`: build when this many more videos are ready than at the last release."""
     after_review_minutes: float = Field(default=5.0, ge=0, le=1440)
-    """Begin no build by itself while people review: wait until nobody has answered for this long. `data-miner run` and
+    """Start no automatic build while people review: wait until nobody has answered for this long. `data-miner run` and
     materializing an asset do not wait."""
 
 
@@ -177,7 +177,7 @@ class ProjectConfig(ConfigModel):
             for name in getattr(self.releasing, key):
                 if name not in self.detection.classes:
                     hint = did_you_mean(name, list(self.detection.classes))
-                    raise ValueError(f"releasing.{key}: {name!r} is none of detection.classes{hint}")
+                    raise ValueError(f"releasing.{key}: {name!r} is not in detection.classes{hint}")
         return self
 
     @model_validator(mode="after")

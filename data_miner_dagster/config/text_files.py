@@ -47,7 +47,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigError(f"{path}: is no regular file; give a file of text")
+                raise ConfigError(f"{path}: is not a regular file; give a text file")
             content = file.read(max_bytes + 1)
     except FileNotFoundError:
         raise

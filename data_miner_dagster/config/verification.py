@@ -104,7 +104,7 @@ class VerifierConfig(ConfigModel):
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(question) if name is not None}
         except ValueError as error:
-            raise ValueError(f"it is no template ({error}); write {{{{ for a brace") from None
+            raise ValueError(f"it is not a template ({error}); write {{{{ for a brace") from None
         if unknown := sorted(fields - _PLACEHOLDERS):
             raise ValueError(f"{{{unknown[0]}}} is neither {{class_name}} nor {{phrases}}")
         if not fields:

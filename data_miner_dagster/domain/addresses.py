@@ -89,7 +89,7 @@ class ForeignAddress:
             if problem := problem_of_address(self.text):
                 raise AddressError(problem)
         elif not _OF_EXTRACTOR.fullmatch(self.text):
-            raise AddressError("it is no http or https address")
+            raise AddressError("it is not an http or https address")
         if len(self.text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"it has more than {MAX_FOREIGN_LENGTH} characters")
         if _UNSEEN.search(self.text) or _FORBIDDEN.search(self.text):
@@ -105,7 +105,7 @@ class ForeignAddress:
         if len(text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"it has more than {MAX_FOREIGN_LENGTH} characters")
         if not _is_http(text.strip()):
-            raise AddressError("it is no http or https address")
+            raise AddressError("it is not an http or https address")
         return cls._encoded(text)
 
     @classmethod
@@ -221,7 +221,7 @@ def _is_http(text: str) -> bool:
 
 
 def address_at(url: str, pts_seconds: float) -> str:
-    """Return the address of a video at one second. What is no address stays as it is."""
+    """Return the address of a video at one second. Text that is not an address is returned unchanged."""
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:

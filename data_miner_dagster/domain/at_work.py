@@ -61,7 +61,7 @@ def working_on(
 
 
 class InheritingThreads(ThreadPoolExecutor):
-    """A pool whose threads work in the context of whoever submits."""
+    """A pool whose threads work in the context of the caller that submits."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Do what `ThreadPoolExecutor.submit` does."""

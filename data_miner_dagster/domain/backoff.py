@@ -1,6 +1,6 @@
 """How long to wait before something that failed is tried again. Pure functions.
 
-Waits grow up to six hours and no further: what can pass is never given up for ever.
+Waits grow up to six hours and no further: an error that may pass is never given up on.
 """
 
 from typing import Final

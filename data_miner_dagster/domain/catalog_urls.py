@@ -16,7 +16,7 @@ def problem_of_catalog_url(url: str) -> str | None:
         return f"the catalog is kept in sqlite or postgresql; write {EXAMPLES}"
     port = _PORT.match(url, begins.end())
     if port is not None and port[1] and not port[1].isdecimal():
-        return f"its port is no number; write {EXAMPLES}"
+        return f"its port is not a number; write {EXAMPLES}"
     return None
 
 

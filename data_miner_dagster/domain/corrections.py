@@ -44,7 +44,7 @@ class ReturnedImage:
         unusable: what is on the image that is not an upright box with one label, as a phrase.
 
     Raises:
-        ValueError: the frame is no text.
+        ValueError: the frame is not text.
     """
 
     name: str
@@ -58,4 +58,4 @@ class ReturnedImage:
     def __post_init__(self) -> None:
         """Refuse what a damaged file may say."""
         if self.frame_id is not None and not isinstance(self.frame_id, str):
-            raise ValueError(f"a frame_id {self.frame_id!r} is no text")
+            raise ValueError(f"frame_id {self.frame_id!r} is not text")

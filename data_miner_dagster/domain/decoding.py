@@ -87,10 +87,12 @@ class GroupIndex(VideoIndex):
 
     @property
     def ordinals(self) -> Int64Array:
+        """The file positions of the indexed packets."""
         return self.file_ordinals
 
     @cached_property
     def frame_numbers(self) -> Int64Array:
+        """The number of the frame that each indexed packet holds, counted in display order."""
         first_of_group = np.flatnonzero(self.is_keyframe)
         rank_in_group = np.arange(len(self)) - first_of_group[self.groups]
         numbers: Int64Array = self.group_starts[self.groups] + rank_in_group
@@ -98,6 +100,7 @@ class GroupIndex(VideoIndex):
 
     @property
     def num_frames(self) -> int:
+        """The number of frames: one per packet."""
         return self.num_packets
 
     @cached_property

@@ -91,8 +91,9 @@ class Mask:
     def _run_lengths(self) -> npt.NDArray[np.int64]:
         """Return the lengths of the runs, the first of them outside of the object.
 
-        Source: `rleFrString` of COCO's maskApi.c. Groups of five bits, lowest first, of which the sixth says that more
-        follow and the fifth of the last is the sign; from the fourth length on, the difference to the last but one.
+        Source: `rleFrString` of COCO's maskApi.c. Groups of five bits, lowest first; a sixth bit says that more follow,
+        and the fifth bit of the last group is the sign. From the fourth length on, the value is the difference to the
+        length two before.
         """
         codes = np.frombuffer(self.counts.encode("ascii"), np.uint8).astype(np.int64) - 48
         lasts = np.flatnonzero(codes & 0x20 == 0)

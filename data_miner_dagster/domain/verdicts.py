@@ -93,7 +93,7 @@ class Verdict:
         ConfigError: the parts do not fit the word.
     """
 
-    answer_id: str  # chosen by whoever asks; the same answer sent twice is stored once
+    answer_id: str  # chosen by the client; an answer that is sent twice is stored once
     word: VerdictWord
     place: FramePlace
     frame_id: str  # of the frame that was shown

@@ -92,7 +92,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ShardRange:
-    """Some of the items that a stage works on in one project: a range of them in their order, whoever makes it."""
+    """Some of the items that a stage works on in one project: a range of them in their order."""
 
     first: str
     last: str  # inclusive

@@ -1,4 +1,4 @@
-"""COCO detection JSON that comes back from any tool. It says nothing of people, nor of images that nobody touched."""
+"""COCO detection JSON that comes back from any tool. It names no annotators, and no images that nobody touched."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

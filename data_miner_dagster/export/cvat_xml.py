@@ -1,6 +1,6 @@
 """CVAT's XML as plain records, read as a stream. A document type is refused, and with it every entity.
 
-Belongs here: what stands in the file. Does not belong here: what it means (cvat.py).
+Belongs here: the contents of the file. Does not belong here: what it means (cvat.py).
 """
 
 import math

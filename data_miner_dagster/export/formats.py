@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 WHOLE: Final = "all"
 """Exports a release unchanged, with every format that it contains. Not a format itself."""
-WHOLE_HELP: Final = "the release as it stands"
+WHOLE_HELP: Final = "the release as it is"
 MAX_KINDS: Final = 3
 """Dagster shows at most this many kinds on an asset."""
 

@@ -189,7 +189,7 @@ def _person(completed_by: Any) -> str | None:
 
 
 def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
-    """Return a region as a box; a phrase for one that is none; None for what is no region, as a comment."""
+    """Return a region as a box, or a phrase that says why it cannot be one; None for other entries, as comments."""
     kind = str(region["type"])
     if kind != _TYPE:
         return f"a region of type {kind}" if kind.endswith("labels") else None

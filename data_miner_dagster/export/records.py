@@ -142,7 +142,7 @@ class ReleaseModel:
 
 @dataclass(slots=True)
 class ReleaseTally:
-    """Running counts of images and boxes. Regions to ignore are no boxes, and are counted apart."""
+    """Running counts of images and boxes. Regions to ignore are not boxes, and are counted separately."""
 
     num_images: int = 0
     num_boxes: int = 0

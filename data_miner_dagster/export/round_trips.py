@@ -91,7 +91,7 @@ def box_in_pixels(box: RelativeBox, image: ReleaseImage) -> BoxXyxy:
 
 
 def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str | None]) -> None:
-    """See that a tool can hold every class name.
+    """Ensure that a tool can hold every class name.
 
     Raises:
         ConfigError: it cannot.
@@ -153,7 +153,7 @@ def read_returned_json(path: Path, tool: str) -> Any:
 
 
 def check_returned_size(size_bytes: int, path: Path) -> None:
-    """See that a returned file is not too large to be read.
+    """Ensure that a returned file is not too large to be read.
 
     Raises:
         ConfigError: it is.

@@ -21,7 +21,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, Rele
 
 
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
-    """Return the problems of a release that was just written. There are none without a bug or a bad disk."""
+    """Return the problems of a release that was just written. Only a bug or a bad disk causes any."""
     whole = Expected(header, expected, partial(read_images, folder))
     others = [verify for format in RELEASE_FORMATS if format != TABLES for verify in format.codec.verifiers]
     # The other formats are compared with the tables.

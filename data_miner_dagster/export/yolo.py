@@ -78,7 +78,7 @@ class YoloWriter:
         if "train" not in paths:
             comments.append("# every video here was released in another split before: there is nothing to train on")
         if paths["val"] == paths.get("train", f"images/{TRAIN_SPLIT}"):
-            comments.append("# no video fell into val: it points to train, so its metrics say nothing of new videos")
+            comments.append("# no video fell into val: it points to train, so its metrics say nothing about new videos")
         if self._cut_videos:
             comments.append(
                 f"# {', '.join(self._cut_videos)}: divided between the splits by time, with gaps between them, since "
@@ -147,7 +147,7 @@ def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
         except ValueError:
             raise ValueError(f"{path.name}: {line[:80]!r} is not a class and points") from None
         if len(points) < _MIN_POINTS or not ((points >= 0) & (points <= 1)).all():
-            raise ValueError(f"{path.name}: {line[:80]!r} lies outside the image, or is no polygon")
+            raise ValueError(f"{path.name}: {line[:80]!r} lies outside the image, or is not a polygon")
     return polygons
 
 

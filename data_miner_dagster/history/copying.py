@@ -1,9 +1,9 @@
 """Copy Dagster's own storage (runs, events, partitions, ticks) from SQLite to PostgreSQL, for `data-miner migrate-to`.
 
-On SQLite each run has a file of its events, numbered from 1, and an index repeats those of assets, checks and statuses
-with numbers of its own, to which other tables refer. PostgreSQL has one table of all events. There the number of an
-event of the index is a multiple of its number here, so the order of all materializations stays and references are
-multiplied; between them, the other events of a run stand in the order of its file.
+On SQLite each run has its own file of events, numbered from 1. An index repeats the events of assets, checks and
+statuses with its own numbers, and other tables refer to those. PostgreSQL has one table of all events. There an event
+of the index gets a multiple of its SQLite number, so the order of all materializations is preserved and references are
+multiplied. The other events of a run are placed between these, in the order of the run's file.
 
 Belongs here: rows. Does not belong here: when to copy, and what makes use of it (cli/moving.py).
 """

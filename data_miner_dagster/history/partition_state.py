@@ -48,7 +48,7 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
 
 
 def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> int:
-    """Delete what was kept for these assets and is no state any more; return the number of events, at most 2,000.
+    """Delete what was kept for these assets and is no longer their state. Return the number of events, at most 2,000.
 
     That is: something newer has come, or the partition was deleted.
     """

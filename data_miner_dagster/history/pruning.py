@@ -39,7 +39,7 @@ _RUNS_A_PAGE: Final = 500
 _RUNS_A_TRANSACTION: Final = 20
 _OTHER_TICKS: Final = [TickStatus.SUCCESS, TickStatus.FAILURE]
 _MIN_FREE_SHARE: Final = 0.2
-"""A database is rewritten when so much of it is free. Dagster fills smaller gaps by itself."""
+"""Rewrite a database when this many bytes of it are free. Dagster fills smaller gaps again."""
 _MIN_FREE_BYTES: Final = 1_000_000
 _MAX_BYTES_BESIDE_RUNS: Final = 200_000_000
 

@@ -1,4 +1,4 @@
-"""Every run, whoever asks for it, is told what it asks a cluster for when it enters the queue.
+"""Every run gets its cluster resources when it enters the queue, however it was requested.
 
 Sensors, schedules, backfills, the pages of the UI and `data-miner backfill` all submit their runs through the
 coordinator that dagster.yaml names: so there is one place, and no run without its tags.

@@ -44,7 +44,7 @@ _ANSWER_SECONDS: Final = 10
 _MOST_NODES: Final = 10
 _THREADS: Final = "OMP_NUM_THREADS"
 _OF_RAY: Final = ("Running entrypoint for job", "job_manager.py")
-"""In lines of a job's log that say nothing of why it ended."""
+"""Found in lines of a job's log that do not explain why it ended."""
 
 
 class RayRunLauncher(_RayRunLauncher):
@@ -74,7 +74,7 @@ class RayRunLauncher(_RayRunLauncher):
             bool,
             is_required=False,
             default_value=False,
-            description="The cluster grows by itself: a run for which no node has room now waits for one.",
+            description="The cluster grows automatically: a run for which no node has room now waits for one.",
         )
         schema: dict[str, Any] = dict(cast("Mapping[str, Any]", super().config_type()))
         return {**schema, _WAITS: waits}
@@ -144,11 +144,11 @@ class RayRunLauncher(_RayRunLauncher):
         have = "; ".join(amounts(node, of=wanted) or "none of that" for node in nodes[:_MOST_NODES])
         return (
             f"no node of the Ray cluster has {amounts(wanted)} (its nodes have: {have}): start one, or correct "
-            "platform.cluster.pools; if the cluster adds nodes by itself, set waits_for_nodes in dagster.yaml"
+            "platform.cluster.pools; if the cluster adds nodes automatically, set waits_for_nodes in dagster.yaml"
         )
 
     def _nodes(self) -> list[Mapping[str, float]] | None:
-        """Return what each living node has in all, whoever uses it; None if Ray does not say."""
+        """Return the total resources of each living node, used or not; None if Ray does not say."""
         from ray.util.state import list_nodes
         from ray.util.state.exception import RayStateApiException
 
@@ -206,7 +206,7 @@ class RayRunLauncher(_RayRunLauncher):
         try:
             details = self.client.get_job_info(_submission_of(run))
         except _errors() as error:
-            return f"Ray says nothing of it: {_first_line(error)}"
+            return f"Ray says nothing about it: {_first_line(error)}"
         return f"Ray: {details.status}, on node {details.driver_node_id or 'none'}: {_in_a_line(details.message or '')}"
 
 
@@ -221,7 +221,7 @@ def _command_of(run: dg.DagsterRun, *, keeps_threads: bool) -> str:
     """Return the command, in the form of a shell, that executes a run with the interpreter of the code server."""
     origin = run.job_code_origin
     assert origin is not None
-    # Without the instance's settings, which Ray would show to whoever opens its dashboard: the node reads them from
+    # Without the instance's settings, which Ray would show to anyone who opens its dashboard: the node reads them from
     # DAGSTER_HOME, as every other process does.
     *_, api, execute_run, arguments = ExecuteRunArgs(origin, run.run_id, None, True).get_command_args()
     # Ray sets OMP_NUM_THREADS to the cores that a run asks for. With other numbers of threads the last bits of an
@@ -239,7 +239,7 @@ def _check_public(env_vars: Sequence[str]) -> None:
         name = entry.partition("=")[0]
         if name in _SECRET or is_secret_name(name):
             raise ConfigError(
-                f"run_launcher.config.ray.env_vars in dagster.yaml has {name}: Ray shows what it passes on to whoever "
+                f"run_launcher.config.ray.env_vars in dagster.yaml has {name}: Ray shows it to anyone who "
                 "opens its dashboard; set it in the environment in which `ray start` runs on each node"
             )
 

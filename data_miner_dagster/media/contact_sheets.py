@@ -113,7 +113,7 @@ def contact_sheet(
 ) -> bytes:
     """Return the tiles, row by row, as one WebP of at most `max_bytes`. The same tiles yield the same bytes.
 
-    A `heading` stands above them.
+    A `heading` is drawn above them.
 
     Quality is lowered first; if that is not enough, the whole sheet is scaled down.
 

@@ -52,7 +52,7 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
         trial = _DECODE_NOTHING if _describes_its_streams(path) else {}
         container = av.open(str(path), options={**CONTAINER_OPTIONS, **trial})
     except (av.FFmpegError, ValueError) as error:
-        raise VideoPermanentError(VideoErrorKind.NOT_A_VIDEO, f"{path.name} is no video file: {error}") from error
+        raise VideoPermanentError(VideoErrorKind.NOT_A_VIDEO, f"{path.name} is not a video file: {error}") from error
     with container:
         stream = moving_pictures(container)
         if stream is None:

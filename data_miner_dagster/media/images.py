@@ -78,5 +78,5 @@ def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> R
     except cv2.error as error:  # more pixels than OpenCV accepts, or not enough memory
         raise UnreadableImageError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
     if decoded is None:
-        raise UnreadableImageError(f"{path} is no image that can be decoded")
+        raise UnreadableImageError(f"{path} is not an image that can be decoded")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

@@ -141,7 +141,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "sam3": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.sam3:load",
-        # The published checkpoint holds the video network, of which the detector is a part.
+        # The published checkpoint holds the whole video network; the detector is a part of it.
         networks={"sam3": ("Sam3Model",), "sam3_video": ("Sam3VideoModel",)},
     ),
     "rt-detr": _focal_detr(rt_detr=("RTDetrForObjectDetection",), rt_detr_v2=_RT_DETR_V2, d_fine=_D_FINE),

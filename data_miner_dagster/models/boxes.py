@@ -27,9 +27,9 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
 ) -> ImageDetections:
     """Return candidates clipped to the image, suppressed within each class, by descending confidence.
 
-    Ties in confidence are broken by class, then by coordinates, so the order never depends on the network's.
-    A box that keeps a mask becomes the mask's bounds, after all that the network's own box decides. A mask without any
-    pixel is none.
+    Ties in confidence are broken by class, then by coordinates, so the order never depends on the network's. A box that
+    keeps a mask becomes the mask's bounds, after everything that depends on the network's own box. A mask without any
+    pixel counts as absent.
 
     Args:
         boxes_xyxy: (N, 4) in absolute pixels; may reach outside the image.

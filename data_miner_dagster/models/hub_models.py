@@ -4,8 +4,8 @@ Belongs here: what is known of a publication. Does not belong here: how a family
 an index (pins.py).
 
 A commit is entered only if a public source names it for that repository, so that nobody has to take our word that it is
-the published one. A model without such a source follows `main`, says so, and is no default of a profile. Thresholds of
-all of them are those of their families, which this project has not measured.
+the published one. A model without such a source follows `main`, says so, and is never a profile's default. All
+thresholds are those published for the model's family; this project has not measured them.
 """
 
 from dataclasses import dataclass
@@ -79,8 +79,8 @@ HUB_MODELS: Final[tuple[HubModel, ...]] = (
         None,
         "CC-BY-NC-4.0",
     ),
-    # The commits are from before transformers had the class. Its own notes say that these files load, and we could not
-    # try, so they are no default.
+    # The commits predate transformers' support for the class. Its own notes say that these files load, and we could not
+    # try, so they are not defaults.
     HubModel(
         "tipsv2-base",
         "tipsv2",

@@ -30,7 +30,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
         ModelError: it is missing or does not match its pin.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
-    if key in _loaded:  # whoever has a model waits for nobody who loads another
+    if key in _loaded:  # a caller whose model is loaded never waits for another caller that is still loading one
         return _loaded[key]
     with _loading:
         if key not in _loaded:
@@ -188,7 +188,7 @@ class ModelProvider:
         return self._role("detector", name, Capability.DETECTOR)
 
     def verifier(self, name: str) -> VerifierRole:
-        """Return the model that a project's `detection.verifier.model` names, where that is no endpoint.
+        """Return the model that a project's `detection.verifier.model` names, if that is not an endpoint.
 
         Raises:
             ConfigError: the name is unknown, or its model looks at no crops.

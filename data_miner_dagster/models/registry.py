@@ -34,8 +34,11 @@ UNPINNED: Final = "main"
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model. `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>`, `file:<folder>` or
-    `s3://<bucket>/<folder>` and the like."""
+    """One model.
+
+    `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>`, `file:<folder>` or an address in a
+    bucket such as `s3://<bucket>/<folder>`.
+    """
 
     name: str  # safe as a folder name, since embeddings are stored under it
     architecture: str

@@ -1,1 +1,1 @@
-"""What a platform tells monitoring of itself: metrics that Prometheus asks for. Reads, and changes nothing."""
+"""Metrics for Prometheus. Only reads; changes nothing."""

@@ -1,4 +1,6 @@
-"""Collecting the values of all metrics, each part by itself: one that cannot be had is missing, and said to be.
+"""Collecting the values of all metrics.
+
+Each part is collected separately. A part that cannot be collected is missing, and reported as missing.
 
 Belongs here: which value belongs to which name. Does not belong here: statements (catalog/), names (families.py).
 """
@@ -112,7 +114,7 @@ class Collector:
             except Exception as error:  # noqa: BLE001 - said by a metric, and the others are as good as ever
                 failing.add(name)
                 if name not in self._failing:  # once, however often it is asked for
-                    logger.warning("metrics of %s cannot be had: %s", name, fault_of(error).line)
+                    logger.warning("metrics of %s cannot be collected: %s", name, fault_of(error).line)
             else:
                 values.add(of_part)
             values.set("collection_failed", float(name in failing), name)

@@ -89,7 +89,7 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("last_tick_timestamp_seconds", "When the sensor that plans all work last looked."),
         Family("alerts_active", "Alerts that somebody was told of and that are not over.", ("kind",)),
         Family("catalog_seconds", "How long the last collection took."),
-        Family("collection_failed", "1 for a part of the metrics that could not be had, else 0.", ("part",)),
+        Family("collection_failed", "1 for a part of the metrics that could not be collected, else 0.", ("part",)),
         Family("build_info", "The version of the package; always 1.", ("version",)),
     )
 }

@@ -60,5 +60,5 @@ class ObjectStore(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Remove an object. One that does not exist is no error."""
+        """Remove an object. Does nothing if it does not exist."""
         ...

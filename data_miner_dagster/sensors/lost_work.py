@@ -31,7 +31,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.runs import active_runs, end_dead_runs, innermost_message
 
 _START_SECONDS: Final = 60.0
-"""A batch for which Dagster knows no run after this time was never launched."""
+"""A batch without a run in Dagster after this time was never launched."""
 
 
 def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Platform) -> list[str]:
@@ -76,8 +76,8 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
     if run is None:
         if batch.created_at > utc_now() - timedelta(seconds=_START_SECONDS):
             return None
-        end_batch(platform.database, batch.id, "Dagster knows no run for it")
-        return f"{what}: Dagster knows no run for it; it is requested again"
+        end_batch(platform.database, batch.id, "Dagster has no run for it")
+        return f"{what}: Dagster has no run for it; it is requested again"
     if not run.is_finished:
         return None
     if run.status is dg.DagsterRunStatus.CANCELED:

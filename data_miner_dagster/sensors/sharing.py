@@ -18,7 +18,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.requests import Room, request_of_share
 
 _WORTH_SECONDS: Final = 30.0
-"""A run is asked to join in for at least so much work, as one run does it."""
+"""Ask a run to join in only if one run would take at least this long for the work."""
 
 
 def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:

@@ -71,7 +71,7 @@ class StoppedProject:
 
 
 def stopped_projects(platform: Platform) -> list[StoppedProject]:
-    """Return the projects that stand still, by name, whoever worked on them."""
+    """Return the projects that are stuck, by name."""
     rows = find_projects(platform.database)
     failures = failures_by_project(platform, [row.name for row in rows])
     stopped = []

@@ -14,7 +14,7 @@ from data_miner_dagster.sensors.requests import Room, request_of
 def request_videos(platform: Platform, room: Room) -> Iterator[dg.RunRequest]:
     """Yield a request for every batch that is ready and for which there is room. The later stages come first.
 
-    A run takes further batches by itself, so few are requested.
+    A run takes further batches on its own, so few are requested.
     """
     for stage in reversed(VIDEO_STAGES):
         while room.has(stage) and (batch := take_batch(platform.database, stage)) is not None:

@@ -31,7 +31,7 @@ _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 
 
 class EndpointBusyError(TransientError):
-    """Raised if the endpoint says that it cannot answer now, or what it says is no answer of a chat endpoint."""
+    """Raised if the endpoint says that it cannot answer now, or its reply is not that of a chat endpoint."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class ChatAnswer:
 
 
 def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tuple[str, ...]) -> None:
-    """See that an endpoint may be asked: its key is there, and its address is allowed. Sends nothing.
+    """Ensure that an endpoint may be asked: its key is set, and its address is allowed. Sends nothing.
 
     Raises:
         ConfigError: it may not; the message is one line.
@@ -77,15 +77,15 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     except ConfigError as error:
         raise ConfigError(f"{asker}.url: {error}") from None
     except ValueError as error:
-        raise ConfigError(f"{asker}.url: {config.url} is no address ({error})") from None
+        raise ConfigError(f"{asker}.url: {config.url} is not an address ({error})") from None
     except OSError:
-        return  # no network now: the endpoint is away, which is no mistake of the configuration
+        return  # no network now: the endpoint is away, which is not a mistake in the configuration
 
 
 def _key_of(name: str, config: EndpointConfig) -> str:
     key = resolve_reference(config.api_key or "", asker=f"platform.models.endpoints.{name}.api_key")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"platform.models.endpoints.{name}.api_key: what {config.api_key} holds is no key")
+        raise ConfigError(f"platform.models.endpoints.{name}.api_key: the value of {config.api_key} is not a key")
     return key
 
 
@@ -171,7 +171,7 @@ def _chat_answer(body: bytes) -> ChatAnswer:
     except (ValueError, RecursionError, LookupError, TypeError):
         text = None
     if text is None:
-        raise EndpointBusyError(f"what it answers is no chat completion ({_said(body)})")
+        raise EndpointBusyError(f"its answer is not a chat completion ({_said(body)})")
     usage = content.get("usage")
     counted = usage if isinstance(usage, dict) else {}
     return ChatAnswer(
@@ -182,7 +182,7 @@ def _chat_answer(body: bytes) -> ChatAnswer:
 
 
 def _text_of(message: dict[str, Any]) -> str | None:
-    """Return the text of a message, "" where it has none; None if it is no message."""
+    """Return the text of a message, "" if it has none; None if this is not a message."""
     if not isinstance(message, dict):
         return None
     content = message.get("content")

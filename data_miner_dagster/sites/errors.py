@@ -97,7 +97,7 @@ _NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREAC
 _NO_WAY_IN_WORDS: Final = re.compile(
     "Temporary failure in name resolution|Network is (unreachable|down)|No route to host"
 )
-"""The same, where yt-dlp keeps only the words of an error that broke off a download."""
+"""Classify an error that broke off a download, where yt-dlp keeps only its words."""
 _MAX_RAW_MESSAGE: Final = 5000
 _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 

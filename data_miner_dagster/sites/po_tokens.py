@@ -95,7 +95,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise PoTokenProviderError("the provider's answer is no JSON object", expected=True)
+            raise PoTokenProviderError("the provider's answer is not a JSON object", expected=True)
         return answer
 
 

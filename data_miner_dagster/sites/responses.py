@@ -74,6 +74,11 @@ class CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
     """A response that raises if a read to the end exceeds the size limit of a page."""
 
     def read(self, amt: int | None = None) -> bytes:
+        """Return up to `amt` bytes, or everything that is left.
+
+        Raises:
+            PageTooLargeError: more than `MAX_PAGE_BYTES` are left.
+        """
         if amt is not None and amt >= 0:
             return self._read_noted(amt)
         blocks, total = [], 0

@@ -41,7 +41,7 @@ class FrameOutcome(StrEnum):
     RELEASED = "released"
     HELD = "held"  # it has an unsure box, and waits until a person has looked at it
     WITHOUT_BOXES = "without_boxes"  # and the project wants no such frames
-    LEFT_OUT = "left_out"  # its files cannot be had
+    LEFT_OUT = "left_out"  # its files are missing or unreadable
     NOT_CHOSEN = "not_chosen"  # a selection chose others
     BETWEEN_BLOCKS = "between_blocks"  # in the gap between two splits of one video
 

@@ -1,10 +1,10 @@
 """How long work on unequal videos still takes, from what those that are done took. Pure.
 
 Each stage's time for a video is a line in the video's duration (least squares, not below zero), which a factor for each
-site adjusts. Two bounds follow from the stage that takes longest by itself, at the number of videos side by side that
-was seen, and from the CPU time that is left on these cores. The stages share the cores: as long as they are busy, a
-stage that works alone later is faster than it was seen to be. What is at work counts with the time it has taken, so
-that long videos, which end last, are not forgotten.
+site adjusts. Two bounds are computed: from the stage that takes longest alone, at the observed number of parallel
+videos, and from the CPU time that is left on these cores. The stages share the cores, so a stage that later works alone
+is faster than was observed. Videos at work count with the time they have taken so far, so that long videos, which end
+last, are not forgotten.
 
 Does not belong here: where the figures come from (operations/progress.py).
 """
@@ -205,7 +205,7 @@ class _Outlook:
 
     @property
     def left_seconds(self) -> float:
-        """What its open videos still take, each by itself."""
+        """What its open videos still take, each on its own."""
         return sum(self._left) * self._stage.open_stands_for
 
     @property
@@ -219,7 +219,7 @@ class _Outlook:
 
     @property
     def busy_seconds(self) -> float:
-        """What its videos have taken until now, each by itself."""
+        """What its videos have taken until now, each on its own."""
         return sum(video.wall_seconds for video in self._stage.done) + sum(
             v.taken_seconds or 0.0 for v in self._at_work
         )

@@ -203,7 +203,7 @@ def draw_near_threshold(
 
     Returns:
         The chosen boxes, and when each is asked, as a share of `BOXES_PER_CLASS`: any first part is spread over the
-        strata as the whole is. Those from 1 on are for whoever goes on.
+        strata as the whole is. Those from 1 on are for people who continue.
     """
     headroom = confidences.astype(np.float64) - threshold
     return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)

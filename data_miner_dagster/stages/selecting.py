@@ -30,7 +30,7 @@ _DECIMALS: Final = 4
 class Pool:
     """N images to choose from."""
 
-    priorities: Float32Array  # (N,) 0..1: how much each is worth by itself
+    priorities: Float32Array  # (N,) 0..1: the value of each alone
     box_offsets: IntArray  # (N+1,) the boxes of image i are the half-open slice offsets[i]:offsets[i+1]
     box_classes: npt.NDArray[np.int32]  # (B,)
     vectors: Float32Array | None = None  # (N, D) unit vectors; None: how far images are from each other does not count

@@ -43,7 +43,7 @@ class PartName:
 
     @classmethod
     def of(cls, stem: str) -> Self | None:
-        """Return the name that a file has without its suffix; None if it is no part's."""
+        """Return the name that a file has without its suffix; None if it is not the name of a part."""
         number, _, owner = stem.partition(".")
         return cls(int(number), owner) if number.isdigit() else None
 

@@ -28,7 +28,7 @@ class FolderStore:
         return str(self._folder)
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
-        """See `ObjectStore.entries`. Unfinished files are no objects."""
+        """See `ObjectStore.entries`. Unfinished files are not listed."""
         start = self._folder / prefix.rpartition("/")[0]
         for parent, folders, files in os.walk(start):
             folders[:] = [name for name in folders if not name.startswith(PARTIAL_MARK)]

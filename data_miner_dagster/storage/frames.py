@@ -46,7 +46,7 @@ def has_frames(layout: StorageLayout, video_key: str) -> bool:
 
 
 def frames_table_of(layout: StorageLayout, video_key: str) -> Path:
-    """Return the path of a video's table, for those who measure or remove it. Whoever reads it does so here."""
+    """Return the path of a video's table, for code that measures or removes it. Use this module to read it."""
     return layout.frames_table(video_key)
 
 

@@ -85,15 +85,15 @@ class StorageLayout:
         return self.root / "review_access"
 
     def login_link_file(self, digest: str) -> Path:
-        """One login link that nobody has opened yet, by the checksum of its secret."""
+        """Return the file of a login link that nobody has opened yet, by the checksum of its secret."""
         return self.review_access / f"link-{check_project_name(digest)}"
 
     def session_file(self, digest: str) -> Path:
-        """One visitor of the review pages, by the checksum of the cookie's secret."""
+        """Return the file of a visitor of the review pages, by the checksum of the cookie's secret."""
         return self.review_access / f"session-{check_project_name(digest)}"
 
     def leading_page(self, name: str) -> Path:
-        """A page on disk that leads a browser to a login link."""
+        """Return the path of the page on disk that leads a browser to a login link."""
         return self.review_access / f"leading-{check_project_name(name)}.html"
 
     @property
@@ -197,127 +197,127 @@ class StorageLayout:
                     yield path
 
     def video_folder(self, video_key: str) -> Path:
-        """Holds `video.<ext>` and `info.json`; valid once `info.json` exists."""
+        """Return the folder that holds `video.<ext>` and `info.json`; valid once `info.json` exists."""
         return self.videos / check_video_key(video_key)
 
     def video_info(self, video_key: str) -> Path:
-        """The manifest of a video, with its metadata and sha256; written last."""
+        """Return the path of a video's manifest, with its metadata and sha256; written last."""
         return self.video_folder(video_key) / _VIDEO_INFO_NAME
 
     def frames_folder(self, video_key: str) -> Path:
-        """Holds the JPEGs and `frames.parquet`; valid once the latter exists."""
+        """Return the folder that holds the JPEGs and `frames.parquet`; valid once the latter exists."""
         return self.frames / check_video_key(video_key)
 
     def frames_table(self, video_key: str) -> Path:
-        """The manifest of a video's frames, written last."""
+        """Return the path of the manifest of a video's frames, written last."""
         return self.frames_folder(video_key) / FRAMES_TABLE_NAME
 
     def frame_path(self, video_key: str, file_name: str) -> Path:
-        """One frame's image."""
+        """Return the path of one frame's image."""
         return self.frames_folder(video_key) / file_name
 
     def frame_picture(self, video_key: str, file_name: str) -> PictureFile:
-        """One frame's image, as a `PictureFile`."""
+        """Return one frame's image as a `PictureFile`."""
         return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
 
     def embedding_file(self, encoder_name: str, video_key: str) -> Path:
-        """One encoder's embeddings of one video's frames."""
+        """Return the file of one encoder's embeddings of one video's frames."""
         return self.embeddings / check_project_name(encoder_name) / f"{check_video_key(video_key)}.npz"
 
     def embedding_files(self, video_key: str) -> list[Path]:
-        """The existing embeddings of one video's frames, from any encoder."""
+        """Return the existing files with embeddings of one video's frames, from any encoder."""
         return sorted(self.embeddings.glob(f"*/{check_video_key(video_key)}.npz")) if self.embeddings.is_dir() else []
 
     def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
-        """One encoder's embedding of one text, named by the fingerprint of both."""
+        """Return the file of one encoder's embedding of one text, named by the fingerprint of both."""
         folder = self.embeddings / check_project_name(encoder_name) / PROMPTS_FOLDER_NAME
         return folder / f"{check_project_name(digest)}.npz"
 
     def project_folder(self, project: str) -> Path:
-        """The derived tables of a project."""
+        """Return the folder of a project's derived tables."""
         return self.projects / check_project_name(project)
 
     def stage_versions(self, project: str) -> Path:
-        """The version of each stage that made the project's tables and release."""
+        """Return the file with the version of each stage that made the project's tables and release."""
         return self.project_folder(project) / "stage_versions.json"
 
     def table_of(self, project: str, stage: ProjectStage) -> Path:
-        """The table that a stage makes for the next one."""
+        """Return the path of the table that a stage makes for the next one."""
         table = PROJECT_WAY[stage].table
         if table is None:
             raise ValueError(f"{stage.value} makes no table")
         return self.project_folder(project) / table
 
     def file_hashes(self, project: str) -> Path:
-        """Cached hashes of the local files that the project's sources list, by size and time."""
+        """Return the file with the cached hashes of local files that the project's sources list, by size and time."""
         return self.project_folder(project) / "file_hashes.json"
 
     def similarities_table(self, project: str) -> Path:
-        """The similarity of every frame to every prompt."""
+        """Return the table with the similarity of every frame to every prompt."""
         return self.project_folder(project) / "similarities.parquet"
 
     def calibration_folder(self, project: str) -> Path:
-        """Questions about frames near the threshold, the answers, and the scores used to choose the threshold."""
+        """Return the folder of questions about frames near the threshold, the answers, and the scores."""
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
-        """The strata from which questions are drawn, kept for all later rounds."""
+        """Return the file with the strata from which questions are drawn, kept for all later rounds."""
         return self.calibration_folder(project) / "plan.json"
 
     def questions_table(self, project: str) -> Path:
-        """The questions as CSV."""
+        """Return the CSV file with the questions."""
         return self.calibration_folder(project) / "questions.csv"
 
     def answers_file(self, project: str) -> Path:
-        """The answers that `data-miner calibrate --answers` has read so far."""
+        """Return the file with the answers that `data-miner calibrate --answers` has read so far."""
         return self.calibration_folder(project) / "answers.csv"
 
     def reference_file(self, project: str) -> Path:
-        """The scores of the project's frames when the threshold was chosen."""
+        """Return the file with the scores of the project's frames when the threshold was chosen."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def box_calibration(self, project: str) -> Path:
-        """What people's verdicts say of the boxes of the project's detector."""
+        """Return the file with what people's verdicts say about the boxes of the project's detector."""
         return self.calibration_folder(project) / "boxes.json"
 
     def frame_verdicts(self, project: str) -> Path:
-        """Where earlier versions kept people's verdicts on single frames. The catalog has taken in what is not here."""
+        """Return where earlier versions kept verdicts on frames. If it is absent, the catalog has taken them in."""
         return self.project_folder(project) / "verdicts" / "frames.csv"
 
     def all_frame_verdicts(self) -> list[str]:
-        """Return the projects that have such a file, by name."""
+        """Return the projects with a file of verdicts from an earlier version, by name."""
         return sorted(path.parent.parent.name for path in self.projects.glob("*/verdicts/frames.csv"))
 
     def adopted_verdicts(self, project: str) -> Path:
-        """The same file once the catalog has taken it in. Nothing reads it."""
+        """Return the path that `frame_verdicts` gets once the catalog has taken it in. Nothing reads it."""
         return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
     def evaluation_file(self, project: str) -> Path:
-        """How good the project's boxes are against the truth that they were last compared with."""
+        """Return the file that says how good the project's boxes are against the truth they were last compared with."""
         return self.project_folder(project) / "evaluation.json"
 
     def filtered_table(self, project: str) -> Path:
-        """One row per frame of every member video."""
+        """Return the path of the table with one row per frame of every member video."""
         return self.table_of(project, ProjectStage.FILTERING)
 
     def deduplicated_table(self, project: str) -> Path:
-        """One row per kept frame."""
+        """Return the path of the table with one row per kept frame."""
         return self.table_of(project, ProjectStage.DEDUPLICATION)
 
     def representatives_file(self, project: str) -> Path:
-        """The vectors of the representatives, which new videos are compared with."""
+        """Return the file with the vectors of the representatives, which new videos are compared with."""
         return self.project_folder(project) / REPRESENTATIVES_NAME
 
     def reuploads_table(self, project: str) -> Path:
-        """One row per video that also occurs in another video."""
+        """Return the path of the table with one row per video that also occurs in another video."""
         return self.project_folder(project) / "reuploads.parquet"
 
     def detections_table(self, project: str) -> Path:
-        """One row per box."""
+        """Return the path of the table with one row per box."""
         return self.table_of(project, ProjectStage.DETECTION)
 
     def detected_frames_table(self, project: str) -> Path:
-        """One row per frame that a detector has examined."""
+        """Return the path of the table with one row per frame that a detector has examined."""
         return self.project_folder(project) / "detected_frames.parquet"
 
     def tracks_table(self, project: str) -> Path:
@@ -329,27 +329,27 @@ class StorageLayout:
         return self.project_folder(project) / "whole_clip_frames.parquet"
 
     def detection_parts(self, project: str) -> Path:
-        """What each detector has found so far, one folder per detector and class list."""
+        """Return the folder of what each detector has found so far: one folder per detector and class list."""
         return self.project_folder(project) / _DETECTION_PARTS_NAME
 
     def detection_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
-        """What one detector has found so far for the class list identified by the fingerprint."""
+        """Return the folder of what one detector has found so far for a class list."""
         return self.detection_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def releases_folder(self, project: str) -> Path:
-        """One folder per version."""
+        """Return the folder of a project's releases, with one folder per version."""
         return self.releases / check_project_name(project)
 
     def release_folder(self, project: str, version: str) -> Path:
-        """One immutable release."""
+        """Return the folder of one immutable release."""
         return self.releases_folder(project) / check_project_name(version)
 
     def report_folder(self, project: str) -> Path:
-        """The project's latest report."""
+        """Return the folder of the project's latest report."""
         return self.root / _REPORTS_NAME / check_project_name(project)
 
     def report_page(self, project: str) -> Path:
-        """The page of the project's latest report."""
+        """Return the path of the page of the project's latest report."""
         return self.report_folder(project) / REPORT_PAGE_NAME
 
     @property
@@ -363,15 +363,15 @@ class StorageLayout:
         return self.previews / "projects"
 
     def video_preview(self, video_key: str) -> Path:
-        """The contact sheet of a video's frames."""
+        """Return the path of the contact sheet of a video's frames."""
         return self.video_previews / f"{check_video_key(video_key)}.webp"
 
     def project_previews(self, project: str) -> Path:
-        """The contact sheets of a project's stages."""
+        """Return the folder of the contact sheets of a project's stages."""
         return self.all_project_previews / check_project_name(project)
 
     def project_preview(self, project: str, name: str) -> Path:
-        """The contact sheet of what one stage of a project decided."""
+        """Return the path of the contact sheet of what one stage of a project decided."""
         return self.project_previews(project) / f"{check_project_name(name)}.webp"
 
     def preview_address(self, preview: Path) -> str:

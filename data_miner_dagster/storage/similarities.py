@@ -57,11 +57,11 @@ class SimilaritiesHeader:
     """What else exemplars are compared by: the fingerprint of encoder and weight, where there are any."""
 
     def as_json(self) -> dict[str, object]:
-        """Return the header as plain values. Where there are no exemplars, nothing is said of them."""
+        """Return the header as plain values, without the keys of exemplars if there are none."""
         return {name: value for name, value in as_json(self).items() if value or not name.startswith("exemplar")}
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
-        """True if rows of one table could be used in the other."""
+        """Return True if rows of one table could be used in the other."""
         return replace(self, encoder_name="", videos=()) == replace(other, encoder_name="", videos=())
 
 

@@ -1,4 +1,4 @@
-"""ASGI middleware that shows previews: the pictures whose addresses stand in the metadata of events.
+"""ASGI middleware that shows previews: the pictures whose addresses are in the metadata of events.
 
 Only files that `StorageLayout.preview_at` knows are read: the address has a strict form, with a key or name that is
 checked, and a link in place of the file is refused.

@@ -31,7 +31,7 @@ def test_check_port__taken_by_a_process_that_is_named() -> None:
 
 
 def test_check_port__no_address_of_this_machine() -> None:
-    with pytest.raises(ConfigError, match=r"192\.0\.2\.1 is no address of this machine; use another --host"):
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1 is not an address of this machine; use another --host"):
         check_port("192.0.2.1", free_port())
 
 

@@ -171,7 +171,7 @@ def test_load_project_file__secrets_are_never_repeated(tmp_path: Path, monkeypat
             "postgres://h@ck:hunter2@host/db",
             "is 'postgres://***@host/db': the catalog is kept in sqlite or postgresql;",
         ),
-        ("postgresql://host:five/db?password=hunter2", "is 'postgresql://host:five/db?***': its port is no number"),
+        ("postgresql://host:five/db?password=hunter2", "is 'postgresql://host:five/db?***': its port is not a number"),
         ("hunter2", "is a value that is not shown: the catalog is kept in sqlite or postgres"),
     ],
 )

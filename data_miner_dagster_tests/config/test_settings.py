@@ -68,7 +68,7 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         (
             "name: bikes",
             "name: bikes\nreleasing: {class_thresholds: {Bicycle: .9}}",
-            "releasing.class_thresholds: 'Bicycle' is none of detection.classes; did you mean 'bicycle'?",
+            "releasing.class_thresholds: 'Bicycle' is not in detection.classes; did you mean 'bicycle'?",
         ),
         (
             "name: bikes",
@@ -78,7 +78,7 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         (
             "name: bikes",
             "name: bikes\nreleasing: {class_unsure_from: {bycicle: .2}}",
-            "releasing.class_unsure_from: 'bycicle' is none of detection.classes; did you mean 'bicycle'?",
+            "releasing.class_unsure_from: 'bycicle' is not in detection.classes; did you mean 'bicycle'?",
         ),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: 20240131}", "not a day: write 2024-01-31"),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: 86400}", "not a day: write 2024-01-01"),

@@ -84,7 +84,7 @@ def test_read_text_file__regular_files_only(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo.yaml"
     os.mkfifo(fifo)
     for path in (fifo, Path("/dev/zero")):
-        with pytest.raises(ConfigError, match="is no regular file"):
+        with pytest.raises(ConfigError, match="is not a regular file"):
             read_text_file(path)
     large = tmp_path / "large.yaml"
     large.write_bytes(b"a" * (MAX_YAML_BYTES + 1))
@@ -92,5 +92,5 @@ def test_read_text_file__regular_files_only(tmp_path: Path) -> None:
         read_text_file(large)
     link = tmp_path / "link.yaml"
     link.symlink_to(fifo)
-    with pytest.raises(ConfigError, match="is no regular file"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         read_text_file(link)

@@ -110,5 +110,5 @@ def test_up__killed_leaves_nothing_behind_and_another_may_begin(platform: Runnin
     assert holder["pid"] == platform.process.pid  # what the file says does not count, the lock does
     before = time.monotonic()
     taken = data_miner("up", "--root", platform.root, "--host", "192.0.2.1")
-    assert "192.0.2.1 is no address of this machine" in taken.stdout  # so the lock was free
+    assert "192.0.2.1 is not an address of this machine" in taken.stdout  # so the lock was free
     assert time.monotonic() - before < 60

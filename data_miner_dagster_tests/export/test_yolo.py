@@ -19,14 +19,14 @@ YAMLS: dict[str, tuple[tuple[ReleaseImage, ...], str]] = {
         (),
         """# cyclists v001: 0 images
 # every video here was released in another split before: there is nothing to train on
-# no video fell into val: it points to train, so its metrics say nothing of new videos
+# no video fell into val: it points to train, so its metrics say nothing about new videos
 val: images/train
 """,
     ),
     "all in train": (
         IMAGES[:2],
         """# cyclists v001: 2 images
-# no video fell into val: it points to train, so its metrics say nothing of new videos
+# no video fell into val: it points to train, so its metrics say nothing about new videos
 train: images/train
 val: images/train
 """,

@@ -47,7 +47,7 @@ def _job() -> None:
         ({"address": "ray://head:10001"}, "is ray://head:10001: write the address of the dashboard"),
         (
             {"address": "http://head:8265", "env_vars": ["DATA_MINER_CATALOG_URL"]},
-            "env_vars in dagster.yaml has DATA_MINER_CATALOG_URL: Ray shows what it passes on",
+            "env_vars in dagster.yaml has DATA_MINER_CATALOG_URL: Ray shows it to anyone",
         ),
         (
             {"address": "http://head:8265", "env_vars": ["SITE_PASSWORD=x"]},

@@ -30,7 +30,7 @@ MASK_THRESHOLD: Final = 0.5
 class Sam3Detector(SeparatePhraseDetector):
     """Implements ObjectDetector."""
 
-    nms_iou: ClassVar[float | None] = 0.7  # two phrases of a class find the same object, each by itself
+    nms_iou: ClassVar[float | None] = 0.7  # two phrases of a class find the same object independently
     batches_any_size = True
 
     def embed(self, prompt: str) -> "torch.Tensor":

@@ -177,8 +177,8 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
     if path.suffix not in (".onnx", ".pt"):
         raise ModelError(f"model {entry.name}: {path.name} is neither .onnx nor .pt")
     logger.warning(
-        "model %s runs by Ultralytics' software, which is under AGPL-3.0: whoever offers a service with it publishes "
-        "the service's source, or buys a licence (docs/deploy/supply-chain.md)",
+        "model %s runs by Ultralytics' software, which is under AGPL-3.0: to offer a service with it, publish "
+        "the service's source or buy a licence (docs/deploy/supply-chain.md)",
         entry.name,
     )
     gives_masks = _gives_masks(entry)

@@ -155,5 +155,5 @@ def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
             script_module = torch.jit.load(script, map_location="cpu")  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise ModelError(f"model {entry.name}: {script} is no TorchScript file: {reason}") from error
+            raise ModelError(f"model {entry.name}: {script} is not a TorchScript file: {reason}") from error
     return PhraseSetter(model, TextHalf(entry.name, tokenizer, script_module.eval()))

@@ -232,7 +232,7 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     checkpoint = _open_checkpoint(entry, device, model_types=types)
     pooling = entry.options.get("pooling", "pooler")
     if pooling not in POOLINGS:
-        raise ModelError(f"model {entry.name}: pooling {pooling!r} is none of {', '.join(POOLINGS)}")
+        raise ModelError(f"model {entry.name}: pooling {pooling!r} is not one of {', '.join(POOLINGS)}")
     first_patch = 1 + int(getattr(checkpoint.config, "num_register_tokens", 0))
 
     def pool(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":

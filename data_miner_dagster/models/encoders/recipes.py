@@ -4,9 +4,9 @@ Belongs here: the recipes, and words to token ids by them. Does not belong here:
 (pixels.py).
 
 A tokenizer's defaults change between versions of its library and between checkpoints, and a wrong side of padding or a
-missing last token changes every similarity without an error. So a tokenizer is asked only for the ids of the words;
-what stands before and after them is said here. What a checkpoint states about its pictures holds, since it was trained
-so; what it leaves out comes from here and not from the defaults of a class.
+missing last token changes every similarity without an error. So a tokenizer is asked only for the ids of the words, and
+the tokens before and after them are defined here. What a checkpoint states about its pictures applies, since it was
+trained so. What it leaves out comes from here, not from the defaults of a class.
 """
 
 from collections.abc import Mapping, Sequence

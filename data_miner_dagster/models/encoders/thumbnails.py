@@ -19,7 +19,7 @@ _INPUT_SIDE: Final = 64
 
 
 class ThumbnailMaker:
-    """Reduces pictures to a few thousand values of luma and colour, 0 to 255. These are no unit vectors."""
+    """Reduces pictures to a few thousand values of luma and colour, 0 to 255. These are not unit vectors."""
 
     def __init__(self, name: str, fingerprint: str) -> None:
         self.name = name

@@ -43,9 +43,9 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
 def record_done(
     session: Session, info: VideoInfo, rejections: Mapping[str, Rejection], skipping: Collection[str] = ()
 ) -> None:
-    """DOWNLOADED, linked to the first video that is the same; rejected in the projects that turn it down.
+    """Set a video DOWNLOADED, link it to the first identical video, and reject it in the projects whose rules say so.
 
-    Those in `skipping` turn down what is the same as a video that they have.
+    Projects in `skipping` also reject a video that is identical to one of theirs.
     """
     lock_content(session)
     channel = {} if info.channel_id is None else {"channel_id": info.channel_id}

@@ -291,7 +291,7 @@ def _has_current_frames(platform: Platform, row: VideoRow) -> bool:
 
 
 def _standing_outcome(row: VideoRow, force: bool) -> VideoOutcome | None:
-    """The outcome of a video that cannot, or need not, be worked on now; None if it is to be looked at."""
+    """Return the outcome of a video that cannot or need not be processed now, or None if it is to be examined."""
     if row.status is VideoStatus.UNAVAILABLE:
         return VideoOutcome(row.key, OutcomeStatus.UNAVAILABLE, row.error_kind, row.error or "")
     if row.status in _HAS_NO_FILE or row.sha256 is None or row.file_name is None:

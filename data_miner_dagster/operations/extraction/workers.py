@@ -35,7 +35,7 @@ class FrameWorkers:
         return self._pool.process_ids
 
     def make_frame_folder(self, job: FrameFolderJob) -> FrameFolderSummary:
-        """The same as the function of that name, in a worker and within `job.config.limits`.
+        """Run the function `make_frame_folder` in a worker, within `job.config.limits`.
 
         Raises:
             VideoPermanentError: as the function does; LIMIT_EXCEEDED too when time or memory runs out.

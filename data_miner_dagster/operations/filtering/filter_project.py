@@ -168,7 +168,7 @@ class _Decided:
 
 
 def _settings(platform: Platform, config: FilteringConfig) -> dict[str, str]:
-    """What the next run must know of this one: whose numbers these were."""
+    """Return what the next run must know about this one: the encoder, and the values that were not named."""
     content = {"encoder": platform.models.filter_encoder.name, "unnamed_values": unnamed_values(config)}
     return {_SETTINGS_KEY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
 

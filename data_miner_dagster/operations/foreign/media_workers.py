@@ -49,7 +49,7 @@ class MediaWorkers(PooledWorkers):
         return self._pool.process_ids
 
     def probe(self, path: Path) -> ProbedVideo:
-        """The same as `probe_video`, in a worker.
+        """Run `probe_video` in a worker.
 
         Raises:
             VideoPermanentError: as there; LIMIT_EXCEEDED too when time or memory runs out.
@@ -79,7 +79,7 @@ class MediaWorkers(PooledWorkers):
         return list(pixels)
 
     def see_file(self, path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """The same as `small_picture`, in a worker.
+        """Run `small_picture` in a worker.
 
         Raises:
             UnreadableImageError: as there, or it costs too much to decode.
@@ -89,7 +89,7 @@ class MediaWorkers(PooledWorkers):
         return SeenPicture(pixels, (width, height))
 
     def read_stored(self, path: Path, sha256: str, *, min_side: int | None = None) -> RgbImage:
-        """The same as `read_stored_image`, or with a `min_side` as `read_stored_image_reduced`, in a worker.
+        """Run `read_stored_image` in a worker, or `read_stored_image_reduced` if there is a `min_side`.
 
         Raises:
             UnreadableImageError: as there, or it costs too much to decode.

@@ -94,7 +94,7 @@ def _client(arguments: dict[str, Any]) -> SiteClient:
 
 
 def _list_address(arguments: dict[str, Any]) -> None:
-    """The answer goes in portions: a feed may have any number of entries."""
+    """List an address, and send the answer in portions: a feed may have any number of entries."""
     found = _client(arguments).list_address(
         OwnAddress(arguments["address"]),
         source=arguments["source"],

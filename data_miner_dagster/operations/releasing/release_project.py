@@ -169,7 +169,7 @@ def _find_release(standing: Standing, fingerprint: str) -> str | None:
 
 
 def _known_versions(platform: Platform, standing: Standing) -> set[str]:
-    """A version that was published once is never given again, even if its folder or its row has gone."""
+    """Return the versions that are taken: each was published once, even if its folder or its row is gone."""
     folder = platform.layout.releases_folder(standing.config.name)
     on_disk = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     return on_disk | {row.version for row in standing.rows}

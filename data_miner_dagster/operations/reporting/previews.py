@@ -314,7 +314,7 @@ def _read(path: Path, columns: list[str]) -> pa.Table | None:
 
 
 def _spread(num_rows: int, num_wanted: int) -> pa.Array:
-    """Indices of `num_wanted` rows, evenly spread, the first and the last included."""
+    """Return the indices of `num_wanted` evenly spread rows, including the first and the last."""
     if num_rows <= num_wanted:
         return pa.array(range(num_rows), pa.int64())
     if num_wanted == 1:

@@ -139,7 +139,7 @@ def _shown_mark(folder: Path) -> str | None:
 
 
 def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """The funnel as of this release, not as of now: the project may have grown since."""
+    """Return the funnel at the time of this release: the project may have grown since."""
     of_release = [count.as_json() for count in release_steps(manifest)]
     for step in of_release:
         step["kinds"] = {name: number for name, number in step["kinds"].items() if number}
@@ -303,7 +303,7 @@ def _floats(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.float64]]":
 
 
 def _range_of(path: Path) -> tuple[float, float]:
-    """The least and the greatest similarity, a little widened; encoders differ by an order of magnitude in spread."""
+    """Return the range of the similarities, slightly widened. Encoders' spreads differ by an order of magnitude."""
     low, high = np.inf, -np.inf
     for batch in _batches(path, ["positive_similarity"]):
         extremes = pc.min_max(batch["positive_similarity"]).as_py()

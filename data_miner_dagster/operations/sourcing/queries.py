@@ -212,7 +212,7 @@ def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
 
 
 def _shown(text: str) -> str:
-    """A query without secrets, and still different from every other."""
+    """Return a query without its secrets that still differs from every other query."""
     shown = redact_url(text) if "://" in text else text
     return shown if shown == text else f"{shown}{_OF_SECRETS}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

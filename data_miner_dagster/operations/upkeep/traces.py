@@ -210,7 +210,7 @@ def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
 
 
 def text_forms(needles: Collection[str]) -> list[str]:
-    """A text as it stands, as JSON escapes it, and as HTML does."""
+    """Return each text unchanged, as JSON escapes it, and as HTML escapes it."""
     forms = {form for needle in needles for form in (needle, json.dumps(needle)[1:-1], html.escape(needle))}
     return sorted(forms)
 

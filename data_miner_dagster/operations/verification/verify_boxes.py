@@ -141,7 +141,7 @@ class BoxVerification:
         self._verifier = verifier_of(platform, project, config)
         self._prompts = {wanted.class_name: prompt_of(wanted, config.verifier) for wanted in config.class_prompts}
         spent = spent_on_answers(platform.database, project)
-        self._budget = Budget(config.verifier, spent.num_answers, spent.cost, dearest=spent.dearest)
+        self._budget = Budget(config.verifier, spent.num_answers, spent.cost, top_price=spent.top_price)
         self.asking: Final = asking_fingerprint(config.verifier, self._verifier.fingerprint)
         self.verified = Verified()
         """What the completed rows say."""

@@ -40,6 +40,7 @@ class CandidatePairs:
         return CandidatePairs(self.rows[is_chosen], self.ids[is_chosen], self.similarities[is_chosen])
 
     def joined(self, other: "CandidatePairs") -> "CandidatePairs":
+        """Return these pairs, followed by the other ones."""
         return CandidatePairs(
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.ids, other.ids]),
@@ -58,6 +59,7 @@ class VectorBlock:
 
     @property
     def vectors(self) -> Float16Array:
+        """The vectors of the block."""
         start = self.first_id - len(self.leaders)
         return self.newcomers[start : start + self.num_rows]
 

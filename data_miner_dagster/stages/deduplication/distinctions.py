@@ -1,6 +1,6 @@
 """Which pairs are told apart although their files, hashes or embeddings are alike.
 
-Two reasons are known: something changed in a fixed view (`views.py`), and a person said that the two are no
+Two reasons are known: something changed in a fixed view (`views.py`), and a person said that the two are not
 duplicates. Both are part of what "within reach" means, for the search and for its proof.
 """
 

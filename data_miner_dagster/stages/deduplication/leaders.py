@@ -33,8 +33,8 @@ from data_miner_dagster.stages.vectors import Float16Array, Float64Array, unit_r
 BLOCK_ROWS: Final = 2048
 """Rows compared at once. Large enough for the matrix product to run at full speed; the products take 16 MB."""
 _BLOCK_ROWS_TOLD_APART: Final = 256
-"""The same where pairs may be told apart. A row can then have any number of representatives at a cosine within reach,
-and pairs within a block are looked at row by row."""
+"""Find representatives where some pairs must not become duplicates. A row can then have any number of representatives
+at a cosine within reach, and pairs within a block are examined row by row."""
 
 
 @dataclass(frozen=True, slots=True)

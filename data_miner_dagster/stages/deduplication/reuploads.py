@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 _MAX_VIDEOS_PER_GROUP: Final = 50
-"""A picture in more videos than this (such as a channel's intro or a black frame) is no evidence for a re-upload."""
+"""A picture in more videos than this (such as a channel's intro or a black frame) is not evidence of a re-upload."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

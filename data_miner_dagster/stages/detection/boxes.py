@@ -256,7 +256,7 @@ def _check_boxes(detections: ImageDetections, *, num_classes: int) -> None:
     if len(strange):
         raise ValueError(f"a box of class {int(strange[0])}, where there are {num_classes}")
     if not (np.isfinite(detections.boxes_xyxy).all() and np.isfinite(detections.confidences).all()):
-        raise ValueError("a box whose place or confidence is no finite number")
+        raise ValueError("a box whose coordinates or confidence are not finite numbers")
 
 
 def _row_order(row: DetectionRow) -> tuple[float, str, float, float, float, float]:

@@ -124,7 +124,7 @@ def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
 
 
 def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes: FrameClasses) -> Int64Array:
-    """Return (N,) which object each box is, negative where it is none. Both are of one class."""
+    """Return (N,) the index of the object that each box matches, negative where there is none. All are of one class."""
     matches = np.full(len(found.classes), -1, np.int64)
     for class_index in range(len(classes.names)):
         rows = np.flatnonzero(found.classes == class_index)

@@ -26,7 +26,7 @@ from data_miner_dagster.stages.estimates import (
 from data_miner_dagster.stages.filtering.calibration import stratum_edges
 
 WANTED_ANSWERS: Final = 150
-"""Per class. With so many, the interval of the chosen threshold's precision is about .15 wide."""
+"""Answers per class. With this many, the interval of the chosen threshold's precision is about .15 wide."""
 WIDEST_INTERVAL: Final = 0.16
 THRESHOLD_DECIMALS: Final = 4
 _ANSWERS_PER_STRATUM: Final = 18
@@ -312,7 +312,7 @@ def overall_precision(
         if not has_enough(population, judged[name]):
             return None
         above, number = draw_precisions(population, judged[name], thresholds[name])
-        # Each class is drawn by itself: the draws of one must not go with those of another.
+        # Classes are drawn independently: the draws of one must not follow those of another.
         above = np.random.default_rng(len(populations) + num_boxes).permutation(above)
         right = above if right is None else right + above
         num_boxes += number

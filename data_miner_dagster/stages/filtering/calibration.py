@@ -78,7 +78,7 @@ def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questio
 
 
 MOST_ROUNDS: Final = 4
-"""This many times the wanted questions are drawn, for whoever goes on after the wanted ones."""
+"""This many times the wanted questions are drawn, for people who continue after the wanted ones."""
 
 
 def draw_in_strata(
@@ -94,7 +94,7 @@ def draw_in_strata(
 
     Returns:
         The chosen items, and when each is asked, as a share of the wanted questions: any first part is spread over the
-        strata as the whole is. Those from 1 on are for whoever goes on.
+        strata as the whole is. Those from 1 on are for people who continue.
     """
     strata = stratum_of(headroom, edges)
     sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
@@ -121,7 +121,7 @@ class SampledAnswers:
 def answers_that_count(
     answers: SampledAnswers, planned_strata: Int64Array, planned_numbers: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.bool_]:
-    """Return which answers are a random sample of their stratum, whoever asked for them.
+    """Return which answers are a random sample of their stratum, regardless of who asked.
 
     A person who is shown the frames nearest to the threshold first answers for those alone, and these are not like the
     rest of their stratum. But such answers must not be left out either: nobody is asked the same twice, so what the

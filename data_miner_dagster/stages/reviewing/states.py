@@ -50,7 +50,10 @@ class VerifierRules:
         return cls(config.releasing.verifier or VerifierRulesConfig())
 
     def state_of(self, state: BoxState, verdict: VerifierVerdict | None) -> BoxState:
-        """Return the state of a box after the verdict; None: nobody has looked at it. What is no box stays none."""
+        """Return the state of a box after the verdict (None: nobody has looked at it).
+
+        `BoxState.NONE` stays as it is.
+        """
         if state is BoxState.NONE or verdict is None:
             return state
         match verdict:

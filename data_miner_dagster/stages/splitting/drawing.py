@@ -1,9 +1,9 @@
 """Draw the splits of groups of videos so that every class is shared out as the images are.
 
-Source: Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011: the rarest class
-is shared out first, and each example goes where the class is still wanted most. Here an example is a group of videos
-with many images and boxes, so groups come in order of size, and single moves afterwards mend what a large one left.
-All arithmetic is in integers: the same project gives the same splits on any machine.
+Source: Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011: the rarest class is
+distributed first, and each example goes where its class is still needed most. Here an example is a group of videos with
+many images and boxes, so groups come in order of size, and single moves afterwards correct what a large one left. All
+arithmetic is in integers: the same project gets the same splits on any machine.
 """
 
 from collections.abc import Mapping, Sequence

@@ -30,7 +30,7 @@ def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) ->
 
 
 def channel_links(channels: Mapping[str, str | None]) -> set[tuple[str, str]]:
-    """Return links that join all videos of one channel. A video whose channel is unknown stays by itself.
+    """Return links that join all videos of one channel. A video whose channel is unknown stays alone.
 
     Args:
         channels: video key to channel.

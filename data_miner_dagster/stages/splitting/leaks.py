@@ -22,7 +22,8 @@ MAX_NAMED: Final = 20
 class LeakLimits:
     """From where on two images count as the same, by both of them. Both are inclusive.
 
-    One alone is no proof: an encoder of meaning finds two plain pictures alike, and a hash two of one layout.
+    One alone is not proof: a semantic encoder finds two plain pictures alike, and a hash finds two pictures of one
+    layout alike.
     """
 
     hash_distance: int  # of 64 bits, where both hashes are telling

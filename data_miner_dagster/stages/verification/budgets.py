@@ -6,17 +6,17 @@ from data_miner_dagster.config.verification import VerifierConfig
 class Budget:
     """The budget of one project, for all that it ever asks.
 
-    What an answer costs is known only afterwards. So a question is asked if it, and those that are on their way, stay
-    within the budget at the dearest price seen so far; the first is asked before there is one.
+    What an answer costs is known only afterwards. So a question is asked only if it and the questions in flight stay
+    within the budget at the highest price seen so far. The first is asked before there is a price.
 
     Args:
         config: the limits.
         num_before: answers that were paid for before.
         cost_before: what they cost.
-        dearest: what one of them cost at most.
+        top_price: the highest price of a single answer.
     """
 
-    def __init__(self, config: VerifierConfig, num_before: int, cost_before: float, *, dearest: float = 0.0) -> None:
+    def __init__(self, config: VerifierConfig, num_before: int, cost_before: float, *, top_price: float = 0.0) -> None:
         self.num_over = 0
         """Questions that were not asked since the budget is spent."""
         self.num_now = 0
@@ -27,7 +27,7 @@ class Budget:
         self._cost_now = 0.0
         self._num_priced_now = 0
         self._num_open = 0
-        self._dearest = dearest
+        self._top_price = top_price
 
     @property
     def cost(self) -> float:
@@ -40,7 +40,7 @@ class Budget:
         max_boxes, max_cost = self._config.max_boxes, self._config.max_cost
         is_within = max_boxes is None or num_taken < max_boxes
         if is_within and max_cost is not None:
-            is_within = self.cost + (self._num_open + 1) * self._dearest <= max_cost and self.cost < max_cost
+            is_within = self.cost + (self._num_open + 1) * self._top_price <= max_cost and self.cost < max_cost
         self._num_open += is_within
         self.num_over += not is_within
         return is_within
@@ -52,7 +52,7 @@ class Budget:
         if is_answered and cost is not None:
             self._num_priced_now += 1
             self._cost_now += cost
-            self._dearest = max(self._dearest, cost)
+            self._top_price = max(self._top_price, cost)
 
     @property
     def line(self) -> str:

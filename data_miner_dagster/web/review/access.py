@@ -1,7 +1,7 @@
 """Who may review: one-time login links, and the sessions that they begin.
 
-Both are files in one private folder under the root, named by the sha256 of their secret, so that the commands that
-print links and the servers that accept them need not talk, a restarted server knows its visitors, and whoever reads
+Both are files in one private folder under the root, named by the sha256 of their secret. So the commands that print
+links and the servers that accept them do not need to talk, a restarted server knows its visitors, and anyone who reads
 the folder learns no secret. A link is used up by removing its file, which only one visitor can do.
 """
 
@@ -51,7 +51,10 @@ class Access:
         self._folder = layout.review_access
 
     def new_link_secret(self, who: str) -> str:
-        """Return the secret of a new login link. Whoever opens it is called `who` until they choose another name."""
+        """Return the secret of a new login link.
+
+        The person who opens it is called `who` until they choose another name.
+        """
         self._remove_expired()
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         self._write(self._layout.login_link_file(_digest(secret)), who)

@@ -37,7 +37,7 @@ class AnswerEndpoints:
         return JSONResponse(page_json(found))
 
     def item(self, request: Request) -> Response:
-        """Return one question as it stands now."""
+        """Return the current state of one question."""
         queue = word_of(ReviewQueue, request.path_params["queue"])
         found = self._open_desk(project_of(request)).item(queue, request.query_params.get("key", ""))
         if found is None:

@@ -49,7 +49,7 @@ class Desk:
         return self._review.page(queue, cursor=cursor, size=size, class_name=class_name, video_key=video_key)
 
     def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
-        """Return one question as it stands now."""
+        """Return the current state of one question."""
         return self._review.item(queue, key)
 
     def classes(self) -> Sequence[BrowsedName]:

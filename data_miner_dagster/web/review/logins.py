@@ -1,7 +1,7 @@
 """Logging in by a one-time link, the visitor's name, and logging out.
 
-The secret of a link stands behind `#`, which browsers send to no server: the login page's script posts it. So opening
-an address changes nothing by itself, and no log or history keeps the secret.
+The secret of a link follows `#`, which browsers do not send: the login page's script posts it. So merely opening an
+address changes nothing, and no log or history keeps the secret.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from data_miner_dagster.web.review.templating import page
 
 
 def root_identity(root: Path) -> str:
-    """Return a name of a root by which a command recognizes a server over the same root. It is no secret."""
+    """Return a name of a root by which a command recognizes a server over the same root. It is not secret."""
     return hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Reading requests: JSON objects within a bound, and what stands in addresses."""
+"""Reading requests: JSON objects within a bound, and the parameters of addresses."""
 
 import json
 from enum import StrEnum

@@ -209,7 +209,7 @@ def test_load__a_pinned_file_that_is_no_script(networks: dict[str, Path], tmp_pa
     script = save_scripted_text(tmp_path) / "mobileclip_blt.ts"
     script.write_bytes(script.read_bytes()[:-1000])
     options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
-    with pytest.raises(ModelError, match=r"mobileclip_blt\.ts is no TorchScript file"):
+    with pytest.raises(ModelError, match=r"mobileclip_blt\.ts is not a TorchScript file"):
         provider_of(networks["yoloe-11n-seg"], **options).detector.load()
 
 

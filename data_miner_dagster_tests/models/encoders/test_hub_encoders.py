@@ -104,7 +104,7 @@ def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, P
 
 
 def test_pooling__unknown(folders: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match="pooling 'max' is none of pooler, cls, mean"):
+    with pytest.raises(ModelError, match="pooling 'max' is not one of pooler, cls, mean"):
         ModelProvider(tiny_config("dinov2", folders["dinov2"], pooling="max")).dedup_encoder.load()
 
 

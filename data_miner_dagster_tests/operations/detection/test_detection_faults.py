@@ -91,7 +91,7 @@ class _OddAtRedAndBlue(ColourDetector):
     [
         (
             lambda answer: [_with_a_box(answer, (0, 0, np.nan, 9), 0)],
-            r"ValueError: a box .* is no finite number \(.*\)",
+            r"ValueError: a box .* are not finite numbers \(.*\)",
         ),
         (lambda answer: [_with_a_box(answer, (0, 0, 9, 9), -1)], r"ValueError: a box of class -1, .* are 2 \(.*\)"),
         (lambda _answer: [], r"ValueError: .* \(.*\)"),

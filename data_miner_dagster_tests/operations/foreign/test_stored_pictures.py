@@ -198,7 +198,7 @@ def test_stored_pictures__says_the_same_of_what_cannot_be_read(tmp_path: Path) -
             path.write_bytes(b"<html>")
             with pytest.raises(UnreadableImageError, match=r"is not the file that was stored: its sha256 differs"):
                 pictures.read(file, "0" * 64)
-            with pytest.raises(UnreadableImageError, match=r"a\.jpg is no image that can be decoded"):
+            with pytest.raises(UnreadableImageError, match=r"a\.jpg is not an image that can be decoded"):
                 pictures.read_reduced(file, sha256, 100)
             with pytest.raises(UnreadableImageError, match="no JPEG, PNG"):
                 pictures.see(file)

@@ -114,8 +114,8 @@ def test_detection_rows__rounded_and_sorted() -> None:
     ("row", "said"),
     [
         ((0.5, -1, (0, 0, 1, 1)), "a box of class -1, where there are 2"),
-        ((0.5, 0, (0, 0, float("inf"), 1)), "no finite number"),
-        ((float("nan"), 0, (0, 0, 1, 1)), "no finite number"),
+        ((0.5, 0, (0, 0, float("inf"), 1)), "not finite numbers"),
+        ((float("nan"), 0, (0, 0, 1, 1)), "not finite numbers"),
     ],
 )
 def test_detection_rows__what_no_detector_may_say(

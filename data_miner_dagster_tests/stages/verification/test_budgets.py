@@ -14,7 +14,7 @@ def test_take__as_many_as_there_are_left() -> None:
     assert found.num_over == 3
 
 
-def test_take__those_on_their_way_count_at_the_dearest_price() -> None:
+def test_take__those_on_their_way_count_at_the_top_price_price() -> None:
     found = budget(cost_before=1.0, max_cost=2.0, max_boxes=100)
     assert found.take()
     found.settle(is_answered=True, cost=0.25)  # 0.75 is left: three at this price
@@ -29,7 +29,7 @@ def test_take__those_on_their_way_count_at_the_dearest_price() -> None:
 
 def test_take__the_price_of_earlier_answers_is_known() -> None:
     config = VerifierConfig.model_validate({"model": "eyes", "max_cost": 2.0})
-    found = Budget(config, 3, 1.5, dearest=0.25)
+    found = Budget(config, 3, 1.5, top_price=0.25)
     assert [found.take() for _ in range(3)] == [True, True, False]
 
 

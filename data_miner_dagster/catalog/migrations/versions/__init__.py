@@ -1,0 +1,1 @@
+"""One module per revision of the catalog's tables, written from the difference between two schemas."""

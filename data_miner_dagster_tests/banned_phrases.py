@@ -1,0 +1,61 @@
+"""Phrases that a native-speaking engineer would not write, each with what to write instead.
+
+CONTRIBUTING.md has the rules behind them. A space in a pattern matches any break of a line: of a docstring, between two
+comments, and between two string literals. What a group called `fine` has matched is allowed.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_GAP: Final = r"""(?:[ ]?"\n[ ]*f?"[ ]?|\n[ ]*(?:\#[ ])?|[ ])"""
+
+
+@dataclass(frozen=True, slots=True)
+class BannedPhrase:
+    """A phrase, and what to write instead."""
+
+    pattern: str
+    instead: str
+
+    def found_in(self, text: str) -> Iterator[tuple[int, str]]:
+        """Yield the line, counted from 1, and the words of each use."""
+        for match in re.finditer(self.pattern.replace(" ", _GAP), text):
+            if "fine" not in match.re.groupindex or match["fine"] is None:
+                yield text.count("\n", 0, match.start()) + 1, re.sub(_GAP, " ", match[0])
+
+
+BANNED: Final = (
+    BannedPhrase(r"\b(?:(?P<fine>there )|)(?:is|are|was|were) none\b", "is not one; is absent; there is none"),
+    BannedPhrase(
+        r"(?:(?P<fine>\b[Tt]here )|\b)(?:is|are|was|were) no (?!longer|more|other|less|fewer|later|earlier|larger)\w+",
+        "is not a; has no; there is no",
+    ),
+    BannedPhrase(r"\b[Ss]o many\b(?! \w+ that)", "this many; that many; up to N"),
+    BannedPhrase(r"\b[Ss]o much (?:time|room|work|of)\b", "this much; up to"),
+    BannedPhrase(r"\b(?:[Ss]ees? (?:to it )?that|seen to it|[Ss]ees? to)\b", "ensure; make sure"),
+    BannedPhrase(r"\b[Dd]ear(?:er|est)?\b", "expensive, costly"),
+    BannedPhrase(r"\bfor ever\b", "forever; indefinitely"),
+    BannedPhrase(r"\bbe had\b", "is available; can be read; can be obtained"),
+    BannedPhrase(r"\b[Ww]hoever\b", "anyone who; the caller; whichever process"),
+    BannedPhrase(r"\b(?:by|of) (?:itself|themselves)\b", "automatically; on its own; alone"),
+    BannedPhrase(r"[,;:] of (?:an? |the |each |every |all )?\w+ the\b", 'the Y of X, not "of X the Y"'),
+    BannedPhrase(r'"""(?:The same|Likewise|Ditto)\b', "a sentence that stands on its own"),
+    BannedPhrase(r"\b[Ww]hat (?:is|are) of\b", "what belongs to; what comes from"),
+    BannedPhrase(r"\b(?:says?|said|knows?|tells?|learns?) (?:(?:no|any|some)thing|more|less) of\b", "about"),
+    BannedPhrase(r"\bneeds not\b|\bknows? no\b", "does not need to; does not know"),
+    BannedPhrase(r"\b(?:[Tt]hereof|[Ww]hereof|[Tt]hereupon|[Ww]hence|[Tt]herein|[Tt]hrice)\b", "plain words"),
+    BannedPhrase(r"\b[Mm]end(?:s|ed)?\b", "fix; repair"),
+    BannedPhrase(r"\bas (?:it|they) stands?\b", "as it is now; unchanged"),
+    BannedPhrase(r"\bstands? (?:in|above|there|where|before|beside|behind)\b", "is in; is above; exists"),
+)
+
+
+def uses(path: Path, phrases: Iterable[BannedPhrase]) -> Iterator[str]:
+    """Yield where a file uses a phrase, with what to write instead."""
+    text = path.read_text(encoding="utf-8")
+    for phrase in phrases:
+        for line, words in phrase.found_in(text):
+            yield f"{path}:{line}: {words!r}; write: {phrase.instead}"

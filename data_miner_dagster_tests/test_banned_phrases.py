@@ -1,0 +1,59 @@
+"""Which files use a phrase of `banned_phrases.BANNED`: none may."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from data_miner_dagster_tests.banned_phrases import BANNED, uses
+
+REPOSITORY: Final = Path(__file__).parents[1]
+NOT_READ: Final = (
+    "CONTRIBUTING.md",  # shows what not to write
+    "data_miner_dagster/stages/verification/questions.py",  # stored answers are to these very words
+    "data_miner_dagster/operations",
+    "docs",
+    "CHANGELOG.md",
+    "README.md",
+    "SECURITY.md",
+)
+"""Files and folders that are not searched."""
+
+
+def test_banned_phrases__no_file_uses_one() -> None:
+    not_read = {REPOSITORY / name for name in NOT_READ}
+    files = [path for path in texts_of_the_repository() if not_read.isdisjoint({path, *path.parents})]
+    assert len(files) > 400
+    assert [use for path in sorted(files) for use in uses(path, BANNED)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# --stage x is none\n", "is none"),
+        ("there is none\n", None),
+        ("is None", None),
+        ("a file that is\n    # no video\n", "is no video"),
+        ('f"{path} is "\n    f"no folder"', "is no folder"),
+        ("there is no folder; it is no longer needed", None),
+        ("at most so many frames", "so many"),
+        ("so many frames that memory ran out", None),
+        ("see to it that it is flushed", "see to it that"),
+        ('"""The same in a worker."""', '"""The same'),
+        ("says nothing of people", "says nothing of"),
+        ("frames that cannot be\nhad", "be had"),
+    ],
+)
+def test_banned_phrases__are_found(tmp_path: Path, text: str, words: str | None) -> None:
+    path = tmp_path / "file.py"
+    path.write_text(text)
+    found = [use.split("; write: ")[0] for use in uses(path, BANNED)]
+    assert found == ([] if words is None else [f"{path}:1: {words!r}"])
+
+
+def texts_of_the_repository() -> Iterator[Path]:
+    """Yield the files with docstrings, comments, messages or prose."""
+    yield from (REPOSITORY / "data_miner_dagster").rglob("*.py")
+    yield from (REPOSITORY / "docs").rglob("*.md")
+    yield from REPOSITORY.glob("*.md")
