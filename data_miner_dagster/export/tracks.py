@@ -1,7 +1,7 @@
 """Whole-clip tracks of a release: each frame on which objects were followed, with the objects on it.
 
 `data/tracked_frames.parquet` has one row per frame, `data/tracks.parquet` one per object on it. Only releases of
-projects that follow objects along whole clips have them. Most of the frames are no images of the release: those that
+projects that follow objects along whole clips have them. Most of these frames are not images of the release: those that
 are have a `frame_id`. Belongs here: both tables, written and read. Does not belong here: formats made from them.
 """
 
