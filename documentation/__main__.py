@@ -1,6 +1,7 @@
-"""Write every page that is generated from the code: `python -m documentation`."""
+"""Write every file under docs/ that is generated from the code: `python -m documentation`."""
 
-from data_miner_dagster.config import reference
+from documentation.generated import GENERATED, REPOSITORY
 
 if __name__ == "__main__":
-    reference.main()
+    for place, make in GENERATED.items():
+        (REPOSITORY / place).write_text(make(), encoding="utf-8")

@@ -6,12 +6,18 @@ from one to the other are written as each place needs them. A link to a file tha
 
 import posixpath
 import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from documentation.commands import commands_page
+from documentation.messages import messages_section
+from documentation.python_api import ROOMS, page_of, room_page, rooms_section
 
 REPOSITORY: Final = Path(__file__).parents[1]
 DOCS: Final = "docs"
@@ -25,6 +31,16 @@ PLACES: Final = {
     "examples/demo.yaml": "examples/demo.yaml",
 }
 """Where files from outside docs/ are in the site, by their path in the repository."""
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "cli.md": commands_page,
+    **{page_of(room): partial(room_page, room) for room in ROOMS},
+}
+"""Pages that only the site has, since they follow every change of the code: they are made as the site is built."""
+SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
+    "troubleshooting.md": messages_section,
+    "python.md": rooms_section,
+}
+"""The same for the ends of pages."""
 _SOURCES: Final = {place: source for source, place in PLACES.items()}
 _DECISIONS: Final = "decisions/"
 _LINK: Final = re.compile(r"(\]\(|\bsrc=\"|\bhref=\")([^)\s#\":]+)(?=[)#\"])")
@@ -43,15 +59,19 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the files from outside docs/."""
+    """Add the files from outside docs/, and the pages that only the site has."""
     for source, place in PLACES.items():
         files.append(File.generated(config, place, abs_src_path=str(REPOSITORY / source)))
+    for place, make_page in PAGES.items():
+        files.append(File.generated(config, place, content=make_page()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_others: object) -> str:
-    """Rewrite the links of a page for its place in the site."""
-    return with_site_links(markdown, page.file.src_uri)
+    """Rewrite the links of a page for its place in the site, and add the sections that only the site has."""
+    place = page.file.src_uri
+    sections = [make_section() for make_section in [SECTIONS.get(place)] if make_section is not None]
+    return "\n".join([with_site_links(markdown, place), *sections])
 
 
 def with_site_links(markdown: str, place: str) -> str:

@@ -1,0 +1,17 @@
+"""Which files under docs/ are generated and checked in. A test holds that each is as the code says."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.config.reference import reference_text
+from documentation.asset_graph import asset_graph
+from documentation.troubleshooting import troubleshooting_page
+
+REPOSITORY: Final = Path(__file__).parents[1]
+GENERATED: Final[Mapping[str, Callable[[], str]]] = {
+    "docs/configuration.md": reference_text,
+    "docs/images/assets.svg": asset_graph,
+    "docs/troubleshooting.md": troubleshooting_page,
+}
+"""How to make each file, by its path in the repository."""

@@ -1,0 +1,66 @@
+"""The reference of the rooms that work without Dagster. Only the site has these pages; mkdocstrings fills them in.
+
+Belongs here: which rooms and modules, in which order. Does not belong here: what they do, which docstrings say.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+PACKAGE: Final = "data_miner_dagster"
+ROOMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "stages": (
+        "The decisions of each stage, as pure functions over records, tables and arrays.",
+        (
+            "extraction",
+            "filtering.decisions",
+            "filtering.calibration",
+            "filtering.exemplars",
+            "deduplication.leaders",
+            "deduplication.reach",
+            "deduplication.guarantees",
+            "deduplication.reuploads",
+            "detection.boxes",
+            "detection.tiling",
+            "evaluation.matching",
+            "evaluation.curves",
+            "evaluation.confusion",
+            "splitting.drawing",
+            "selecting",
+            "nearest",
+        ),
+    ),
+    "models": (
+        "Encoders, detectors and verifiers: which there are, and how they are loaded.",
+        ("registry", "provider", "architectures", "vocabulary"),
+    ),
+    "protocols": (
+        "What a stage asks of a model or an index. Implement one to bring your own.",
+        ("encoders", "detectors", "verifiers", "indexes", "pictures"),
+    ),
+    "export": (
+        "The formats of a release: what each is written from, how it is written, and how it is read back.",
+        ("formats", "records", "codec", "coco", "yolo", "parquet", "huggingface", "voc"),
+    ),
+}
+"""What each room is, and its modules that somebody outside may want to call."""
+
+
+def page_of(room: str) -> str:
+    """Return the place of a room's page in the site."""
+    return f"python/{room}.md"
+
+
+def room_page(room: str) -> str:
+    """Return the page of a room as markdown for mkdocstrings."""
+    text, modules = ROOMS[room]
+    lines = [f"# `{PACKAGE}.{room}`", "", text, ""]
+    for module in modules:
+        lines += [f"## `{module}`", "", f"::: {PACKAGE}.{room}.{module}", "    options:"]
+        lines += ["      show_root_heading: false", ""]
+    return "\n".join(lines)
+
+
+def rooms_section() -> str:
+    """Return the list of the rooms' pages for the end of docs/python.md."""
+    rows = [f"| [`{PACKAGE}.{room}`]({page_of(room)}) | {text} |" for room, (text, _) in ROOMS.items()]
+    return "\n".join(["## Reference", "", "| room | what is in it |", "|---|---|", *rows, ""])
