@@ -43,7 +43,7 @@ def look(number: int) -> int:
     span = cut_into_shards([frame.frame_id for frame in frames], 8)[number]
     parts = DetectionParts(root / "parts" / str(number), "benchmark")
     parts.prepare()
-    with Looker(platform, platform.models.detector, parts, config, DetectionFaults()) as looker:
+    with Looker(platform, platform.models.detector, parts, config, DetectionFaults(), {}) as looker:
         looker.look_at(frames[span.start : span.start + span.size], lambda _: None)
     return len(parts.seen())
 

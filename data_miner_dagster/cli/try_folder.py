@@ -3,6 +3,7 @@
 A command here only reads its options, calls its trial in `operations/` and passes the result to `show_trial`.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -97,7 +98,18 @@ def try_detect_command(
     folder: Folder,
     classes: Annotated[
         list[str] | None,
-        typer.Option("--class", help='What to look for: "bus", or "vehicle=a bus,a car" for several phrases.'),
+        typer.Argument(
+            metavar="[CLASS]...", help='What to look for: bus, or "vehicle=a bus,a car" for several phrases.'
+        ),
+    ] = None,
+    more_classes: Annotated[list[str] | None, typer.Option("--class", help="The same, as an option.")] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            help='A picture of a class: "part=part.jpg". Beside a class of that name it is one more phrase; without '
+            "one, the pictures alone describe it.",
+        ),
     ] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out boxes below this confidence.")] = 0.3,
     config: ConfigOption = None,
@@ -115,23 +127,55 @@ def try_detect_command(
     from data_miner_dagster.operations.detection.trial import try_detect
 
     file = read_config(config)
-    detection = _detection_config(file, classes, detector, threshold)
+    asked = _classes([*(classes or ()), *(more_classes or ())], images or ())
+    detection = _detection_config(file, asked, detector, threshold)
     models = ModelProvider(models_config(file, profile, role="detector", model=None))
-    trial = try_detect(models, detection, folder, threshold=threshold, limit=limit)
+    own_images = file is not None and not asked
+    trial = try_detect(
+        models,
+        detection,
+        folder,
+        threshold=threshold,
+        limit=limit,
+        exemplar_folder=config.parent if config is not None and own_images else Path(),
+    )
     show_trial(trial, folder, sheet=sheet or Path("try-detect.webp"), as_json=as_json)
 
 
+def _classes(classes: Sequence[str], images: Sequence[str]) -> dict[str, object]:
+    """Return the classes that a command line names, as a project file has them.
+
+    Raises:
+        ConfigError: a picture is not said to be of a class.
+    """
+    asked: dict[str, object] = {}
+    images_by_class: dict[str, list[str]] = {}
+    for image in images:
+        name, is_given, path = image.partition("=")
+        if not is_given:
+            raise ConfigError(f'--image {image} does not say of what: write --image "part={image}"')
+        images_by_class.setdefault(name, []).append(path)
+    for text in classes:
+        name, _, phrases = text.partition("=")
+        asked[name] = [phrase for phrase in phrases.split(",") if phrase.strip()]
+    for name, paths in images_by_class.items():
+        words = (asked[name] or [name]) if name in asked else []
+        asked[name] = {"text": words, "images": paths}
+    return asked
+
+
 def _detection_config(
-    file: ProjectFile | None, classes: list[str] | None, detectors: list[str] | None, threshold: float
+    file: ProjectFile | None, classes: Mapping[str, object], detectors: list[str] | None, threshold: float
 ) -> DetectionConfig:
     content: dict[str, object] = file.detection.model_dump(mode="json") if file is not None else {}
     if classes:
-        pairs = (text.partition("=") for text in classes)
-        content["classes"] = {name: [p for p in phrases.split(",") if p.strip()] for name, _, phrases in pairs}
+        content["classes"] = classes
     if detectors:
         content["detectors"] = detectors
     if "classes" not in content:
-        raise ConfigError('nothing to look for: give --class "bus", or --config FILE with a detection section')
+        raise ConfigError(
+            "nothing to look for: name a class after the folder, such as bus, or give a --config with one"
+        )
     # An ensemble lowers the confidence of boxes that only one detector found, so each must return more than is shown.
     content["confidence_floor"] = min(threshold, float(str(content.get("confidence_floor", 0.05))))
     try:

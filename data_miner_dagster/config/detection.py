@@ -1,16 +1,71 @@
 """Which classes to detect, and how thoroughly."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from data_miner_dagster.config.base import ConfigModel
+from data_miner_dagster.config.exemplars import MAX_EXEMPLARS, ImagePath, check_named_once
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.config.words import checked_names
+from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.records import ClassPrompts
 
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+def _box_with_an_area(box: BoxXyxy) -> BoxXyxy:
+    left, top, right, bottom = box
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise ValueError(f"{list(box)} is not [left, top, right, bottom] in pixels, with left < right and top < bottom")
+    return box
+
+
+_Pixels = Annotated[float, Field(allow_inf_nan=False)]
+_Box = Annotated[tuple[_Pixels, _Pixels, _Pixels, _Pixels], AfterValidator(_box_with_an_area)]
+
+
+class ClassImageConfig(ConfigModel):
+    """One picture of a class. A bare path in the list is a picture that shows the thing as a whole, and little else."""
+
+    path: ImagePath
+    """The file. Relative to the project file."""
+    boxes: tuple[_Box, ...] = Field(default=(), max_length=64)
+    """Where things of the class are: `[left, top, right, bottom]` in pixels of the upright picture. Default: the whole
+    picture."""
+
+
+def _image_of_path(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class ClassConfig(ConfigModel):
+    """What describes one class. A bare list is its phrases."""
+
+    text: tuple[Phrase, ...] = ()
+    """Its phrases. If this is empty and there are no images either, the class name is the phrase."""
+    images: tuple[Annotated[ClassImageConfig, BeforeValidator(_image_of_path)], ...] = Field(
+        default=(), max_length=MAX_EXEMPLARS
+    )
+    """Exemplars: pictures of the thing, for OWLv2 and YOLOE. Beside phrases they are one more of them; without `text`
+    they alone describe the class. docs/detection.md says how they count."""
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_images(self, serialize: SerializerFunctionWrapHandler) -> Any:
+        return serialize(self) if self.images else self.text
+
+
+def _class_of_phrases(value: Any) -> Any:
+    return value if isinstance(value, Mapping | ClassConfig) else {"text": value}
 
 
 class TilingConfig(ConfigModel):
@@ -29,8 +84,11 @@ class TilingConfig(ConfigModel):
 class DetectionConfig(ConfigModel):
     """The `detection` section of a project."""
 
-    classes: Annotated[Mapping[Phrase, tuple[Phrase, ...]], BeforeValidator(checked_names)] = Field(min_length=1)
-    """Class name to the phrases that describe it; an empty list means the name itself. The order sets the class ids."""
+    classes: Annotated[
+        Mapping[Phrase, Annotated[ClassConfig, BeforeValidator(_class_of_phrases)]], BeforeValidator(checked_names)
+    ] = Field(min_length=1)
+    """Class name to the phrases that describe it, or to `text` and `images`; an empty list means the name itself. The
+    order sets the class ids."""
     detectors: tuple[str, ...] = Field(default=(), max_length=3)
     """Entries of the model registry. Default: the platform's detector. Two or three are an ensemble: their boxes are
     fused, and each box says how many of them agree on it."""
@@ -67,11 +125,23 @@ class DetectionConfig(ConfigModel):
                     raise ValueError(
                         f"classes: the phrase {prompt!r} stands for both {holder!r} and {wanted.class_name!r}"
                     )
+        for name, paths in self.exemplar_paths.items():
+            check_named_once(paths, name)
         if len(set(self.detectors)) != len(self.detectors):
             raise ValueError(f"detectors: {', '.join(self.detectors)} names one twice")
         return self
 
     @property
     def class_prompts(self) -> tuple[ClassPrompts, ...]:
-        """The classes in order, each with at least one phrase."""
-        return tuple(ClassPrompts(name, tuple(prompts) or (name,)) for name, prompts in self.classes.items())
+        """The classes in order, each with at least one phrase unless it has pictures. The pictures are not here."""
+        return tuple(
+            ClassPrompts(name, wanted.text or (() if wanted.images else (name,)))
+            for name, wanted in self.classes.items()
+        )
+
+    @property
+    def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
+        """The pictures of each class that has any, as the project file names them."""
+        return {
+            name: tuple(image.path for image in wanted.images) for name, wanted in self.classes.items() if wanted.images
+        }

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from data_miner_dagster.config.base import ConfigModel, Margin, Threshold
+from data_miner_dagster.config.exemplars import MAX_EXEMPLARS, ImagePath, check_named_once
 from data_miner_dagster.config.words import is_read_as_other
-from data_miner_dagster.domain.object_urls import is_object_address
 from data_miner_dagster.domain.reasons import QualityFlag
 
 _PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -14,15 +14,6 @@ _PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 _EXEMPLAR_WEIGHT: Final = 0.75
 
 PromptSet = Literal["positive", "negative", "junk"]
-
-
-def _outside_buckets(path: str) -> str:
-    if is_object_address(path):
-        raise ValueError(f"{path} lies in a bucket: exemplars are read from this machine")
-    return path
-
-
-_ImagePath = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_outside_buckets)]
 
 
 def _is_filter(encoder: str) -> bool:
@@ -42,7 +33,7 @@ class PromptConfig(ConfigModel):
 
     text: _PromptText
     """The words. They replace `{}` in every template."""
-    images: tuple[_ImagePath, ...] = Field(default=(), max_length=64, exclude_if=_is_empty)
+    images: tuple[ImagePath, ...] = Field(default=(), max_length=MAX_EXEMPLARS, exclude_if=_is_empty)
     """Exemplars: at least two pictures of the thing, beside the words. Relative to the project file. docs/filtering.md
     says how both count."""
     threshold: Threshold | None = None
@@ -57,8 +48,7 @@ class PromptConfig(ConfigModel):
                 f"images of {self.text!r} names one picture, which does not say how much others may differ from it: "
                 "give at least two"
             )
-        if repeated := [path for path in self.images if self.images.count(path) > 1]:
-            raise ValueError(f"images of {self.text!r} names {repeated[0]} twice")
+        check_named_once(self.images, self.text)
         return self
 
 

@@ -61,7 +61,8 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object, prefix: str) -> str:
-    location, owner, field_doc = _locate(model, details["loc"])
+    located, owner, field_doc = _locate(model, details["loc"])
+    location = _as_written(located, unresolved)
     key = prefix + _dotted(location)
     kind = details["type"]
     if kind == "extra_forbidden":
@@ -167,6 +168,21 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[
             written.append(part)
             at = None
     return tuple(written), owner, doc
+
+
+def _as_written(location: Location, unresolved: object) -> Location:
+    """Return a location without the keys of a section that the file gives as bare text or a bare list."""
+    written: list[int | str] = []
+    at: Any = unresolved
+    for part in location:
+        if isinstance(part, str) and isinstance(at, (str, list, tuple)):
+            continue
+        written.append(part)
+        if isinstance(at, Mapping):
+            at = at.get(part)
+        else:
+            at = at[part] if isinstance(at, (list, tuple)) and isinstance(part, int) and part < len(at) else None
+    return tuple(written)
 
 
 def _tags_at(model: type[BaseModel], location: Location) -> list[str]:

@@ -1,6 +1,6 @@
 """Records that cross layers. Each stage adds its own record; none has fields that a later stage fills in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.reasons import RejectionRule, VideoErrorKind
 
@@ -159,11 +160,29 @@ class SimilarityCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class ExemplarImage:
+    """A picture of what to find. Without boxes, the whole picture shows it.
+
+    Two are equal if their bytes and boxes are. `read` decodes the picture, upright, and may raise ConfigError.
+    """
+
+    sha256: str
+    boxes_xyxy: tuple[BoxXyxy, ...]
+    read: Callable[[], RgbImage] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ClassPrompts:
-    """One class to label and its prompts, most distinctive first."""
+    """One class to label, its phrases, most distinctive first, and pictures of it. Either may be empty, not both."""
 
     class_name: str
     prompts: tuple[str, ...]
+    exemplars: tuple[ExemplarImage, ...] = ()
+
+    @property
+    def exemplar_prompt(self) -> str:
+        """What is said of a box that the exemplars found, in place of a phrase."""
+        return f"{self.class_name} (images)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Architecture:
     preprocessing_version: int = 1  # bump it when our own pre- or post-processing changes results
     calibration: SimilarityCalibration | None = None  # for encoders only
     class_names: str | None = None  # for detectors with fixed names: "module:callable", see ModelEntry
+    exemplars: str | None = None  # for detectors that may be shown pictures: "module:callable", see ModelEntry
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The checkpoints that load: transformers' classes by the `model_type` of `config.json`. Empty: not looked at."""
     licence: str = "unknown"  # of the software that runs it, for an entry that names none
@@ -131,6 +132,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "owlv2": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.owlv2:load",
+        exemplars=f"{_MODELS}.detectors.owlv2:why_no_exemplars",
         networks={"owlv2": ("Owlv2ForObjectDetection",)},
     ),
     "omdet-turbo": Architecture(
@@ -141,6 +143,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "sam3": Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.sam3:load",
+        exemplars=f"{_MODELS}.detectors.sam3:why_no_exemplars",
         # The published checkpoint holds the whole video network; the detector is a part of it.
         networks={"sam3": ("Sam3Model",), "sam3_video": ("Sam3VideoModel",)},
     ),
@@ -158,6 +161,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         Capability.DETECTOR,
         f"{_MODELS}.detectors.ultralytics_detector:load",
         class_names=f"{_MODELS}.detectors.ultralytics_detector:class_names",
+        exemplars=f"{_MODELS}.detectors.yolo_phrases:why_no_exemplars",
         licence="AGPL-3.0, or bought from Ultralytics",
         terms=("AGPL-3.0",),
     ),

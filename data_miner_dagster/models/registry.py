@@ -54,6 +54,9 @@ class ModelEntry:
     class_names: str | None = None
     """Function that returns a detector's class names without loading weights: "module:callable", called with the entry.
     It may return None if only the weights contain the names. None: the detector accepts any phrase."""
+    exemplars: str | None = None
+    """Function that returns why a detector takes no pictures of what to find, or None if it does: "module:callable",
+    called with the entry. None: it takes none."""
     files: tuple[ModelFile, ...] = ()
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub requires an accepted licence and a token
@@ -157,6 +160,7 @@ def _entry_of(name: str, architecture: str, *, source: str, revision: str | None
         preprocessing_version=family.preprocessing_version,
         calibration=family.calibration,
         class_names=family.class_names,
+        exemplars=family.exemplars,
     )
 
 

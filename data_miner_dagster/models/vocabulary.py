@@ -7,7 +7,7 @@ synonym (a taxi is a car, but not every car is a taxi), and neither is a wider o
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from data_miner_dagster.domain.errors import ConfigError
@@ -49,19 +49,37 @@ _IRREGULAR_PLURALS: Final[Mapping[str, str]] = {
 _ARTICLE: Final = re.compile(r"^(?:a|an|the|some)\s+")
 
 
-def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts]) -> None:
+def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: Collection[str] = ()) -> None:
     """Ensure that a detector knows every class, before any work starts and without loading weights.
 
     A detector that accepts any phrase passes. If only the weights contain the names, the check is repeated after they
     are loaded.
 
+    Args:
+        entry: the detector.
+        classes: the requested classes.
+        pictured: the names of those that have exemplars.
+
     Raises:
-        ConfigError: a class matches none of the detector's names.
+        ConfigError: a class matches none of the detector's names, or has exemplars, and the detector takes none.
         ModelError: the detector has fixed names that cannot be read.
     """
+    if pictured and (why := why_no_exemplars(entry)) is not None:
+        raise ConfigError(
+            f"detection.classes: {', '.join(map(repr, pictured))} {'has' if len(pictured) == 1 else 'have'} `images`, "
+            f"and {why}; describe it in words, or choose OWLv2 or a YOLOE (docs/detection.md)"
+        )
     known_names = names_of(entry)
     if known_names is not None:
         match_vocabulary(known_names, classes, detector=entry.name)
+
+
+def why_no_exemplars(entry: ModelEntry) -> str | None:
+    """Return why a detector takes no pictures of what to find, or None if it does."""
+    if entry.exemplars is None:
+        return f"detector {entry.name!r} takes no pictures of what to find"
+    why: str | None = resolve(entry.exemplars)(entry)
+    return why
 
 
 def names_of(entry: ModelEntry) -> Sequence[str] | None:

@@ -34,13 +34,19 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
 
 def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
     """Return the bytes of the pictures beside prompts, by sha256, if there are any; why, if they cannot be had."""
-    filtering = row.config.get("filtering")
-    if not isinstance(filtering, dict) or '"images"' not in json.dumps(filtering):  # asked often, and rarely true
-        return {}
-    try:
-        return {"exemplars": hashes_of(exemplars_of(platform, row.name, platform.project_config(row.name).filtering))}
-    except ConfigError as error:
-        return {"exemplars": str(error)}
+    hashes: dict[str, object] = {}
+    for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
+        if '"images"' not in json.dumps(row.config.get(section)):  # asked often, and rarely true
+            continue
+        config = platform.project_config(row.name)
+        try:
+            found = exemplars_of(platform, row.name, config.filtering if section == "filtering" else config.detection)
+        except ConfigError as error:
+            hashes[key] = str(error)
+        else:
+            if found:
+                hashes[key] = hashes_of(found)
+    return hashes
 
 
 def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:

@@ -1,7 +1,7 @@
-"""The example pictures beside a prompt's words: which files they are, and that they are there.
+"""The example pictures of prompts and classes: which files they are, and that they are there.
 
 Belongs here: from paths in a project's configuration to files with their sha256. Does not belong here: their embeddings
-(prompts.py), how they count (stages/filtering/exemplars.py).
+(prompts.py, models/detectors/), how they count (stages/filtering/exemplars.py).
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.catalog.projects import find_project
+from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.config.project_limits import ProjectLimits
 from data_miner_dagster.domain.errors import ConfigError, SourceError
@@ -23,6 +24,9 @@ from data_miner_dagster.sites.folders import located
 
 MAX_EXEMPLAR_BYTES: Final = 50_000_000
 
+PicturedConfig = FilteringConfig | DetectionConfig
+"""A section whose prompts or classes may have exemplars."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
@@ -33,8 +37,8 @@ class Exemplar:
     sha256: str
 
 
-def exemplars_of(platform: Platform, project: str, config: FilteringConfig) -> dict[str, tuple[Exemplar, ...]]:
-    """Return the exemplars of a project by the words that they stand beside.
+def exemplars_of(platform: Platform, project: str, config: PicturedConfig) -> dict[str, tuple[Exemplar, ...]]:
+    """Return the exemplars of a project by the words, or the class, that they stand for.
 
     Raises:
         ConfigError: one is not there, cannot be read, or lies where the project's file may not reach.
@@ -47,15 +51,16 @@ def exemplars_of(platform: Platform, project: str, config: FilteringConfig) -> d
 
 
 def find_exemplars(
-    config: FilteringConfig, folder: Path, limits: ProjectLimits | None = None
+    config: PicturedConfig, folder: Path, limits: ProjectLimits | None = None
 ) -> dict[str, tuple[Exemplar, ...]]:
     """Return the exemplars of a configuration whose relative paths start at `folder`.
 
     Raises:
         ConfigError: as above.
     """
+    section = "detection" if isinstance(config, DetectionConfig) else "filtering"
     return {
-        text: tuple(_found(name, text, folder, limits or ProjectLimits()) for name in names)
+        text: tuple(_found(name, f"{section}: exemplar", text, folder, limits or ProjectLimits()) for name in names)
         for text, names in config.exemplar_paths.items()
     }
 
@@ -79,23 +84,22 @@ def exemplar_scale(models: ModelProvider, config: FilteringConfig) -> str:
     )
 
 
-def _found(name: str, text: str, folder: Path, limits: ProjectLimits) -> Exemplar:
+def _found(name: str, what: str, text: str, folder: Path, limits: ProjectLimits) -> Exemplar:
     try:
         path = located(name, folder)
         if problem := limits.problem_of_path(path):
-            raise ConfigError(f"filtering: exemplar of {text!r}: {problem}")
+            raise ConfigError(f"{what} of {text!r}: {problem}")
         status = path.stat()
         if not path.is_file() or status.st_size > MAX_EXEMPLAR_BYTES:
             raise ConfigError(
-                f"filtering: exemplar {name} of {text!r} is not a picture of at most {MAX_EXEMPLAR_BYTES // 10**6} MB; "
-                "name another"
+                f"{what} {name} of {text!r} is not a picture of at most {MAX_EXEMPLAR_BYTES // 10**6} MB; name another"
             )
         return Exemplar(name, path, _sha256(path, status.st_mtime_ns, status.st_size))
     except SourceError as error:
-        raise ConfigError(f"filtering: exemplar of {text!r}: {error}") from error
+        raise ConfigError(f"{what} of {text!r}: {error}") from error
     except OSError as error:
         raise ConfigError(
-            f"filtering: exemplar {name} of {text!r} cannot be read ({os.strerror(error.errno or 0)}): "
+            f"{what} {name} of {text!r} cannot be read ({os.strerror(error.errno or 0)}): "
             f"{folder / name}; correct the path"
         ) from error
 

@@ -76,7 +76,7 @@ def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None
     """
     platform.models.check_allowed(project.detection.detectors)
     for detector in platform.models.detectors(project.detection.detectors):
-        check_classes(detector.entry, project.detection.class_prompts)
+        check_classes(detector.entry, project.detection.class_prompts, project.detection.exemplar_paths)
     if project.detection.verifier is not None:
         check_verifier(platform, project.detection.verifier)
 
@@ -119,6 +119,7 @@ def check_paths(project: ProjectConfig, folder: Path) -> None:
         ConfigError: there is nothing.
     """
     find_exemplars(project.filtering, folder)
+    find_exemplars(project.detection, folder)
     for number, source in enumerate(project.sourcing.sources):
         for name in ("paths", "folders", "query_files"):
             for entry in getattr(source, name, ()):

@@ -39,12 +39,16 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a stage made of a folder. `columns` follow the file name; `summary` is one line."""
+    """What a stage made of a folder. `columns` follow the file name; `summary` is one line.
+
+    `shown_first` stands before the pictures of the folder on the contact sheet.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[TrialRow, ...]
     summary: str
+    shown_first: tuple[Tile, ...] = ()
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
@@ -95,13 +99,13 @@ def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
 
 
 def write_contact_sheet(trial: Trial, path: Path) -> int:
-    """Write the first pictures of a trial as one WebP, atomically; return how many it shows."""
+    """Write the first pictures of a trial as one WebP, atomically; return how many of the folder it shows."""
     tiles = [
         Tile(PictureFile(row.path, is_foreign=True), row.caption, row.verdict, row.boxes)
         for row in trial.rows[:MAX_TILES]
     ]
     with StoredPictures(ExtractionConfig()) as pictures:
-        content = contact_sheet(tiles, pictures, columns=6, max_bytes=MAX_SHEET_BYTES)
+        content = contact_sheet([*trial.shown_first, *tiles], pictures, columns=6, max_bytes=MAX_SHEET_BYTES)
     with atomic_path(path) as partial:
         partial.write_bytes(content)
     return len(tiles)

@@ -6,20 +6,25 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from data_miner_dagster.cli.try_folder import app
+from data_miner_dagster.cli.try_folder import _classes, app
 from data_miner_dagster.domain.errors import ConfigError
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], 'nothing to look for: give --class "bus"'),
+        ([], "nothing to look for: name a class after the folder, such as bus"),
         (["--class", "cat", "--profile", "tiny"], "profile 'tiny' is not one of lite, standard"),
         (
             ["--class", "cat", "--profile", "lite", "--detector", "lite-yolo"],
             "'lite-yolo' is not in the model registry",
         ),
         (["--class", "taxi", "--profile", "lite"], "'taxi' is not one of them"),
+        (["--image", "bus.jpg"], 'write --image "part=bus.jpg"'),
+        (
+            ["bus", "--image", "bus=a.jpg", "--profile", "lite"],
+            "'bus' has `images`, and detector 'lite-yolov3-tiny' takes",
+        ),
         (["--class", "a=cat", "--class", "b=cat", "--profile", "lite"], "the phrase 'cat' stands for both 'a' and 'b'"),
     ],
 )
@@ -43,3 +48,21 @@ def test_try_detect__table_and_sheet(tmp_path: Path) -> None:
     assert content["images"] == [{"file": "black.png", "boxes": "0", "best": "", "found": ""}]
     assert content["summary"] == "1 image, 0 with boxes: 0 vehicle"
     assert sheet.stat().st_size > 0
+
+
+@pytest.mark.models
+def test_try_detect__classes_after_the_folder(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "black.png")
+    options = ["bus", "vehicle=a truck,a car", "--class", "person", "--profile", "lite"]
+    result = CliRunner().invoke(app, ["detect", str(tmp_path), *options, "--sheet", os.fspath(tmp_path / "sheet.webp")])
+    assert result.exit_code == 0
+    assert "1 image, 0 with boxes: 0 bus, 0 vehicle, 0 person" in result.stdout
+
+
+def test_classes__pictures_beside_words_and_alone() -> None:
+    asked = _classes(["bus", "car=a car,taxi"], ["bus=a.jpg", "part 7=b=1.jpg", "part 7=c.jpg"])
+    assert asked == {
+        "bus": {"text": ["bus"], "images": ["a.jpg"]},
+        "car": ["a car", "taxi"],
+        "part 7": {"text": [], "images": ["b=1.jpg", "c.jpg"]},
+    }

@@ -3,20 +3,28 @@
 The image is padded to a square on the right and at the bottom before it is resized, so boxes are relative to the longer
 side and not to width and height.
 
-Source: Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection".
+A class may be described by pictures. Of each, or of what each box of it cuts out, the network takes the patch in which
+it sees an object most, and looks for its like; several are averaged.
+
+Source: Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection"; for the average, Minderer et al. 2022, "Simple
+Open-Vocabulary Object Detection with Vision Transformers", section 4.4.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.domain.records import ExemplarImage, RgbImage
 from data_miner_dagster.models.detectors.hub_detector import boxes_from_centres
 from data_miner_dagster.models.detectors.phrase_detector import (
     BestPhraseDetector,
+    Candidates,
+    Phrase,
     ScoredBoxes,
+    best_phrases,
     load_phrase_detector,
 )
-from data_miner_dagster.models.detectors.separate_phrases import SeparatePhraseDetector
+from data_miner_dagster.models.detectors.separate_phrases import MAX_EMBEDDED, SeparatePhraseDetector
 from data_miner_dagster.models.registry import ModelEntry
 
 if TYPE_CHECKING:
@@ -29,17 +37,60 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
     nms_iou: ClassVar[float | None] = 0.5  # every patch of an object returns a box
     batches_any_size = True
 
+    def __init__(self, network: Any, image_processor: Any, **parts: Any) -> None:
+        super().__init__(network, image_processor, **parts)
+        self._seen: dict[ExemplarImage, torch.Tensor] = {}
+
+    def length_of(self, phrase: Phrase) -> int:
+        """Return the number of tokens of a phrase; exemplars take the place of one of full length."""
+        return self.context_length if phrase.exemplars else super().length_of(phrase)
+
+    def candidates_of_phrases(
+        self, images: Sequence[RgbImage], phrases: Sequence[Phrase], *, confidence_floor: float
+    ) -> list[Candidates]:
+        """Return the candidates of each image at or above the floor, each with its best phrase."""
+        if not any(phrase.exemplars for phrase in phrases):
+            return super().candidates_of_phrases(images, phrases, confidence_floor=confidence_floor)
+        import torch
+
+        vectors = [
+            self._mean_of(phrase.exemplars) if phrase.exemplars else self.embedded([phrase.prompt])[0]
+            for phrase in phrases
+        ]
+        return best_phrases(self.score_vectors(images, torch.cat(vectors)), confidence_floor)
+
+    def _mean_of(self, exemplars: Sequence[ExemplarImage]) -> "torch.Tensor":
+        """Return the unit vector (1, D) of the exemplars of a class."""
+        import torch
+
+        if len(self._seen) + len(exemplars) > MAX_EMBEDDED:
+            self._seen.clear()
+        for exemplar in exemplars:
+            if exemplar not in self._seen:
+                self._seen[exemplar] = torch.cat([self.embed_image(crop) for crop in _crops(exemplar)])
+        return _unit(torch.cat([self._seen[exemplar] for exemplar in exemplars]).mean(dim=0, keepdim=True))
+
+    def embed_image(self, image: RgbImage) -> "torch.Tensor":
+        """Return the unit vector (1, D) of the object that a picture shows."""
+        pixels = self.pixels_of([image])
+        with self.inference():
+            features, _ = self.network.image_embedder(pixel_values=pixels["pixel_values"])
+            vectors, _, _ = self.network.embed_image_query(features.flatten(1, 2), features)
+        return _unit(vectors[0].float())
+
     def embed(self, prompt: str) -> "torch.Tensor":
         """Return the unit vector (1, D) of a phrase."""
         features = self.network.owlv2.get_text_features(**self.tokens_of(prompt)).pooler_output
-        unit: torch.Tensor = features / features.norm(dim=-1, keepdim=True)
-        return unit
+        return _unit(features)
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
         """Run one forward pass on images of any sizes."""
         import torch
 
-        vectors = torch.cat(self.embedded(prompts))
+        return self.score_vectors(images, torch.cat(self.embedded(prompts)))
+
+    def score_vectors(self, images: Sequence[RgbImage], vectors: "torch.Tensor") -> list[ScoredBoxes]:
+        """Run one forward pass on images of any sizes, for phrases or pictures of which (P, D) vectors are given."""
         pixels = self.pixels_of(images)
         with self.inference():
             features, _ = self.network.image_embedder(pixel_values=pixels["pixel_values"])
@@ -52,6 +103,25 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
             side = max(image.shape[:2])
             found.append(ScoredBoxes(boxes_from_centres(boxes[row], (side, side)), scores[row]))
         return found
+
+
+def _unit(vectors: "torch.Tensor") -> "torch.Tensor":
+    unit: torch.Tensor = vectors / vectors.norm(dim=-1, keepdim=True)
+    return unit
+
+
+def _crops(exemplar: ExemplarImage) -> Iterator[RgbImage]:
+    """Yield what the boxes of an exemplar cut out, or the whole of it."""
+    image = exemplar.read()
+    if not exemplar.boxes_xyxy:
+        yield image
+    for left, top, right, bottom in exemplar.boxes_xyxy:
+        yield image[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)]
+
+
+def why_no_exemplars(_entry: ModelEntry) -> str | None:
+    """Return None: every checkpoint takes pictures."""
+    return None
 
 
 def load(entry: ModelEntry, device: str) -> Owlv2Detector:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.masks import Mask
-from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections, RgbImage
+from data_miner_dagster.domain.records import ClassPrompts, ExemplarImage, Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.detectors.hub_detector import HubDetector, load_pretrained
 from data_miner_dagster.models.hub import check_network, hub_errors, pretrained_location
@@ -25,10 +25,21 @@ Kind = TypeVar("Kind", bound="PhraseDetector")
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One phrase of one class."""
+    """One phrase of one class, or its exemplars, which `prompt` then stands for."""
 
     class_index: int
     prompt: str
+    exemplars: tuple[ExemplarImage, ...] = ()
+
+
+def phrases_of(classes: Sequence[ClassPrompts]) -> list[Phrase]:
+    """Return what is looked for, class by class: each phrase, then all exemplars of the class as one."""
+    phrases = []
+    for index, wanted in enumerate(classes):
+        phrases += [Phrase(index, prompt) for prompt in wanted.prompts]
+        if wanted.exemplars:
+            phrases += [Phrase(index, wanted.exemplar_prompt, wanted.exemplars)]
+    return phrases
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +102,24 @@ class PhraseDetector(HubDetector):
     ) -> list[Candidates]:
         """Return the candidates of each image at or above the floor, from one pass over phrases that fit."""
 
+    def candidates_of_phrases(
+        self, images: Sequence[RgbImage], phrases: Sequence[Phrase], *, confidence_floor: float
+    ) -> list[Candidates]:
+        """Do as `candidates_of`. A detector that takes exemplars overrides this.
+
+        Raises:
+            ConfigError: one of the phrases is exemplars.
+        """
+        for phrase in phrases:
+            if phrase.exemplars:
+                raise ConfigError(f"detection.classes: detector {self.name} takes no pictures for {phrase.prompt!r}")
+        prompts = [phrase.prompt for phrase in phrases]
+        return self.candidates_of(images, prompts, confidence_floor=confidence_floor)
+
+    def length_of(self, phrase: Phrase) -> int:
+        """Return the number of tokens that a phrase or its exemplars take."""
+        return self.num_tokens(phrase.prompt)
+
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
@@ -103,8 +132,7 @@ class PhraseDetector(HubDetector):
             ConfigError: a single phrase exceeds the text limit.
             ModelError: there is too little memory for a single image.
         """
-        phrases = [Phrase(index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts]
-        chunks = self.chunks_of(phrases)
+        chunks = self.chunks_of(phrases_of(classes))
         return self.in_batches(images, partial(self._detect_together, chunks=chunks, confidence_floor=confidence_floor))
 
     def chunks_of(self, phrases: Sequence[Phrase]) -> list[list[Phrase]]:
@@ -116,7 +144,7 @@ class PhraseDetector(HubDetector):
         chunks: list[list[Phrase]] = []
         room = 0
         for phrase in phrases:
-            tokens = self.num_tokens(phrase.prompt)
+            tokens = self.length_of(phrase)
             if tokens > self.max_tokens:
                 raise ConfigError(
                     f"detection.classes: the phrase {phrase.prompt!r} has {tokens} tokens, detector {self.name} reads "
@@ -132,10 +160,7 @@ class PhraseDetector(HubDetector):
     def _detect_together(
         self, images: Sequence[RgbImage], *, chunks: Sequence[Sequence[Phrase]], confidence_floor: float
     ) -> list[ImageDetections]:
-        found = [
-            self.candidates_of(images, [phrase.prompt for phrase in chunk], confidence_floor=confidence_floor)
-            for chunk in chunks
-        ]
+        found = [self.candidates_of_phrases(images, chunk, confidence_floor=confidence_floor) for chunk in chunks]
         return [
             self._choose(image, [(chunk, of_images[row]) for chunk, of_images in zip(chunks, found, strict=True)])
             for row, image in enumerate(images)
@@ -169,13 +194,18 @@ class BestPhraseDetector(PhraseDetector):
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
         """Return the candidates of each image at or above the floor, each with its best phrase."""
-        found = []
-        for scored in self.score(images, prompts):
-            best = scored.phrase_scores.argmax(axis=1)
-            confidence = scored.phrase_scores[np.arange(len(best)), best]
-            rows = np.flatnonzero(confidence >= confidence_floor)
-            found.append(Candidates(scored.boxes_xyxy[rows], confidence[rows], best[rows]))
-        return found
+        return best_phrases(self.score(images, prompts), confidence_floor)
+
+
+def best_phrases(scored_images: Sequence[ScoredBoxes], confidence_floor: float) -> list[Candidates]:
+    """Return the candidates of each image at or above the floor, each with its best phrase."""
+    found = []
+    for scored in scored_images:
+        best = scored.phrase_scores.argmax(axis=1)
+        confidence = scored.phrase_scores[np.arange(len(best)), best]
+        rows = np.flatnonzero(confidence >= confidence_floor)
+        found.append(Candidates(scored.boxes_xyxy[rows], confidence[rows], best[rows]))
+    return found
 
 
 def load_phrase_detector(kind: type[Kind], network_class: Any, entry: ModelEntry, device: str) -> Kind:

@@ -77,6 +77,11 @@ class Sam3Detector(SeparatePhraseDetector):
         )
 
 
+def why_no_exemplars(entry: ModelEntry) -> str | None:
+    """Return why it takes no pictures: its exemplars are boxes on the very image that is looked at."""
+    return f"detector {entry.name!r} is a SAM 3, whose exemplars are boxes on the same image, not other pictures"
+
+
 def load(entry: ModelEntry, device: str) -> Sam3Detector:
     """Load an entry of architecture `sam3`, from a checkpoint of the detector or of the video network around it.
 

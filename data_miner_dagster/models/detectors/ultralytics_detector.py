@@ -25,6 +25,7 @@ from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, Rgb
 from data_miner_dagster.models.batching import run_in_halves
 from data_miner_dagster.models.boxes import MAX_BOXES, detections_from_candidates
 from data_miner_dagster.models.cache import model_cache_folder
+from data_miner_dagster.models.detectors.phrase_detector import phrases_of
 from data_miner_dagster.models.detectors.yolo_masks import mask_predictor
 from data_miner_dagster.models.detectors.yolo_phrases import (
     PhraseSetter,
@@ -111,9 +112,9 @@ class UltralyticsDetector:
         """Return {output class: (class index, phrase)}."""
         if self._phrases is None:
             return match_vocabulary(self._known_names(), classes, detector=self.name)
-        phrases = [(index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts]
-        self._phrases.set_phrases([prompt for _, prompt in phrases])
-        return dict(enumerate(phrases))
+        phrases = phrases_of(classes)
+        self._phrases.set_phrases(phrases)
+        return {output: (phrase.class_index, phrase.prompt) for output, phrase in enumerate(phrases)}
 
     def _known_names(self) -> list[str]:
         names = self._model.names
@@ -189,7 +190,9 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
     else:
         check_pinned(entry, path, "sha256")
         model = open_pickle(entry, path, yolo)
-        usage = Usage(load_phrase_setter(entry, model) if takes_phrases(model) else None, gives_masks=gives_masks)
+        usage = Usage(
+            load_phrase_setter(entry, model, device) if takes_phrases(model) else None, gives_masks=gives_masks
+        )
     if gives_masks and model.task != "segment":
         raise ModelError(
             f"model {entry.name}: {path.name} is a network for {model.task}, which gives no masks; leave out `output: "

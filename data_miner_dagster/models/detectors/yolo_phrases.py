@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.records import ExemplarImage
+from data_miner_dagster.models.detectors.phrase_detector import Phrase
+from data_miner_dagster.models.detectors.yolo_exemplars import VisualHalf
+from data_miner_dagster.models.devices import resolve_device
 from data_miner_dagster.models.hub import hub_errors
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.trusted_files import check_pinned
@@ -75,34 +79,62 @@ class TextHalf:
 
 
 class PhraseSetter:
-    """Makes a YOLO-World or YOLOE model look for phrases."""
+    """Makes a YOLO-World or YOLOE model look for phrases, and a YOLOE for what pictures show."""
 
-    def __init__(self, model: Any, text: TextHalf) -> None:
+    def __init__(self, model: Any, text: TextHalf, exemplars: VisualHalf | None = None) -> None:
         self._model = model
         self._text = text
-        self._phrases: list[str] = []
+        self._exemplars = exemplars
+        self._looked_for: list[tuple[str, tuple[ExemplarImage, ...]]] = []
 
-    def set_phrases(self, phrases: Sequence[str]) -> None:
+    def set_phrases(self, phrases: Sequence[Phrase]) -> None:
         """Make output i of the model stand for phrase i. Does nothing if the phrases are already set.
 
         Raises:
-            ConfigError: a phrase exceeds the text limit.
+            ConfigError: a phrase exceeds the text limit, or is pictures, which cannot be read or which the model does
+                not take.
         """
-        if self._phrases == list(phrases):
+        looked_for = [(phrase.prompt, phrase.exemplars) for phrase in phrases]
+        if self._looked_for == looked_for:
             return
+        names, network = [phrase.prompt for phrase in phrases], self._model.model
+        if is_yoloe(network):
+            self._model.set_classes(names, self._yoloe_vectors(phrases))
+        elif any(phrase.exemplars for phrase in phrases):
+            raise ConfigError(f"detection.classes: {_takes_none(self._text.model_name)}; describe the class in words")
+        else:  # what the network's `set_classes` does after computing the vectors
+            network.txt_feats = self._text.embed(names)
+            network.model[-1].nc = len(names)
+            network.names = names
+        self._model.predictor = None  # was made from a copy of the network
+        self._looked_for = looked_for
+
+    def _yoloe_vectors(self, phrases: Sequence[Phrase]) -> "torch.Tensor":
+        """Return (1, P, 512): of words as the network's text head has them, of pictures as its visual head has."""
         import torch
 
-        vectors, network = self._text.embed(phrases), self._model.model
-        if is_yoloe(network):
+        words = [phrase.prompt for phrase in phrases if not phrase.exemplars]
+        vectors = torch.zeros(1, len(phrases), EMBEDDING_DIM)
+        is_words = [not phrase.exemplars for phrase in phrases]
+        if words:
             with torch.no_grad():
-                vectors = network.model[-1].get_tpe(vectors)
-            self._model.set_classes(list(phrases), vectors)
-        else:  # what the network's `set_classes` does after computing the vectors
-            network.txt_feats = vectors
-            network.model[-1].nc = len(phrases)
-            network.names = list(phrases)
-        self._model.predictor = None  # was made from a copy of the network
-        self._phrases = list(phrases)
+                vectors[:, is_words] = self._model.model.model[-1].get_tpe(self._text.embed(words)).float().cpu()
+        for position, phrase in enumerate(phrases):
+            if phrase.exemplars and self._exemplars is not None:
+                vectors[0, position] = self._exemplars.embed(phrase.exemplars)
+        return vectors
+
+
+def why_no_exemplars(entry: ModelEntry) -> str | None:
+    """Return why an entry takes no pictures, or None if it does.
+
+    Whether a file holds a YOLOE is known once it is opened. That it pins a script as its text encoder says so before.
+    """
+    return None if entry.folder.suffix == ".pt" and "text_sha256" in entry.options else _takes_none(entry.name)
+
+
+def _takes_none(name: str) -> str:
+    return f"detector {name!r} is not a YOLOE `.pt` with its `text_model`, and takes no pictures of what to find"
 
 
 def takes_phrases(model: Any) -> bool:
@@ -115,8 +147,8 @@ def is_yoloe(network: Any) -> bool:
     return hasattr(network, "get_cls_pe")
 
 
-def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
-    """Read the text encoder that the entry's option `text_model` names.
+def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSetter:
+    """Read the text encoder that the entry's option `text_model` names. `device` is where pictures are seen.
 
     Raises:
         ModelError: it is missing, is not the one that the detector was trained with, or is an unpinned script.
@@ -156,4 +188,6 @@ def load_phrase_setter(entry: ModelEntry, model: Any) -> PhraseSetter:
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"model {entry.name}: {script} is not a TorchScript file: {reason}") from error
-    return PhraseSetter(model, TextHalf(entry.name, tokenizer, script_module.eval()))
+    return PhraseSetter(
+        model, TextHalf(entry.name, tokenizer, script_module.eval()), VisualHalf(model, resolve_device(device))
+    )

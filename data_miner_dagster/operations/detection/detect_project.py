@@ -25,9 +25,11 @@ from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_
 from data_miner_dagster.domain.versions import DETECTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster.operations.detection.exemplars import exemplar_metadata
 from data_miner_dagster.operations.detection.representatives import representatives
 from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect, Looker, frame_row
 from data_miner_dagster.operations.detection.shares import look_at_unseen, models_of, parts_of
+from data_miner_dagster.operations.exemplars import exemplars_of
 from data_miner_dagster.operations.item_faults import ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import as_metadata, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
@@ -85,7 +87,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         Exact counts: frames, frames_with_boxes, boxes, then boxes by class; frames that could not be read, if any.
 
     Raises:
-        ConfigError: there is no such project, or a detector has no such class.
+        ConfigError: there is no such project, a detector has no such class, or an exemplar cannot be read.
         NotReadyError: the frames have not been deduplicated.
         ModelError: the detector or the verifier cannot be had.
         VerifierAwayError: the verifier cannot be asked for now, and the project is to wait for it.
@@ -95,11 +97,12 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         deduplicated_fingerprint = require_table(platform, project, ProjectStage.DEDUPLICATION)
         detectors = platform.models.detectors(config.detectors)
         for detector in detectors:
-            check_classes(detector.entry, config.class_prompts)
-        parts = parts_of(platform, project, detectors, config)
+            check_classes(detector.entry, config.class_prompts, config.exemplar_paths)
+        exemplars = exemplars_of(platform, project, config)
+        parts = parts_of(platform, project, detectors, config, exemplars)
         found_fingerprint = fingerprint_of(
             {
-                "detection": config.model_dump(mode="json", exclude={"batch_size", "decode_threads", "verifier"}),
+                "detection": _deciding_settings(config),
                 "parts": [part.fingerprint for part in parts.values()],
                 "version": DETECTION_VERSION,
             }
@@ -115,7 +118,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         faults = DetectionFaults()
         frames, num_lost = representatives(platform, project, faults)
         for detector in detectors:
-            with Looker(platform, detector, parts[detector.name], config, faults) as looker:
+            with Looker(platform, detector, parts[detector.name], config, faults, exemplars) as looker:
                 look_at_unseen(platform, project, looker, frames, deduplicated_fingerprint)
         made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
         decisions = _Decisions(parts, frames, config, faults)
@@ -126,6 +129,14 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
         outcome = _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
         return outcome if verification is None else _with_line(outcome, verification.line)
+
+
+def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
+    """Return the settings that decide about boxes. What exemplars are called does not; their bytes are in the parts."""
+    settings = config.model_dump(mode="json", exclude={"batch_size", "decode_threads", "verifier"})
+    if config.exemplar_paths:
+        settings["classes"] = {wanted.class_name: wanted.prompts for wanted in config.class_prompts}
+    return settings
 
 
 def _current_fingerprint(
@@ -380,5 +391,6 @@ def _outcome(
         counts["left_out_videos"] = len(left_out)
     if verified := read_verification(frames_table):
         counts |= verified.as_counts()
-    metadata = {"detectors": ", ".join(config.detectors or (platform.models.detector.name,))}
+    detectors = ", ".join(config.detectors or (platform.models.detector.name,))
+    metadata = {"detectors": detectors, **exemplar_metadata(config.exemplar_paths)}
     return ProjectOutcome(project, status, fingerprint, counts, metadata)

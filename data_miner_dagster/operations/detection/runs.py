@@ -21,8 +21,9 @@ from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import model_call, note
-from data_miner_dagster.domain.records import ImageDetections, PictureFile, RgbImage
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, PictureFile, RgbImage
 from data_miner_dagster.models.provider import DetectorRole
+from data_miner_dagster.operations.detection.exemplars import ExemplarsByClass, pictured_classes
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
@@ -94,6 +95,7 @@ class Looker:
         parts: DetectionParts,
         config: DetectionConfig,
         faults: DetectionFaults,
+        exemplars: ExemplarsByClass,
     ) -> None:
         self.parts = parts
         self.batch_size: Final = config.batch_size
@@ -103,6 +105,7 @@ class Looker:
         self._role = role
         self._config = config
         self._faults = faults
+        self._exemplars = exemplars
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -119,7 +122,9 @@ class Looker:
 
     @cached_property
     def _careful(self) -> "_CarefulDetector":
-        return _CarefulDetector(self._role.name, self._role.load(), self._config, self._guard, self._faults)
+        classes = pictured_classes(self._config, self._exemplars, self._pictures)
+        look = partial(detect_tiled, self._role.load(), config=self._config, classes=classes)
+        return _CarefulDetector(self._role.name, look, classes, self._guard, self._faults)
 
     def look_at(self, frames: Sequence[FrameToDetect], name_of_part: Callable[[int], PartName | None]) -> None:
         """Look at frames, and write what is found in parts as it goes.
@@ -157,11 +162,16 @@ class _CarefulDetector:
     """Keeps a frame that an internal error meets from ending the work on all the others."""
 
     def __init__(
-        self, name: str, detector: ObjectDetector, config: DetectionConfig, guard: ItemGuard, faults: DetectionFaults
+        self,
+        name: str,
+        look: Callable[[Sequence[RgbImage]], list[ImageDetections]],
+        classes: Sequence[ClassPrompts],
+        guard: ItemGuard,
+        faults: DetectionFaults,
     ) -> None:
         self._name = name
-        self._detector = detector
-        self._config = config
+        self._look = look
+        self._classes = classes
         self._guard = guard
         self._faults = faults
         self._proven: RgbImage | None = None  # the detector took this one
@@ -171,7 +181,7 @@ class _CarefulDetector:
         decoded = [(frame, self._attempt(frame, image.result, proves=False)) for frame, image in batch]
         readable = [(frame, image) for frame, image in decoded if image is not None]
         try:
-            answers = detect_tiled(self._detector, [image for _, image in readable], self._config)
+            answers = self._look([image for _, image in readable])
         except Exception as error:
             if concerns_all_items(error) or is_out_of_memory(error):
                 raise
@@ -192,11 +202,11 @@ class _CarefulDetector:
                 self._proven = image
                 found += [(frame, rows)]
         if not found and self._proven is not None:
-            detect_tiled(self._detector, [self._proven], self._config)  # raises if the detector itself is at its end
+            self._look([self._proven])  # raises if the detector itself is at its end
         return found
 
     def _look_at_one(self, frame: FrameToDetect, image: RgbImage) -> list[DetectionRow]:
-        return self._rows_of(frame, detect_tiled(self._detector, [image], self._config)[0])
+        return self._rows_of(frame, self._look([image])[0])
 
     def _rows_of(self, frame: FrameToDetect, answer: ImageDetections) -> list[DetectionRow]:
         alone = FrameDetections(answer, np.ones(len(answer.prompts), np.int32))
@@ -205,7 +215,7 @@ class _CarefulDetector:
             frame.video_key,
             frame.frame_index,
             alone,
-            classes=self._config.class_prompts,
+            classes=self._classes,
             detector=self._name,
         )
 
@@ -214,16 +224,22 @@ class _CarefulDetector:
 
 
 def detect_tiled(
-    detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig
+    detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig, classes: Sequence[ClassPrompts]
 ) -> list[ImageDetections]:
     """Return a detector's answer for each image, looked at whole or in tiles as the configuration says.
+
+    Args:
+        detector: the detector.
+        images: the images.
+        config: how to look.
+        classes: those of `config`, with their exemplars.
 
     Raises:
         ValueError: the detector gives more or fewer answers than it was shown pictures, or a mask of another size.
     """
     tiling = config.tiling
     if tiling is None:
-        return _detect(detector, images, config)
+        return _detect(detector, images, config, classes)
     found = []
     for image in images:
         image_wh = (image.shape[1], image.shape[0])
@@ -234,14 +250,16 @@ def detect_tiled(
         answers: list[ImageDetections] = []
         for start in range(0, len(tiles), config.batch_size):
             batch = tiles[start : start + config.batch_size]
-            answers += _detect(detector, batch, config)
+            answers += _detect(detector, batch, config, classes)
         found.append(merge_tiles(answers, windows, image_wh, merge_iou=tiling.merge_iou))
     return found
 
 
-def _detect(detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig) -> list[ImageDetections]:
+def _detect(
+    detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig, classes: Sequence[ClassPrompts]
+) -> list[ImageDetections]:
     with model_call(detector):
-        answers = detector.detect(images, config.class_prompts, confidence_floor=config.confidence_floor)
+        answers = detector.detect(images, classes, confidence_floor=config.confidence_floor)
     if len(answers) != len(images):
         raise ValueError(f"the detector gives {len(answers)} answers to {len(images)} images")
     for image, answer in zip(images, answers, strict=True):

@@ -19,8 +19,10 @@ from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.versions import DETECTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import DetectorRole
+from data_miner_dagster.operations.detection.exemplars import ExemplarsByClass, exemplar_basis
 from data_miner_dagster.operations.detection.representatives import between, chosen_frames, frames_of
 from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect, Looker
+from data_miner_dagster.operations.exemplars import exemplars_of
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.operations.sharding import ShardAtWork, join, lead
@@ -41,7 +43,11 @@ def models_of(config: DetectionConfig) -> Iterator[None]:
 
 
 def parts_of(
-    platform: Platform, project: str, detectors: Sequence[DetectorRole], config: DetectionConfig
+    platform: Platform,
+    project: str,
+    detectors: Sequence[DetectorRole],
+    config: DetectionConfig,
+    exemplars: ExemplarsByClass,
 ) -> Mapping[str, DetectionParts]:
     """Return what each detector of the project has found so far, by detector name. Loads no model."""
     parts = {}
@@ -53,6 +59,7 @@ def parts_of(
                 "detector": detector.fingerprint,
                 "tiling": config.tiling.model_dump(mode="json") if config.tiling else None,
                 "version": DETECTION_VERSION,
+                **exemplar_basis(config, exemplars),
             }
         )
         folder = platform.layout.detection_parts_of(project, detector.name, fingerprint)
@@ -105,7 +112,7 @@ def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], 
     Does nothing if there is nothing to share, or what is shared is made from other settings than this run sees.
 
     Raises:
-        ConfigError: there is no such project.
+        ConfigError: there is no such project, or an exemplar of it cannot be read.
         ModelError: the detector cannot be had.
     """
     config = platform.project_config(project).detection
@@ -114,9 +121,14 @@ def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], 
         return 0
     deduplicated = require_table(platform, project, ProjectStage.DEDUPLICATION)
     detectors = platform.models.detectors(config.detectors)
-    for detector, parts in zip(detectors, parts_of(platform, project, detectors, config).values(), strict=True):
+    exemplars = exemplars_of(platform, project, config)
+    parts_by_name = parts_of(platform, project, detectors, config, exemplars)
+    for detector, parts in zip(detectors, parts_by_name.values(), strict=True):
         if _basis(deduplicated, parts) == plan.basis:
-            with models_of(config), Looker(platform, detector, parts, config, DetectionFaults()) as looker:
+            with (
+                models_of(config),
+                Looker(platform, detector, parts, config, DetectionFaults(), exemplars) as looker,
+            ):
                 return _join(platform, plan, looker, may_go_on)
     logger.info("detection: what is shared of %s is made from other settings, and left to its own run", project)
     return 0

@@ -3,17 +3,28 @@
 from pathlib import Path
 
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.phrases import counted
-from data_miner_dagster.media.contact_sheets import TileBox, Verdict
+from data_miner_dagster.domain.records import PictureFile
+from data_miner_dagster.media.contact_sheets import Tile, TileBox, Verdict
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster.operations.detection.exemplars import ExemplarsByClass, pictured_classes
 from data_miner_dagster.operations.detection.runs import detect_tiled
+from data_miner_dagster.operations.exemplars import find_exemplars
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.trials import UNREADABLE, Trial, TrialRow, folder_images, read_in_batches
 from data_miner_dagster.stages.detection.boxes import FrameDetections, fuse_detections, suppress
 
 
 def try_detect(
-    models: ModelProvider, config: DetectionConfig, folder: Path, *, threshold: float, limit: int | None = None
+    models: ModelProvider,
+    config: DetectionConfig,
+    folder: Path,
+    *,
+    threshold: float,
+    limit: int | None = None,
+    exemplar_folder: Path = Path(),
 ) -> Trial:
     """Find the classes on the images of a folder, by path. Agreement along a video does not apply to a folder.
 
@@ -22,29 +33,33 @@ def try_detect(
         config: the classes, and how to look for them.
         folder: the images.
         threshold: boxes below are left out, as a release would.
-        limit: at most so many images.
+        limit: at most this many images.
+        exemplar_folder: where relative paths of exemplars start.
 
     Raises:
-        ConfigError: no images, or a detector has no such class.
+        ConfigError: no images, a detector has no such class, or an exemplar cannot be read.
         ModelError: a detector is missing.
     """
     paths = folder_images(folder, limit=limit)
     roles = models.detectors(config.detectors)
     for role in roles:
-        check_classes(role.entry, config.class_prompts)
+        check_classes(role.entry, config.class_prompts, config.exemplar_paths)
+    exemplars = find_exemplars(config, exemplar_folder.absolute())
     detectors = [role.load() for role in roles]
     rows: list[TrialRow] = []
     num_by_class = dict.fromkeys(config.classes, 0)
-    for readable, images, unreadable in read_in_batches(paths, config.batch_size):
-        answers = [detect_tiled(detector, images, config) for detector in detectors]
-        for position, path in enumerate(readable):
-            fused = fuse_detections([answer[position] for answer in answers], iou=config.fusion_iou)
-            found = suppress(fused, class_wise_iou=config.class_wise_iou, cross_class_iou=config.cross_class_iou)
-            boxes = _boxes_to_draw(found, config, threshold)
-            for box in boxes:
-                num_by_class[config.class_prompts[box.class_index].class_name] += 1
-            rows.append(_row(path, boxes))
-        rows += [TrialRow(path, (UNREADABLE, "", reason), UNREADABLE, Verdict.DROPPED) for path, reason in unreadable]
+    with StoredPictures(ExtractionConfig()) as pictures:
+        classes = pictured_classes(config, exemplars, pictures)
+        for readable, images, unreadable in read_in_batches(paths, config.batch_size):
+            answers = [detect_tiled(detector, images, config, classes) for detector in detectors]
+            for position, path in enumerate(readable):
+                fused = fuse_detections([answer[position] for answer in answers], iou=config.fusion_iou)
+                found = suppress(fused, class_wise_iou=config.class_wise_iou, cross_class_iou=config.cross_class_iou)
+                boxes = _boxes_to_draw(found, config, threshold)
+                for box in boxes:
+                    num_by_class[config.class_prompts[box.class_index].class_name] += 1
+                rows.append(_row(path, boxes))
+            rows += [TrialRow(path, (UNREADABLE, "", why), UNREADABLE, Verdict.DROPPED) for path, why in unreadable]
     rows.sort(key=lambda row: row.path)
     counts = ", ".join(f"{count} {name}" for name, count in num_by_class.items())
     if num_unreadable := sum(row.cells[0] == UNREADABLE for row in rows):
@@ -54,6 +69,20 @@ def try_detect(
         columns=("boxes", "best", "found"),
         rows=tuple(rows),
         summary=f"{counted(len(paths), 'image')}, {sum(bool(row.boxes) for row in rows)} with boxes: {counts}",
+        shown_first=_exemplar_tiles(config, exemplars),
+    )
+
+
+def _exemplar_tiles(config: DetectionConfig, exemplars: ExemplarsByClass) -> tuple[Tile, ...]:
+    """Return the pictures of each class, with the boxes that are given of them."""
+    return tuple(
+        Tile(
+            PictureFile(exemplar.path, is_foreign=True),
+            f"{name}: {exemplar.path.name}",
+            boxes=tuple(TileBox(box, index, name) for box in image.boxes),
+        )
+        for index, (name, wanted) in enumerate(config.classes.items())
+        for exemplar, image in zip(exemplars.get(name, ()), wanted.images, strict=True)
     )
 
 

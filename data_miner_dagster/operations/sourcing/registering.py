@@ -77,6 +77,7 @@ def register_project_file(
     project = file.project
     check_comparisons(platform, file.name, project)
     find_exemplars(project.filtering, path.parent, limits)
+    find_exemplars(project.detection, path.parent, limits)
     with suppress(ModelError):  # that weights are missing is not the file's fault
         check_models_and_classes(platform, project)
     digest = config_hash(project)

@@ -49,7 +49,8 @@ def is_asked(confidence: float, config: VerifierConfig) -> bool:
 
 def prompt_of(wanted: ClassPrompts, config: VerifierConfig) -> str:
     """Return the whole text that goes with the picture of a box of a class."""
-    question = config.question.format(class_name=wanted.class_name, phrases=_any_of(wanted.prompts))
+    phrases = _any_of(wanted.prompts or (wanted.class_name,))
+    question = config.question.format(class_name=wanted.class_name, phrases=phrases)
     return f"The picture shows a detected object and a little around it.\n{question}\n{_FORM}"
 
 

@@ -99,7 +99,8 @@ def assert_well_formed(
     assert (detections.confidences <= 1).all()
     assert (np.diff(detections.confidences) <= 0).all()
     for index, prompt in zip(detections.class_indices.tolist(), detections.prompts, strict=True):
-        assert prompt in classes[index].prompts
+        wanted = classes[index]
+        assert prompt in wanted.prompts or (wanted.exemplars and prompt == wanted.exemplar_prompt)
     for box, mask in zip(detections.boxes_xyxy.tolist(), detections.masks, strict=True):
         assert mask is None or (mask.resolution_wh, mask.bounds_xyxy) == ((width, height), tuple(box))
 

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 from transformers import GroundingDinoProcessor, OmDetTurboProcessor
+from transformers.image_transforms import center_to_corners_format
 
 from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.errors import ConfigError, ModelError
-from data_miner_dagster.domain.records import ClassPrompts
+from data_miner_dagster.domain.records import ClassPrompts, ExemplarImage, RgbImage
 from data_miner_dagster.models.detectors.grounding_dino import GroundingDinoDetector
 from data_miner_dagster.models.detectors.omdet_turbo import OmDetTurboDetector
 from data_miner_dagster.models.detectors.owlv2 import Owlv2Detector
 from data_miner_dagster.models.detectors.phrase_detector import BestPhraseDetector, Phrase
 from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster_tests.models.detectors.detector_contract import (
     assert_alike,
     assert_can_be_tried,
@@ -223,6 +226,99 @@ def test_owlv2__phrases_are_never_cut_short(folders: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match="shorten it"):
         detector.chunks_of([Phrase(0, " ".join(["car"] * 15))])
     assert [len(chunk) for chunk in detector.chunks_of([Phrase(0, "car")] * 130)] == [64, 64, 2]
+
+
+def exemplar_of(image: RgbImage, *boxes: BoxXyxy, name: str = "") -> ExemplarImage:
+    return ExemplarImage(name or str(image.shape), boxes, lambda: image)
+
+
+def theirs_of(detector: Any, image: RgbImage, example: RgbImage) -> tuple[Any, Any]:
+    """Return (boxes, confidences) of transformers' own image-guided detection."""
+    pixels, query = (detector.image_processor(images=[one], return_tensors="pt") for one in (image, example))
+    with torch.inference_mode():
+        outputs = detector.network.image_guided_detection(
+            pixel_values=pixels["pixel_values"], query_pixel_values=query["pixel_values"]
+        )
+    boxes = center_to_corners_format(outputs.target_pred_boxes[0]).numpy() * max(image.shape[:2])
+    return boxes, outputs.logits[0, :, 0].sigmoid().numpy()
+
+
+def test_owlv2__a_picture_as_its_own_image_guided_detection(folders: dict[str, Path]) -> None:
+    detector = load("owlv2", folders["owlv2"])
+    image, example = odd_images()[0], odd_images(seed=1)[4]
+    for box in ((), ((100.2, 50, 299.5, 310),)):
+        crop = example[50:310, 100:300] if box else example
+        boxes, confidences = theirs_of(detector, image, crop)
+        phrases = [Phrase(0, "car (images)", (exemplar_of(example, *box),))]
+        (ours,) = detector.candidates_of_phrases([image], phrases, confidence_floor=0.0)
+        assert len(ours.confidences) == len(confidences) >= 10
+        np.testing.assert_allclose(ours.boxes_xyxy, boxes, atol=1e-3 * 640)
+        np.testing.assert_allclose(ours.confidences, confidences, atol=1e-3)
+
+
+def test_owlv2__several_pictures_are_averaged_and_stand_beside_words(folders: dict[str, Path]) -> None:
+    detector = load("owlv2", folders["owlv2"])
+    image, first, second = odd_images()[0], odd_images(seed=1)[0], odd_images(seed=2)[4]
+    pictures = (exemplar_of(first), exemplar_of(second, (0, 0, 90, 80), (200, 100, 300, 300)))
+    units = [detector.embed_image(crop) for crop in (first, second[:80, :90], second[100:300, 200:300])]
+    mean = (units[0] + (units[1] + units[2])) / 3
+    (expected,) = detector.score_vectors([image], torch.cat([*detector.embedded(PROMPTS[:2]), mean]))
+    phrases = [Phrase(0, "car"), Phrase(0, "a red taxi"), Phrase(0, "car (images)", pictures)]
+    (ours,) = detector.candidates_of_phrases([image], phrases, confidence_floor=0.0)
+    np.testing.assert_allclose(ours.confidences, expected.phrase_scores.max(axis=1), atol=1e-5)
+    np.testing.assert_array_equal(ours.columns, expected.phrase_scores.argmax(axis=1))
+
+
+def test_owlv2__classes_of_pictures_keep_the_contract(folders: dict[str, Path]) -> None:
+    detector = load("owlv2", folders["owlv2"])
+    example = odd_images(seed=1)[0]
+    classes = (
+        ClassPrompts("car", ("car", "a red taxi"), (exemplar_of(example),)),
+        ClassPrompts(
+            "part 7731, whose name is longer than all that the network reads of a text",
+            (),
+            (exemplar_of(example, (10, 10, 200, 200)),),
+        ),
+        ClassPrompts("person", ("a person riding a bike",)),
+    )
+    found = assert_keeps_contract(detector, classes, images=odd_images()[:3:2])
+    assert {prompt for detections in found for prompt in detections.prompts} > {classes[1].exemplar_prompt}
+    # Words and pictures of one class do not count twice: a box goes to its one best phrase.
+    (both,) = detector.detect([odd_images()[0]], classes, confidence_floor=0.0)
+    assert len({tuple(box) for box in both.boxes_xyxy.tolist()}) == len(both.prompts)
+
+
+def test_owlv2__pictures_are_seen_once(folders: dict[str, Path]) -> None:
+    detector = load("owlv2", folders["owlv2"])
+    example, reads = odd_images(seed=3)[0], []
+
+    def read() -> RgbImage:
+        reads.append(1)
+        return example
+
+    classes = [ClassPrompts("part", (), (ExemplarImage("of a test", (), read),))]
+    first = detector.detect([odd_images()[0]], classes, confidence_floor=0.01)
+    again = detector.detect([odd_images()[0]], classes, confidence_floor=0.01)
+    assert reads == [1]
+    assert_equal(first[0], again[0])
+
+
+# --- who takes no pictures ---
+
+
+@pytest.mark.parametrize("architecture", ["grounding-dino", "mm-grounding-dino", "omdet-turbo"])
+def test_check_classes__pictures_that_a_detector_does_not_take(architecture: str, folders: dict[str, Path]) -> None:
+    entry = provider_of(architecture, folders[architecture]).detector.entry
+    check_classes(entry, CLASSES)
+    with pytest.raises(ConfigError, match=r"'car' has `images`, and detector 'own' takes no pictures .* choose OWLv2"):
+        check_classes(entry, CLASSES, ["car"])
+    pictured = [ClassPrompts("car", (), (exemplar_of(odd_images()[0]),))]
+    with pytest.raises(ConfigError, match="takes no pictures"):
+        load(architecture, folders[architecture]).detect(odd_images()[:1], pictured, confidence_floor=0.1)
+
+
+def test_check_classes__pictures_for_owlv2(folders: dict[str, Path]) -> None:
+    check_classes(provider_of("owlv2", folders["owlv2"]).detector.entry, CLASSES, ["car", "person"])
 
 
 # --- OmDet-Turbo ---

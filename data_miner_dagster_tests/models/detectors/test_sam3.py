@@ -19,6 +19,7 @@ from data_miner_dagster.domain.records import ClassPrompts, RgbImage
 from data_miner_dagster.models.detectors.phrase_detector import Phrase
 from data_miner_dagster.models.detectors.sam3 import Sam3Detector
 from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster_tests.models.detectors.detector_contract import (
     assert_can_be_tried,
     assert_equal,
@@ -157,6 +158,13 @@ def test_chunks_of__phrases_are_never_cut_short(sam3: Sam3Detector) -> None:
     with pytest.raises(ConfigError, match=r"reads .*; shorten it"):
         sam3.chunks_of([Phrase(0, " ".join(["car"] * 31))])
     assert len(sam3.chunks_of([Phrase(0, " ".join(["car"] * 30))])) == 1
+
+
+def test_check_classes__exemplars_are_boxes_on_the_same_image(folder: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"'car' has `images`, and detector 'own' is a SAM 3, whose exemplars are boxes"
+    ):
+        check_classes(provider_of(folder).detector.entry, CLASSES, ["car"])
 
 
 def test_load__the_video_network_around_it(folder: Path, sam3: Sam3Detector, tmp_path: Path) -> None:

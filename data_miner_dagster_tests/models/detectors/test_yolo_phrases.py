@@ -12,11 +12,17 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.masks import Mask, mask_iou
-from data_miner_dagster.domain.records import ClassPrompts, RgbImage
+from data_miner_dagster.domain.records import ClassPrompts, ExemplarImage, RgbImage
 from data_miner_dagster.models.detectors.ultralytics_detector import import_yolo
 from data_miner_dagster.models.lite.darknet import letterbox
 from data_miner_dagster.models.provider import ModelProvider
-from data_miner_dagster_tests.models.detectors.detector_contract import assert_alike, assert_keeps_contract, odd_images
+from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster_tests.models.detectors.detector_contract import (
+    assert_alike,
+    assert_keeps_contract,
+    assert_well_formed,
+    odd_images,
+)
 from data_miner_dagster_tests.support.tiny_detectors import save_clip_text, save_scripted_text
 
 SCRIPT_BY_NETWORK = {
@@ -138,6 +144,68 @@ def test_detect__masks_as_ultralytics_makes_them(networks: dict[str, Path], tmp_
     assert without.masks == (None,) * len(without.prompts)
     distances = np.abs(without.boxes_xyxy[:, None] - result.boxes.xyxy.numpy()[None]).max(axis=2)
     assert (distances.min(axis=1) <= 1e-3).all()
+
+
+@pytest.mark.parametrize("name", ["yoloe-11n-seg", "yoloe-26n-seg"])
+def test_detect__pictures_as_ultralytics_sees_them(name: str, networks: dict[str, Path], tmp_path: Path) -> None:
+    """Its own visual prompts: `predict` with a reference image, boxes on it and their classes."""
+    image, example = odd_images()[0], odd_images(seed=1)[4]
+    detector: Any = with_text(networks[name], tmp_path).detector.load()
+    theirs: Any = import_yolo()(str(networks[name]))
+    settings = {"conf": 0.05, "iou": 0.7, "max_det": 300, "rect": False, "device": "cpu", "verbose": False}
+    corners = {"car": ((20.0, 30.0, 200.0, 180.0), (210.0, 200.0, 400.0, 390.0)), "bus": ((0.0, 0.0, 416.0, 416.0),)}
+    prompts = {
+        "bboxes": np.array([box for boxes in corners.values() for box in boxes]),
+        "cls": np.array([index for index, boxes in enumerate(corners.values()) for _ in boxes]),
+    }
+    bgr, reference = image[..., ::-1].copy(), example[..., ::-1].copy()
+    (result,) = theirs.predict([bgr], refer_image=reference, visual_prompts=prompts, **settings)
+    exemplars = {
+        "car": ExemplarImage("a", corners["car"], lambda: example),
+        "bus": ExemplarImage("a", (), lambda: example),
+    }
+    classes = [ClassPrompts(name_of, (), (exemplar,)) for name_of, exemplar in exemplars.items()]
+    (found,) = detector.detect([image], classes, confidence_floor=0.05)
+    boxes = result.boxes.xyxy.numpy()
+    seen = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1))  # a box thinner than a pixel is dropped
+    order = seen[np.argsort(-result.boxes.conf.numpy()[seen], kind="stable")]
+    assert len(order) == len(found.prompts) >= 10
+    np.testing.assert_allclose(found.confidences, result.boxes.conf.numpy()[order], atol=1e-3)
+    assert set(found.prompts) == {"car (images)", "bus (images)"}
+    for box, confidence, index in zip(found.boxes_xyxy, found.confidences, found.class_indices, strict=True):
+        of_class = order[result.boxes.cls.numpy()[order] == index]
+        near = of_class[np.abs(result.boxes.conf.numpy()[of_class] - confidence) <= 1e-3]
+        assert np.abs(boxes[near] - box).max(axis=1).min() <= 1e-3 * 640
+
+
+def test_detect__words_and_pictures_of_a_yoloe(networks: dict[str, Path], tmp_path: Path) -> None:
+    """Pictures are one more phrase of their class, and the mean of their vectors; words stay what they are."""
+    detector: Any = with_text(networks["yoloe-26n-seg"], tmp_path, output="masks").detector.load()
+    first, second = odd_images(seed=1)[0], odd_images(seed=2)[4]
+    pictures = (ExemplarImage("a", (), lambda: first), ExemplarImage("b", ((5, 5, 99, 99),), lambda: second))
+    classes = (ClassPrompts("vehicle", ("a bus",), pictures), ClassPrompts("person", ("person",)))
+    (found,) = detector.detect(odd_images()[1:2], classes, confidence_floor=0.05)
+    assert set(found.prompts) >= {"a bus", "vehicle (images)"}
+    assert None not in found.masks
+    assert_well_formed(found, odd_images()[1], classes, 0.05)
+    network, setter = detector._model.model, detector._phrases
+    words = network.model[-1].get_tpe(setter._text.embed(["a bus", "person"]))
+    np.testing.assert_allclose(network.pe[0, [0, 2]].numpy(), words[0].detach().numpy(), atol=1e-6)
+    one, other = (setter._exemplars.embed([picture]).numpy() for picture in pictures)
+    mean = (one + other) / np.linalg.norm(one + other)
+    np.testing.assert_allclose(network.pe[0, 1].numpy(), mean, atol=1e-5)
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_check_classes__pictures_are_for_yoloe_alone(networks: dict[str, Path], tmp_path: Path) -> None:
+    yoloe = with_text(networks["yoloe-26n-seg"], tmp_path / "yoloe").detector
+    check_classes(yoloe.entry, CLASSES, ["person"])
+    world = with_text(networks["yolov8n-worldv2"], tmp_path / "world").detector
+    with pytest.raises(ConfigError, match=r"'person' has `images`, and detector 'own' is not a YOLOE"):
+        check_classes(world.entry, CLASSES, ["person"])
+    picture = ExemplarImage("a", (), lambda: odd_images()[0])
+    with pytest.raises(ConfigError, match="is not a YOLOE"):
+        world.load().detect(odd_images()[3:4], [ClassPrompts("person", (), (picture,))], confidence_floor=0.5)
 
 
 def test_load__masks_of_a_network_that_has_none(networks: dict[str, Path], tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""Pictures of what is looked for, beside words or in their place.
+
+Belongs here: what every section with `images` shares. Does not belong here: how pictures count (the sections).
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, StringConstraints
+
+from data_miner_dagster.domain.object_urls import is_object_address
+
+MAX_EXEMPLARS: Final = 64
+
+
+def _outside_buckets(path: str) -> str:
+    if is_object_address(path):
+        raise ValueError(f"{path} lies in a bucket: exemplars are read from this machine")
+    return path
+
+
+ImagePath = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_outside_buckets)]
+"""The path of a picture, absolute or relative to the project file."""
+
+
+def check_named_once(paths: Sequence[str], owner: str) -> None:
+    """Ensure that no picture is named twice.
+
+    Raises:
+        ValueError: one is.
+    """
+    if repeated := [path for path in paths if paths.count(path) > 1]:
+        raise ValueError(f"images of {owner!r} names {repeated[0]} twice")

@@ -1,0 +1,70 @@
+"""Pictures of what a YOLOE is to look for, as vectors beside those of phrases.
+
+Belongs here: Ultralytics' own visual prompts, through its own predictor. Does not belong here: phrases, and which
+vectors a network looks for (yolo_phrases.py).
+
+Source: Wang et al. 2025, "YOLOE", section 3.3 (SAVPE).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from data_miner_dagster.domain.records import ExemplarImage
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_EMBEDDED: Final = 4096
+"""Pictures whose vectors are kept. A detector serves all projects of its process."""
+
+
+class VisualHalf:
+    """Turns pictures into vectors, each picture once."""
+
+    def __init__(self, model: Any, device: str) -> None:
+        self._model = model
+        self._device = device
+        self._embedded: dict[ExemplarImage, torch.Tensor] = {}
+
+    def embed(self, exemplars: Sequence[ExemplarImage]) -> "torch.Tensor":
+        """Return the unit vector (D,) of the exemplars of a class, on the CPU.
+
+        Several boxes of a picture are one prompt, as Ultralytics has it. Several pictures are averaged, as its
+        validation of visual prompts does.
+
+        Raises:
+            ConfigError: a picture cannot be read.
+        """
+        import torch
+
+        if len(self._embedded) + len(exemplars) > MAX_EMBEDDED:
+            self._embedded.clear()
+        missing = [exemplar for exemplar in exemplars if exemplar not in self._embedded]
+        predictor = self._predictor() if missing else None
+        for exemplar in missing:
+            self._embedded[exemplar] = _vector_of(exemplar, predictor)
+        mean = torch.stack([self._embedded[exemplar] for exemplar in exemplars]).mean(dim=0)
+        return torch.nn.functional.normalize(mean, dim=-1)
+
+    def _predictor(self) -> Any:
+        """Return Ultralytics' predictor, which works on a copy of the network."""
+        from ultralytics.models.yolo.yoloe import YOLOEVPDetectPredictor, YOLOEVPSegPredictor
+
+        task = self._model.task
+        settings = {"task": task, "mode": "predict", "save": False, "batch": 1, "verbose": False, "rect": False}
+        kind = YOLOEVPSegPredictor if task == "segment" else YOLOEVPDetectPredictor
+        predictor = kind(overrides={**self._model.overrides, **settings, "device": self._device})
+        predictor.setup_model(model=self._model.model, verbose=False)
+        return predictor
+
+
+def _vector_of(exemplar: ExemplarImage, predictor: Any) -> "torch.Tensor":
+    image = exemplar.read()
+    height, width = image.shape[:2]
+    boxes = np.array(exemplar.boxes_xyxy or [(0, 0, width, height)], np.float32)
+    predictor.set_prompts({"bboxes": boxes, "cls": np.zeros(len(boxes), np.int64)})
+    vectors = predictor.get_vpe(np.ascontiguousarray(image[..., ::-1]))  # Ultralytics expects arrays in BGR
+    vector: torch.Tensor = vectors[0, 0].float().cpu()
+    return vector

@@ -1,0 +1,69 @@
+"""The classes of a project with the pictures of them, as detectors are asked for them.
+
+Belongs here: from files to `ClassPrompts` whose pictures can be decoded, and what they add to a fingerprint. Does not
+belong here: which files they are (operations/exemplars.py), what a detector makes of them (models/detectors/).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.box_shares import BoxXyxy
+from data_miner_dagster.domain.errors import ConfigError, UnreadableImageError
+from data_miner_dagster.domain.records import ClassPrompts, ExemplarImage, PictureFile, RgbImage
+from data_miner_dagster.operations.exemplars import Exemplar
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+
+ExemplarsByClass = Mapping[str, Sequence[Exemplar]]
+
+
+def pictured_classes(
+    config: DetectionConfig, exemplars: ExemplarsByClass, pictures: StoredPictures
+) -> tuple[ClassPrompts, ...]:
+    """Return the classes in order. A picture is decoded when a detector asks for it, as long as `pictures` is open."""
+    return tuple(
+        replace(
+            wanted,
+            exemplars=tuple(
+                ExemplarImage(exemplar.sha256, image.boxes, partial(_read, exemplar, image.boxes, pictures))
+                for exemplar, image in zip(
+                    exemplars.get(wanted.class_name, ()), config.classes[wanted.class_name].images, strict=True
+                )
+            ),
+        )
+        for wanted in config.class_prompts
+    )
+
+
+def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict[str, object]:
+    """Return what exemplars add to a fingerprint: their bytes and boxes, not their names; nothing without any."""
+    shown = {
+        name: [
+            [exemplar.sha256, [list(box) for box in image.boxes]]
+            for exemplar, image in zip(beside, config.classes[name].images, strict=True)
+        ]
+        for name, beside in exemplars.items()
+    }
+    return {"exemplars": shown} if shown else {}
+
+
+def exemplar_metadata(paths_by_class: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return what is said of exemplars beside the counts of a stage; nothing without any."""
+    line = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in paths_by_class.items())
+    return {"exemplars": line} if line else {}
+
+
+def _read(exemplar: Exemplar, boxes: Sequence[BoxXyxy], pictures: StoredPictures) -> RgbImage:
+    try:
+        image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
+    except UnreadableImageError as error:
+        raise ConfigError(f"detection: the exemplar {exemplar.name} cannot be read: {error}") from error
+    height, width = image.shape[:2]
+    for box in boxes:
+        if box[2] > width or box[3] > height:
+            raise ConfigError(
+                f"detection: the box {list(box)} of exemplar {exemplar.name} reaches beyond its {width} x {height} "
+                "pixels; correct it"
+            )
+    return image
