@@ -1,6 +1,6 @@
-"""What frames and embeddings are made with, as fingerprints that the catalog compares: so no planner reads any file.
+"""Fingerprints of what frames and embeddings are made with. The catalog compares them, so planners read no files.
 
-Belongs here: the fingerprints in force. Does not belong here: comparing them (catalog/pending.py), reading those of
+Belongs here: the current fingerprints. Does not belong here: comparing them (catalog/pending.py), reading them from
 files (operations/upkeep/auditing.py).
 """
 
@@ -20,8 +20,8 @@ from data_miner_dagster.operations.platform import Platform
 def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERSION) -> str:
     """Return the basis of frames that a version of extraction makes with these settings.
 
-    `frames_basis_of` takes the part of it that concerns one video. The video's own bytes are not in it: when they
-    change, the video is DOWNLOADED, and its frames are made anyway.
+    `frames_basis_of` takes the part that concerns one video. The video's own bytes are not included: when they change,
+    the video is DOWNLOADED again, and its frames are recreated anyway.
     """
     content: dict[str, object] = {"settings": config.sampling_settings(), "version": version}
     # The limit decides which pictures of a folder are left out.
@@ -31,7 +31,7 @@ def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERS
 
 
 def embedding_basis(encoder: EncoderRole) -> str:
-    """Return the basis of an encoder's embeddings of the frames that a video has.
+    """Return the basis of an encoder's embeddings of a video's frames.
 
     Raises:
         ModelError: the folder of the encoder's weights is missing.
@@ -40,9 +40,9 @@ def embedding_basis(encoder: EncoderRole) -> str:
 
 
 def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
-    """Return the basis of each stage with this platform's settings, without embedding if its encoder is missing.
+    """Return the basis of each stage under this platform's settings, without embedding if its encoder is missing.
 
-    That of downloading is the version of this package: another one may not have the fault that ended a download.
+    The basis of downloading is this package's version: another version may not have the fault that ended a download.
     """
     bases = {
         WorkStage.DOWNLOADING: fingerprint_of({"package": __version__}),
@@ -50,5 +50,5 @@ def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
     }
     try:
         return {**bases, WorkStage.EMBEDDING: embedding_basis(platform.models.filter_encoder)}
-    except ModelError:  # whoever embeds says so
+    except ModelError:  # the embedding stage reports it
         return bases

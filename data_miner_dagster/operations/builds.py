@@ -1,7 +1,7 @@
-"""Builds of a project: what one would be made from now, and what the last one was made from.
+"""Builds of a project: the inputs of the next build, and those of the last one.
 
-A build begins with the first stage of `PROJECT_WAY` and ends with the last. A project is built again when what it would
-be made from differs from what the last build began with.
+A build begins with the first stage of `PROJECT_WAY` and ends with the last. A project is built again when its current
+inputs differ from those that the last build began with.
 """
 
 import json
@@ -21,7 +21,7 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def present_basis(platform: Platform, row: ProjectRow) -> str:
-    """Return the fingerprint of what a project would be built from now. Reads no file of any video.
+    """Return the fingerprint of a project's current inputs. Reads no video's files.
 
     Raises:
         ModelError: the folder of a model is missing.
@@ -50,7 +50,7 @@ def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
 
 
 def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
-    """Record what a build begins with, if this is the stage that begins one. Before the stage reads anything."""
+    """Record the inputs of a build, if this stage begins one. Call this before the stage reads anything."""
     if stage is not next(iter(PROJECT_WAY)):
         return
     row = find_project(platform.database, project)
@@ -59,9 +59,9 @@ def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
 
 
 def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: datetime) -> str | None:
-    """Return why a build does not begin by itself: people are reviewing the project. None where it may begin.
+    """Return why an automatic build does not start (people are reviewing the project), or None if it may start.
 
-    Every answer changes what a release is made from; a release in the middle of a review would be replaced at once.
+    Every answer changes the inputs of a release, so a release made during a review would be replaced immediately.
     """
     last = last_said_at(database, project) if refresh.after_review_minutes else None
     if last is None:
@@ -76,7 +76,7 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
 
 
 def lines_of_reviews(platform: Platform, project: str | None = None) -> list[str]:
-    """Return a line for each project whose next build waits for the end of a review; of one project if it is named."""
+    """Return a line for each project whose next build waits for the end of a review, or only for the named project."""
     lines = []
     for row in find_projects(platform.database):
         if project not in (None, row.name) or row.built_basis is None:

@@ -1,4 +1,4 @@
-"""What becomes of a stage that fails on a project, whoever asked for it: it is on record, with a date."""
+"""Recording a project's failed stage, with a date for the next attempt, whoever started it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +16,16 @@ from data_miner_dagster.operations.run_failures import failure_of_run
 
 @contextmanager
 def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str | None = None) -> Iterator[None]:
-    """Charge what the block raises to the project or to the whole stage; forget earlier failures if it raises nothing.
+    """Charge an exception of the block to the project or the stage; forget earlier failures if nothing is raised.
 
-    What a planned run does is forgotten only when the run has ended well, with its checks. What somebody asks for too
-    early (`NotReadyError`) is no failure, unless a planner did.
+    A planned run's failures are forgotten only when the run has ended well, including its checks. A `NotReadyError` is
+    not a failure, unless a planner requested the work.
 
     Args:
         platform: the platform.
-        project: what the stage works on.
+        project: the project that the stage works on.
         stage: the stage.
-        basis: the fingerprint of its inputs; None: of what the project's build began with.
+        basis: the fingerprint of its inputs; None: the fingerprint that the project's build began with.
     """
     with platform.database.reading() as session:
         batch_id = batch_of(session, stage, project)
@@ -36,13 +36,13 @@ def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str |
             failure = replace(failure_of_run(error, stage, run_id=platform.run_id), basis=basis)
 
             def charge() -> None:
-                if batch_id is not None:  # with its batch ended, nobody takes the end of the run for a death
+                if batch_id is not None:  # once its batch has ended, the end of the run is not mistaken for a crash
                     end_batch(platform.database, batch_id, failure.message, failure=failure)
                     return
                 with platform.database.transaction() as session:
                     charge_run(session, stage, failure, [project])
 
-            # If the catalog is away, what came before it is what the caller is to hear of.
+            # If the catalog is unreachable, the caller needs to see the earlier error.
             attempt_extra("failure", project, charge)
         raise
     if batch_id is None:

@@ -1,7 +1,7 @@
-"""The names in `against_projects` and `against_releases`: checked before any work, and where they lead.
+"""The names in `against_projects` and `against_releases`: checking them before any work, and resolving them.
 
-Belongs here: what the catalog and the folders say of a name, with light imports alone, since Dagster's definitions come
-by. Does not belong here: the frames behind a name (deduplication/others.py).
+Belongs here: what the catalog and the folders know about a name. Imports are light, since Dagster's definitions import
+this module. Does not belong here: the frames behind a name (deduplication/others.py).
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from data_miner_dagster.operations.split_memory import release_versions
 def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -> None:
     """Check the names in `against_projects` and `against_releases`, before any work.
 
-    A name that the project had before may have gone since: that is no mistake.
+    A name that was valid for this project before may be gone since. That is not an error.
 
     Raises:
         ConfigError: there is no such project or release.
@@ -44,7 +44,7 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    """Return the error that says that there is no such release, with the nearest one that there is."""
+    """Return the error for a release that does not exist, with the nearest existing name."""
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]
     return ConfigError(
@@ -54,12 +54,12 @@ def no_release(platform: Platform, project: str, release: str) -> ConfigError:
 
 
 def folder_of_release(platform: Platform, release: str) -> Path:
-    """Return where a release named as `project/version` is kept."""
+    """Return the folder of a release named as `project/version`."""
     name, _, version = release.partition("/")
     return platform.layout.release_folder(name, version)
 
 
 def was_released(platform: Platform, release: str) -> bool:
-    """Return whether the catalog knows of a release named as `project/version`, whatever has become of it."""
+    """Return whether the catalog knows a release named as `project/version`, even if it was withdrawn or deleted."""
     name, _, version = release.partition("/")
     return any(row.version == version for row in find_releases(platform.database, name))

@@ -1,7 +1,7 @@
-"""Damaged files of a root: found by reading them, and, where they can be made again, removed so that they are.
+"""Damaged files of a root: finding them by reading, and removing those that can be recreated.
 
-Belongs here: what a whole look at the files says. Does not belong here: what each reader makes of the one file it wants
-(storage/damage.py), and where catalog and files disagree (operations/upkeep/inspection.py).
+Belongs here: checks of all files. Does not belong here: a reader's handling of a single file (storage/damage.py), and
+differences between catalog and files (operations/upkeep/inspection.py).
 """
 
 import json
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DamagedFile:
-    """A file that cannot be read. `message` is one line that names it; what is not derived nothing can make again."""
+    """A file that cannot be read. `message` is one line that names it. Only derived files can be recreated."""
 
     path: Path
     message: str
@@ -36,25 +36,25 @@ class DamagedFile:
 
 
 def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> Iterator[DamagedFile]:
-    """Yield the files under a root, or of one video, that cannot be read: tables, vectors, manifests. Reads them all.
+    """Yield the unreadable files under a root, or of one video: tables, vectors, manifests. Reads all of them.
 
-    Not the images and videos, which have checksums that are compared where they are used.
+    Skips images and videos: their checksums are compared where they are used.
     """
     for path, is_derived in _candidates(layout, video_key):
         try:
             _read(path)
-        except FileNotFoundError:  # gone since it was listed
+        except FileNotFoundError:  # deleted since it was listed
             continue
         except DataMinerError as error:
             yield DamagedFile(path, str(error), is_derived)
-        except OSError as error:  # the disk or the rights: what is in it may be whole
+        except OSError as error:  # caused by the disk or by permissions: the content may be intact
             yield DamagedFile(path, f"{path}: {error.strerror or error}", is_derived=False)
 
 
 def remove_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> list[Path]:
-    """Remove the derived files that cannot be read, all or those of one video, so that they are made again.
+    """Remove the derived files that cannot be read, all of them or one video's, so that they are recreated.
 
-    Returns which.
+    Returns the removed files.
 
     Safe beside workers: they replace files by renaming, and a file that was replaced meanwhile is left alone.
     """

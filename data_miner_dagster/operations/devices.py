@@ -1,7 +1,7 @@
-"""Which of several devices the models of this process use: every run on a machine takes one for itself.
+"""Which device the models of this process use: each run on a machine takes a device of its own.
 
-A device is taken like any work, by a claim that this process holds until it ends: one that is killed leaves its device
-at once. The claims are of the machine, whatever container a process is in.
+A device is taken by a claim that this process holds until it ends, so a killed process frees its device immediately.
+The claims belong to the machine, whatever container a process is in.
 """
 
 import itertools
@@ -25,7 +25,7 @@ _taking: Final = threading.Lock()
 
 
 def device_of_process(database: Database, devices: Sequence[str]) -> str:
-    """Return the device that this process uses, which is the same each time.
+    """Return the device that this process uses. It is the same on every call.
 
     Raises:
         ConfigError: this machine has none of them.
@@ -39,9 +39,10 @@ def device_of_process(database: Database, devices: Sequence[str]) -> str:
 
 
 def take_device(database: Database, devices: Sequence[str]) -> tuple[str, Claim | None]:
-    """Take the device that the fewest processes of this machine have, the first of several; return it and the claim.
+    """Take the device that the fewest processes of this machine use, the first of equals. Return it and the claim.
 
-    The claim is renewed until the process ends. With more processes than can be counted, the first device and None.
+    The claim is renewed until the process ends. If there are more processes than can be counted, return the first
+    device and None.
     """
     for number, device in itertools.product(range(_MOST_SHARERS), devices):
         claim = try_claim(database, f"device/{_machine()}/{device}/{number}")
@@ -52,6 +53,6 @@ def take_device(database: Database, devices: Sequence[str]) -> tuple[str, Claim 
 
 
 def _machine() -> str:
-    # The same in all containers of a machine, which see the same devices.
+    # This is equal in all containers of a machine, which see the same devices.
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text(encoding="ascii").strip() if boot.exists() else socket.gethostname()

@@ -30,7 +30,7 @@ PicturedConfig = FilteringConfig | DetectionConfig
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """One picture. `name` is what the project file calls it."""
+    """One exemplar. `name` is its path in the project file."""
 
     name: str
     path: Path
@@ -41,7 +41,7 @@ def exemplars_of(platform: Platform, project: str, config: PicturedConfig) -> di
     """Return the exemplars of a project by the words, or the class, that they stand for.
 
     Raises:
-        ConfigError: one is not there, cannot be read, or lies where the project's file may not reach.
+        ConfigError: one is missing, unreadable, or outside of what the project's file may access.
     """
     if not config.exemplar_paths:
         return {}
@@ -56,7 +56,7 @@ def find_exemplars(
     """Return the exemplars of a configuration whose relative paths start at `folder`.
 
     Raises:
-        ConfigError: as above.
+        ConfigError: one is missing, unreadable, or outside of what the project's file may access.
     """
     section = "detection" if isinstance(config, DetectionConfig) else "filtering"
     return {
@@ -66,19 +66,19 @@ def find_exemplars(
 
 
 def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[str, ...]]:
-    """Return the sha256 of exemplars, in order, for fingerprints."""
+    """Return the sha256 of exemplars, in order, as part of a fingerprint."""
     return {text: tuple(exemplar.sha256 for exemplar in beside) for text, beside in exemplars.items()}
 
 
 def exemplar_basis(
     models: ModelProvider, config: FilteringConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> dict[str, object]:
-    """Return what exemplars add to a fingerprint: their bytes, and what they are compared by; nothing without any."""
+    """Return what exemplars add to a fingerprint: their bytes and the encoder that compares them. Empty without any."""
     return {"exemplars": [hashes_of(exemplars), exemplar_scale(models, config)]} if exemplars else {}
 
 
 def exemplar_scale(models: ModelProvider, config: FilteringConfig) -> str:
-    """Return what similarities to exemplars must share to be compared, besides the exemplars: encoder and weight."""
+    """Return what similarities to exemplars must share to be comparable, besides the exemplars: encoder and weight."""
     return fingerprint_of(
         {"encoder": models.encoder(config.exemplar_encoder).fingerprint, "weight": config.exemplar_weight}
     )

@@ -1,14 +1,15 @@
-"""One item cannot end another's work: what becomes of an exception that nobody expected.
+"""Isolation of items: an unexpected exception of one item does not end the work on the others.
 
 Every loop over items (videos, queries, entries of a listing, pictures, frames, project files, projects of a tick) runs
-each item through `ItemGuard.attempt`. What the item's own code raises becomes an `ItemFault`, the others go on, and
-the stage records it as that item's outcome. Errors that are expected of an item are the stage's own business: it
-catches them inside.
+each item through `ItemGuard.attempt`. An exception from the item's own code becomes an `ItemFault`, the other items go
+on, and the stage records the fault as that item's outcome. Errors that are expected of an item are handled by the
+stage, inside the loop.
 
-A fault is held back until another item has succeeded, or the batch ends. If the same one has then met every item of the
-batch (three or more), or ten in a row, it is no item's: `SystematicFaultError` ends the run, and nothing is recorded of
-any item. A bug that hits everything must not look like bad data. Where the system's errors or short memory hit
-everything, that is an outage (`OutageError`): it passes, and no other version of this program is waited for.
+A fault is held back until another item has succeeded, or until the batch ends. If the same fault has then occurred on
+every item of the batch (three or more), or on ten in a row, it is not an item's fault: `SystematicFaultError` ends the
+run, and nothing is recorded for any item. A bug that hits everything must not look like bad data. If system errors or
+lack of memory hit everything, that is an outage (`OutageError`): it passes, and does not need another version of this
+program.
 """
 
 import errno
@@ -51,9 +52,9 @@ from data_miner_dagster.stages.embedding import is_out_of_memory
 from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedError
 
 IN_A_ROW: Final = 10
-"""So many items in a row with the same fault are no coincidence."""
+"""This many items in a row with the same fault are not a coincidence."""
 SMALLEST_BATCH: Final = 3
-"""A batch of one or two items cannot tell a fault of all from a fault of one."""
+"""A batch of one or two items cannot distinguish a general fault from an item's fault."""
 
 _MAX_LINE: Final = 400
 _PACKAGE: Final = Path(data_miner_dagster.__file__).parent
@@ -75,44 +76,46 @@ _OF_ALL: Final = (
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-"""What it says comes with a traceback. Assets pass it on to the log of their run."""
+"""Its messages come with a traceback. Assets copy them to their run's log."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFault:
-    """An exception of one item. `line` is `Class: message (<folder>/<file>.py:line)`, cleaned, for people."""
+    """An item's exception. `line` is `Class: message (<folder>/<file>.py:line)`, cleaned, for people."""
 
     line: str
     error_class: str
-    place: str  # innermost in our own package
-    outage: str | None = None  # a `FailureKind`: what may pass, and if it meets every item is away for all
+    place: str  # the innermost frame in our own package
+    # a `FailureKind`: an error that may pass, and that is an outage if it occurs on every item
+    outage: str | None = None
 
     @property
     def signature(self) -> tuple[str, str]:
-        """What two faults of the same cause have in common: their messages often name the item."""
+        """What two faults of the same cause share. The message is not part of it, since it often names the item."""
         return (self.error_class, self.place)
 
 
 def concerns_all_items(error: BaseException) -> bool:
-    """Return whether an error is no item's own: it passes through a guard and ends the run.
+    """Return whether an error concerns all items: it passes through a guard and ends the run.
 
     - `CatalogError`: the catalog is damaged, for every item alike.
-    - `DamagedFileError`: whoever holds the claim removes the file, and the same work goes through then.
-    - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. A loop in which they
-      are one item's (a source whose variable is not set, a file of the watched folder) catches them inside.
-    - `OutOfDateError`: the tables of the stages do not belong together, or an earlier version made one.
+    - `DamagedFileError`: the holder of the claim removes the file, and the work then succeeds.
+    - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. A loop where they
+      concern one item (a source whose variable is not set, a file of the watched folder) catches them inside.
+    - `OutOfDateError`: the tables of the stages do not belong together, or an earlier version wrote one of them.
     - `ClaimLostError`, `RunEndedError`: another process has the work now, and this one stops.
-    - `SystematicFaultError`, `OutageError`: an inner loop has decided so.
-    - `TransientError` itself: the platform's (a catalog that cannot be opened). Its kinds (`VideoTransientError`,
-      `WorkerDiedError`) are of what was worked on.
-    - `WorkersClosedError`: the batch is being taken down.
-    - The catalog is away or damaged (`concerns_database`). Not what is wrong with one row: that is the item's.
-    - The store takes nothing: a full disk or quota in whatever class (`is_disk_full`), and `OSError` with EROFS.
-      Reading never says so, so it is not a source's. Likewise EMFILE and ENFILE: the process can open no file more.
-      Not EACCES, ENOENT, EIO, ESTALE: they are of one path as often as of all, and if of all, they meet every item.
+    - `SystematicFaultError`, `OutageError`: an inner loop has raised them.
+    - `TransientError` itself: it concerns the platform (a catalog that cannot be opened). Its kinds
+      (`VideoTransientError`, `WorkerDiedError`) concern the item.
+    - `WorkersClosedError`: the batch is being shut down.
+    - The catalog is unreachable or damaged (`concerns_database`). An error in one row concerns only its item.
+    - Nothing can be written: a full disk or quota in any class (`is_disk_full`), or `OSError` with EROFS. Reading never
+      raises these, so they do not come from a source. Also EMFILE and ENFILE: the process can open no more files. Not
+      EACCES, ENOENT, EIO or ESTALE: they often concern a single path, and if they concern everything, every item meets
+      them.
 
-    A `MemoryError` is the item's that asked for too much; where memory is short for all, it meets every item too.
-    `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are no `Exception` and never come here.
+    A `MemoryError` belongs to the item that asked for too much. If memory is short for all, every item meets it.
+    `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are not subclasses of `Exception` and never get here.
     """
     if isinstance(error, _OF_ALL):
         return True
@@ -126,17 +129,17 @@ def concerns_all_items(error: BaseException) -> bool:
 
 
 def fault_of(error: Exception) -> ItemFault:
-    """Return what is to be kept of an exception."""
+    """Return what to store about an exception."""
     if isinstance(error, WorkerFaultError):
         return ItemFault(_line(str(error), error.place), error.class_name, error.place)
-    if isinstance(error, DataMinerError):  # raised on purpose: its message is for the user already
+    if isinstance(error, DataMinerError):  # raised on purpose: its message is already meant for the user
         return ItemFault(_one_line(_message_of(error), 2 * _MAX_LINE), type(error).__name__, _place_of(error))
     name, message, place = type(error).__name__, _message_of(error), _place_of(error)
     return ItemFault(_line(f"{name}: {message}" if message else name, place), name, place, _outage_of(error))
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Return whether an error is the system's (a file that cannot be read, short memory), and so may pass."""
+    """Return whether an error comes from the system (an unreadable file, lack of memory), and so may pass."""
     return _outage_of(error) is not None
 
 
@@ -148,10 +151,10 @@ def _outage_of(error: BaseException) -> str | None:
 
 
 def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return what `work` returns, or its fault, logged: for items of which each stands for itself (project files).
+    """Return the result of `work`, or its logged fault: for items that are independent of each other (project files).
 
     Raises:
-        Exception: what concerns all items (`concerns_all_items`).
+        Exception: it concerns all items (`concerns_all_items`).
     """
     try:
         return work()
@@ -162,18 +165,18 @@ def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 
 
 def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return what `work` returns, or its fault, logged, whatever it is: for what nothing depends on, such as pictures.
+    """Return the result of `work`, or any fault of it, logged: for results that nothing depends on, such as pictures.
 
-    A release stands without its report.
+    A release is valid without its report.
     """
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 - logged, and shown in the place of what was to be made
+    except Exception as error:  # noqa: BLE001 - logged, and shown instead of the result
         return log_fault(stage, item, error)
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return whether the same run may succeed a little later: the package says so, or store or catalog are away."""
+    """Return whether the same run may succeed soon: the package says so, or the store or catalog is unreachable."""
     if isinstance(error, DataMinerError):
         return isinstance(error, TransientError) or is_disk_full(error)
     return concerns_all_items(error)
@@ -181,18 +184,18 @@ def may_pass(error: BaseException) -> bool:
 
 @contextmanager
 def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bool = True) -> "Iterator[ItemGuard]":
-    """Yield a guard for one batch of items; the faults still held are recorded when the block ends.
+    """Yield a guard for one batch of items. Faults that are still held are recorded when the block ends.
 
-    If the block raises, nothing more is recorded: what it raised may be the cause.
+    If the block raises, nothing more is recorded, since its exception may be the cause.
 
     Args:
-        stage: what is being done, for messages.
-        known_faulty: items that met an internal error before. Theirs are recorded at once and prove nothing: what is
-            left over of many batches, and tried again together, must not look like a fault of all.
-        are_videos: the items are keys of videos, and what is logged of one names it.
+        stage: what is done with the items, for messages.
+        known_faulty: items that met an internal error before. Their faults are recorded immediately and prove nothing:
+            leftovers of many batches that are retried together must not look like a general fault.
+        are_videos: True if the items are keys of videos, which log messages then name.
 
     Raises:
-        SystematicFaultError: the same fault on all items that were worked on (three or more), or on ten in a row.
+        SystematicFaultError: the same fault occurred on all items (three or more), or on ten in a row.
     """
     guard = ItemGuard(stage, known_faulty, are_videos=are_videos)
     yield guard
@@ -200,7 +203,7 @@ def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bo
 
 
 class ItemGuard:
-    """Keeps the items of one batch apart. Safe to share by threads."""
+    """Keeps the items of one batch apart. Thread-safe."""
 
     def __init__(self, stage: str, known_faulty: Collection[str] = (), *, are_videos: bool = True) -> None:
         self._stage = stage
@@ -208,24 +211,24 @@ class ItemGuard:
         self._known_faulty = frozenset(known_faulty)
         self._lock = threading.Lock()
         self._held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]] = []
-        self._row: dict[str, ItemFault] = {}  # by item, all of one signature
+        self._row: dict[str, ItemFault] = {}  # by item, all with one signature
         self._has_succeeded = False
         self._is_systematic = False
-        self._num_without_room = 0  # outcomes in a row
+        self._num_without_room = 0  # consecutive outcomes
 
     def attempt(
         self, item: str, work: Callable[[], T], on_fault: Callable[[ItemFault], object], *, proves: bool = True
     ) -> T | None:
-        """Return what `work` returns; None if it raised what nobody expected, which `on_fault` then records.
+        """Return the result of `work`, or None if it raised an unexpected exception. `on_fault` later records that.
 
-        `on_fault` is called later, in whatever thread comes to know that the fault is the item's own, and not at all
-        if it is not. Several faults of one item (frames of a video) count once. A `VideoOutcome` that is not DONE
-        proves nothing; anything else that is returned is a success, unless `proves` is False: a first step of several.
+        `on_fault` is called once it is known that the fault belongs to the item, in any thread, and not at all
+        otherwise. Several faults of one item (frames of a video) count once. A `VideoOutcome` other than DONE proves
+        nothing. Any other result is a success, unless `proves` is False: the first step of several.
 
         Raises:
             SystematicFaultError: this is the tenth item in a row with the same fault.
-            OutageError: the same, where the fault may pass; or the third item in a row without room on the disk.
-            Exception: what concerns all items (`concerns_all_items`).
+            OutageError: this is the tenth item in a row with a fault that may pass, or the third without disk space.
+            Exception: it concerns all items (`concerns_all_items`).
         """
         note_progress()
         with working_on(video=item if self._are_videos else None):
@@ -243,7 +246,7 @@ class ItemGuard:
         return result
 
     def _note_room(self, outcome: VideoOutcome) -> None:
-        """Take note of a failed outcome: one video may be too large for the disk, several in a row are not."""
+        """Note a failed outcome: one video may be too large for the disk, several in a row are not."""
         with self._lock:
             self._num_without_room += outcome.error_kind is VideoErrorKind.DISK_FULL
             if self._num_without_room < SMALLEST_BATCH:
@@ -251,27 +254,27 @@ class ItemGuard:
         raise OutageError(FailureKind.DISK_FULL, outcome.message)
 
     def holds(self, item: str) -> bool:
-        """Return whether a fault of an item is held back."""
+        """Return whether an item's fault is held back."""
         with self._lock:
             return any(name == item for name, _, _ in self._held)
 
     def succeed(self) -> None:
-        """Take note that an item has come through: what is held is recorded as the items' own."""
+        """Note that an item has succeeded: faults that are held back are now recorded for their items."""
         with self._lock:
             self._has_succeeded = True
             self._num_without_room = 0
             self._row.clear()
             held, self._held = self._held, []
-            if self._is_systematic:  # a straggler of another thread
+            if self._is_systematic:  # late, from another thread
                 return
         _record(held)
 
     def finish(self) -> None:
-        """Record what is still held.
+        """Record the faults that are still held.
 
         Raises:
-            SystematicFaultError: it is the same fault on every item of three or more.
-            OutageError: the same, where the fault may pass.
+            SystematicFaultError: every item (three or more) met the same fault.
+            OutageError: every item (three or more) met the same fault, and it may pass.
         """
         with self._lock:
             held, self._held = self._held, []
@@ -314,7 +317,7 @@ class ItemGuard:
 def record_item_fault(
     database: Database, video_key: str, fault: ItemFault, *, stage: WorkStage, only_from: Collection[VideoStatus]
 ) -> VideoOutcome:
-    """Record a fault as the failure of a video that is in one of these statuses; return its outcome."""
+    """Record a fault as the failure of a video in one of these statuses. Return its outcome."""
     may_pass = fault.outage is not None
     record_internal_error(database, video_key, fault.line, only_from=only_from, stage=stage, may_pass=may_pass)
     kind = VideoErrorKind.TRANSIENT if may_pass else VideoErrorKind.INTERNAL_ERROR
@@ -327,11 +330,11 @@ def _record(held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]]) ->
 
 
 def log_fault(stage: str, item: str, error: Exception) -> ItemFault:
-    """Return the fault of an item's exception, after its line and its traceback went to the log."""
+    """Return the fault of an item's exception, after logging its line and traceback."""
     fault = fault_of(error)
     if isinstance(error, WorkerFaultError):
         error.add_note(f"In the worker:\n{error.trace}")
-    is_expected = isinstance(error, DataMinerError)  # and says all there is to say
+    is_expected = isinstance(error, DataMinerError)  # and the message says everything
     logger.error("%s: %s: %s", stage, item, fault.line, exc_info=None if is_expected else error)
     return fault
 
@@ -348,14 +351,14 @@ def _line(what: str, place: str) -> str:
 
 
 def _one_line(text: str, max_length: int = _MAX_LINE) -> str:
-    """Return a text without secrets, control characters and lone surrogates, and not too long."""
+    """Return a text without secrets, control characters and lone surrogates, shortened."""
     printable = "".join(character if character.isprintable() else " " for character in text[: 4 * _MAX_LINE])
     line = redacted(" ".join(printable.split()))
     return line if len(line) <= max_length else f"{line[: max_length - 1]}…"
 
 
 def _place_of(error: BaseException) -> str:
-    """Return `<folder>/<file>.py:line` of the innermost frame in our own package, "" if it has none."""
+    """Return `<folder>/<file>.py:line` of the innermost frame in our own package, or ""."""
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if (inside := _path_in_package(frame)) is not None:
@@ -366,5 +369,5 @@ def _place_of(error: BaseException) -> str:
 def _path_in_package(frame: FrameType) -> str | None:
     path = Path(frame.f_code.co_filename)
     if not path.is_relative_to(_PACKAGE) or path == Path(__file__) or path.parent.name == "workers":
-        return None  # not ours, or what every fault comes by
+        return None  # not ours, or a frame that every fault passes through
     return path.relative_to(_PACKAGE).as_posix()

@@ -1,6 +1,6 @@
-"""How the log looks: text for people or one JSON object a line for Loki, and no secret in either.
+"""The format of the log: text for people, or one JSON object per line for Loki. Neither contains secrets.
 
-Every line says what it is about (domain/at_work.py): in JSON as fields, in text behind it.
+Every line says what it is about (domain/at_work.py): JSON as fields, text at the end of the line.
 """
 
 import logging
@@ -20,7 +20,7 @@ from data_miner_dagster.sites.redaction import redact
 _DATABASE_PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+]{0,30}://[^\s:/@]+:)[^\s@/]+(@)")
 _MARK: Final = "_data_miner_handler"
 _SHOWN_RUN: Final = 8
-"""Characters of a run's id that people see, as many as Dagster's pages show."""
+"""How many characters of a run's id are shown, as on Dagster's pages."""
 _JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "exception"}
 
 
@@ -30,7 +30,7 @@ def redacted(text: str) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """Takes secrets out of every record before any handler sees its text; never drops one."""
+    """Removes secrets from every record before any handler sees its text. Never drops a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place."""
@@ -41,10 +41,10 @@ class RedactingFilter(logging.Filter):
 
 
 class WorkFilter(logging.Filter):
-    """Says on every record what its thread works on; never drops one."""
+    """Adds to every record what its thread works on. Never drops a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add what is known to the record. What the line itself says of its video or project stays."""
+        """Add what is known to the record. The line's own video or project takes precedence."""
         for name, value in at_work().known().items():
             if not hasattr(record, name):
                 setattr(record, name, value)
@@ -52,11 +52,11 @@ class WorkFilter(logging.Filter):
 
 
 def json_formatter() -> logging.Formatter:
-    """Return what makes one object a line: time, level, logger, message, what is worked on, and `extra`."""
+    """Return a line's fields: time, level, logger, message, current work, and `extra`."""
     from pythonjsonlogger.json import JsonFormatter
 
     class Formatter(JsonFormatter):
-        """No value shows a secret, and no line moves a cursor."""
+        """No value contains a secret, and no line moves the cursor."""
 
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
             return {
@@ -79,12 +79,12 @@ def json_formatter() -> logging.Formatter:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether a value is a number, or a truth value, that JSON has."""
+    """Return whether a value is a number or boolean that JSON can represent."""
     return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people, on which nothing a site says can look like another line or move the cursor."""
+    """Formats a line for people. Text from a site cannot look like another line, or move the cursor."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
@@ -109,10 +109,10 @@ def _what_of(record: logging.LogRecord) -> str:
 def set_up_logging(
     config: LoggingConfig, *, verbose: bool = False, stream: TextIO | None = None, only_if_unset: bool = False
 ) -> None:
-    """Send what our loggers say to stderr as `config` wants it. A second call replaces the first.
+    """Send this package's log to stderr in the format of `config`. A second call replaces the first.
 
-    `only_if_unset` leaves a process alone in which somebody listens already: `data-miner run` shows progress itself.
-    Only the loggers of this package are touched: the root logger is the application's, or Dagster's.
+    `only_if_unset` does nothing in a process that already has a handler: `data-miner run` shows progress itself. Only
+    this package's loggers change: the root logger belongs to the application, or to Dagster.
     """
     logger = logging.getLogger(data_miner_dagster.__name__)
     if only_if_unset and logger.handlers:

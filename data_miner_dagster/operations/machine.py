@@ -1,4 +1,4 @@
-"""What the machine says of itself: its disk, and its GPUs where an NVIDIA driver is."""
+"""Facts about the machine: its disk, and its GPUs if there is an NVIDIA driver."""
 
 import shutil
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class GpuValues:
-    """One GPU at this moment."""
+    """The state of one GPU."""
 
     name: str  # as CUDA numbers them with CUDA_DEVICE_ORDER=PCI_BUS_ID
     memory_used_bytes: int
@@ -27,7 +27,7 @@ def disk_values(root: Path) -> tuple[int, int]:
 
 
 def gpu_values() -> Sequence[GpuValues]:
-    """Return all GPUs; none without an NVIDIA driver, or without its library."""
+    """Return all GPUs; empty without an NVIDIA driver or its library."""
     try:
         import pynvml
     except ImportError:

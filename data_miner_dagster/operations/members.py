@@ -1,7 +1,7 @@
-"""Which videos of a project its stages may work on now, and what holds up the others.
+"""Which videos of a project its stages can work on now, and what holds up the others.
 
-Every stage after embedding starts from the same answer, read from the catalog (whose, in what state) and from the
-files (what exists and is current), so that no two stages disagree about what a project consists of.
+Every stage after embedding starts from this answer. It combines the catalog (which members, in which state) with the
+files (what exists and is current), so that no two stages disagree about a project's videos.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class MemberFrames:
 
 @dataclass(frozen=True, slots=True)
 class FailedMember:
-    """A member whose video cannot be had. `message` is one line for the user."""
+    """A member whose video is not available. `message` is one line for the user."""
 
     video_key: str
     kind: VideoErrorKind | None
@@ -47,7 +47,7 @@ class FailedMember:
 
 @dataclass(frozen=True, slots=True)
 class ProjectMembers:
-    """All members of a project but the rejected ones, each in exactly one list, by video key."""
+    """All members of a project except rejected ones, each in exactly one list, by video key."""
 
     ready: tuple[MemberFrames, ...]
     not_embedded: tuple[str, ...]  # frames exist; embeddings by the filter encoder are missing or stale
@@ -55,7 +55,7 @@ class ProjectMembers:
     failed: tuple[FailedMember, ...]
 
     def without(self, lines: Mapping[str, str]) -> "ProjectMembers":
-        """Return the same, but for videos that a stage goes on without: they have failed, each with its line."""
+        """Return the members with these videos moved to the failed ones, each with its line."""
         if not lines:
             return self
         left_out = [FailedMember(key, VideoErrorKind.INTERNAL_ERROR, line) for key, line in sorted(lines.items())]
@@ -64,15 +64,15 @@ class ProjectMembers:
 
 
 def project_members(platform: Platform, project: str) -> ProjectMembers:
-    """Sort a project's members by what can be done with them now. Loads no model and reads no vectors.
+    """Sort a project's members by what is possible with them now. Loads no model and reads no vectors.
 
-    A video that the catalog calls EXTRACTED but whose frames are gone counts as unsettled: extraction mends it.
+    A video that the catalog calls EXTRACTED but whose frames are missing counts as unsettled: extraction repairs it.
 
     Raises:
         ConfigError: there is no such project.
-        DamagedFileError: the frames or embeddings of a member are there and cannot be read.
+        DamagedFileError: the frames or embeddings of a member exist but cannot be read.
     """
-    platform.project_config(project)  # the clear error for an unknown name
+    platform.project_config(project)  # raises the clear error for an unknown name
     encoder_name = platform.models.filter_encoder.name
     encoder_fingerprint = platform.models.filter_encoder.fingerprint
     ready: list[MemberFrames] = []
@@ -101,7 +101,7 @@ class _Lack(Enum):
 
 
 def _note_lack(platform: Platform, video: VideoRow, lack: _Lack) -> None:
-    """Ask again for what the catalog thinks is there: a planner reads no files."""
+    """Request what the catalog believes to exist but is missing: a planner reads no files."""
     stage, on_record = WorkStage.EXTRACTION, video.frames_basis
     if lack is _Lack.EMBEDDINGS:
         stage, on_record = WorkStage.EMBEDDING, video.embedding_basis
@@ -119,7 +119,7 @@ def _fail(failed: list[FailedMember], video_key: str, fault: ItemFault) -> None:
 def _frames_of(
     platform: Platform, video: VideoRow, encoder_name: str, encoder_fingerprint: str
 ) -> MemberFrames | _Lack:
-    """Return what a video that has not failed has on disk, or what it lacks."""
+    """Return what a video that has not failed has on disk, or what is missing."""
     if video.status is not VideoStatus.EXTRACTED:
         return _Lack.FRAMES
     frames = sound_frames_identity(platform.layout, video.key)
@@ -129,7 +129,7 @@ def _frames_of(
     embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
     stored_fingerprint = read_vectors_fingerprint(embeddings_file)
     if stored_fingerprint is None and embeddings_file.exists():
-        # The catalog has it as done: it is removed, and so asked for again.
+        # The catalog lists it as done: its removal is recorded, so that it is requested again.
         raise damaged(embeddings_file, "no embeddings")
     if stored_fingerprint != embeddings_fingerprint:
         return _Lack.EMBEDDINGS
@@ -143,6 +143,6 @@ def _frames_of(
 
 
 def failures_by_kind(failed: Sequence[FailedMember]) -> Mapping[str, int]:
-    """Return counts by error kind, in the order of the enum; kinds that did not occur are left out."""
+    """Return counts by error kind, in the order of the enum, without kinds that did not occur."""
     kinds = [member.kind or VideoErrorKind.TRANSIENT for member in failed]
     return {kind.value: kinds.count(kind) for kind in VideoErrorKind if kind in kinds}

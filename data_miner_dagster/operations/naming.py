@@ -1,4 +1,4 @@
-"""What a person calls a video: its file, folder or title, and not its key. Imports nothing heavy."""
+"""What people call a video: its file, folder or title rather than its key. Imports nothing heavy."""
 
 from pathlib import PurePosixPath
 
@@ -11,21 +11,21 @@ from data_miner_dagster.sites.redaction import redact_url
 
 
 def name_of_video(row: VideoRow) -> str:
-    """Return the name of the file or folder on this machine, else the title, else the address without secrets."""
+    """Return the name of the local file or folder, else the title, else the address without secrets."""
     if row.origin is Origin.LOCAL:
         return PurePosixPath(row.url).name
     return row.title or with_references(redact_url(row.url))
 
 
 def clock_text(seconds: float) -> str:
-    """Return a time in a video as players show it: `0:07`, `1:02:03`."""
+    """Return a time in a video as players show it, such as `0:07` or `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
-    """Return how many pictures of a folder were not taken for frames, being damaged or too large; 0 of any video file.
+    """Return how many pictures of a folder did not become frames, being damaged or too large; 0 for a video file.
 
     Args:
         most_frames: `extraction.max_frames_per_video`.
@@ -33,13 +33,13 @@ def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
     is_folder = row.key.startswith(FRAMES_PREFIX) and row.status is VideoStatus.EXTRACTED
     if not is_folder or row.duration_seconds is None or row.num_frames is None:
         return 0
-    num_pictures = round(row.duration_seconds)  # a second each
+    num_pictures = round(row.duration_seconds)  # one second each
     wanted = num_pictures if most_frames is None else min(num_pictures, most_frames)
     return max(0, wanted - row.num_frames)
 
 
 def left_out_text(num_pictures: int) -> str:
-    """Return what to say of so many pictures."""
+    """Return the words for a number of pictures that were left out."""
     return (
         f"{num_pictures} picture{'' if num_pictures == 1 else 's'} left out: damaged or too large; the log names each"
     )

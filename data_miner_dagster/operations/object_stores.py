@@ -1,4 +1,4 @@
-"""Opening the places outside the root that a user names: which credentials hold, and where they are looked up."""
+"""Opening the places outside the root that a user names, and finding their credentials."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +19,10 @@ _ASKER = "platform.objects.stores"
 
 
 def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
-    """Return the place that an address of a bucket, or a path of a folder, names.
+    """Return the place that a bucket's address or a folder's path names.
 
     Raises:
-        ConfigError: the address is malformed, its package is missing, or a reference leads nowhere.
+        ConfigError: the address is malformed, its package is missing, or a reference cannot be resolved.
     """
     if "://" not in text:
         return FolderStore(Path(text).expanduser())
@@ -30,15 +30,15 @@ def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
 
 
 def bucket_url(text: str) -> ObjectUrl:
-    """Return an address of a bucket that a user gave to a command.
+    """Return a bucket's address that a user gave to a command.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not an address of a bucket.
     """
     try:
         url = ObjectUrl.parse(text)
     except ValueError as error:
-        shown = f"{text.partition('://')[0]}://..." if "@" in text else text  # before an @ may be a password
+        shown = f"{text.partition('://')[0]}://..." if "@" in text else text  # the part before an @ may be a password
         raise ConfigError(f"{shown}: {error}") from None
     if url.protocol not in BUCKET_PROTOCOLS:
         known = ", ".join(f"{protocol}://" for protocol in BUCKET_PROTOCOLS)
@@ -47,27 +47,27 @@ def bucket_url(text: str) -> ObjectUrl:
 
 
 def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None] = lambda: None) -> "BucketStore":
-    """Return the objects below an address. Asks nothing yet.
+    """Return the objects below an address. Sends no request yet.
 
     Args:
         config: the settings.
         url: the address.
-        check: called before each request; raises if the caller has to stop.
+        check: called before each request; raises to stop the caller.
 
     Raises:
-        ConfigError: a package is missing, or a reference leads nowhere.
+        ConfigError: a package is missing, or a reference cannot be resolved.
     """
-    from data_miner_dagster.objects.access import Patience  # imports a client of buckets, which few commands need
+    from data_miner_dagster.objects.access import Patience  # imports a bucket client, which few commands need
     from data_miner_dagster.objects.bucket_store import BucketStore
 
     return BucketStore(url, access_of(config, url), Patience.of(config), check=check)
 
 
 def access_of(config: ObjectsConfig, url: ObjectUrl) -> "Access":
-    """Return the settings that hold for an address, with the values that its references lead to.
+    """Return the settings that apply to an address, with its references resolved.
 
     Raises:
-        ConfigError: a reference leads nowhere.
+        ConfigError: a reference cannot be resolved.
     """
     from data_miner_dagster.objects.access import Access
 
@@ -90,7 +90,7 @@ def access_of(config: ObjectsConfig, url: ObjectUrl) -> "Access":
 
 
 def settings_of(config: ObjectsConfig, url: ObjectUrl) -> StoreConfig:
-    """Return the entry of `platform.objects.stores` that fits an address best; an empty one if none does."""
+    """Return the entry of `platform.objects.stores` that fits an address best, or an empty one."""
 
     def fits(prefix: str) -> bool:
         return prefix == f"{url.protocol}://" or (not prefix.endswith("://") and url.is_within(ObjectUrl.parse(prefix)))

@@ -1,4 +1,4 @@
-"""Opening a platform: the one way, for the commands, Dagster's processes, tests and scripts."""
+"""Opening a platform: the only way, for commands, Dagster's processes, tests and scripts."""
 
 import os
 from functools import lru_cache
@@ -16,21 +16,21 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 def open_platform(root: Path | None = None, config_file: Path | None = None, profile: str | None = None) -> Platform:
-    """Return the platform of a root, one object a process, so that models load once. Reads, and creates nothing.
+    """Return the platform of a root, one object per process, so that models load once. Only reads.
 
-    Settings that the file leaves out are those that the root last ran with, so that `data-miner up --root DIR` goes on
-    as the run that filled DIR did.
+    Settings that the file leaves out are taken from the root's last run, so that `data-miner up --root DIR` continues
+    with the settings of the run that filled DIR.
 
     Args:
-        root: the folder; if None, what DATA_MINER_ROOT names, or else the settings.
+        root: the folder; if None, DATA_MINER_ROOT, or else the settings.
         config_file: a YAML file with a `platform` section; if None, the one that DATA_MINER_CONFIG names, if any.
-        profile: of the models, whatever the settings say; if None, DATA_MINER_PROFILE.
+        profile: the profile of models, overriding the settings; if None, DATA_MINER_PROFILE.
 
     Raises:
         ConfigError: the file is wrong, or the root's own settings cannot be read.
     """
     return _open(
-        str(root) if root is not None else os.environ.get(ROOT_VARIABLE) or None,  # an empty variable names nothing
+        str(root) if root is not None else os.environ.get(ROOT_VARIABLE) or None,  # an empty variable counts as unset
         str(config_file) if config_file is not None else os.environ.get(CONFIG_VARIABLE),
         profile if profile is not None else os.environ.get(PROFILE_VARIABLE) or None,
         Path.cwd(),
@@ -45,7 +45,7 @@ def _open(root: str | None, config_file: str | None, profile: str | None, _worki
 
 
 def _settings_of(layout: StorageLayout, config: PlatformConfig, profile: str | None) -> PlatformConfig:
-    """Return `config` with the sections that it does not set as the root remembers them; `profile` overrides both."""
+    """Return `config` with missing sections taken from the root's memory; `profile` overrides both."""
     remembered = remembered_settings(layout)
     adopted = {name: remembered[name] for name in remembered if name not in config.model_fields_set}
     try:

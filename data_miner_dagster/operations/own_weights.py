@@ -1,4 +1,7 @@
-"""Fetching a user's own models from buckets into the model cache: pinned by sha256, resumed, and never a pickle."""
+"""Fetching a user's own models from buckets into the model cache.
+
+They are pinned by sha256, downloads resume, and pickles are refused.
+"""
 
 import os
 from collections.abc import Callable
@@ -16,13 +19,13 @@ from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
 
 
 def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -> dict[str, Path]:
-    """Fetch all models of `platform.models.registry` that lie in buckets; return their folders by name.
+    """Fetch all models of `platform.models.registry` that are in buckets. Return their folders by name.
 
-    After an interruption, the next call goes on within the file that was cut off.
+    After an interruption, the next call continues within the unfinished file.
 
     Raises:
         ConfigError: a setting for the bucket is missing.
-        ModelError: a file cannot be fetched, or has another sha256 than is pinned.
+        ModelError: a file cannot be fetched, or its sha256 differs from the pinned one.
     """
     found = {}
     for name, entry in entries_of(config.models).items():
@@ -43,7 +46,7 @@ def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
     except LockHeldError as error:
         raise ModelError(f"model {entry.name} is being fetched by {error.holder or 'another process'}") from None
     try:
-        if folder.is_dir():  # the holder before has fetched it
+        if folder.is_dir():  # the previous holder has fetched it
             return
         steps = Steps(f"model {entry.name}: fetched", "files", len(entry.files))
         for file in entry.files:

@@ -1,4 +1,4 @@
-"""The platform of one root: its settings, files, catalog and models, as every operation receives them."""
+"""The platform of one root: the settings, files, catalog and models that every operation receives."""
 
 import copy
 import json
@@ -42,17 +42,17 @@ from data_miner_dagster.storage.layout import StorageLayout
 CLAIM_WAIT_SECONDS: Final = 3600.0
 
 ReportVideo = Callable[[VideoOutcome], None]
-"""Called as each video finishes, so that progress shows and finished work counts even if the run dies later."""
+"""Called as each video finishes, so that progress is visible and finished work counts even if the run dies later."""
 
 logger = logging.getLogger(__name__)
 
 
 REMEMBERED_SECTIONS: Final = ("cluster", "downloading", "embedding", "extraction", "models", "room")
-"""Sections of the platform's configuration that a root keeps, so that a later command need not repeat them."""
+"""Sections of the platform's configuration that a root remembers, so that later commands need not repeat them."""
 
 
 def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
-    """Return the sections that a root last ran with, by name; none if nothing has run there.
+    """Return the sections that a root was last run with, by name; empty if nothing has run there.
 
     Raises:
         ConfigError: the file that holds them cannot be read.
@@ -76,13 +76,13 @@ def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
 
 
 class Platform:
-    """Everything an operation needs. Making one reads and creates nothing; each part is made at first use.
+    """Everything an operation needs. Constructing it reads and creates nothing: each part is created at first use.
 
     Args:
         config: the settings.
-        root: the folder under which everything is kept.
-        catalog_url: of another database than the one that `config` names, or than SQLite under the root.
-        models: in place of those that `config` names.
+        root: the folder that holds everything.
+        catalog_url: a database other than the one in `config`, or than SQLite under the root.
+        models: used instead of those in `config`.
 
     Raises:
         ConfigError: the root's path is not UTF-8.
@@ -98,14 +98,14 @@ class Platform:
     ) -> None:
         self.config = config
         self.models = models or ModelProvider(config.models, self._take_device)
-        """The models, each loaded at first use, once a process."""
+        """The models, each loaded at first use, once per process."""
         shown = os.fsencode(root.absolute()).decode("utf-8", "backslashreplace")
         if shown != str(root.absolute()):
             raise ConfigError(f"--root {shown}: its path is not UTF-8, and could not be written down; use another")
         self.layout = StorageLayout(root.absolute())
         self._given_catalog_url = catalog_url or config.storage.catalog_url
         self._lease: RunLease | None = None
-        self.may_begin_catalog = False  # even beside files that a catalog knew: somebody has asked for it
+        self.may_begin_catalog = False  # even beside files that a catalog knew: the user asked for it
         self.migration: Migration | None = None  # of the catalog, by this process
         self._removed_files: list[Path] = []  # that could not be read, by this process
 
@@ -113,35 +113,35 @@ class Platform:
         return device_of_process(self.database, self.config.models.devices)
 
     def within(self, lease: RunLease) -> Self:
-        """Return this platform as the run of `lease` uses it. Everything is shared but whose claims it takes."""
-        _ = self.database  # made once, for both
+        """Return this platform as the run of `lease` uses it. Everything is shared except the owner of its claims."""
+        _ = self.database  # created once, for both
         ours = copy.copy(self)
-        ours._lease = lease  # noqa: SLF001 - of this very class
+        ours._lease = lease  # noqa: SLF001 - of this class itself
         return ours
 
     @property
     def run_id(self) -> str | None:
-        """The run of Dagster's that works with this platform, if any."""
+        """The Dagster run that works with this platform, if any."""
         return self._lease.run_id if self._lease is not None else None
 
     def tell_steps(self, num_done: int, num_total: int) -> None:
-        """Let the lease of the run say how far it is, with its next renewal."""
+        """Store the run's progress with the next renewal of its lease."""
         if self._lease is not None:
             self._lease.num_done, self._lease.num_total = num_done, num_total
 
     @property
     def num_removed_files(self) -> int:
-        """How many files this process has removed because they could not be read."""
+        """How many unreadable files this process has removed."""
         return len(self._removed_files)
 
     @property
     def root(self) -> Path:
-        """The absolute folder under which everything is kept."""
+        """The absolute folder that holds everything."""
         return self.layout.root
 
     @property
     def has_catalog(self) -> bool:
-        """False if the root is one in which nothing has been kept yet. Creates nothing."""
+        """False if nothing has been stored in the root yet. Creates nothing."""
         return self.catalog_url is not None or self.layout.catalog_file.exists()
 
     @cached_property
@@ -149,7 +149,7 @@ class Platform:
         """The URL of the catalog; None: SQLite under the root.
 
         Raises:
-            ConfigError: the catalog was moved, and nothing says its password.
+            ConfigError: the catalog was moved, and its password is not set.
         """
         return catalog_url_in_force(self.layout, self._given_catalog_url)
 
@@ -158,7 +158,7 @@ class Platform:
         """The catalog, its tables created or migrated.
 
         Raises:
-            CatalogError: it is damaged, or it is a new one beside files that a catalog knew.
+            CatalogError: it is damaged, or it is new although a catalog knew the files here.
             ConfigError: it would be an SQLite file on a file system that several hosts share.
         """
         file = self.layout.catalog_file
@@ -187,7 +187,7 @@ class Platform:
         return database
 
     def project_config(self, project: str) -> ProjectConfig:
-        """Return a project's configuration as the catalog has it.
+        """Return a project's configuration from the catalog.
 
         Raises:
             ConfigError: there is no such project.
@@ -205,32 +205,33 @@ class Platform:
                 "or `data-miner populate` it, again"
             ) from None
         for value, reference in config.interpolations.values:
-            remember_reference(value, reference)  # so that no message of this process repeats it
+            remember_reference(value, reference)  # so that this process never logs it
         return config
 
     def remember_references(self) -> None:
-        """Have no message of this process repeat what any project's file read of the environment."""
+        """Keep values that project files read from the environment out of all messages of this process."""
         for row in find_projects(self.database):
             for value, reference in interpolations_of_snapshot(row.config).values:
                 remember_reference(value, reference)
 
     @contextmanager
     def mending(self, video_key: str | None = None) -> Iterator[None]:
-        """Remove the derived files that cannot be read, of a video or of the root, if the block meets one; it raises.
+        """If the block meets an unreadable derived file of a video or of the root, remove such files and raise.
 
-        They are absent from then on, and so they are made again by whoever asks next.
+        They then count as absent, so the next run that needs them recreates them.
         """
         try:
             yield
         except DamagedFileError:
             removed = remove_damaged_files(self.layout, video_key=video_key)
             self._removed_files += removed
-            with suppress(DATABASE_ERROR, DataMinerError):  # whoever meets the lack tells the catalog, too
+            # the caller that finds the file missing also tells the catalog
+            with suppress(DATABASE_ERROR, DataMinerError):
                 self._ask_again_for(removed)
             raise
 
     def _ask_again_for(self, removed: Collection[Path]) -> None:
-        """Tell the catalog which frames and embeddings are not there any more."""
+        """Tell the catalog which frames and embeddings no longer exist."""
         frames = {path.parent.name for path in removed if path.parent.parent == self.layout.frames}
         embeddings = self.layout.embeddings / self.models.filter_encoder.name
         embedded = {path.stem for path in removed if path.parent == embeddings}
@@ -239,7 +240,7 @@ class Platform:
             record_bases(session, WorkStage.EMBEDDING, dict.fromkeys(embedded))
 
     def remove_unreadable(self, path: Path) -> None:
-        """Remove a derived file of a video, whose claim the caller holds, so that it is made again."""
+        """Remove a derived file of a video, whose claim the caller holds, so that it is recreated."""
         path.unlink(missing_ok=True)
         self._removed_files.append(path)
 
@@ -251,7 +252,7 @@ class Platform:
         wait_seconds: float = CLAIM_WAIT_SECONDS,
         stopping: threading.Event | None = None,
     ) -> Iterator[Claim]:
-        """Hold the only claim there is on a video, whatever the stage. Waits no longer once `stopping` is set."""
+        """Hold the only claim on a video, for any stage. Stops waiting once `stopping` is set."""
         with (
             self._hold(f"video/{video_key}", wait_seconds, stopping) as claim,
             item_span("video", video_key),
@@ -263,13 +264,13 @@ class Platform:
 
     @contextmanager
     def hold_project(self, project: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
-        """Hold the only claim there is on a project's derived tables, whatever the stage."""
+        """Hold the only claim on a project's derived tables, for any stage."""
         with self._hold(f"project/{project}", wait_seconds) as claim, item_span("project", project), self.mending():
             yield claim
 
     @contextmanager
     def hold_shard(self, resource: str) -> Iterator[Claim]:
-        """Hold the only claim there is on a shard of a project's work, without waiting for it."""
+        """Hold the only claim on a shard of a project's work. Does not wait for it."""
         with self._hold(resource, 0) as claim:
             yield claim
 
@@ -289,15 +290,15 @@ class Platform:
                 yield claim
 
     def publishing_under(self, claim: Claim) -> AbstractContextManager[None]:
-        """Write under one of several claims whatever this thread writes in the block, and only while it is held."""
+        """Write everything this thread writes in the block under one of several claims, and only while it is held."""
         return publishing_as(claim.token, partial(self.check_held, claim))
 
     @contextmanager
     def working_under(self, claim: Claim) -> Iterator[None]:
-        """Check after the block, even if it raised, that the claim was held all the while: before rows are written.
+        """Check after the block, even if it raised, that the claim was held throughout. Call this before writing rows.
 
         Raises:
-            ClaimLostError: another worker has taken it over, and whatever the block found or raised does not count.
+            ClaimLostError: another worker has taken it over, so the block's result or exception does not count.
             RunEndedError: the run was ended from outside.
         """
         try:
@@ -309,13 +310,13 @@ class Platform:
 
     @property
     def run_idle_limit(self) -> timedelta:
-        """A run that has done nothing for longer hangs: no single item may take so long."""
+        """A run without progress for longer than this hangs: no single item may take this long."""
         config = self.config
         longest = max(CLAIM_WAIT_SECONDS, config.downloading.max_wall_seconds, config.extraction.limits.max_seconds)
         return timedelta(seconds=max(config.runs.max_idle_seconds, 1.5 * longest))
 
     def check_run(self) -> None:
-        """Check, before the next item, that the run goes on.
+        """Check, before the next item, that the run may go on.
 
         Raises:
             RunEndedError: it was ended from outside.
@@ -325,7 +326,7 @@ class Platform:
             self._lease.check()
 
     def check_held(self, claim: Claim) -> None:
-        """Check, before anything is published under a claim, that it and the run are still this process's.
+        """Check, before publishing under a claim, that this process still owns the claim and the run.
 
         Raises:
             ClaimLostError: another worker has taken the claim over.
@@ -335,10 +336,10 @@ class Platform:
         check_claim(self.database, claim)
 
     def check_sampling(self) -> None:
-        """Compare the sampling settings with those this root was made with; remember the settings in force.
+        """Compare the sampling settings with those of this root, and remember the current settings.
 
         Raises:
-            ConfigError: they differ: frames sampled in two ways must not be mixed.
+            ConfigError: they differ. Frames sampled in two ways must not be mixed.
         """
         remembered = self.compare_sampling()
         in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))
@@ -346,7 +347,7 @@ class Platform:
             write_json(self.layout.platform_file, in_force)
 
     def compare_sampling(self) -> Mapping[str, Any]:
-        """Compare as `check_sampling` does, and write nothing. Return the settings that the root remembers.
+        """Compare the sampling settings with those of this root, without writing. Return the remembered settings.
 
         Raises:
             ConfigError: they differ.

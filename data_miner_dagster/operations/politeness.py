@@ -1,6 +1,6 @@
-"""Politeness towards sites, as listing and downloading share it: breaker, budgets, spacing, places.
+"""Politeness towards sites, for listing and downloading: breaker, budgets, spacing, places.
 
-Between processes it goes through the catalog; within one, an open breaker is known at once, so that no thread makes
+Processes coordinate through the catalog. Within a process, an open breaker takes effect immediately: no thread makes
 another request after the answer that opened it has been read.
 """
 
@@ -49,13 +49,16 @@ from data_miner_dagster.stages.downloading.site_health import (
 
 _PROBE_POLL_SECONDS: Final = 0.2
 _ONE_TRIP: Final = timedelta(seconds=5)
-"""The answer that opens a breaker is read once as an answer and once as an error."""
+"""An answer that opens a breaker is read twice: as an answer and as an error."""
 
 logger = logging.getLogger(__name__)
 
 
 class PostponedError(TransientError):
-    """Nothing was asked of the site: its breaker is open, or its budget spent. Goes on by itself at `until`."""
+    """Nothing was requested from the site: its breaker is open, or its budget is spent.
+
+    Resumes automatically at `until`.
+    """
 
     def __init__(self, kind: VideoErrorKind, until: datetime, message: str) -> None:
         super().__init__(message)
@@ -64,7 +67,7 @@ class PostponedError(TransientError):
 
 
 class NotYetError(TransientError):
-    """Another video of the site comes first, for a moment: nothing was asked, nothing recorded."""
+    """Another video of the site goes first for the moment: nothing was requested, nothing recorded."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"not for another {seconds:.1f} s")
@@ -76,24 +79,24 @@ def _until_text(until: datetime) -> str:
 
 
 class SitePoliteness:
-    """One run's manners. Safe to share between threads."""
+    """Politeness of one run. Thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._config = platform.config.downloading
         self._database = platform.database
-        self._clock = SharedClock(platform.database)  # of all hosts that ask the same sites
+        self._clock = SharedClock(platform.database)  # shared by all hosts that use the same sites
         self._lock = threading.Lock()
         self._closed_until: dict[str, datetime] = {}  # by scope; changed by `_close`
         self.when_closed: Callable[[], None] = lambda: None
-        """Called whenever what `may_request` answers may have become no."""
-        self._reserved: dict[str, Admission] = {}  # by site, a download that may begin soon, and has been counted
+        """Called whenever the answer of `may_request` may have become False."""
+        self._reserved: dict[str, Admission] = {}  # by site, a download that may start soon, and has been counted
         self._next_listing: dict[str, float] = {}  # time.monotonic()
 
     def _scope(self, site: str) -> str:
         return EVERY_SITE if self._config.breaker.stops == "all" else site
 
     def _known_until(self, site: str) -> datetime | None:
-        """Return until when nothing is asked of a site, as far as this process knows; None if it may be asked."""
+        """Return until when a site must not be asked, as far as this process knows; None if it may be."""
         now = self._clock.now()
         dates = [self._closed_until.get(name) for name in (site, EVERY_SITE)]
         return max((date for date in dates if date is not None and date > now), default=None)
@@ -108,15 +111,15 @@ class SitePoliteness:
             self.trip(site, retry_after_seconds(headers.get("Retry-After")), f"{site} answered HTTP 429")
 
     def trip(self, site: str, wait_seconds: float | None, reason: str) -> datetime:
-        """Open the breaker, or leave it open; return until when nothing is asked."""
+        """Open the breaker, or leave it open. Return until when nothing is requested."""
         scope = self._scope(site)
         with self._lock:
             now, known = self._clock.now(), self._known_until(site)
             asked = now + timedelta(seconds=granted_wait_seconds(wait_seconds, self._config.breaker))
             if known is not None and known >= asked - _ONE_TRIP:
-                return known  # it is open already: one trip, however many answers say so
+                return known  # already open: one trip, however many answers report it
             is_open = known is not None
-            # At once for this process; the exact date follows.
+            # Immediate for this process; the exact date follows.
             self._close(scope, max(asked, now + timedelta(seconds=self._config.breaker.open_seconds)))
             seconds = breaker_seconds(num_trips(self._database, scope), wait_seconds, self._config.breaker)
             until = asked if is_open else now + timedelta(seconds=seconds)
@@ -131,7 +134,7 @@ class SitePoliteness:
         self.when_closed()
 
     def check_gate(self, site: str) -> GateState:
-        """Look whether any process has opened the breaker; return how the site stands.
+        """Check whether any process has opened the breaker. Return the site's state.
 
         Raises:
             PostponedError: it is open.
@@ -147,13 +150,13 @@ class SitePoliteness:
     # --- refusals of the whole site ---
 
     def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str, begun_at: datetime) -> None:
-        """Count a refused video that was asked for at `begun_at`.
+        """Count a refused video that was requested at `begun_at`.
 
-        The third in a row, in whatever process, is a refusal of the whole site, if it was asked for after another had
-        been refused: its breaker opens, and `put_back` gives the videos its date.
+        The third in a row, in any process, means that the whole site refuses, if it was requested after another
+        refusal: the site's breaker opens, and `put_back` gives the videos its date.
         """
         since = self._clock.now() - STREAK_LASTS
-        may_count = row.status is not VideoStatus.UNAVAILABLE  # that has been its own before
+        may_count = row.status is not VideoStatus.UNAVAILABLE  # whose own refusal is known
         streak = note_refusal(self._database, site, row.key, may_count=may_count, since=since, begun_at=begun_at)
         if not streak.is_event and not (streak.num_videos >= VIDEOS_OF_AN_EVENT and streak.is_confirmed):
             return
@@ -164,28 +167,28 @@ class SitePoliteness:
             until = state.closed.until if state.closed and is_closed else self._clock.now() + timedelta(seconds=seconds)
             reason = refusal_reason(site, kind, message, yt_dlp_version(), self._clock.now().date())
             declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)
-            self._close(site, until)  # last: who is stopped by it looks the reason up
+            self._close(site, until)  # last: code that is stopped by it looks up the reason
         if not is_closed:
             logger.warning("%s: nothing is asked of it until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """Uncharge a video that was just charged, if its refusal is the site's; return the reason if so."""
+        """Uncharge a video that was just charged if its refusal is the site's. Return the reason if so."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
-        """Forget what the site refused before it served a video that was asked for at `begun_at`."""
+        """Forget the site's refusals before it served a video that was requested at `begun_at`."""
         if note_served(self._database, site, video_key, begun_at):
             logger.info("%s serves again", site)
 
     def _take_probe(self, site: str, video_key: str) -> tuple[GateState, bool]:
-        """After an event's time, let one video be asked for, and the others wait until it is known how that ends.
+        """After an event, let one video be requested, and let the others wait for its result.
 
         Returns:
-            How the site stands, and whether the video is that one.
+            The site's state, and whether this video is the one to be requested.
 
         Raises:
-            PostponedError: the site refuses still.
-            NotYetError: another video is being asked for.
+            PostponedError: the site still refuses.
+            NotYetError: another video is being requested.
         """
         state = self.check_gate(site)
         if not state.is_event:
@@ -195,7 +198,7 @@ class SitePoliteness:
         return state, True
 
     def before_listing(self, site: str) -> None:
-        """Wait until a site may be asked for a listing: spaced like downloads, but not counted as one.
+        """Wait until a site may be asked for a listing: spaced like downloads, but not counted as a download.
 
         Raises:
             PostponedError: its breaker is open.
@@ -214,13 +217,13 @@ class SitePoliteness:
         politeness = self._config.politeness
         if self._is_spared(site):
             return 0.0
-        return random.uniform(politeness.min_sleep_seconds, politeness.max_sleep_seconds)  # noqa: S311  # no secret
+        return random.uniform(politeness.min_sleep_seconds, politeness.max_sleep_seconds)  # noqa: S311  # not a secret
 
     @contextmanager
     def place(self, site: str, video_key: str) -> Iterator[datetime]:
-        """Begin a download, if its turn in all runs has come: yields the time. Never waits.
+        """Start a download if it is its turn among all runs. Yields the start time. Never waits.
 
-        A block that ends well is a success: earlier trips of the breaker are forgotten.
+        If the block succeeds, earlier trips of the breaker are forgotten.
 
         Raises:
             PostponedError: the breaker is open, or a budget is spent.
@@ -237,7 +240,10 @@ class SitePoliteness:
             note_success(self._database, {site, self._scope(site)})
 
     def _take_turn(self, site: str) -> int:
-        """Return how often the site's breaker has opened lately. Whoever is too early leaves the turn to the next."""
+        """Return how often the site's breaker has opened recently.
+
+        A caller that is too early leaves the turn to the next.
+        """
         politeness = self._config.politeness
         with self._lock:
             admission = self._reserved.pop(site, None) or admit_download(
@@ -252,7 +258,7 @@ class SitePoliteness:
                 self._reserved[site] = admission
                 raise NotYetError(seconds)
         if admission.start_at is None:
-            self.check_gate(site)  # closed since it was looked at, or else a budget is spent
+            self.check_gate(site)  # it has closed since it was examined, or a budget is spent
             until = admission.wait_until or self._clock.now()
             raise PostponedError(
                 VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; goes on at {_until_text(until)}"

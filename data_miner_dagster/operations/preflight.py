@@ -1,4 +1,4 @@
-"""What is checked before any work starts, so that a mistake costs a second and not a night."""
+"""Checks before any work starts, so that a mistake costs a second rather than a night."""
 
 import os
 import uuid
@@ -16,7 +16,7 @@ from data_miner_dagster.sites.local_files import is_there
 
 
 def check_root_is_writable(root: Path) -> None:
-    """Create the root and a file in it.
+    """Create the root and a file in it, to check that it is writable.
 
     Raises:
         ConfigError: that is not possible.
@@ -33,12 +33,12 @@ def check_root_is_writable(root: Path) -> None:
 
 
 def check_before_work(platform: Platform, project: ProjectConfig) -> None:
-    """Check everything that can be known to be wrong without any work: root, sampling, models, classes, projects.
+    """Check everything that can be checked without any work: root, sampling, models, classes, projects.
 
     Raises:
-        ConfigError: the root is unwritable, was sampled with other settings, the detector knows no such class, a
-            project to compare with has nothing to compare with yet, or the verifier may not be asked.
-        ModelError: weights are missing, or have to be fetched from a hub that does not answer.
+        ConfigError: the root is not writable or was sampled with other settings, the detector does not know a class, a
+            project to compare with has no frames yet, or the verifier may not be asked.
+        ModelError: weights are missing, or must be fetched from a hub that does not answer.
     """
     check_against_platform(platform, project)
     for role in (*platform.models.roles[:2], *platform.models.detectors(project.detection.detectors)):
@@ -48,11 +48,11 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
 
 
 def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
-    """Check as `check_before_work` does, and write nothing.
+    """Check everything that `check_before_work` checks, without writing.
 
     Raises:
-        ConfigError: the root was sampled with other settings, the detector knows no such class, a project to compare
-            with has nothing to compare with yet, or the verifier may not be asked.
+        ConfigError: the root was sampled with other settings, the detector does not know a class, a project to compare
+            with has no frames yet, or the verifier may not be asked.
         ModelError: weights are missing.
     """
     platform.compare_sampling()
@@ -67,11 +67,11 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
 
 
 def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None:
-    """Check that the models may be used, that detectors with fixed classes know the project's, and its verifier.
+    """Check that the models and the verifier may be used, and that detectors with fixed classes know the project's.
 
     Raises:
-        ConfigError: there is no such model, its licence is not allowed, a detector knows no such class, or the verifier
-            may not be asked.
+        ConfigError: there is no such model, its licence is not allowed, a detector does not know a class, or the
+            verifier may not be asked.
         ModelError: a detector's classes cannot be read, or the verifier's model is missing.
     """
     platform.models.check_allowed(project.detection.detectors)
@@ -82,11 +82,11 @@ def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None
 
 
 def check_verifier(platform: Platform, config: VerifierConfig) -> None:
-    """See that a project's verifier may be asked. Sends nothing.
+    """Check that a project's verifier may be asked. Sends nothing.
 
     Raises:
-        ConfigError: there is no such endpoint or model, its key is missing, its address must not be spoken to, or it
-            is to stay below a cost that nobody knows.
+        ConfigError: there is no such endpoint or model, its key is missing, its address is not allowed, or it has a
+            cost limit but no known price.
         ModelError: its model is missing.
     """
     endpoints = platform.config.models.endpoints
@@ -111,12 +111,12 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
 
 
 def check_paths(project: ProjectConfig, folder: Path) -> None:
-    """Check that there is something at each local path that a project names; relative ones start at `folder`.
+    """Check that each local path of a project exists. Relative paths start at `folder`.
 
-    Exemplars are read as far as it takes to know their bytes.
+    Exemplars are read to compute their sha256.
 
     Raises:
-        ConfigError: there is nothing.
+        ConfigError: a path does not exist.
     """
     find_exemplars(project.filtering, folder)
     find_exemplars(project.detection, folder)

@@ -1,7 +1,7 @@
-"""What builds need of models, had while their videos are still on their way.
+"""Preparing the models of builds while their videos are still being processed.
 
-Belongs here: what is the same whenever it is made, and needed whatever the videos show. Does not belong here: anything
-that a stage decides or writes.
+Belongs here: work that is the same for all videos and needed in any case. Does not belong here: anything that a stage
+decides or writes.
 """
 
 import importlib
@@ -29,11 +29,11 @@ _STAGES: Final = tuple(
 
 
 class Preparation:
-    """Prepares builds, each once, in a thread of its own. As a context manager, waits at its end for what has begun.
+    """Prepares builds, each once, in a thread of its own. As a context manager, waits at the end for what has started.
 
     Args:
         platform: the platform.
-        loads_models: also load the models and libraries of the stages of a build, because they follow in this process.
+        loads_models: also load the models and libraries of the build's stages, because they follow in this process.
     """
 
     def __init__(self, platform: Platform, *, loads_models: bool) -> None:
@@ -43,17 +43,17 @@ class Preparation:
         self._thread = InheritingThreads(1, "preparation")
 
     def __enter__(self) -> Self:
-        """Return this."""
+        """Return this object."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Begin nothing more, and wait for nothing, if the block raised."""
+        """If the block raised, start nothing more and wait for nothing."""
         self._thread.shutdown(wait=error is None, cancel_futures=error is not None)
 
     def begin(self, projects: Collection[str]) -> None:
-        """Prepare the builds of projects that have not been prepared. Returns at once."""
+        """Prepare the builds of projects that are not prepared yet. Returns immediately."""
         for project in sorted(set(projects) - self._begun):
             self._begun.add(project)
             with working_on(stage=WorkStage.FILTERING.value.lower(), project=project):  # which needs it first

@@ -1,6 +1,6 @@
-"""How far long work is, and how long it still takes: for people, in the log and in `data-miner status`.
+"""Progress of long work and the remaining time, for the log and `data-miner status`.
 
-Belongs here: a line every so often, and the figures behind it from the catalog. Does not belong here: the estimate
+Belongs here: a line at regular intervals, and its figures from the catalog. Does not belong here: the estimate
 (stages/remaining.py).
 """
 
@@ -42,23 +42,23 @@ from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.stages.remaining import DoneVideo, OpenVideo, StageWork, remaining_seconds, share_done
 
 LINE_SECONDS: Final = 60.0
-"""How often a line says how far work is."""
+"""Seconds between two lines about progress."""
 _FIRST_LINE_SECONDS: Final = 10.0
 _MOST_READ: Final = 5000
-"""Videos that are due and read, of all projects together; where there are more, each stands for several."""
+"""How many due videos are read, over all projects. If there are more, each stands for several."""
 _FEWEST_READ: Final = 200
-"""The same for one project among many."""
+"""How many due videos of one project are read when there are many projects."""
 _BUILD: Final = (WorkStage.FILTERING, WorkStage.DEDUPLICATION, WorkStage.DETECTION, WorkStage.RELEASING)
 
 _WorkBefore = Callable[[WorkStage], Sequence[WorkedVideo]]
-"""Returns what a stage did last, in whatever run and project."""
+"""Returns what a stage did last, in any run and project."""
 
 logger = logging.getLogger(__name__)
-"""Assets pass its lines on to the log of their run."""
+"""Assets copy its lines to their run's log."""
 
 
 def time_text(seconds: float) -> str:
-    """Return a time that is left, as exactly as it is known."""
+    """Return a remaining time, as precisely as it is known."""
     if seconds < 90:
         return f"{max(5, round(seconds / 5) * 5)} s"
     if seconds < 5400:
@@ -67,7 +67,7 @@ def time_text(seconds: float) -> str:
 
 
 def left_text(share: float, seconds: float | None) -> str:
-    """Return a share and the time that is left, in words."""
+    """Return a share and the remaining time in words."""
     return f"{100 * share:.0f} %" + ("" if seconds is None else f", about {time_text(seconds)} left")
 
 
@@ -75,13 +75,13 @@ def left_text(share: float, seconds: float | None) -> str:
 
 
 class Steps:
-    """Counts steps of like size: a line in the log every minute, and the count on the lease of the run at work.
+    """Counts steps of similar size. Logs a line every minute, and stores the count on the lease of the current run.
 
     Args:
-        what: what is done, such as "detection: yolo has looked at".
+        what: what is being done, such as "detection: yolo has looked at".
         unit: the steps, in the plural.
         total: how many there are.
-        platform: of the run at work.
+        platform: the platform of the current run.
     """
 
     def __init__(self, what: str, unit: str, total: int, platform: Platform | None = None) -> None:
@@ -97,19 +97,19 @@ class Steps:
 
     @property
     def share(self) -> float:
-        """The share that is done."""
+        """The share that is done, 0 to 1."""
         return self._num_done / self._total if self._total else 1.0
 
     @property
     def remaining_seconds(self) -> float | None:
-        """How long the rest takes at the pace until now; None before the first step."""
+        """How long the rest takes at the current pace; None before the first step."""
         if not self._num_done:
             return None
         return (time.monotonic() - self._began) * (self._total - self._num_done) / self._num_done
 
     @property
     def line(self) -> str:
-        """How far the work is."""
+        """The progress as a line."""
         left = self.remaining_seconds if self._num_done < self._total else None
         return f"{self._what} {self._num_done:,} of {self._total:,} {self._unit}: {left_text(self.share, left)}"
 
@@ -126,11 +126,11 @@ class Steps:
             logger.info("%s", self.line)
 
     def reach(self, num_done: int) -> None:
-        """Count steps up to this number, some of which others did."""
+        """Count steps up to this number, including steps that other runs did."""
         self.advance(max(0, num_done - self._num_done))
 
     def tell(self) -> None:
-        """Say now how far the work is."""
+        """Log the progress now."""
         self._line_at = time.monotonic() + LINE_SECONDS
         logger.info("%s", self.line)
 
@@ -144,17 +144,18 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the work on a project is, or on all videos."""
+    """The progress of a project, or of all videos."""
 
     project: str | None
     share_done: float
-    """Of the work on videos since the last pause."""
+    """The share of the work on videos since the last pause."""
     remaining_seconds: float | None
-    """None where nothing shows it yet."""
+    """None if nothing shows it yet."""
     num_open: int
-    """Videos that are due."""
+    """The number of videos that are due."""
     is_with_build: bool
-    """Whether the remaining time includes filtering, deduplication, detection and release, as other runs took them."""
+    """Whether the remaining time includes filtering, deduplication, detection and release, estimated from other runs.
+    """
 
     @property
     def line(self) -> str:
@@ -165,7 +166,7 @@ class Progress:
 
 
 def progress_of(platform: Platform, project: str | None = None) -> Progress | None:
-    """Return how far the work on videos is, of a project or of all; None where no video is due."""
+    """Return the progress of the work on videos, of a project or of all; None if no video is due."""
     with platform.database.reading() as session:
         return _progress_of(session, platform.config, project, cache(partial(work_before, session)), _MOST_READ)
 
@@ -256,7 +257,7 @@ def _site_of(video: LeftVideo | WorkedVideo) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is that knows the number of its steps."""
+    """The progress of a run that knows its number of steps."""
 
     job: str
     project: str | None
@@ -274,12 +275,12 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far everything is that is due or at work."""
+    """The progress of everything that is due or at work."""
 
     videos: tuple[Progress, ...]
     runs: tuple[RunProgress, ...]
     num_at_work: int
-    """Videos and projects that somebody works on."""
+    """The videos and projects that are being worked on."""
 
     @property
     def is_over(self) -> bool:
@@ -288,17 +289,17 @@ class Standing:
 
     @property
     def lines(self) -> list[str]:
-        """A line for each project and run."""
+        """One line per project and run."""
         return [*(one.line for one in self.videos), *(one.line for one in self.runs)]
 
     def as_json(self) -> list[dict[str, object]]:
-        """Return what JSON can carry."""
+        """Return the progress as values for JSON."""
         videos = [{"kind": "videos", **asdict(one)} for one in self.videos]
         return [*videos, *({"kind": "run", **asdict(one)} for one in self.runs)]
 
 
 def standing_of(platform: Platform, project: str | None = None) -> Standing:
-    """Return how far the work is, on a project or on each of them."""
+    """Return the progress of one project, or of each of them."""
     database = platform.database
     names = [row.name for row in find_projects(database) if project in (None, row.name)]
     with database.reading() as session:
@@ -322,7 +323,7 @@ def _run_of(row: RunLeaseRow, now: datetime) -> RunProgress:
 
 @contextmanager
 def telling_progress(platform: Platform, project: str | None = None) -> Iterator[None]:
-    """Say in the log every minute how far the work on videos is, while the block runs."""
+    """While the block runs, log the progress of the videos every minute."""
     is_over = threading.Event()
 
     def tell() -> None:

@@ -1,7 +1,7 @@
-"""The one way in which a stage works on a project: under its claim, with the project's stage kept true.
+"""The only way for a stage to work on a project: under the project's claim, and with its stage kept up to date.
 
-Belongs here: where a project stands while a stage is at work, when it is done, when it fails and when it is cut off;
-and that the stage before is done. Does not belong here: the work.
+Belongs here: the project's stage while the work runs, when it is done, when it fails and when it is interrupted, and
+the check that the previous stage is done. Does not belong here: the work itself.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _ORDER = list(ProjectStage)
 
 
 class StageRun:
-    """One stage's work on one project, whose claim it holds."""
+    """One stage's work on one project. The caller holds the project's claim."""
 
     def __init__(self, platform: Platform, project: str, stage: ProjectStage) -> None:
         self._platform = platform
@@ -33,19 +33,19 @@ class StageRun:
         self._stage = stage
         self._has_begun = False
         self.counts: dict[str, int] = {}
-        """Put beside the project's counts when it moves on."""
+        """Stored beside the project's counts when it moves on."""
 
     def begin(self) -> None:
-        """Set the project to this stage: what is there is not current, and the work begins now."""
+        """Set the project to this stage: its result is not current, and the work begins now."""
         self._has_begun = True
         with self._platform.database.transaction() as session:
             move_project(session, self._project, self._stage, error=None)
 
     def finish(self) -> None:
-        """Let the project wait for the next stage: after the work, or where it had not got as far as the files have.
+        """Let the project wait for the next stage, after the work or where its row lags behind its files.
 
-        That is so after a kill between files and rows, when an earlier stage ran again and changed nothing, and during
-        a build that finds a stage current.
+        A row lags behind after a kill between files and rows, when an earlier stage ran again without changes, and
+        during a build that finds a stage current.
         """
         row = find_project(self._platform.database, self._project)
         after = STAGE_AFTER[self._stage]
@@ -64,11 +64,11 @@ class StageRun:
             store_spent(session, self._project)
 
     def fail(self, error: Exception) -> None:
-        """Record on the project at which stage it failed, and why."""
+        """Record on the project which stage failed, and why."""
         self._move(ProjectStage.FAILED, f"{self._stage.word}: {fault_of(error).line}")
 
     def step_back(self) -> None:
-        """Let the project wait for this stage again, if its work had begun."""
+        """Let the project wait for this stage again, if the work had begun."""
         if self._has_begun:
             self._move(PROJECT_WAY[self._stage].waiting, None)
 
@@ -78,21 +78,21 @@ class StageRun:
                 move_project(session, self._project, target, error=error)
                 store_spent(session, self._project, is_failed=True)
 
-        # if it fails, too, what came before it is what the caller is to hear of
+        # if that fails too, the caller needs to see the earlier error
         attempt_extra("stage of a project", self._project, move)
 
 
 @contextmanager
 def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iterator[StageRun]:
-    """Hold a project for one of `PROJECT_WAY`; when the block ends, the project waits for the next stage.
+    """Hold a project for one of the stages of `PROJECT_WAY`. When the block ends, the project waits for the next stage.
 
-    The block calls `begin` before it changes anything; one that finds its result current does not, and the project
-    stays where it is unless it lags behind. If the block raises, the project is FAILED, with stage and reason; if it
-    is interrupted or cancelled, or an earlier stage turns out not to be done, it waits for this stage again.
+    The block calls `begin` before it changes anything. If it finds its result current, it does not call it, and the
+    project's row stays unless it lags behind. If the block raises, the project is FAILED, with stage and reason. If it
+    is interrupted or cancelled, or an earlier stage turns out not to be done, the project waits for this stage again.
 
     Raises:
-        ClaimHeldError: another worker is at this project for longer than one waits.
-        ClaimLostError: another worker took the project over while this one was suspended. It writes no row.
+        ClaimHeldError: another worker holds this project for longer than the wait.
+        ClaimLostError: another worker took the project over while this one was suspended. No row is written.
     """
     work = WorkStage(stage.value)
     meter = Meter(work, project, platform.run_id, of_process=True)
@@ -107,7 +107,7 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
             begin_build(platform, project, stage)
             with platform.working_under(claim):
                 yield run
-        except (ClaimLostError, RunEndedError):  # the project is another worker's now, and its row too
+        except (ClaimLostError, RunEndedError):  # the project and its row now belong to another worker
             raise
         except NotReadyError:
             run.step_back()
@@ -115,17 +115,17 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
         except Exception as error:
             run.fail(error)
             raise
-        except BaseException:  # an interrupt, or Dagster's cancellation
+        except BaseException:  # an interrupt, or a cancellation by Dagster
             run.step_back()
             raise
         run.finish()
 
 
 def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
-    """Return the fingerprint of the table that a stage of the project has made.
+    """Return the fingerprint of the table that a stage of the project has written.
 
     Raises:
-        NotReadyError: it has made none yet.
+        NotReadyError: the stage has not run yet.
     """
     fingerprint = read_fingerprint(platform.layout.table_of(project, stage))
     if fingerprint is None:
@@ -134,5 +134,5 @@ def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
 
 
 def not_ready(project: str, asset: str) -> NotReadyError:
-    """Return the error that says which asset of a project is to be made first."""
+    """Return the error that says which asset of a project must be materialized first."""
     return NotReadyError(f"project {project!r} has no {asset} yet: materialize the stages that lead to it first")

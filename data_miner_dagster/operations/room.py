@@ -1,7 +1,7 @@
-"""Room under the root: what takes it, what a quota lets begin, and what is removed to make it.
+"""Disk space under the root: what uses it, what a quota allows to start, and what is removed to free some.
 
-Removed are only files that can be had again: source files of videos whose frames exist, frames that nobody needs,
-embeddings of encoders that are not in use. The catalog keeps all that it knows of a video, and `info.json` stays.
+Only files that can be recreated are removed: source files of videos whose frames exist, frames that nobody needs,
+embeddings of unused encoders. The catalog keeps all it knows about a video, and `info.json` stays.
 
 Belongs here: files, and promises to downloads. Does not belong here: the decision (stages/downloading/room.py).
 """
@@ -56,20 +56,20 @@ from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.room import files_size, rest_size
 
 _REST_LASTS: Final = 50.0
-"""The files beside videos and frames are measured again after so many times as long as it took."""
+"""Files other than videos and frames are measured again after this many times the duration of the last measurement."""
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
-"""Seconds until who waits for room asks again: as long as nothing has happened."""
+"""Seconds until a caller that waits for space asks again if nothing has happened."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RoomUsage:
-    """What takes room under a root, in bytes."""
+    """What uses space under a root, in bytes."""
 
     videos: VideosRoom
-    rest: int  # everything but files of videos and frames
+    rest: int  # everything except files of videos and frames
 
     @property
     def total(self) -> int:
@@ -78,18 +78,18 @@ class RoomUsage:
 
     @property
     def frames_per_byte(self) -> float:
-        """How much room frames take, to that of the video they are taken from."""
+        """The ratio of the size of frames to that of their video."""
         return FRAMES_PER_BYTE if self.videos.frames_per_byte is None else self.videos.frames_per_byte
 
     @property
     def held(self) -> int:
-        """What is on disk, and the frames to come of videos that are there."""
+        """What is on disk, plus the expected frames of existing videos."""
         return self.total + round(self.frames_per_byte * self.videos.to_extract)
 
 
 @dataclass(frozen=True, slots=True)
 class Removable:
-    """Files of one kind that could be removed: `remove` does it, and returns how many bytes that was."""
+    """Files of one kind that can be removed. `remove` removes them, and returns the number of bytes."""
 
     name: str
     size_bytes: int
@@ -98,7 +98,7 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class RoomFound:
-    """Whether a download may begin; why not, in a line for people; and when to ask again."""
+    """Whether a download may start; if not, the reason in a line for people, and when to ask again."""
 
     answer: RoomAnswer
     message: str = ""
@@ -107,15 +107,15 @@ class RoomFound:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What a download is going to take."""
+    """What a download is going to use."""
 
     promised: int  # at most, frames included
-    source: int  # as is to be expected
+    source: int  # as expected
     frames: int
 
 
 class Room:
-    """The room of one root, for one call of an operation. Safe to share between threads."""
+    """The disk space of one root, for one call of an operation. Thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -123,7 +123,7 @@ class Room:
         self._lock = threading.Lock()
         self._rest = 0
         self._rest_holds_until = -1.0  # time.monotonic()
-        self._nothing_at: int | None = None  # the bytes taken when nothing could be removed
+        self._nothing_at: int | None = None  # the bytes in use when nothing could be removed
 
     @property
     def is_limited(self) -> bool:
@@ -131,10 +131,10 @@ class Room:
         return self._config.quota is not None
 
     def usage(self, but_promised_to: str = "") -> RoomUsage:
-        """Return what takes room now; what is promised to the download of one video is left out."""
+        """Return what uses space now, without the reservation for one video's download."""
         with self._platform.database.reading() as session:
             unmeasured = unmeasured_frames(session)
-        if unmeasured:  # once: an earlier version made them
+        if unmeasured:  # once: an earlier version wrote them
             sizes = {key: files_size(self._platform.layout.frames_folder(key)) for key in unmeasured}
             with self._platform.database.transaction() as session:
                 record_frames_bytes(session, sizes)
@@ -143,7 +143,7 @@ class Room:
         return RoomUsage(videos, self._measured_rest())
 
     def videos(self) -> VideosRoom:
-        """Return what the catalog knows of it, without a look at any file."""
+        """Return what the catalog knows, without looking at files."""
         with self._platform.database.reading() as session:
             return videos_room(session)
 
@@ -159,7 +159,7 @@ class Room:
     # --- downloads ---
 
     def make_for(self, row: VideoRow) -> RoomFound:
-        """Remove what has to go for the download of a video; return whether it may begin."""
+        """Remove what is necessary for the download of a video. Return whether it may start."""
         quota = self._config.quota
         if quota is None:
             return RoomFound(RoomAnswer.YES)
@@ -172,7 +172,7 @@ class Room:
         return self._answer(usage, wish, quota)
 
     def promise(self, session: Session, row: VideoRow) -> RoomFound:
-        """Record what a download may take, in the transaction that starts it; answers as `make_for` does."""
+        """Reserve space for a download, in the transaction that starts it. Returns what `make_for` returns."""
         quota = self._config.quota
         if quota is None:
             return RoomFound(RoomAnswer.YES)
@@ -210,7 +210,7 @@ class Room:
     # --- removing ---
 
     def settle(self) -> None:
-        """Remove what has to go now that frames have come. Removes nothing without a quota."""
+        """Remove what is necessary after new frames were written. Removes nothing without a quota."""
         quota = self._config.quota
         if quota is None:
             return
@@ -221,7 +221,7 @@ class Room:
                 self.free(lacking)
 
     def free(self, num_bytes: int) -> int:
-        """Remove files until `num_bytes` are gained, as the policies allow; return how many were."""
+        """Remove files until `num_bytes` are freed, as far as the policies allow. Return the number of freed bytes."""
         taken = self.usage().total
         if taken == self._nothing_at:
             return 0
@@ -237,7 +237,7 @@ class Room:
         return gained
 
     def removable(self) -> Iterator[Removable]:
-        """Yield what could be removed under a quota, in the order in which it goes."""
+        """Yield what could be removed under a quota, in the order of removal."""
         if self._config.source_videos != "always":
             yield from self.removable_sources()
         if self._config.unneeded_frames != "always":
@@ -253,7 +253,7 @@ class Room:
             yield Removable(video.key, video.size_bytes, partial(self._remove_source, video.key))
 
     def removable_frames(self) -> Iterator[Removable]:
-        """Yield the frames of videos that no project wants, no release shows, and no copy of the catalog knows."""
+        """Yield the frames of videos that no project wants, no release shows, and no copy of the catalog refers to."""
         with self._platform.database.reading() as session:
             videos = unwanted_frames(session)
         needed = self._keys_needed() if videos else None
@@ -262,7 +262,7 @@ class Room:
                 yield Removable(video.key, video.size_bytes, partial(self._remove_frames, video.key))
 
     def removable_caches(self) -> Iterator[Removable]:
-        """Yield embeddings of encoders that are not in use, and of videos that nobody needs."""
+        """Yield embeddings of unused encoders, and of videos that nobody needs."""
         layout = self._platform.layout
         in_use = self._encoders_in_use()
         for folder in sorted(layout.embeddings.iterdir()) if layout.embeddings.is_dir() else ():
@@ -282,7 +282,7 @@ class Room:
         return names
 
     def _keys_needed(self) -> set[str] | None:
-        """Return the videos whose frames a release on disk or a copy of the catalog needs; None if one cannot tell."""
+        """Return the videos whose frames a release on disk or a copy of the catalog needs; None if that is unknown."""
         releases, file = self._platform.layout.releases, self._platform.database.file
         needed = keys_wanted_in_copies(file) if file is not None else set[str]()
         for folder in sorted(releases.glob("*/*")) if releases.is_dir() else ():
@@ -304,14 +304,14 @@ class Room:
             return 0
 
     def remove_source_held(self, row: VideoRow) -> int:
-        """Remove the file of a video, under its claim, if it can be had again; return how many bytes were gained."""
+        """Remove a video's file, under its claim, if it can be downloaded again. Return the number of freed bytes."""
         path = self._platform.layout.video_folder(row.key) / (row.file_name or "")
         if not row.file_name or row.stored_bytes is None or not _can_be_had_again(self._platform.layout, row):
             return 0
         gained, left = 0, None
         if path.is_file():
             status = path.stat()
-            if status.st_nlink > 1:  # the user's own file under another name: nothing would be gained
+            if status.st_nlink > 1:  # the user's own file under another name: removing it frees nothing
                 left = 0
             else:
                 path.unlink()
@@ -333,27 +333,27 @@ class Room:
 
 
 def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
-    """Return how large the file of a video is going to be, if that is known before it is asked for."""
+    """Return the expected size of a video's file, if it is known before the download."""
     if row.key.startswith(FRAMES_PREFIX):
-        return 0  # pictures stay where they are
+        return 0  # pictures stay in place
     if row.origin is Origin.LOCAL:
         try:
             return 0 if config.local_files == "hardlink" else Path(row.url).stat().st_size
         except OSError:
-            return 0  # which its download will say
+            return 0  # known only from the download
     return row.size_bytes if row.sha256 is not None else None
 
 
 def _can_be_had_again(layout: StorageLayout, row: VideoRow) -> bool:
-    """Return whether a video's file may go: its frames are there if they should be, and so is the user's own file."""
+    """Return whether a video's file may be removed: its frames exist if they should, and the user's own file does."""
     if row.status is VideoStatus.EXTRACTED and not has_frames(layout, row.key):
-        return False  # they are about to be made again
+        return False  # they are about to be recreated
     if row.origin is not Origin.LOCAL:
         return True
     try:
         return Path(row.url).stat().st_size == row.size_bytes
     except OSError:
-        return False  # ours is the only copy that is left
+        return False  # ours is the only copy left
 
 
 def _remove_tree(path: Path) -> int:

@@ -1,6 +1,6 @@
-"""What the exception that ended a run means: whom it concerns, of which kind it is, and the line for people.
+"""What the exception that ended a run means: whom it concerns, its kind, and the line for people.
 
-Belongs here: the classification of exceptions. Does not belong here: what becomes of the items (catalog/charges.py),
+Belongs here: the classification of exceptions. Does not belong here: the consequences for items (catalog/charges.py),
 exceptions of single items (item_faults.py).
 """
 
@@ -31,16 +31,16 @@ from data_miner_dagster.stages.embedding import is_out_of_memory
 _OF_THE_STORE: Final = frozenset(
     {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 )
-"""System errors that say that a whole file system, or this process, can do nothing more."""
+"""System errors that mean that a whole file system, or this process, no longer works."""
 
 
 def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None = None) -> Failure:
-    """Return what the exception that ended a run of a stage means.
+    """Return the meaning of the exception that ended a run of a stage.
 
-    - Of the stage, since every item would meet it: a full or broken store, the catalog, a model, memory, the network,
-      and for stages of videos, which share their settings, a wrong setting.
-    - Of the project that a run worked on, or of the videos of a batch: everything else.
-    - Of nobody: the run was ended, or its work taken over by another.
+    - It concerns the stage if every item would meet it: a full or broken store, the catalog, a model, memory, the
+      network, and, for stages of videos, which share their settings, a wrong setting.
+    - Otherwise it concerns the project that the run worked on, or the videos of the batch.
+    - It concerns nobody if the run was ended, or another worker took over its work.
     """
     scope, kind = _meaning(error, stage)
     line = str(error) if isinstance(error, DataMinerError) else fault_of_any(error)
@@ -50,7 +50,7 @@ def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None
 
 
 def fault_of_any(error: BaseException) -> str:
-    """Return one line for people, with the place in this package, of any exception."""
+    """Return one line for people about any exception, with the place in this package."""
     return fault_of(error).line if isinstance(error, Exception) else type(error).__name__
 
 
@@ -82,7 +82,7 @@ _OF_ITEMS: Final = {
 
 
 def outage_of(error: BaseException) -> FailureKind | None:
-    """Return what is away or used up for every item alike, if an error, or one it was raised from, says so."""
+    """Return what is unavailable or used up for every item, if an error or one of its causes says so."""
     if isinstance(error, OutageError):
         return FailureKind(error.kind)
     if is_disk_full(error):
@@ -101,7 +101,7 @@ def outage_of(error: BaseException) -> FailureKind | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those that it was raised from on purpose."""
+    """Yield an error and its explicit causes."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

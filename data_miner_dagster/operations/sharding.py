@@ -1,11 +1,11 @@
-"""Making the shards of one project: by the run that leads it, and by those that join in.
+"""Making the shards of one project, by the run that leads and by runs that join in.
 
-Every shard is made under its own claim, and what is made is written in parts under that claim's name. The run that
-leads goes through the shards itself, and takes over those of workers that have died, so it needs nobody; it goes on
-when none is left. Who joins in makes what is free, and nothing else.
+Every shard is made under its own claim, and its results are written in parts that carry the claim's name. The leading
+run works through the shards itself, and takes over those of dead workers, so it does not depend on others. It goes on
+when no shard is left. Runs that join in make free shards, and nothing else.
 
-Belongs here: which shard comes next, and how each begins and ends. Does not belong here: what making one means
-(operations/<stage>/), who is asked to join in (sensors/sharing.py).
+Belongs here: choosing the next shard, starting and ending it. Does not belong here: the content of a shard
+(operations/<stage>/), requesting runs to join in (sensors/sharing.py).
 """
 
 import time
@@ -35,11 +35,12 @@ from data_miner_dagster.storage.atomic import publishing_as
 
 _FIRST_LOOK_SECONDS: Final = 0.02
 _LOOK_SECONDS: Final = 0.25
-"""How often the run that leads looks whether the shards of others are made: soon at first, for the last are small."""
+"""Seconds between checks of the leading run whether others have made their shards: short at first, since the last
+shards are small."""
 
 
 class PlanEndedError(ClaimLostError):
-    """Raised before something is published for a plan that has ended, or was replaced, since."""
+    """Raised before publishing for a plan that has ended or was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,18 @@ class ShardAtWork:
     plan: ShardPlan
     shard: OpenShard
     part_owner: str
-    """Distinguishes the parts of this worker from those of another that had the shard before."""
+    """Distinguishes the parts of this worker from those of an earlier worker on the same shard."""
 
 
 class MakeShard(Protocol):
     """What a stage does with a shard."""
 
     def __call__(self, work: ShardAtWork) -> None:
-        """Work on the items of a shard that nobody has worked on yet, and write what is found in parts."""
+        """Work on the items of a shard that are not done yet, and write the results in parts."""
 
 
 def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
-    """Make shards until none is left; return how many others made. Waits for those that live workers make."""
+    """Make shards until none is left. Return how many others made. Waits for shards of living workers."""
     num_own, pause = 0, _FIRST_LOOK_SECONDS
     steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has", "shards", plan.num_shards, platform)
     while True:
@@ -78,45 +79,45 @@ def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
 
 
 def join(platform: Platform, plan: ShardPlan, make: MakeShard, *, may_go_on: Callable[[], bool]) -> int:
-    """Make free shards of a plan as long as there are any; return how many.
+    """Make the free shards of a plan. Return how many.
 
     Args:
         platform: the platform.
         plan: the plan.
-        make: makes one.
-        may_go_on: returns, before each, whether this run may take a further one.
+        make: makes one shard.
+        may_go_on: returns, before each shard, whether this run may take it.
     """
     num_made = 0
     with Meter(plan.stage, plan.project, platform.run_id, of_process=True).working(), suppress(PlanEndedError):
-        # If the plan has ended, what this run has found since its last part is not wanted any more.
+        # If the plan has ended, the results since the last part are no longer needed.
         while may_go_on() and is_in_force(platform.database, plan) and _make_next(platform, plan, make, leads=False):
             num_made += 1
     return num_made
 
 
 def _make_next(platform: Platform, plan: ShardPlan, make: MakeShard, *, leads: bool) -> bool:
-    """Make one shard; return False if none is free."""
+    """Make one shard. Return False if none is free."""
     while (shard := next_shard(platform.database, plan, leads=leads)) is not None:
         try:
             with platform.hold_shard(shard.resource) as claim:
                 if not begin_shard(platform.database, shard):
-                    continue  # made by another since it was looked for
+                    continue  # made by another worker meanwhile
                 with _putting_back(platform, shard), _publishing(platform, plan, claim):
                     make(ShardAtWork(plan, shard, claim.token[:8]))
                 platform.check_held(claim)
                 finish_shard(platform.database, plan, shard, leads=leads)
                 return True
         except ClaimHeldError:
-            continue  # another was quicker
+            continue  # another worker was faster
     return False
 
 
 @contextmanager
 def _putting_back(platform: Platform, shard: OpenShard) -> Iterator[None]:
-    """Let others have the shard if the block raises: its worker lives."""
+    """If the block raises, release the shard for others, since this worker is alive."""
     try:
         yield
-    except (ClaimLostError, RunEndedError):  # it is another worker's now
+    except (ClaimLostError, RunEndedError):  # it now belongs to another worker
         raise
     except BaseException:
         attempt_extra("shard", shard.resource, partial(put_back_shard, platform.database, shard))

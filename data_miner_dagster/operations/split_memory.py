@@ -1,8 +1,8 @@
-"""What a project remembers of its videos: the catalog's rows, and what its releases on disk say beside them.
+"""What a project remembers about its videos: the catalog's rows, and its releases on disk.
 
-A video's split is decided once, and outlives every release that shows it; so does its generation, the number of the
-first release that its frames were decided on for. A release is in place before its rows are written, so the releases
-are always read too: a kill between the two, or a root that is older than the rows, loses nothing.
+A video's split is decided once and outlives every release that shows it. So does its generation: the number of the
+first release for which its frames were decided on. A release is in place before its rows are written, so the releases
+are always read too: a kill between the two, or a root older than the rows, loses nothing.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def release_versions(platform: Platform, project: str) -> list[str]:
 
 
 def read_manifests(platform: Platform, project: str) -> Manifests:
-    """Return version to manifest of the complete releases on disk, oldest first: for reading once, and passing on."""
+    """Return version to manifest of the complete releases on disk, oldest first. Read them once and pass them on."""
     manifests: dict[str, dict[str, Any]] = {}
     for version in release_versions(platform, project):
         manifest = read_manifest(platform.layout.release_folder(project, version))
@@ -43,14 +43,14 @@ def read_manifests(platform: Platform, project: str) -> Manifests:
 def remembered_splits(
     platform: Platform, project: str, releasing: ReleasingConfig, manifests: Manifests
 ) -> dict[str, str]:
-    """Return the split of every video that the project ever released under these shares and this grouping."""
+    """Return the split of every video that the project ever released with these shares and this grouping."""
     text = _shares_text(releasing.ordered_splits, releasing.group_by)
     rows = read_splits(platform.database, project, text)
     return {**released_splits(manifests).get(text, {}), **rows}
 
 
 def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
-    """Return, for each set of shares, what the releases on disk say (withdrawn ones too): video key to split."""
+    """Return, for each set of shares, the splits of the releases on disk, withdrawn ones too: video key to split."""
     by_shares: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests.values():
         splits = manifest["splits"]
@@ -62,9 +62,9 @@ def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
 
 
 def remember_splits(session: Session, project: str, released: Mapping[str, Mapping[str, str]]) -> None:
-    """Keep in the catalog what `released_splits` found. Idempotent; what is known already stays as it is.
+    """Store in the catalog what `released_splits` found. Idempotent. Existing rows stay unchanged.
 
-    A video that the project skips because it is the same as another one has the split of that one, should it be used.
+    A video that the project skips as a duplicate has the split of the other video, in case it is used later.
     """
     originals = skipped_reuploads(session, project)
     for text, splits in sorted(released.items()):
@@ -73,18 +73,18 @@ def remember_splits(session: Session, project: str, released: Mapping[str, Mappi
 
 
 def _shares_text(shares: Mapping[str, float], group_by: str | None) -> str:
-    text = ",".join(f"{name}={float(share)!r}" for name, share in shares.items())  # in the order of the draw
+    text = ",".join(f"{name}={float(share)!r}" for name, share in shares.items())  # in the order of drawing
     return f"{text};group_by={group_by}" if group_by else text
 
 
 def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return the generation of every video that the project ever decided on for a release."""
+    """Return the generation of every video that was ever decided on for a release of the project."""
     released = released_generations(read_manifests(platform, project))
     return {**released, **read_generations(platform.database, project)}
 
 
 def released_generations(manifests: Manifests) -> dict[str, int]:
-    """Return video key to the number of the first release on disk that it was decided on for, with an image or not."""
+    """Return video key to the number of the first release on disk for which it was decided on, even without images."""
     generations: dict[str, int] = {}
     for version, manifest in manifests.items():
         for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):

@@ -1,6 +1,6 @@
-"""Which version of each stage a project's tables and release were made by: no fingerprint tells, and people ask.
+"""Which version of each stage made a project's tables and release. Fingerprints do not tell, and people ask.
 
-Belongs here: keeping it. Does not belong here: what follows where a version has been raised (stages/upgrading.py).
+Belongs here: storing it. Does not belong here: the consequences of a raised version (stages/upgrading.py).
 """
 
 import json
@@ -11,12 +11,12 @@ from data_miner_dagster.storage.atomic import write_json
 
 
 def read_stage_versions(platform: Platform, project: str) -> dict[str, int]:
-    """Return the version of each stage that made what the project has; those of 0.1.0 where none is kept."""
+    """Return the version of each stage that made the project's results; those of 0.1.0 where none is stored."""
     return {**FIRST_BUILD_VERSIONS, **_kept(platform, project)}
 
 
 def record_stage_versions(platform: Platform, project: str, **versions: int) -> None:
-    """Keep that what the project has of these stages is of these versions. Needs the project's claim."""
+    """Store the versions that made the project's results of these stages. The caller holds the project's claim."""
     kept = _kept(platform, project)
     if {**kept, **versions} != kept:
         write_json(platform.layout.stage_versions(project), {**kept, **versions})
@@ -26,5 +26,5 @@ def _kept(platform: Platform, project: str) -> dict[str, int]:
     try:
         content = json.loads(platform.layout.stage_versions(project).read_text(encoding="utf-8"))
         return {str(stage): int(version) for stage, version in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # not there, or damaged: a note, no more
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # missing or damaged: it is only a note
         return {}

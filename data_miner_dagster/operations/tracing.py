@@ -1,8 +1,8 @@
-"""Spans for OpenTelemetry: of each run, of each stage in it, and of each video or project that a stage works on.
+"""OpenTelemetry spans of each run, of each stage in it, and of each video or project that a stage works on.
 
-Off unless the standard variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or `..._TRACES_ENDPOINT`); without
-them nothing is imported and nothing is measured. Threads inherit the span that they work for, as they inherit what is
-being worked on (domain/at_work.py), which the attributes of spans say.
+Off unless the standard variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or `..._TRACES_ENDPOINT`): otherwise
+nothing is imported and nothing is measured. Threads inherit the span that they work for, just as they inherit their
+current work (domain/at_work.py), which becomes the attributes of spans.
 """
 
 import logging
@@ -25,14 +25,14 @@ _PREFIX: Final = "data_miner."
 _MAX_WORDS: Final = 500
 
 _open: dict[str, "Span"] = {}
-"""The span of each video in hand, by its key: at most one works on it."""
+"""The span of each video being processed, by its key: at most one thread works on a video."""
 
 logger = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
 def _tracer() -> "Tracer | None":
-    """Return the tracer of this process, or None if nobody collects spans."""
+    """Return the tracer of this process, or None if spans are not collected."""
     is_off = (
         os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
     )
@@ -56,7 +56,7 @@ def _tracer() -> "Tracer | None":
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Measure the block, under the span that this thread works for; what it starts is under this one."""
+    """Measure the block as a child of the thread's span. Spans that the block starts are children of this one."""
     tracer = _tracer()
     if tracer is None:
         yield
@@ -74,9 +74,9 @@ def span(name: str) -> Iterator[None]:
 
 @contextmanager
 def item_span(kind: str, item: str) -> Iterator[None]:
-    """Measure work on a video or project, under the span that this thread works for.
+    """Measure the work on a video or project as a child of the current thread's span.
 
-    Blocks of one thread may overlap, as those of an embedding run do: a video ends when its last frame is through.
+    Blocks of one thread may overlap, as those of an embedding run do: a video ends with its last frame.
     """
     tracer = _tracer()
     if tracer is None:
@@ -101,7 +101,7 @@ def item_span(kind: str, item: str) -> Iterator[None]:
 
 
 def noted(outcome: VideoOutcome) -> VideoOutcome:
-    """Return an outcome, and say it on the span of its video."""
+    """Return an outcome, and record it on the span of its video."""
     if (opened := _open.get(outcome.video_key)) is not None:
         opened.set_attribute(f"{_PREFIX}outcome", outcome.status.value)
         if outcome.error_kind is not None:
@@ -112,7 +112,7 @@ def noted(outcome: VideoOutcome) -> VideoOutcome:
 
 
 def _mark_failed(opened: "Span", error: BaseException) -> None:
-    """Say on a span what was raised, without its traceback and without secrets."""
+    """Record an exception on a span, without its traceback and without secrets."""
     opened.set_attribute("error.type", type(error).__name__)
     _set_error(opened, str(error))
 

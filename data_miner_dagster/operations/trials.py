@@ -1,6 +1,7 @@
-"""Trying a stage on any folder of images: what every trial gives back, and how it reads its pictures.
+"""Trying a stage on any folder of images: the result of a trial, and reading its pictures.
 
-No catalog, no root, nothing stored but the contact sheet that is asked for. The stages and models are the real ones.
+No catalog and no root. Nothing is stored except the contact sheet, if requested. The stages and models are the real
+ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ MAX_SHEET_BYTES: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One picture and what the stage made of it: a row of the table and a tile of the contact sheet."""
+    """One picture and the stage's result for it: a row of the table and a tile of the contact sheet."""
 
     path: Path
     cells: tuple[str, ...]  # one per column of the trial
@@ -52,10 +53,12 @@ class Trial:
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
-    """Return the images in a folder and below, by path, at most `limit`. Linked folders are searched, each once.
+    """Return the images in a folder and its subfolders, by path, at most `limit`.
+
+    Linked folders are searched once each.
 
     Raises:
-        ConfigError: there is no such folder, or no image in it.
+        ConfigError: there is no such folder, or it contains no image.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; give one that holds images")
@@ -73,7 +76,7 @@ def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
 def read_in_batches(
     paths: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[list[Path], list[RgbImage], list[tuple[Path, str]]]]:
-    """Yield (paths, images at full size, unreadable paths with the reason) of each batch, in order."""
+    """Yield (paths, full-size images, unreadable paths with the reason) of each batch, in order."""
     with media_workers(DownloadingConfig()) as media:
         for start in range(0, len(paths), batch_size):
             readable: list[Path] = []
@@ -91,7 +94,7 @@ def read_in_batches(
 
 
 def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
-    """Return the one picture of a file, or why it has none."""
+    """Return the single picture of a file, or the reason why it has none."""
     try:
         return list(media.see(path.read_bytes()))
     except (UnreadableImageError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Verdicts that an earlier version kept in files: how the catalog takes them in.
+"""Verdicts that an earlier version stored in files, and their import into the catalog.
 
 Does not belong here: verdicts in the catalog (catalog/verdicts.py).
 """
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) -> None:
-    """Take a project's file of verdicts into the catalog, if there is one, and set it aside. Safe to repeat.
+    """Import a project's file of verdicts into the catalog, if there is one, and set it aside. Safe to repeat.
 
     Raises:
         ConfigError: a line of the file is not a verdict. The file stays.
@@ -27,7 +27,7 @@ def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) 
 
 
 def adopt_verdict_files(database: Database, layout: StorageLayout) -> None:
-    """Take in the files of all projects. One that cannot be read stays, is named in the log, and stops its project."""
+    """Import the files of all projects. An unreadable file stays, is named in the log, and blocks its project."""
     for project in layout.all_frame_verdicts():
         try:
             adopt_verdict_file(database, layout, project)
