@@ -33,10 +33,10 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
 
 
 def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
-    """Return the bytes of the pictures beside prompts, by sha256, if there are any; why, if they cannot be had."""
+    """Return the bytes of the exemplars by sha256, or the reason why they cannot be read."""
     hashes: dict[str, object] = {}
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
-        if '"images"' not in json.dumps(row.config.get(section)):  # asked often, and rarely true
+        if '"images"' not in json.dumps(row.config.get(section)):  # called often, and rarely true
             continue
         config = platform.project_config(row.name)
         try:

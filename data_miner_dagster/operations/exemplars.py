@@ -1,7 +1,7 @@
-"""The example pictures of prompts and classes: which files they are, and that they are there.
+"""The exemplars of prompts and classes: resolving their files, and checking that they exist.
 
-Belongs here: from paths in a project's configuration to files with their sha256. Does not belong here: their embeddings
-(prompts.py, models/detectors/), how they count (stages/filtering/exemplars.py).
+Belongs here: turning paths of a project's configuration into files with a sha256. Does not belong here: their
+embeddings (prompts.py, models/detectors/), their weight (stages/filtering/exemplars.py).
 """
 
 import os
@@ -38,7 +38,7 @@ class Exemplar:
 
 
 def exemplars_of(platform: Platform, project: str, config: PicturedConfig) -> dict[str, tuple[Exemplar, ...]]:
-    """Return the exemplars of a project by the words, or the class, that they stand for.
+    """Return the exemplars of a project, by the words of their prompt or by their class.
 
     Raises:
         ConfigError: one is missing, unreadable, or outside of what the project's file may access.

@@ -40,9 +40,9 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a stage made of a folder. `columns` follow the file name; `summary` is one line.
+    """A stage's results for a folder. `columns` follow the file name; `summary` is one line.
 
-    `shown_first` stands before the pictures of the folder on the contact sheet.
+    `shown_first` precedes the pictures of the folder on the contact sheet.
     """
 
     title: str
@@ -102,7 +102,7 @@ def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
 
 
 def write_contact_sheet(trial: Trial, path: Path) -> int:
-    """Write the first pictures of a trial as one WebP, atomically; return how many of the folder it shows."""
+    """Write the first pictures of a trial as one WebP, atomically. Return how many of the folder it shows."""
     tiles = [
         Tile(PictureFile(row.path, is_foreign=True), row.caption, row.verdict, row.boxes)
         for row in trial.rows[:MAX_TILES]

@@ -1,1 +1,1 @@
-"""Downloading: from a key in the catalog to a proven file under the root. The entry is `download_videos`."""
+"""Downloading: from a key in the catalog to a verified file under the root. The entry is `download_videos`."""

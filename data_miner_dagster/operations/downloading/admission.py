@@ -1,6 +1,6 @@
-"""Whether a download may begin, or has to wait for what is no fault of its video's.
+"""Whether a download may start, or must wait for a reason unrelated to its video.
 
-That is room on the disk and under the quota of the root, and its site.
+Reasons are disk space, the root's quota, and the site.
 """
 
 import shutil
@@ -23,7 +23,7 @@ _POLL_SECONDS: Final = 0.3
 
 
 class NoRoomYetError(TransientError):
-    """Videos that wait for their frames take the room; their files can be removed once they have been extracted."""
+    """Videos that wait for extraction use the space. Their files can be removed afterwards."""
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
@@ -31,10 +31,10 @@ class NoRoomYetError(TransientError):
 
 
 def check_head_room(platform: Platform, row: VideoRow) -> None:
-    """Do nothing if the disk has room for a download to begin.
+    """Raise if the disk does not have enough space for a download.
 
     Raises:
-        PostponedError: it has less than `min_free_bytes`.
+        PostponedError: less than `min_free_bytes` are free.
     """
     config = platform.config.downloading
     if row.origin is Origin.LOCAL and (config.local_files != "copy" or row.key.startswith(FRAMES_PREFIX)):
@@ -49,12 +49,12 @@ def check_head_room(platform: Platform, row: VideoRow) -> None:
 
 
 def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
-    """Do nothing if a download may begin under the quota.
+    """Raise if the quota does not allow a download to start.
 
     Raises:
-        NotYetError: other downloads come first, for a moment.
-        NoRoomYetError: it has to wait for others to be extracted.
-        PostponedError: what is there stays, and takes all room.
+        NotYetError: other downloads go first for the moment.
+        NoRoomYetError: it must wait until other videos are extracted.
+        PostponedError: the existing files must stay, and use all the space.
     """
     match found.answer:
         case RoomAnswer.AFTER_DOWNLOADS:
@@ -73,10 +73,10 @@ def postpone_if_not_its_own(
     error: VideoPermanentError | VideoTransientError,
     config: DownloadingConfig,
 ) -> None:
-    """Do nothing about a failure that is charged to its video.
+    """Raise if a failure is not to be charged to its video.
 
     Raises:
-        PostponedError: it is no fault of the video's, so no attempt.
+        PostponedError: the video did not cause it, so it does not count as an attempt.
     """
     if error.kind is VideoErrorKind.DISK_FULL:
         until = utc_now() + timedelta(seconds=backoff_seconds(attempts, config))
@@ -84,7 +84,7 @@ def postpone_if_not_its_own(
     if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
         wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
         if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
-            politeness.check_gate(site)  # opened by another video, which knows why
+            politeness.check_gate(site)  # opened by another video, which has the reason
         until = politeness.trip(site, wait, f"{site}: {error}")
         raise PostponedError(error.kind, until, str(error)) from None
 

@@ -1,4 +1,4 @@
-"""`download_videos`: from a key in the catalog to a proven file under the root."""
+"""`download_videos`: from a key in the catalog to a verified file under the root."""
 
 import logging
 import shutil
@@ -86,7 +86,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What all videos of one call share."""
+    """State that all videos of one call share."""
 
     platform: Platform
     client: SiteWorkers
@@ -96,29 +96,29 @@ class _Run:
     room: Room
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
-    is_another_try: bool = False  # of what was cut off, within the same run
+    is_another_try: bool = False  # bytes of interrupted downloads, within the same run
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the batch is taken down: no thread waits for anything any more."""
+    """Set when the batch is shut down: threads stop waiting."""
 
 
 def download_videos(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
-    """Download videos that are not there yet, several at once; return one outcome a key, in the order given.
+    """Download missing videos, several at once. Return one outcome per key, in the given order.
 
-    Idempotent: a video whose manifest and file are there is REUSED. A failure of one is recorded with its kind and
-    stops no other. A video that failed before is tried again when its retry date has passed, or with `force`. While
-    the circuit breaker is open, or a budget spent, videos are left with the date at which they go on by themselves.
+    Idempotent: a video whose manifest and file exist is REUSED. A failure is recorded with its kind and does not stop
+    other videos. A video that failed before is retried once its retry date has passed, or with `force`. While the
+    circuit breaker is open, or a budget is spent, videos are left with the date at which they continue automatically.
 
     Raises:
-        ConfigError: a blocklist file, cookie file or variable that the configuration refers to is not there.
+        ConfigError: a blocklist file, cookie file or variable of the configuration does not exist.
     """
     keys = list(dict.fromkeys(video_keys))
     config = platform.config.downloading
     politeness = SitePoliteness(platform)
     rules_by_video = load_rules_by_video(platform, keys)
     refused = refused_in_events(platform.database, keys)
-    keys.sort(key=lambda key: key in refused)  # another one shows better whether a site serves again
+    keys.sort(key=lambda key: key in refused)  # another video is a better test of whether a site serves again
     is_of_sites = any(_needs_a_site(platform, key) for key in keys)
     with (
         SiteWorkers(config, may_request=politeness.may_request, on_response=politeness.on_response) as client,
@@ -137,14 +137,14 @@ def download_videos(
 
         _download_all(run, keys, settle)
         for tries in range(1, config.tries_per_run):
-            # Not at once: three that are cut off one after another are no fault of theirs.
+            # Not immediately: three downloads in a row that break off are not their videos' fault.
             cut_off = [key for key, outcome in outcomes.items() if outcome.error_kind is VideoErrorKind.CUT_OFF]
             if not cut_off:
                 break
             time.sleep(try_delay_seconds(tries, config) or 0.0)
             _download_all(replace(run, is_another_try=True), cut_off, settle)
         for key, outcome in list(outcomes.items()):
-            # charged before it was known that the whole site refuses
+            # charged before the refusal of the whole site was known
             row = find_video(platform.database, key) if outcome.error_kind in SUSPECT_KINDS else None
             if row is not None and (now := _as_of_site(run, row, outcome)) is not outcome:
                 settle(now)
@@ -182,7 +182,7 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
         except BaseException:
             run.stopping.set()
             turns.stop()
-            run.client.close()  # nobody waits any longer for what is on its way
+            run.client.close()  # nobody waits for the remaining downloads any longer
             run.media.close()
             raise
         finally:
@@ -246,11 +246,11 @@ def _needs_a_site(platform: Platform, key: str) -> bool:
 
 
 def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
-    """Download one video; `begun_at`: since when its site is asked for it, None of a local one."""
+    """Download one video. `begun_at` is when its site was asked for it; None for a local one."""
     platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
     with platform.database.transaction() as session:
         check_room(platform, row, run.room.promise(session, row))
-        if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is ours now
+        if row.status is not VideoStatus.DOWNLOADING:  # DOWNLOADING: left by a dead worker, whose claim is now ours
             move_video(session, key, VideoStatus.DOWNLOADING, attempts=attempts)
     try:
         with disk_full_is_the_videos(platform.root), platform.working_under(claim):
@@ -279,7 +279,7 @@ def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = No
 def _outcome_of_error(
     run: _Run, row: VideoRow, error: VideoPermanentError | VideoTransientError, attempts: int, begun_at: datetime | None
 ) -> VideoOutcome:
-    """Record why a download failed; a PostponedError if that is no fault of the video's."""
+    """Record why a download failed. Raise PostponedError if the video did not cause it."""
     site = site_of(row.key, row.url)
     postpone_if_not_its_own(run.politeness, site, attempts, error, run.platform.config.downloading)
     outcome = record_failure(run.platform, row.key, attempts, error)
@@ -291,7 +291,7 @@ def _outcome_of_error(
 
 
 def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
-    """Record that a site has given all that it has of a video, which is of no use."""
+    """Record that a site has given all it has for a video, and that it is of no use."""
     if begun_at is None:
         return
     with run.platform.database.reading() as session:
@@ -301,7 +301,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
-    """Return the outcome of a charged video as it is now: what its whole site refuses is not its fault."""
+    """Return the current outcome of a charged video: a refusal by its whole site is not its fault."""
     if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
     reason = run.politeness.put_back(row.key, site_of(row.key, row.url))
@@ -338,13 +338,16 @@ def _rejections_of(run: _Run, candidate: VideoCandidate) -> dict[str, Rejection]
 
 
 def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
-    """Fetch, prove, publish: file first, manifest last. Returns the manifest, and the projects that turn it down."""
+    """Fetch, verify, publish: file first, manifest last.
+
+    Return the manifest, and the projects that reject the video.
+    """
     platform, config = run.platform, run.platform.config.downloading
     if row.key.startswith(FRAMES_PREFIX):
         return take_frames(platform, row), {}
     folder = platform.layout.video_folder(row.key)
     partial = begin_partial_folder(folder, claim)
-    run.media.start()  # imports while the file comes
+    run.media.start()  # imports while the file arrives
 
     def accept(candidate: VideoCandidate) -> None:
         rejections = _rejections_of(run, candidate)
@@ -366,14 +369,14 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
     except AddressError as error:
         raise VideoPermanentError(VideoErrorKind.POLICY, f"its address was listed, and {error}") from None
     except VideoPermanentError as error:
-        if not error.kind.is_of_site:  # which may yet give the rest
-            shutil.rmtree(partial)  # these bytes are no start for another attempt
+        if not error.kind.is_of_site:  # which may still deliver the rest
+            shutil.rmtree(partial)  # these bytes are not a useful start for another attempt
         raise
     platform.check_held(claim)
-    platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file does not count
+    platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file no longer counts
     for old in folder.glob(f"{VIDEO_STEM}.*"):
         old.unlink()
-    flush(fetched.path)  # before the manifest says that it is there
+    flush(fetched.path)  # before the manifest says that it exists
     fetched.path.replace(folder / info.file.file_name)
     write_video_info(platform.layout, info)
     shutil.rmtree(partial)
@@ -381,6 +384,6 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
         fetched.candidate,
         duration_seconds=info.file.duration_seconds,
         width=info.file.width,
-        height=max(info.file.height, fetched.candidate.height or 0),  # a greater one was on offer
+        height=max(info.file.height, fetched.candidate.height or 0),  # a larger one was available
     )
     return info, _rejections_of(run, proven if row.origin.is_of_site else with_known(proven, row))

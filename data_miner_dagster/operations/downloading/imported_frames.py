@@ -1,4 +1,4 @@
-"""Videos that are folders of pictures on this machine: nothing is copied before their frames are made."""
+"""Videos that are local folders of pictures: nothing is copied before their frames are made."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from data_miner_dagster.storage.videos import VideoInfo, write_video_info
 
 
 def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | None:
-    """Return the pictures of a video that is a folder of frames, sorted; None if the video is a video file.
+    """Return the sorted pictures of a video that is a folder of frames; None for a video file.
 
     Raises:
-        VideoPermanentError: MISSING_FILE: the folder is gone, or holds other pictures than when it was listed.
+        VideoPermanentError: MISSING_FILE: the folder is gone, or its pictures differ from those that were listed.
     """
     if not video_key.startswith(FRAMES_PREFIX):
         return None
@@ -33,7 +33,7 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
 
 
 def take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
-    """Write the manifest of a folder of frames: nothing is copied before the frames are made."""
+    """Write the manifest of a folder of frames. Nothing is copied before the frames are made."""
     paths = imported_frame_paths(platform, row.key)
     assert paths is not None
     _, sha256 = key_of_frames(paths)
@@ -43,8 +43,8 @@ def take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
             file_name="",
             size_bytes=sum(path.stat().st_size for path in paths),
             sha256=sha256,
-            duration_seconds=float(len(paths)),  # a second each
-            width=0,  # pictures may differ in size: frames.parquet has each one's
+            duration_seconds=float(len(paths)),  # one second each
+            width=0,  # pictures may differ in size: frames.parquet has each size
             height=0,
             title=row.title,
         ),

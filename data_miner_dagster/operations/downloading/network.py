@@ -1,7 +1,7 @@
-"""Whether the network is away as a whole, as far as the downloads of one run can tell.
+"""Whether the whole network is down, as far as the downloads of one run can tell.
 
-Belongs here: failures of the network that no site has caused. Does not belong here: what one site refuses, or that it
-alone cannot be reached (operations/politeness.py).
+Belongs here: failures of the network that no single site has caused. Does not belong here: refusals or failures of one
+site (operations/politeness.py).
 """
 
 import threading
@@ -17,13 +17,13 @@ from data_miner_dagster.domain.work import FailureKind, WorkStage
 from data_miner_dagster.operations.platform import Platform
 
 _NUM_SITES: Final = 2
-"""So many sites that fail without an answer of any between are no coincidence."""
+"""This many sites that fail in a row, without any answer in between, are not a coincidence."""
 _ROUTES: Final = (Path("/proc/net/route"), Path("/proc/net/ipv6_route"))
 _IS_UP: Final = 0x1
 
 
 class NetworkWatch:
-    """Notes of the downloads of one run. Safe to share by threads."""
+    """What the downloads of one run have seen of the network. Thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -31,15 +31,15 @@ class NetworkWatch:
         self._failed: dict[str, tuple[str, VideoRow]] = {}  # by video, since a site last answered
 
     def note_answer(self) -> None:
-        """Take note that a site has answered, if only to refuse: the network is there."""
+        """Note that a site has answered, even with a refusal: the network works."""
         with self._lock:
             self._failed.clear()
 
     def note_failure(self, row: VideoRow, site: str, error: VideoPermanentError | VideoTransientError) -> None:
-        """Take note of a failed download, as `row` was before it.
+        """Note a failed download, with the `row` from before it.
 
         Raises:
-            OutageError: the network is away. The videos that failed because of it stand as before.
+            OutageError: the network is down. The rows of videos that failed because of it are restored.
         """
         if not error.is_of_network:
             self.note_answer()
@@ -60,7 +60,7 @@ class NetworkWatch:
 
 
 def has_default_route() -> bool:
-    """Return whether this host has a route to others. True where the system does not say."""
+    """Return whether this host has a route to others. True if the system does not say."""
     try:
         ipv4, ipv6 = (path.read_text(encoding="ascii").splitlines() if path.exists() else [] for path in _ROUTES)
     except OSError:

@@ -1,4 +1,4 @@
-"""Fetching one video from a bucket into the folder of its attempt, where a later attempt goes on."""
+"""Fetching one video from a bucket into the folder of its attempt, where a later attempt continues."""
 
 import time
 from collections.abc import Callable
@@ -27,25 +27,25 @@ _EXTRACTOR = "object"
 
 
 def bucket_of(address: str) -> str:
-    """Return what the requests for an object count for when places are shared out: its bucket."""
+    """Return what requests for an object count towards when places are shared: its bucket."""
     return "/".join(address.split("/", 3)[:3])
 
 
 def fetch_object(
     platform: Platform, row: VideoRow, url: ObjectUrl, folder: Path, *, check: Callable[[], None]
 ) -> FetchedVideo:
-    """Bring an object into `folder` as `video.<ext>`, going on from what an earlier attempt left there.
+    """Bring an object into `folder` as `video.<ext>`, continuing with the bytes of an earlier attempt.
 
     Args:
         platform: the platform.
         row: the video.
-        url: where it is.
+        url: its address.
         folder: an existing folder.
         check: called between two requests; raises if the claim on the video is lost.
 
     Raises:
         VideoPermanentError: it is gone, forbidden, empty or too large.
-        VideoTransientError: the bucket does not answer, or takes too long; or a setting for it is missing.
+        VideoTransientError: the bucket does not answer or takes too long, or a setting for it is missing.
     """
     config = platform.config.downloading
     deadline = time.monotonic() + config.max_wall_seconds
@@ -73,7 +73,7 @@ def fetch_object(
 
 
 def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
-    """Download an object of a size that is allowed; return which state of it that is."""
+    """Download an object of an allowed size. Return the version of it that was downloaded."""
     found = store.find("")
     if found is None:
         raise ObjectMissingError(f"{store.shown}: there is no such object (any more)")

@@ -1,7 +1,7 @@
-"""Folders for the bytes of a download that is under way, each of one claim.
+"""Folders for the bytes of running downloads. Each belongs to one claim.
 
-One lies inside the video's folder and carries the claim's token. It survives a kill, so that the next attempt goes on
-from its bytes, and two attempts never write into the same one.
+Each is inside the video's folder and carries the claim's token. It survives a kill, so that the next attempt continues
+with its bytes, and two attempts never write into the same folder.
 """
 
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def partial_folders(folder: Path) -> list[Path]:
-    """Return the folders of the attempts at a video that were cut off, the latest last."""
+    """Return the folders of a video's interrupted attempts, the latest last."""
     found = folder.glob(f"{PARTIAL_MARK}*{_NAME}")
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
@@ -30,16 +30,16 @@ def _copy(earlier: Path, own: Path) -> None:
     try:
         shutil.copytree(earlier, copied)
         copied.rename(own)
-    except OSError as error:  # gone meanwhile, or no room for it
+    except OSError as error:  # gone meanwhile, or there is no space for it
         logger.info("%s: its bytes are not used again: %s", earlier, error)
         shutil.rmtree(copied, ignore_errors=True)
         own.mkdir()
 
 
 def begin_partial_folder(folder: Path, claim: Claim) -> Path:
-    """Return the folder for the bytes of this attempt at a video, with those of the last attempt that was cut off.
+    """Return the folder for this attempt at a video, with the bytes of the last interrupted attempt.
 
-    What a writer that may still be running left is copied, so that two never write into the same file.
+    If the writer of those bytes may still be running, they are copied, so that two processes never write into one file.
     """
     own = folder / partial_name(_NAME, claim.token)
     if not own.exists():

@@ -1,4 +1,4 @@
-"""What must hold of a file before it is published as a video: proofs that are read from its bytes."""
+"""Checks of a file before it is published as a video: they read its bytes."""
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.downloading import DownloadingConfig
@@ -17,10 +17,10 @@ from data_miner_dagster.storage.videos import VideoInfo
 
 
 def prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
-    """Return the manifest of a file that is a whole video, and the one that was meant.
+    """Return the manifest of a file, if it is a complete video and the requested one.
 
     Raises:
-        VideoPermanentError: it is not; the error knows whether its site may have anything to do with it.
+        VideoPermanentError: it is not. The error says whether its site may be the cause.
     """
     try:
         return _prove(media, config, row, fetched)

@@ -1,4 +1,4 @@
-"""Which video comes next: videos are handed to threads so that none waits for a site while another's could be had.
+"""Which video comes next: videos are handed to threads so that none waits for a site while another site is free.
 
 Does not belong here: whether a site may be asked now (operations/politeness.py).
 """
@@ -19,7 +19,7 @@ from data_miner_dagster.sites.keys import site_of_key
 
 @dataclass(slots=True)
 class _Line:
-    """The videos of one site that wait, with their places in the whole."""
+    """The waiting videos of one site, with their overall positions."""
 
     most_at_work: float
     waiting: deque[tuple[int, str]] = field(default_factory=deque)
@@ -32,11 +32,11 @@ class _Line:
 
 
 class Turns:
-    """The videos of one call, each handed out once unless it is put back. Safe to share by threads.
+    """The videos of one call. Each is handed out once unless it is put back. Thread-safe.
 
     Args:
-        site_by_key: in the order in which they are wanted. None: of no site, which nothing is asked of.
-        concurrent_per_site: so many videos of one site are at work at once.
+        site_by_key: the sites in the wanted order. None: a video without a site, such as a local one.
+        concurrent_per_site: at most this many videos of one site are processed at once.
     """
 
     def __init__(self, site_by_key: Mapping[str, str | None], *, concurrent_per_site: int) -> None:
@@ -49,7 +49,7 @@ class Turns:
         self._places = {key: place for place, key in enumerate(self._site_by_key)}
 
     def take(self) -> str | None:
-        """Return the first video whose site may be asked now, as soon as there is one; None if no more wait."""
+        """Return the first video whose site may be asked now, as soon as there is one; None if none is left."""
         with self._changed:
             while any(line.waiting for line in self._lines.values()):
                 now = time.monotonic()
@@ -63,13 +63,13 @@ class Turns:
             return None
 
     def done(self, key: str) -> None:
-        """Give back the place of a video that was taken."""
+        """Free the place of a video that was taken."""
         with self._changed:
             self._lines[self._site_by_key[key]].num_at_work -= 1
             self._changed.notify_all()
 
     def put_back(self, key: str, seconds: float) -> None:
-        """Have a video that was taken wait again, and its site left alone for so long."""
+        """Put a taken video back, and leave its site alone for this long."""
         with self._changed:
             line = self._lines[self._site_by_key[key]]
             line.num_at_work -= 1
@@ -78,7 +78,7 @@ class Turns:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Hand out nothing more."""
+        """Hand out no more videos."""
         with self._changed:
             for line in self._lines.values():
                 line.waiting.clear()
@@ -86,12 +86,12 @@ class Turns:
 
 
 def site_of(key: str, url: str) -> str:
-    """Return what a video's requests count for: a site, or a host."""
+    """Return what a video's requests count towards: a site, or a host."""
     return site_of_key(key) or host_of(url)
 
 
 def sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
-    """Return what each video's requests count for, which may be a bucket; None where there are none."""
+    """Return what each video's requests count towards, which may be a bucket; None if it has none."""
     addresses = addresses_of(platform.database, keys)
 
     def place_of(key: str) -> str | None:

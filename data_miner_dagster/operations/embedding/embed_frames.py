@@ -1,7 +1,7 @@
-"""All frames of videos to stored embeddings: one file a video and encoder, made once and shared by all projects.
+"""All frames of videos to stored embeddings: one file per video and encoder, made once and shared by all projects.
 
-Decoding goes on across videos; each is written, and reported, as soon as its last frame is through. Claims are taken in
-the order of the keys, whatever order they were asked in, so that two callers never wait for each other.
+Decoding continues across videos. Each video is written and reported as soon as its last frame is done. Claims are taken
+in the order of the keys, whatever the requested order, so that two callers never wait for each other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,16 +37,16 @@ from data_miner_dagster.storage.vectors import read_embeddings, read_vectors_fin
 def embed_frames(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
-    """Embed every frame of each video with the filter encoder; return the outcomes in the order of the keys.
+    """Embed every frame of each video with the filter encoder. Return the outcomes in the order of the keys.
 
-    A video whose embeddings are current is REUSED; one without frames is BLOCKED. A frame whose image is damaged is
-    left out and counted. A video with no readable frame at all has FAILED; its frames are made again after a back-off.
+    A video with current embeddings is REUSED, and one without frames is BLOCKED. A frame with a damaged image is left
+    out and counted. A video without any readable frame is FAILED, and its frames are recreated after a back-off.
 
     Raises:
         ConfigError: the configured encoder is unknown.
-        ModelError: the encoder is missing, or not what was pinned.
+        ModelError: the encoder is missing, or differs from the pinned one.
     """
-    # One meter for all: a batch is of one video, but images are decoded ahead, and one model serves every video.
+    # One meter for all: a batch belongs to one video, but images are decoded ahead, and one model serves all videos.
     meter = Meter(WorkStage.EMBEDDING, run_id=platform.run_id, with_libraries=True)
     with meter.working(), item_guard("embed_frames", keys_with_internal_errors(platform.database, video_keys)) as guard:
         videos = _WholeVideos(platform, guard, force=force, report=report)
@@ -56,7 +56,7 @@ def embed_frames(
 
 
 class _WholeVideos:
-    """The videos of one call: opened one by one under their claims, closed with an outcome each."""
+    """The videos of one call: opened one by one under their claims, and closed with an outcome each."""
 
     def __init__(self, platform: Platform, guard: ItemGuard, *, force: bool, report: ReportVideo | None) -> None:
         self.outcomes: dict[str, VideoOutcome] = {}
@@ -67,7 +67,7 @@ class _WholeVideos:
         self._report = report
 
     def open(self, video_keys: Sequence[str]) -> Iterator[EmbeddingTask]:
-        """Yield what is to be done for each video; one that cannot, or need not, be worked on has its outcome."""
+        """Yield the task of each video. A video that cannot or need not be processed gets its outcome instead."""
         for key in sorted(set(video_keys)):
             planned = self._guard.attempt(
                 key, partial(self._planned, key), partial(self._record_fault, key=key), proves=False
@@ -78,7 +78,7 @@ class _WholeVideos:
                 yield planned
 
     def close(self, task: EmbeddingTask) -> None:
-        """Write the file of a video whose last frame is through, and settle its outcome."""
+        """Write the file of a video whose last frame is done, and set its outcome."""
         outcome = self._guard.attempt(
             task.video_key, partial(self._written, task), partial(self._record_fault, key=task.video_key)
         )
@@ -94,7 +94,7 @@ class _WholeVideos:
             try:
                 with self._platform.mending(key):
                     planned = _plan_whole_video(self._platform, self.encoder, key, force=self._force)
-            except DamagedFileError as error:  # removed: its frames are made again, and then it is asked for again
+            except DamagedFileError as error:  # removed: its frames are recreated, and then it is requested again
                 _ask_for_frames(self._platform, key)
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             if isinstance(planned, EmbeddingTask):
@@ -107,7 +107,7 @@ class _WholeVideos:
     def _written(self, task: EmbeddingTask) -> VideoOutcome:
         with task.claim, task.publishing():
             if task.fault is not None and (not task.vectors or is_of_system(task.fault)):
-                raise task.fault  # what may pass must not leave out a frame for good
+                raise task.fault  # an error that may pass must not leave out a frame permanently
             if task.problems and not task.vectors:
                 return noted(self._frames_lost(task))
             write_embeddings(task.target, task.stored(self.encoder.load().embedding_dim))
@@ -135,7 +135,7 @@ class _WholeVideos:
                 store_spent(session, key, num_frames=len(task.vectors), bytes_written=task.target.stat().st_size)
 
     def _frames_lost(self, task: EmbeddingTask) -> VideoOutcome:
-        """Record that no frame of a video can be read. Without their table, extraction makes them again."""
+        """Record that no frame of a video can be read. Without their table, extraction recreates them."""
         key, kind = task.video_key, VideoErrorKind.UNDECODABLE
         message = f"no frame of {key} can be read: {task.problems[0]}; they are made again by themselves"
         self._platform.remove_unreadable(frames_table_of(self._platform.layout, key))
@@ -155,7 +155,10 @@ class _WholeVideos:
 def _plan_whole_video(
     platform: Platform, encoder: EncoderRole, video_key: str, *, force: bool
 ) -> EmbeddingTask | VideoOutcome:
-    """Return what is to be done for all embeddings of a video, or why nothing is. Under the video's claim."""
+    """Return the task for all embeddings of a video, or the reason why there is none.
+
+    Called under the video's claim.
+    """
     video = find_video(platform.database, video_key)
     if video is None:
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=f"video {video_key} is not in the catalog")
@@ -180,7 +183,10 @@ def _plan_whole_video(
 
 
 def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, fingerprint: str) -> str | None:
-    """Give a video all embeddings of another with the same bytes, and so the same frames; return which, if any."""
+    """Give a video all embeddings of another one with the same bytes, and so the same frames.
+
+    Return that video, if any.
+    """
     if video.sha256 is None or not video.file_name:
         return None
     with platform.database.reading() as session:
@@ -190,14 +196,14 @@ def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, 
         if read_vectors_fingerprint(path) != fingerprint:
             continue
         stored = read_embeddings(path)
-        if stored is not None and len(stored.vectors) == video.num_frames:  # of a damaged image there is none
+        if stored is not None and len(stored.vectors) == video.num_frames:  # a damaged image has none
             write_embeddings(platform.layout.embedding_file(encoder.name, video.key), stored)
             return key
     return None
 
 
 def _ask_for_frames(platform: Platform, video_key: str) -> None:
-    """Let a video without frames be extracted again: the catalog, which says that there are some, is out of date."""
+    """Send a video without frames back to extraction: the catalog, which says that there are some, is out of date."""
     if not has_frames(platform.layout, video_key):
         with platform.database.transaction() as session:
             move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTED})

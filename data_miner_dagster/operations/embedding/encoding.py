@@ -1,4 +1,4 @@
-"""The frames of open tasks through an encoder, in batches of one video each."""
+"""Running the frames of open tasks through an encoder, in batches of one video each."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,7 +21,7 @@ _MEGABYTE: Final = 1 << 20
 def encode_tasks(
     platform: Platform, tasks: Iterator[EmbeddingTask], role: EncoderRole, close: Callable[[EmbeddingTask], None]
 ) -> None:
-    """Put the frames of all tasks through the encoder; `close` each, which ends its claim, after its last frame."""
+    """Run the frames of all tasks through the encoder. `close` each task after its last frame, which ends its claim."""
     config = platform.config.embedding
     batching = Batching(config.batch_size, config.decode_threads, config.max_batch_megabytes * _MEGABYTE)
     pictures = StoredPictures(platform.config.extraction)
@@ -31,7 +31,7 @@ def encode_tasks(
         first = next(frames, None)
         if first is None:
             return
-        encoder = role.load()  # only now: nothing is loaded where nothing is to be done
+        encoder = role.load()  # only now: nothing is loaded if there is nothing to do
         stream = embed_in_batches(
             encoder,
             chain([first], frames),
@@ -57,7 +57,7 @@ class _TasksUnderWay:
         self._open: list[EmbeddingTask] = []
 
     def frames_of(self, tasks: Iterator[EmbeddingTask]) -> Iterator[FrameToEmbed]:
-        """Yield the frames of each task, which is under way from its first on."""
+        """Yield the frames of each task, which counts as running from its first frame on."""
         for task in tasks:
             self._open.append(task)
             yield from task.wanted
@@ -65,14 +65,14 @@ class _TasksUnderWay:
                 self._end(task)
 
     def add(self, embedded: EmbeddedFrame[FrameToEmbed]) -> None:
-        """Give a frame's result to its task, and end the task with its last."""
+        """Pass a frame's result to its task, and end the task with its last frame."""
         task = embedded.frame.task
         task.add(embedded.frame.frame_index, embedded.vector, embedded.error)
         if task.num_seen == len(task.wanted):
             self._end(task)
 
     def let_go(self) -> None:
-        """Let go of the claims of tasks that have not come to their end."""
+        """Release the claims of unfinished tasks."""
         for task in self._open:
             task.claim.close()
 

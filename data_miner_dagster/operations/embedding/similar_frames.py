@@ -1,7 +1,7 @@
-"""The stored frames that are most similar to a frame, a picture or words: `data-miner similar`.
+"""The stored frames that are most similar to a frame, a picture or words, for `data-miner similar`.
 
-All embeddings by the filter encoder are read and compared, a video at a time and on all cores: there is no index that
-could be stale, and none to keep.
+All embeddings by the filter encoder are read and compared, one video at a time and on all cores. There is no index that
+could become stale, and none to maintain.
 """
 
 import logging
@@ -45,41 +45,41 @@ class SimilarFrame:
     cosine: float
     video_name: str
     pts_seconds: float | None
-    """None where the frames of the video have gone."""
+    """None if the frames of the video are gone."""
     address: str
-    """Of the video, at the second of the frame where its site knows how."""
+    """The address of the video, at the second of the frame if its site supports that."""
     picture: PictureFile | None
-    """None where the file has gone."""
+    """None if the file is gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarFrames:
-    """What was found, the most similar first, and in what."""
+    """What was found, the most similar first, and where."""
 
     query: str
-    """What was looked for, in words."""
+    """What was searched for, in words."""
     encoder: str
     frames: tuple[SimilarFrame, ...]
     num_videos: int
-    """Videos whose frames were compared."""
+    """How many videos' frames were compared."""
     num_without_embeddings: int
-    """Videos that have frames, and no embeddings of them by this encoder."""
+    """How many videos have frames but no embeddings by this encoder."""
     left_out: tuple[str, ...]
-    """Videos whose embeddings cannot be read, each with the reason."""
+    """Videos whose embeddings cannot be read, with the reason."""
 
 
 def find_similar(platform: Platform, what: str, *, count: int = 100, project: str | None = None) -> SimilarFrames:
     """Return the frames that are most similar to a stored frame, the picture in a file, or words.
 
     Args:
-        platform: whose frames and filter encoder.
-        what: a frame id, the path of a picture, or any other text, which is taken as words.
-        count: how many; fewer where there are no more.
+        platform: the platform with the frames and the filter encoder.
+        what: a frame id, the path of a picture, or any other text, which is read as words.
+        count: the number of frames; fewer if there are not enough.
         project: only frames of videos that this project wants.
 
     Raises:
-        ConfigError: nothing has embeddings by this encoder, or the picture cannot be read.
-        ModelError: the encoder is missing. A stored frame needs none.
+        ConfigError: no video has embeddings by this encoder, or the picture cannot be read.
+        ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
     if project is not None:
         platform.project_config(project)
@@ -110,7 +110,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
 
 
 def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Float32Array]:
-    """Return what is looked for, in words and as a (D,) vector."""
+    """Return what is searched for, in words and as a (D,) vector."""
     key, _, ordinal = what.rpartition("/")
     if ordinal.isdecimal() and key and find_video(platform.database, key) is not None:
         return f"the frame {what}", load_vectors(platform, encoder, key, [split_frame_id(what)[1]])[0]
@@ -123,7 +123,7 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:
-    """Compare the frames of a video; return why that is not possible."""
+    """Compare the frames of a video. Return the reason if that is not possible."""
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, key))
     except DamagedFileError as error:
@@ -157,7 +157,7 @@ def _described(platform: Platform, matches: Sequence[Match]) -> list[SimilarFram
 
 
 def _places(platform: Platform, key: str) -> dict[int, tuple[str, float]]:
-    """Return file name and time of the frames of a video, by index; nothing if their table is gone or damaged."""
+    """Return file name and time of a video's frames, by index; empty if their table is missing or damaged."""
     if not has_frames(platform.layout, key):
         return {}
     columns = ["frame_index", "file_name", "pts_seconds"]

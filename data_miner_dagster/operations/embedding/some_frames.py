@@ -1,4 +1,4 @@
-"""The vectors of chosen frames, made where they are missing: what a project needs of an encoder, and no more.
+"""The vectors of chosen frames, computed where they are missing: only what a project needs from an encoder.
 
 Does not belong here: all frames of a video (embed_frames.py).
 """
@@ -28,14 +28,16 @@ logger = logging.getLogger(__name__)
 
 
 def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> int:
-    """Ensure that the frames named, by video, have vectors of an encoder; return how many were missing, and were made.
+    """Ensure that the named frames, by video, have vectors of an encoder.
 
-    What is stored for other frames of the same videos stays. Only videos that lack something are claimed.
+    Return how many were missing and are now made.
+
+    Vectors of other frames of the same videos stay. Only videos with missing vectors are claimed.
 
     Raises:
-        VideosLeftOutError: videos have no frames, or not those that are named, or an image of them is damaged, or else
-            cannot be embedded. All others are done then.
-        ModelError: the encoder is missing, or not what was pinned.
+        VideosLeftOutError: some videos have no frames, or not the named ones, or a damaged image, or cannot be embedded
+            for another reason. All others are done.
+        ModelError: the encoder is missing, or differs from the pinned one.
     """
     with item_guard("embedding for a project") as guard:
         chosen = _ChosenFrames(platform, encoder, guard, frames)
@@ -46,7 +48,7 @@ def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[
 
 
 class _ChosenFrames:
-    """The frames of one call, video by video: those without vectors are opened under their video's claim."""
+    """The frames of one call, video by video. Videos with missing vectors are opened under their claim."""
 
     def __init__(
         self, platform: Platform, encoder: EncoderRole, guard: ItemGuard, frames: Mapping[str, Sequence[int]]
@@ -59,7 +61,7 @@ class _ChosenFrames:
         self._frames = frames
 
     def open(self) -> Iterator[EmbeddingTask]:
-        """Yield what is to be done for each video that lacks something."""
+        """Yield the task of each video with missing vectors."""
         for key in sorted(self._frames):
             planned = self._guard.attempt(
                 key, partial(self._planned, key), partial(self.faults.__setitem__, key), proves=False
@@ -67,10 +69,10 @@ class _ChosenFrames:
             if planned is not None:
                 yield planned
             elif key not in self.faults and not self._guard.holds(key):
-                self._guard.succeed()  # its vectors are there
+                self._guard.succeed()  # its vectors exist
 
     def close(self, task: EmbeddingTask) -> None:
-        """Write the file of a video whose last frame is through."""
+        """Write the file of a video whose last frame is done."""
         key = task.video_key
         self._guard.attempt(key, partial(self._write, task), partial(self.faults.__setitem__, key))
 
@@ -80,7 +82,7 @@ class _ChosenFrames:
             return None
         with ExitStack() as stack:
             claim = stack.enter_context(self._platform.hold_video(key))
-            planned = plan()  # another worker may have made them
+            planned = plan()  # another worker may have computed them
             if planned is not None:
                 planned.claim = stack.pop_all()
                 planned.publishing = partial(self._platform.publishing_under, claim)
@@ -99,10 +101,10 @@ class _ChosenFrames:
 def load_vectors(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> Float32Array:
-    """Return (N, D) unit vectors of frames of one video, in the order asked.
+    """Return (N, D) unit vectors of frames of one video, in the given order.
 
     Raises:
-        PermanentError: a frame has no current vector; `ensure_embeddings` makes them.
+        PermanentError: a frame has no current vector. `ensure_embeddings` computes them.
     """
     vectors = load_stored(platform, encoder, video_key, frame_indices).astype(np.float32)
     # float16 rounds lengths by up to 1e-3.
@@ -113,10 +115,10 @@ def load_vectors(
 def load_stored(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> npt.NDArray[np.float16]:
-    """Return (N, D) the vectors of frames of one video as they are stored, in the order asked.
+    """Return the (N, D) stored vectors of frames of one video, in the given order.
 
     Raises:
-        PermanentError: a frame has no current vector; `ensure_embeddings` makes them.
+        PermanentError: a frame has no current vector. `ensure_embeddings` computes them.
     """
     stored = _current(platform, encoder, video_key)
     if stored is None:
@@ -133,7 +135,7 @@ def load_stored(
 def _plan_some_frames(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> EmbeddingTask | None:
-    """Return what is to be done so that these frames have vectors, None if nothing is."""
+    """Return the task that computes the missing vectors of these frames, or None if none is missing."""
     target = platform.layout.embedding_file(encoder.name, video_key)
     whole = _whole_fingerprint(platform, encoder, video_key)
     known = _current(platform, encoder, video_key)
@@ -156,7 +158,7 @@ def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str)
 
 
 def _partial_fingerprint(whole: str) -> str:
-    """Return the fingerprint of a file that holds some frames only: whoever needs all of them must not take it."""
+    """Return the fingerprint of a file with only some frames, so that code that needs all of them does not use it."""
     return fingerprint_of({"some_of": whole})
 
 
@@ -164,7 +166,7 @@ def _current(platform: Platform, encoder: EncoderRole, video_key: str) -> Stored
     whole = _whole_fingerprint(platform, encoder, video_key)
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, video_key))
-    except DamagedFileError as error:  # written again, as if it were absent
+    except DamagedFileError as error:  # rewritten, as if it were absent
         logger.warning("%s", error)
         return None
     return stored if stored is not None and stored.fingerprint in (whole, _partial_fingerprint(whole)) else None

@@ -1,4 +1,4 @@
-"""What is to be embedded of one video, and what has become of it so far."""
+"""The frames of one video that are to be embedded, and their results so far."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -37,15 +37,15 @@ class EmbeddingTask:
     wanted: list[FrameToEmbed] = field(default_factory=list)
     known: StoredEmbeddings | None = None
     claim: ExitStack = field(default_factory=ExitStack)
-    publishing: Callable[[], AbstractContextManager[None]] = nullcontext  # what is written in it is of that claim
+    publishing: Callable[[], AbstractContextManager[None]] = nullcontext  # its contents are written under that claim
     vectors: list[npt.NDArray[np.float16]] = field(default_factory=list)
     frame_indices: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    fault: Exception | None = None  # the first that nobody expected of a frame
+    fault: Exception | None = None  # the first unexpected exception of a frame
     num_seen: int = 0
 
     def add(self, frame_index: int, vector: Float32Array | None, error: Exception | None) -> None:
-        """Take what became of a frame."""
+        """Store the result of a frame."""
         self.num_seen += 1
         if vector is not None:
             self.frame_indices.append(frame_index)
@@ -57,7 +57,7 @@ class EmbeddingTask:
             self.problems.append(log_fault("embedding", make_frame_id(self.video_key, frame_index), error).line)
 
     def stored(self, embedding_dim: int) -> StoredEmbeddings:
-        """Return what the video's file is to hold: what was known, and what is new."""
+        """Return the new content of the video's file: known vectors and new ones."""
         vectors = np.stack(self.vectors) if self.vectors else np.zeros((0, embedding_dim), np.float16)
         indices = np.asarray(self.frame_indices, np.int32)
         if self.known is not None:
@@ -69,10 +69,10 @@ class EmbeddingTask:
 
 
 def frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -> list[FrameToEmbed]:
-    """Return the frames of a task's video, all or those named, in order.
+    """Return the frames of a task's video, all or the named ones, in order.
 
     Raises:
-        PermanentError: one that is named does not exist.
+        PermanentError: a named frame does not exist.
     """
     frames = [
         FrameToEmbed(task, index, image.file, image.sha256)

@@ -17,31 +17,31 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.thresholds import value_for_encoder
 
 _LENGTH_TOLERANCE = 0.01
-"""Of a unit vector in float16, by far more than rounding does."""
+"""Tolerance of a unit vector's length in float16, far above rounding."""
 
 
 def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> float:
-    """Return the cosine at or above which two frames are near-duplicates by an encoder.
+    """Return the cosine from which two frames are near-duplicates for an encoder.
 
     Raises:
-        ConfigError: thresholds are given per encoder, and this one is not among them.
+        ConfigError: thresholds are given per encoder, but not for this one.
     """
     given = value_for_encoder("deduplication.threshold", config.threshold, encoder.name)
     return encoder.calibration.duplicate_threshold if given is None else given
 
 
 def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Table) -> npt.NDArray[np.float16]:
-    """Return the (N, D) stored vectors of frames, in the order of the rows; what is missing is embedded first.
+    """Return the (N, D) stored vectors of frames, in the order of the rows. Missing vectors are computed first.
 
-    Besides the result, one video's file is in memory at a time.
+    Besides the result, only one video's file is in memory at a time.
 
     Args:
-        platform: whose frames and models.
-        encoder: by which encoder.
-        frames: has `video_key` and `frame_index`; in any order.
+        platform: the platform with the frames and models.
+        encoder: the encoder of the vectors.
+        frames: a table with `video_key` and `frame_index`, in any order.
 
     Raises:
-        VideosLeftOutError: frames could not be embedded, or what is stored for them is no unit vector.
+        VideosLeftOutError: frames could not be embedded, or a stored vector is not a unit vector.
     """
     faults: dict[str, ItemFault] = {}
     rows_by_video = _rows_by_video(frames["video_key"].to_pylist())

@@ -1,4 +1,4 @@
-"""Videos to frames: claims, statuses and the folder's rename around `make_frame_folder`."""
+"""Videos to frames: claims, statuses and the rename of the folder around `make_frame_folder`."""
 
 import logging
 import os
@@ -64,7 +64,7 @@ _HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStat
 def frames_fingerprint(
     video_key: str, video_sha256: str, config: ExtractionConfig, *, version: int = EXTRACTION_VERSION
 ) -> str:
-    """Return what `frames.parquet` carries if this version, or an earlier one, made it for these bytes and settings."""
+    """Return the metadata of `frames.parquet` if this or an earlier version made it for these bytes and settings."""
     content = {"video": video_sha256, "settings": config.sampling_settings(), "version": version}
     if video_key.startswith(FRAMES_PREFIX) and version >= _COUNTS_PIXELS_SINCE:
         content["max_pixels"] = config.limits.max_pixels  # decides which pictures of a folder are left out
@@ -78,13 +78,13 @@ def refetch_price(
     project: str | None = None,
     with_current: bool = False,
 ) -> RefetchPrice:
-    """Return what making frames of videos costs in downloads, where files were removed to make room.
+    """Return what it costs to download files again that were removed to free space but are needed for frames.
 
     Args:
         platform: the platform of one root.
-        video_keys: of these; None: of all.
-        project: of those that this project wants.
-        with_current: whether frames that are there, and current, are to be made again, too.
+        video_keys: the videos; None: all.
+        project: only videos that this project wants.
+        with_current: whether existing current frames are recreated, too.
     """
     with platform.database.reading() as session:
         removed = {video.key: video for video in removed_sources(session, video_keys, project)}
@@ -100,13 +100,13 @@ def refetch_price(
 def extract_frames(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
-    """Make the frames of videos; return one outcome a key, in the order given.
+    """Make the frames of videos. Return one outcome per key, in the given order.
 
-    Each video is held by a claim while it is worked on. Frames that are current are not made again unless `force`.
+    Each video is held by a claim while it is processed. Current frames are not recreated unless `force` is set.
     `report` is called from this thread, as each video finishes.
     """
     keys = list(dict.fromkeys(video_keys))
-    _ = platform.database  # made here, once, before threads ask for it
+    _ = platform.database  # created here, once, before threads use it
     num_cores = os.cpu_count() or 1
     num_workers = min(platform.config.extraction.workers or num_cores, max(1, len(keys)))
     num_threads = min(_MOST_DECODER_THREADS, max(1, num_cores // num_workers))
@@ -140,7 +140,7 @@ def extract_frames(
                     if outcome is not None:
                         settle(outcome)
         except BaseException:
-            # Videos at work are left EXTRACTING without a claim: whoever asks next takes over.
+            # Videos in progress are left EXTRACTING without a claim: the next run takes them over.
             maker.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -154,12 +154,12 @@ class _FolderMaker:
     num_threads: int
     room: Room
     fetched: Mapping[str, VideoOutcome]
-    """What became of the videos whose files had to be downloaded again."""
+    """The outcomes of videos whose files had to be downloaded again."""
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the batch is taken down: no thread waits for another worker any more."""
+    """Set when the batch is shut down: threads stop waiting for other workers."""
 
     def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
-        """Replace the frames folder of a video, whole or not at all."""
+        """Replace the frames folder of a video, completely or not at all."""
         layout = self.platform.layout
         pictures = imported_frame_paths(self.platform, key)
         with atomic_folder(layout.frames_folder(key)) as partial:
@@ -240,13 +240,13 @@ def _extract_now(
 
 
 def _drop_source(platform: Platform, maker: _FolderMaker, key: str) -> None:
-    """Remove the file of a video whose frames are there now, if it is to be kept no longer than that."""
+    """Remove the file of a video whose frames now exist, if the settings keep it only until then."""
     if platform.config.room.source_videos == "until_extracted" and (row := find_video(platform.database, key)):
         maker.room.remove_source_held(row)
 
 
 def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoOutcome:
-    """Let a row catch up with its frames: a worker may have been killed between the two."""
+    """Update a row to match its frames: a worker may have been killed between the two."""
     if row.status is not VideoStatus.EXTRACTED or row.num_frames != num_frames:
         frames_bytes = files_size(platform.layout.frames_folder(row.key))
         _record_extracted(platform, row.key, num_frames, frames_bytes)
@@ -257,7 +257,7 @@ def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoO
 
 
 def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcome:
-    """Keep the frames of a video that would be made again if its file were there; it is tried again after a while."""
+    """Keep the frames of a video that would be recreated if its file existed. It is retried after a while."""
     if row.status is VideoStatus.EXTRACTED:
         with platform.database.transaction() as session:
             failure = Failure(VideoErrorKind.MISSING_FILE, message, basis=_basis_of(platform, row.key))
@@ -266,12 +266,12 @@ def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcom
 
 
 def _lacks_source(platform: Platform, row: VideoRow) -> bool:
-    """Return whether a video's file was there once and is not now. A folder of pictures has none."""
+    """Return whether a video's file existed once and is missing now. A folder of pictures has none."""
     return bool(row.file_name) and not (platform.layout.video_folder(row.key) / (row.file_name or "")).is_file()
 
 
 def _lacking_a_source(platform: Platform, keys: Sequence[str], force: bool) -> list[VideoRow]:
-    """Return the videos of which frames have to be made, and whose file has to be downloaded again for it."""
+    """Return the videos that need new frames and whose file must be downloaded again for that."""
     return [
         row
         for row in find_videos(platform.database, keys)
@@ -282,7 +282,7 @@ def _lacking_a_source(platform: Platform, keys: Sequence[str], force: bool) -> l
 
 
 def _has_current_frames(platform: Platform, row: VideoRow) -> bool:
-    """Return whether a video has the frames that would be made of its file, or another video with the same bytes."""
+    """Return whether a video, or another one with the same bytes, has the frames that its file would produce."""
     stored = frames_identity(platform.layout, row.key)
     assert row.sha256 is not None
     wanted = frames_fingerprint(row.key, row.sha256, platform.config.extraction)
@@ -318,7 +318,7 @@ def _record_extracted(platform: Platform, key: str, num_frames: int, frames_byte
 
 
 def _put_back(platform: Platform, key: str) -> None:
-    """Let a row stand one step back: an exception that nobody expected has ended the attempt, and the guard decides."""
+    """Set a row one step back after an unexpected exception ended the attempt. The guard decides about it."""
     with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
         store_spent(session, key, is_failed=True)
@@ -329,11 +329,11 @@ def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcom
 
 
 def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:
-    attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # which is no fault of the video's
+    attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # which the video did not cause
     decision = decide_failure(kind, attempts, None, utc_now(), platform.config.downloading)
     keeps_frames = row.status is VideoStatus.EXTRACTED and frames_identity(platform.layout, row.key) is not None
     with platform.database.transaction() as session:
-        if keeps_frames:  # of earlier settings, or of an earlier version: nothing that was good is lost
+        if keeps_frames:  # from earlier settings or an earlier version: nothing good is lost
             failure = Failure(kind, message, basis=_basis_of(platform, row.key))
             move_video(session, row.key, VideoStatus.EXTRACTED, attempts=attempts)
             record_attempt(session, WorkStage.EXTRACTION, row.key, failure, decision.retry_after)

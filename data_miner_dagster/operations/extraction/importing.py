@@ -1,7 +1,7 @@
-"""From pictures that exist already to a folder of frames with the same manifest.
+"""From existing pictures to a folder of frames with the same kind of manifest.
 
-Picture i is frame i, a second after the one before it. A picture that cannot be read, or is too large, is left out and
-named with its reason.
+Picture i is frame i, one second after the previous one. A picture that is unreadable or too large is left out, and
+named with the reason.
 """
 
 from fractions import Fraction
@@ -25,7 +25,7 @@ def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     """Store `job.picture_paths` in the folder, measured, and write the manifest last. Same input, same bytes.
 
     Raises:
-        VideoPermanentError: not one picture can be read, or there are too many.
+        VideoPermanentError: no picture can be read, or there are too many.
     """
     numbers = spread(np.arange(len(job.picture_paths)), job.config.max_frames_per_video).tolist()
     check_num_frames(len(numbers), job.config)
@@ -61,7 +61,7 @@ def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
 
 
 def _taken(job: FrameFolderJob, path: Path) -> TakenPicture | str:
-    """Return the picture, or why it is left out."""
+    """Return the picture, or the reason why it is left out."""
     try:
         content = path.read_bytes()
         return take_picture(content, max_pixels=job.config.limits.max_pixels, quality=job.config.jpeg_quality)

@@ -1,4 +1,4 @@
-"""What workers do with files of strangers: prove a video, decode a picture, make a folder of frames.
+"""Jobs of workers on untrusted files: verify a video, decode a picture, make a folder of frames.
 
 Run by `FrameWorkers` and `MediaWorkers`.
 """
@@ -25,7 +25,7 @@ from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import Job, serve
 
 Decoded = tuple[npt.NDArray[np.uint8], dict[str, Any]]
-"""Pixels, and what is to be said of them."""
+"""Pixels, and remarks about them."""
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -34,7 +34,7 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
     job = from_json(FrameFolderJob, arguments)
     try:
         if job.picture_paths:
-            # brings the catalog along, which no other job needs and every start of this module would pay for
+            # imports the catalog, which no other job needs and which would slow down every start of this module
             from data_miner_dagster.operations.extraction.importing import import_frame_folder
 
             return asdict(import_frame_folder(job))
@@ -66,9 +66,9 @@ def _read_stored(arguments: dict[str, Any]) -> Decoded:
 
 
 def _pixels(decode: Callable[[dict[str, Any]], Decoded]) -> Job:
-    """Return a job that leaves pixels as they are in a file that its caller has made, and says their shape.
+    """Return a job that leaves pixels in a file that its caller has created, and returns their shape.
 
-    What comes back so needs no parser; where there is nothing to see, the answer says why.
+    So the answer needs no parser. If there is nothing to see, it contains the reason.
     """
 
     def job(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -92,8 +92,8 @@ JOBS: Final[dict[str, Job]] = {
 
 
 def main(jobs: Mapping[str, Job] = JOBS) -> None:
-    """Serve until the caller has gone."""
-    # One worker decodes one video on its own core: OpenCV's threads would only get in each other's way.
+    """Serve until the parent process is gone."""
+    # One worker decodes one video on its own core: OpenCV's threads would only compete with each other.
     cv2.setNumThreads(1)
     serve(jobs)
 

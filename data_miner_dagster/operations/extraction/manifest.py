@@ -1,4 +1,4 @@
-"""One folder of frames as it is written: each picture's file, its row, and the manifest that makes the folder valid."""
+"""Writing a folder of frames: the file and the row of each picture, and the manifest that makes the folder valid."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from data_miner_dagster.storage.tables import table_from_rows, table_writer
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where in its source a picture was."""
+    """The position of a picture in its source."""
 
     pts: int
     time_base: Fraction
@@ -46,7 +46,7 @@ class Moment:
 
 
 class FrameFolderWriter:
-    """Numbers, measures and stores pictures in the order in which they come; holds at most one group of rows."""
+    """Numbers, measures and stores pictures in their order of arrival. Holds at most one group of rows in memory."""
 
     def __init__(self, folder: Path, video_key: str, config: ExtractionConfig, writer: pq.ParquetWriter) -> None:
         self.num_frames = 0
@@ -59,7 +59,7 @@ class FrameFolderWriter:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, content: bytes, extension: str, luma: npt.NDArray[np.uint8], moment: Moment) -> None:
-        """Store one picture: the bytes of its file, and the luma (H, W) that it is measured by."""
+        """Store one picture: the bytes of its file, and the luma (H, W) that its measures are computed from."""
         file_name = frame_file_name(self.num_frames, extension)
         (self._folder / file_name).write_bytes(content)
         quality = measure(luma, looks_for_text=self._config.quality.looks_for_text)
@@ -104,7 +104,7 @@ class FrameFolderWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows held so far."""
+        """Write the rows that are held in memory."""
         self._writer.write_table(table_from_rows(self._rows, FRAMES_SCHEMA))
         self._rows.clear()
 
@@ -113,7 +113,7 @@ class FrameFolderWriter:
 def frame_folder_writer(
     folder: Path, video_key: str, fingerprint: str, config: ExtractionConfig
 ) -> Iterator[FrameFolderWriter]:
-    """Yield a writer for an empty folder; `frames.parquet` appears in it when the block ends well."""
+    """Yield a writer for an empty folder. `frames.parquet` appears when the block ends without an exception."""
     with table_writer(folder / FRAMES_TABLE_NAME, FRAMES_SCHEMA, fingerprint=fingerprint) as table:
         writer = FrameFolderWriter(folder, video_key, config, table)
         yield writer
@@ -121,10 +121,10 @@ def frame_folder_writer(
 
 
 def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
-    """Do nothing if so many frames may be stored.
+    """Raise if this many frames may not be stored.
 
     Raises:
-        VideoPermanentError: they are more than the limit.
+        VideoPermanentError: there are more than the limit.
     """
     limit = config.limits.max_sampled_frames
     if num_frames > limit:
@@ -136,7 +136,7 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
 
 
 def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
-    """Do nothing if a picture may be so large.
+    """Raise if a picture of this size may not be stored.
 
     Raises:
         VideoPermanentError: it is larger than the limit.

@@ -1,7 +1,7 @@
-"""Files of videos that were removed to make room and are needed again: what that costs, and downloading them.
+"""Files of videos that were removed to free space and are needed again: the cost of downloading them, and the download.
 
-A file is asked for again when frames have to be made of it: they are missing or damaged, belong to other settings, or
-somebody forces it. Where a site now gives other bytes, they are taken, and frames are made of these.
+A file is needed again when frames must be made from it: they are missing or damaged, belong to other settings, or are
+forced. If a site now delivers other bytes, these are accepted, and frames are made from them.
 """
 
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RefetchPrice:
-    """Videos that have to be downloaded again, since their file was removed and their frames have to be made."""
+    """Videos that must be downloaded again, since their file was removed and their frames must be made."""
 
     num_videos: int
     size_bytes: int
@@ -33,9 +33,9 @@ class RefetchPrice:
 
 
 def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[str, VideoOutcome]:
-    """Download the files of videos again, said first; return the outcome of each.
+    """Download the files of videos again, after logging it. Return each outcome.
 
-    The frames of a video that cannot be had any more stay as they are.
+    If a video is no longer available, its frames stay as they are.
     """
     from data_miner_dagster.operations.downloading.download_videos import download_videos
 

@@ -1,7 +1,7 @@
-"""Videos whose files have the same bytes: frames are decoded once, and the others take them by hard link.
+"""Videos whose files have the same bytes: frames are decoded once, and the other videos get them as hard links.
 
-What they get is what extraction would have made of their own file, byte for byte: only the key in `frames.parquet` is
-theirs. So nothing that follows tells them from any other video: frames are found equal, and splits stay together.
+The result is byte for byte what extraction would have made from their own file, except for the key in `frames.parquet`.
+So later stages treat them like any other video: their frames are found to be equal, and stay in one split.
 """
 
 import logging
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class _NotTheSameError(DataMinerError):
-    """A frame of the other video is not what its table says."""
+    """Raised if a frame of the other video does not match its table."""
 
 
 def same_video_with_frames(platform: Platform, row: VideoRow, fingerprint: str) -> str | None:
@@ -43,7 +43,7 @@ def _has_frames(layout: StorageLayout, video_key: str, fingerprint: str) -> bool
 
 
 def take_frames_of(platform: Platform, original: str, video_key: str, fingerprint: str) -> int | None:
-    """Give a video the frames of another with the same bytes; return how many, or None if those cannot be had."""
+    """Give a video the frames of another one with the same bytes. Return how many; None if they are not available."""
     layout = platform.layout
     try:
         rows = read_frames(layout, original, FRAMES_SCHEMA.names).to_pylist()
@@ -66,7 +66,7 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileNotFoundError:
         raise
-    except OSError:  # no links here, or too many of one file
+    except OSError:  # the file system has no links, or this file has too many
         shutil.copyfile(source, target)
 
 

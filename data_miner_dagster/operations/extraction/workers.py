@@ -1,4 +1,7 @@
-"""Each video is decoded in a process apart: a decoder that crashes, hangs or eats memory ends that video only."""
+"""Workers that decode each video in a separate process.
+
+A decoder that crashes, hangs or uses too much memory ends only its video.
+"""
 
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.json_records import as_json
@@ -14,7 +17,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 
 class FrameWorkers:
-    """Worker processes that make folders of frames. Safe to share by threads."""
+    """Worker processes that make folders of frames. Thread-safe."""
 
     def __init__(self) -> None:
         self._pool = WorkerPool(JOBS_MODULE)
@@ -31,16 +34,16 @@ class FrameWorkers:
 
     @property
     def process_ids(self) -> list[int]:
-        """The workers that there are now."""
+        """The ids of the current workers."""
         return self._pool.process_ids
 
     def make_frame_folder(self, job: FrameFolderJob) -> FrameFolderSummary:
         """Run the function `make_frame_folder` in a worker, within `job.config.limits`.
 
         Raises:
-            VideoPermanentError: as the function does; LIMIT_EXCEEDED too when time or memory runs out.
+            VideoPermanentError: as `make_frame_folder` raises it; LIMIT_EXCEEDED too when time or memory runs out.
             VideoTransientError: DISK_FULL, or CRASHED: the worker died.
-            WorkerFaultError: an exception that nobody expected, met in the worker.
+            WorkerFaultError: an unexpected exception occurred in the worker.
             WorkersClosedError: `close` was called meanwhile.
         """
         limits = job.config.limits

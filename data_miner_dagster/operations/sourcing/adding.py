@@ -1,4 +1,4 @@
-"""Adding one video to a project by hand, past its sources and its rules."""
+"""Adding one video to a project by hand, bypassing its sources and rules."""
 
 import logging
 import os
@@ -25,16 +25,16 @@ from data_miner_dagster.stages.sourcing import first_of_each
 logger = logging.getLogger(__name__)
 
 BY_HAND = "by_hand"
-"""The source named as the origin of such a member."""
+"""The source that is stored for such a member."""
 
 
 def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
-    """Make what an address or a local path holds a member of a project; return (video key, is new) of each.
+    """Make the videos at an address or local path members of a project. Return (video key, is new) for each.
 
-    A page or folder that holds several videos adds them all. A member that a rule had rejected is taken back.
+    A page or folder with several videos adds them all. A member that a rule had rejected is restored.
 
     Raises:
-        ConfigError: there is no such project or file, or the address cannot be listed, or it was forgotten on request.
+        ConfigError: there is no such project or file, the address cannot be listed, or it was forgotten on request.
     """
     platform.project_config(project)
     shown = redact_url(address) if "://" in address else address
@@ -63,7 +63,7 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
     """Return the candidates that can be members, at least one.
 
     Raises:
-        ConfigError: there is none, or one has a secret in its address.
+        ConfigError: there is none, or an address contains a secret.
     """
     if refusals := [candidate.refusal for candidate in found if candidate.refusal is not None]:
         logger.warning("%s: %d entries are passed over; the first is %s", shown, len(refusals), refusals[0])

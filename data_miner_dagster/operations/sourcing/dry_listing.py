@@ -1,4 +1,4 @@
-"""Listing the sources of a project file and keeping nothing: what a project would take, before it takes any of it."""
+"""Listing the sources of a project file without storing anything: what a project would get."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,35 +29,35 @@ from data_miner_dagster.storage.file_hashes import FileHashes
 
 @dataclass(frozen=True, slots=True)
 class DryListing:
-    """What the sources of a project give now."""
+    """What the sources of a project list now."""
 
     wanted: Sequence[VideoCandidate]  # that pass the rules, up to `sourcing.max_videos`
     num_listed: int
     num_repeated: int
-    num_forgotten: int  # that somebody asked to be removed
+    num_forgotten: int  # that were removed on request
     num_by_rule: Mapping[RejectionRule, int]
     listings: Sequence[Listing]
     num_requests: int
-    rows: Mapping[str, VideoRow]  # what the root has of the wanted ones, by key
+    rows: Mapping[str, VideoRow]  # the root's rows of the wanted videos, by key
 
     @property
     def failed(self) -> Sequence[Listing]:
-        """The queries that could not be asked, or not in full."""
+        """The queries that failed, entirely or in part."""
         return [listing for listing in self.listings if listing.error is not None]
 
 
 def list_without_keeping(platform: Platform, config: ProjectConfig, config_file: Path) -> DryListing:
-    """Ask the sources of a project as `list_sources` does, and keep nothing of it. Thumbnails are not looked at.
+    """Ask the sources of a project as `list_sources` does, but store nothing. Skips thumbnails.
 
-    The pauses and breakers of the root's sites hold here, too.
+    The pauses and breakers of the root's sites apply here, too.
 
     Args:
-        platform: of a root with a catalog, whose project of this name, if there is one, is what is known already.
+        platform: a platform with a catalog. If it has a project of this name, that is what counts as known.
         config: the project.
-        config_file: where it was read from.
+        config_file: the file it was read from.
 
     Raises:
-        ConfigError: a blocklist cannot be read, or no query could be asked at all.
+        ConfigError: a blocklist cannot be read, or every query failed.
     """
     known = find_members(platform.database, config.name) if find_project(platform.database, config.name) else []
     folder = ProjectFolder(base_folder_of(str(config_file)), limits_of_file(platform, config_file), platform.config)

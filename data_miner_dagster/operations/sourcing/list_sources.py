@@ -54,20 +54,20 @@ from data_miner_dagster.storage.file_hashes import FileHashes
 logger = logging.getLogger(__name__)
 
 _A_PORTION: Final = 2_000
-"""Candidates written in one transaction: some tenths of a second, in which nobody else writes."""
+"""Candidates written in one transaction, which takes some tenths of a second and blocks other writers."""
 _PAUSE_SECONDS: Final = 0.02
-"""Between two portions: whoever waits for the lock looks for it every so often."""
+"""Pause between two portions, so that others that poll for the lock get it."""
 
 
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """List a project's sources and record which videos belong to it.
 
-    Each query fails alone, and its members of earlier listings stay. Members that a source no longer lists stay too:
-    a search answers differently every day. What needs no network is listed every time; the rest only if the project's
-    configuration changed, its last listing failed, or `force`.
+    Each query fails on its own, and its members from earlier listings stay. Members that a source no longer lists stay
+    too: a search returns different results every day. What needs no network is listed every time; the rest only if the
+    project's configuration changed, its last listing failed, or `force`.
 
     Returns:
-        DONE if a membership changed, REUSED if not. Counts: listed, repeated, forgotten (removed on request before),
+        DONE if a membership changed, REUSED if not. Counts: listed, repeated, forgotten (removed on request earlier),
         new, members, rejected by rule, failed sources.
 
     Raises:
@@ -133,7 +133,7 @@ def _list(platform: Platform, project: str, config: ProjectConfig, *, force: boo
 
 @contextmanager
 def site_workers(platform: Platform) -> Iterator[SiteWorkers]:
-    """Open the workers that ask sites, with the manners of the root."""
+    """Open the workers that ask sites, with the root's politeness."""
     politeness = SitePoliteness(platform)
     with SiteWorkers(
         platform.config.downloading,
@@ -147,7 +147,7 @@ def site_workers(platform: Platform) -> Iterator[SiteWorkers]:
 
 
 def _settle_failures(platform: Platform, project: str, queries: list[Query], listings: list[Listing]) -> None:
-    """Record what failed, and forget listings of queries that are no more.
+    """Record failures, and forget listings of queries that no longer exist.
 
     Raises:
         ConfigError: every query failed, and the project has no member.
@@ -181,7 +181,7 @@ def _log_listings(platform: Platform, project: str, listings: list[Listing]) -> 
 
 
 def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes: FileHashes) -> list[VideoCandidate]:
-    """Return the candidates that nobody asked to be removed; the hashes of files that somebody did are dropped."""
+    """Return the candidates that were not removed on request. The hashes of removed files are dropped."""
     allowed = without_forgotten(platform.database, candidates)
     forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
     hashes.drop([digest for key in sorted(forgotten) if (digest := digest_of_key(key)) is not None])
@@ -190,7 +190,10 @@ def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes:
 
 
 def _num_of_removed_sources(platform: Platform, project: str, queries: list[Query]) -> int:
-    """Return how many videos the project wants that came by a query it no longer has, and not by hand; warn of them."""
+    """Return how many wanted videos came from a query that the project no longer has, and were not added by hand.
+
+    Warns.
+    """
     present = {(query.source, query.text) for query in queries}
     num_left = sum(
         member.status is not ProjectVideoStatus.REJECTED
@@ -227,7 +230,7 @@ def _cut_short(platform: Platform, listing: Listing) -> str:
 def _decide(
     platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
-    """Apply the rules with what the catalog knows already, then look at pictures of those that pass."""
+    """Apply the rules to what the catalog already knows, then examine pictures of the candidates that pass."""
     rules = load_rules(platform, project)
     rows = {row.key: row for row in find_videos(platform.database, [candidate.video_key for candidate in candidates])}
     decided: list[tuple[VideoCandidate, Rejection | None]] = []
@@ -246,7 +249,7 @@ def _decide(
                 decided.append(made)
     if not config.sourcing.prescreening.enabled:
         return decided
-    from data_miner_dagster.operations.sourcing.prescreening import prescreen  # brings OpenCV, which few listings need
+    from data_miner_dagster.operations.sourcing.prescreening import prescreen  # imports OpenCV, which few listings need
 
     passing = [candidate for candidate, rejection in decided if rejection is None]
     by_key = prescreen(platform, client, project, config, passing)
@@ -258,13 +261,13 @@ def _decide(
 def by_rules(
     rules: ProjectRules, listed: VideoCandidate, row: VideoRow | None
 ) -> tuple[VideoCandidate, Rejection | None]:
-    """Return a candidate with what the catalog knows of it, and what speaks against it."""
+    """Return a candidate with what the catalog knows about it, and a rejection if there is one."""
     if listed.fault is not None:
         return listed, Rejection(RejectionRule.INTERNAL_ERROR, listed.fault)
     if listed.refusal is not None:
         return listed, Rejection(RejectionRule.REFUSED_ADDRESS, listed.refusal)
     if secret := secret_in_address(listed.url):
-        # A site listed it so. It would expire before long, and has no place in the catalog.
+        # A site listed it like this. It would expire soon, and must not be stored in the catalog.
         shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
         return shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address holds {secret}")
     candidate = with_known(listed, row)
@@ -273,7 +276,7 @@ def by_rules(
 
 
 def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection | None:
-    """Return why a video is not wanted that is the same as another one, None if that one cannot be used (any more)."""
+    """Return the rejection of a video that duplicates another one; None if that one cannot be used (any more)."""
     if row.duplicate_of is None:
         return None
     with platform.database.reading() as session:
@@ -285,7 +288,7 @@ def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection |
 
 
 def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
-    """Take away what stood for entries that met a fault, where the same query now gives them as they are."""
+    """Remove the rows of entries that met a fault, if the same query now lists them properly."""
     listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
     still_there = {candidate.video_key for listing in listings for candidate in listing.candidates}
     delete_faulty_entries(platform.database, project, listed, still_there)
@@ -301,8 +304,8 @@ def _record_members(
 ) -> dict[str, int]:
     """Apply the cap and write the memberships; return counts.
 
-    In portions, between which others write: a feed may have any number of entries. That they are listed is written
-    with the last: until then the same is asked again, and what is there already stays as it is.
+    In portions, so that others can write in between: a feed may have any number of entries. The query is marked as
+    listed with the last portion. Until then it is asked again, and existing rows stay unchanged.
     """
     database = platform.database
     with database.reading() as session:
@@ -310,9 +313,9 @@ def _record_members(
     passed_before = {key for key, status in known.items() if status is not ProjectVideoStatus.REJECTED}
     listed_now = {candidate.video_key for candidate, _ in decided}
     cap = config.sourcing.max_videos
-    if cap is not None:  # members of earlier listings that were not listed now keep their places
+    if cap is not None:  # members from earlier listings that were not listed now keep their places
         cap = max(0, cap - len(passed_before - listed_now))
-    # Members that passed before come first, so that the cap never swaps a finished video for a new one.
+    # Members that passed before come first, so that the cap never replaces a finished video with a new one.
     ordered = sorted(decided, key=lambda pair: pair[0].video_key not in passed_before)
     capped = list(apply_cap(ordered, cap))
     for start in range(0, len(capped), _A_PORTION):

@@ -1,6 +1,6 @@
-"""Asking the queries of a project, several at once, each of which fails alone.
+"""Asking the queries of a project, several at once. Each fails on its own.
 
-Does not belong here: what the queries are (queries.py), and what becomes of their answers (list_sources.py).
+Does not belong here: the queries (queries.py), and what happens to their results (list_sources.py).
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ from data_miner_dagster.operations.sourcing.queries import Query
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What one query gave: candidates, or an error, never neither; both where some of its entries met a fault."""
+    """The result of one query: candidates, or an error, never neither; both if some of its entries met a fault."""
 
     source: str
     query: str
     candidates: tuple[VideoCandidate, ...]
-    error: str | None  # without the name of what was asked: whoever shows it knows that
+    error: str | None  # without the query's name, which the caller shows
     is_of_network: bool = False
-    passed_over: str = ""  # what a folder or glob holds besides, in words
+    passed_over: str = ""  # the other contents of a folder or glob, in words
 
     @property
     def result(self) -> ListingResult:
-        """What the catalog keeps of it."""
+        """What the catalog stores about it."""
         num_found = None if self.error is not None and not self.candidates else len(self.candidates)
         return ListingResult(self.source, self.query, num_found, self.error, self.passed_over or None)
 
@@ -40,7 +40,7 @@ class Listing:
 def list_all(
     platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
 ) -> list[Listing]:
-    """Ask what is to be asked; return the answers in order."""
+    """Ask the queries that are due. Return the results in order."""
     is_changed = row.sourced_config_hash != row.config_hash
     listed_well = queries_listed_well(platform.database, row.name)
     wanted = [
@@ -52,7 +52,7 @@ def list_all(
 
 
 def ask_all(platform: Platform, client: SiteWorkers, queries: Sequence[Query]) -> list[Listing]:
-    """Ask these queries, several at once; return the answers in order."""
+    """Ask these queries, several at once. Return the results in order."""
     if any(query.needs_network for query in queries):
         client.start()
 
@@ -82,7 +82,7 @@ def _answer(query: Query, client: SiteWorkers) -> Listing:
         candidates = tuple(answer.candidates)
         faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
         error = _of_faults(faults, len(candidates)) if faults else None
-        if len(faults) == len(candidates) >= SMALLEST_BATCH:  # which says nothing of the entries
+        if len(faults) == len(candidates) >= SMALLEST_BATCH:  # which says nothing about the entries
             return Listing(query.source, query.text, (), error)
         return Listing(query.source, query.text, candidates, error, query.needs_network, answer.passed_over)
     except (SourceError, PostponedError, ConfigError) as error:
@@ -94,7 +94,7 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Return the listings with an error where a candidate of theirs met a fault after all: they are asked again."""
+    """Return the listings, with an error where a candidate later met a fault: they are asked again."""
     lines: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
         if candidate.fault is not None:

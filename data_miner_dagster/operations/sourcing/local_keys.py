@@ -1,6 +1,6 @@
-"""Keys of files and folders on this machine: those that a root has for the same content already, else readable ones.
+"""Keys of local files and folders: the keys that a root already has for the same content, else readable ones.
 
-A key names the content, whatever the file is called: a copy under another name is the same video. Roots of earlier
+A key identifies the content, whatever the file's name: a copy under another name is the same video. Roots of earlier
 versions have keys without a name, and keep them.
 """
 
@@ -17,11 +17,11 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.local_files import key_of_file, key_of_frames
 
 _MIN_DIGEST: int = 16
-"""Hex digits of the content in every key of a file or folder."""
+"""Hex digits of the content in the key of a file or folder."""
 
 
 class LocalKeys:
-    """Gives keys to local files and folders. Threads may share it."""
+    """Assigns keys to local files and folders. Thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -30,7 +30,7 @@ class LocalKeys:
         self._lock = threading.Lock()
 
     def key_of_file(self, path: Path, sha256_of: Callable[[Path], str]) -> str:
-        """Return the key of a video file. An unreadable one has a key of its path."""
+        """Return the key of a video file. An unreadable file gets a key from its path."""
         return self._kept(*key_of_file(path, sha256_of), FILE_PREFIX)
 
     def key_of_frames(self, paths: Sequence[Path], sha256_of: Callable[[Path], str]) -> str:
@@ -50,9 +50,9 @@ class LocalKeys:
             return self._known.setdefault(f"{prefix}{sha256[:_MIN_DIGEST]}", key)
 
     def _present(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys that the root has, by its files and by its catalog, and their digests."""
+        """Yield the root's keys, from its files and its catalog, with their digests."""
         names: list[str] = []
-        with suppress(FileNotFoundError):  # the files first: a new catalog beside them finds them again
+        with suppress(FileNotFoundError):  # files first: a new catalog beside them finds them again
             names += sorted(entry.name for entry in os.scandir(self._platform.layout.videos))
         for prefix in (FILE_PREFIX, FRAMES_PREFIX):
             names += keys_with_prefix(self._platform.database, prefix)

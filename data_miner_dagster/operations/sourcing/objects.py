@@ -1,4 +1,4 @@
-"""Listing the videos of buckets that a user named. What a site says never comes here (domain/object_urls.py)."""
+"""Listing the videos of buckets that a user named. Addresses from sites never get here (domain/object_urls.py)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ from data_miner_dagster.sites.local_files import VIDEO_ENDINGS, Found
 
 @dataclass(frozen=True, slots=True)
 class ObjectListing:
-    """The videos of one address, and what was passed over there, in words."""
+    """The videos at one address, and what was passed over, in words."""
 
     candidates: Sequence[VideoCandidate]
     remark: str
 
 
 def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int) -> ObjectListing:
-    """Return the object at an address, or the first `most` videos below it, in the order of their names.
+    """Return the object at an address, or the first `most` videos below it, in order of their names.
 
     Raises:
         SourceError: there is none, or the bucket cannot be listed.
@@ -52,7 +52,7 @@ def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int)
 
 
 def _videos_below(store: ObjectStore, passed_over: "Counter[str]") -> Iterator[str]:
-    """Yield the names of videos, as a folder's are found: hidden ones neither taken nor counted."""
+    """Yield the names of videos by the rules for a folder: hidden ones are neither taken nor counted."""
     for entry in store.entries():
         name = entry.name.rpartition("/")[2]
         if any(part.startswith(".") for part in entry.name.split("/") if part not in (".", "..")):

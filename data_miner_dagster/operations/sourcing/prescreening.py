@@ -1,4 +1,4 @@
-"""Pre-screening: a candidate's pictures are scored against the project's prompts before a download is spent on it."""
+"""Pre-screening: scoring a candidate's pictures against the project's prompts before downloading it."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +38,8 @@ def prescreen(
 ) -> dict[str, Rejection]:
     """Return the rejections of candidates whose pictures are far from every positive prompt, by video key.
 
-    Scores are stored, and computed anew only if the encoder or the prompts changed. A candidate without pictures, or
-    whose pictures cannot be fetched, passes: not seen is not bad.
+    Scores are stored, and recomputed only if the encoder or the prompts changed. A candidate without pictures, or whose
+    pictures cannot be fetched, passes: not seen does not mean bad.
     """
     threshold = threshold_of(platform, config)
     exemplars = exemplars_of(platform, project, config.filtering)
@@ -61,7 +61,7 @@ def prescreen(
 
 
 def _pass_over(_fault: ItemFault) -> None:
-    """Not seen is not bad: the candidate passes, and the log has said why."""
+    """Let the candidate pass, since not seen does not mean bad. The log has the reason."""
 
 
 def threshold_of(platform: Platform, config: ProjectConfig) -> float:
@@ -80,7 +80,7 @@ def threshold_of(platform: Platform, config: ProjectConfig) -> float:
 def fingerprint_of_prescreening(
     platform: Platform, config: ProjectConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> str:
-    """Return what a stored score is valid for: the encoder, the prompts, and how many pictures are looked at."""
+    """Return what a stored score depends on: the encoder, the prompts, and the number of pictures examined."""
     return fingerprint_of(
         {
             "encoder": platform.models.filter_encoder.fingerprint,

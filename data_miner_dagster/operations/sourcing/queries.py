@@ -1,4 +1,4 @@
-"""What a project's sources ask: each query once, with how it is asked. Nothing is asked here."""
+"""The queries of a project's sources, each once, with how to ask it. Nothing is asked here."""
 
 import hashlib
 import os
@@ -49,27 +49,27 @@ from data_miner_dagster.stages.sourcing import list_entries
 from data_miner_dagster.storage.file_hashes import FileHashes
 
 _OF_SECRETS: Final = " #"
-"""Between a query without its secrets and what tells it from others."""
+"""Separates a query without its secrets from the digest that distinguishes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One thing to ask of one source."""
+    """One query of one source."""
 
-    source: str  # its type
+    source: str  # the source's type
     text: str  # for provenance: the path, address or words, without secrets
     needs_network: bool
     ask: Callable[[SiteWorkers], "Answer"]
 
     def without_name(self, message: str) -> str:
-        """Return what was said of this query, without its name in front: whoever shows it has that."""
+        """Return a message about this query without the query's name, which the caller shows."""
         name, mark, _ = self.text.rpartition(_OF_SECRETS)
         return message.removeprefix(f"{self.text}: ").removeprefix(f"{name}: " if mark else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a query gave, and in words what it passed over; empty if nothing."""
+    """The result of a query, and what it passed over, in words; empty if nothing."""
 
     candidates: Sequence[VideoCandidate]
     passed_over: str = ""
@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ProjectFolder:
-    """Where relative paths of a project's configuration start, and what they may lead to."""
+    """Where relative paths of a project's configuration start, and which files they may access."""
 
     path: Path
     limits: ProjectLimits
@@ -87,7 +87,7 @@ class ProjectFolder:
         """Return the paths, all of them allowed.
 
         Raises:
-            SourceError: one lies where the project's file may not reach.
+            SourceError: one is outside of what the project's file may access.
         """
         for path in paths:
             if problem := self.limits.problem_of_path(path, is_text=is_text):
@@ -97,7 +97,7 @@ class ProjectFolder:
 
 @dataclass(frozen=True, slots=True)
 class LocalFiles:
-    """What listings of this machine's files need: their hashes, and their keys."""
+    """What listings of local files need: their hashes, and their keys."""
 
     hashes: FileHashes
     keys: LocalKeys
@@ -111,7 +111,7 @@ def queries_of_project(
     shown = config.shown
     for number, source in enumerate(config.sourcing.sources):
         name = f"sourcing.sources.{number}"
-        if problem := folder.limits.problem_of_source(source):  # allowed when it was registered, and no more
+        if problem := folder.limits.problem_of_source(source):  # allowed when it was registered, but not any more
             yield _failing(source.type, name, f"{name}.{problem}")
             continue
         found = attempt_alone("list_sources", name, partial(_list_of_queries, source, folder, known_keys, local))
@@ -132,7 +132,7 @@ def _list_of_queries(
 
 
 def _masked(query: Query, text: str) -> Query:
-    """Return a query whose text, wherever it is kept, is this one."""
+    """Return the query that is stored under this text."""
     if text == query.text:
         return query
 
@@ -348,7 +348,7 @@ def _list_frame_folders(entry: str, folder: ProjectFolder, local: LocalFiles) ->
 def candidates_of_paths(
     source: str, entry: str, paths: Sequence[Path], candidate_of: Callable[[Path, int], VideoCandidate]
 ) -> list[VideoCandidate]:
-    """Return a candidate a path, in order; of one that an internal error kept from being looked at, the `fault`."""
+    """Return one candidate per path, in order. If an internal error prevented examining it, it has a `fault`."""
     found: dict[int, VideoCandidate] = {}
 
     def record(fault: ItemFault, rank: int, path: Path) -> None:

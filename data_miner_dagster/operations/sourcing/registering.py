@@ -1,4 +1,4 @@
-"""Registering a project file: load, check, and keep a snapshot of it in the catalog. No listing, no download."""
+"""Registering a project file: load it, check it, and store a snapshot in the catalog. No listing, no download."""
 
 import logging
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegisteredProject:
-    """A project as the catalog now has it; `is_changed` is True if it is new or says something else than before."""
+    """A project as the catalog now has it. `is_changed` is True if it is new or its content changed."""
 
     name: str
     config_hash: str
@@ -51,17 +51,17 @@ def register_project_file(
     taken: Mapping[str, Path] = MappingProxyType({}),
     parse: ParseFile = parse_file,
 ) -> RegisteredProject:
-    """Load a project file and save its snapshot. Idempotent. Relative paths in it start at its folder.
+    """Load a project file and store its snapshot. Idempotent. Its relative paths start at its folder.
 
     Args:
         platform: the platform of one root.
         path: the file.
-        taken: names that other files have already, with the file.
-        parse: how it is parsed: here, or in a process apart.
+        taken: names that other files already use, with the file.
+        parse: the parser: in this process or in a separate one.
 
     Raises:
-        ConfigError: the file is wrong, has another's name, asks for another sampling than this root's, or names a
-            project or release to compare with that never was, or an exemplar that is not there.
+        ConfigError: the file is wrong, has another file's name, wants a sampling other than this root's, or names an
+            exemplar, or a project or release to compare with, that does not exist.
     """
     path = path.absolute()
     limits = limits_of_file(platform, path)
@@ -78,12 +78,12 @@ def register_project_file(
     check_comparisons(platform, file.name, project)
     find_exemplars(project.filtering, path.parent, limits)
     find_exemplars(project.detection, path.parent, limits)
-    with suppress(ModelError):  # that weights are missing is not the file's fault
+    with suppress(ModelError):  # missing weights are not the file's fault
         check_models_and_classes(platform, project)
     digest = config_hash(project)
     is_changed = save_snapshot(platform.database, file.name, project.as_snapshot(), digest, str(path))
     if known is not None and project.interpolations != interpolations_of_snapshot(known.config):
-        # What the settings now read of the environment is taken out of what earlier listings said.
+        # Values that the settings now read from the environment are removed from messages of earlier listings.
         reword_listings(platform.database, file.name, project.shown.text)
     return RegisteredProject(file.name, digest, is_changed)
 
@@ -97,9 +97,9 @@ def _check_addresses(file: ProjectFile, limits: ProjectLimits, path: Path) -> No
 def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
     """Return whether a project's file has disappeared from the watched folder.
 
-    Then its sources are listed no more, and all that it has stays: to remove it is `data-miner delete-project`. A
-    folder that is missing as a whole is one that is not mounted, and a file that was registered from elsewhere is
-    its owner's business: neither withdraws anything.
+    Its sources are then no longer listed, and everything it has stays: `data-miner delete-project` removes it. If the
+    whole folder is missing, it is probably not mounted. A file registered from elsewhere is its owner's business.
+    Neither withdraws a project.
     """
     if project.config_file is None:
         return False
@@ -108,7 +108,10 @@ def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
 
 
 def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> None:
-    """Compare what the file says of the platform with the platform that runs; only sampling is a reason to refuse."""
+    """Compare the file's platform section with the running platform.
+
+    Only a different sampling is a reason to refuse.
+    """
     if "platform" not in file.model_fields_set:
         return
     for section_name in sorted(file.platform.model_fields_set - {"storage", "logging", "web"}):

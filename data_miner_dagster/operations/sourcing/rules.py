@@ -1,4 +1,4 @@
-"""A project's rules, ready to be asked: its configuration, its blocklist files, what the catalog knows."""
+"""A project's rules, ready to apply: its configuration, its blocklist files, and what the catalog knows."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class ProjectRules:
     shown: ShownSettings
 
     def rejection_of(self, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
-        """Return the first rule that turns a candidate down, or None."""
+        """Return the first rule that rejects a candidate, or None."""
         rejection = rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
         return replace(rejection, message=self.shown.text(rejection.message)) if rejection is not None else None
 
@@ -36,14 +36,14 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     """Return a project's rules.
 
     Raises:
-        ConfigError: a blocklist file cannot be read: rules that are not applied would be worse.
+        ConfigError: a blocklist file cannot be read. Ignoring rules would be worse.
     """
     row = find_project(platform.database, project)
     return rules_of(platform, platform.project_config(project), row.config_file if row is not None else None)
 
 
 def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None) -> ProjectRules:
-    """Return the rules of a project that was read from a file, which the catalog need not know.
+    """Return the rules of a project that was read from a file and may not be in the catalog.
 
     Raises:
         ConfigError: a blocklist file cannot be read.
@@ -86,7 +86,7 @@ def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict
 
 
 def with_known(candidate: VideoCandidate, row: VideoRow | None) -> VideoCandidate:
-    """Return a candidate with what the catalog knows of its video where the listing said nothing."""
+    """Return a candidate, with gaps of the listing filled from the catalog."""
     if row is None:
         return candidate
     return replace(
