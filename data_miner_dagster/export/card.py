@@ -6,12 +6,15 @@ Source: https://huggingface.co/docs/hub/datasets-manual-configuration.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
 from data_miner_dagster.domain.splits import hub_name
-from data_miner_dagster.export.licences import LicenceUse, forbidding
+from data_miner_dagster.export.codec import Destination
+from data_miner_dagster.export.licences import LicenceUse, forbidding, licences_of
+from data_miner_dagster.export.manifest import read_manifest
+from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseTally
 from data_miner_dagster.export.templating import render
 
@@ -33,6 +36,7 @@ def write_card(
     notes: CardNotes,
     *,
     path_of: str = "images/{split}/**",
+    features: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write the card. Splits without images are left out, since `datasets` refuses them.
 
@@ -41,7 +45,8 @@ def write_card(
         header: the header of the release.
         tally: the counts of what the folder contains.
         notes: limits and licences of the release.
-        path_of: returns the file pattern of a split: images beside a metadata table, or Parquet shards.
+        path_of: returns the file pattern of a split: images beside a metadata table, or shards.
+        features: the columns, where files do not say their types by themselves, as `datasets` writes them.
     """
     is_image_folder = path_of.startswith("images/")
     data_files = [
@@ -55,6 +60,7 @@ def write_card(
         "configs": [
             {"config_name": "default", "data_files": data_files} | ({"drop_labels": True} if is_image_folder else {})
         ],
+        **({"dataset_info": {"features": list(features)}} if features else {}),
     }
     text = render(
         "card.md.j2",
@@ -66,3 +72,10 @@ def write_card(
         front_matter=yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True),
     )
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
+
+
+def add_card(to: Destination, tally: ReleaseTally, *, path_of: str, features: Sequence[dict[str, Any]] = ()) -> None:
+    """Write the card of an export whose images are in shards."""
+    release = read_manifest(to.release) or {}
+    notes = CardNotes(release.get("limits", ()), licences_of(read_videos(to.release)))
+    write_card(to.folder, to.header, tally, notes, path_of=path_of, features=features)

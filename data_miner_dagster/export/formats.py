@@ -6,8 +6,11 @@ imported only when it is used, so that `--help` is fast.
 """
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
+
+from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from data_miner_dagster.export.codec import Codec
@@ -31,6 +34,7 @@ class Format:
         in_exports: offered by `data-miner export`.
         has_images_beside: refers to files below `images/`, so an export contains the images too.
         comes_back: an annotation tool's, whose corrected labels `data-miner review import` reads.
+        needs: the package that an extra of the format's name installs, as Python imports it.
     """
 
     name: str
@@ -40,12 +44,25 @@ class Format:
     in_exports: bool = True
     has_images_beside: bool = False
     comes_back: bool = False
+    needs: str | None = None
 
     @property
     def codec(self) -> "Codec":
         """Return the format's writer and verifiers. Imports their module."""
         module, _, name = self.code.partition(":")
         return cast("Codec", getattr(importlib.import_module(f"{__package__}.{module}"), name))
+
+    def check_installed(self) -> None:
+        """See that the format can be written here.
+
+        Raises:
+            ConfigError: its extra is not installed.
+        """
+        if self.needs is not None and importlib.util.find_spec(self.needs) is None:
+            raise ConfigError(
+                f"format {self.name!r} needs a package that is not installed: "
+                f"pip install 'data-miner-dagster[{self.name}]'"
+            )
 
 
 TABLES: Final = Format(
@@ -69,6 +86,8 @@ FORMATS: Final = (
         "Parquet shards with the images inside and a dataset card, for the Hugging Face Hub",
         "huggingface:EMBEDDED",
     ),
+    Format("webdataset", "WebDataset: tar shards of images and their labels", "webdataset:CODEC", needs="webdataset"),
+    Format("lance", "Lance: a table per split with the images inside", "lance:CODEC", needs="lance"),
     Format("voc", "Pascal VOC: an XML file per image, the images, and lists of the splits", "voc:CODEC"),
     Format(
         "label-studio",

@@ -92,7 +92,7 @@ BOXES_SCHEMA: Final = pa.schema(
         _not_null("is_unsure", pa.bool_()),  # no label: a region to ignore
     ]
 )
-_EXTRA_FIELDS: Final = {
+EXTRA_FIELDS: Final = {
     MASK_COLUMN: pa.field(MASK_COLUMN, MASK_TYPE),
     VERDICT_COLUMN: pa.field(VERDICT_COLUMN, pa.string()),  # of a verifier; null: not asked, or no answer yet
     **{field.name: field for field in TRACK_COLUMNS},
@@ -155,7 +155,7 @@ class ParquetWriter:
     def __init__(self, folder: Path, extra_columns: Sequence[str] = ()) -> None:
         (folder / "data").mkdir()
         self._images = RowWriter(images_table(folder), IMAGES_SCHEMA)
-        schema = pa.schema([*BOXES_SCHEMA, *(_EXTRA_FIELDS[name] for name in extra_columns)])
+        schema = pa.schema([*BOXES_SCHEMA, *(EXTRA_FIELDS[name] for name in extra_columns)])
         self._boxes = RowWriter(boxes_table(folder), schema)
 
     def add(self, image: ReleaseImage) -> None:

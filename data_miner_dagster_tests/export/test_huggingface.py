@@ -10,9 +10,9 @@ from data_miner_dagster.export.huggingface import (
     EmbeddedParquetWriter,
     ImageFolderWriter,
     metadata_file,
-    objects_of,
     shard_files,
 )
+from data_miner_dagster.export.image_rows import objects_of
 from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster_tests.support.releases import (
     HEADER,

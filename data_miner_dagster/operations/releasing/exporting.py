@@ -57,12 +57,14 @@ def export_release(
     an internal error meets, an image or a crop, is left out and named.
 
     Raises:
-        ConfigError: no such project, release or format, or `to` exists and is not empty, cannot be written to, or is
-            one of the root's own folders.
+        ConfigError: no such project, release or format, its package is missing, or `to` exists and is not empty, cannot
+            be written to, or is one of the root's own folders.
         DataMinerError: the release was withdrawn, or is damaged, or the export does not read back.
     """
     if format not in EXPORT_NAMES:
         raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
+    if format != WHOLE:
+        EXPORT_FORMATS[format].check_installed()
     version = existing_version(platform, project, version)
     check_export_folder(platform, to)
     release = whole_release(platform, project, version)

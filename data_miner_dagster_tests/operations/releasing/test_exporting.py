@@ -91,26 +91,29 @@ def test_export_release__huggingface_holds_the_images(released: Platform, tmp_pa
 _READ_WITH_DATASETS = """
 import json, sys
 from datasets import load_dataset
-rows = [row for split in load_dataset(sys.argv[1]).values() for row in split]
-print(json.dumps([[row["image_id"], row["image"].size, row["objects"]["category"]] for row in rows]))
+for folder in sys.argv[1:]:
+    splits = load_dataset(folder)
+    rows = []
+    for split in splits.values():
+        for row in split:
+            facts = row.get("json") or row
+            rows.append([facts["image_id"], (row.get("image") or row["jpg"]).size, facts["objects"]["category"]])
+    print(json.dumps([sorted(splits), sorted(rows)]))
 """
 
 
-@pytest.mark.parametrize("layout", ["image folder", "images inside"])
-def test_release__reads_back_with_datasets(released: Platform, tmp_path: Path, layout: str) -> None:
-    pytest.importorskip("datasets", reason="Hugging Face datasets is not installed: pip install datasets")
-    folder = released.layout.release_folder("cyclists", "v001")
-    if layout == "images inside":
-        folder = export_release(released, "cyclists", format="huggingface", to=tmp_path / "hub").folder
+def test_release__reads_back_with_datasets(released: Platform, tmp_path: Path) -> None:
+    folders = [released.layout.release_folder("cyclists", "v001")]
+    for format in ("huggingface", "webdataset"):
+        folders.append(export_release(released, "cyclists", format=format, to=tmp_path / format).folder)
     finished = subprocess.run(
-        [sys.executable, "-c", _READ_WITH_DATASETS, str(folder)],
+        [sys.executable, "-c", _READ_WITH_DATASETS, *map(str, folders)],
         env=os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
         check=True,
         capture_output=True,
         text=True,
     )
-    rows = sorted(json.loads(finished.stdout.splitlines()[-1]))
-    assert rows == [
+    rows = [
         [1, [64, 48], [1]],
         [2, [64, 48], [0]],
         [3, [64, 48], [0, 0]],
@@ -119,6 +122,7 @@ def test_release__reads_back_with_datasets(released: Platform, tmp_path: Path, l
         [6, [64, 48], [1]],
         [7, [64, 48], []],
     ]
+    assert [json.loads(line) for line in finished.stdout.splitlines()] == [[["train", "validation"], rows]] * 3
 
 
 def test_export_release__crops(released: Platform, tmp_path: Path) -> None:

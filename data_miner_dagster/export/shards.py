@@ -1,0 +1,66 @@
+"""The streaming mechanism of every format that holds the images themselves: a file per split, followed by another.
+
+Belongs here: when a shard is full. Does not belong here: what is in one (huggingface.py, webdataset.py, lance.py).
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from data_miner_dagster.export.records import ReleaseImage
+
+
+class Shard(Protocol):
+    """One file of a split."""
+
+    def add(self, image: ReleaseImage, content: bytes) -> None:
+        """Write one image, whose file has these bytes."""
+        ...
+
+    def close(self) -> None:
+        """Finish the file."""
+        ...
+
+
+@dataclass(slots=True)
+class _Open:
+    shard: Shard
+    number: int
+    size_bytes: int = 0
+
+
+class ShardedWriter:
+    """Writes images into shards of their splits. One shard per split is open at a time.
+
+    Args:
+        release: the folder with the images.
+        open_shard: opens a shard of a split, by its number from 0.
+        max_shard_bytes: a shard that holds this many bytes of images is full.
+    """
+
+    def __init__(self, release: Path, open_shard: Callable[[str, int], Shard], max_shard_bytes: int) -> None:
+        self._release = release
+        self._open_shard = open_shard
+        self._max_shard_bytes = max_shard_bytes
+        self._last: dict[str, _Open] = {}
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write one image and its labels, to a new shard if the split's last one is full."""
+        last = self._last.get(image.split)
+        if last is None or last.size_bytes >= self._max_shard_bytes:
+            number = 0
+            if last is not None:
+                last.shard.close()
+                number = last.number + 1
+            last = self._last[image.split] = _Open(self._open_shard(image.split, number), number)
+        content = (self._release / image.path_in_release).read_bytes()
+        last.shard.add(image, content)
+        last.size_bytes += len(content)
+
+    def close(self) -> None:
+        """Finish the last shard of every split. If one cannot be finished, still close all of them."""
+        with contextlib.ExitStack() as stack:
+            for last in self._last.values():
+                stack.callback(last.shard.close)
