@@ -1,1 +1,1 @@
-"""Telling people what is wrong: what counts as that, and how they are told."""
+"""Telling people what is wrong: the conditions, and sending messages."""

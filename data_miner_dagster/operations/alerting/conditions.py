@@ -1,4 +1,4 @@
-"""What counts as trouble that somebody should know of. Reads the catalog, and the free space of one disk."""
+"""The conditions that somebody should know about. Reads the catalog, and the free space of one disk."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ _MAX_LINE: Final = 600
 _UNMARKED: Final = str.maketrans(
     {"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'", "*": "·", "_": "＿", "@": "＠", "~": "-"}
 )
-"""What chats and mail programs would read as markup, as a link or as a call for somebody."""
+"""Characters that chats and mail programs would read as markup, as a link or as a mention."""
 
 
 def find_troubles(platform: Platform) -> list[Trouble]:
-    """Return everything that is wrong now, also what has not lasted long enough to be told."""
+    """Return everything that is wrong now, including what has not lasted long enough to be sent."""
     config = platform.config.alerts
     with platform.database.reading() as session:
         now = platform.database.now(session)
@@ -41,12 +41,12 @@ def find_troubles(platform: Platform) -> list[Trouble]:
 
 
 def said(line: str) -> str:
-    """Return a line as a message may show it: without secrets, and without what others could have written as markup."""
+    """Return a line for a message: without secrets, and without anything that others could have written as markup."""
     return (clean_text(redacted(line), _MAX_LINE) or "").replace("://", ": //").translate(_UNMARKED)
 
 
 def _failed_projects(platform: Platform) -> Iterator[Trouble]:
-    """Yield the projects that have failed and do not go on before somebody has done something."""
+    """Yield the projects that have failed and cannot continue until somebody acts."""
     failed = {row.name: row for row in find_projects(platform.database) if row.stage is ProjectStage.FAILED}
     with platform.database.reading() as session:
         goes_on = {row.item for row, due in last_failures(session, list(WorkStage), list(failed)) if due is not None}
@@ -72,7 +72,7 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
 
 
 def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[Trouble]:
-    """Yield that nothing was done although work has been due that nothing holds back: no gate, and no person."""
+    """Yield an alert if nothing was done although work is due that neither a gate nor a person holds back."""
     held = paused_stages(session) | {gate.stage for gate in closed_stages(session)}
     waiting = {stage: work for stage, work in waiting_work(session, now).items() if work.num_due and stage not in held}
     since = [work.oldest_due for work in waiting.values() if work.oldest_due is not None]

@@ -1,6 +1,6 @@
-"""Telling the targets, each on its own: a target that fails is tried again and holds up nothing else.
+"""Sending messages to targets, independently: a target that fails is retried and delays no other.
 
-What the settings refer to is looked up when it is needed and shown nowhere.
+References in the settings are resolved when needed, and their values are never shown.
 """
 
 import logging
@@ -27,17 +27,17 @@ logger = logging.getLogger(__name__)
 
 
 def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: float) -> None:
-    """Tell one target.
+    """Send a message to one target.
 
     Args:
         target: `env:NAME` or `file:PATH` of an Apprise URL.
         title: what is wrong, or over.
-        line: more of it, as text.
-        is_over: whether that is good news.
+        line: the details, as text.
+        is_over: True for good news.
         timeout_seconds: for connecting, and again for the answer.
 
     Raises:
-        ConfigError: the reference leads nowhere, or to no URL of a target.
+        ConfigError: the reference cannot be resolved, or does not name the URL of a target.
         TransientError: the target cannot be reached, or refuses.
     """
     try:
@@ -59,7 +59,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
 
 
 def send_due(platform: Platform) -> int:
-    """Tell all targets what they have still to be told; return how many messages were taken."""
+    """Send all pending messages to their targets. Return how many were accepted."""
     config, num_sent = platform.config.alerts, 0
     while (message := take_message(platform.database, config.targets)) is not None:
         is_sent = False
@@ -76,20 +76,20 @@ def send_due(platform: Platform) -> int:
         except DataMinerError as error:
             logger.warning("alert %r: %s; it is tried again", message.title, error)
         finally:
-            with suppress(DATABASE_ERROR, DataMinerError):  # then it is due again by itself
+            with suppress(DATABASE_ERROR, DataMinerError):  # then it is due again automatically
                 end_message(platform.database, message, is_sent=is_sent)
     return num_sent
 
 
 class Watch:
-    """Watches one platform from a planner's ticks, and tells in a thread, so that no target holds a tick up."""
+    """Watches one platform from a planner's ticks. Sends in a thread, so that no target delays a tick."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._thread: threading.Thread | None = None
 
     def look(self) -> list[str]:
-        """Note what has begun and what is over, and let the targets be told; return the titles of what is new."""
+        """Record what has begun and what is over, and let the targets be told. Return the titles of new alerts."""
         targets = self._platform.config.alerts.targets
         told = settle_alerts(self._platform.database, find_troubles(self._platform), targets)
         if self._thread is None or not self._thread.is_alive():
@@ -98,7 +98,7 @@ class Watch:
         return told
 
     def wait(self, seconds: float) -> None:
-        """Wait for what is being sent."""
+        """Wait for running sends."""
         if self._thread is not None:
             self._thread.join(seconds)
 
@@ -108,5 +108,5 @@ class Watch:
 
 @lru_cache(maxsize=4)
 def watch_of(platform: Platform) -> Watch:
-    """Return the watch of a platform, one a process."""
+    """Return the watch of a platform, one per process."""
     return Watch(platform)

@@ -1,1 +1,1 @@
-"""Deduplication: which of a project's kept frames stand for the others. The entry is `deduplicate_project`."""
+"""Deduplication: choosing representatives among a project's kept frames. The entry is `deduplicate_project`."""

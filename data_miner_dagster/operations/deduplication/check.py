@@ -1,4 +1,4 @@
-"""Whether a project's deduplicated table keeps its two promises, compared again without the indexes that made it."""
+"""Checking the two guarantees of a project's deduplicated table, without the indexes that made it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -33,15 +33,15 @@ _ALL_CHECKED_UP_TO: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class DeduplicationCheck:
-    """For an asset check and for people."""
+    """The result, for an asset check and for people."""
 
     report: GuaranteeReport
-    minimum_recall: float  # 1 where the search was exact
+    minimum_recall: float  # 1 if the search was exact
     first_offenders: tuple[tuple[str, str], ...]  # pairs of frame ids
 
     @property
     def holds(self) -> bool:
-        """True if every removed frame is supported, and no more near-duplicates are kept than the search may miss."""
+        """True if every duplicate is within reach of its representative, and the search missed no more than allowed."""
         return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
 
     @property
@@ -62,8 +62,8 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     Args:
         platform: of the project.
         project: one that has been deduplicated.
-        sample_size: compare only so many representatives with all before them. Default: all of up to 100,000 frames,
-            in about a minute; of more, a sample.
+        sample_size: compare only this many representatives with all earlier frames. Default: all of up to 100,000
+            frames, which takes about a minute; a sample of more.
 
     Raises:
         DataMinerError: there is no such project, it has not been deduplicated, or its frames or embeddings are gone.
@@ -103,7 +103,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
 
 
 def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
-    """Return (N,) the representative that each row names: foreign frames count first, then `decided` in its order."""
+    """Return (N,) the representative of each row: foreign frames come first, then `decided` in its order."""
     is_foreign = pc.fill_null(pc.is_in(decided["tier"], FOREIGN_TIERS), False)
     is_own = pc.invert(is_foreign)
     named = decided["representative_frame_id"]

@@ -1,9 +1,9 @@
-"""Deduplication of one project: which of the frames kept by filtering stand for the others.
+"""Deduplication of one project: choosing representatives among the frames that filtering kept.
 
 Frames belong to generations: those of videos that were decided on for an earlier release come before later ones, and
-within a generation quality decides. What is kept therefore follows from the frames, the settings and what has been
-published, never from the runs in between. Decisions that cannot have changed are taken over from the table that is
-there: a prefix of the order. So adding videos costs new frames x representatives.
+within a generation quality decides. So the result depends on the frames, the settings and the published releases, but
+never on the runs in between. Decisions that cannot have changed, a prefix of the order, are copied from the existing
+table. So adding videos costs new frames x representatives.
 """
 
 import json
@@ -70,32 +70,32 @@ from data_miner_dagster.storage.tables import (
 from data_miner_dagster.storage.vectors import StoredRepresentatives, write_representatives
 
 _UNNAMED: Final = "unnamed_values"
-"""Thresholds that do not say which encoder they are for: the next run must know whose they were."""
+"""Thresholds that do not name their encoder: the next run must know which encoder they were for."""
 _FINGERPRINT: Final = FINGERPRINT_KEY.decode()
 _DECISION_SCHEMA: Final = pa.schema(
     [DEDUPLICATED_SCHEMA.field(name) for name in ("is_representative", "representative_frame_id", "similarity", "tier")]
 )
 FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
 SAMPLE_SIZE: Final = 2000
-"""Representatives compared with all others where comparing all with all is not affordable."""
+"""How many representatives are compared with all others when comparing all pairs is too expensive."""
 _UNRELEASED: Final = 1 << 31
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a project's table is to be made from."""
+    """The inputs of a project's table."""
 
     config: ProjectConfig
     encoder: EncoderRole
     threshold: float
     filtered_fingerprint: str
-    basis: str  # while it stays the same, decisions on the same frames in the same order stand
-    generations: Mapping[str, int]  # of every video with a kept frame, from 0 without gaps
+    basis: str  # while it is unchanged, decisions on the same frames in the same order remain valid
+    generations: Mapping[str, int]  # of every video with a kept frame, counted from 0 without gaps
     verdicts: PairVerdicts
 
     def fingerprint(self, left_out: Collection[str] = ()) -> str:
-        """Return the table's fingerprint, made without some videos: the same inputs give the same, always."""
+        """Return the fingerprint of the table made without some videos. Equal inputs always have equal fingerprints."""
         content = {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
         return fingerprint_of({**content, "left_out": sorted(left_out)} if left_out else content)
 
@@ -103,15 +103,16 @@ class Inputs:
 def deduplicate_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Write deduplicated.parquet: one row per frame that filtering kept, with its representative.
 
-    Idempotent: a table made from the same inputs is left alone. `force` compares everything anew, with the same result.
+    Idempotent: a table made from the same inputs is left alone. `force` compares everything again, with the same
+    result.
 
     Raises:
-        ConfigError: there is no such project, or one it is to be compared with has not been deduplicated.
+        ConfigError: there is no such project, or a project to compare with has not been deduplicated.
         NotReadyError: it has not been filtered.
         DataMinerError: the work cannot be done. The project is then FAILED, with the reason.
 
-    Videos whose frames or embeddings cannot be had are left out, counted, and marked on their membership; the next
-    run looks at them again.
+    Videos whose frames or embeddings are missing or unreadable are left out, counted, and marked on their membership.
+    The next run examines them again.
     """
     with project_stage(platform, project, ProjectStage.DEDUPLICATION) as stage:
         inputs = read_inputs(platform, project)
@@ -120,7 +121,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
             return _outcome(platform, project, OutcomeStatus.REUSED)
         stage.begin()
         _check_threshold(inputs, earlier)
-        # What was decided without videos of others, which may be back, is decided anew.
+        # Decisions made without frames of other projects' videos, which may be back, are made again.
         is_without = bool(read_left_out(platform.layout.deduplicated_table(project)))
         write = partial(_write_table, platform, project, inputs, {} if force or is_without else earlier)
         _, left_out = going_on_without(write)
@@ -132,11 +133,11 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
 
 
 def read_inputs(platform: Platform, project: str) -> Inputs:
-    """Return what the project's table is to be made from.
+    """Return the inputs of the project's table.
 
     Raises:
         NotReadyError: the project has not been filtered.
-        ConfigError: there is no such project, one it is to be compared with has not been deduplicated, or there is no
+        ConfigError: there is no such project, a project to compare with has not been deduplicated, or there is no
             threshold for its encoder.
     """
     config = platform.project_config(project)
@@ -164,9 +165,9 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
 
 
 def project_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return the generation of every video with a kept frame: its place in the order of their first releases, from 0.
+    """Return the generation of every video with a kept frame: its place in the order of first releases, from 0.
 
-    Videos that no release was decided on yet are the last.
+    Videos that are in no release yet come last.
     """
     filtered = read_table(platform.layout.filtered_table(project), ["video_key", "is_kept"])
     keys = sorted(pc.unique(filtered.filter(filtered["is_kept"])["video_key"]).to_pylist())
@@ -177,7 +178,7 @@ def project_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
-    """Refuse a number that was in force with another encoder."""
+    """Refuse a number that was set for another encoder."""
     if _UNNAMED in earlier:
         unnamed = _unnamed_threshold(inputs)
         check_same_scale(
@@ -235,7 +236,7 @@ def _write_table(
         ),
     )
     num_reuploads = _write_reuploads(platform, project, inputs, table, fingerprint)
-    write_table(  # last: it says that the work is done
+    write_table(  # last: it marks the work as done
         platform.layout.deduplicated_table(project),
         table,
         fingerprint=fingerprint,
@@ -256,7 +257,7 @@ def _write_table(
 
 
 def _table_of(frames: pa.Table, decisions: pa.Table) -> pa.Table:
-    """Return the table to be stored, of frames in the order of quality and the decisions on them."""
+    """Return the table to be stored, from frames in order of quality and the decisions on them."""
     table = decisions
     for name in ("frame_id", "video_key", "frame_index", "generation"):
         table = table.append_column(name, frames[name])
@@ -265,7 +266,7 @@ def _table_of(frames: pa.Table, decisions: pa.Table) -> pa.Table:
 
 
 def _write_reuploads(platform: Platform, project: str, inputs: Inputs, table: pa.Table, fingerprint: str) -> int:
-    """Write which videos were uploaded again; return how many."""
+    """Write which videos are re-uploads. Return how many."""
     config = inputs.config.deduplication
     reuploads = find_reuploads(
         table, minimum_share=config.reupload_share, minimum_pictures=config.reupload_minimum_pictures
@@ -286,7 +287,7 @@ def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """What became of the newcomers, in their order."""
+    """The decisions on the newcomers, in their order."""
 
     decisions: pa.Table  # of `_DECISION_SCHEMA`
     representative_vectors: npt.NDArray[np.float16]  # of those that became representatives

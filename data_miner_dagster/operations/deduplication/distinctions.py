@@ -1,6 +1,6 @@
-"""What tells frames of a project apart: their thumbnails, made where they are missing, read when first asked for.
+"""What distinguishes a project's frames: their thumbnails, made where they are missing, and read on first use.
 
-Does not belong here: the comparison (stages/deduplication/views.py), how a picture becomes a thumbnail
+Does not belong here: the comparison (stages/deduplication/views.py), turning a picture into a thumbnail
 (models/encoders/thumbnails.py).
 """
 
@@ -24,13 +24,14 @@ from data_miner_dagster.stages.deduplication.views import ThumbnailArray
 logger = logging.getLogger(__name__)
 
 _IN_MEMORY: Final = 20_000
-"""Thumbnails of more frames (70 MB) lie in a temporary file, so that the system can take their memory back."""
+"""Thumbnails of more frames than this (70 MB) are stored in a temporary file, so that the system can reclaim their
+memory."""
 
 
 def distinctions_of(
     platform: Platform, config: DeduplicationConfig, verdicts: PairVerdicts, frames: pa.Table
 ) -> Distinctions:
-    """Return what tells these frames apart, by row; they have `PICTURE_COLUMNS`."""
+    """Return what distinguishes these frames, by row. The table has `PICTURE_COLUMNS`."""
     if not len(frames):
         return NOTHING_APART
     said_different = verdicts.different_rows(frames)
@@ -46,7 +47,7 @@ def distinctions_of(
 
 
 class StoredThumbnails:
-    """The thumbnails of a list of frames. A video's are read, and made where missing, once one of them is needed."""
+    """The thumbnails of a list of frames. A video's thumbnails are read, or made if missing, once one is needed."""
 
     def __init__(self, platform: Platform, frames: pa.Table) -> None:
         self._platform = platform
@@ -84,5 +85,5 @@ class StoredThumbnails:
 def _room_for(num_frames: int, platform: Platform) -> ThumbnailArray:
     if num_frames <= _IN_MEMORY:
         return np.empty((num_frames, NUM_VALUES), np.uint8)
-    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # has no name; the mapping keeps it
+    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # it has no name; the mapping keeps it alive
         return np.memmap(file, np.uint8, "w+", shape=(num_frames, NUM_VALUES))

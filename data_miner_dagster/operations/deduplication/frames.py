@@ -1,4 +1,4 @@
-"""The frames that deduplication decides on, with what is known of them as pictures.
+"""The frames that deduplication decides on, with their properties as pictures.
 
 Does not belong here: any decision, or the frames of other projects and of releases (others.py).
 """
@@ -32,19 +32,19 @@ from data_miner_dagster.storage.vectors import read_representatives
 
 KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
 PICTURE_COLUMNS: Final = (*KEY_COLUMNS, "sha256", "perceptual_hash", "contrast", "pts_seconds")
-"""What a frame is, here and elsewhere."""
+"""What identifies a frame, in this project and in others."""
 
 
 def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()) -> pa.Table:
-    """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` goes by.
+    """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` sorts by.
 
     Args:
-        platform: of the project.
+        platform: the platform of the project.
         project: one that has been filtered.
-        left_out: videos to go on without.
+        left_out: videos to leave out.
 
     Raises:
-        VideosLeftOutError: the frames of other videos cannot be read, or are no longer those that were chosen.
+        VideosLeftOutError: the frames of other videos cannot be read, or have changed since filtering.
     """
     filtered = read_table(platform.layout.filtered_table(project), [*KEY_COLUMNS, "positive_similarity", "is_kept"])
     kept = filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"])
@@ -63,7 +63,7 @@ def representative_vectors(
 ) -> npt.NDArray[np.float16]:
     """Return the (R, D) vectors of a project's representatives, from the file beside the table of this fingerprint.
 
-    Where that file is missing or of another table, from the embeddings of their videos.
+    If that file is missing or belongs to another table, they come from the embeddings of their videos.
     """
     stored = read_representatives(platform.layout.representatives_file(project), fingerprint=fingerprint)
     if stored is not None:
@@ -75,25 +75,25 @@ def representative_vectors(
 
 
 def stack_vectors(parts: Sequence[npt.NDArray[np.float16]]) -> npt.NDArray[np.float16]:
-    """Return (N, D) parts on top of each other; parts without rows may have any width."""
+    """Return (N, D) parts stacked. Parts without rows may have any width."""
     filled = [part for part in parts if len(part)]
     return np.concatenate(filled) if filled else parts[-1]
 
 
 def of_width(vectors: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """Return `vectors`; if there are none, none of the width of the others."""
+    """Return `vectors`, or, if it is empty, an empty array with the width of the others."""
     return vectors if len(vectors) else np.zeros((0, others.shape[1]), np.float16)
 
 
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return tables of the same columns on top of each other; one may allow nulls where another does not."""
+    """Return tables with the same columns stacked. Some may allow nulls where others do not."""
     return pa.concat_tables(tables, promote_options="permissive")
 
 
 def appearances_of(
     frames: pa.Table, config: DeduplicationConfig, distinctions: Distinctions = NOTHING_APART
 ) -> Appearances:
-    """Return what frames look like, in their order; they have `sha256`, `perceptual_hash` and `contrast`."""
+    """Return the appearance of frames, in their order, from `sha256`, `perceptual_hash` and `contrast`."""
     hashes = frames["perceptual_hash"].to_numpy()
     contrast = frames["contrast"].to_numpy()
     return Appearances(
@@ -106,7 +106,7 @@ def appearances_of(
 
 
 def video_codes_of(frames: pa.Table) -> npt.NDArray[np.int64]:
-    """Return (N,) numbers that are equal where the frames are of one video."""
+    """Return (N,) numbers that are equal for frames of one video."""
     codes = frames["video_key"].combine_chunks().dictionary_encode().indices
     return np.asarray(codes.to_numpy(), np.int64)
 
@@ -115,9 +115,9 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
     """Return the tier of each newcomer, None for representatives.
 
     Args:
-        named: leaders and newcomers by id, with `video_key` and `foreign_tier`.
-        appearances: of the same.
-        assignment: of these.
+        named: representatives and newcomers by id, with `video_key` and `foreign_tier`.
+        appearances: their appearances, by id.
+        assignment: their representatives, by id.
     """
     removed = np.flatnonzero(~assignment.is_representative)
     tiers: list[DuplicateTier | None] = [None] * len(assignment.representative_ids)
@@ -128,7 +128,7 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
 
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the same rows, by frame id, with columns of the manifests of their videos.
+    """Return the same rows, by frame id, with columns from the manifests of their videos.
 
     Raises:
         VideosLeftOutError: manifests cannot be read, or lack a frame.
@@ -148,7 +148,7 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
         return manifest.take(rows_of_ids(wanted, manifest["frame_id"], table=table, remedy=remedy))
 
     with item_guard("deduplicated_frames") as guard:
-        # Frame ids begin with the video's key, so one video's frames lie together once sorted.
+        # Frame ids begin with the video's key, so the frames of one video are adjacent once sorted.
         for video_key, start, stop in runs_of(frames["video_key"].combine_chunks()):
             wanted = frames["frame_id"].slice(start, stop - start)
             found = guard.attempt(

@@ -1,7 +1,7 @@
-"""Frames of other projects and of releases: they come before a project's own, and near ones give way to them.
+"""Frames of other projects and of releases. They precede a project's own frames, which become their duplicates.
 
-Whatever of it is gone (a video that was forgotten, a release or project that was deleted) is passed over and counted,
-since nobody can bring it back. A name that never was is a mistake, and is refused before any work.
+Anything that is gone (a forgotten video, a deleted release or project) is passed over and counted, since nobody can
+restore it. A name that never existed is a mistake, and is refused before any work.
 
 Belongs here: reading and naming them. Does not belong here: any decision.
 """
@@ -45,10 +45,11 @@ _GONE: Final = "gone"
 def foreign_frames(
     platform: Platform, config: DeduplicationConfig, left_out: Collection[str] = ()
 ) -> tuple[pa.Table, int]:
-    """Return what other projects keep and releases hold, each frame once: `PICTURE_COLUMNS` and `foreign_tier`.
+    """Return the representatives of other projects and the images of releases, each once, with `foreign_tier`.
 
-    Projects come first, each part by frame id. The number is how many frames were passed over because they are gone,
-    a whole release by the number of images it had. Those of the videos in `left_out` are passed over, too.
+    Columns are `PICTURE_COLUMNS` and `foreign_tier`. Projects come first, each part by frame id. The number counts
+    frames that were passed over because they are gone; a whole release counts with its number of images. Frames of the
+    videos in `left_out` are passed over, too.
 
     Raises:
         VideosLeftOutError: the frames of other videos cannot be read.
@@ -76,11 +77,10 @@ def foreign_frames(
 
 
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
-    """Return the fingerprints of what the project is to be compared with, by name; "gone" for what is no more.
+    """Return the fingerprints of what the project is compared with, by name; "gone" for what no longer exists.
 
     Raises:
-        ConfigError: a project has not been deduplicated, a release never was, or two projects are to give way to each
-            other.
+        ConfigError: a project has not been deduplicated, a release never existed, or two projects refer to each other.
     """
     fingerprints: dict[str, str] = {}
     for other in config.against_projects:
@@ -112,7 +112,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
 
 
 def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield the representatives of each project that is there."""
+    """Yield the representatives of each existing project."""
     for other in config.against_projects:
         path = platform.layout.deduplicated_table(other)
         if find_project(platform.database, other) is not None and path.exists():
@@ -121,13 +121,13 @@ def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
 
 
 def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield the images of each release that is there."""
+    """Yield the images of each existing release."""
     for release in config.against_releases:
         path = images_table(folder_of_release(platform, release))
         if path.exists():
             try:
                 yield read_table(path, KEY_COLUMNS)
-            except DamagedFileError as error:  # which nothing makes again
+            except DamagedFileError as error:  # which nothing can recreate
                 raise PermanentError(
                     f"release {release} cannot be compared with: {path} is damaged; restore it from a copy, or take it "
                     "out of deduplication.against_releases"
@@ -135,7 +135,7 @@ def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
 
 
 def _present(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the frames that are still there, by frame id.
+    """Return the frames that still exist, by frame id.
 
     Raises:
         VideosLeftOutError: the frames of these videos cannot be read.
@@ -165,7 +165,7 @@ def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _check_no_circle(platform: Platform, project: str, other: str) -> None:
-    # Two projects that give way to each other would never settle.
+    # Two projects that refer to each other would never settle.
     seen: set[str] = set()
     open_names = [other]
     while open_names:

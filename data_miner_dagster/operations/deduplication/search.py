@@ -1,4 +1,4 @@
-"""Which index searches for near-duplicates: an exact one while that is affordable, a tuned clustered one beyond."""
+"""Choosing the index that searches for near-duplicates: exact while that is affordable, else a tuned clustered one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _TRAINING_ROWS_PER_CLUSTER: Final = 40
 _TUNING_QUERIES: Final = 2000
 _TUNING_PAIRS: Final = 20_000
 _UNTUNED_SHARE: Final = 1 / 16
-"""Of the clusters, visited where a sample holds no near-duplicates to tune with."""
+"""Share of the clusters to visit if a sample holds no near-duplicates to tune with."""
 
 
 class SearchKind(StrEnum):
@@ -32,7 +32,7 @@ class SearchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DuplicateSearch:
-    """An empty index, ready to be filled, and how it searches."""
+    """An empty index to be filled, and how it searches."""
 
     index: VectorIndex
     kind: SearchKind
@@ -41,17 +41,17 @@ class DuplicateSearch:
 
 
 def is_exact_affordable(num_leaders: int, num_newcomers: int, exact_up_to_frames: int) -> bool:
-    """Return whether comparing newcomers with all before them costs no more than so many frames among themselves."""
+    """Return True if this needs no more comparisons than all pairs of `exact_up_to_frames` frames."""
     return num_newcomers * (num_leaders + num_newcomers / 2) <= exact_up_to_frames**2 / 2
 
 
 def choose_search(
     leaders: Float16Array, newcomers: Float16Array, threshold: float, config: DeduplicationConfig
 ) -> DuplicateSearch:
-    """Return the index for these vectors. The same vectors get the same one.
+    """Return the index for these vectors. Equal vectors get equal indexes.
 
-    The clustered index is trained on rows evenly spread over all, and visits as many clusters as it takes to meet
-    the wanted share of the true near-duplicates of a sample, which exact search finds.
+    The clustered index is trained on rows spread evenly over all. It visits as many clusters as needed to find the
+    wanted share of a sample's true near-duplicates, which exact search finds.
     """
     dimension = newcomers.shape[1]
     if is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames):
@@ -63,7 +63,7 @@ def choose_search(
     queries, others = _near_pairs(vectors, len(leaders), threshold)
     if len(queries):
         needed = index.probes_needed(unit_rows(vectors.rows(queries)), unit_rows(vectors.rows(others)))
-        # Half of what may be missed is kept in reserve: the sample is one of many.
+        # Half of the allowed misses are kept in reserve, since other samples would give other numbers.
         share = (1 + config.minimum_recall) / 2
         index.num_probes = int(np.quantile(needed, share, method="higher"))
     else:
@@ -73,7 +73,7 @@ def choose_search(
 
 @dataclass(frozen=True, slots=True)
 class _Stack:
-    """Leaders and newcomers as one sequence, without a copy."""
+    """Representatives and newcomers as one sequence, without a copy."""
 
     leaders: Float16Array
     newcomers: Float16Array
@@ -102,7 +102,7 @@ def _spread(num: int, at_most: int) -> npt.NDArray[np.int64]:
 def _near_pairs(
     vectors: _Stack, num_leaders: int, threshold: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (later, earlier) ids of near-duplicates, one of each pair from a sample of the newcomers."""
+    """Return (later, earlier) ids of near-duplicate pairs. One of each pair is from a sample of the newcomers."""
     sample = num_leaders + _spread(len(vectors.newcomers), _TUNING_QUERIES)
     index = FaissIndex(vectors.newcomers.shape[1])
     index.add(unit_rows(vectors.rows(sample)))

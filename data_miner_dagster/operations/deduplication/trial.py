@@ -1,6 +1,6 @@
 """`data-miner try dedup`: near-duplicates among a folder's images, with the real encoder and the real decision.
 
-Every folder counts as one video; there are no prompts, so the sharper and larger picture stands for the others.
+Every folder counts as one video. There are no prompts, so the sharper and larger picture is the representative.
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ _BATCH_SIZE: Final = 16
 
 
 def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, *, limit: int | None = None) -> Trial:
-    """Group the images of a folder: the largest groups first, in each the picture that is kept, then its duplicates.
+    """Group the images of a folder: the largest groups first, each with its representative, then its duplicates.
 
     Raises:
         ConfigError: no images.
@@ -118,7 +118,7 @@ _PICTURES_SCHEMA: Final = pa.schema(
 def _rows(folder: Path, names: list[str], assignment: Assignment, tiers: list[DuplicateTier | None]) -> list[TrialRow]:
     named = assignment.representative_ids
     sizes = np.bincount(named, minlength=len(names))
-    # Largest groups first, in each the representative, then the most similar.
+    # Largest groups first, each with the representative, then the most similar.
     order = np.lexsort((-assignment.similarities, ~assignment.is_representative, named, -sizes[named]))
     rows = []
     for row in order.tolist():

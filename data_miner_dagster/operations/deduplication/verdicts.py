@@ -1,4 +1,4 @@
-"""What people said of pairs of frames, and how it meets the frames that deduplication decides on.
+"""People's verdicts on pairs of frames, applied to the frames that deduplication decides on.
 
 Does not belong here: verdicts on single frames (operations/filtering/verdicts.py).
 """
@@ -17,14 +17,14 @@ from data_miner_dagster.operations.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class PairVerdicts:
-    """The verdicts in force on pairs. Who gave them, and when, has no effect but for the order of `chosen`."""
+    """The verdicts in force on pairs. Who gave them, and when, has no effect except on the order of `chosen`."""
 
-    different: tuple[tuple[FramePlace, FramePlace], ...] = ()  # no duplicates of each other, in order
-    chosen: tuple[FramePlace, ...] = ()  # to stand for others, what was said last first
+    different: tuple[tuple[FramePlace, FramePlace], ...] = ()  # not duplicates of each other, in order
+    chosen: tuple[FramePlace, ...] = ()  # chosen as representatives, the latest verdict first
 
     @property
     def content(self) -> dict[str, object]:
-        """What a fingerprint covers; empty where nobody said anything."""
+        """What a fingerprint covers; empty if there are no verdicts."""
         if not self.different and not self.chosen:
             return {}
         places = {
@@ -34,13 +34,13 @@ class PairVerdicts:
         return {"pair_verdicts": places}
 
     def chosen_frames(self, frames: pa.Table) -> list[str]:
-        """Return the ids of the chosen frames that are among these, what was said last first."""
+        """Return the ids of the chosen frames among these, the latest verdict first."""
         places = _Places(frames, {place.video_key for place in self.chosen})
         rows = [row for place in self.chosen for row in places.rows_at(place)]
         return [frames["frame_id"][row].as_py() for row in rows]
 
     def different_rows(self, frames: pa.Table) -> frozenset[tuple[int, int]]:
-        """Return the pairs of rows that were said to be no duplicates, the lower row first."""
+        """Return the pairs of rows that are not duplicates, the lower row first."""
         places = _Places(frames, {place.video_key for pair in self.different for place in pair})
         return frozenset(
             (min(rows), max(rows))
@@ -50,7 +50,7 @@ class PairVerdicts:
 
 
 def pair_verdicts(platform: Platform, project: str) -> PairVerdicts:
-    """Return what people said of pairs of a project's frames."""
+    """Return people's verdicts on pairs of a project's frames."""
     different: set[tuple[FramePlace, FramePlace]] = set()
     chosen: list[FramePlace] = []
     for verdict in verdicts_in_force(platform.database, project, words=PAIR_WORDS):
@@ -69,7 +69,7 @@ def _content(place: FramePlace) -> list[object]:
 
 
 class _Places:
-    """Frames by place. A frame of a release may be there twice."""
+    """Frames by place. A frame of a release may occur twice."""
 
     def __init__(self, frames: pa.Table, video_keys: set[str]) -> None:
         self._by_video: dict[str, list[tuple[float, int]]] = defaultdict(list)

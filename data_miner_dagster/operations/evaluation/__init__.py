@@ -1,1 +1,1 @@
-"""Evaluation: boxes against a truth (`evaluate`), and what verdicts say of thresholds (`calibrate --boxes`)."""
+"""Evaluation: boxes against a truth (`evaluate`), and thresholds from verdicts (`calibrate --boxes`)."""

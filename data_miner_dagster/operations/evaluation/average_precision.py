@@ -1,7 +1,7 @@
 """AP and AR as COCO defines them, by faster-coco-eval.
 
-The figures equal those of pycocotools, the reference (a test holds it to 1e-6, crowds included), at a fraction of its
-time and memory, since the loops over images are in C++.
+The figures equal those of pycocotools, the reference (a test checks this to 1e-6, including crowds), in a fraction of
+its time and memory, since the loops over images are in C++.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ FIGURES: Final = (
     "AR_medium",
     "AR_large",
 )
-"""In the order of COCO's summary. AP_small is of objects below 32 x 32 pixels, AP_large of those from 96 x 96 on."""
+"""In the order of COCO's summary. AP_small is for objects below 32 x 32 pixels, AP_large for those from 96 x 96 on."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassPrecision:
-    """AP over IoU .5 to .95, AP at IoU .5 and AR of one class; None where the truth has no object of it."""
+    """AP over IoU .5 to .95, AP at IoU .5 and AR of one class; None if the truth has no object of it."""
 
     ap: float | None
     ap50: float | None
@@ -40,7 +40,7 @@ class ClassPrecision:
 
 @dataclass(frozen=True, slots=True)
 class AveragePrecision:
-    """COCO's twelve figures, by the names of FIGURES, and those of each class in order."""
+    """COCO's twelve figures, by the names of FIGURES, and the figures of each class, in order."""
 
     figures: Mapping[str, float | None]
     classes: tuple[ClassPrecision, ...]
@@ -55,7 +55,7 @@ def average_precision(
         truth: objects on the frames.
         found: boxes on the same frames.
         resolutions_wh: the size of each frame, by position.
-        num_classes: how many classes there are.
+        num_classes: the number of classes.
     """
     if not len(truth.frames):
         nothing = ClassPrecision(None, None, None)
@@ -123,7 +123,7 @@ def coco_results(found: FoundBoxes) -> list[dict[str, Any]]:
 
 
 def _no_results(make: Any, coco: Any) -> Any:
-    """Return results without any box, which `loadRes` cannot make."""
+    """Return results without any box, which `loadRes` cannot create."""
     empty = make()
     empty.dataset = {**coco.dataset, "annotations": []}
     empty.createIndex()
@@ -131,7 +131,7 @@ def _no_results(make: Any, coco: Any) -> Any:
 
 
 def _mean(values: Any) -> float | None:
-    """Return the mean of the known values; -1 stands for unknown."""
+    """Return the mean of the known values. -1 marks unknown ones."""
     known = values[values > -1]
     return float(known.mean()) if known.size else None
 

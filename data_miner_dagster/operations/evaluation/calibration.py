@@ -28,15 +28,15 @@ from data_miner_dagster.storage.quality import read_box_calibration, write_quali
 
 @dataclass(frozen=True, slots=True)
 class CalibratedBoxes:
-    """What `calibrate_boxes` found, and where it is kept."""
+    """The result of `calibrate_boxes`, and the file that holds it."""
 
     calibration: BoxCalibration
     file: Path
     thresholds_in_force: Mapping[str, float]
-    missed: MissedShare | None  # at the thresholds in force
+    missed: MissedShare | None  # at the current thresholds
     missed_at_chosen: MissedShare | None
-    num_unjudged: int  # boxes on complete frames, at or above their threshold, that nobody judged: wrong ones
-    settings: Mapping[str, object]  # of the section `releasing`
+    num_unjudged: int  # boxes on complete frames, at or above their threshold, that nobody judged; they count as wrong
+    settings: Mapping[str, object]  # for the section `releasing`
 
     @property
     def num_more(self) -> Mapping[str, int]:
@@ -45,15 +45,15 @@ class CalibratedBoxes:
 
 
 def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> CalibratedBoxes:
-    """Find each class's threshold for a wanted precision from all verdicts on boxes, and keep what they say.
+    """Find each class's threshold for a wanted precision from all verdicts on boxes, and store the results.
 
     Args:
         platform: the platform of one root.
         project: its name.
-        wanted: the share of right boxes among those at or above the threshold.
+        wanted: the share of correct boxes among those at or above the threshold.
 
     Raises:
-        ConfigError: no such project, or a precision that cannot be aimed at.
+        ConfigError: no such project, or a precision outside of the valid range.
         NotReadyError: nothing has been detected yet.
     """
     if not 0 < wanted < 1:
@@ -104,7 +104,7 @@ def _before(file: Path) -> BoxCalibration | None:
     try:
         return read_box_calibration(file)
     except DataMinerError:
-        return None  # damaged: it is written again
+        return None  # damaged: it is rewritten
 
 
 def _day(verdict: Verdict) -> str:
@@ -113,7 +113,7 @@ def _day(verdict: Verdict) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The answers of all frames, as they come."""
+    """The answers of all frames, collected as they arrive."""
 
     classes: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
@@ -127,7 +127,7 @@ class _Gathered:
     num_unjudged: int = 0
 
     def add(self, frame: ReviewedFrame, answers: FrameAnswers, class_names: Sequence[str]) -> None:
-        """Take in what is known of one frame."""
+        """Add the answers of one frame."""
         self.num_other_detector += answers.num_other_detector
         self.num_unjudged += answers.num_unjudged
         if not len(answers.positions) and answers.objects is None:

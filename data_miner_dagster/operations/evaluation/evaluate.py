@@ -38,23 +38,23 @@ REVIEWED: Final = "reviewed"
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOutcome:
-    """What `evaluate_boxes` found. `remarks` are lines for the user: what was left out, and why."""
+    """The result of `evaluate_boxes`. `remarks` are lines for the user: what was left out, and why."""
 
     evaluation: Evaluation
     file: Path
-    report: Path | None  # the page that shows the curves; None where there is no release yet
-    unmatched: tuple[str, ...]  # images of the truth that are no frame of the project, by name
+    report: Path | None  # the page that shows the curves; None without a release
+    unmatched: tuple[str, ...]  # names of the truth's images that are not frames of the project
     remarks: tuple[str, ...]
 
 
 def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str | None = None) -> EvaluationOutcome:
-    """Compare a project's stored detections, or the boxes of one release, with a truth, and keep the figures.
+    """Compare a project's stored detections, or the boxes of one release, with a truth, and store the figures.
 
     Args:
         platform: the platform of one root.
         project: its name.
         truth: path of a COCO file or a YOLO folder; `reviewed` for the frames that people judged completely.
-        version: of a release that is on disk; None for the stored detections.
+        version: a release that is on disk; None for the stored detections.
 
     Raises:
         ConfigError: no such project or truth, or no image of the truth is a frame of the project.
@@ -80,7 +80,7 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
 
 
 def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[Truth, tuple[str, ...]]:
-    """Return the frames that people judged completely as a truth."""
+    """Return the completely judged frames as a truth."""
     classes = FrameClasses.of(config)
     frames = reviewed_frames(platform, project, stored_detections(platform, project, config))
     judged = [frame for frame in frames if frame.is_complete]
@@ -166,7 +166,7 @@ def _columns(
     predictions: Predictions,
     names: Sequence[str],
 ) -> _Columns:
-    """Bring truth and boxes of the frames into columns; classes count by their position in `names`."""
+    """Convert truth and boxes of the frames to columns. Classes are numbered by their position in `names`."""
     positions = np.array([names.index(name) if name in names else -1 for name in predictions.class_names], np.int64)
     objects = [
         (number, names.index(found.class_name), pixels_of(found.box, frame.resolution_wh), found, frame.resolution_wh)

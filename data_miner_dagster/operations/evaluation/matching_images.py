@@ -1,9 +1,9 @@
-"""Which image of a truth is which frame: by frame id, by file name, or by the bytes of the picture.
+"""Matching the images of a truth with frames: by frame id, by file name, or by the bytes of the picture.
 
 1. A frame id that the truth states (`frame_id` of an image in COCO files that this package wrote).
-2. The file name of a release, `<video key>_<six digits>`, in any folder and with any extension; or the end of a path
+2. The file name in a release, `<video key>_<six digits>`, in any folder and with any extension; or the end of a path
    under `frames/`, `<video key>/<six digits>`.
-3. The sha256 of the picture, where it lies beside the truth.
+3. The sha256 of the picture, if it is beside the truth.
 """
 
 import re
@@ -20,7 +20,7 @@ _NAME: Final = re.compile(r"(?P<video>.+)[_/](?P<index>\d{6})")
 
 @dataclass(frozen=True, slots=True)
 class MatchedImages:
-    """The images of a truth that are frames, by frame id, and the names of those that are none or come twice."""
+    """The images of a truth that are frames, by frame id, and the names of those that are not frames or occur twice."""
 
     images: Mapping[str, TruthImage]
     unmatched: tuple[str, ...]
@@ -33,9 +33,9 @@ def match_images(
     """Match the images of a truth with frames.
 
     Args:
-        images: of the truth.
-        frame_ids: the frames that were looked at.
-        sha256_by_frame: of their pictures, by frame id.
+        images: the images of the truth.
+        frame_ids: the frames that a detector has examined.
+        sha256_by_frame: the sha256 of their pictures, by frame id.
     """
     known = frozenset(frame_ids)
     frame_by_sha256 = {sha256: frame_id for frame_id, sha256 in sha256_by_frame.items()}

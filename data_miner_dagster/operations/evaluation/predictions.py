@@ -1,4 +1,4 @@
-"""The boxes that are evaluated: all stored detections of a project, low confidences included, or those of a release."""
+"""The boxes to evaluate: all stored detections of a project, including low confidences, or those of a release."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class PredictedFrame:
-    """The boxes on one frame, in pixels of its own size."""
+    """The boxes on one frame, in pixels of the frame's own size."""
 
     frame_id: str
     resolution_wh: tuple[int, int]
@@ -34,14 +34,14 @@ class PredictedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Where boxes come from. `read` returns those of some frames, in order of frame id."""
+    """The origin of boxes. `read` returns the boxes of some frames, in order of frame id."""
 
     name: str  # "detections" or the version of a release
     detector: str
     fingerprint: str  # of detector and class list, or of the release
     class_names: tuple[str, ...]
     thresholds: Mapping[str, float]
-    sha256_by_frame: Mapping[str, str]  # of all frames there are
+    sha256_by_frame: Mapping[str, str]  # of all existing frames
     read: Callable[[Iterable[str]], list[PredictedFrame]]
 
 
@@ -79,7 +79,7 @@ def _stored(platform: Platform, detections: StoredDetections, frame_ids: Iterabl
 
 
 def boxes_of_release(platform: Platform, project: str, version: str) -> Predictions:
-    """Return the boxes of a release that is on disk, without regions that are to be ignored."""
+    """Return the boxes of a release that is on disk, without regions to ignore."""
     folder = platform.layout.release_folder(project, version)
     manifest = read_manifest(folder) or {}
     names = tuple(manifest["classes"])

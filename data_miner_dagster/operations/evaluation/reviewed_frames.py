@@ -1,4 +1,4 @@
-"""Frames that people gave verdicts on, with the boxes that are stored for them."""
+"""Frames with people's verdicts, and their stored boxes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,16 +24,16 @@ _COLUMNS = ("frame_index", "class_name", "confidence", "x_min", "y_min", "x_max"
 
 @dataclass(frozen=True, slots=True)
 class StoredDetections:
-    """The detections of a project as they are stored."""
+    """The stored detections of a project."""
 
     table: TableByVideo
-    frame_ids: frozenset[str]  # all frames that were looked at
-    detector: str  # its name in the registry, several joined by `+`; empty where nothing was found
-    revision: str  # fingerprint of detector and class list; empty where no frame was looked at
+    frame_ids: frozenset[str]  # all frames that a detector has examined
+    detector: str  # its name in the registry, several joined by `+`; empty without detections
+    revision: str  # fingerprint of detector and class list; empty if no frame was examined
     class_names: tuple[str, ...]
 
     def on_frames(self, video_key: str) -> Mapping[int, FoundOnFrame]:
-        """Return the boxes of one video by frame index, without frames that have none."""
+        """Return the boxes of one video by frame index, without frames that have no box."""
         rows = self.table.rows_of(video_key)
         indices = rows["frame_index"].to_numpy()
         classes = np.array([self.class_names.index(name) for name in rows["class_name"].to_pylist()], np.int64)
@@ -70,9 +70,9 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def reviewed_frames(platform: Platform, project: str, detections: StoredDetections) -> Iterator[ReviewedFrame]:
-    """Yield the frames with verdicts on boxes, or said to be complete, that a detector has looked at, in order.
+    """Yield the detected frames with verdicts on boxes, or marked as complete, in order.
 
-    A verdict belongs to a time in a video: it is on the frame that was sampled at that very time.
+    A verdict belongs to a time in a video: it applies to the frame that was sampled at exactly that time.
     """
     in_force = verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES)
     verdicts, sampled = VerdictsByFrame(in_force), sampled_places(in_force)

@@ -1,9 +1,9 @@
-"""`data-miner calibrate`, and its page among the review pages: from people's answers to the threshold they call for.
+"""`data-miner calibrate`, and its page among the review pages: from people's answers to the threshold they imply.
 
-A round leaves in projects/<name>/calibration/: plan.json (the strata, kept for all later rounds, so that answers add
-up), questions.csv (for people without a browser), answers.csv (the answers of files so far), reference.json (how frames
-scored at the time, for drift). Answers of the review pages are verdicts in the catalog. Nothing here changes the
-project: the new threshold is the user's to put into the file.
+A round writes to projects/<name>/calibration/: plan.json (the strata, kept for all later rounds, so that answers
+accumulate), questions.csv (for people without a browser), answers.csv (the answers from files so far), reference.json
+(the scores of frames at the time, for drift). Answers on the review pages are verdicts in the catalog. Nothing here
+changes the project: users put the new threshold into the file themselves.
 """
 
 from collections.abc import Mapping
@@ -34,27 +34,27 @@ from data_miner_dagster.storage.answers import read_answers, write_answers
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSheet:
-    """Where the questions of a round are, and how far they are answered."""
+    """Where the questions of a round are, and how many have answers."""
 
     table: Path
-    num_frames: int  # whose fate depends on the positive threshold
+    num_frames: int  # whose decision depends on the positive threshold
     num_questions: int
     num_answered: int
 
 
 @dataclass(frozen=True, slots=True)
 class CalibratedThreshold:
-    """What the answers call for. `settings` are the lines to put under `filtering:` in the project file."""
+    """The result of the answers. `settings` are the lines to put under `filtering:` in the project file."""
 
     result: CalibrationResult
     encoder: str
     threshold_in_force: float
     threshold: float | None
     settings: Mapping[str, object]
-    num_unknown: int  # answers of files about frames that are not, or no longer, open to question
-    num_not_sampled: int  # answers of other queues that are no random sample
-    num_questions: int  # planned; as a rule, their answers are enough
-    num_answered: int  # of them
+    num_unknown: int  # answers from files about frames that are not, or no longer, asked about
+    num_not_sampled: int  # answers from other queues, which are not a random sample
+    num_questions: int  # planned; their answers are usually enough
+    num_answered: int  # answered ones among them
 
 
 def write_questions(
@@ -64,13 +64,14 @@ def write_questions(
 
     Args:
         platform: the platform of one root.
-        project: its name. It must have been filtered with its present prompts.
+        project: its name. It must have been filtered with its current prompts.
         num_questions: how many frames to ask about, half on each side of the threshold.
-        restart: forget the strata of earlier rounds, and the answers of files. Verdicts stay.
+        restart: forget the strata of earlier rounds and the answers from files. Verdicts stay.
 
     Raises:
         ConfigError: no such project.
-        DataMinerError: it has not been filtered as it stands, or no frame's fate depends on the threshold.
+        DataMinerError: it has not been filtered with its current prompts, or no frame's decision depends on the
+            threshold.
     """
     with platform.hold_project(project):
         calibration = begin_round(
@@ -92,7 +93,7 @@ def write_questions(
 
 
 def begin_round(platform: Platform, calibration: Calibration) -> Calibration:
-    """Store the plan of a first round, and forget the answers of files that belong to an earlier plan."""
+    """Store the plan of a first round, and forget answers from files that belong to an earlier plan."""
     if calibration.plan.is_stored:
         return calibration
     platform.layout.answers_file(calibration.config.name).unlink(missing_ok=True)
@@ -114,12 +115,12 @@ def find_threshold(
         platform: the platform of one root.
         project: its name.
         goal: "precision" or "recall".
-        wanted: its value.
+        wanted: the value to reach.
         answers_file: a CSV with columns `frame_id` and `answer` (keep, drop or empty), added to earlier answers.
 
     Raises:
-        ConfigError: no such project, or a line of the file that is no answer.
-        DataMinerError: the project has not been filtered as it stands.
+        ConfigError: no such project, or a line of the file is not an answer.
+        DataMinerError: the project has not been filtered with its current prompts.
     """
     _check_goal(goal, wanted)
     with platform.hold_project(project):
@@ -141,10 +142,10 @@ def _check_goal(goal: Goal, wanted: float) -> None:
 def threshold_for(
     platform: Platform, calibration: Calibration, given: GivenAnswers, *, goal: Goal, wanted: float
 ) -> CalibratedThreshold:
-    """Return the threshold that answers call for. Writes nothing.
+    """Return the threshold that the answers imply. Writes nothing.
 
     Raises:
-        ConfigError: no threshold can reach that.
+        ConfigError: no threshold can reach the value.
     """
     _check_goal(goal, wanted)
     rules = calibration.rules
@@ -169,12 +170,12 @@ def threshold_for(
 
 
 def _rounded(threshold: float) -> float:
-    # Down: the frame that the threshold was read off is to be kept.
+    # Rounded down, since the frame that the threshold was taken from must be kept.
     return float(np.floor(threshold * 10**THRESHOLD_DECIMALS + 1e-6) / 10**THRESHOLD_DECIMALS)
 
 
 def _settings(calibration: Calibration, encoder: str, shift: float) -> Mapping[str, object]:
-    """Return the fields to set. Junk keeps its threshold, which would otherwise follow the positive one."""
+    """Return the fields to set. The junk threshold is set too: otherwise it would follow the positive one."""
     config, words, rules = calibration.config.filtering, calibration.config.shown.text, calibration.rules
     settings: dict[str, object] = {}
     own = [

@@ -1,4 +1,4 @@
-"""Counting the decisions that break a promise of filtered.parquet. The asset check reports the figures."""
+"""Counting the decisions that break a guarantee of filtered.parquet. The asset check reports the figures."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class DecisionCounts:
-    """Of one project's filtering."""
+    """The counts for one project's filtering."""
 
     num_frames: int  # of all ready members
     num_decisions: int

@@ -1,7 +1,8 @@
-"""Whether the videos that came after a calibration score like those it was made on.
+"""Whether the videos added after a calibration score like those that it was made on.
 
-`calibrate` leaves a reference beside its answers: the distribution of the positive similarities and the videos it
-covers. Filtering compares the other videos with it. No reference, or one of other prompts: nothing is compared.
+`calibrate` stores a reference beside its answers: the distribution of the positive similarities, and the videos it
+covers. Filtering compares the other videos with it. Without a reference, or with one for other prompts, nothing is
+compared.
 """
 
 import json
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """How the frames of some videos scored: their distribution, and what scores must share to be compared with it."""
+    """The scores of some videos' frames: their distribution, and what scores must share to be comparable with it."""
 
     scale: str
     edges: tuple[float, ...]
@@ -46,7 +47,7 @@ class _Reference:
 
 
 def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig) -> str:
-    """Return what scores must share to be compared: the encoder, the positive prompts, exemplars and templates."""
+    """Return what scores must share to be comparable: the encoder, the positive prompts, exemplars and templates."""
     exemplars = exemplars_of(platform, project, config)
     return fingerprint_of(
         {
@@ -59,7 +60,7 @@ def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig)
 
 
 def save_reference(platform: Platform, project: str, config: FilteringConfig) -> None:
-    """Remember how the project's frames score now."""
+    """Store how the project's frames score now."""
     groups = list(_scores_by_batch(_table(platform, project), ()))
     distribution = distribution_of(np.concatenate([np.zeros(0), *(scores for _, scores in groups)]))
     write_json(
@@ -76,7 +77,7 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
 
 
 def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Drift | None:
-    """Return how the videos that were not calibrated on score; None without a reference or without such videos."""
+    """Return how the videos outside the calibration score; None without a reference or without such videos."""
     path = platform.layout.reference_file(project)
     if not path.is_file():
         return None

@@ -1,7 +1,7 @@
-"""filtered.parquet: which frames of a project are kept, and why not the others.
+"""filtered.parquet: which frames of a project are kept, and why the others are dropped.
 
-Files: similarities first, then decisions, each atomically; then statuses and counts, in one transaction. Current files
-are not made again, and rows that lag behind them, after a kill in between, are mended.
+Files come first: similarities, then decisions, each atomically. Statuses and counts follow, in one transaction. Current
+files are not rewritten, and rows that lag behind them after a kill in between are repaired.
 """
 
 import json
@@ -67,16 +67,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DecisionBasis:
-    """What decisions on frames are made from."""
+    """The inputs of decisions on frames."""
 
     header: SimilaritiesHeader
     rules: FilteringRules
     verdicts: Mapping[tuple[str, float], bool] = field(default_factory=dict)
-    """What people said (kept or not) of frames, by video and time."""
+    """People's verdicts on frames (kept or not), by video and time."""
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the decisions. Where nobody said anything, verdicts are no part of it."""
+        """The fingerprint of the decisions. Without verdicts, they are not part of it."""
         return fingerprint_of(
             {
                 "version": FILTERING_VERSION,
@@ -90,16 +90,17 @@ class DecisionBasis:
 def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Decide on every frame of every member that has frames and current embeddings.
 
-    Members without are left out and counted; they join when they are ready. No model is loaded unless a prompt is new.
+    Members without them are left out and counted. They join when they are ready. No model is loaded unless a prompt is
+    new.
 
     Args:
         platform: the platform of one root.
         project: its name.
-        force: score and decide again even where the tables are current.
+        force: score and decide again even if the tables are current.
 
     Raises:
-        ConfigError: no such project, or thresholds that were set for another encoder.
-        ClaimHeldError: another worker is at this project for longer than one waits.
+        ConfigError: no such project, or the thresholds were set for another encoder.
+        ClaimHeldError: another worker holds this project for longer than the wait.
     """
     config = platform.project_config(project).filtering
     with project_stage(platform, project, ProjectStage.FILTERING) as stage:
@@ -156,7 +157,7 @@ def _exemplar_metadata(wanted: WantedPrompts) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """What the table was made from, now or before."""
+    """The inputs of the table, now or before."""
 
     status: OutcomeStatus
     members: ProjectMembers
@@ -236,7 +237,7 @@ def _text(rule: PromptRule) -> str:
 
 
 def _words(codes: npt.NDArray[np.signedinteger], words: list[str]) -> pa.Array:
-    """Return the word of each code, null where it is negative."""
+    """Return the word for each code, null for negative codes."""
     return pa.array(words, pa.string()).take(pa.array(codes, mask=codes < 0))
 
 
@@ -245,12 +246,12 @@ def _words(codes: npt.NDArray[np.signedinteger], words: list[str]) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """What a filtered table says, read from the table itself."""
+    """The counts of a filtered table, read from the table itself."""
 
     num_frames: int
     num_dropped: Mapping[DropReason, int]
     kept_by_video: Mapping[str, int]
-    similarities: npt.NDArray[np.int64]  # histogram of the positive ones
+    similarities: npt.NDArray[np.int64]  # histogram of the positive similarities
 
 
 def _read_tally(path: Path) -> _Tally:
@@ -292,7 +293,7 @@ def _tell_left_out(project: str, members: ProjectMembers) -> None:
 
 
 def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -> dict[str, int | float]:
-    """Compare the videos that came after the last calibration with those it was made on, where there was one."""
+    """Compare the videos added after the last calibration with the calibrated ones, if there was a calibration."""
     drift = read_drift(platform, project, config)
     if drift is None:
         return {}
@@ -318,7 +319,7 @@ def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -
 
 
 def _finish_members(platform: Platform, project: str, members: ProjectMembers, tally: _Tally) -> None:
-    """Bring the rows of the members to what the table says. Idempotent."""
+    """Update the rows of the members to match the table. Idempotent."""
     wanted: dict[str, tuple[ProjectVideoStatus, int | None, str | None]] = {}
     for member in members.ready:
         num_kept = tally.kept_by_video.get(member.video_key, 0)
@@ -335,7 +336,7 @@ def _finish_members(platform: Platform, project: str, members: ProjectMembers, t
     }
     differing = {key: target for key, target in wanted.items() if key in standing and standing[key] != target}
     with platform.database.transaction() as session:
-        # Every status but PENDING is reached by way of FILTERING.
+        # Every status except PENDING is reached through FILTERING.
         started = [key for key, target in differing.items() if target[0] is not ProjectVideoStatus.PENDING]
         move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(started, (None, None)))
         for status in ProjectVideoStatus:

@@ -1,7 +1,7 @@
-"""What people answered about the frames of a calibration: verdicts in the catalog, and answers of files.
+"""People's answers about the frames of a calibration: verdicts in the catalog, and answers from files.
 
-Files are those of `data-miner calibrate --answers`, of this version and of earlier ones. They move no frame, as
-verdicts do, but people have given them, and are not asked again.
+Files are those of `data-miner calibrate --answers`, from this version and earlier ones. Unlike verdicts, they do not
+keep or drop frames, but people have given these answers and are not asked again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,15 +26,15 @@ class GivenAnswers:
     positions: Int64Array  # (A,) ascending
     is_kept: npt.NDArray[np.bool_]
     is_counted: npt.NDArray[np.bool_]  # part of the random sample of its stratum
-    num_unknown: int  # lines of files about frames that are not, or no longer, open to question
+    num_unknown: int  # lines of files about frames that are not, or no longer, asked about
 
     def counted(self, calibration: Calibration) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
-        """Return the headroom of the frames whose answers count, and which of them are to be kept."""
+        """Return the headroom of the frames whose answers count, and which of them should be kept."""
         return calibration.frames.headroom[self.positions[self.is_counted]], self.is_kept[self.is_counted]
 
 
 def answers_of_files(platform: Platform, project: str) -> dict[str, bool]:
-    """Return what `calibrate --answers` has read so far: True for keep, by frame id; none where there is no such file.
+    """Return what `calibrate --answers` has read so far: True for keep, by frame id; empty without such a file.
 
     Raises:
         ConfigError: the file of earlier answers cannot be read.
@@ -44,7 +44,7 @@ def answers_of_files(platform: Platform, project: str) -> dict[str, bool]:
 
 
 def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers:
-    """Return what has been answered about the frames of a calibration, and which of it counts."""
+    """Return the answers about the frames of a calibration, and which of them count."""
     project = calibration.config.name
     verdicts = verdicts_in_force(platform.database, project, words=FRAME_WORDS)
     of_files = answers_of_files(platform, project) if calibration.plan.is_stored else {}
@@ -52,7 +52,10 @@ def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers
 
 
 def match_answers(calibration: Calibration, verdicts: Iterable[Verdict], of_files: Mapping[str, bool]) -> GivenAnswers:
-    """Bring answers and frames together. A verdict goes before a line of a file, a later one before an earlier one."""
+    """Assign answers to frames.
+
+    A verdict takes precedence over a line of a file, and a later one over an earlier one.
+    """
     frames = calibration.frames
     known = [(frames.position_of(frame_id), kept) for frame_id, kept in of_files.items()]
     is_kept = {position: kept for position, kept in known if position is not None}

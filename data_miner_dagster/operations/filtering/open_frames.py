@@ -1,6 +1,6 @@
-"""The frames that the positive threshold alone keeps or drops, and how far each is from it.
+"""The frames whose decision depends only on the positive threshold, and their distance from it.
 
-Belongs here: reading them from the stored similarities. Does not belong here: which of them people are asked about
+Belongs here: reading them from the stored similarities. Does not belong here: choosing which of them to ask about
 (operations/filtering/questions.py).
 """
 
@@ -30,20 +30,20 @@ from data_miner_dagster.storage.similarities import SimilaritiesHeader, Similari
 from data_miner_dagster.storage.spilled_columns import SpilledColumns
 
 _LOWEST: Final = -4.0
-"""A threshold below any similarity: what would be kept if the positives alone decided nothing."""
+"""A threshold below any similarity, to find what would be kept if the positive prompts decided nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFrames:
-    """All N of them, by video and time. The columns are mapped from a temporary file, so they take no memory."""
+    """All N such frames, by video and time. The columns are mapped from a temporary file, so they use no memory."""
 
     video_keys: tuple[str, ...]
     offsets: Int64Array  # (V+1,): video v has the frames offsets[v]:offsets[v+1]
     frame_indices: npt.NDArray[np.int32]
     pts_seconds: Float64Array
-    headroom: Float64Array  # similarity less threshold
+    headroom: Float64Array  # similarity minus threshold
     numbers: npt.NDArray[np.uint64]  # sampling numbers
-    prompts: npt.NDArray[np.int16]  # which positive prompt leads
+    prompts: npt.NDArray[np.int16]  # the leading positive prompt
     similarities: Float32Array
 
     def frame_id(self, position: int) -> str:
@@ -52,7 +52,7 @@ class OpenFrames:
         return make_frame_id(self.video_keys[video], int(self.frame_indices[position]))
 
     def position_of(self, frame_id: str) -> int | None:
-        """Return where a frame is, None if it is not open to question."""
+        """Return the position of a frame; None if its decision depends on something else."""
         try:
             video_key, frame_index = split_frame_id(frame_id)
         except ValueError:
@@ -62,7 +62,7 @@ class OpenFrames:
         return position if position < end and self.frame_indices[position] == frame_index else None
 
     def position_at(self, place: FramePlace) -> int | None:
-        """Return where the frame at a time in a video is, None if it is not open to question."""
+        """Return the position of the frame at a time in a video; None if its decision depends on something else."""
         first, end = self._of_video(place.video_key)
         found = position_at(self.pts_seconds[first:end], place.pts_seconds)
         return None if found is None else first + found
@@ -75,7 +75,7 @@ class OpenFrames:
 
 
 def rules_of(platform: Platform, config: FilteringConfig) -> FilteringRules:
-    """Return the rules of a project for the encoder in use."""
+    """Return the rules of a project for the current encoder."""
     encoder = platform.models.filter_encoder
     return resolve_rules(config, encoder.name, encoder.calibration)
 
@@ -84,7 +84,7 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
     """Return the frames of the videos that have been scored with these prompts.
 
     Raises:
-        DataMinerError: none have.
+        DataMinerError: no video has been scored with them.
     """
     path = platform.layout.similarities_table(project)
     header = read_header(path)
@@ -118,7 +118,7 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
 def _open_of(
     part: SimilaritiesPart, header: SimilaritiesHeader, rules: FilteringRules
 ) -> tuple[npt.NDArray[np.bool_], tuple[npt.NDArray[np.generic], ...]]:
-    """Return which frames of a part are open to question, and the columns of all of its frames."""
+    """Return which frames of a part depend only on the positive threshold, and the columns of all of its frames."""
     unthinned = replace(rules, min_gap_seconds=0.0, max_frames_per_video=None)
     lenient = replace(
         unthinned, positive=tuple(replace(rule, threshold=(rule.threshold or 0.0) + _LOWEST) for rule in rules.positive)

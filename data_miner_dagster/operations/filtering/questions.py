@@ -1,7 +1,7 @@
-"""The questions of a calibration: the strata they are drawn from, which frames are asked about, and questions.csv.
+"""The questions of a calibration: the strata, the frames to ask about, and questions.csv.
 
-Belongs here: choosing frames, plan.json, questions.csv. Does not belong here: the answers (given_answers.py), and what
-they call for (calibration.py).
+Belongs here: choosing frames, plan.json, questions.csv. Does not belong here: the answers (given_answers.py), and the
+threshold that follows from them (calibration.py).
 """
 
 import json
@@ -26,30 +26,30 @@ from data_miner_dagster.storage.answers import answer_word, write_csv
 from data_miner_dagster.storage.atomic import write_json
 
 DEFAULT_QUESTIONS: Final = 120
-"""This many answers are enough, as a rule."""
+"""This many answers are usually enough."""
 THRESHOLD_DECIMALS: Final = 4
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The strata of all rounds, in terms of the thresholds in force."""
+    """The strata of all rounds, relative to the current thresholds."""
 
     edges: Float64Array
-    made_at: datetime  # what was answered before belongs to an earlier plan
+    made_at: datetime  # earlier answers belong to an earlier plan
     is_stored: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a calibration of one project asks: P frames, in the order of asking."""
+    """The questions of one project's calibration: P frames, in the order of asking."""
 
     config: ProjectConfig
     rules: FilteringRules
     frames: OpenFrames
     plan: Plan
     asked: Int64Array  # (P,) positions among the frames
-    turns: Float64Array  # (P,) when each is asked; from 1 on they are for whoever goes on
+    turns: Float64Array  # (P,) when each is asked; from 1 on they are for people who continue
 
     @property
     def planned(self) -> Int64Array:
@@ -65,10 +65,10 @@ def plan_calibration(
     num_questions: int = DEFAULT_QUESTIONS,
     restart: bool = False,
 ) -> Calibration:
-    """Return the questions of a project, in the strata of earlier rounds where they still fit. Writes nothing.
+    """Return the questions of a project, in the strata of earlier rounds if they still fit. Writes nothing.
 
     Raises:
-        DataMinerError: no frame's fate depends on the threshold, or single prompts got other thresholds since.
+        DataMinerError: no frame's decision depends on the threshold, or single prompts have got other thresholds since.
     """
     if not len(frames.headroom):
         raise DataMinerError(f"project {config.name!r} has no frame whose fate depends on the positive threshold")
@@ -84,11 +84,12 @@ def plan_calibration(
 def open_calibration(
     platform: Platform, project: str, *, num_questions: int = DEFAULT_QUESTIONS, restart: bool = False
 ) -> Calibration:
-    """Return the questions of a project as it stands. Writes nothing.
+    """Return the questions of a project with its current prompts. Writes nothing.
 
     Raises:
         ConfigError: no such project.
-        DataMinerError: as `plan_calibration`, or it has not been filtered with its present prompts.
+        DataMinerError: no frame's decision depends on the threshold, single prompts have got other thresholds since, or
+            the project has not been filtered with its current prompts.
     """
     config = platform.project_config(project)
     frames = read_open_frames(platform, project, config.filtering)
@@ -99,7 +100,7 @@ def open_calibration(
 
 
 def store_plan(platform: Platform, calibration: Calibration) -> None:
-    """Keep the strata of a first round for all later ones."""
+    """Store the strata of a first round for all later ones."""
     config = calibration.config
     write_json(
         platform.layout.calibration_plan(config.name),
@@ -113,10 +114,10 @@ def store_plan(platform: Platform, calibration: Calibration) -> None:
 
 
 def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules) -> Plan | None:
-    """Return the strata of earlier rounds in terms of the thresholds in force, None where there are none to go on with.
+    """Return the strata of earlier rounds relative to the current thresholds; None without earlier rounds.
 
     Raises:
-        DataMinerError: single prompts got other thresholds since: old and new scores cannot be compared.
+        DataMinerError: single prompts have got other thresholds since, so old and new scores are not comparable.
     """
     path = platform.layout.calibration_plan(config.name)
     if not path.is_file():
@@ -143,7 +144,7 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
 
 
 def write_questions_table(path: Path, calibration: Calibration, answers: Mapping[str, bool]) -> None:
-    """Write the planned questions as CSV, answered ones filled in."""
+    """Write the planned questions as CSV, with the known answers filled in."""
     frames = calibration.frames
     words = calibration.config.shown.text
     texts = [words(rule.text) for rule in calibration.rules.positive]

@@ -1,6 +1,6 @@
 """similarities.parquet: a matrix product of stored frame embeddings and prompt embeddings.
 
-Only videos whose embeddings have changed are scored again; the others' rows are carried over from the table as it is.
+Only videos whose embeddings have changed are scored again. The rows of the others are copied from the existing table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ def similarities_header(
     wanted: WantedPrompts,
     ready: Sequence[MemberFrames],
 ) -> SimilaritiesHeader:
-    """Return what the project's similarities must be made from to be current."""
+    """Return the inputs that the project's similarities must have to be current."""
     config, exemplars = wanted.config, wanted.exemplars
     return SimilaritiesHeader(
         encoder_name=platform.models.filter_encoder.name,
@@ -83,10 +83,11 @@ def score_project(
     *,
     force: bool = False,
 ) -> int:
-    """Bring the table at `path` up to date; return how many videos were scored. Needs the project's claim.
+    """Update the table at `path`. Return how many videos were scored. The caller holds the project's claim.
 
     Raises:
-        VideosLeftOutError: frames or embeddings of videos cannot be read, or changed since their members were listed.
+        VideosLeftOutError: frames or embeddings of videos cannot be read, or have changed since the members were
+            listed.
     """
     faults: dict[str, ItemFault] = {}
     fingerprint = similarities_fingerprint(header)
@@ -97,20 +98,20 @@ def score_project(
     known = frozenset(earlier.videos) if earlier is not None and is_reusable else frozenset[ScoredVideo]()
     beside = picture_encoder(platform.models, wanted.config)
     if beside is not None:
-        # Imported here, as below: words are compared without OpenCV.
+        # Imported here, as below, since comparing words does not need OpenCV.
         from data_miner_dagster.operations.embedding.some_frames import ensure_embeddings
 
         new = [member for member, video in zip(ready, header.videos, strict=True) if video not in known]
         ensure_embeddings(platform, beside, {member.video_key: _frames_with_vectors(member) for member in new})
     carried = _Carried(read_videos(path, earlier) if earlier is not None and is_reusable else iter(()))
 
-    @cache  # only if a video is to be scored at all
+    @cache  # only if a video must be scored at all
     def prompts() -> PromptScores:
         return score_prompts(platform, wanted.config, header.texts, wanted.exemplars)
 
     num_scored = 0
-    # One thread: a video's product takes a fraction of a millisecond, threads that wait for each other cost 40 times
-    # that where another run uses the cores, and the last digits would depend on how many there are.
+    # One thread: a video's product takes a fraction of a millisecond. Threads that wait for each other cost 40 times
+    # that if another run uses the cores, and the last digits would depend on their number.
     with (
         threadpool_limits(1, user_api="blas"),
         similarities_writer(path, header, fingerprint=fingerprint) as writer,
@@ -132,21 +133,21 @@ def score_project(
 
 @contextmanager
 def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
-    """Keep a table from appearing in which videos are missing that its header names."""
+    """Prevent writing a table that lacks videos that its header names."""
     yield
     if faults:
         raise VideosLeftOutError(faults)
 
 
 class _Carried:
-    """Walks through the earlier table beside the new one, both in order of the key, holding one row group."""
+    """Reads the earlier table beside the new one, both in order of the key, one row group at a time."""
 
     def __init__(self, videos: Iterator[tuple[ScoredVideo, pa.Table]]) -> None:
         self._videos = videos
         self._next = next(videos, None)
 
     def rows_of(self, wanted: ScoredVideo) -> pa.Table | None:
-        """Return the rows of a video if they are there and made from the same embeddings. Ask in order of the key."""
+        """Return the rows of a video if they exist and were made from the same embeddings. Call in order of the key."""
         while self._next is not None and self._next[0].video_key < wanted.video_key:
             self._next = next(self._videos, None)
         if self._next is None or self._next[0] != wanted:
@@ -155,14 +156,14 @@ class _Carried:
 
 
 def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
-    """Return which frames of a member have a vector by the filter encoder; none where the file is not as it was."""
+    """Return which frames of a member have a vector by the filter encoder; none if the file has changed."""
     stored = read_embeddings(member.embeddings_file)
     return [] if stored is None else stored.frame_indices.tolist()
 
 
 @dataclass(frozen=True, slots=True)
 class _Scorer:
-    """What compares vectors with prompts, and by which encoder pictures are compared with exemplars if not the same."""
+    """Compares vectors with prompts. Names the encoder that compares pictures with exemplars, if it is another one."""
 
     prompts: PromptScores
     beside: EncoderRole | None

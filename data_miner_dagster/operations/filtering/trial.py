@@ -39,12 +39,12 @@ def try_filter(
     shown: Callable[[str], str] = str,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Decide on the images of a folder, best first. Rules about time and videos do not apply to a folder.
+    """Decide on the images of a folder, best first. Rules about time and videos do not apply.
 
-    `shown` returns what people see of a prompt; relative paths of exemplars start at `exemplar_folder`.
+    `shown` returns what people see of a prompt. Relative paths of exemplars start at `exemplar_folder`.
 
     Raises:
-        ConfigError: no images, thresholds of another encoder, or an exemplar that is no picture.
+        ConfigError: no images, thresholds of another encoder, or an exemplar that is not a picture.
         ModelError: the encoder is missing.
     """
     paths = folder_images(folder, limit=limit)
@@ -89,7 +89,7 @@ def try_filter(
 
 
 def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:
-    """Return vectors with the digits that stored ones keep, so that the same picture gets the same answer."""
+    """Return vectors rounded like stored ones, so that a picture gets the same result."""
     vectors: Float32Array = embed_images(encoder.load(), images).astype(np.float16).astype(np.float32)
     return vectors
 

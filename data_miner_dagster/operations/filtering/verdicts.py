@@ -1,4 +1,4 @@
-"""Verdicts of people on frames: how they come in, and how they meet the frames that filtering decides on."""
+"""People's verdicts on frames: importing them, and applying them to the frames that filtering decides on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class VerdictCounts:
-    """The verdicts of a project on frames, and the lines of a file that name no frame of it."""
+    """The verdicts of a project on frames, and the lines of a file that match no frame."""
 
     num_kept: int
     num_dropped: int
@@ -42,18 +42,18 @@ class VerdictCounts:
 
 
 def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], bool]:
-    """Return what people said of frames (True: kept), by video and time.
+    """Return people's verdicts on frames (True: kept), by video and time.
 
     Raises:
-        ConfigError: there is a file of an earlier version that cannot be read.
+        ConfigError: a file of an earlier version cannot be read.
     """
     adopt_verdict_file(platform.database, platform.layout, project)
     given: dict[tuple[str, float], bool] = {}
-    times: dict[tuple[str, int], float] = {}  # of the last verdict within each half millisecond
+    times: dict[tuple[str, int], float] = {}  # of the last verdict in each half millisecond
     for verdict in verdicts_in_force(platform.database, project, words=FRAME_WORDS):
         key, seconds = verdict.place.video_key, verdict.place.pts_seconds
         moment = round(seconds / SAME_FRAME_SECONDS)
-        for near in (moment - 1, moment, moment + 1):  # of several on one frame, the last one counts
+        for near in (moment - 1, moment, moment + 1):  # of several verdicts on one frame, the last one counts
             earlier = times.get((key, near))
             if earlier is not None and abs(earlier - seconds) < SAME_FRAME_SECONDS:
                 del given[key, earlier], times[key, near]
@@ -73,10 +73,12 @@ def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
 
 
 def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who: str) -> VerdictCounts:
-    """Add the answers of a file (`frame_id`, and `answer`: keep or drop) to the project's verdicts; the last counts.
+    """Add the answers of a file (`frame_id`, and `answer`: keep or drop) to the project's verdicts.
+
+    The last one counts.
 
     Raises:
-        ConfigError: there is no such project, or a line of the file is no answer.
+        ConfigError: there is no such project, or a line of the file is not an answer.
         NotReadyError: the project has not been filtered.
     """
     platform.project_config(project)
@@ -91,7 +93,8 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
     for frame_id, pts_seconds in seconds.items():
         place = FramePlace(split_frame_id(frame_id)[0], pts_seconds)
         is_kept = answers[frame_id]
-        if known.get((place.video_key, place.pts_seconds)) is not is_kept:  # the same again leaves who said it first
+        # repeating a verdict does not change who gave it first
+        if known.get((place.video_key, place.pts_seconds)) is not is_kept:
             word = VerdictWord.KEEP if is_kept else VerdictWord.DROP
             answer_id = fingerprint_of({"frame": frame_id, "word": word, "who": who, "at": given_at.isoformat()})
             fresh.append(Verdict(answer_id, word, place, frame_id, ReviewQueue.IMPORTED, who, given_at))
@@ -101,10 +104,10 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
 
 
 def verdict_codes(part: SimilaritiesPart, said: Mapping[tuple[str, float], bool]) -> npt.NDArray[np.int8]:
-    """Return (N,) what was said of each frame of a part, NO_VERDICT where nothing was.
+    """Return (N,) the verdict on each frame of a part, NO_VERDICT where there is none.
 
-    A verdict is on the frame nearest to its time, less than half a millisecond away, as wherever people's answers meet
-    frames: other tools round times.
+    A verdict applies to the frame nearest to its time, less than half a millisecond away, like all answers from people:
+    other tools round times.
     """
     codes = np.full(part.rows.num_rows, NO_VERDICT, np.int8)
     by_video: dict[str, list[tuple[float, bool]]] = {}

@@ -1,1 +1,1 @@
-"""What every stage's results look like to people: the funnel, preview pictures, the report page."""
+"""Showing the results of every stage to people: the funnel, preview pictures, the report page."""

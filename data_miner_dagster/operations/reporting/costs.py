@@ -1,4 +1,4 @@
-"""What a project has cost, from the catalog."""
+"""The cost of a project, from the catalog."""
 
 from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.measurements import count_sharing, spent_by_stage_in
@@ -8,13 +8,13 @@ from data_miner_dagster.stages.costs import Cost
 
 
 def cost_of(session: Session, project: str, num_images: int, num_boxes: int) -> Cost:
-    """Return what a project has cost until now, for a release with so many images and boxes."""
+    """Return the cost of a project so far, for a release with this many images and boxes."""
     num_videos, num_projects = count_sharing(session, project)
     return Cost(spent_by_stage_in(session, project), num_images, num_boxes, num_videos, num_projects)
 
 
 def project_cost(platform: Platform, project: str) -> Cost:
-    """Return what a project has cost until now, for each image and box of its latest release.
+    """Return the cost of a project so far, per image and box of its latest release.
 
     Raises:
         ConfigError: there is no such project.

@@ -1,4 +1,4 @@
-"""What a project will take and give: its sources listed now, and the rates that the root has seen so far."""
+"""A forecast of a project's time and results, from its sources listed now and the rates that the root has seen."""
 
 import os
 import tempfile
@@ -36,12 +36,12 @@ _USUAL_FRAME_RATE: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `data-miner plan` says."""
+    """The result of `data-miner plan`."""
 
     project: str
     listing: DryListing
     forecast: Forecast
-    prescreens: bool  # thumbnails will turn down more, which are not looked at here
+    prescreens: bool  # thumbnails will reject more, which are not examined here
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -63,10 +63,10 @@ class Plan:
 
 
 def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -> Plan:
-    """List the sources of a project and foretell what it takes and gives. Fetches no video, and keeps nothing.
+    """List the sources of a project and forecast its cost and results. Fetches no video, and stores nothing.
 
     Raises:
-        ConfigError: nothing could be listed, or the settings are wrong.
+        ConfigError: no source could be listed, or the settings are wrong.
     """
     with _with_catalog(platform) as asked:
         listing = list_without_keeping(asked, config, config_file)
@@ -79,7 +79,7 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
 
 @contextmanager
 def _with_catalog(platform: Platform) -> Iterator[Platform]:
-    """Yield the platform, or where its root has no catalog yet, one on a root that goes away again."""
+    """Yield the platform, or, if its root has no catalog yet, one on a temporary root."""
     if platform.has_catalog:
         yield platform
         return
@@ -124,7 +124,7 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 
 
 def rates_of(platform: Platform, project: str) -> Rates:
-    """Return what videos take and give: as seen in the project, else in all projects of the root, else by default."""
+    """Return the rates of videos: as seen in the project, else in all projects of the root, else the defaults."""
     of_project = _rates_seen(seen(platform.database, project), f"project {project}")
     of_root = _rates_seen(seen(platform.database), "this root")
     found = {name: of_project[name] or of_root[name] or getattr(DEFAULT_RATES, name) for name in of_root}
@@ -134,7 +134,7 @@ def rates_of(platform: Platform, project: str) -> Rates:
 
 
 def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
-    """Return the rates that these sums tell, by name; None for what they do not."""
+    """Return the rates that follow from these sums, by name; None for unknown ones."""
 
     def rate(amount: float, number: float, sample: str) -> Rate | None:
         return Rate(amount / number, f"{what}: {sample}") if number and amount else None
@@ -152,7 +152,7 @@ def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
 
 
 def _sampling_rate(extraction: ExtractionConfig) -> Rate:
-    """Return how many frames a second of video gives by the settings alone, where they say so."""
+    """Return how many frames a second of video yields according to the settings; None if they do not say."""
     if extraction.strategy == "time":
         return Rate(1 / extraction.every_seconds, "platform.extraction.every_seconds")
     if extraction.strategy == "interval":

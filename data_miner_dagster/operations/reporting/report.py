@@ -61,14 +61,14 @@ def write_report(
     withdrawn: str | None = None,
     rewrite: bool = False,
 ) -> Path:
-    """Write the report of a release unless it is there; return the page's path. Needs the project's claim.
+    """Write the report of a release unless it exists. Return the page's path. The caller holds the project's claim.
 
     Args:
         platform: the platform.
-        config: of the project, as it is now.
-        manifest: of the release.
-        withdrawn: why the release was withdrawn, None if it was not.
-        rewrite: write the page even where it is there.
+        config: the project's current configuration.
+        manifest: the release's manifest.
+        withdrawn: why the release was withdrawn; None if it was not.
+        rewrite: write the page even if it exists.
     """
     project, version = config.name, manifest["version"]
     folder = platform.layout.report_folder(project)
@@ -105,7 +105,7 @@ def write_report(
 
 
 def _cost_section(platform: Platform, project: str, version: str) -> CostSection | None:
-    """Return what a release cost; None where nobody measured it."""
+    """Return the cost of a release; None if it was not measured."""
     rows = {row.version: row for row in find_releases(platform.database, project)}
     cost = rows[version].cost if version in rows else None
     if cost is None or not (lines := cost_rows(cost)):
@@ -114,10 +114,10 @@ def _cost_section(platform: Platform, project: str, version: str) -> CostSection
 
 
 def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
-    """Write the report of the present release where something beside the release has changed. Needs the claim.
+    """Rewrite the report of the current release if something outside the release has changed. Needs the claim.
 
     Returns:
-        The page, None where there is no release yet.
+        Returns the page; None if there is no release yet.
     """
     project = find_project(platform.database, config.name)
     version = project.released_version if project is not None else None
@@ -130,7 +130,7 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
 
 
 def _shown_mark(folder: Path) -> str | None:
-    """Return the mark of the report that is there, None where there is none whose page is whole."""
+    """Return the mark of the existing report; None if there is no complete page."""
     try:
         mark, newline, sha256 = (folder / REPORT_MARK_NAME).read_text(encoding="utf-8").rpartition("\n")
         return mark + newline if sha256 == sha256_of_file(folder / REPORT_PAGE_NAME) else None
@@ -193,7 +193,7 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
 
 
 _TILE_WH: Final = (640, 360)
-"""Small in the gallery, and sharp when it is opened."""
+"""Small in the gallery, and sharp when opened."""
 _TILE_BYTES: Final = 24_000
 
 
@@ -214,7 +214,7 @@ def _report_tiles(platform: Platform, pictures: PictureReader, tiles: Sequence[T
 
 
 def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return by frame which second of which video it is, and the address of that second if the video has one."""
+    """Return by frame its video and second, and the address of that second if the video has one."""
     wanted: dict[str, list[str]] = {}
     for frame_id in dict.fromkeys(frame_ids):
         wanted.setdefault(split_frame_id(frame_id)[0], []).append(frame_id)
@@ -228,7 +228,7 @@ def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str
         for frame_id in wanted[video.key]:
             second = second_of.get(split_frame_id(frame_id)[1])
             if second is not None:
-                # An address without its secret part leads nowhere.
+                # An address without its secret part is useless.
                 link = address_at(address, second) if address == video.url else ""
                 places[frame_id] = (f"{name_of_video(video)} at {clock_text(second)}", link)
     return places
