@@ -1,1 +1,1 @@
-"""Copies outside the root: backups and what is restored from them, releases in buckets and on hubs."""
+"""Copies outside the root: backups and restores, releases in buckets and on hubs."""

@@ -1,9 +1,10 @@
-"""`make_backup`: the catalog of one moment, and every file that it may speak of, in a place outside the root.
+"""`make_backup`: store the catalog of one moment, and every file that it may refer to, in a place outside the root.
 
-Order is what makes it whole while work goes on. Everywhere else files come first and then the rows that speak of them,
-so whatever a catalog says exists, existed when it was read. A backup therefore reads the catalog first and the files
-afterwards: it lacks only what was removed in between, as it would be after the same removal and a kill. Files that are
-newer than the catalog are as after a kill between files and rows, which the next run repairs (docs/deploy/backup.md).
+The order makes a backup consistent while work goes on. Everywhere else files are written before the rows that refer to
+them, so whatever a catalog says exists, existed when it was read. A backup therefore reads the catalog first and the
+files afterwards: it lacks only what was removed in between, just as after the same removal and a kill. Files that are
+newer than the catalog are in the state after a kill between files and rows, which the next run repairs
+(docs/deploy/backup.md).
 """
 
 import logging
@@ -49,10 +50,10 @@ from data_miner_dagster.storage.atomic import PARTIAL_MARK, sweep_partials
 from data_miner_dagster.storage.layout import StorageLayout
 
 BACKUP_CLAIM: Final = "backup"
-"""One backup, and one removal of backups, of a root at a time."""
+"""Only one backup, or one removal of backups, of a root runs at a time."""
 _WORK_NAME: Final = "backup"
 _SMALL_BYTES: Final = 16 << 20
-"""A file up to this size is read once, for its hash and for its copy."""
+"""A file up to this size is read once, for both its hash and its copy."""
 _READINGS: Final = 3
 _TELL_SECONDS: Final = 10.0
 
@@ -61,21 +62,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BackupOutcome:
-    """What a backup did, or would do."""
+    """What a backup did, or would do in a dry run."""
 
     snapshot: Snapshot
-    num_new_files: int  # contents that the place did not have
+    num_new_files: int  # contents that were new to the place
     num_new_bytes: int
 
 
 def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False) -> BackupOutcome:
-    """Store a snapshot of a root in a place. Contents that are there already are not sent again.
+    """Store a snapshot of a root in a place. Contents that the place already has are not sent again.
 
-    Killed in the middle, it leaves contents that the next one finds, and no snapshot. Nothing is held up by it.
+    If it is killed, it leaves contents that the next backup reuses, and no snapshot. It blocks no other work.
 
     Raises:
-        ConfigError: the place lies within what it would hold.
-        ClaimHeldError: another backup of this root is at work.
+        ConfigError: the place is inside what it would back up.
+        ClaimHeldError: another backup of this root is running.
         ObjectError, ObjectTransientError: the place refuses, or does not answer.
     """
     _check_place(platform, store)
@@ -123,7 +124,7 @@ def _check_place(platform: Platform, store: ObjectStore) -> None:
 
 @contextmanager
 def _work_folder(root: Path) -> Iterator[Path]:
-    """Yield a folder for the copy of the catalog and the tables. What a killed backup left there goes."""
+    """Yield a folder for the copy of the catalog and the tables. Leftovers of a killed backup are removed."""
     sweep_partials(root, _WORK_NAME)
     folder = root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{_WORK_NAME}"
     folder.mkdir(mode=0o700)
@@ -139,14 +140,14 @@ def _digest_of(name: str) -> bytes | None:
 
 
 class _Before:
-    """The table of the snapshot before, read along with the walk: both are in one order."""
+    """The table of the previous snapshot, read along with the walk: both are in the same order."""
 
     def __init__(self, rows: Iterator[FileRow]) -> None:
         self._rows = rows
         self._next = next(rows, None)
 
     def sha256_of(self, file: UnitFile) -> str | None:
-        """Return the sha256 of a file that has not changed since, else None. Ask in order."""
+        """Return the sha256 of a file that has not changed since, else None. Call it in order."""
         key = sort_key(file.path)
         while self._next is not None and sort_key(self._next.path) < key:
             self._next = next(self._rows, None)
@@ -158,10 +159,10 @@ class _Before:
 
 
 class _Work:
-    """One backup under way. Safe to share by threads."""
+    """One running backup. Thread-safe."""
 
     def __init__(self, root: Path, store: ObjectStore, *, dry_run: bool) -> None:
-        self.known = set[bytes]()  # the contents that the place has; some 100 bytes of memory each
+        self.known = set[bytes]()  # the contents that the place has; about 100 bytes of memory each
         self.num_gone = 0
         self.num_new_files = 0
         self.num_new_bytes = 0
@@ -172,7 +173,7 @@ class _Work:
         self._told_at = time.monotonic()
 
     def units_in_order(self, layout: StorageLayout, before: "_Before", num_at_once: int) -> Iterator[list[FileRow]]:
-        """Yield the rows of each unit, in order, several units at work at once."""
+        """Yield the rows of each unit, in order. Several units are processed at once."""
         waiting: deque[Future[list[FileRow]]] = deque()
         with ThreadPoolExecutor(num_at_once, "backup") as threads:
             try:
@@ -188,7 +189,7 @@ class _Work:
                 threads.shutdown(cancel_futures=True)
 
     def _store_unit(self, unit: Path, state: UnitState | None, hashes: dict[str, str | None]) -> list[FileRow]:
-        """Store the files of a unit; return its rows, none if it is gone."""
+        """Store the files of a unit. Return its rows; empty if the unit is gone."""
         for _ in range(_READINGS):
             if state is None:
                 break
@@ -200,7 +201,7 @@ class _Work:
             now = state_of(self._root, unit)
             if is_whole and now == state:
                 return rows
-            state, hashes = now, {}  # they are of what it was before
+            state, hashes = now, {}  # they belong to the previous state
         with self._lock:
             self.num_gone += 1
         logger.info("%s was removed or replaced while it was read; this backup is without it", unit)
@@ -213,7 +214,7 @@ class _Work:
         return FileRow(file.path, file.size_bytes, file.mtime_ns, file.inode, self.store_file(path), file.link)
 
     def store_file(self, path: Path) -> str:
-        """Store the content of a file unless the place has it; return its sha256."""
+        """Store the content of a file unless the place has it. Return its sha256."""
         if path.stat().st_size <= _SMALL_BYTES:
             content = path.read_bytes()
             digest = sha256(content).hexdigest()

@@ -45,10 +45,10 @@ class SentRelease:
 def export_to_bucket(
     platform: Platform, project: str, *, format: str, to: str, version: str | None = None
 ) -> SentRelease:
-    """Store a release, or one format of it, with its images, below an address of a bucket that holds nothing else.
+    """Store a release, or one format of it, with its images, below an empty address of a bucket.
 
-    Killed in the middle, the same call goes on: a format is written again, to the same bytes, and what the bucket has
-    of it is not sent again.
+    After a kill, the same call continues: a format is written again, with the same bytes, and what the bucket already
+    has is not sent again.
 
     Raises:
         ConfigError: no such project, release or format, or the address holds something else.
@@ -71,10 +71,13 @@ def export_to_bucket(
 def publish_release(
     platform: Platform, project: str, to: str, *, version: str | None = None, dry_run: bool = False
 ) -> SentRelease:
-    """Publish a whole release below `<to>/<project>/<version>`, or a dataset of the hub; the catalog remembers where.
+    """Publish a whole release below `<to>/<project>/<version>`, or as a dataset of the hub.
+
+    The catalog remembers where.
 
     Raises:
-        ConfigError: no such project or release, or the address is none of a bucket or dataset, or holds something else.
+        ConfigError: no such project or release, or the address is neither of a bucket nor of a dataset, or holds
+            something else.
         DataMinerError: the release was withdrawn, or is damaged.
     """
     version = existing_version(platform, project, version)
@@ -95,11 +98,11 @@ def publish_release(
 
 
 def withdraw_publication(platform: Platform, project: str, to: str, version: str) -> int:
-    """Remove a published release from its bucket; return how many files there were. Idempotent.
+    """Remove a published release from its bucket. Return the number of files. Idempotent.
 
     Raises:
-        ConfigError: the catalog knows of no such publication, or it is on the hub, where people have copies of every
-            commit: it is removed there.
+        ConfigError: the catalog has no such publication, or it is on the hub, where people have copies of every commit
+            and removal is done by hand.
     """
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
         raise ConfigError(f"{to}: remove the dataset, or its files and its history, in the settings of the hub")
@@ -119,7 +122,8 @@ def _files_of(platform: Platform, project: str, version: str, format: str) -> It
         yield {name: release / name for name in names_in_release(release)}, MANIFEST_FILE
         return
     name = f"{_WORK_NAME}-{project}"
-    with hold_claim(platform.database, f"{_WORK_NAME}/{project}", wait_seconds=0):  # an earlier one's process is dead
+    # the process of an earlier one is dead
+    with hold_claim(platform.database, f"{_WORK_NAME}/{project}", wait_seconds=0):
         sweep_partials(platform.root, name)
         folder = platform.root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{name}"
         try:
@@ -139,7 +143,7 @@ def dataset_url(text: str) -> ObjectUrl:
     """Return the address of a dataset: `hf://datasets/<owner>/<name>`.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not an address of a dataset.
     """
     form = "write hf://datasets/<owner>/<name>"
     try:
@@ -152,7 +156,7 @@ def dataset_url(text: str) -> ObjectUrl:
 
 
 def _publish_on_hub(platform: Platform, project: str, version: str, url: ObjectUrl, *, dry_run: bool) -> SentRelease:
-    """Make one commit of the export for the hub, tagged with the version."""
+    """Commit the export to the hub in one commit, tagged with the version."""
     with _files_of(platform, project, version, _HUB_FORMAT) as (files, _):
         assert CARD_FILE in files
         sent = SentFiles(len(files), sum(path.stat().st_size for path in files.values()), 0)

@@ -1,7 +1,7 @@
-"""`restore_root`: a backup, in an empty folder that is a root afterwards.
+"""`restore_root`: write a backup into an empty folder, which becomes a root.
 
-The catalog comes last: until then nothing works on the root, whose files would otherwise look like all there is. Killed
-in the middle, the same restore goes on with what is missing.
+The catalog comes last: until then nothing works on the root, whose files would otherwise look complete. After a kill,
+the same restore continues with what is missing.
 """
 
 import hashlib
@@ -40,20 +40,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RestoreOutcome:
-    """What a restore did."""
+    """The result of a restore."""
 
     snapshot: Snapshot
-    num_files: int  # written now
+    num_files: int  # written by this call
     num_there: int  # by an earlier attempt
 
 
 def restore_root(
     store: ObjectStore, layout: StorageLayout, *, snapshot_id: str | None = None, num_at_once: int = 8
 ) -> RestoreOutcome:
-    """Write a snapshot into an empty root, or go on with one that was cut off. Every file is verified by its hash.
+    """Write a snapshot into an empty root, or continue an interrupted restore. Every file is verified by its hash.
 
     Raises:
-        ConfigError: the folder is not empty, or another snapshot is being restored into it, or there is none.
+        ConfigError: the folder is not empty, another snapshot is being restored into it, or there is no snapshot.
         ObjectError: a content is missing or damaged. What was restored stays, without a catalog.
     """
     snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
@@ -61,7 +61,7 @@ def restore_root(
     layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_json(layout.restoring, {"snapshot": snapshot.id, "from": store.shown})
     layout.restored_parts.mkdir(mode=0o700, exist_ok=True)
-    if layout.catalog_file.exists():  # all was there but the end
+    if layout.catalog_file.exists():  # everything was done except the last step
         return _finished(layout, RestoreOutcome(snapshot, 0, snapshot.num_files))
     work = _Work(store, layout)
     table = work.fetched(snapshot.files_sha256, "files.jsonl.gz")
@@ -95,7 +95,8 @@ def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None)
             )
         return
     there = [entry.name for entry in layout.root.iterdir()] if layout.root.is_dir() else []
-    unfinished = {name for name in there if name.startswith(PARTIAL_MARK)}  # of a restore that was killed as it began
+    # left by a restore that was killed at the start
+    unfinished = {name for name in there if name.startswith(PARTIAL_MARK)}
     if others := sorted(set(there) - unfinished - {layout.up_lock.name}):
         raise ConfigError(f"{layout.root} is not empty (there is {others[0]}): a backup is restored into a new folder")
 
@@ -107,7 +108,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row, a bounded number at once; the first error ends all."""
+    """Call each function with its row, a limited number at once. The first error ends all."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:
@@ -123,7 +124,7 @@ def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[obje
 
 
 class _Work:
-    """One restore under way. Safe to share by threads, but for `is_first` and `link`."""
+    """One running restore. Thread-safe, except `is_first` and `link`."""
 
     def __init__(self, store: ObjectStore, layout: StorageLayout) -> None:
         self.num_files = 0
@@ -136,12 +137,12 @@ class _Work:
         self._lock = threading.Lock()
 
     def is_first(self, row: FileRow) -> bool:
-        """Return whether a row is of a file that no earlier row is another name of."""
+        """Return whether no earlier row is another name of the same file."""
         checked_path(self._layout, row)
         return row.link is None or self._first_by_link.setdefault(row.link, row).path == row.path
 
     def restore(self, row: FileRow) -> None:
-        """Write a file, unless an earlier attempt did."""
+        """Write a file, unless an earlier attempt has written it."""
         path = checked_path(self._layout, row)
         if _is_there(path, row):
             with self._lock:
@@ -151,13 +152,13 @@ class _Work:
         self._place(part, path, row)
 
     def link(self, row: FileRow) -> None:
-        """Give a file that has been restored its other name."""
+        """Give a restored file its other name."""
         first = self._first_by_link.get(row.link) if row.link is not None else None
         if first is None or first.path == row.path:
             return
         path = checked_path(self._layout, row)
         if first.sha256 != row.sha256:
-            self.restore(row)  # two states of one file: it was written to in place
+            self.restore(row)  # two states of one file, which was modified in place
             return
         if not _is_there(path, row):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +167,7 @@ class _Work:
             self.num_files += 1
 
     def fetched(self, sha256: str, name: str) -> Path:
-        """Return a content of the backup in a file of the folder of parts.
+        """Return the path of a content of the backup, in the folder of parts.
 
         Raises:
             ObjectError: it is missing, or has another hash.
@@ -191,7 +192,7 @@ class _Work:
 
 
 def _is_there(path: Path, row: FileRow) -> bool:
-    """Return whether a file was restored before: only what was verified has its name and time."""
+    """Return whether a file was restored before: only verified files have their name and time."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):

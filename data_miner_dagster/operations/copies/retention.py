@@ -1,4 +1,4 @@
-"""Which backups a place holds, and removing old ones. A content goes only when no snapshot that stays names it."""
+"""Listing a place's backups, and removing old ones. A content is removed only if no remaining snapshot names it."""
 
 import logging
 import tempfile
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetentionOutcome:
-    """What was removed of a place, or would be."""
+    """What was removed from a place, or would be."""
 
     snapshots: tuple[Snapshot, ...]
     num_files: int
@@ -35,14 +35,14 @@ class RetentionOutcome:
 
 
 def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_run: bool = False) -> RetentionOutcome:
-    """Remove all snapshots but the latest ones, and every content that these do not name.
+    """Remove all snapshots except the latest ones, and every content that these do not name.
 
-    First the snapshots and then the contents: killed in between, contents are left, which the next call removes. Must
-    not run beside a backup of another root to the same place, which is why a place is for one root.
+    Snapshots are removed first, then contents. A kill in between leaves contents, which the next call removes. This
+    must not run beside a backup of another root to the same place, so a place is for one root.
 
     Raises:
-        ConfigError: none would be left.
-        ClaimHeldError: a backup of this root is at work.
+        ConfigError: no snapshot would remain.
+        ClaimHeldError: a backup of this root is running.
     """
     if num_kept < 1:
         raise ConfigError(f"--keep {num_kept}: at least one backup is kept; remove the place itself to have none")
@@ -67,7 +67,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
 
 
 def _contents_of(store: ObjectStore, snapshots: Sequence[Snapshot]) -> set[bytes]:
-    """Return the sha256 of everything that some snapshots name."""
+    """Return the sha256 of everything that these snapshots name."""
     named: set[bytes] = set()
     with tempfile.TemporaryDirectory() as folder:
         for snapshot in snapshots:

@@ -1,4 +1,7 @@
-"""`send_files`: many files to an address that holds nothing else, resumed after a kill, complete by its last file."""
+"""`send_files`: send many files to an empty address.
+
+Sending resumes after a kill, and the last file marks it as complete.
+"""
 
 import hashlib
 import json
@@ -18,7 +21,7 @@ from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.protocols.stores import ObjectStore, StoredObject
 
 UNFINISHED: Final = "UNFINISHED.json"
-"""There from before the first file until after the last: of what the files are a part."""
+"""The object that exists from before the first file until after the last one: it says what the files belong to."""
 _MAX_BYTES: Final = 1 << 16
 _CHUNK_BYTES: Final = 1 << 20
 _TELL_SECONDS: Final = 10.0
@@ -32,16 +35,16 @@ class SentFiles:
 
     num_files: int
     num_bytes: int
-    num_there: int  # of an earlier attempt, or of the same copy
+    num_there: int  # from an earlier attempt, or from the same copy
 
 
 def send_files(
     store: ObjectStore, files: Mapping[str, Path], *, last: str, num_at_once: int = 8, dry_run: bool = False
 ) -> SentFiles:
-    """Store files under their names, each verified by its hash; `last` is stored when all others are there.
+    """Store files under their names, each verified by its hash. `last` is stored when all others exist.
 
-    Files of the same copy that are there already, whether it was cut off or not, are not sent again. The same copy
-    sent twice changes nothing.
+    Existing files of the same copy, interrupted or complete, are not sent again. Sending the same copy twice changes
+    nothing.
 
     Raises:
         ConfigError: the address holds something else.
@@ -92,7 +95,7 @@ class _Progress:
         self._lock = threading.Lock()
 
     def note(self, size_bytes: int) -> None:
-        """Take note of a file that is there, and say now and then how far it is."""
+        """Count an existing file, and log the progress from time to time."""
         with self._lock:
             self._num_done += 1
             self._num_bytes += size_bytes
@@ -102,7 +105,7 @@ class _Progress:
 
 
 def remove_files(store: ObjectStore, *, first: str) -> int:
-    """Remove everything at an address, what makes it whole first; return how many files there were."""
+    """Remove everything at an address, starting with the file that marks it as complete. Return the number of files."""
     names = [entry.name for entry in store.entries()]
     for name in sorted(names, key=lambda name: (name != first, name)):
         store.remove(name)

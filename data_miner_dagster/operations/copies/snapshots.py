@@ -1,11 +1,11 @@
-"""The form of a backup: which objects it consists of, and the records in them.
+"""The format of a backup: its objects, and the records in them.
 
 A place holds any number of snapshots of one root:
 
-- `files/<two digits>/<sha256>`: the content of a file, stored once however many files, releases and snapshots have it;
+- `files/<two digits>/<sha256>`: the content of a file, stored once for all files, releases and snapshots that share it;
 - `snapshots/<id>.json`: a snapshot, written last. It names the catalog and the table of files, both by sha256.
 
-The table of files is gzipped JSON lines, one a file, in the order of `sort_key`.
+The table of files is gzipped JSON lines, one per file, in the order of `sort_key`.
 """
 
 import gzip
@@ -36,13 +36,13 @@ class Snapshot:
     format: int
     id: str  # sorts by time
     made_at: str
-    version: str  # of this package
+    version: str  # the version of this package
     root: str  # where the root was
     catalog_sha256: str
     files_sha256: str
     num_files: int
     num_bytes: int
-    num_gone: int  # units that vanished, or did not rest, while they were read
+    num_gone: int  # units that vanished, or kept changing, while they were read
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +54,27 @@ class FileRow:
     mtime_ns: int
     inode: int
     sha256: str
-    link: str | None  # files of one snapshot with the same are one file with several names
+    link: str | None  # files of one snapshot with the same content are one file with several names
 
 
 def blob_name(sha256: str) -> str:
-    """Return the name of a content."""
+    """Return the name of a content's object."""
     return f"{FILES_PREFIX}{sha256[:2]}/{sha256}"
 
 
 def sha256_of_blob(name: str) -> str | None:
-    """Return the sha256 in the name of a content; None if it is none."""
+    """Return the sha256 in the name of a content; None if it is another kind of name."""
     digest = name.rpartition("/")[2]
     return digest if len(digest) == _DIGEST_LENGTH and blob_name(digest) == name else None
 
 
 def snapshot_name(snapshot_id: str) -> str:
-    """Return the name of a snapshot."""
+    """Return the name of a snapshot's object."""
     return f"{SNAPSHOTS_PREFIX}{snapshot_id}{_SUFFIX}"
 
 
 def write_snapshot(store: ObjectStore, snapshot: Snapshot) -> None:
-    """Make a snapshot whole: everything that it names is there."""
+    """Complete a snapshot: everything that it names exists."""
     content = json.dumps(as_json(snapshot), indent=2, sort_keys=True) + "\n"
     store.write(snapshot_name(snapshot.id), content.encode())
 
@@ -103,7 +103,7 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
     """Return the snapshot with an id, or the latest one.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such snapshot.
     """
     found = read_snapshots(store)
     if not found:
@@ -120,13 +120,13 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
 
 
 def sort_key(path: str) -> tuple[str, ...]:
-    """Return what rows are sorted by: the order in which folders are walked."""
+    """Return the key that rows are sorted by: the order in which folders are walked."""
     return tuple(path.split("/"))
 
 
 @contextmanager
 def writing_rows(file: Path) -> "Iterator[_RowWriter]":
-    """Yield a writer of a table of files. The same rows give the same bytes."""
+    """Yield a writer of a table of files. Equal rows give equal bytes."""
     with file.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
         yield _RowWriter(packed)
 
@@ -162,10 +162,10 @@ def read_rows(file: Path) -> Iterator[FileRow]:
 
 
 def checked_path(layout: StorageLayout, row: FileRow) -> Path:
-    """Return where a file belongs under a root.
+    """Return the path of a file under a root.
 
     Raises:
-        ObjectError: outside of what a backup holds: somebody else has written the table.
+        ObjectError: the path is outside of what a backup contains, so somebody else has written the table.
     """
     parts = PurePosixPath(row.path).parts
     path = layout.root.joinpath(*parts)

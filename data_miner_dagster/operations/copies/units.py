@@ -1,7 +1,8 @@
-"""What a backup reads of a root while others write to it: units, each of which is read in one state.
+"""Reading a root for a backup while others write to it: in units, each of which is read in one state.
 
-Files appear by renames, so an open file stays what it was. A folder that is valid by its manifest is replaced as a
-whole, or its manifest is: a unit counts only if no file of it, nor the folder, has changed since before it was read.
+Files appear by renames, so an open file never changes. A folder that is valid by its manifest is replaced as a whole,
+or its manifest is replaced. So a unit counts only if neither the folder nor any of its files has changed since before
+it was read.
 """
 
 import os
@@ -15,7 +16,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 @dataclass(frozen=True, slots=True)
 class UnitFile:
-    """One file as it was when its unit was listed."""
+    """One file in its state when its unit was listed."""
 
     path: str  # relative to the root, with "/"
     size_bytes: int
@@ -26,14 +27,14 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """All files of a unit, sorted. Equal states are of one and the same unit, unchanged."""
+    """All files of a unit, sorted. Equal states belong to the same unchanged unit."""
 
     inode: int
     files: tuple[UnitFile, ...]
 
 
 def find_units(layout: StorageLayout) -> Iterator[Path]:
-    """Yield the units of a root, sorted as their files are: folders, or single files."""
+    """Yield the units of a root, in the order of their files: folders, or single files."""
     for path, depth in layout.kept_in_backups():
         if path.is_file():
             yield path
@@ -78,7 +79,7 @@ def _unit_file(root: Path, path: Path, status: os.stat_result) -> UnitFile:
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":
-    """Return what lies in a folder, sorted by name, without what is unfinished."""
+    """Return the contents of a folder, sorted by name, without unfinished files."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not entry.name.startswith(PARTIAL_MARK)]

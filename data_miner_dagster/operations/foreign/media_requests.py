@@ -1,4 +1,4 @@
-"""What is asked of the workers of extraction, and what comes back: imports nothing that decodes."""
+"""Requests to the workers of extraction, and their answers. Imports nothing that decodes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,10 +13,10 @@ _MOST_NAMED: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderJob:
-    """One video, or pictures that stand for one, to make a folder of frames from. `folder` exists and is empty."""
+    """One video, or pictures that represent one, to make a folder of frames from. `folder` exists and is empty."""
 
     video_key: str
-    video_path: Path  # of no meaning where there are `picture_paths`
+    video_path: Path  # without meaning if there are `picture_paths`
     folder: Path
     fingerprint: str
     config: ExtractionConfig
@@ -26,9 +26,9 @@ class FrameFolderJob:
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderSummary:
-    """What was made. `num_unmet` targets could not be decoded; `num_decode_errors` packets were damaged.
+    """The result. `num_unmet` targets could not be decoded; `num_decode_errors` packets were damaged.
 
-    `left_out` are the pictures of a folder that were not taken, by name, each with the reason.
+    `left_out` names the pictures of a folder that were left out, each with the reason.
     """
 
     num_frames: int
@@ -41,7 +41,7 @@ class FrameFolderSummary:
     left_out: Sequence[str] = ()
 
     def as_metadata(self) -> dict[str, int | float | str]:
-        """Return plain numbers worth showing."""
+        """Return the numbers that are worth showing."""
         values = asdict(self)
         by_flag, left_out = values.pop("num_frames_by_flag"), values.pop("left_out")
         shown = {f"num_{flag}": count for flag, count in sorted(by_flag.items())}

@@ -1,7 +1,8 @@
-"""Files and pictures of strangers, looked at in a process apart, within limits that are set before their first byte.
+"""Reading untrusted files and pictures in a separate process, within limits that are set before the first byte.
 
-The workers are those of extraction (`extraction/jobs.py`): whoever makes frames next finds its modules imported.
-They come from the same interpreter as those that fetch (`site_jobs.py`), but are others: they get no secret.
+The workers are those of extraction (`extraction/jobs.py`), so the next job that makes frames finds its modules
+imported. They come from the same interpreter as the workers that fetch (`site_jobs.py`), but are other processes: they
+get no secret.
 """
 
 import os
@@ -26,16 +27,16 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 _PICTURE_SECONDS: Final = 60.0
 _VIDEO_CPU_SECONDS: Final = 600.0
-"""A file of 4 GB is read through in less than a minute; the rest is for decoding where nothing cheaper proves it."""
+"""Reading a file of 4 GB takes less than a minute. The rest is for decoding if nothing cheaper verifies it."""
 
 
 class MediaWorkers(PooledWorkers):
-    """Worker processes that prove videos and decode pictures. Safe to share by threads; nothing starts before a call.
+    """Worker processes that verify videos and decode pictures. Thread-safe. Nothing starts before the first call.
 
     Args:
-        limits: what one file may cost.
-        max_pixels: what one picture may have.
-        pool: of a module that serves these jobs, closed together with this. None: one of its own.
+        limits: the cost that one file may have.
+        max_pixels: the number of pixels that one picture may have.
+        pool: of a module that serves these jobs, closed together with this. None: a pool of its own.
     """
 
     def __init__(self, limits: WorkerLimits, *, max_pixels: int, pool: WorkerPool | None = None) -> None:
@@ -45,16 +46,16 @@ class MediaWorkers(PooledWorkers):
 
     @property
     def process_ids(self) -> list[int]:
-        """The workers that there are now."""
+        """The ids of the current workers."""
         return self._pool.process_ids
 
     def probe(self, path: Path) -> ProbedVideo:
         """Run `probe_video` in a worker.
 
         Raises:
-            VideoPermanentError: as there; LIMIT_EXCEEDED too when time or memory runs out.
+            VideoPermanentError: as `probe_video` raises it; LIMIT_EXCEEDED too when time or memory runs out.
             VideoTransientError: CRASHED: the worker died.
-            WorkerFaultError: an exception that nobody expected, met in the worker.
+            WorkerFaultError: an unexpected exception occurred in the worker.
         """
         arguments = {"path": os.fspath(path), "max_pixels": self._max_pixels}
         try:
@@ -66,10 +67,10 @@ class MediaWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that looked at it {error}") from error
 
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
-        """Return those of the pictures of a storyboard that are wanted, by place; of a plain picture itself.
+        """Return the wanted pictures of a storyboard, by place; for a plain picture, the picture itself.
 
         Raises:
-            UnreadableImageError: it is no picture, damaged, too large, or costs too much to decode.
+            UnreadableImageError: it is not a picture, is damaged or too large, or costs too much to decode.
         """
         arguments = {"rows": rows, "columns": columns, "wanted": list(wanted), "max_pixels": self._max_pixels}
         with tempfile.NamedTemporaryFile(prefix="data-miner-picture-") as picture:
@@ -82,7 +83,7 @@ class MediaWorkers(PooledWorkers):
         """Run `small_picture` in a worker.
 
         Raises:
-            UnreadableImageError: as there, or it costs too much to decode.
+            UnreadableImageError: as `small_picture` raises it, or it costs too much to decode.
         """
         pixels, known = self._stored("see_file", path, {"at_least_wh": at_least_wh})
         width, height = known["full_wh"]
@@ -92,7 +93,7 @@ class MediaWorkers(PooledWorkers):
         """Run `read_stored_image` in a worker, or `read_stored_image_reduced` if there is a `min_side`.
 
         Raises:
-            UnreadableImageError: as there, or it costs too much to decode.
+            UnreadableImageError: as `read_stored_image` raises it, or it costs too much to decode.
         """
         return self._stored("read_stored", path, {"sha256": sha256, "min_side": min_side})[0]
 
@@ -101,11 +102,11 @@ class MediaWorkers(PooledWorkers):
         try:
             return self._decoded(job, str(path), arguments)
         except _DiedOverPictureError:
-            # It was decoded once, when it was stored: most likely something else ended this worker.
+            # It was decoded once, when it was stored, so most likely something else ended this worker.
             return self._decoded(job, str(path), arguments)
 
     def _decoded(self, job: str, what: str, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
-        """Return the pixels that a worker decodes, and what else it says of them."""
+        """Return the pixels that a worker decodes, and its remarks about them."""
         limits = WorkerLimits(_PICTURE_SECONDS, _PICTURE_SECONDS, self._limits.memory_bytes)
         with tempfile.NamedTemporaryFile(prefix="data-miner-pixels-") as file:
             try:
@@ -120,16 +121,16 @@ class MediaWorkers(PooledWorkers):
 
 
 class _DiedOverPictureError(UnreadableImageError):
-    """A worker ended while it decoded a picture."""
+    """Raised when a worker ends while it decodes a picture."""
 
 
 def picture_workers(config: ExtractionConfig) -> MediaWorkers:
-    """Return workers that decode pictures which were stored, within the limits in which they were."""
+    """Return workers that decode stored pictures, within the limits that applied when they were stored."""
     limits = WorkerLimits(memory_bytes=config.limits.max_memory_bytes)
     return MediaWorkers(limits, max_pixels=config.limits.max_pixels)
 
 
 def media_workers(config: DownloadingConfig, pool: WorkerPool | None = None) -> MediaWorkers:
-    """Return workers for what downloads and listings bring, within `platform.downloading.limits`."""
+    """Return workers for files from downloads and listings, within `platform.downloading.limits`."""
     limits = WorkerLimits(config.max_wall_seconds, _VIDEO_CPU_SECONDS, config.limits.max_memory_bytes)
     return MediaWorkers(limits, max_pixels=config.max_pixels, pool=pool)

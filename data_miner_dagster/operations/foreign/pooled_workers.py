@@ -1,4 +1,4 @@
-"""What all questions to worker processes have in common: the pool behind them, and when it begins and ends."""
+"""The base of all clients of worker processes: the pool behind them, and its lifetime."""
 
 from typing import Self
 
@@ -6,7 +6,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 
 class PooledWorkers:
-    """Answers from the workers of a pool, which end with this."""
+    """Answers from the workers of a pool, which ends with this object."""
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
@@ -22,5 +22,5 @@ class PooledWorkers:
         self._pool.close()
 
     def start(self) -> None:
-        """Begin to import what workers need, in a process apart; returns at once."""
+        """Start importing what workers need, in a separate process. Returns immediately."""
         self._pool.start()

@@ -1,4 +1,4 @@
-"""The proof of a video, as workers do it: those of `extraction/jobs.py`, and those beside the ones that fetch."""
+"""Verifying a video in a worker: in those of `extraction/jobs.py`, and in those beside the workers that fetch."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,5 +8,5 @@ from data_miner_dagster.media.probe import probe_video
 
 
 def probe(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return what a file proves to be."""
+    """Return the verified properties of a file."""
     return asdict(probe_video(Path(arguments["path"]), max_pixels=arguments["max_pixels"]))

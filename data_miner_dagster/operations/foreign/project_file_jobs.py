@@ -1,6 +1,6 @@
-"""What a worker does with a file of the watched folder: parses it. The entry of the worker process.
+"""Parsing a file of the watched folder in a worker. The entry of the worker process.
 
-`${...}` is resolved by the caller, which has the variables; here is neither a variable nor a secret.
+The caller resolves `${...}`, since it has the variables. This process has neither variables nor secrets.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def _parse(arguments: dict[str, Any]) -> dict[str, object]:
 
 
 def _check_plain(content: object, path: Path) -> None:
-    """Refuse what JSON would make something else of."""
+    """Refuse values that JSON would change."""
     if isinstance(content, Mapping):
         for key, value in content.items():
             if not isinstance(key, str):

@@ -1,6 +1,7 @@
-"""Files of the watched folder, parsed in a process apart: who may write there need not be who runs this one.
+"""Parsing files of the watched folder in a separate process: people who can write there may not be trusted.
 
-What a file said is remembered by its identity: a folder of a thousand files that nobody touches costs a tick little.
+The result for a file is remembered by the file's identity, so a folder of a thousand unchanged files costs a tick
+little.
 """
 
 import time
@@ -15,7 +16,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 JOBS_MODULE: Final = "data_miner_dagster.operations.foreign.project_file_jobs"
 _LIMITS: Final = WorkerLimits(wall_seconds=30, cpu_seconds=20, memory_bytes=1 << 30)
 _SETTLED_SECONDS: Final = 2.0
-"""A file changed so lately is not remembered: a second change might leave its size and time as they are."""
+"""A file that changed this recently is not remembered: a second change might leave its size and time unchanged."""
 _MAX_REMEMBERED: Final = 10_000
 
 _Identity = tuple[int, int, int]
@@ -23,7 +24,7 @@ _remembered: dict[Path, tuple[_Identity, dict[str, object]]] = {}
 
 
 class ProjectFileWorkers:
-    """Parses files; nothing starts before the first that has changed."""
+    """Parses files. Nothing starts before the first changed file."""
 
     def __init__(self) -> None:
         self._pool = WorkerPool(JOBS_MODULE, size=1)
@@ -35,7 +36,7 @@ class ProjectFileWorkers:
         self._pool.close()
 
     def parse(self, path: Path) -> dict[str, object]:
-        """Return what a file says before interpolation, as `config.loading.parse_file` does.
+        """Return the contents of a file before interpolation, as `config.loading.parse_file` does.
 
         Raises:
             ConfigError: it cannot be parsed, or not within limits.
@@ -54,7 +55,7 @@ class ProjectFileWorkers:
 
 
 def _identity(path: Path) -> _Identity | None:
-    """Return what changes with a file's content; None where that cannot be relied on yet."""
+    """Return what changes with a file's content; None if that is not reliable yet."""
     try:
         status = path.stat()
     except OSError:

@@ -1,9 +1,9 @@
-"""What the workers of `SiteWorkers` do: the questions of `SiteClient`, in a process that foreign bytes may hurt.
+"""Jobs of the workers of `SiteWorkers`: the requests of `SiteClient`, in a process that untrusted bytes may damage.
 
-Others beside them prove what was fetched.
+Other workers beside them verify what was fetched.
 
-Manners are asked of the caller, who knows those of all: before a listing, at a refusal, and before a request whenever
-something may have changed since the last answer.
+Politeness is decided by the caller, who knows all requests: before a listing, at a refusal, and before a request
+whenever something may have changed since the last answer.
 """
 
 import base64
@@ -27,11 +27,11 @@ from data_miner_dagster.workers.serving import ask, num_notices, serve, tell_spe
 _A_PORTION: Final = 500
 _FIRST_ERROR_STATUS: Final = 400
 _TELL_SECONDS: Final = 5.0
-"""How often what was received is told while more comes: what a killed worker has not told is not known."""
+"""Seconds between reports of the received bytes while more arrive: what a killed worker has not reported is lost."""
 
 
 class _Manners:
-    """Asks the caller whether a request may be made, unless its last yes still holds."""
+    """Asks the caller whether a request may be made, unless its last yes is still valid."""
 
     def __init__(self) -> None:
         self._allowed_at: dict[str, int] = {}  # by site, the number of notices at the last yes
@@ -55,7 +55,7 @@ class _Manners:
 
 
 class _Receiving:
-    """Takes note of bytes that arrive."""
+    """Counts bytes as they arrive."""
 
     def __init__(self) -> None:
         self._told_at = time.monotonic()
@@ -68,7 +68,7 @@ class _Receiving:
 
 
 _clients: dict[str, SiteClient] = {}
-"""The one of this process, by its configuration."""
+"""The client of this process, by its configuration."""
 
 
 def _address(arguments: dict[str, Any]) -> NetworkAddress:
@@ -142,8 +142,8 @@ JOBS: Final[Mapping[str, Callable[[dict[str, Any]], Any]]] = {
 
 
 def main() -> None:
-    """Serve until the caller has gone."""
-    GuardedYoutubeDL(DownloadingConfig()).close()  # what the first one imports and compiles, all workers inherit
+    """Serve until the parent process is gone."""
+    GuardedYoutubeDL(DownloadingConfig()).close()  # all workers inherit what the first one imports and compiles
     serve(JOBS)
 
 

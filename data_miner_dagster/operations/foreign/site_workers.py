@@ -1,7 +1,7 @@
-"""The questions of `SiteClient`, answered by worker processes: a page that hangs, grows or crashes costs its own item.
+"""The requests of `SiteClient` in worker processes: a page that hangs, grows or crashes affects only its own item.
 
-Belongs here: limits, which secrets a worker is given, and what its end means. Does not belong here: what is asked of a
-site (sites/client.py), and whether (politeness.py).
+Belongs here: limits, the secrets that a worker gets, and the meaning of its end. Does not belong here: the requests to
+a site (sites/client.py), and whether they are allowed (politeness.py).
 """
 
 import base64
@@ -32,15 +32,14 @@ from data_miner_dagster.workers.worker import OnCall
 LISTING_SECONDS: Final = 600.0
 _PICTURE_SECONDS: Final = 60.0
 _GRACE_SECONDS: Final = 5.0
-"""A worker ends what it does by itself when its time is over; one that has not by then is held by what it reads."""
+"""A worker ends its job itself when its time is up. If it has not done so by then, it hangs in what it reads."""
 _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 
 
 class SiteWorkers(PooledWorkers):
-    """`SiteClient` at a distance: the same questions, answers and callbacks. Safe to share between threads.
+    """`SiteClient` in another process: the same requests, answers and callbacks. Thread-safe.
 
-    Its workers see no variable of the environment but those that the configuration, or the address of the moment,
-    refers to.
+    Its workers see no environment variables except those that the configuration, or the current address, refers to.
     """
 
     jobs_module = "data_miner_dagster.operations.foreign.site_jobs"
@@ -64,16 +63,16 @@ class SiteWorkers(PooledWorkers):
         super().__init__(WorkerPool(self.jobs_module))
 
     def prover_pool(self) -> WorkerPool:
-        """Return a pool for `MediaWorkers.probe`, to be closed before this: its workers are given no secret."""
+        """Return a pool for `MediaWorkers.probe`, to be closed before this object. Its workers get no secret."""
         return self._pool.beside()
 
     def recheck(self) -> None:
-        """Have every worker ask `may_request` again before its next request: the answer may have changed."""
+        """Make every worker ask `may_request` again before its next request: the answer may have changed."""
         self._pool.notify()
 
     @property
     def process_ids(self) -> list[int]:
-        """The workers that there are now."""
+        """The ids of the current workers."""
         return self._pool.process_ids
 
     def list_address(
@@ -82,7 +81,8 @@ class SiteWorkers(PooledWorkers):
         """See `SiteClient.list_address`.
 
         Raises:
-            SourceError: as there; or reading the address took too much of something, or ended its worker.
+            SourceError: as `SiteClient.list_address` raises it; or reading the address used too much of something, or
+                ended its worker.
         """
         text = address.text.strip()
         if (
@@ -90,7 +90,7 @@ class SiteWorkers(PooledWorkers):
             and "{" not in text
             and is_direct_video_url(text)
             and problem_of_address(text) is None
-        ):  # what the worker would say
+        ):  # the error that the worker would raise
             return [VideoCandidate(key_of_url(text), text, source, query, 0, found_at, origin=Origin.OWN)]
         found: list[VideoCandidate] = []
         arguments = {
@@ -121,8 +121,9 @@ class SiteWorkers(PooledWorkers):
         """See `SiteClient.fetch`.
 
         Raises:
-            VideoPermanentError, VideoTransientError: as there. LIMIT_EXCEEDED: it took more CPU or memory than
-                `limits` allow, or could not be ended in `max_wall_seconds` but by force. CRASHED: its worker ended.
+            VideoPermanentError, VideoTransientError: as `SiteClient.fetch` raises them. LIMIT_EXCEEDED: it used more
+                CPU or memory than `limits` allow, or had to be killed after `max_wall_seconds`. CRASHED: its worker
+                ended.
         """
 
         def on_call(name: str, said: dict[str, Any]) -> Any:
@@ -207,7 +208,7 @@ class SiteWorkers(PooledWorkers):
 
 
 def _named_in(text: str) -> dict[str, str]:
-    """Return the variables that a text refers to, as far as they are set; their values are secrets from now on."""
+    """Return the variables that a text refers to, if they are set. Their values are treated as secrets from now on."""
     found = {name: os.environ[name] for name in _VARIABLE.findall(text) if name in os.environ}
     for value in found.values():
         remember_secret(value)
@@ -217,7 +218,7 @@ def _named_in(text: str) -> dict[str, str]:
 def _named_variables(config: DownloadingConfig) -> dict[str, str]:
     arguments = [value for by_name in config.extractor_args.values() for values in by_name.values() for value in values]
     found = {name: value for text in arguments for name, value in _named_in(text).items()}
-    for text in (config.proxy, config.cookies):  # of which only a part is secret
+    for text in (config.proxy, config.cookies):  # only a part of it is secret
         match = _VARIABLE.fullmatch(text or "")
         if match and match[1] in os.environ:
             found[match[1]] = os.environ[match[1]]

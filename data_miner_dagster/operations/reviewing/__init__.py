@@ -1,1 +1,1 @@
-"""What people are asked about a project, and what becomes of their answers."""
+"""The questions that people are asked about a project, and their answers."""

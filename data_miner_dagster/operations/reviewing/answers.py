@@ -1,4 +1,4 @@
-"""Turn an answer of a page into a verdict, if it fits what the project has, and store it."""
+"""Turning a page's answer into a verdict, if it fits the project, and storing it."""
 
 from dataclasses import replace
 from typing import Final
@@ -54,7 +54,7 @@ class AnswerReader:
         )
 
     def _place_of(self, frame_id: str, pts_seconds: float | None = None) -> FramePlace:
-        """Return the time of a frame; of one whose id is another frame's by now, if that time is given."""
+        """Return the time of a frame. If its id now belongs to another frame, return the given time."""
         try:
             is_of_project = self._index.codes.of_frame(frame_id) is not None
             place = self._frames.place_of(frame_id) if is_of_project else None
@@ -76,7 +76,7 @@ class AnswerReader:
         return name
 
     def _shown(self, answer: Answer, shown: ShownBox) -> ShownBox:
-        """Return the box that a person saw as it is stored, by whichever detector; as it was sent if it is gone."""
+        """Return the stored box that a person saw, from any detector, or the box as it was sent if it is gone."""
         self._class_of(shown.class_name)
         if answer.word is VerdictWord.MISSING:
             return replace(shown, detector=None, revision=None, confidence=None)
@@ -93,7 +93,7 @@ def _is_same(one: RelativeBox, other: RelativeBox) -> bool:
 
 
 def store_answer(platform: Platform, project: str, reader: AnswerReader, answer: Answer, *, who: str) -> Verdict:
-    """Store an answer, and return the verdict that is stored under its id: an earlier one stays.
+    """Store an answer. Return the verdict that is stored under its id: an earlier one stays.
 
     Raises:
         ConfigError: it does not fit the project.

@@ -1,4 +1,4 @@
-"""Looking through a class or a video by name, whether or not anything is open there."""
+"""Browsing a class or a video by name, whether or not any question about it is open."""
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
         if any(box.class_index == class_index and box.state is not BoxState.NONE for box in frame.judgement.boxes)
     ]
     said = rows_of_codes(np.array(sorted(by_people), np.int64))
-    # What somebody has looked at comes last.
+    # What somebody has examined comes last.
     keys = np.concatenate([distances[unjudged], np.full(len(said), np.inf)])
     ranking = Ranking(np.concatenate([rows[unjudged], said]), (keys,))
     return ranking.where((ranking.rows >= first) & (ranking.rows < end))

@@ -1,6 +1,6 @@
-"""The questions of the filter's calibration among those of a review, and what their answers call for.
+"""The questions of the filter's calibration within a review, and the threshold that follows from the answers.
 
-The questions and the arithmetic are those of `data-miner calibrate` (operations/filtering/).
+Uses the questions and calculations of `data-miner calibrate` (operations/filtering/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,17 +24,17 @@ from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking, rank
 
 @dataclass(frozen=True, slots=True)
 class CalibrationQuestions:
-    """The questions as a project stands."""
+    """The current questions of a project."""
 
     calibration: Calibration
-    of_files: Mapping[str, bool]  # what files have answered: True for keep, by frame id
-    ranking: Ranking  # answered ones included
-    planned: Int64Array  # rows of the questions whose answers are enough
+    of_files: Mapping[str, bool]  # answers from files: True for keep, by frame id
+    ranking: Ranking  # including answered ones
+    planned: Int64Array  # rows of the questions whose answers are usually enough
     answered_by_files: Int64Array  # rows
 
 
 class CalibrationKeeper:
-    """Keeps the questions of one project, and reads again what has changed."""
+    """Holds the questions of one project, and reloads what has changed."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -46,13 +46,13 @@ class CalibrationKeeper:
 
     @property
     def mark(self) -> object:
-        """What changes whenever the questions do, for one state of the index."""
+        """A value that changes whenever the questions do, for one state of the index."""
         layout = self._platform.layout
         paths = (layout.similarities_table, layout.calibration_plan, layout.answers_file)
         return tuple(mark_of(path(self._project)) for path in paths)
 
     def questions(self, config: ProjectConfig, codes: FrameCodes) -> CalibrationQuestions | None:
-        """Return the questions, None where there is nothing to ask."""
+        """Return the questions; None if there is nothing to ask."""
         key = (self.mark, config, codes)
         if self._questions is None or self._questions[0] != key:
             try:
@@ -80,7 +80,7 @@ class CalibrationKeeper:
         )
 
     def begin(self, config: ProjectConfig, codes: FrameCodes) -> None:
-        """Keep the strata of the questions, before the first of them is answered."""
+        """Store the strata of the questions before the first answer."""
         questions = self.questions(config, codes)
         if questions is not None:
             begin_round(self._platform, questions.calibration)
@@ -88,7 +88,7 @@ class CalibrationKeeper:
     def threshold(
         self, questions: CalibrationQuestions, verdicts: Sequence[Verdict], *, goal: Goal, wanted: float
     ) -> CalibratedThreshold:
-        """Return the threshold that the answers so far call for.
+        """Return the threshold that follows from the answers so far.
 
         Raises:
             ConfigError: no threshold can reach the goal.
@@ -98,7 +98,7 @@ class CalibrationKeeper:
 
 
 def _rows_of(frames: OpenFrames, codes: FrameCodes, positions: Int64Array) -> Int64Array:
-    """Return the rows of open frames; -1 where the tables that a review reads do not know the video."""
+    """Return the rows of the frames near the threshold; -1 if the review's tables lack the video."""
     bounds = [codes.of_video(video_key) for video_key in frames.video_keys]
     firsts = np.array([first if end > first else -1 for first, end in bounds], np.int64)
     videos = np.searchsorted(frames.offsets, positions, side="right") - 1

@@ -1,6 +1,6 @@
-"""Where a page of a queue begins: the keys and the place of the last question of the page before.
+"""The start of a page of a queue: the keys and the position of the last question on the previous page.
 
-A cursor names a place, not a number of questions, so nothing is skipped or repeated when somebody answers meanwhile.
+A cursor names a position, not a number of questions, so answers given meanwhile cause no gaps or repetitions.
 """
 
 import base64
@@ -29,7 +29,7 @@ class Cursor:
         """Return the cursor that `encoded` wrote.
 
         Raises:
-            ConfigError: it did not write this.
+            ConfigError: it is not a cursor.
         """
         try:
             padded = text + "=" * (-len(text) % 4)

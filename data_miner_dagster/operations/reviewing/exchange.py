@@ -1,4 +1,4 @@
-"""Verdicts out of a project into a file, and from a file into a project."""
+"""Exporting a project's verdicts to a file, and importing verdicts from a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +20,23 @@ from data_miner_dagster.storage.verdict_exchange import (
 
 @dataclass(frozen=True, slots=True)
 class ImportOutcome:
-    """What became of the lines of a file. `unmet`: those that concern nothing as the project stands; kept anyway."""
+    """The result for the lines of a file.
+
+    `unmet`: verdicts that match nothing in the project at present; they are stored.
+    """
 
     num_lines: int
     num_new: int
     num_undone: int = 0
     unmet: tuple[UnmetVerdict, ...] = ()
-    unknown_frames: tuple[str, ...] = ()  # of a file with frame_id and answer: left out
+    unknown_frames: tuple[str, ...] = ()  # in a file with frame_id and answer: left out
 
 
 def export_verdicts(platform: Platform, project: str, path: Path) -> int:
-    """Write every verdict of a project, undone ones included, oldest first; return how many there are.
+    """Write every verdict of a project, including undone ones, oldest first. Return their number.
 
     Raises:
-        ConfigError: there is no such project, or the file's name ends in neither .csv nor .parquet.
+        ConfigError: there is no such project, or the file's name does not end in .csv or .parquet.
     """
     platform.project_config(project)
     stored = all_verdicts(platform.database, project)
@@ -41,10 +44,10 @@ def export_verdicts(platform: Platform, project: str, path: Path) -> int:
 
 
 def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -> ImportOutcome:
-    """Add the verdicts of a file, with who gave them and when. Those that are there already, by their id, stay.
+    """Add the verdicts of a file, with their author and time. Existing ones, by their id, stay.
 
-    A verdict that the file says is undone is undone here, too. A CSV with `frame_id` and `answer` (keep or drop) is
-    taken in as answers of `who`, given now. Nothing is stored if a line is wrong.
+    A verdict that is undone in the file is undone here, too. A CSV with `frame_id` and `answer` (keep or drop) is
+    imported as answers of `who`, given now. Nothing is stored if a line is wrong.
 
     Raises:
         ConfigError: there is no such project or file, or a line is not a verdict.

@@ -1,6 +1,6 @@
-"""The frames that a release would hold, with their boxes, in compact columns: about 50 bytes a frame in memory.
+"""The frames that a release would contain, with their boxes, in compact columns: about 50 bytes of memory per frame.
 
-Boxes lie in a temporary file (storage/spilled_columns.py), so memory does not grow with them.
+Boxes are stored in a temporary file (storage/spilled_columns.py), so memory use does not grow with them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from data_miner_dagster.storage.spilled_columns import SpilledColumns
 from data_miner_dagster.storage.tables import has_column, read_batches, read_table
 
 _INDEX_BITS: Final = 24
-"""Of a frame's code: a video of 16 million frames at one a second lasts half a year."""
+"""Bits of a frame's code: a video of 16 million frames at one per second lasts half a year."""
 _BOX_BITS: Final = 16
 _BOX_COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", "num_agreeing_detectors")
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
@@ -38,7 +38,7 @@ class FrameCodes:
         self._known = pa.array(self.video_keys, pa.string())
 
     def of_batch(self, batch: pa.RecordBatch | pa.Table) -> Int64Array:
-        """Return the code of each row by its `video_key` and `frame_index`; -1 where the video is not known."""
+        """Return the code of each row, from its `video_key` and `frame_index`; -1 if the video is not known."""
         keys = batch["video_key"]
         videos = pc.fill_null(pc.index_in(keys, value_set=self._known), -1).to_numpy().astype(np.int64)
         codes: Int64Array = (videos << _INDEX_BITS) | batch["frame_index"].to_numpy().astype(np.int64)
@@ -49,7 +49,7 @@ class FrameCodes:
         return pc.is_in(video_keys, value_set=self._known)
 
     def of_frame(self, frame_id: str) -> int | None:
-        """Return the code of a frame, None where its video is not known."""
+        """Return the code of a frame; None if its video is not known."""
         video_key, frame_index = split_frame_id(frame_id)
         video = self._by_key.get(video_key)
         return None if video is None else (video << _INDEX_BITS) | frame_index
@@ -63,7 +63,7 @@ class FrameCodes:
         return self.video_keys[code >> _INDEX_BITS]
 
     def of_video(self, video_key: str) -> tuple[int, int]:
-        """Return the half-open range of the codes of a video's frames; an empty one where it is not known."""
+        """Return the half-open range of the codes of a video's frames; empty if the video is not known."""
         video = self._by_key.get(video_key)
         return (0, 0) if video is None else (video << _INDEX_BITS, (video + 1) << _INDEX_BITS)
 
@@ -85,7 +85,7 @@ def code_and_box(row: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class FoundBoxes:
-    """All B boxes of the examined frames, mapped. Classes are positions in the class list."""
+    """All B boxes of the examined frames, memory-mapped. Classes are positions in the class list."""
 
     arrays: BoxArrays
     corners: Float32Array  # (B, 4) in pixels of the frame
@@ -93,7 +93,7 @@ class FoundBoxes:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedFrames:
-    """The N frames that detectors have looked at, in order of video and time, and their boxes."""
+    """The N frames that detectors have examined, ordered by video and time, and their boxes."""
 
     codes: Int64Array
     pts_seconds: Float64Array
@@ -109,13 +109,13 @@ class ExaminedFrames:
         return position if position < len(self.codes) and self.codes[position] == code else None
 
     def boxes_of(self, position: int) -> slice:
-        """Return which boxes are those of a frame."""
+        """Return which boxes are on a frame."""
         first = int(self.first_boxes[position])
         return slice(first, first + int(self.num_boxes[position]))
 
 
 def unique_codes(platform: Platform, project: str, codes: FrameCodes) -> Int64Array:
-    """Return the frames that are their own representatives and that detectors have looked at, sorted."""
+    """Return the representatives that detectors have examined, sorted."""
     seen = read_table(platform.layout.detected_frames_table(project), ["frame_id"])["frame_id"]
     found = [np.zeros(0, np.int64)]
     for batch in read_batches(
@@ -127,7 +127,7 @@ def unique_codes(platform: Platform, project: str, codes: FrameCodes) -> Int64Ar
 
 
 def positions_among(known: Int64Array, wanted: Int64Array) -> Int64Array:
-    """Return where each code is among sorted ones, -1 where it is not."""
+    """Return the position of each code among sorted ones; -1 if it is absent."""
     if not len(known):
         return np.full(len(wanted), -1, np.int64)
     places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
@@ -144,7 +144,7 @@ def read_examined_frames(
         for batch in _of_known(platform.layout.detections_table(project), codes, unique, classes):
             positions = positions_among(unique, codes.of_batch(batch))
             places, first, counts = np.unique(positions, return_index=True, return_counts=True)
-            is_new = num_boxes[places] == 0  # a frame's boxes lie together, but perhaps in two batches
+            is_new = num_boxes[places] == 0  # a frame's boxes are adjacent, but may be split between two batches
             first_boxes[places[is_new]] = num_read + first[is_new]
             num_boxes[places] += counts.astype(np.uint16)
             columns.add(
@@ -170,7 +170,7 @@ def read_examined_frames(
 
 
 def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
-    """Return what a verifier said of each box, by VERDICT_CODES."""
+    """Return the verifier's verdict on each box, by VERDICT_CODES."""
     if VERDICT_COLUMN not in batch.schema.names:
         return np.zeros(batch.num_rows, np.uint8)
     words = pa.array([None if verdict is None else verdict.value for verdict in VERDICT_CODES], pa.string())
@@ -180,7 +180,7 @@ def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
 
 
 def _of_known(path: Path, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the boxes of the given frames and classes: tables that are being made anew may differ for a while."""
+    """Yield the boxes of the given frames and classes: tables that are being rewritten may differ for a while."""
     verdict = (VERDICT_COLUMN,) if has_column(path, VERDICT_COLUMN) else ()
     for batch in read_batches(path, [*_BOX_COLUMNS, *_CORNERS, "detector", *verdict]):
         is_known = positions_among(unique, codes.of_batch(batch)) >= 0

@@ -1,6 +1,8 @@
-"""What could be asked about a project, as its tables stand: read once, and again when a table or a setting has changed.
+"""The possible questions about a project, from its current tables.
 
-Belongs here: questions without regard to what people have said. Does not belong here: verdicts (standing.py).
+They are read again when a table or a setting changes.
+
+Belongs here: questions regardless of people's verdicts. Does not belong here: verdicts (standing.py).
 """
 
 from collections.abc import Mapping
@@ -44,15 +46,15 @@ from data_miner_dagster.stages.sampling import mixed_numbers, sampling_numbers
 from data_miner_dagster.storage.tables import read_batches
 
 MOST_OF_A_KIND: Final = 5000
-"""This many frames on each side of the filter's threshold, and pairs of duplicates, are kept at hand."""
+"""This many frames on each side of the filter's threshold, and pairs of duplicates, are held in memory."""
 _BOXES_AT_A_TIME: Final = 200_000
 _NUM_PARTS: Final = 7
-"""Of reading, which takes minutes where there are millions of boxes."""
+"""For reading, which takes minutes with millions of boxes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePair:
-    """A frame that a release leaves out, and the one that stands for it."""
+    """A duplicate, which a release leaves out, and its representative."""
 
     frame_id: str
     representative_frame_id: str
@@ -62,7 +64,7 @@ class DuplicatePair:
 
 @dataclass(frozen=True, slots=True)
 class ReviewIndex:
-    """Everything that could be asked. `examined` and what follows from it is None before detection."""
+    """All possible questions. `examined` and what follows from it is None before detection."""
 
     config: ProjectConfig
     classes: FrameClasses
@@ -77,17 +79,17 @@ class ReviewIndex:
     filter: Ranking
     duplicates: Ranking
     pairs: Mapping[int, DuplicatePair]  # by row
-    num_filter: int  # frames whose fate depends on the filter's threshold
+    num_filter: int  # frames whose decision depends on the filter's threshold
     num_duplicates: int
 
     def headroom_of(self, code: int) -> float | None:
-        """Return how far above the filter's threshold a frame near it is."""
+        """Return how far a frame near the filter's threshold is above it."""
         where = np.flatnonzero(self.filter.rows == rows_of_codes(np.array(code)))
         return float(self.filter.keys[1][where[0]]) if len(where) else None
 
 
 def table_marks(platform: Platform, project: str) -> tuple[object, ...]:
-    """Return what changes whenever a table of a project is made again."""
+    """Return a value that changes whenever a table of the project is rewritten."""
     return tuple(mark_of(path) for path in _tables(platform, project))
 
 
@@ -102,7 +104,7 @@ def _tables(platform: Platform, project: str) -> tuple[Path, ...]:
 
 
 def mark_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes whenever a file is written again; None where there is none."""
+    """Return a value that changes whenever a file is rewritten; None if there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -111,7 +113,7 @@ def mark_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def build_index(platform: Platform, project: str, config: ProjectConfig) -> ReviewIndex:
-    """Read the tables that exist.
+    """Read the existing tables.
 
     Raises:
         DamagedFileError: one of them cannot be read.
@@ -144,7 +146,7 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
     steps.reach(6)
     pairs, num_duplicates = _pairs(platform, project, codes) if deduplicated else ({}, 0)
     steps.reach(_NUM_PARTS)
-    pa.default_memory_pool().release_unused()  # what the tables took while they were read
+    pa.default_memory_pool().release_unused()  # as the tables were while they were read
     return ReviewIndex(
         config=config,
         classes=FrameClasses.of(config),
@@ -188,7 +190,7 @@ def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
 
 
 def distances_of_class(index: ReviewIndex, class_index: int) -> tuple[Int64Array, Float64Array]:
-    """Return those frames, and how near to the threshold the nearest such box of each is."""
+    """Return those frames, and the distance of each one's nearest such box from the threshold."""
     distances = np.full(len(index.rows), np.inf, np.float32)
     for part in _parts(index.examined.boxes.arrays) if index.examined is not None else []:
         boxes = part.some(np.flatnonzero(part.classes == class_index))
@@ -206,7 +208,7 @@ def _count_objects(boxes: BoxArrays, rules: BoxRules, num_classes: int) -> Int64
 
 
 def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRules) -> Ranking:
-    """Rank boxes: those of all classes in turn. The keys are the turn and the class."""
+    """Rank boxes, with the classes taking turns. The keys are the turn and the class."""
     boxes = examined.boxes.arrays
     rows, turns, classes = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for class_index, threshold in enumerate(rules.thresholds.tolist()):
@@ -224,7 +226,7 @@ def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRu
 
 
 def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes: FrameCodes) -> tuple[Ranking, int]:
-    """Rank the frames that the positive threshold alone keeps or drops. The keys are distance and headroom."""
+    """Rank the frames whose decision depends on the positive threshold. The keys are distance and headroom."""
     encoder = platform.models.filter_encoder
     rules = resolve_rules(config.filtering, encoder.name, encoder.calibration)
     thresholds = {rule.text: rule.threshold or 0.0 for rule in rules.positive}
@@ -247,9 +249,9 @@ def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes:
 
 
 def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[int, DuplicatePair], int]:
-    """Return the pairs that are least alike, by the row of the duplicate, and how many pairs there are.
+    """Return the least similar pairs, by the row of the duplicate, and the number of pairs.
 
-    A duplicate of another project's frame is not among them: what stands for it is not this project's to judge.
+    Duplicates of another project's frame are not included: this project cannot judge that frame.
     """
     columns = ["frame_id", "video_key", "frame_index", "is_representative", "representative_frame_id", "similarity"]
     pairs: dict[int, DuplicatePair] = {}
@@ -258,7 +260,7 @@ def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[in
         batch = batch.filter(pc.and_(pc.invert(batch["is_representative"]), batch["similarity"].is_valid()))
         batch = batch.filter(codes.knows(pc.replace_substring_regex(batch["representative_frame_id"], "/[0-9]+$", "")))
         rows = rows_of_codes(codes.of_batch(batch))
-        lowest.add(rows, 1.0 + batch["similarity"].to_numpy().astype(np.float64))  # a cosine: from 0 to 2
+        lowest.add(rows, 1.0 + batch["similarity"].to_numpy().astype(np.float64))  # a cosine distance: from 0 to 2
         num_pairs += batch.num_rows
         is_kept, still_lowest = np.isin(rows, lowest.rows), set(lowest.rows.tolist())
         few = batch.filter(pa.array(is_kept))

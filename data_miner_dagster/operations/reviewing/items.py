@@ -1,4 +1,4 @@
-"""Questions as a person sees them: a frame or two, with their boxes, and why they are shown."""
+"""Questions as a person sees them: one or two frames with their boxes, and the reason for showing them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ _PlacedBox = tuple[int | None, ReviewBox]
 
 
 class ItemMaker:
-    """Makes items of one index, as things stand."""
+    """Makes the items of one index in the current state."""
 
     def __init__(self, platform: Platform, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._filtered_table = platform.layout.filtered_table(project)
@@ -31,7 +31,7 @@ class ItemMaker:
         self._thresholds = dict(zip(index.config.detection.classes, index.rules.thresholds.tolist(), strict=True))
 
     def item(self, queue: ReviewQueue, row: int, standing: Standing) -> ReviewItem | None:
-        """Return one question, None if its frame is gone."""
+        """Return one question; None if its frame is gone."""
         if queue is ReviewQueue.DUPLICATES:
             return self._pair(row, standing)
         code, box = code_and_box(row)
@@ -54,7 +54,7 @@ class ItemMaker:
         return self._frames.frame(self._index.codes.frame_id(code), ordered, standing.said.get(code, {}))
 
     def _asked(self, queue: ReviewQueue, code: int, box: int, boxes: list[_PlacedBox]) -> tuple[list[_PlacedBox], str]:
-        """Return the boxes with those marked that a question is about, and why it is asked."""
+        """Return the boxes, marking those that a question is about, and the reason for asking."""
         is_asked: Callable[[int | None, ReviewBox], bool] = lambda _position, _one: False  # noqa: E731
         why = "one of the random sample"
         num_detectors = self._index.rules.num_detectors
@@ -66,7 +66,7 @@ class ItemMaker:
             case ReviewQueue.NEAR_THRESHOLD:
                 is_asked = lambda position, one: position == box and one.verdict is None  # noqa: E731
             case ReviewQueue.CALIBRATION:
-                why = ""  # whatever it said would be a hint
+                why = ""  # anything shown here would be a hint
             case ReviewQueue.FILTER:
                 why = self._near_filter(code)
             case ReviewQueue.BROWSING:
@@ -94,7 +94,7 @@ class ItemMaker:
         return f"{fate}, {abs(headroom):.3f} {side} the filter's threshold"
 
     def _fate(self, code: int) -> str:
-        """Return what a release makes of a frame."""
+        """Return whether a release includes the frame, and how."""
         frame_id = self._index.codes.frame_id(code)
         examined = self._index.examined
         if examined is not None and examined.position_of(code) is not None:

@@ -1,4 +1,4 @@
-"""The boxes of a frame after what people said about it."""
+"""The boxes of a frame with people's verdicts applied."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from data_miner_dagster.stages.reviewing.judging import FoundBox, JudgedBox, Jud
 from data_miner_dagster.stages.reviewing.states import BoxState
 
 CONFIDENCE_DECIMALS: Final = 4
-"""As detection stores them."""
+"""As stored by detection."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedFrame:
-    """One frame's boxes, found and judged."""
+    """One frame's boxes, detected and judged."""
 
     found: tuple[FoundBox, ...]
     judgement: Judgement
@@ -28,7 +28,7 @@ class JudgedFrame:
 
     @property
     def open_positions(self) -> frozenset[int]:
-        """The detected boxes that no verdict has met."""
+        """The detected boxes without a verdict."""
         return frozenset(
             box.position for box in self.judgement.boxes if box.position is not None and box.verdict is None
         )
@@ -37,7 +37,7 @@ class JudgedFrame:
 def judge_frame(
     index: ReviewIndex, code: int, verdicts: Sequence[Verdict], resolution_wh: tuple[int, int]
 ) -> JudgedFrame:
-    """Return a frame with its verdicts applied; without boxes but drawn ones if no detector has looked at it."""
+    """Return a frame with its verdicts applied. It has only drawn boxes if no detector has examined it."""
     found = tuple(_found(index.examined, code)) if index.examined is not None else ()
     judgement = judge_boxes(found, verdicts, index.classes, resolution_wh)
     return JudgedFrame(found, judgement, resolution_wh, {verdict.answer_id: verdict for verdict in verdicts})
@@ -64,7 +64,7 @@ def _corners(row: list[float]) -> BoxXyxy:
 
 
 def review_boxes(index: ReviewIndex, frame: JudgedFrame) -> list[tuple[int | None, ReviewBox]]:
-    """Return the boxes to show, each with its position among the detected ones: judged ones, then removed ones.
+    """Return the boxes to show, each with its position among the detected ones: first judged ones, then removed ones.
 
     Boxes outside the picture are left out.
     """

@@ -1,4 +1,4 @@
-"""The masks of a frame, as a page draws them: read when the frame is shown."""
+"""The masks of a frame, as a page draws them. They are read when the frame is shown."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ from data_miner_dagster.storage.tables import has_values
 
 @dataclass(frozen=True, slots=True)
 class ShownMask:
-    """A mask, and the detected box that it belongs to: a box that lies elsewhere by now has none."""
+    """A mask, and the detected box that it belongs to. A box that was moved has none."""
 
     class_name: str
     box: RelativeBox
-    path: str  # of SVG, in pixels of the frame
+    path: str  # an SVG path, in pixels of the frame
 
 
 def has_masks(platform: Platform, project: str) -> bool:
@@ -27,7 +27,7 @@ def has_masks(platform: Platform, project: str) -> bool:
 
 
 def masks_of_frame(platform: Platform, project: str, frame_id: str) -> tuple[ShownMask, ...]:
-    """Return the masks of the boxes that were detected on a frame, most confident first.
+    """Return the masks of the boxes detected on a frame, most confident first.
 
     Raises:
         DamagedFileError: the table cannot be read.

@@ -30,7 +30,7 @@ QUEUES: Final = (
     ReviewQueue.FILTER,
     ReviewQueue.DUPLICATES,
 )
-"""The queues that ask by themselves, in the order in which they help most."""
+"""The queues that ask on their own, starting with the most useful one."""
 RANDOM_FRAMES: Final = 200
 """This many frames of the random sample are enough: a share of 5 % then has a 95 % interval of 6 points."""
 
@@ -47,7 +47,7 @@ class QueueFilter:
 
 
 def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ranking:
-    """Return the open questions of a queue that asks by itself.
+    """Return the open questions of a queue that asks on its own.
 
     Raises:
         ConfigError: there is no such queue.
@@ -73,7 +73,7 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
 
 
 def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> QueueCount:
-    """Return how much a queue asks."""
+    """Return the number of questions of a queue."""
     num_open = len(ranking_of(index, standing, queue).rows)
     if queue is ReviewQueue.FILTER:
         num_open += index.num_filter - len(index.filter.rows)
@@ -135,10 +135,10 @@ def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
 
 
 def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArray[np.bool_]:
-    """Return which questions come after the place of a cursor.
+    """Return which questions come after a cursor.
 
     Raises:
-        ConfigError: it is the cursor of another queue, or of a video that is gone.
+        ConfigError: it belongs to another queue, or to a video that is gone.
     """
     code = index.codes.of_frame(cursor.frame_id)
     if code is None or len(cursor.keys) != len(ranking.keys):
@@ -150,7 +150,7 @@ def row_of_key(index: ReviewIndex, queue: ReviewQueue, key: str) -> int:
     """Return the row of the question with a key.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such question.
     """
     frame_id, _, box = key.partition("#")
     try:

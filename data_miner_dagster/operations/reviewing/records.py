@@ -1,4 +1,4 @@
-"""What a person is shown, and what they answer.
+"""The records of what a person is shown and answers.
 
 Belongs here: the records that pages are drawn from. Does not belong here: their order (stages/reviewing_queues.py).
 """
@@ -13,35 +13,36 @@ from data_miner_dagster.stages.reviewing.states import BoxState
 
 @dataclass(frozen=True, slots=True)
 class ReviewBox:
-    """One box of a frame as it stands after the verdicts in force."""
+    """One box of a frame, with the verdicts in force applied."""
 
     class_name: str
     box: RelativeBox
     state: BoxState
-    shown: ShownBox  # what an answer to this box is about; hand it back as it is
+    shown: ShownBox  # the subject of an answer to this box; return it unchanged
     num_agreeing_detectors: int | None = None  # None for a box that a person drew
     verdict: VerdictWord | None = None
-    answer_id: str | None = None  # of that verdict; an answer that corrects it names it as `replaces`
+    answer_id: str | None = None  # the id of that verdict; an answer that corrects it names it as `replaces`
     is_asked: bool = False  # this box is why the frame is shown
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewFrame:
-    """One frame with its boxes, objects first, then unsure ones, then those that a release leaves out."""
+    """One frame with its boxes: first objects, then unsure ones, then those that a release leaves out."""
 
     frame_id: str
     place: FramePlace
     resolution_wh: tuple[int, int]
     image: PictureFile
     video_title: str
-    video_url: str  # at the time of the frame; no link if it does not begin with http:// or https://
+    video_url: str  # at the time of the frame; not a link unless it begins with http:// or https://
     boxes: tuple[ReviewBox, ...] = ()
-    verdicts: Mapping[VerdictWord, str] | None = None  # KEEP, DROP, COMPLETE that are in force, with their answer ids
+    # KEEP, DROP and COMPLETE verdicts in force, with their answer ids
+    verdicts: Mapping[VerdictWord, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewItem:
-    """One question. `other` is the representative of a duplicate; `similarity` and `tier` compare the two."""
+    """One question. `other` is the representative of a duplicate, and `similarity` and `tier` compare the two."""
 
     key: str  # unique in its queue; `Review.item` finds the same question again
     why: str  # one phrase
@@ -57,13 +58,13 @@ class Page:
 
     queue: ReviewQueue
     items: tuple[ReviewItem, ...]
-    num_open: int  # questions of the queue, with its filters, that nobody has answered
-    next_cursor: str | None  # where the next page begins; None on the last one
+    num_open: int  # questions of the queue, with its filters, that have no answer
+    next_cursor: str | None  # the start of the next page; None on the last page
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """How much a queue asks. `goal`: how many answers are enough; None: the more, the better."""
+    """The number of questions of a queue. `goal` is how many answers are enough; None: the more, the better."""
 
     queue: ReviewQueue
     num_open: int
@@ -73,21 +74,21 @@ class QueueCount:
 
 @dataclass(frozen=True, slots=True)
 class BrowsedName:
-    """A class or a video that can be looked through, and how many frames that shows."""
+    """A class or a video that can be browsed, and its number of frames."""
 
-    name: str  # of the class; the key of the video
+    name: str  # the name of the class, or the key of the video
     title: str
     num_frames: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a page sends back.
+    """The answer that a page sends.
 
-    `frame_id` and `pts_seconds` are those of the item's frame, `other_frame_id` is that of its other frame.
+    `frame_id` and `pts_seconds` belong to the item's frame, and `other_frame_id` to its other frame.
     """
 
-    answer_id: str  # chosen by the page, so that an answer sent twice is stored once
+    answer_id: str  # chosen by the page, so that an answer that is sent twice is stored once
     word: VerdictWord
     queue: ReviewQueue
     frame_id: str

@@ -1,6 +1,6 @@
 """The review of one project: its queues, a page at a time, and the answers.
 
-Everything here may be called from several threads; one at a time works.
+Everything here may be called from several threads. Calls run one at a time.
 """
 
 import threading
@@ -39,11 +39,11 @@ from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking
 
 MAX_PAGE_SIZE: Final = 1000
 _MOST_READS: Final = 3
-"""Tables that vanish while they are read are read again this often."""
+"""Tables that disappear while they are read are read again this often."""
 
 
 def open_review(platform: Platform, project: str) -> "Review":
-    """Return the review of a project. Tables are read when the first page is asked for.
+    """Return the review of a project. Tables are read for the first page.
 
     Raises:
         ConfigError: there is no such project.
@@ -54,7 +54,7 @@ def open_review(platform: Platform, project: str) -> "Review":
 
 @dataclass(frozen=True, slots=True)
 class CalibrationState:
-    """What the calibration of a project's filter has found, or why it asks nothing."""
+    """The result of the calibration of a project's filter, or the reason why it asks nothing."""
 
     config: ProjectConfig
     found: CalibratedThreshold | None
@@ -63,7 +63,7 @@ class CalibrationState:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """What was read from one state of the tables."""
+    """Everything read from one state of the tables."""
 
     index: ReviewIndex
     frames: ShownFrames
@@ -72,7 +72,7 @@ class _Tables:
 
 
 class Review:
-    """What is asked of people about one project, and what they answer."""
+    """The questions about one project, and the answers."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -85,18 +85,18 @@ class Review:
         self._ranked: tuple[object, Ranking, Int64Array] | None = None
 
     def queues(self) -> tuple[QueueCount, ...]:
-        """Return how much each queue asks."""
+        """Return the number of questions in each queue."""
         with self._lock:
             tables, standing = self._current()
             return tuple(count_questions(tables.index, standing, queue) for queue in QUEUES)
 
     def classes(self) -> tuple[BrowsedName, ...]:
-        """Return the classes that can be looked through, in the order of the project."""
+        """Return the classes that can be browsed, in the order of the project."""
         with self._lock:
             return browsed_classes(self._read_tables().index)
 
     def videos(self) -> tuple[BrowsedName, ...]:
-        """Return the videos that can be looked through, by key."""
+        """Return the videos that can be browsed, by key."""
         with self._lock:
             return browsed_videos(self._platform, self._read_tables().index)
 
@@ -112,7 +112,7 @@ class Review:
         """Return the next questions of a queue, in the order of asking.
 
         Args:
-            queue: which one. BROWSING needs a class or a video.
+            queue: the queue. BROWSING needs a class or a video.
             cursor: `next_cursor` of the page before; None for the first page.
             size: how many questions, at most `MAX_PAGE_SIZE`.
             class_name: only frames with a box of this class.
@@ -131,7 +131,7 @@ class Review:
             return _page(tables, standing, queue, ranking, order, size)
 
     def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
-        """Return the question of this key as it stands now, answered or not; None if its frame is gone.
+        """Return the current state of the question with this key, answered or not; None if its frame is gone.
 
         Raises:
             ConfigError: no question has this key.
@@ -141,7 +141,7 @@ class Review:
             return tables.items.item(queue, row_of_key(tables.index, queue, key), standing)
 
     def give(self, answer: Answer, *, who: str) -> Verdict:
-        """Store an answer and return it as a verdict. An answer that is stored already, by its id, stays as it is.
+        """Store an answer. Return it as a verdict. An answer that is already stored, by its id, stays unchanged.
 
         Raises:
             ConfigError: it does not fit the project: no such frame or class, or a box outside the picture.
@@ -154,11 +154,11 @@ class Review:
             return store_answer(self._platform, self._project, reader, answer, who=who)
 
     def undo(self, answer_id: str, *, who: str) -> bool:
-        """Take an answer back; what was said before counts again. Return False if there is none to take back."""
+        """Undo an answer. The previous answer counts again. Return False if there is nothing to undo."""
         return undo_verdict(self._platform.database, self._project, answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
-        """Return how far the calibration of the filter's threshold is, and what its answers call for.
+        """Return the progress of the filter's calibration, and the threshold that follows from the answers.
 
         Raises:
             ConfigError: no threshold can reach the goal.
@@ -173,14 +173,14 @@ class Review:
             return CalibrationState(tables.index.config, found, "")
 
     def unmet(self) -> tuple[UnmetVerdict, ...]:
-        """Return the verdicts in force that concern nothing as the project stands, and why."""
+        """Return the verdicts in force that match nothing in the project at present, and why."""
         with self._lock:
             tables, standing = self._current()
             verdicts = verdicts_in_force(self._platform.database, self._project)
             return unmet_verdicts(tables.index, tables.frames, standing, verdicts)
 
     def _read_tables(self) -> _Tables:
-        """Return what can be asked, read again if a table or a setting has changed."""
+        """Return the possible questions, read again if a table or a setting has changed."""
         for _ in range(_MOST_READS):
             project = find_project(self._platform.database, self._project)
             marks = (*table_marks(self._platform, self._project), project.config_hash if project is not None else None)
@@ -199,7 +199,7 @@ class Review:
         raise TransientError(f"the tables of project {self._project!r} are being removed; load the page again")
 
     def _current(self) -> tuple[_Tables, Standing]:
-        """Return what can be asked, and what has been answered; read again what has changed."""
+        """Return the possible questions and the answers. Read again what has changed."""
         tables = self._read_tables()
         version = verdicts_version(self._platform.database, self._project), self._calibration.mark
         if self._standing is None or self._standing[0] != version:
@@ -212,7 +212,7 @@ class Review:
     def _in_order(
         self, tables: _Tables, standing: Standing, queue: ReviewQueue, wanted: QueueFilter
     ) -> tuple[Ranking, Int64Array]:
-        """Return the questions of a queue, and their order. The last one asked for is kept."""
+        """Return the questions of a queue, and their order. The last result is cached."""
         if self._ranked is None or self._ranked[0] != (queue, wanted):
             if queue is ReviewQueue.BROWSING:
                 ranking = rank_browsed(tables.index, standing, tables.frames, wanted)

@@ -1,6 +1,6 @@
 """The way back from other annotation tools: corrected labels become verdicts.
 
-Each image that comes back is compared with exactly what went out: the tables beside an export, or a release.
+Each returned image is compared with exactly what was sent: the tables beside an export, or a release.
 """
 
 import re
@@ -42,7 +42,7 @@ _SUFFIX: Final = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What went out: from the tables beside an export, or from a release."""
+    """What was sent: from the tables beside an export, or from a release."""
 
     header: ReleaseHeader
     images_folder: Path
@@ -55,41 +55,41 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class ReturnedFile:
-    """What a tool exported. `who` is the person where the tool does not say, `tool` one of `READERS`."""
+    """A tool's export. `who` is the annotator if the tool does not say, and `tool` is one of `READERS`."""
 
     path: Path
     tool: str
     who: str
-    all_reviewed: bool = False  # a person has been through every image of it
+    all_reviewed: bool = False  # a person has examined every image of it
 
 
 @dataclass(frozen=True, slots=True)
 class RoundTripOutcome:
-    """What became of a returned file."""
+    """The result of importing a returned file."""
 
-    num_reviewed: int  # images that a person has been through
+    num_reviewed: int  # images that a person has examined
     num_changed: int  # others, of which only the changes count
     num_untouched: int  # others without any change
-    num_not_returned: int  # images that went out and are not in the file
+    num_not_returned: int  # images that were sent and are not in the file
     num_verdicts: int  # new ones
-    words: Mapping[VerdictWord, int]  # of the new ones and of those that were known
-    left_out: Mapping[str, str]  # images of the file that gave nothing, and why
+    words: Mapping[VerdictWord, int]  # for the new and the known verdicts
+    left_out: Mapping[str, str]  # images of the file that were not used, and why
 
 
 def import_corrections(platform: Platform, project: str, file: ReturnedFile, sent: Sent) -> RoundTripOutcome:
-    """Turn the labels that come back from a tool into verdicts. The same file again adds nothing.
+    """Turn the labels that a tool returns into verdicts. Importing the same file again adds nothing.
 
-    An image that a person has been through gives a verdict on each box, one for each box that was drawn, and that it is
-    complete. Where the tool does not say so, only what was changed is a verdict.
+    An image that a person has examined yields a verdict on each box, one for each drawn box, and one that it is
+    complete. If the tool does not say whether it was examined, only changes become verdicts.
 
     Args:
         platform: the platform of one root.
         project: its name.
-        file: what came back.
-        sent: what went out (`find_sent`).
+        file: the returned file.
+        sent: what was sent (`find_sent`).
 
     Raises:
-        ConfigError: no such project or tool, the export is of another project, or the file is not one of the tool.
+        ConfigError: no such project or tool, the export belongs to another project, or the file is not from the tool.
     """
     platform.project_config(project)
     if file.tool not in READERS:
@@ -127,10 +127,10 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
 def find_sent(
     platform: Platform, project: str, file: Path, *, folder: Path | None = None, version: str | None = None
 ) -> Sent:
-    """Return what went out: the named export or release, or the export that the file lies in.
+    """Return what was sent: the named export or release, or the export that contains the file.
 
     Raises:
-        ConfigError: it is not known which it was, or there is no such export or release.
+        ConfigError: that is not known, or there is no such export or release.
     """
     if version is not None:
         return _of_release(platform.layout.release_folder(project, existing_version(platform, project, version)))
@@ -162,7 +162,7 @@ class _Returned:
 
     @classmethod
     def of(cls, images: Iterator[ReturnedImage]) -> "_Returned":
-        """Index the images. Of one that is there several times, the last one that a person has been through counts."""
+        """Index the images. If one occurs several times, the last one that a person examined counts."""
         returned = cls()
         for image in images:
             index, key = (
@@ -172,11 +172,11 @@ class _Returned:
         return returned
 
     def take(self, image: ReleaseImage) -> ReturnedImage | None:
-        """Return what came back for an image that went out, once."""
+        """Return what came back for an image that was sent. Each is returned once."""
         return self.by_frame.pop(image.frame_id, None) or self.by_name.pop(_stem(image.file_name), None)
 
     def finish(self) -> dict[str, str]:
-        """Return the images that gave nothing, by name, with the reason."""
+        """Return the images that were not used, by name, with the reason."""
         foreign = (*self.by_frame.values(), *self.by_name.values())
         return self.left_out | {image.name: "it did not go out with this export" for image in foreign}
 
@@ -212,7 +212,7 @@ class _Verdicts:
         self.words = Counter[VerdictWord]()
 
     def add(self, image: ReleaseImage, found: ReturnedImage, *, is_reviewed: bool) -> bool:
-        """Add what was said of one image; return whether anything on it was changed."""
+        """Add the verdicts of one image. Return whether anything on it was changed."""
         said = corrections(self._sent_boxes(image), found.boxes, (image.width, image.height))
         changes = [correction for correction in said if correction.is_change]
         for correction in said if is_reviewed else changes:
@@ -233,7 +233,7 @@ class _Verdicts:
         return boxes
 
     def _add(self, image: ReleaseImage, found: ReturnedImage, correction: Correction | None) -> None:
-        """Add one verdict, unless the one in force says the same. None: the image is complete."""
+        """Add one verdict, unless the one in force is equal. None: the image is complete."""
         verdict = self._verdict(image, found, correction, answer_id="")
         known = self._by_subject.get(verdict.subject)
         self.words[verdict.word] += 1

@@ -1,4 +1,4 @@
-"""Frames that need a person, as an export for another annotation tool: those of a queue, in the order of asking."""
+"""Exporting frames that need a person to another annotation tool: those of a queue, in the order of asking."""
 
 import shutil
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ _PIXEL_DECIMALS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class SentFrames:
-    """What `send_frames` wrote."""
+    """The result of `send_frames`."""
 
     folder: Path
     num_images: int
@@ -69,7 +69,7 @@ def send_frames(
 
     Raises:
         ConfigError: no such project, tool or queue, or `to` cannot be used.
-        DataMinerError: nothing of the queue waits for a person, or what was written does not read back.
+        DataMinerError: the queue has no open question, or the written export cannot be read back.
     """
     if tool not in ROUND_TRIP_FORMATS:
         raise ConfigError(f"tool {tool!r} is not one of {', '.join(ROUND_TRIP_FORMATS)}")
@@ -111,7 +111,7 @@ def _read(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[ReviewFrame]:
-    """Yield the frames of a queue, each once: a queue of boxes may ask about one several times."""
+    """Yield the frames of a queue, each once: a queue of boxes may ask about a frame several times."""
     seen: set[str] = set()
     cursor = None
     while limit is None or len(seen) < limit:
@@ -126,7 +126,7 @@ def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[R
 
 
 def _image_of(frame: ReviewFrame, image_id: int, classes: tuple[str, ...]) -> ReleaseImage:
-    """Return a frame as an image of an export. What only a release knows of an image is left empty."""
+    """Return a frame as an image of an export. Facts that only a release has are left empty."""
     video_key, frame_index = split_frame_id(frame.frame_id)
     path = frame.image.path
     width, height = frame.resolution_wh

@@ -1,4 +1,4 @@
-"""What a page says of a frame besides its boxes: its picture, its size, and where it is in its video."""
+"""What a page shows about a frame besides its boxes: its picture, its size, and its position in the video."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from data_miner_dagster.storage.alignment import position_at
 from data_miner_dagster.storage.frames import frames_table_of, read_frames
 
 _MOST_AT_HAND: Final = 500_000
-"""Frames of videos that were looked at last: 50 bytes each."""
+"""Videos whose frames are cached, by last use: 50 bytes per frame."""
 _VIDEOS_AT_HAND: Final = 1000
 _COLUMNS: Final = ("frame_index", "file_name", "pts_seconds", "width", "height")
 
@@ -43,7 +43,7 @@ class _VideoFrames:
         return cls(mark, table["frame_index"].to_numpy(), table["pts_seconds"].to_numpy(), sizes_wh, table["file_name"])
 
     def position_of(self, frame_index: int) -> int | None:
-        """Return where a frame is."""
+        """Return the position of a frame."""
         position = int(np.searchsorted(self.indices, frame_index))
         return position if position < len(self.indices) and self.indices[position] == frame_index else None
 
@@ -54,7 +54,7 @@ class _VideoFrames:
 
 
 class ShownFrames:
-    """Looks frames up by id. The tables of a limited number of videos are kept at hand."""
+    """Looks up frames by id. The tables of a limited number of videos are cached."""
 
     def __init__(self, platform: Platform, shown: ShownSettings) -> None:
         self._layout = platform.layout
@@ -66,7 +66,7 @@ class ShownFrames:
     def frame(
         self, frame_id: str, boxes: tuple[ReviewBox, ...] = (), verdicts: Mapping[VerdictWord, str] | None = None
     ) -> ReviewFrame | None:
-        """Return one frame, None if it is gone."""
+        """Return one frame; None if it is gone."""
         found = self._find(frame_id)
         if found is None:
             return None
@@ -86,12 +86,12 @@ class ShownFrames:
         )
 
     def resolution_of(self, frame_id: str) -> tuple[int, int] | None:
-        """Return the size of a frame, None if it is gone."""
+        """Return the size of a frame; None if it is gone."""
         found = self._find(frame_id)
         return None if found is None else found[0].resolution_of(found[1])
 
     def place_of(self, frame_id: str) -> FramePlace | None:
-        """Return the time of a frame, None if it is gone."""
+        """Return the time of a frame; None if it is gone."""
         found = self._find(frame_id)
         return None if found is None else FramePlace(split_frame_id(frame_id)[0], float(found[0].pts_seconds[found[1]]))
 
@@ -110,14 +110,14 @@ class ShownFrames:
         return [make_frame_id(video_key, frame_index) for frame_index in indices]
 
     def _find(self, frame_id: str) -> tuple["_VideoFrames", int] | None:
-        """Return the frames of a frame's video, and where among them it is."""
+        """Return the frames of a frame's video, and its position among them."""
         video_key, frame_index = split_frame_id(frame_id)
         frames = self._frames_of(video_key)
         position = None if frames is None else frames.position_of(frame_index)
         return None if frames is None or position is None else (frames, position)
 
     def _frames_of(self, video_key: str) -> "_VideoFrames | None":
-        """Return the frames of a video, read again once they were made again; None if there are none."""
+        """Return the frames of a video, reloaded if they were rewritten; None if there are none."""
         try:
             found = frames_table_of(self._layout, video_key).stat()
         except FileNotFoundError:

@@ -1,6 +1,7 @@
-"""What people have said so far, and what is still open because of it.
+"""The answers so far, and the questions that are still open.
 
-Frames with verdicts are judged one by one, and again only when their verdicts change; all others are as in the index.
+Frames with verdicts are judged one by one, and again only when their verdicts change. All others are taken from the
+index.
 """
 
 from collections import Counter
@@ -32,7 +33,7 @@ _NO_ROWS: Final = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The verdicts in force, by what they are about, and the questions that they settle."""
+    """The verdicts in force, by subject, and the questions that they settle."""
 
     judged: Mapping[int, JudgedFrame]  # by code: examined frames with verdicts on boxes, or COMPLETE
     said: Mapping[int, Mapping[VerdictWord, str]]  # by code: KEEP, DROP, COMPLETE with their answer ids
@@ -43,7 +44,7 @@ class Standing:
 
 
 class StandingKeeper:
-    """Brings the standing of one index up to date."""
+    """Keeps the standing of one index up to date."""
 
     def __init__(self, index: ReviewIndex, frames: ShownFrames) -> None:
         self._index = index
@@ -51,7 +52,7 @@ class StandingKeeper:
         self._judged: dict[int, JudgedFrame] = {}
 
     def standing(self, verdicts: Sequence[Verdict], calibration: CalibrationQuestions | None) -> Standing:
-        """Return what follows from the verdicts in force."""
+        """Return the consequences of the verdicts in force."""
         by_code: dict[int, list[Verdict]] = {}
         frame_at = cache(self._frames.frame_at)
         for verdict in verdicts:
@@ -62,7 +63,8 @@ class StandingKeeper:
         self._judge(by_code)
         said = {code: _words_on(given) for code, given in by_code.items()}
         by_hand = rows_of_codes(_codes(code for code, words in said.items() if FRAME_WORDS & words.keys()))
-        if calibration is not None:  # files move no frame, but somebody has answered, and is not asked again
+        # answers from files do not keep or drop frames, but their questions are not asked again
+        if calibration is not None:
             by_hand = np.union1d(by_hand, calibration.answered_by_files)
         num_answered = Counter(verdict.queue for verdict in verdicts)
         num_answered[ReviewQueue.CALIBRATION] = (
@@ -101,7 +103,7 @@ class StandingKeeper:
         self._judged = wanted
 
     def _facts(self) -> FrameFacts:
-        """Return the facts of the index, with those of judged frames in their place."""
+        """Return the facts of the index, replacing those of judged frames."""
         index, examined = self._index, self._index.examined
         if examined is None or not self._judged:
             return index.facts
@@ -119,7 +121,7 @@ class StandingKeeper:
         return facts
 
     def _met_boxes(self) -> Int64Array:
-        """Return the rows of boxes that a verdict has met."""
+        """Return the rows of boxes with a verdict."""
         found = [_NO_ROWS]
         for code, frame in self._judged.items():
             met = sorted(set(range(len(frame.found))) - frame.open_positions)
@@ -141,7 +143,7 @@ class StandingKeeper:
 
 
 def _words_on(given: Iterable[Verdict]) -> dict[VerdictWord, str]:
-    """Return what was said of a frame as a whole, with the ids of the answers: of keep and drop the last one."""
+    """Return the verdicts on a frame as a whole, with their answer ids: the last one of keep and drop."""
     said: dict[VerdictWord, str] = {}
     for one in given:
         if one.word in FRAME_WORDS:

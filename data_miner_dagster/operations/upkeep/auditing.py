@@ -1,6 +1,6 @@
-"""Comparing the bases in the catalog with the files: at the first opening by this version, and slowly ever after.
+"""Comparing the bases in the catalog with the files: when this version first opens a root, and slowly ever after.
 
-Planners trust the catalog. What was taken away behind its back is found here, or by whoever meets it.
+Planners trust the catalog. Changes behind its back are found here, or by the code that runs into them.
 """
 
 import logging
@@ -32,31 +32,31 @@ from data_miner_dagster.storage.vectors import read_vectors_fingerprint
 logger = logging.getLogger(__name__)
 
 OF_SOMETHING_ELSE: Final = "other"
-"""The basis of files that no version would make with the settings in force."""
+"""The basis of files that no version would make with the current settings."""
 _AT_ONCE: Final = 500
-"""Videos looked at between two transactions."""
+"""Videos examined between two transactions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What a look at the files of some videos said."""
+    """The result of examining the files of some videos."""
 
     num_videos: int
-    changed: tuple[str, ...]  # the videos of which the catalog said something else, by key
+    changed: tuple[str, ...]  # the videos about which the catalog was wrong, by key
 
 
 @dataclass(frozen=True, slots=True)
 class _Bases:
-    """Of one video, as the catalog or the files have them."""
+    """The bases of one video, according to the catalog or the files."""
 
     frames: str | None
     embedding: str | None
 
 
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
-    """Let the catalog say of EXTRACTED videos what their files say. What is missing or stale is pending from then on.
+    """Correct the catalog's EXTRACTED videos from their files. What is missing or stale becomes pending.
 
-    A video that changes meanwhile, or whose files cannot be read just now, is left as it is.
+    A video that changes meanwhile, or whose files are temporarily unreadable, is left as it is.
     """
     rows = [row for row in find_videos(platform.database, video_keys) if row.status is VideoStatus.EXTRACTED]
     changed: set[str] = set()
@@ -65,7 +65,7 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
         for row in rows[start : start + _AT_ONCE]:
             try:
                 of_files = _bases_of_files(platform, row)
-            except OSError as error:  # the disk or the rights: whoever needs the files says so
+            except OSError as error:  # caused by the disk or by permissions: the code that needs the files reports it
                 logger.warning("%s: its files cannot be looked at: %s", row.key, error)
                 continue
             if of_files != _Bases(row.frames_basis, row.embedding_basis):
@@ -76,7 +76,7 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
 
 
 def _record(platform: Platform, seen: dict[str, _Bases], found: dict[str, _Bases]) -> list[str]:
-    """Record what the files say of the videos of which the catalog still says what it said before they were read."""
+    """Record the state of the files, for videos whose rows have not changed since the files were read."""
     if not found:
         return []
     with platform.database.transaction() as session:
@@ -111,7 +111,7 @@ def _basis_of_frames(row: VideoRow, fingerprint: str, config: ExtractionConfig) 
 
 
 def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str | None:
-    """Look at the files of the next videos in the order of their keys. Return the last key; None at the end."""
+    """Examine the files of the next videos in order of their keys. Return the last key; None at the end."""
     keys = extracted_keys(platform.database, after=after, limit=max_videos)
     audit = audit_files(platform, keys)
     if audit.changed:
@@ -120,12 +120,13 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
 
 
 def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> bool:
-    """Make pending what the settings, version or weights in force make anew. Cheap if they are those on record.
+    """Make pending what the current settings, version or weights recreate. Cheap if these are already recorded.
 
-    A catalog of an earlier version has no bases yet: they are read from the files first.
+    A catalog of an earlier version has no bases yet. They are read from the files first.
 
     Returns:
-        False if this took longer than `max_seconds`: call it again to go on. Until then, nothing old is pending.
+        Returns False if this took longer than `max_seconds`: call it again to continue. Until then, nothing old is
+            pending.
     """
     bases = bases_in_force(platform)
     on_record = bases_on_record(platform.database)
@@ -141,9 +142,9 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
 
 
 def _keep_builds(platform: Platform) -> None:
-    """Count projects of an earlier version as built from what there is, if their last release has all their videos.
+    """Count projects of an earlier version as built, if their last release has all their videos.
 
-    An update alone starts no build.
+    So an update alone starts no build.
     """
     rows = {row.name: row for row in find_projects(platform.database)}
     built: dict[str, str] = {}
@@ -156,7 +157,7 @@ def _keep_builds(platform: Platform) -> None:
 
 
 def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
-    """Record the bases of all frames and embeddings that have none. Return False if there was no time for all."""
+    """Record the bases of all frames and embeddings that have none. Return False if time ran out."""
     began_at = time.monotonic()
     after: str | None = None
     while keys := extracted_keys(platform.database, after=after, limit=_AT_ONCE, only_without_basis=True):
@@ -168,9 +169,9 @@ def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
 
 
 def count_earlier_frames(platform: Platform, project: str | None = None) -> dict[int, int]:
-    """Return of how many videos, of a project or of all, the frames are of an earlier version of extraction.
+    """Return how many videos, of a project or of all, have frames from an earlier version of extraction.
 
-    By version. Frames that no version would make with the settings in force are not among them.
+    By version. Frames that no version would make with the current settings are not included.
     """
     config, counts = platform.config.extraction, Counter[int]()
     by_basis = count_by_frames_basis(platform.database, project)

@@ -1,6 +1,6 @@
-"""What takes room under a root and could be removed without loss: counted, and removed when a person asks for it.
+"""Counting what uses space under a root and could be removed without loss, and removing it on request.
 
-Belongs here: counts and requests. Does not belong here: what may go, and how (operations/room.py).
+Belongs here: counts and requests. Does not belong here: which files may go, and removing them (operations/room.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from data_miner_dagster.operations.room import Removable, Room
 
 
 class RemovableKind(StrEnum):
-    """What can be made or downloaded again."""
+    """Files that can be recreated or downloaded again."""
 
     SOURCES = "sources"
     FRAMES = "frames"
@@ -22,19 +22,19 @@ class RemovableKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoomOverview:
-    """What takes room under a root, in bytes. Without a quota, what is beside videos and frames is not measured."""
+    """What uses space under a root, in bytes. Without a quota, files other than videos and frames are not measured."""
 
     quota: int | None
     sources: int
     frames: int
     rest: int | None
-    promised: int  # to downloads under way
+    promised: int  # reserved for running downloads
     num_removable_sources: int
     removable_sources: int
 
 
 def room_overview(platform: Platform) -> RoomOverview:
-    """Return what takes room. Reads no file without a quota."""
+    """Return what uses space. Reads no file without a quota."""
     room = Room(platform)
     usage = room.usage() if room.is_limited else None
     videos = usage.videos if usage is not None else room.videos()
@@ -52,9 +52,9 @@ def room_overview(platform: Platform) -> RoomOverview:
 
 
 def find_removable(platform: Platform, kinds: Collection[RemovableKind]) -> Mapping[RemovableKind, list[Removable]]:
-    """Return what could be removed, whatever the policies say. Changes nothing."""
+    """Return what could be removed, regardless of the policies. Changes nothing."""
     room = Room(platform)
-    room.usage()  # measures frames that an earlier version made
+    room.usage()  # measures frames from an earlier version
     found = {
         RemovableKind.SOURCES: room.removable_sources,
         RemovableKind.FRAMES: room.removable_frames,

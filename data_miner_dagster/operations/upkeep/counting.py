@@ -1,4 +1,4 @@
-"""How much a removal would remove, and what other projects keep of it. Changes nothing."""
+"""What a removal would remove, and what other projects keep. Changes nothing."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -20,7 +20,7 @@ class VideosCount:
 
     num_videos: int
     num_bytes: int
-    num_unknown: int  # keys of no video
+    num_unknown: int  # keys without a video
     num_wanted_by: dict[str, int]  # the projects that want some of them, and how many
 
     def __str__(self) -> str:
@@ -38,11 +38,11 @@ class ProjectCount:
     """What removing a project would remove, and what stays."""
 
     num_videos: int  # which stay
-    num_shared: int  # of them, wanted by other projects too
+    num_shared: int  # those of them that other projects want too
     num_files: int
     num_bytes: int
-    num_releases: int  # that go with it
-    num_verdicts: int = 0  # of people, that go with it
+    num_releases: int  # removed with it
+    num_verdicts: int = 0  # of people, removed with it
 
     def __str__(self) -> str:
         """Return one line for people."""
@@ -54,7 +54,7 @@ class ProjectCount:
 
 
 def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> VideosCount:
-    """Return what `remove_videos` would remove of these videos if nothing kept them."""
+    """Return what `remove_videos` would remove of these videos if nothing protected them."""
     keys = sorted(set(video_keys))
     known = [row.key for row in find_videos(platform.database, keys)]
     wanting = projects_wanting(platform.database, known)

@@ -1,6 +1,6 @@
-"""What this machine offers and the platform needs: each part in a line, with what to do where something is missing.
+"""What the platform needs from this machine: one line per part, with a remedy if something is missing.
 
-Changes nothing but a probe file under a root that is there. Does not belong here: whether catalog and files agree
+Changes nothing except a probe file under an existing root. Does not belong here: whether catalog and files agree
 (inspection.py).
 """
 
@@ -34,13 +34,13 @@ from data_miner_dagster.storage.file_systems import check_place_of_sqlite, kind_
 _FEW_FILES: Final = 1024
 _CLOCK_WARNING_SECONDS: Final = 2.0
 _CLOCK_PROBLEM_SECONDS: Final = 30.0
-"""A third of the time for which a lease is good without being renewed."""
+"""A third of the time for which a lease is valid without renewal."""
 _ANSWER_SECONDS: Final = 20.0
 _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
 
 
 class State(StrEnum):
-    """How one part is."""
+    """The state of one part."""
 
     OK = "ok"
     WARNING = "warning"
@@ -49,7 +49,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the environment: what it is, how it is, and what to do about it ("": nothing)."""
+    """One part of the environment: its name, its state, and what to do about it ("": nothing)."""
 
     what: str
     state: State
@@ -58,7 +58,7 @@ class Part:
 
 
 def inspect_environment(platform: Platform) -> list[Part]:
-    """Return every part of the environment, in order. One that cannot be looked at is a problem itself."""
+    """Return every part of the environment, in order. A part that cannot be examined counts as a problem."""
     looks: dict[str, Callable[[], Iterator[Part]]] = {
         "root": partial(_root, platform),
         "disk": partial(_disk, platform),
@@ -73,7 +73,7 @@ def inspect_environment(platform: Platform) -> list[Part]:
     for what, look in looks.items():
         try:
             found += look()
-        except Exception as error:  # noqa: BLE001 - of this part, and the others are looked at
+        except Exception as error:  # noqa: BLE001 - it belongs to this part, and the others are examined
             line = str(error) if isinstance(error, DataMinerError) else fault_of(error).line
             found.append(Part(what, State.PROBLEM, with_references(line), "see to what the line names"))
     return found
@@ -218,7 +218,7 @@ def _javascript() -> Iterator[Part]:
         value = "no runtime was found, and YouTube gives few formats, or none, without"
         yield Part("JavaScript", State.WARNING, value, remedy)
         return
-    done = subprocess.run(  # noqa: S603 - the program that yt-dlp is given
+    done = subprocess.run(  # noqa: S603 - the program that yt-dlp uses
         [runtime, "--version"], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
     )
     if done.returncode:

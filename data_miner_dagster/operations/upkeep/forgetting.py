@@ -1,7 +1,7 @@
-"""Forgetting a video, or all of a channel: nothing under the root shows it or names it afterwards, and it stays away.
+"""Forgetting a video or a whole channel: nothing under the root shows or names it afterwards, and it stays away.
 
-Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and the search for what
-is left (traces.py).
+Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and searching for
+leftovers (traces.py).
 """
 
 import json
@@ -57,7 +57,7 @@ from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_metadata, read_table, write_table
 
-"""Beside a release's manifest: why it should not be used any more."""
+"""Written beside a release's manifest: why it should no longer be used."""
 
 _NAMELESS: Final = "a forgotten video"
 _WAIT_SECONDS: Final = 60.0
@@ -65,11 +65,11 @@ _WAIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class HeldRelease:
-    """A release that holds pictures of what is to be forgotten."""
+    """A release that contains pictures of videos to be forgotten."""
 
     project: str
     version: str
-    num_videos: int  # of those to be forgotten
+    num_videos: int  # the ones to be forgotten
     num_all_videos: int
 
     def __str__(self) -> str:
@@ -79,21 +79,21 @@ class HeldRelease:
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
-    """What `forget_videos` did."""
+    """The result of `forget_videos`."""
 
     removal: Removal
-    releases: tuple[HeldRelease, ...]  # removed, or marked as withdrawn where they were to be kept
-    projects: tuple[str, ...]  # that knew one of the videos
+    releases: tuple[HeldRelease, ...]  # removed, or marked as withdrawn if they are kept
+    projects: tuple[str, ...]  # those that had one of the videos
 
 
 def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], list[str]]:
-    """Return the videos that `target` stands for, and the subjects no listing may bring back.
+    """Return the videos that `target` names, and the subjects that no listing may bring back.
 
     `target` is a video's key, or a channel's id or exact name. A video that was forgotten before is found by its key,
-    without a row, so that what was interrupted can be ended.
+    even without a row, so that an interrupted call can be repeated.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is neither of these.
     """
     video = find_video(platform.database, target)
     if video is not None:
@@ -111,7 +111,7 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
 
 
 def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[HeldRelease]:
-    """Return the releases on disk with pictures of any of the videos, of whichever project."""
+    """Return the releases on disk with pictures of any of the videos, in any project."""
     held = []
     for folder in _release_folders(platform):
         manifest = read_manifest(folder)
@@ -123,9 +123,9 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 
 
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
-    """Return what lies outside the root and shows any of the videos, each with what removes it there.
+    """Return what exists outside the root and shows any of the videos, with the command that removes it there.
 
-    That is publications of the releases that hold one, and backups that were made while it was in the catalog.
+    These are publications of releases that contain one, and backups made while it was in the catalog.
     """
     versions = {(release.project, release.version) for release in held}
     since = min((video.created_at for video in videos if video.created_at is not None), default=None)
@@ -147,13 +147,13 @@ def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collect
 
 
 def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases: bool = False) -> Forgetting:
-    """Remove a video, or all of a channel, and everything that shows or names it; no listing brings it back.
+    """Remove a video or a whole channel, and everything that shows or names it. No listing brings it back.
 
-    Releases that hold it are removed; what else they said (splits, which videos came when) is remembered. Releases that
-    only name it, among their changes, lose the name and keep all else. With `keep_releases` those that hold it are
+    Releases that contain it are removed, and their other facts (splits, generations) are remembered. Releases that only
+    name it among their changes lose the name and keep everything else. With `keep_releases`, those that contain it are
     marked as withdrawn instead, in the catalog and by a file beside their manifest.
 
-    Idempotent: after an interruption, say the same again.
+    Idempotent: after an interruption, repeat the call.
 
     Raises:
         ConfigError: `target` is neither a video nor a channel.
@@ -169,7 +169,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     for name in sorted(projects & known):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
             with platform.database.transaction() as session:
-                move_project(session, name, ProjectStage.SOURCING)  # what it had derived goes
+                move_project(session, name, ProjectStage.SOURCING)  # everything derived from it goes
             adopt_verdict_file(platform.database, platform.layout, name)
             _forget_in_project(platform.layout, name, keys)
     for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
@@ -195,7 +195,7 @@ def _release_folders(platform: Platform) -> list[Path]:
 
 
 def _remember_all(platform: Platform, project: str) -> None:
-    """Keep what the project's releases on disk say of its videos, before any of them goes."""
+    """Store the facts about videos from the project's releases on disk, before any of them is removed."""
     manifests = read_manifests(platform, project)
     splits, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
@@ -227,7 +227,7 @@ def _forget_in_releases(
 
 
 def _take_names_out(folder: Path, keys: Sequence[str]) -> None:
-    """Rewrite the texts of a release that name one of the videos, and the checksums of these texts; nothing else."""
+    """Rewrite the texts of a release that name one of the videos, and their checksums. Nothing else changes."""
     texts = [path for path in sorted(folder.iterdir()) if path.suffix in (".md", ".json", ".txt")]
     naming = [path for path in texts if any(key in path.read_text(encoding="utf-8") for key in keys)]
     if not naming:
@@ -259,7 +259,7 @@ def _without(text: str, keys: Sequence[str]) -> str:
 
 
 def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Take the videos out of a project's derived files: what is quick to make again goes, the rest shrinks."""
+    """Take the videos out of a project's derived files: cheap ones are removed, and expensive ones shrink."""
     folder = layout.project_folder(project)
     remove_files([path for path in (layout.report_folder(project), layout.project_previews(project)) if path.exists()])
     if not folder.is_dir():
@@ -270,7 +270,8 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
     _forget_answers(layout, project, keys)
     layout.adopted_verdicts(project).unlink(missing_ok=True)  # the catalog has them
     gone = pa.array(keys, pa.string())
-    for part in sorted(folder.glob("*/**/*.parquet")):  # what a detector has seen: dear, and good for the other videos
+    # a detector's results: expensive, and still valid for the other videos
+    for part in sorted(folder.glob("*/**/*.parquet")):
         rows = read_table(part)
         if "video_key" in rows.column_names:
             is_other = pc.invert(pc.is_in(rows["video_key"], gone))
@@ -287,7 +288,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
 
 
 def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Keep the answers about other videos; the questions, with their pictures, are asked again by `calibrate`."""
+    """Keep the answers about other videos. `calibrate` asks its questions again, with their pictures."""
     calibration = layout.calibration_folder(project)
     if not calibration.is_dir():
         return
@@ -303,9 +304,9 @@ def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) ->
 
 
 def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:
-    """Take the names out of what other rows say, and the space that deleted rows left out of the file.
+    """Remove the names from other rows, and the free space of deleted rows from the file.
 
-    Copies that migrations and a move to PostgreSQL made of the catalog go: they cannot be rewritten.
+    Copies of the catalog from migrations and from a move to PostgreSQL are deleted, since they cannot be rewritten.
     """
     database = platform.database
     for copy in earlier_catalogs(database.file) if database.file is not None else ():

@@ -1,6 +1,6 @@
-"""Comparing the catalog with the files: what drifted, why it matters, and what mends it.
+"""Comparing the catalog with the files: differences, why they matter, and how to repair them.
 
-Belongs here: the two of them. Does not belong here: Dagster's partitions (cli/doctor.py compares those).
+Belongs here: catalog and files. Does not belong here: Dagster's partitions (cli/doctor.py compares those).
 """
 
 import shutil
@@ -33,28 +33,28 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 _OF_THE_FILE: Final = ("sha256", "file_name", "size_bytes", "stored_bytes")
 PARTIAL_AGE_SECONDS: Final = 3600.0
-"""A partial file younger than this may have a writer that holds no claim (a report, say)."""
+"""A partial file younger than this may have a writer without a claim (such as a report)."""
 
 
 class Drift(StrEnum):
     """Where the catalog and the files disagree."""
 
-    FRAMES_MISSING = "frames_missing"  # EXTRACTED, and no frames.parquet
-    EMBEDDINGS_MISSING = "embeddings_missing"  # on record, and no such file
-    VIDEO_MISSING = "video_missing"  # DOWNLOADED, and no info.json
-    WORKER_GONE = "worker_gone"  # a working status, and no live claim
-    STRAY_FILES = "stray_files"  # files of a video that the catalog does not know
-    STRAY_PROJECT = "stray_project"  # tables of a project that the catalog does not know
-    PARTIAL = "partial"  # what a killed writer left
+    FRAMES_MISSING = "frames_missing"  # EXTRACTED, without frames.parquet
+    EMBEDDINGS_MISSING = "embeddings_missing"  # recorded, without a file
+    VIDEO_MISSING = "video_missing"  # DOWNLOADED, without info.json
+    WORKER_GONE = "worker_gone"  # a working status, without a live claim
+    STRAY_FILES = "stray_files"  # files of a video that is not in the catalog
+    STRAY_PROJECT = "stray_project"  # tables of a project that is not in the catalog
+    PARTIAL = "partial"  # left by a killed writer
     DAMAGED = "damaged"  # a file that cannot be read
-    RELEASE_MISSING = "release_missing"  # on record, and no such folder
+    RELEASE_MISSING = "release_missing"  # recorded, without a folder
     PARTITION_MISSING = "partition_missing"  # in the catalog, not in Dagster
     PARTITION_STRAY = "partition_stray"  # in Dagster, not in the catalog
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One disagreement. `remedy` says what `doctor --fix` does, or what a person must do where it does nothing."""
+    """One difference. `remedy` says what `doctor --fix` does, or what a person must do."""
 
     drift: Drift
     subject: str
@@ -63,7 +63,7 @@ class Finding:
 
 
 def inspect_platform(platform: Platform) -> list[Finding]:
-    """Return every disagreement between the catalog and the files, in a fixed order. Changes nothing."""
+    """Return every difference between the catalog and the files, in a fixed order. Changes nothing."""
     videos = {video.key: video for video in find_videos(platform.database)}
     claimed = {claim.resource for claim in live_claims(platform.database)}
     known = [
@@ -78,7 +78,7 @@ def inspect_platform(platform: Platform) -> list[Finding]:
 
 
 def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
-    """Do what the findings' remedies say, where that is safe; return how many were mended. Idempotent."""
+    """Apply the findings' remedies where that is safe. Return how many were repaired. Idempotent."""
     num_mended = 0
     if any(finding.drift is Drift.WORKER_GONE for finding in findings):
         num_mended += len(reset_orphans(platform.database))
@@ -97,7 +97,7 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
 
 
 def _mend(platform: Platform, finding: Finding) -> bool:
-    """Mend one finding by itself, unless that is done for all at once; return whether it was."""
+    """Repair one finding, unless its kind is repaired for all at once. Return whether it was repaired."""
     if finding.drift in (Drift.FRAMES_MISSING, Drift.VIDEO_MISSING):
         return _step_back(platform, finding.subject)
     if finding.drift is Drift.EMBEDDINGS_MISSING:
@@ -175,7 +175,7 @@ def _stray_files(layout: StorageLayout, videos: Collection[str]) -> Iterator[Pat
         yield from (entry for entry in _entries(folder) if entry.name not in videos)
     for encoder in _entries(layout.embeddings):
         for entry in _entries(encoder):
-            # prompts' embeddings lie in a folder beside the videos'
+            # embeddings of prompts are in a folder beside those of videos
             if entry.suffix == ".npz" and "-" in entry.stem and entry.is_file() and entry.stem not in videos:
                 yield entry
 
@@ -192,7 +192,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _partials(platform: Platform) -> Iterator[Finding]:
-    """Partial files lie beside what they would have become: at most two folders below each room."""
+    """Partial files are beside their final place: at most two folders below each room."""
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
     at_work = {claim.token for claim in live_claims(platform.database)}

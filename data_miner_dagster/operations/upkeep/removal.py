@@ -1,6 +1,6 @@
-"""Removing videos and projects: rows first, then files, so that no row ever speaks of a file that is gone.
+"""Removing videos and projects: rows first, then files, so that no row ever refers to a missing file.
 
-What a kill leaves between the two is a stray file, which `inspection.py` finds and removes.
+A kill between the two leaves stray files, which `inspection.py` finds and removes.
 """
 
 import shutil
@@ -26,7 +26,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was removed; what stayed, with the reason; and how much room it gave back."""
+    """What was removed, what stayed with the reason, and the number of freed bytes."""
 
     removed: tuple[str, ...]
     kept: dict[str, str]
@@ -36,7 +36,7 @@ class Removal:
 def remove_videos(platform: Platform, video_keys: Iterable[str], *, force: bool = False) -> Removal:
     """Remove videos, their frames and embeddings. A video that a project wants stays unless `force`.
 
-    One that a live worker holds stays in any case.
+    A video that a live worker holds always stays.
     """
     removed: list[str] = []
     kept: dict[str, str] = {}
@@ -70,13 +70,13 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
 
 
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:
-    """Take videos out of one project: its next release is without them, and no listing takes them back.
+    """Take videos out of one project: its next release is made without them, and no listing adds them back.
 
-    Other projects keep them, and so does what was published. `add-video` takes one back.
+    Other projects and existing releases keep them. `add-video` adds one back.
 
     Raises:
         ConfigError: there is no such project.
-        ClaimHeldError: it is being worked on.
+        ClaimHeldError: a worker holds it.
     """
     platform.project_config(project)
     keys = sorted(set(video_keys))
@@ -84,28 +84,28 @@ def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[s
         taken = take_out(platform.database, project, keys)
         if taken:
             with platform.database.transaction() as session:
-                move_project(session, project, ProjectStage.SOURCING)  # what it had derived is out of date
+                move_project(session, project, ProjectStage.SOURCING)  # everything derived from it is out of date
     return Removal(tuple(taken), {key: f"no video of {project}" for key in keys if key not in taken}, 0)
 
 
 def remove_unwanted_videos(platform: Platform) -> Removal:
-    """Remove the videos that no project wants (any more), with their files."""
+    """Remove the videos that no project wants, with their files."""
     return remove_videos(platform, [video.key for video in unwanted_videos(platform.database)])
 
 
 def remove_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool = False) -> list[Path]:
-    """Remove a project from the catalog; its videos stay, for other projects and `cleanup-orphans`.
+    """Remove a project from the catalog. Its videos stay, for other projects and for `cleanup-orphans`.
 
-    Its file in the watched folder, which would bring it back, gets the suffix `.removed`; its previews go.
-    `with_files` removes its derived tables, its report and what people said about its frames as well, `with_releases`
-    what it published.
+    Its file in the watched folder, which would restore it, gets the suffix `.removed`, and its previews are deleted.
+    `with_files` also removes its derived tables, its report and people's verdicts on its frames. `with_releases`
+    removes its releases.
 
     Returns:
-        The folders removed and the file renamed.
+        Returns the removed folders and the renamed file.
 
     Raises:
         ConfigError: there is no such project.
-        ClaimHeldError: it is being worked on.
+        ClaimHeldError: a worker holds it.
     """
     platform.project_config(name)
     layout = platform.layout
@@ -122,7 +122,7 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
             if with_files:
                 delete_verdicts_of_project(session, name)
             if with_releases:
-                delete_memory_of_project(session, name)  # of a next project of this name nothing was ever released
+                delete_memory_of_project(session, name)  # a later project of this name has no earlier releases
         for folder in project_folders(layout, name, with_files=with_files, with_releases=with_releases):
             if folder.exists():
                 shutil.rmtree(folder)
@@ -131,7 +131,7 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
 
 
 def project_folders(layout: StorageLayout, name: str, *, with_files: bool, with_releases: bool) -> list[Path]:
-    """Return the folders that `remove_project` removes; they belong to this project alone."""
+    """Return the folders that `remove_project` removes. They belong to this project alone."""
     folders = [layout.project_previews(name)]
     folders += [layout.project_folder(name), layout.report_folder(name)] if with_files else []
     return [*folders, layout.releases_folder(name)] if with_releases else folders
@@ -144,13 +144,13 @@ def project_releases(layout: StorageLayout, name: str) -> list[Path]:
 
 
 def video_files(layout: StorageLayout, video_key: str) -> list[Path]:
-    """Return every file and folder that exists for a video alone."""
+    """Return every file and folder that belongs to a video alone."""
     found = (layout.video_folder(video_key), layout.frames_folder(video_key), layout.video_preview(video_key))
     return [*(path for path in found if path.exists()), *layout.embedding_files(video_key)]
 
 
 def remove_files(paths: Sequence[Path]) -> int:
-    """Remove files and folders; return how many bytes that was. Hard links elsewhere keep their content."""
+    """Remove files and folders. Return the number of bytes. Hard links elsewhere keep their content."""
     freed = 0
     for path in paths:
         if path.is_dir():

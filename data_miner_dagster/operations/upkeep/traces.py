@@ -1,4 +1,4 @@
-"""Finding what is left of a video under a root: names, and texts in files and rows, whatever format they are in.
+"""Finding traces of a video under a root: names, and texts in files and rows of any format.
 
 Belongs here: searching. Does not belong here: removing (forgetting.py).
 """
@@ -25,7 +25,7 @@ from data_miner_dagster.catalog.schema import Base, VideoRow
 from data_miner_dagster.domain.keys import VIDEO_STEM
 
 MIN_NEEDLE_LENGTH: Final = 10
-"""Shorter texts are part of too many others: "one" is found everywhere and tells nothing."""
+"""Shorter texts are part of too many others: "one" is found everywhere and proves nothing."""
 
 _CHUNK_BYTES: Final = 8 << 20
 _ROWS_A_PAGE: Final = 500
@@ -46,9 +46,9 @@ class Trace:
 
 
 def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) -> tuple[str, ...]:
-    """Return the texts that tell these videos: key, the identity in it, sha256, address, title.
+    """Return the texts that identify these videos: key, the identity in it, sha256, address, title.
 
-    A text that is short, or that one of the `others` has too, tells nothing and is left out; a key is always in.
+    A text that is short, or shared with one of the `others`, proves nothing and is left out. Keys are always included.
     """
     common = {text for other in others for text in (other.title, other.url) if text}
     needles: set[str] = set()
@@ -62,8 +62,8 @@ def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) 
 def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[Trace]:
     """Yield every file under the folders that names one of `needles`, in its path or inside.
 
-    Parquet, NumPy and SQLite files are read as what they are, everything else as bytes. The bytes of pictures and of
-    other videos' files are not read: nothing of ours writes a name into them.
+    Parquet, NumPy and SQLite files are read by format, everything else as bytes. The bytes of pictures and of other
+    videos' files are not read: this package writes no names into them.
     """
     wanted = sorted(set(needles))
     forms = _byte_forms(wanted)
@@ -78,7 +78,7 @@ def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[T
 
 
 def find_rows(connection: Connection, needles: Collection[str], tables: Collection[str] | None = None) -> Iterator[str]:
-    """Yield the name of every table with a row that names one of `needles`: of these tables, or of all there are."""
+    """Yield the name of every table with a row that names one of `needles`: of these tables, or of all."""
     present = inspect(connection).get_table_names()
     for name in sorted(present if tables is None else set(present) & set(tables)):
         if any(rows_naming(connection, name, needles)):
@@ -92,7 +92,7 @@ def tables_naming(database: Database, needles: Collection[str]) -> list[str]:
 
 
 def rows_naming(connection: Connection, table: str, needles: Collection[str]) -> Iterator[RowMapping]:
-    """Yield the rows of a table that name one of `needles`, in any column. Reads a page at a time if it can."""
+    """Yield the rows of a table that name one of `needles` in any column. Reads page by page if possible."""
     forms = text_forms(needles)
     quoted = connection.dialect.identifier_preparer.quote(table)
     columns = {column["name"]: column["type"] for column in inspect(connection).get_columns(table)}
@@ -108,7 +108,7 @@ def rows_naming(connection: Connection, table: str, needles: Collection[str]) ->
 
 
 def _as_text(value: object) -> str:
-    """Return all that a value of a row says; Dagster keeps some of it compressed."""
+    """Return the full text of a value of a row. Dagster compresses some of its values."""
     if isinstance(value, bytes | memoryview):
         content = bytes(value)
         with suppress(zlib.error):
@@ -122,7 +122,7 @@ def _is_media(path: Path) -> bool:
 
 
 def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) -> str | None:
-    """Return where a file names one of the needles, None if nowhere."""
+    """Return where a file names one of the needles; None if it does not."""
     try:
         if path.suffix == ".parquet":
             return _in_parquet(path, needles)
@@ -132,7 +132,7 @@ def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) ->
             return None
         return _in_sqlite(path, needles)
     except FileNotFoundError:
-        return None  # it went away meanwhile
+        return None  # it disappeared meanwhile
     except (OSError, ValueError, pa.ArrowException, sqlite3.Error, SQLAlchemyError) as error:
         return f"cannot be read, so nobody knows ({error})"
 
@@ -182,7 +182,7 @@ def _numpy_texts(path: Path) -> Iterator[str]:
 
 
 class _Single:
-    """One .npy file, to be read as an archive of one."""
+    """One .npy file, to be read like an archive with one member."""
 
     files = ("",)
 
@@ -193,11 +193,11 @@ class _Single:
         return np.asarray(self._array)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""
 
 
 def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
-    """Return the tables of an SQLite file whose rows name one of the needles; other files just hold the bytes."""
+    """Return the tables of an SQLite file whose rows name one of the needles. For other files, search the bytes."""
     with path.open("rb") as file:
         if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
             return "its content"
