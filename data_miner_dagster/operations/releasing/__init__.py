@@ -1,1 +1,1 @@
-"""Releasing: an immutable, verified dataset, and what can be done with it later. The entry is `release_project`."""
+"""Releasing: an immutable, verified dataset, and later work with it. The entry is `release_project`."""

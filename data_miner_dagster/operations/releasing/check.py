@@ -1,4 +1,4 @@
-"""Whether a release is whole. The asset check reports what is found."""
+"""Whether a release is complete. The asset check reports the result."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from data_miner_dagster.operations.releasing.standing import existing_version
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCheck:
-    """What `check_release` found. `problems` are lines for people, none if every byte is as published."""
+    """The result of `check_release`. `problems` are lines for people, empty if every byte is as published."""
 
     version: str
     num_files: int
@@ -19,7 +19,7 @@ class ReleaseCheck:
 
     @property
     def holds(self) -> bool:
-        """True if every file of the manifest is there with its sha256."""
+        """True if every file of the manifest exists with its sha256."""
         return not self.problems
 
     @property
@@ -30,7 +30,7 @@ class ReleaseCheck:
 
 
 def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
-    """Compare every file of a release (by default the current one) with its manifest; reads every byte.
+    """Compare every file of a release (by default the current one) with its manifest. Reads every byte.
 
     Raises:
         ConfigError: there is no such project or release.

@@ -1,4 +1,4 @@
-"""The boxes of single frames as a release has them: from the table of detections, after the verdicts of people."""
+"""The boxes of single frames as a release contains them: from the table of detections, after people's verdicts."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ WORDS_ON_BOXES: Final = BOX_WORDS | {VerdictWord.COMPLETE}
 
 
 class VerdictsByFrame:
-    """The verdicts in force on the boxes of a project, to be found by video and time."""
+    """The verdicts in force on the boxes of a project, by video and time."""
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
         self._by_video: dict[str, list[Verdict]] = {}
@@ -37,7 +37,7 @@ class VerdictsByFrame:
             if verdict.word in WORDS_ON_BOXES:
                 self._by_video.setdefault(verdict.place.video_key, []).append(verdict)
         for of_video in self._by_video.values():
-            of_video.sort(key=_seconds)  # stable: those on one frame stay in the order in which they were given
+            of_video.sort(key=_seconds)  # stable: verdicts on one frame stay in the order in which they were given
 
     def of(self, place: FramePlace) -> list[Verdict]:
         """Return the verdicts on one frame, in the order in which they were given."""
@@ -48,7 +48,7 @@ class VerdictsByFrame:
 
     @property
     def video_keys(self) -> list[str]:
-        """The videos that something was said of."""
+        """The videos with verdicts."""
         return sorted(self._by_video)
 
     def among(self, places: Iterable[FramePlace]) -> "VerdictsByFrame":
@@ -73,9 +73,9 @@ def _seconds(verdict: Verdict) -> float:
 
 
 def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
-    """Return the mask of a detected box, unless it is not the released one's: a person put the box elsewhere.
+    """Return the mask of a detected box, unless a person moved the box.
 
-    Another class changes no mask.
+    A change of class keeps the mask.
     """
     mask = Mask.from_coco(row["mask"]) if row.get("mask") else None
     return mask if mask is not None and mask.is_of(box_xyxy) else None
@@ -83,7 +83,7 @@ def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
 
 @dataclass(frozen=True, slots=True)
 class LabelledFrame:
-    """The boxes of a frame in a release, or why the frame is not in it; and the verdicts that met no box of it."""
+    """A frame's boxes in a release, or why the frame is left out; and the verdicts that match none of its boxes."""
 
     outcome: FrameOutcome
     boxes: tuple[ReleaseBox, ...]
@@ -106,12 +106,12 @@ class Labelling:
         self._class_indices = {name: index for index, name in enumerate(self._classes.names)}
 
     def among(self, places: Iterable[FramePlace]) -> "Labelling":
-        """Return the labelling of some frames, which follows from the verdicts on them alone."""
+        """Return the labelling of some frames, which depends only on the verdicts on them."""
         return Labelling(self._config, self.verdicts.among(places), self.calibration)
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the labels follow from beside the tables and the configuration, as JSON-compatible values."""
+        """What the labels depend on besides the tables and the configuration, as JSON-compatible values."""
         return {
             **({"verdicts": self.verdicts.answer_ids} if len(self.verdicts) else {}),
             **({"calibration": dict(self.calibration.settings)} if self.calibration is not None else {}),
@@ -120,12 +120,12 @@ class Labelling:
     def label(
         self, place: FramePlace, resolution_wh: tuple[int, int], rows: Sequence[Mapping[str, Any]]
     ) -> LabelledFrame:
-        """Return what a release has of one frame.
+        """Return what a release contains of one frame.
 
         Args:
-            place: the frame.
+            place: the position of the frame.
             resolution_wh: its size in pixels.
-            rows: its rows of the table of detections; their classes are in the project's list.
+            rows: its rows of the table of detections. Their classes are in the project's list.
         """
         found = [self._found_box(row) for row in rows]
         verdicts = self.verdicts.of(place)

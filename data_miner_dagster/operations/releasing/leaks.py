@@ -1,7 +1,7 @@
-"""Whether images of different splits of a release look alike, by representations that did not decide on the splits.
+"""Whether images in different splits of a release look alike, by representations that were not used for the splits.
 
-Every pair of images of different splits is compared, so the cost grows with the square of a release. Memory does not
-grow with the pairs: two blocks are compared at a time, and vectors of many images lie in a temporary file.
+Every pair of images in different splits is compared, so the cost grows with the square of the release's size. Memory
+does not grow with the pairs: two blocks are compared at a time, and the vectors of many images are in a temporary file.
 """
 
 import tempfile
@@ -30,36 +30,36 @@ from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_table
 
 DEFAULT_HASH_DISTANCE: Final = 6
-"""Of 64 bits. Deduplication removes what is up to 4 apart; hashes of different pictures are about 32 apart."""
+"""Of 64 bits. Deduplication removes frames up to 4 bits apart. Hashes of different pictures differ in about 32."""
 _COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "split")
-_PART: Final = 20_000  # images whose vectors are read at once, and kept in memory if there are no more
+_PART: Final = 20_000  # images whose vectors are read at once, and kept in memory if there are not more
 _MAX_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class LeakCheck:
-    """What `check_leaks` found in one release."""
+    """The result of `check_leaks` for one release."""
 
     version: str
-    encoder: str | None  # the other encoder; None: there is none
+    encoder: str | None  # the other encoder; None if there is none
     limits: LeakLimits
     tally: LeakTally
     named: tuple[str, ...]  # the closest pairs, for people
 
     @property
     def holds(self) -> bool:
-        """True if no two images of different videos and splits look alike."""
+        """True if no two images of different videos in different splits look alike."""
         return not self.tally.num_leaks
 
     @property
     def limits_in_short(self) -> str:
-        """The limits in few words."""
+        """The limits in a few words."""
         cosine = "" if self.encoder is None else f"; cosine {self.limits.cosine:.3g} by {self.encoder}"
         return f"{self.limits.hash_distance} of 64 bits{cosine}"
 
     @property
     def limits_text(self) -> str:
-        """What counts as alike, in words."""
+        """The meaning of "alike", in words."""
         text = f"perceptual hashes at most {self.limits.hash_distance} of 64 bits apart"
         if self.encoder is None:
             return text
@@ -86,7 +86,7 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
 
     Raises:
         ConfigError: there is no such project or release.
-        DataMinerError: its frames are gone, or cannot be embedded.
+        DataMinerError: its frames are missing, or cannot be embedded.
     """
     config = platform.project_config(project)
     version = existing_version(platform, project, version)
@@ -101,7 +101,7 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
 
 
 def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | None:
-    """Return the encoder that did not find the near-duplicates; None if one and the same model has both roles."""
+    """Return the encoder that did not find the near-duplicates; None if one model has both roles."""
     by_role = {"filter": platform.models.filter_encoder, "dedup": platform.models.dedup_encoder}
     used = by_role.pop(config.deduplication.encoder)
     (other,) = by_role.values()
@@ -110,7 +110,7 @@ def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | N
 
 def _limits(releasing: ReleasingConfig, encoder: EncoderRole | None) -> LeakLimits:
     distance, cosine = releasing.leak_hash_distance, releasing.leak_cosine
-    if cosine is None:  # closer than what this encoder takes for a near-duplicate, since a failure stops a run
+    if cosine is None:  # closer than this encoder's threshold for near-duplicates, since a failure stops a run
         cosine = 1.0 if encoder is None else (1 + encoder.calibration.duplicate_threshold) / 2
     return LeakLimits(DEFAULT_HASH_DISTANCE if distance is None else distance, cosine)
 
@@ -129,7 +129,7 @@ def _compared_images(
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return (N,) numbers in the order of first appearance, so ascending where equal values stand together."""
+    """Return (N,) numbers in order of first appearance: ascending if equal values are adjacent."""
     codes = column.combine_chunks()
     codes = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
     return np.asarray(codes.indices.to_numpy(), np.int64)
@@ -159,7 +159,7 @@ def _vectors(platform: Platform, encoder: EncoderRole, released: pa.Table) -> np
     for start in range(0, len(released), _PART):
         part = read_frame_vectors(platform, encoder, released.slice(start, _PART))
         if vectors is None:
-            with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # has no name; the mapping keeps it
+            with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # it has no name; the mapping keeps it alive
                 vectors = np.memmap(file, np.float16, "w+", shape=(len(released), part.shape[1]))
         vectors[start : start + len(part)] = part
     assert vectors is not None

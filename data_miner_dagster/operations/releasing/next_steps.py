@@ -1,4 +1,4 @@
-"""What to do where a project has nothing to release: the first step that left nothing says it."""
+"""What to do if a project has nothing to release, according to the first step that left nothing."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,7 +13,7 @@ from data_miner_dagster.storage.tables import read_table
 
 
 def next_step(platform: Platform, project: str, funnel: Funnel) -> str:
-    """Return what helps a project whose release would be empty, in one line."""
+    """Return the advice for a project whose release would be empty, in one line."""
     for count in funnel.steps:
         if count.count == 0 and count.step in _REMEDIES:
             return _REMEDIES[count.step](platform, project)

@@ -1,7 +1,7 @@
-"""Where one released image and its boxes come from, and why they are there: `data-miner trace`.
+"""The origin of one released image and its boxes, and why they are in the release: `data-miner trace`.
 
-Everything a release says of an image is read from the release. What it does not repeat, such as the similarity to
-each prompt, is read from the project's tables, as long as they still say the same of the image.
+Facts about an image come from the release. Facts that a release does not contain, such as the similarity to each
+prompt, come from the project's tables, as long as these still agree about the image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,18 +30,18 @@ from data_miner_dagster.storage.tables import rows_with
 _IMAGE: Final = "image:"
 _BOX: Final = "box:"
 _ROUNDING: Final = 1e-3
-"""Similarities are stored in half precision by frame, and rounded to six digits in a release."""
+"""Similarities are stored in half precision per frame, and rounded to six digits in a release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A frame that was left out because the image stands for it."""
+    """A duplicate whose representative is the image."""
 
     frame_id: str
     similarity: float | None
-    """Cosine of the two embeddings."""
+    """The cosine of the two embeddings."""
     tier: str | None
-    """The simplest comparison that catches it."""
+    """The simplest comparison that finds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +57,17 @@ class ImageProvenance:
     thresholds: Mapping[str, float]
     """The confidence from which boxes of each class were released."""
     similarities: Mapping[str, float]
-    """To every prompt, the most similar first; empty where the project's tables say something else by now."""
+    """The similarities to all prompts, the highest first; empty if the project's tables no longer agree."""
     duplicates: tuple[Duplicate, ...]
-    """Empty, too, where the project's tables say something else by now."""
+    """Empty, too, if the project's tables no longer agree."""
     verdicts: tuple[Verdict, ...]
-    """What people said of this frame, its boxes and its duplicates, as it counts now."""
+    """People's verdicts in force on this frame, its boxes and its duplicates."""
     runs: tuple[RunOfItem, ...]
-    """The runs that worked on the video and on the project, by stage, the last first."""
+    """The runs that worked on the video and on the project, by stage, the latest first."""
 
     @property
     def address(self) -> str:
-        """The address of the video, at the second of the image where the site knows how."""
+        """The address of the video, at the second of the image if the site supports that."""
         return address_at(self.video.url, self.image.pts_seconds)
 
     def as_json(self) -> dict[str, Any]:
@@ -85,14 +85,14 @@ class ImageProvenance:
 def trace_image(
     platform: Platform, what: str, *, project: str | None = None, version: str | None = None
 ) -> ImageProvenance:
-    """Return where an image of a release comes from, and its boxes.
+    """Return the origin of a release's image, and its boxes.
 
     Args:
         platform: the platform.
-        what: a file of a release or export (an image, or the label file beside it), a frame id, `image:N` or `box:N`
+        what: a file of a release or export (an image, or the label file beside it), a frame id, or `image:N` or `box:N`
             with the ids of COCO and Parquet.
-        project: its name; None to find it by the video, or by the path.
-        version: the release; None for the current one, or the one of the path.
+        project: its name; None to find it from the video or the path.
+        version: the release; None for the current one, or for the one in the path.
 
     Raises:
         ConfigError: no such image, or several projects have released it.
@@ -113,7 +113,7 @@ def trace_image(
 
 
 def _place_in(platform: Platform, what: str) -> tuple[str, str] | None:
-    """Return project and version of a path into a release of this root."""
+    """Return the project and version of a path inside a release of this root."""
     parts = PurePath(what).parts
     for number in range(len(parts) - 2):
         project, version = parts[number + 1], parts[number + 2]
@@ -125,7 +125,7 @@ def _place_in(platform: Platform, what: str) -> tuple[str, str] | None:
 def _releases_with(
     platform: Platform, what: str, project: str | None, version: str | None
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield project, version and image id, in the current release of each project, or in those that are named."""
+    """Yield project, version and image id, in the current release of each project, or in the named one."""
     names = [project] if project is not None else [row.name for row in find_projects(platform.database)]
     for name in names:
         if project is None and not release_versions(platform, name):
@@ -175,7 +175,7 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
 
 
 def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict[str, float]:
-    """Return the similarity to each prompt, if the image is still kept for the one that the release names."""
+    """Return the similarity to each prompt, if the image is still kept for the prompt that the release names."""
     found = similarities_of_frame(platform.layout.similarities_table(project), image.frame_id)
     if abs(found.get(image.similar_prompt, 2.0) - image.similarity) > _ROUNDING:
         return {}
@@ -183,7 +183,7 @@ def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict
 
 
 def _duplicates(platform: Platform, project: str, image: ReleaseImage) -> tuple[Duplicate, ...]:
-    """Return the frames that the image stands for, if they are still as many as the release says."""
+    """Return the duplicates of the image, if there are still as many as the release says."""
     columns = ["frame_id", "representative_frame_id", "is_representative", "similarity", "tier"]
     table = platform.layout.deduplicated_table(project)
     rows = rows_with(table, columns, pc.field("representative_frame_id") == image.frame_id)

@@ -1,4 +1,4 @@
-"""What people's verdicts say of a release's boxes: probabilities for each, and the figures of the whole."""
+"""The label quality of a release, from people's verdicts: a probability for each box, and overall figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,18 +21,21 @@ from data_miner_dagster.storage.tables import read_batches
 
 @dataclass(frozen=True, slots=True)
 class BoxProbabilities:
-    """The calibration of a project's boxes. One of another detector, or class list, gives no probabilities."""
+    """The calibration of a project's boxes.
+
+    If it belongs to another detector or class list, it gives no probabilities.
+    """
 
     calibration: BoxCalibration
-    detection_fingerprint: str  # of the present detector
+    detection_fingerprint: str  # belongs to the current detector
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What a release follows from: also one that is of another detector, since the release says so."""
+        """What a release depends on, even if it belongs to another detector, since the release mentions it."""
         return {"boxes": quality_fingerprint(self.calibration)}
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
-        """Return the probability that a box is right, None where nobody knows."""
+        """Return the probability that a box is correct; None if it is unknown."""
         found = self.calibration.classes.get(class_name)
         if found is None or not found.knots or self.calibration.detection_fingerprint != self.detection_fingerprint:
             return None
@@ -40,7 +43,7 @@ class BoxProbabilities:
 
 
 def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | None:
-    """Return the calibration of a project's boxes, None where there is none.
+    """Return the calibration of a project's boxes; None if there is none.
 
     Raises:
         DataMinerError: it cannot be read.
@@ -52,7 +55,7 @@ def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | No
 
 
 def labelling_of(platform: Platform, config: ProjectConfig) -> Labelling:
-    """Return what makes the boxes of a project's frames: its thresholds, the verdicts in force, the calibration."""
+    """Return what decides about the boxes of a project's frames: thresholds, verdicts in force, calibration."""
     verdicts = VerdictsByFrame(verdicts_in_force(platform.database, config.name, words=WORDS_ON_BOXES))
     return Labelling(config, verdicts, box_probabilities(platform, config.name))
 
@@ -60,11 +63,11 @@ def labelling_of(platform: Platform, config: ProjectConfig) -> Labelling:
 def quality_content(
     platform: Platform, config: ProjectConfig, *, boxes_by_verdict: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Return what a release says of the quality of its labels, for its manifest.
+    """Return a release's statements about the quality of its labels, for its manifest.
 
     Args:
         platform: the platform.
-        config: of the project.
+        config: the project's configuration.
         boxes_by_verdict: how many released boxes a person has judged, by verdict.
     """
     known = box_probabilities(platform, config.name)

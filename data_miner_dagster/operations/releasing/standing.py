@@ -1,4 +1,4 @@
-"""Which releases of a project stand, and what each says of itself."""
+"""The releases of a project, and what each says about itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from data_miner_dagster.stages.releasing import version_number
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSummary:
-    """One release in a list. `folder` is None where the files are gone, `created_at` where the catalog forgot it."""
+    """One release in a list. `folder` is None if the files are gone, `created_at` if the catalog has forgotten it."""
 
     version: str
-    num_videos: int | None  # that gave an image; None where the files are gone: nobody knows
+    num_videos: int | None  # videos with an image; None if the files are gone, since nobody knows then
     num_images: int
     num_boxes: int
     created_at: datetime | None
@@ -36,7 +36,7 @@ class ReleaseSummary:
     problems: tuple[str, ...]
     changes: str
     cost: Mapping[str, Any] | None
-    """What it had cost when it was made (`Cost.as_json`); None where nobody measured it."""
+    """What it had cost when it was made (`Cost.as_json`); None if it was not measured."""
 
     @property
     def state(self) -> str:
@@ -64,20 +64,20 @@ class ReleaseSummary:
 
 
 def list_releases(platform: Platform, project: str, *, check: bool = False) -> list[ReleaseSummary]:
-    """Return all releases of a project, those on disk and those the catalog remembers, oldest first.
+    """Return all releases of a project, on disk or in the catalog, oldest first.
 
     Args:
         platform: the platform.
         project: its name; it need not exist any more.
-        check: read every file, and name what is wrong.
+        check: read every file, and report problems.
 
     Raises:
-        ConfigError: there is no such project and no release of it.
+        ConfigError: there is neither such a project nor a release of it.
     """
     rows = {row.version: row for row in find_releases(platform.database, project)}
     on_disk = release_versions(platform, project)
     if not rows and not on_disk:
-        platform.project_config(project)  # the clear error for an unknown name
+        platform.project_config(project)  # raises the clear error for an unknown name
     summaries = []
     for version in sorted({*rows, *on_disk}, key=version_number):
         row, folder = rows.get(version), platform.layout.release_folder(project, version)
@@ -107,7 +107,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
 
 
 def release_header(release: Path) -> ReleaseHeader:
-    """Return the name, classes and splits of a standing release.
+    """Return the name, classes and splits of an existing release.
 
     Raises:
         DataMinerError: there is no complete release.
@@ -126,7 +126,7 @@ def release_header(release: Path) -> ReleaseHeader:
 
 
 def existing_version(platform: Platform, project: str, version: str | None) -> str:
-    """Return a version that is on disk: the one that is wanted, or else the current one.
+    """Return a version that is on disk: the given one, or else the current one.
 
     Raises:
         ConfigError: there is no such project or release.
@@ -134,7 +134,7 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
     row = find_project(platform.database, project)
     known = release_versions(platform, project)
     if row is None and not known:
-        platform.project_config(project)  # the clear error for an unknown name
+        platform.project_config(project)  # raises the clear error for an unknown name
     withdrawn = {release.version for release in find_releases(platform.database, project) if release.withdrawn_reason}
     usable = [name for name in known if name not in withdrawn] or known
     current = row.released_version if row is not None and row.released_version in usable else None
@@ -149,7 +149,7 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
 
 
 def difference_between(platform: Platform, project: str, before: str, after: str) -> ReleaseDifference:
-    """Return what changed between two releases of a project that are on disk.
+    """Return the differences between two releases of a project that are on disk.
 
     Raises:
         ConfigError: there is no such project or release.

@@ -1,1 +1,1 @@
-"""Verification: a second pair of eyes on each detected box. The entry is `BoxVerification` in verify_boxes.py."""
+"""Verification: a second model examines each detected box. The entry is `BoxVerification` in verify_boxes.py."""

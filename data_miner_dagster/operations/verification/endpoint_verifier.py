@@ -1,11 +1,11 @@
-"""A chat endpoint as a verifier: many questions at once, tries and pauses, and when it counts as away.
+"""A chat endpoint as a verifier: concurrent questions, retries and pauses, and when it counts as unavailable.
 
-- What may pass (HTTP 429 and 5xx, a cut or slow connection, an answer that is no chat completion) is tried again after
-  a pause that doubles. `Retry-After` holds all threads. What still fails leaves its box without an answer.
-- Three boxes in a row that fail so, a pause that is too long, or an endpoint that takes no request at all (a wrong key)
-  mean that it is away: nothing more is asked in this run.
-- A request that alone is refused (HTTP 400) says something of its picture, and is *cannot tell*: but only once another
-  request was taken. If none is, the endpoint or the settings are at fault.
+- Errors that may pass (HTTP 429 and 5xx, a broken or slow connection, an answer that is not a chat completion) are
+  retried after a pause that doubles. `Retry-After` holds all threads. If it still fails, the box has no answer.
+- Three boxes in a row that fail like this, a pause that is too long, or an endpoint that accepts no request at all (a
+  wrong key) mean that it is unavailable: nothing more is asked in this run.
+- A single refused request (HTTP 400) is due to its picture, and counts as *cannot tell*, but only once another request
+  was accepted. If none is accepted, the endpoint or the settings are at fault.
 
 Belongs here: when to ask. Does not belong here: HTTP (sites/chat_endpoints.py), which boxes (verify_boxes.py).
 """
@@ -41,16 +41,16 @@ from data_miner_dagster.stages.verification.answers import answer_of
 from data_miner_dagster.stages.verification.questions import ANSWER_SCHEMA
 
 AWAY_AFTER: Final = 3
-"""This many boxes in a row without an answer are no coincidence."""
+"""This many boxes in a row without an answer are not a coincidence."""
 REFUSED_AFTER: Final = 10
-"""This many refused requests, and none that was taken, are no fault of the pictures."""
+"""This many refused requests, without any accepted one, are not the pictures' fault."""
 _LONGEST_DELAY_SECONDS: Final = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 def endpoint_fingerprint(config: EndpointConfig) -> str:
-    """Return what the answers of an endpoint follow from: the model, not the address."""
+    """Return what the answers of an endpoint depend on: the model, not the address."""
     return fingerprint_of(
         {
             "model": config.model,
@@ -67,8 +67,8 @@ class EndpointVerifier:
     Args:
         name: its name there.
         config: its settings.
-        allowed_private_hosts: hosts that may be spoken to although they are not public.
-        is_known: whether it has answered before, so that a refusal is no mistake of the settings.
+        allowed_private_hosts: hosts that are allowed although they are not public.
+        is_known: whether it has answered before, so that a refusal does not mean a mistake in the settings.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class EndpointVerifier:
         self._refused: list[Reply] = []
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop as it comes in. The first is asked alone, so that its price is known.
+        """Yield a reply to each crop as it arrives. The first crop is asked alone, so that its price is known.
 
         Raises:
-            ConfigError: the key is not there, or the endpoint takes no request and never took one.
+            ConfigError: the key is missing, or the endpoint has never accepted a request.
         """
         number = self._config.concurrent_requests
         with (
@@ -111,7 +111,7 @@ class EndpointVerifier:
             yield from self._left_over()
 
     def _settled(self, done: Iterable["Future[Reply | _Refused]"], keep: Keep) -> Iterator[Reply]:
-        """Yield replies, and what was held back until one of them showed that requests are taken."""
+        """Yield replies. Refused ones are held back until another reply shows that requests are accepted."""
         for future in done:
             try:
                 found = future.result()
@@ -138,16 +138,16 @@ class EndpointVerifier:
                 yield from told
 
     def _left_over(self) -> Iterator[Reply]:
-        """Yield refused requests of which nobody knows whose fault they are; they are made again another time."""
+        """Yield refused requests whose cause is unknown, so that they are asked again another time."""
         if len(self._refused) >= AWAY_AFTER:
             self._go_away(self._refused[0].line, takes_none=True)
         yield from self._refused
 
     def _go_away(self, line: str, *, takes_none: bool = False) -> None:
-        """Ask nothing more.
+        """Stop asking.
 
         Raises:
-            ConfigError: it takes no request, and never took one.
+            ConfigError: it has never accepted a request.
         """
         if self.why_away is not None:
             return
@@ -203,17 +203,17 @@ def _cost_of(answer: ChatAnswer, config: EndpointConfig) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A request that was not taken."""
+    """Raised when a request was not accepted."""
 
     reply: Reply
 
 
 class _Pause:
-    """When requests may be sent: what one thread is told of a pause holds all of them."""
+    """When requests may be sent. A pause that one thread is told applies to all of them."""
 
     def __init__(self, config: EndpointConfig) -> None:
         self.too_long: str | None = None
-        """What the server said as it asked for a pause that is too long."""
+        """The server's message when it asked for a pause that is too long."""
         self._config = config
         self._changed = threading.Condition()
         self._has_ended = False
@@ -221,7 +221,7 @@ class _Pause:
         self._own = threading.local()
 
     def wait(self) -> bool:
-        """Wait until this thread may send a request; return False if nothing more is sent."""
+        """Wait until this thread may send a request. Return False if no more are sent."""
         with self._changed:
             while not self._has_ended:
                 left = max(self._until, getattr(self._own, "until", 0.0)) - time.monotonic()
@@ -231,7 +231,7 @@ class _Pause:
         return False
 
     def after(self, error: EndpointBusyError | NoAnswerError, number: int) -> None:
-        """Take note of a failed try of this thread, the first of which is number 1."""
+        """Note a failed attempt of this thread. The first is number 1."""
         delay = min(self._config.try_delay_seconds * 2.0 ** (number - 1), _LONGEST_DELAY_SECONDS)
         self._own.until = time.monotonic() + (delay if number < self._config.tries else 0.0)
         asked_for = getattr(error, "retry_after_seconds", None)
@@ -245,7 +245,7 @@ class _Pause:
             self._until = max(self._until, time.monotonic() + asked_for)
 
     def end(self) -> None:
-        """Have nobody send or wait any more."""
+        """Stop all threads from sending or waiting."""
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
@@ -253,7 +253,7 @@ class _Pause:
 
 @contextmanager
 def _threads(number: int, pause: _Pause) -> Iterator[InheritingThreads]:
-    """Yield threads; whatever ends the block, those that wait give up, and what is not sent yet is not sent."""
+    """Yield threads. When the block ends, for any reason, waiting threads give up and pending requests are dropped."""
     threads = InheritingThreads(number, thread_name_prefix="verify")
     try:
         yield threads

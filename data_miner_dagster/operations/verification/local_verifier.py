@@ -19,16 +19,16 @@ class LocalVerifier:
     def __init__(self, role: VerifierRole, *, batch_size: int) -> None:
         self.name = role.name
         self.fingerprint = role.fingerprint
-        self.why_away: str | None = None  # a model at hand never is
+        self.why_away: str | None = None  # a local model is always available
         self._role = role
         self._batch_size = batch_size
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop. One that an internal error meets has no answer; the others have theirs.
+        """Yield a reply to each crop. A crop that meets an internal error has no answer; the others have theirs.
 
         Raises:
-            ModelError: the model cannot be had.
-            SystematicFaultError: the same internal error meets all.
+            ModelError: the model is missing or cannot be loaded.
+            SystematicFaultError: all crops meet the same internal error.
         """
         waiting = iter(crops)
         with item_guard("verification") as guard:

@@ -1,4 +1,4 @@
-"""What goes to a verifier and what comes back, whichever verifier it is."""
+"""Questions to any verifier, and its replies."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of a question. Without an answer it is asked again another time; `line` says why."""
+    """The reply to a question. Without an answer, it is asked again another time, and `line` says why."""
 
     crop: Crop
     answer: BoxAnswer | None = None
@@ -31,23 +31,23 @@ class Reply:
 
 
 Keep = Callable[[Sequence[Reply]], None]
-"""Stores replies that have an answer. Called in any thread, before anything else is made of them."""
+"""Stores replies that have an answer. Called in any thread, before they are used."""
 
 
 class Verifier(Protocol):
-    """Who is asked. `why_away` says why nothing more is asked for now; None as long as there is no reason."""
+    """Who is asked. `why_away` says why nothing more is asked now; None if it is available."""
 
     name: str
     fingerprint: str
     why_away: str | None
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop, in any order. One with an answer has gone to `keep` before.
+        """Yield a reply to each crop, in any order. Those with an answer were passed to `keep` before.
 
-        Takes the next crop once there is room for it, and no more of them once it is away.
+        Takes the next crop once there is room for it, and no more once the verifier is unavailable.
 
         Raises:
-            ConfigError: it cannot be asked as it is configured.
-            ModelError: the model cannot be had.
+            ConfigError: it cannot be asked with its configuration.
+            ModelError: the model is missing or cannot be loaded.
         """
         ...

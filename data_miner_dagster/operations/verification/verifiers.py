@@ -1,4 +1,4 @@
-"""Which verifier a project asks."""
+"""Choosing the verifier of a project."""
 
 from data_miner_dagster.catalog.box_answers import spent_on_answers
 from data_miner_dagster.config.detection import DetectionConfig
@@ -14,7 +14,7 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
     """Return the verifier of a project that has one. Nothing is loaded or asked yet.
 
     Raises:
-        ConfigError: it is not configured, or its key is missing, or its address must not be spoken to.
+        ConfigError: it is not configured, its key is missing, or its address is not allowed.
         ModelError: the folder of its model is missing.
     """
     assert config.verifier is not None
@@ -29,7 +29,10 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
 
 
 def verifier_model(platform: Platform, name: str) -> ReleaseModel:
-    """Return what a release says of a verifier. Of an endpoint, not its address: the model is what answered."""
+    """Return what a release says about a verifier.
+
+    For an endpoint, it omits the address: the model is what answered.
+    """
     endpoint = platform.config.models.endpoints.get(name)
     if endpoint is None:
         entry = platform.models.verifier(name).entry

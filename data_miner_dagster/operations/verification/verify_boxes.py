@@ -1,11 +1,11 @@
-"""Have a project's boxes looked at by its verifier, and put what it said into their rows.
+"""Asking a project's verifier about its boxes, and writing its answers into their rows.
 
-Each answer is a row of the catalog as soon as it is in (catalog/box_answers.py): a kill loses what is on its way, and
-no question is asked again that has an answer. What the boxes' table says follows from these rows alone, so it does not
-depend on the order in which they came.
+Each answer is stored as a row of the catalog when it arrives (catalog/box_answers.py): a kill loses only pending
+questions, and no answered question is asked again. The boxes' table depends only on these rows, not on the order in
+which they arrived.
 
 Belongs here: which questions are open, the budget, and the columns. Does not belong here: asking (endpoint_verifier.py,
-local_verifier.py), what is asked (stages/verification/), what a release makes of it (stages/reviewing/states.py).
+local_verifier.py), the questions (stages/verification/), the effect on a release (stages/reviewing/states.py).
 """
 
 import hashlib
@@ -50,7 +50,7 @@ BoxRow = dict[str, Any]
 
 
 class VerifierAwayError(TransientError):
-    """The verifier cannot be asked for now, and the project is to wait for it (`when_unavailable: wait`)."""
+    """Raised if the verifier is unavailable and the project is set to wait for it (`when_unavailable: wait`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,15 @@ class FrameBoxes:
 
 @dataclass(frozen=True, slots=True)
 class VerificationCounts:
-    """What became of a project's boxes that are to be verified. Stored beside the tables that have the answers."""
+    """Counts of a project's boxes to be verified. Stored beside the tables with the answers."""
 
     verifier: str
-    asking: str  # fingerprint of what is asked, besides the boxes
+    asking: str  # fingerprint of the questions, without the boxes
     confirmed: int = 0
     rejected: int = 0
     cannot_tell: int = 0
-    over_budget: int = 0  # not asked, and not before the budget is raised
-    waiting: int = 0  # without an answer so far; asked again with the next build
+    over_budget: int = 0  # not asked until the budget is raised
+    waiting: int = 0  # no answer so far; asked again in the next build
 
     def as_counts(self) -> dict[str, int]:
         """Return the counts for the outcome."""
@@ -83,7 +83,7 @@ class VerificationCounts:
 
     @property
     def line(self) -> str:
-        """What it said, in words."""
+        """The answers, in words."""
         told = f"{self.verifier} confirmed {self.confirmed:,} boxes, rejected {self.rejected:,}"
         told += f" and could not tell of {self.cannot_tell:,}"
         if self.waiting:
@@ -94,22 +94,22 @@ class VerificationCounts:
 
 
 OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiting")
-"""The counts of `VerificationCounts`: a box that is to be verified is in exactly one of them."""
+"""The counts of `VerificationCounts`: each box to be verified is in exactly one of them."""
 
 
 def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
-    """Return what the tables beside this one say of a verifier; None where the project had none."""
+    """Return what the tables beside this one say about a verifier; None if the project had none."""
     text = read_metadata(detected_frames_table).get(_KEY)
     return None if text is None else VerificationCounts(**json.loads(text))
 
 
 @dataclass(slots=True)
 class Verified:
-    """What is known of the boxes whose rows have been completed so far."""
+    """Facts about the boxes whose rows are complete so far."""
 
     by_verdict: Counter[VerifierVerdict] = field(default_factory=Counter)
     num_unanswered: int = 0
-    digest: int = 0  # the same for the same answers, in any order
+    digest: int = 0  # equal for equal answers, in any order
 
     def add(self, key: str, verdict: VerifierVerdict, reason: str) -> None:
         """Count an answer."""
@@ -129,7 +129,7 @@ class BoxVerification:
     """The verifier of one project, for one build of its boxes: first `ask`, then `complete` their rows.
 
     Raises:
-        ConfigError: the verifier may not be asked as it is configured.
+        ConfigError: the verifier cannot be asked with its configuration.
         ModelError: the folder of its model is missing.
     """
 
@@ -144,17 +144,17 @@ class BoxVerification:
         self._budget = Budget(config.verifier, spent.num_answers, spent.cost, top_price=spent.top_price)
         self.asking: Final = asking_fingerprint(config.verifier, self._verifier.fingerprint)
         self.verified = Verified()
-        """What the completed rows say."""
+        """The contents of the completed rows."""
 
     def ask(self, videos: Iterable[Sequence[FrameBoxes]]) -> None:
-        """Ask about every box of these frames that is to be verified and has no answer yet.
+        """Ask about every box on these frames that is to be verified and has no answer yet.
 
         Args:
-            videos: the frames of one video each.
+            videos: the frames, one video at a time.
 
         Raises:
             VerifierAwayError: the verifier cannot be asked now, and the project waits for it.
-            ConfigError, ModelError: the verifier cannot be asked as it is configured.
+            ConfigError, ModelError: the verifier cannot be asked with its configuration.
         """
         with (
             StoredPictures(self._platform.config.extraction) as pictures,
@@ -173,12 +173,12 @@ class BoxVerification:
 
     @property
     def line(self) -> str:
-        """What was asked, and what it cost, in one line."""
+        """What was asked and what it cost, in one line."""
         away = f"; away: {self._verifier.why_away}" if self._verifier.why_away is not None else ""
         return f"{self._verifier.name} {self._budget.line}{away}"
 
     def complete(self, frames: Sequence[FrameBoxes]) -> None:
-        """Put what the verifier said of the boxes of a video into their rows, and count it."""
+        """Write the verifier's answers about the boxes of a video into their rows, and count them."""
         asked = [(row, question) for frame in frames for row, question in self._questions_of(frame)]
         answers = find_answers(self._platform.database, [question.key for _, question in asked])
         for row, question in asked:
@@ -194,7 +194,7 @@ class BoxVerification:
             }
 
     def counts(self) -> VerificationCounts:
-        """Return what became of the boxes whose rows were completed."""
+        """Return the counts for the boxes whose rows were completed."""
         by_verdict, num_unanswered = self.verified.by_verdict, self.verified.num_unanswered
         num_over_budget = min(self._budget.num_over, num_unanswered)
         return VerificationCounts(
@@ -227,7 +227,7 @@ class BoxVerification:
     def _open_crops(
         self, videos: Iterable[Sequence[FrameBoxes]], pictures: StoredPictures, guard: ItemGuard
     ) -> Iterator[Crop]:
-        """Yield what is to be asked, in order of video, frame and box; decodes a frame only if something of it is."""
+        """Yield the open questions in order of video, frame and box. Decodes a frame only if it has one."""
         asked: set[str] = set()
         for frames in videos:
             questions = [(frame, question) for frame in frames for _, question in self._questions_of(frame)]
