@@ -63,6 +63,26 @@ class Mask:
         height, width = rle["size"]
         return cls((int(width), int(height)), str(rle["counts"]))
 
+    def run_lengths(self) -> list[int]:
+        """Return the lengths of its runs, pixels outside of it first: COCO's uncompressed form.
+
+        Source: rleFrString of pycocotools (common/maskApi.c): five bits a character, the third and later counts as the
+        difference from the last but one.
+        """
+        runs: list[int] = []
+        value = shift = 0
+        for letter in self.counts:
+            bits = ord(letter) - 48
+            value |= (bits & 31) << shift
+            shift += 5
+            if bits & 32:
+                continue
+            if bits & 16:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+        return runs
+
     def as_coco(self) -> dict[str, Any]:
         """Return it as COCO writes it, and tables hold it."""
         return {"size": [self.resolution_wh[1], self.resolution_wh[0]], "counts": self.counts}

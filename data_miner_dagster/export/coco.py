@@ -8,11 +8,9 @@ empty one and the area of the box.
 
 import contextlib
 import io
-import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from data_miner_dagster.domain.masks import Mask, mask_iou
 from data_miner_dagster.domain.tracks import sightings_as_rows
@@ -20,13 +18,17 @@ from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, label_problems
 from data_miner_dagster.export.outlines import MIN_IOU, coco_segmentation, mask_of_coco
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
+from data_miner_dagster.export.spooled_json import SpooledJson
 
 ALL_SPLITS: Final = "all"
 MAX_COCO_BYTES: Final = 64 << 20
 """pycocotools loads a whole file, which takes about ten times its size in memory. Larger files are not read back; the
 Parquet tables, written from the same images, are."""
 
-_SAID: Final = ("verdict", "answer_id", "confidence_calibrated", "track_id", "recovered", "recovered_from")
+_SAID: Final = (
+    *("verdict", "answer_id", "confidence_calibrated", "verifier_verdict"),
+    *("track_id", "recovered", "recovered_from"),
+)
 """Keys of an annotation that are left out where they are None."""
 
 
@@ -47,7 +49,8 @@ class CocoWriter:
         (folder / "annotations").mkdir()
         self._num_annotations = 0
         self._files = {
-            split: _CocoFile(annotation_file(folder, split), header) for split in (*header.splits, ALL_SPLITS)
+            split: SpooledJson(annotation_file(folder, split), coco_facts(header), ("images", "annotations"))
+            for split in (*header.splits, ALL_SPLITS)
         }
 
     def add(self, image: ReleaseImage) -> None:
@@ -57,7 +60,9 @@ class CocoWriter:
             self._num_annotations += 1
             annotations.append(_annotation(self._num_annotations, image.image_id, box))
         for split in (image.split, ALL_SPLITS):
-            self._files[split].add(_image(image), annotations)
+            self._files[split].add_first(_image(image))
+            for annotation in annotations:
+                self._files[split].add_second(annotation)
 
     def close(self) -> None:
         """Finish every file. If one cannot be finished, still close all of them."""
@@ -74,40 +79,15 @@ def read_coco(path: Path) -> Any:
         return COCO(str(path))
 
 
-class _CocoFile:
-    def __init__(self, path: Path, header: ReleaseHeader) -> None:
-        self._images: TextIO = path.open("w", encoding="utf-8")
-        # All images come before all annotations in the file.
-        self._spool = path.with_suffix(".annotations")
-        self._annotations: TextIO = self._spool.open("w", encoding="utf-8")
-        self._separators = ["\n", "\n"]
-        info = {"description": header.description or header.title, "version": header.version}
-        categories = [
+def coco_facts(header: ReleaseHeader) -> dict[str, object]:
+    """Return what a file says before its lists. YouTube-VIS says the same."""
+    return {
+        "info": {"description": header.description or header.title, "version": header.version},
+        "licenses": [],
+        "categories": [
             {"id": index + 1, "name": name, "supercategory": ""} for index, name in enumerate(header.class_names)
-        ]
-        self._images.write(
-            f'{{"info": {_json(info)},\n"licenses": [],\n"categories": {_json(categories)},\n"images": ['
-        )
-
-    def add(self, image: dict[str, object], annotations: Sequence[dict[str, object]]) -> None:
-        self._images.write(self._separators[0] + _json(image))
-        self._separators[0] = ",\n"
-        for annotation in annotations:
-            self._annotations.write(self._separators[1] + _json(annotation))
-            self._separators[1] = ",\n"
-
-    def close(self) -> None:
-        with self._images, self._annotations:
-            self._images.write('\n],\n"annotations": [')
-            self._annotations.flush()
-            with self._spool.open(encoding="utf-8") as spooled:
-                shutil.copyfileobj(spooled, self._images)
-            self._images.write("\n]}\n")
-        self._spool.unlink()
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        ],
+    }
 
 
 def _image(image: ReleaseImage) -> dict[str, object]:
@@ -195,9 +175,9 @@ def _coco_image_problems(coco: Any, image: ReleaseImage) -> Iterator[str]:
             yield f"{image.file_name}: a segmentation of a box that has no mask"
         if annotation["iscrowd"] != box.is_unsure:
             yield f"{image.file_name}: iscrowd {annotation['iscrowd']} of a box that is {_in_words(box)}"
-        said = tuple(annotation.get(key) for key in _SAID)
-        if said != (wanted := tuple(_said_of(box).values())):
-            yield f"{image.file_name}: {_SAID} of a box are {said}, expected {wanted}"
+        for key, said in _said_of(box).items():
+            if annotation.get(key) != said:
+                yield f"{image.file_name}: {key} of a box is {annotation.get(key)!r}, expected {said!r}"
 
 
 def _mask_problems(annotation: Mapping[str, Any], mask: Mask) -> Iterator[str]:

@@ -51,12 +51,21 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The expected content of a folder. `read_images` starts over at every call; `missing_parts` were not written."""
+    """The expected content of a folder.
+
+    Attributes:
+        header: the header of the release.
+        tally: the counts of what the folder holds.
+        read_images: yields the images; starts over at every call.
+        missing_parts: what was not written.
+        release: the folder of the release that was exported, with its tracks; equal to the folder of a release.
+    """
 
     header: ReleaseHeader
     tally: ReleaseTally
     read_images: Callable[[], Iterator[ReleaseImage]]
     missing_parts: Collection[str] = ()
+    release: Path = Path()
 
 
 Verifier = Callable[[Path, Expected], Iterator[str]]

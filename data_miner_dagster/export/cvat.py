@@ -7,7 +7,7 @@ Confidence, name and origin of a box are attributes of its label.
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Final, TextIO
 from xml.etree import ElementTree
 
 from data_miner_dagster.domain.corrections import ReturnedBox, ReturnedImage
+from data_miner_dagster.domain.tables import VERDICT_COLUMN
 from data_miner_dagster.export.codec import Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, label_problems
 from data_miner_dagster.export.cvat_xml import CvatXml, XmlBox, XmlImage
@@ -27,6 +28,11 @@ MAX_LABEL_LENGTH: Final = 64
 """Of a label's name in CVAT."""
 _BOX: Final = "data_miner_box"
 _ATTRIBUTES: Final = ("confidence", _BOX, "detector", "answer_id")
+
+
+def _attributes(header: ReleaseHeader) -> tuple[str, ...]:
+    """Return the attributes of a box: the verifier's verdict among them, if the release has any."""
+    return (*_ATTRIBUTES, *(name for name in header.extra_columns if name == VERDICT_COLUMN))
 
 
 class CvatWriter:
@@ -45,7 +51,7 @@ class CvatWriter:
 
     def add(self, image: ReleaseImage) -> None:
         """Write one image and its boxes."""
-        element = _image(image, self._num_images)
+        element = _image(image, self._num_images, _attributes(self._header))
         ElementTree.indent(element, level=1)
         self._images.write(f"  {ElementTree.tostring(element, encoding='unicode')}\n")
         self._num_images += 1
@@ -67,7 +73,7 @@ def cvat_labels(header: ReleaseHeader) -> list[dict[str, object]]:
     """Return the labels for the constructor of a task: a rectangle for each class, and a tag for finished images."""
     attributes = [
         {"name": name, "input_type": "text", "mutable": False, "default_value": "", "values": [""]}
-        for name in _ATTRIBUTES
+        for name in _attributes(header)
     ]
     labels: list[dict[str, object]] = [
         {"name": name, "type": "rectangle", "attributes": attributes} for name in header.class_names
@@ -90,13 +96,13 @@ def _meta(header: ReleaseHeader, num_images: int) -> ElementTree.Element:
         label = ElementTree.SubElement(labels, "label")
         _add(label, name=entry["name"], type=entry["type"])
         attributes = ElementTree.SubElement(label, "attributes")
-        for name in _ATTRIBUTES if entry["type"] == "rectangle" else ():
+        for name in _attributes(header) if entry["type"] == "rectangle" else ():
             attribute = ElementTree.SubElement(attributes, "attribute")
             _add(attribute, name=name, mutable=False, input_type="text", default_value="", values="")
     return meta
 
 
-def _image(image: ReleaseImage, number: int) -> ElementTree.Element:
+def _image(image: ReleaseImage, number: int, names: Sequence[str]) -> ElementTree.Element:
     element = ElementTree.Element(
         "image", id=str(number), name=image.file_name, width=str(image.width), height=str(image.height)
     )
@@ -104,14 +110,14 @@ def _image(image: ReleaseImage, number: int) -> ElementTree.Element:
         corners = dict(zip(("xtl", "ytl", "xbr", "ybr"), map(str, box.box_xyxy), strict=True))
         attributes = {"label": box.class_name, "source": "auto", "occluded": "0", **corners, "z_order": "0"}
         entry = ElementTree.SubElement(element, "box", attributes)
-        for name, text in zip(_ATTRIBUTES, _texts(box, box_id), strict=True):
+        for name, text in zip(names, _texts(box, box_id), strict=False):
             ElementTree.SubElement(entry, "attribute", name=name).text = text
     return element
 
 
 def _texts(box: ReleaseBox, box_id: str) -> tuple[str, ...]:
-    """Return the attributes of a box, in the order of their names."""
-    return str(box.confidence), box_id, box.detector, box.answer_id or ""
+    """Return the attributes of a box, in the order of their names; the last is not in every export."""
+    return str(box.confidence), box_id, box.detector, box.answer_id or "", box.verifier_verdict or ""
 
 
 def _add(parent: ElementTree.Element, **texts: object) -> None:
@@ -171,16 +177,17 @@ def cvat_problems(folder: Path, expected: Expected) -> Iterator[str]:
         if facts != (wanted := (image.file_name, image.width, image.height)):
             yield f"{ANNOTATIONS_FILE}: image {found.number} is {facts}, expected {wanted}"
             return
-        yield from _image_problems(found, image, expected.header.class_names)
+        yield from _image_problems(found, image, expected.header)
 
 
-def _image_problems(found: XmlImage, image: ReleaseImage, class_names: tuple[str, ...]) -> Iterator[str]:
+def _image_problems(found: XmlImage, image: ReleaseImage, header: ReleaseHeader) -> Iterator[str]:
+    class_names, names = header.class_names, _attributes(header)
     boxes = [(class_names.index(box.label), box_in_pixels(shares.box, image)) for box, shares in _upright(found)]
     yield from label_problems(image, image.boxes, boxes, PIXEL_TOLERANCE)
-    attributes = [tuple(box.attributes[name] for name in _ATTRIBUTES) for box in found.boxes]
-    names = zip(image.boxes, box_ids(image), strict=True)
-    if attributes != [_texts(box, box_id) for box, box_id in names]:
-        yield f"{image.file_name}: its boxes have other confidences, names, detectors or answers"
+    attributes = [tuple(box.attributes[name] for name in names) for box in found.boxes]
+    boxes_and_ids = zip(image.boxes, box_ids(image), strict=True)
+    if attributes != [_texts(box, box_id)[: len(names)] for box, box_id in boxes_and_ids]:
+        yield f"{image.file_name}: its boxes have other confidences, names, detectors, answers or verdicts"
 
 
 def _upright(image: XmlImage) -> Iterator[tuple[XmlBox, ReturnedBox]]:

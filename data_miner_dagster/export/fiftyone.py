@@ -13,6 +13,7 @@ from typing import Any, Final
 from data_miner_dagster.domain.corrections import ReturnedBox, ReturnedImage
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.tables import VERDICT_COLUMN
 from data_miner_dagster.export.codec import Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, label_problems
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
@@ -26,6 +27,7 @@ from data_miner_dagster.export.round_trips import (
     relative_box,
     round_trip_codec,
 )
+from data_miner_dagster.export.spooled_json import as_line, read_entries
 
 METADATA_FILE: Final = "metadata.json"
 SAMPLES_FILE: Final = "samples.json"
@@ -44,13 +46,14 @@ class FiftyOneWriter:
         check_labels(header, _TOOL, lambda _name: None)
         content = json.dumps(dataset_document(header), ensure_ascii=False, indent=1) + "\n"
         (folder / METADATA_FILE).write_text(content, encoding="utf-8")
+        self._columns = _columns(header)
         self._file = (folder / SAMPLES_FILE).open("w", encoding="utf-8")
         self._file.write('{"samples": [')
         self._separator = "\n"
 
     def add(self, image: ReleaseImage) -> None:
         """Write one sample."""
-        self._file.write(self._separator + json.dumps(_sample(image), ensure_ascii=False, allow_nan=False))
+        self._file.write(self._separator + as_line(_sample(image, self._columns)))
         self._separator = ",\n"
 
     def close(self) -> None:
@@ -73,6 +76,7 @@ def dataset_document(header: ReleaseHeader) -> dict[str, object]:
         _field("box_id", "StringField"),
         _field("detector", "StringField"),
         _field("answer_id", "StringField"),
+        *(_field(name, "StringField") for name in _columns(header)),
     )
     boxes = _field(
         "detections", "ListField", subfield="EmbeddedDocumentField", document="labels.Detection", fields=detection
@@ -99,6 +103,11 @@ def dataset_document(header: ReleaseHeader) -> dict[str, object]:
         ],
         "frame_fields": [],
     }
+
+
+def _columns(header: ReleaseHeader) -> tuple[str, ...]:
+    """Return the columns that only some releases have, and that are fields of a detection here."""
+    return tuple(name for name in header.extra_columns if name == VERDICT_COLUMN)
 
 
 def _field(
@@ -132,7 +141,7 @@ _METADATA_FIELDS: Final = (
 )
 
 
-def _sample(image: ReleaseImage) -> dict[str, object]:
+def _sample(image: ReleaseImage, columns: Sequence[str]) -> dict[str, object]:
     identity = fingerprint_of({"frame": image.frame_id})
     return {
         "_id": {"$oid": identity[:24]},
@@ -151,12 +160,12 @@ def _sample(image: ReleaseImage) -> dict[str, object]:
         "pts_seconds": image.pts_seconds,
         LABELS_FIELD: {
             "_cls": "Detections",
-            "detections": [_detection(image, number, box_id) for number, box_id in enumerate(box_ids(image))],
+            "detections": [_detection(image, number, box_id, columns) for number, box_id in enumerate(box_ids(image))],
         },
     }
 
 
-def _detection(image: ReleaseImage, number: int, box_id: str) -> dict[str, object]:
+def _detection(image: ReleaseImage, number: int, box_id: str, columns: Sequence[str]) -> dict[str, object]:
     box = image.boxes[number]
     left, top, right, bottom = (round(share, RELATIVE_DECIMALS) for share in relative_box(box, image))
     width, height = round(right - left, RELATIVE_DECIMALS), round(bottom - top, RELATIVE_DECIMALS)
@@ -171,6 +180,7 @@ def _detection(image: ReleaseImage, number: int, box_id: str) -> dict[str, objec
         "box_id": box_id,
         "detector": box.detector,
         "answer_id": box.answer_id,
+        **{name: getattr(box, name) for name in columns},
     }
 
 
@@ -232,7 +242,8 @@ def fiftyone_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of dataset and samples."""
     if json.loads((folder / METADATA_FILE).read_text(encoding="utf-8")) != dataset_document(expected.header):
         yield f"{METADATA_FILE}: it is not of {expected.header.title}"
-    samples = json.loads((folder / SAMPLES_FILE).read_text(encoding="utf-8"))["samples"]
+    columns = ("box_id", "confidence", "answer_id", *_columns(expected.header))
+    samples = read_entries(folder / SAMPLES_FILE, "samples")
     for sample, image in zip_longest(samples, expected.read_images()):
         if sample is None or image is None:
             yield f"{SAMPLES_FILE}: there are {'more' if image is None else 'fewer'} samples than images"
@@ -245,12 +256,10 @@ def fiftyone_problems(folder: Path, expected: Expected) -> Iterator[str]:
         class_names = expected.header.class_names
         boxes = [(class_names.index(box.class_name), box_in_pixels(box.box, image)) for box in _of_sample(sample).boxes]
         yield from label_problems(image, image.boxes, boxes, PIXEL_TOLERANCE)
-        details = [
-            (entry["box_id"], entry["confidence"], entry["answer_id"]) for entry in sample[LABELS_FIELD]["detections"]
-        ]
+        details = [tuple(entry[name] for name in columns) for entry in sample[LABELS_FIELD]["detections"]]
         names = zip(box_ids(image), image.boxes, strict=True)
-        if details != [(box_id, box.confidence, box.answer_id) for box_id, box in names]:
-            yield f"{image.file_name}: its boxes have other names, confidences or answers"
+        if details != [(box_id, *(getattr(box, name) for name in columns[1:])) for box_id, box in names]:
+            yield f"{image.file_name}: its boxes have other names, confidences, answers or verdicts"
 
 
 CODEC: Final = round_trip_codec(lambda to: FiftyOneWriter(to.folder, to.header), fiftyone_problems)

@@ -102,6 +102,10 @@ FORMATS: Final = (
     Format(
         "fiftyone", "FiftyOneDataset, as FiftyOne imports it", "fiftyone:CODEC", has_images_beside=True, comes_back=True
     ),
+    Format("mot", "MOT Challenge: a sequence of numbered objects for each video, and its pictures", "mot:CODEC"),
+    Format(
+        "youtube-vis", "YouTube-VIS: JSON of each object's outline over time, and the pictures", "youtube_vis:CODEC"
+    ),
     Format("crops", "a picture per box, in folders by split and class", "crops:CODEC"),
 )
 RELEASE_FORMATS: Final = tuple(format for format in FORMATS if format.in_releases)

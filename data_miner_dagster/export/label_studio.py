@@ -18,7 +18,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.verdicts import RelativeBox
 from data_miner_dagster.export.codec import Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, label_problems
-from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
+from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 from data_miner_dagster.export.round_trips import (
     RELATIVE_DECIMALS,
     box_ids,
@@ -117,7 +117,7 @@ def _region(image: ReleaseImage, number: int, box_id: str) -> dict[str, object]:
         "original_height": image.height,
         "image_rotation": 0,
         "score": box.confidence,
-        **({"meta": {"answer_id": box.answer_id}} if box.answer_id is not None else {}),
+        **({"meta": meta} if (meta := _meta(box)) else {}),
         "value": {
             "x": left,
             "y": top,
@@ -127,6 +127,12 @@ def _region(image: ReleaseImage, number: int, box_id: str) -> dict[str, object]:
             _TYPE: [box.class_name],
         },
     }
+
+
+def _meta(box: ReleaseBox) -> dict[str, str]:
+    """Return what a person and a verifier said of a box, as far as they said anything."""
+    said = {"answer_id": box.answer_id, "verifier_verdict": box.verifier_verdict}
+    return {name: text for name, text in said.items() if text is not None}
 
 
 def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
@@ -239,6 +245,8 @@ def _prediction_problems(
         yield f"{image.file_name}: its boxes have other names"
     if [region["score"] for region in prediction["result"]] != [box.confidence for box in image.boxes]:
         yield f"{image.file_name}: its boxes have other confidences"
+    if [region.get("meta", {}) for region in prediction["result"]] != [_meta(box) for box in image.boxes]:
+        yield f"{image.file_name}: its boxes have other answers or verdicts"
 
 
 CODEC: Final = round_trip_codec(lambda to: LabelStudioWriter(to.folder, to.header), label_studio_problems)

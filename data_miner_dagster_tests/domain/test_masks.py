@@ -21,6 +21,7 @@ def test_mask__by_hand() -> None:
     mask = Mask.of(RING)
     assert mask.resolution_wh == (4, 3)
     assert mask.counts == "3410"  # down the columns 3 absent, 4 present, 1 absent, 0 more present than before
+    assert mask.run_lengths() == [3, 4, 1, 4]
     assert mask.area == 8
     assert mask.bounds_xyxy == (1, 0, 4, 3)
     np.testing.assert_array_equal(mask.pixels(), RING)
@@ -49,6 +50,8 @@ def test_of_region__as_pycocotools_writes_the_whole_picture(
     resolution_wh = (picture.shape[1], picture.shape[0])
     mask = Mask.of_region(region, left_top=(left, top), resolution_wh=resolution_wh)
     assert mask.counts == coco_masks.encode(np.asfortranarray(picture.astype(np.uint8)))["counts"].decode()
+    uncompressed = {"size": [*picture.shape], "counts": mask.run_lengths()}
+    assert coco_masks.frPyObjects(uncompressed, *picture.shape)["counts"].decode() == mask.counts
     np.testing.assert_array_equal(mask.pixels(), picture)
     x_min, y_min, x_max, y_max = map(int, mask.bounds_xyxy or (0, 0, 0, 0))
     np.testing.assert_array_equal(mask.region()[0], picture[y_min:y_max, x_min:x_max])

@@ -28,7 +28,7 @@ def test_asset_kinds() -> None:
 
 
 def test_export_help__names_what_can_be_exported_alone() -> None:
-    assert export_help().startswith("all: the release as it stands; coco: COCO JSON")
+    assert export_help().startswith("all: the release as it is; coco: COCO JSON")
     assert "crops: " in export_help()
     assert "imagefolder: " not in export_help()
 

@@ -21,6 +21,7 @@ from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.rows import RowWriter
 from data_miner_dagster_tests.support.releases import (
     IMAGES,
+    JUDGED_HEADER,
     JUDGED_IMAGES,
     release_image,
     write_images,
@@ -42,7 +43,7 @@ CASES: dict[str, tuple[ReleaseImage, ...]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_read_images__what_was_written(tmp_path: Path, case: str) -> None:
-    write_images(ParquetWriter(tmp_path), CASES[case])
+    write_images(ParquetWriter(tmp_path, JUDGED_HEADER.extra_columns), CASES[case])
     assert tuple(read_images(tmp_path)) == CASES[case]
 
 

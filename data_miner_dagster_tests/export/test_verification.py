@@ -13,7 +13,7 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.export.codec import Destination, Expected
 from data_miner_dagster.export.formats import EXPORT_FORMATS, FORMATS, RELEASE_FORMATS, Format
 from data_miner_dagster.export.parquet import read_images
-from data_miner_dagster.export.records import ReleaseImage
+from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
 from data_miner_dagster.export.verification import export_problems, release_problems
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster_tests.export.faults.judged import IN_JUDGED_EXPORTS, IN_JUDGED_RELEASES
@@ -22,7 +22,9 @@ from data_miner_dagster_tests.export.faults.planting import Fault
 from data_miner_dagster_tests.support.releases import (
     HEADER,
     IMAGES,
+    JUDGED_HEADER,
     JUDGED_IMAGES,
+    OF_TRACKS,
     tally_of,
     write_format,
     write_pictures,
@@ -50,27 +52,29 @@ IN_EXPORTS = {name: faults_of(format, "IN_EXPORTS") for name, format in EXPORT_F
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release, and beside it every export of it, by format."""
-    return write_all(tmp_path_factory.mktemp("sound"), IMAGES)
+    return write_all(tmp_path_factory.mktemp("sound"), IMAGES, HEADER)
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, of images with verdicts and regions to ignore."""
-    return write_all(tmp_path_factory.mktemp("judged"), JUDGED_IMAGES)
+    """The same, of images with verdicts, regions to ignore and tracks."""
+    return write_all(tmp_path_factory.mktemp("judged"), JUDGED_IMAGES, JUDGED_HEADER)
 
 
-def write_all(base: Path, images: Sequence[ReleaseImage]) -> Path:
+def write_all(base: Path, images: Sequence[ReleaseImage], header: ReleaseHeader) -> Path:
     release = base / "release"
     write_pictures(release)
     with StoredPictures(ExtractionConfig()) as pictures:
         for format in RELEASE_FORMATS:
-            write_format(format, Destination(release, HEADER, release, pictures), images)
+            write_format(format, Destination(release, header, release, pictures), images)
         write_sample_videos(release, images)
         for name, format in EXPORT_FORMATS.items():
+            if name in OF_TRACKS and not header.extra_columns:
+                continue
             (base / name).mkdir()
             if format.has_images_beside:
                 write_pictures(base / name)
-            destination = Destination(base / name, HEADER, release, pictures)
+            destination = Destination(base / name, header, release, pictures)
             write_format(format, destination, images)
             if format.codec.complete_export is not None:
                 format.codec.complete_export(destination, tally_of(images))
@@ -78,7 +82,8 @@ def write_all(base: Path, images: Sequence[ReleaseImage]) -> Path:
 
 
 def exported(folder: Path, format: str, release: Path, images: Sequence[ReleaseImage] = IMAGES) -> list[str]:
-    expected = Expected(HEADER, tally_of(images), lambda: read_images(release))
+    header = HEADER if images is IMAGES else JUDGED_HEADER
+    expected = Expected(header, tally_of(images), lambda: read_images(release), release=release)
     return export_problems(EXPORT_FORMATS[format], folder, expected)
 
 
@@ -93,7 +98,7 @@ def test_release_problems__none(sound: Path) -> None:
     assert release_problems(sound / "release", HEADER, tally_of(IMAGES)) == []
 
 
-@pytest.mark.parametrize("format", EXPORT_FORMATS)
+@pytest.mark.parametrize("format", [name for name in EXPORT_FORMATS if name not in OF_TRACKS])
 def test_export_problems__none(sound: Path, format: str) -> None:
     assert exported(sound / format, format, sound / "release") == []
 
@@ -112,16 +117,20 @@ def test_release_problems__a_planted_fault(sound: Path, tmp_path: Path, format: 
 @pytest.mark.parametrize(
     ("format", "fault"), [(format, fault) for format, faults in IN_EXPORTS.items() for fault in faults]
 )
-def test_export_problems__a_planted_fault(sound: Path, tmp_path: Path, format: str, fault: str) -> None:
+def test_export_problems__a_planted_fault(
+    request: pytest.FixtureRequest, tmp_path: Path, format: str, fault: str
+) -> None:
     plant, expected = IN_EXPORTS[format][fault]
-    shutil.copytree(sound / format, tmp_path / format)
+    name, images = ("judged", JUDGED_IMAGES) if format in OF_TRACKS else ("sound", IMAGES)
+    base: Path = request.getfixturevalue(name)
+    shutil.copytree(base / format, tmp_path / format)
     plant(tmp_path / format)
-    problems = exported(tmp_path / format, format, sound / "release")
+    problems = exported(tmp_path / format, format, base / "release", images)
     assert any(re.search(expected, problem) for problem in problems), problems
 
 
 def test_judged_images__read_back_in_every_format(judged: Path) -> None:
-    assert release_problems(judged / "release", HEADER, tally_of(JUDGED_IMAGES)) == []
+    assert release_problems(judged / "release", JUDGED_HEADER, tally_of(JUDGED_IMAGES)) == []
     found = {name: exported(judged / name, name, judged / "release", JUDGED_IMAGES) for name in EXPORT_FORMATS}
     assert found == {name: [] for name in EXPORT_FORMATS}
 
@@ -131,7 +140,7 @@ def test_judged_images__a_planted_fault_in_a_release(judged: Path, tmp_path: Pat
     plant, expected = IN_JUDGED_RELEASES[fault]
     shutil.copytree(judged / "release", tmp_path / "release")
     plant(tmp_path / "release")
-    problems = release_problems(tmp_path / "release", HEADER, tally_of(JUDGED_IMAGES))
+    problems = release_problems(tmp_path / "release", JUDGED_HEADER, tally_of(JUDGED_IMAGES))
     assert any(re.search(expected, problem) for problem in problems), problems
 
 

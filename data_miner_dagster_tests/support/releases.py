@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from data_miner_dagster.domain.tables import TRACK_COLUMNS, VERDICT_COLUMN
+from data_miner_dagster.domain.tracks import Sighting
 from data_miner_dagster.export import coco
 from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.formats import Format
@@ -23,6 +25,9 @@ from data_miner_dagster.export.records import (
 from data_miner_dagster_tests.support.sample_project import textured_image
 
 HEADER = ReleaseHeader("cyclists", "v001", "", ("person", "bicycle"), ("train", "val", "test"))
+JUDGED_HEADER = replace(HEADER, extra_columns=(VERDICT_COLUMN, *(column.name for column in TRACK_COLUMNS)))
+OF_TRACKS = ("mot", "youtube-vis")
+"""Formats that only a release with tracks can have."""
 Corners = tuple[float, float, float, float]
 
 
@@ -79,18 +84,24 @@ IMAGES: tuple[ReleaseImage, ...] = (
 
 def _judged_images() -> tuple[ReleaseImage, ...]:
     right, plain = IMAGES[0].boxes
-    right = replace(right, verdict="right", answer_id="a1", confidence_calibrated=0.875)
+    seen = (Sighting(0.25, 0.75), Sighting(1.5, 0.5))
+    right = replace(right, verdict="right", answer_id="a1", confidence_calibrated=0.875, verifier_verdict="confirmed")
+    right = replace(right, track_id=1, recovered=True, recovered_from=seen)
     drawn = replace(plain, detector=PERSON, confidence=1.0, num_agreeing_detectors=0, verdict="missing", answer_id="a2")
     unsure = replace(plain, box_xyxy=(50.0, 1.0, 60.0, 9.0), confidence=0.2, is_unsure=True)
+    unsure = replace(unsure, verifier_verdict="cannot_tell", recovered=False)
+    once = replace(IMAGES[2].boxes[0], recovered=False)
     return (
         replace(IMAGES[0], boxes=(right, unsure, drawn)),
         replace(IMAGES[1], boxes=(unsure,)),
-        *IMAGES[2:],
+        replace(IMAGES[2], boxes=(once,)),
+        *IMAGES[3:],
     )
 
 
 JUDGED_IMAGES: tuple[ReleaseImage, ...] = _judged_images()
-"""The same images, the first two after a person has looked at the first, and with a region to ignore on each."""
+"""The same images, the first two after a person and a verifier have looked at the first, with a region to ignore on
+each. Objects were followed: one, which no detector reported there, has a track."""
 
 
 def tally_of(images: Iterable[ReleaseImage]) -> ReleaseTally:

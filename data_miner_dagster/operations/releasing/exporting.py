@@ -145,7 +145,7 @@ def _export_format(
         if format.codec.complete_export is not None:
             format.codec.complete_export(destination, tally)
         read = partial(source.images, left_out)
-        expected = Expected(source.header, tally, read, missing_parts=part_faults.keys())
+        expected = Expected(source.header, tally, read, part_faults.keys(), source.release)
         if problems := export_problems(format, folder, expected):
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataMinerError(

@@ -6,7 +6,9 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
     "no samples": (gone(SAMPLES), r"fiftyone: it cannot be read \(FileNotFoundError"),
     "truncated samples": (cut(SAMPLES), r"fiftyone: it cannot be read \(JSONDecodeError"),
     "fewer samples": (
-        lambda folder: (folder / SAMPLES).write_text((folder / SAMPLES).read_text().rpartition(',\n{"_id"')[0] + "]}"),
+        lambda folder: (folder / SAMPLES).write_text(
+            (folder / SAMPLES).read_text().rpartition(',\n{"_id"')[0] + "\n]}\n"
+        ),
         "samples.json: there are fewer samples than images",
     ),
     "another picture": (in_text(SAMPLES, "a_000000.jpg", "a_000009.jpg"), "a sample is of .*files-a_000009.jpg"),
@@ -15,8 +17,8 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
     "swapped label": (in_text(SAMPLES, '"label": "person"', '"label": "bicycle"'), "label 1 .* is not box 0"),
     "another confidence": (
         in_text(SAMPLES, '"confidence": 0.5', '"confidence": 0.4'),
-        "other names, confidences or answers",
+        "other names, confidences, answers or verdicts",
     ),
-    "another name of a box": (in_text(SAMPLES, '"box_id": "', '"box_id": "0'), "other names, confidences or answers"),
+    "another name of a box": (in_text(SAMPLES, '"box_id": "', '"box_id": "0'), "other names, confidences"),
     "other classes": (in_text("metadata.json", "bicycle", "tram"), "metadata.json: it is not of cyclists v001"),
 }

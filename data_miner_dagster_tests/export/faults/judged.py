@@ -13,11 +13,11 @@ IN_JUDGED_RELEASES: dict[str, Fault] = {
     "missing region": (in_json("all", lambda of: of["annotations"].pop(1)), "4 images and 5 boxes, expected 4 and 6"),
     "another answer": (
         in_json("all", lambda of: of["annotations"][0].update(answer_id="a9")),
-        r"of a box are \('right', 'a9', 0.875\), expected \('right', 'a1', 0.875\)",
+        "answer_id of a box is 'a9', expected 'a1'",
     ),
     "verdict that nobody gave": (
         in_json("all", lambda of: of["annotations"][3].update(verdict="right")),
-        r"of a box are \('right', None, None\)",
+        "verdict of a box is 'right', expected None",
     ),
     "label of an unsure box": (
         in_text("labels/train/files-a_000002.txt", "", "1 0.859375 0.104167 0.156250 0.166667\n"),
@@ -41,6 +41,38 @@ IN_JUDGED_EXPORTS: dict[str, dict[str, Fault]] = {
         "unsure box as an object": (
             in_text("Annotations/files-a_000002.xml", "<difficult>1<", "<difficult>0<"),
             "files-a_000002.xml: the unsure boxes are not those that are difficult",
+        )
+    },
+    "coco": {
+        "another verdict of the verifier": (
+            in_json("all", lambda of: of["annotations"][0].update(verifier_verdict="rejected")),
+            "verifier_verdict of a box is 'rejected', expected 'confirmed'",
+        )
+    },
+    "cvat": {
+        "another verdict of the verifier": (
+            in_text("annotations.xml", ">confirmed<", ">rejected<"),
+            "train/files-a_000000.jpg: its boxes have other confidences, names, detectors, answers or verdicts",
+        )
+    },
+    "label-studio": {
+        "another verdict of the verifier": (
+            in_text("tasks-00000.json", '"confirmed"', '"rejected"'),
+            "train/files-a_000000.jpg: its boxes have other answers or verdicts",
+        )
+    },
+    "fiftyone": {
+        "another verdict of the verifier": (
+            in_text("samples.json", '"confirmed"', '"rejected"'),
+            "train/files-a_000000.jpg: its boxes have other names, confidences, answers or verdicts",
+        )
+    },
+    "huggingface": {
+        "another verdict of the verifier": (
+            in_rows(
+                "data/train-00000.parquet", lambda rows: rows[0]["objects"]["verifier_verdict"].__setitem__(0, None)
+            ),
+            "train/files-a_000000.jpg: `verifier_verdict` of its boxes is not what the release says",
         )
     },
     "parquet": {

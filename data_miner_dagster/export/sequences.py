@@ -1,0 +1,206 @@
+"""Sequences of frames with objects that keep their number, from which the formats of trackers are written.
+
+A release of whole-clip tracks gives every frame on which objects were followed; few of these are images. Any other
+gives its images. Belongs here: which frames, and who is who on them. Does not belong here: files (mot.py,
+youtube_vis.py).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Final, Protocol
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.tables import TRACK_ID_COLUMN
+from data_miner_dagster.export.codec import Destination, Expected
+from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
+from data_miner_dagster.export.tracks import TrackedFrame, has_tracks, read_tracked_frames
+
+FIRST_LONE_ID: Final = 1_000_000_001
+"""Of boxes without a track, in a sequence. Tracks are numbered from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedObject:
+    """A box with its number in its sequence. Unless `is_certain`, nobody knows which object it is, or if it is one."""
+
+    number: int
+    box: ReleaseBox
+    is_certain: bool
+
+
+@dataclass(slots=True)
+class Numbering:
+    """Numbers the objects of one sequence, frame by frame."""
+
+    _num_lone: int = 0
+
+    def objects_on(self, frame: TrackedFrame) -> list[FollowedObject]:
+        """Return the objects on the next frame, none of whose numbers occurs twice.
+
+        A box that was seen once is an object of its own. One that a person drew may be any.
+        """
+        objects: list[FollowedObject] = []
+        seen: set[int] = set()
+        for box in frame.boxes:
+            has_track = box.track_id is not None and box.track_id not in seen
+            if has_track and box.track_id is not None:
+                number = box.track_id
+                seen.add(number)
+            else:
+                number = FIRST_LONE_ID + self._num_lone
+                self._num_lone += 1
+            was_looked_for = has_track or (box.track_id is None and box.recovered is not None)
+            objects.append(FollowedObject(number, box, was_looked_for and not box.is_unsure))
+        return objects
+
+
+class OpenSequence(Protocol):
+    """A sequence that is being written."""
+
+    def add_frame(self, frame: TrackedFrame) -> int:
+        """Write the objects on the next frame; return its number, from 1."""
+        ...
+
+    def add_picture(self, number: int, image: ReleaseImage) -> None:
+        """Write the picture of a frame."""
+        ...
+
+    def close(self) -> None:
+        """Finish the sequence."""
+        ...
+
+
+def check_tracks(to: Destination) -> None:
+    """See that a release has tracks.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if TRACK_ID_COLUMN not in to.header.extra_columns and not has_tracks(to.release):
+        raise ConfigError(
+            f"{to.header.title} has no tracks; set detection.tracking in the project file and build the project again"
+        )
+
+
+class SequencesWriter:
+    """Writes the sequences of a release: of each video, one for every split that has frames of it.
+
+    Args:
+        release: the folder of the release.
+        open_sequence: opens the sequence of a split and a video.
+    """
+
+    def __init__(self, release: Path, open_sequence: Callable[[str, str], OpenSequence]) -> None:
+        self._open_sequence = open_sequence
+        self._tracked = _TrackedVideos(read_tracked_frames(release)) if has_tracks(release) else None
+        self._video_key: str | None = None
+        self._sequences: dict[str, OpenSequence] = {}
+        self._numbers: dict[str, int] = {}  # by frame id, of whole-clip tracks
+
+    def add(self, image: ReleaseImage) -> None:
+        """Write one image, and before the first of a video its whole-clip tracks."""
+        if image.video_key != self._video_key:
+            self._finish_video()
+            self._video_key = image.video_key
+            for frame in self._tracked.frames_of(image.video_key) if self._tracked is not None else ():
+                number = self._sequence_of(frame.split).add_frame(frame)
+                if frame.frame_id is not None:
+                    self._numbers[frame.frame_id] = number
+        sequence = self._sequence_of(image.split)
+        if self._tracked is None:
+            sequence.add_picture(sequence.add_frame(frame_of(image)), image)
+        elif (known := self._numbers.get(image.frame_id)) is not None:
+            sequence.add_picture(known, image)
+
+    def close(self) -> None:
+        """Finish the last sequences."""
+        self._finish_video()
+
+    def _sequence_of(self, split: str) -> OpenSequence:
+        if split not in self._sequences:
+            self._sequences[split] = self._open_sequence(split, self._video_key or "")
+        return self._sequences[split]
+
+    def _finish_video(self) -> None:
+        sequences, self._sequences, self._numbers = list(self._sequences.values()), {}, {}
+        for sequence in sequences:
+            sequence.close()
+
+
+class _TrackedVideos:
+    """The tracked frames of one video after the other, both in the order of their keys."""
+
+    def __init__(self, frames: Iterable[TrackedFrame]) -> None:
+        self._groups = groupby(frames, key=lambda frame: frame.video_key)
+        self._next = next(self._groups, None)
+
+    def frames_of(self, video_key: str) -> Iterator[TrackedFrame]:
+        while self._next is not None and self._next[0] < video_key:
+            self._next = next(self._groups, None)
+        if self._next is not None and self._next[0] == video_key:
+            yield from self._next[1]
+            self._next = next(self._groups, None)
+
+
+def frame_of(image: ReleaseImage) -> TrackedFrame:
+    """Return an image as a frame of its sequence."""
+    return TrackedFrame(
+        video_key=image.video_key,
+        split=image.split,
+        tracked_frame=image.frame_index,
+        pts_seconds=image.pts_seconds,
+        frame_id=image.frame_id,
+        stretch=0,
+        width=image.width,
+        height=image.height,
+        boxes=image.boxes,
+    )
+
+
+@dataclass(slots=True)
+class ExpectedSequence:
+    """What a sequence is expected to hold: frames with their objects, and images by the number of their frame."""
+
+    split: str
+    video_key: str
+    frames: list[tuple[TrackedFrame, list[FollowedObject]]] = field(default_factory=list)
+    images: dict[int, ReleaseImage] = field(default_factory=dict)
+    _numbering: Numbering = field(default_factory=Numbering)
+    is_closed: bool = False
+
+    def add_frame(self, frame: TrackedFrame) -> int:
+        """Take the next frame."""
+        self.frames.append((frame, self._numbering.objects_on(frame)))
+        return len(self.frames)
+
+    def add_picture(self, number: int, image: ReleaseImage) -> None:
+        """Take the picture of a frame."""
+        self.images[number] = image
+
+    def close(self) -> None:
+        """Be complete."""
+        self.is_closed = True
+
+
+def expected_sequences(expected: Expected) -> Iterator[ExpectedSequence]:
+    """Yield what the sequences of an export should hold, a video at a time."""
+    opened: list[ExpectedSequence] = []
+
+    def open_sequence(split: str, video_key: str) -> ExpectedSequence:
+        opened.append(ExpectedSequence(split, video_key))
+        return opened[-1]
+
+    writer = SequencesWriter(expected.release, open_sequence)
+    for image in expected.read_images():
+        writer.add(image)
+        yield from _taken(opened)
+    writer.close()
+    yield from _taken(opened)
+
+
+def _taken(sequences: list[ExpectedSequence]) -> list[ExpectedSequence]:
+    closed = [sequence for sequence in sequences if sequence.is_closed]
+    sequences[:] = [sequence for sequence in sequences if not sequence.is_closed]
+    return closed

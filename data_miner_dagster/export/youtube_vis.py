@@ -1,0 +1,227 @@
+"""YouTube-VIS: a JSON file per split with one entry per object of a video, and its outline on every frame.
+
+Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval looks for. Outlines are uncompressed run
+lengths, which is what it reads; an object without a mask has its box as its outline. A box that the detector is unsure
+of is left out. One that a person drew is an object of its own that evaluation ignores (`iscrowd`).
+"""
+
+import shutil
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.export.coco import coco_facts
+from data_miner_dagster.export.codec import Codec, Destination, Expected
+from data_miner_dagster.export.comparing import file_number_problems
+from data_miner_dagster.export.crops import crop_corners
+from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
+from data_miner_dagster.export.sequences import (
+    ExpectedSequence,
+    FollowedObject,
+    Numbering,
+    SequencesWriter,
+    check_tracks,
+    expected_sequences,
+)
+from data_miner_dagster.export.spooled_json import SpooledJson, read_entries, read_facts
+from data_miner_dagster.export.tracks import TrackedFrame
+
+INSTANCES_FILE: Final = "instances.json"
+_PICTURES: Final = "JPEGImages"
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """Return the folder of a split, by the name that TrackEval gives it."""
+    return folder / f"youtube_vis_{split}"
+
+
+class YouTubeVisWriter(SequencesWriter):
+    """Writes `youtube_vis_<split>/instances.json` and the pictures beside. Holds the boxes of one video in memory."""
+
+    def __init__(self, to: Destination) -> None:
+        check_tracks(to)
+        self._files = {}
+        for split in to.header.splits:
+            split_folder(to.folder, split).mkdir()
+            self._files[split] = _InstancesFile(split_folder(to.folder, split), to.header)
+
+        def open_sequence(split: str, video_key: str) -> "_VisSequence":
+            return _VisSequence(self._files[split], video_key, to.release)
+
+        super().__init__(to.release, open_sequence)
+
+    def close(self) -> None:
+        """Finish the last video, and every file."""
+        try:
+            super().close()
+        finally:
+            for file in self._files.values():
+                file.json.close()
+
+
+class _InstancesFile:
+    """The file of one split, and the numbers given so far."""
+
+    def __init__(self, folder: Path, header: ReleaseHeader) -> None:
+        self.folder = folder
+        self.json = SpooledJson(folder / INSTANCES_FILE, coco_facts(header), ("videos", "annotations"))
+        self.num_videos = 0
+        self.num_annotations = 0
+
+
+class _VisSequence:
+    def __init__(self, file: _InstancesFile, video_key: str, release: Path) -> None:
+        self._file = file
+        self._video_key = video_key
+        self._release = release
+        self._numbering = Numbering()
+        self._frames: list[tuple[float, str | None]] = []
+        self._size_wh = (0, 0)
+        self._tracks: dict[tuple[int, int], dict[int, FollowedObject]] = {}
+
+    def add_frame(self, frame: TrackedFrame) -> int:
+        self._frames.append((frame.pts_seconds, frame.frame_id))
+        self._size_wh = (frame.width, frame.height)
+        gather_tracks(self._tracks, len(self._frames), self._numbering.objects_on(frame))
+        return len(self._frames)
+
+    def add_picture(self, number: int, image: ReleaseImage) -> None:
+        target = self._file.folder / _PICTURES / _name(self._video_key, number)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self._release / image.path_in_release, target)
+
+    def close(self) -> None:
+        file = self._file
+        file.num_videos += 1
+        width, height = self._size_wh
+        size = {"width": width, "height": height, "length": len(self._frames)}
+        file.json.add_first(
+            {
+                "id": file.num_videos,
+                **size,
+                "file_names": [_name(self._video_key, number) for number in range(1, len(self._frames) + 1)],
+                "video_key": self._video_key,
+                "pts_seconds": [pts_seconds for pts_seconds, _ in self._frames],
+                "frame_ids": [frame_id for _, frame_id in self._frames],
+            }
+        )
+        for (number, class_index), objects in self._tracks.items():
+            file.num_annotations += 1
+            of_track = {
+                "id": file.num_annotations,
+                "video_id": file.num_videos,
+                "category_id": class_index + 1,
+                "iscrowd": int(not all(found.is_certain for found in objects.values())),
+                "track_id": number,
+                **size,
+            }
+            file.json.add_second(of_track | _over_time(objects, len(self._frames), self._size_wh))
+
+
+def gather_tracks(
+    tracks: dict[tuple[int, int], dict[int, FollowedObject]], frame_number: int, objects: list[FollowedObject]
+) -> None:
+    """Add the objects on a frame to those of their number and class."""
+    for found in objects:
+        if not found.box.is_unsure:
+            tracks.setdefault((found.number, found.box.class_index), {})[frame_number] = found
+
+
+def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tuple[int, int]) -> dict[str, Any]:
+    """Return an object's outlines, boxes and areas: one for each frame, None where it is not on it."""
+    entries: dict[str, list[Any]] = {name: [None] * num_frames for name in ("segmentations", "bboxes", "areas")}
+    for number, found in objects.items():
+        left, top, right, bottom = found.box.box_xyxy
+        mask = outline_of(found.box, size_wh)
+        width, height = mask.resolution_wh
+        entries["segmentations"][number - 1] = {"size": [height, width], "counts": mask.run_lengths()}
+        entries["bboxes"][number - 1] = [left, top, round(right - left, 3), round(bottom - top, 3)]
+        entries["areas"][number - 1] = mask.area
+    return entries
+
+
+def outline_of(box: ReleaseBox, size_wh: tuple[int, int]) -> Mask:
+    """Return the mask of a box, or else the box itself in whole pixels, made larger rather than smaller."""
+    if box.mask is not None:
+        return box.mask
+    left, top, right, bottom = crop_corners(box)
+    return Mask.of_region(np.ones((bottom - top, right - left), np.bool_), left_top=(left, top), resolution_wh=size_wh)
+
+
+def _name(video_key: str, number: int) -> str:
+    return f"{video_key}/{number:06d}.jpg"
+
+
+def youtube_vis_problems(folder: Path, expected: Expected) -> Iterator[str]:
+    """Yield the problems of every split's file and pictures. Reads a video at a time."""
+    splits = {split: _WrittenSplit(split_folder(folder, split), expected.header) for split in expected.header.splits}
+    for sequence in expected_sequences(expected):
+        yield from (
+            f"{sequence.split}/{sequence.video_key}: {line}" for line in splits[sequence.split].problems_of(sequence)
+        )
+    for name, split in splits.items():
+        yield from (f"{name}: {line}" for line in split.problems_at_end())
+
+
+class _WrittenSplit:
+    """One split of an export, read as a stream."""
+
+    def __init__(self, folder: Path, header: ReleaseHeader) -> None:
+        self._folder = folder
+        self._header = header
+        path = folder / INSTANCES_FILE
+        self._videos = read_entries(path, "videos")
+        self._tracks = groupby(read_entries(path, "annotations"), key=lambda track: track["video_id"])
+        self._next_tracks = next(self._tracks, None)
+        self._num_pictures = 0
+
+    def problems_of(self, sequence: ExpectedSequence) -> Iterator[str]:
+        video = next(self._videos, None)
+        if video is None or video["video_key"] != sequence.video_key:
+            yield "there is no such video in its place"
+            return
+        self._num_pictures += len(sequence.images)
+        for number, image in sequence.images.items():
+            path = self._folder / _PICTURES / video["file_names"][number - 1]
+            if not path.is_file() or sha256_of_file(path) != image.sha256:
+                yield f"{path.name} is not {image.file_name}"
+        tracks: list[dict[str, Any]] = []
+        if self._next_tracks is not None and self._next_tracks[0] == video["id"]:
+            tracks = list(self._next_tracks[1])
+            self._next_tracks = next(self._tracks, None)
+        yield from _track_problems(video, tracks, sequence)
+
+    def problems_at_end(self) -> Iterator[str]:
+        if next(self._videos, None) is not None or self._next_tracks is not None:
+            yield "there are more videos or objects than in the release"
+        if read_facts(self._folder / INSTANCES_FILE) != coco_facts(self._header):
+            yield f"it is not of {self._header.title} and its classes"
+        yield from file_number_problems(self._folder, self._num_pictures, suffix=".jpg")
+
+
+def _track_problems(video: dict[str, Any], tracks: list[dict[str, Any]], sequence: ExpectedSequence) -> Iterator[str]:
+    if video["pts_seconds"] != [frame.pts_seconds for frame, _ in sequence.frames]:
+        yield "its times are not those of its frames"
+        return
+    wanted: dict[tuple[int, int], dict[int, FollowedObject]] = {}
+    for number, (_, on_frame) in enumerate(sequence.frames, 1):
+        gather_tracks(wanted, number, on_frame)
+    if [(track["track_id"], track["category_id"] - 1) for track in tracks] != list(wanted):
+        yield f"{len(tracks)} objects, which are not the {len(wanted)} of the release"
+        return
+    for track, objects in zip(tracks, wanted.values(), strict=True):
+        size_wh = (video["width"], video["height"])
+        if {name: track[name] for name in ("segmentations", "bboxes", "areas")} != _over_time(
+            objects, len(sequence.frames), size_wh
+        ):
+            yield f"object {track['track_id']} is not where the release says"
+        if track["iscrowd"] != int(not all(found.is_certain for found in objects.values())):
+            yield f"object {track['track_id']} has iscrowd {track['iscrowd']}"
+
+
+CODEC: Final = Codec(YouTubeVisWriter, (youtube_vis_problems,))

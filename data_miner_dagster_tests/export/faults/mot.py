@@ -1,0 +1,34 @@
+from data_miner_dagster_tests.export.faults.planting import Fault, copied, exchanged, gone, in_text
+
+GT = "train/files-a/gt/gt.txt"
+IN_EXPORTS: dict[str, Fault] = {
+    "another object": (
+        in_text(GT, "1,1,4.0", "1,2,4.0"),
+        "gt.txt has '1,2,4.0,.*' in the place of object 1 of frame 1",
+    ),
+    "wrong box": (in_text(GT, "1,1,4.0", "1,1,4.5"), "gt.txt has '1,1,4.5,.*' in the place of object 1 of frame 1"),
+    "wrong frame": (in_text(GT, "1,1,4.0", "2,1,4.0"), "in the place of object 1 of frame 1"),
+    "wrong class": (in_text(GT, ",1,1,1\n", ",1,2,1\n"), "in the place of object 1 of frame 1"),
+    "certain of a box that a person drew": (in_text(GT, ",0,2,1\n", ",1,2,1\n"), "in the place of object 10"),
+    "missing object": (in_text(GT, "1,1,4.0,6.0,36.0,24.0,1,1,1\n", ""), "gt.txt has 3 lines, expected 4"),
+    "more frames": (in_text("val/files-b/seqinfo.ini", "seqLength=1", "seqLength=2"), "files-b: 2 frames, expected 1"),
+    "another time": (in_text("train/files-a/frames.csv", "2,2.0", "2,2.5"), "frames.csv does not hold the times"),
+    "another class": (
+        in_text("train/files-a/gt/labels.txt", "person", "people"),
+        "labels.txt does not hold the classes",
+    ),
+    "sequence that is not listed": (in_text("train/sequences.txt", "files-c\n", ""), "does not list its 2 sequences"),
+    "another picture": (
+        exchanged("train/files-a/img1/000001.jpg", "train/files-a/img1/000002.jpg"),
+        "train/files-a: the picture of frame 1 is not train/files-a_000000.jpg",
+    ),
+    "missing picture": (
+        gone("train/files-a/img1/000001.jpg"),
+        "the picture of frame 1 is not train/files-a_000000.jpg",
+    ),
+    "extra picture": (
+        copied("train/files-a/img1/000001.jpg", "train/files-a/img1/000009.jpg"),
+        "5 files, expected 4",
+    ),
+    "missing labels": (gone(GT), "mot: it cannot be read"),
+}

@@ -1,0 +1,28 @@
+from data_miner_dagster_tests.export.faults.planting import Fault, copied, exchanged, gone, in_text
+
+TRAIN = "youtube_vis_train/instances.json"
+PICTURES = "youtube_vis_train/JPEGImages/files-a"
+IN_EXPORTS: dict[str, Fault] = {
+    "another object": (in_text(TRAIN, '"track_id": 1,', '"track_id": 2,'), "files-a: 2 objects, which are not the 2"),
+    "wrong outline": (
+        in_text(TRAIN, '"counts": [', '"counts": [1, '),
+        "files-a: object 1 is not where the release says",
+    ),
+    "wrong box": (in_text(TRAIN, "[4.0, 6.0", "[4.5, 6.0"), "files-a: object 1 is not where the release says"),
+    "evaluated although a person drew it": (in_text(TRAIN, '"iscrowd": 1', '"iscrowd": 0'), "has iscrowd 0"),
+    "another class": (in_text(TRAIN, '"person"', '"people"'), "train: it is not of cyclists v001 and its classes"),
+    "another time": (in_text(TRAIN, '"pts_seconds": [0.0', '"pts_seconds": [0.5'), "its times are not those"),
+    "another video": (in_text(TRAIN, '"video_key": "files-a"', '"video_key": "files-x"'), "no such video in its place"),
+    "wrong split": (
+        exchanged(TRAIN, "youtube_vis_val/instances.json"),
+        "train/files-a: there is no such video in its place",
+    ),
+    "another picture": (
+        exchanged(f"{PICTURES}/000001.jpg", f"{PICTURES}/000002.jpg"),
+        "000001.jpg is not train/files-a_000000.jpg",
+    ),
+    "missing picture": (gone(f"{PICTURES}/000001.jpg"), "000001.jpg is not train/files-a_000000.jpg"),
+    "extra picture": (copied(f"{PICTURES}/000001.jpg", f"{PICTURES}/000009.jpg"), "4 files, expected 3"),
+    "truncated": (in_text(TRAIN, '\n],\n"annotations"', '\n"annotations"'), "youtube vis: it cannot be read"),
+    "missing file": (gone(TRAIN), "youtube vis: it cannot be read"),
+}

@@ -1,0 +1,206 @@
+"""MOT and YouTube-VIS, read by TrackEval. That each fault is found is in test_verification.py.
+
+Two objects pass through three images of a video; the second is not on the middle one. A tracker that is right is scored
+as such; one that takes the two for each other on the last image has two switches.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from trackeval.datasets import MotChallenge2DBox, YouTubeVIS
+from trackeval.metrics import CLEAR, HOTA
+
+from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.export.codec import Destination, Expected
+from data_miner_dagster.export.formats import EXPORT_FORMATS
+from data_miner_dagster.export.records import PERSON, ReleaseBox, ReleaseImage
+from data_miner_dagster.export.tracks import TrackedFrame, write_tracks
+from data_miner_dagster.export.verification import export_problems
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster_tests.support.releases import (
+    JUDGED_HEADER,
+    release_box,
+    release_image,
+    tally_of,
+    write_format,
+    write_pictures,
+)
+
+MASK = Mask.of_region(np.ones((20, 10), np.bool_), left_top=(30, 10), resolution_wh=(64, 48))
+
+
+def followed(track_id: int | None, left: float, **values: Any) -> ReleaseBox:
+    return replace(release_box(0, (left, 10.0, left + 10, 30.0)), track_id=track_id, recovered=False, **values)
+
+
+def images() -> tuple[ReleaseImage, ...]:
+    boxes = (
+        (followed(1, 2.0), followed(2, 40.5), followed(None, 20.0, is_unsure=True)),
+        (followed(1, 4.0),),
+        (
+            followed(1, 6.0),
+            followed(2, 30.0, mask=MASK),
+            replace(followed(None, 50.0), detector=PERSON, recovered=None),
+        ),
+    )
+    return tuple(
+        replace(release_image(number, "train", "files-a", number * 2), boxes=own) for number, own in enumerate(boxes, 1)
+    )
+
+
+def exported(base: Path, name: str, of: tuple[ReleaseImage, ...]) -> tuple[Path, list[str]]:
+    """Return an export of images of a release in `base`, and what is wrong with it."""
+    release, folder, format = base / "release", base / name, EXPORT_FORMATS[name]
+    write_pictures(release, of)
+    folder.mkdir()
+    with StoredPictures(ExtractionConfig()) as pictures:
+        write_format(format, Destination(folder, JUDGED_HEADER, release, pictures), of)
+    expected = Expected(JUDGED_HEADER, tally_of(of), lambda: iter(of), release=release)
+    return folder, export_problems(format, folder, expected)
+
+
+def scores(dataset: Any, sequence: str, class_name: str) -> tuple[float, int, int]:
+    """Return HOTA, the number of switches and the number of true objects of the tracker `ours`."""
+    data = dataset.get_preprocessed_seq_data(dataset.get_raw_seq_data("ours", sequence), class_name)
+    clear = CLEAR({"PRINT_CONFIG": False}).eval_sequence(data)
+    hota = HOTA().eval_sequence(data)
+    return round(float(np.mean(hota["HOTA"])), 3), int(clear["IDSW"]), int(data["num_gt_dets"])
+
+
+Changed = Callable[[int, int], int]
+"""Returns the number that a tracker gives an object on a frame, given its frame and its own number."""
+TRACKERS: Mapping[str, tuple[Changed, int]] = {
+    "right": (lambda _frame, number: number, 0),
+    "takes one for the other at the end": (lambda frame, number: 3 - number if frame == 3 else number, 2),
+}
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_mot__read_by_trackeval(tmp_path: Path, tracker: str) -> None:
+    change, num_switches = TRACKERS[tracker]
+    folder, problems = exported(tmp_path, "mot", images())
+    assert problems == []
+    lines = (folder / "train" / "files-a" / "gt" / "gt.txt").read_text().splitlines()
+    assert lines == [
+        "1,1,2.0,10.0,10.0,20.0,1,1,1",
+        "1,2,40.5,10.0,10.0,20.0,1,1,1",
+        "1,1000000001,20.0,10.0,10.0,20.0,0,1,1",  # unsure
+        "2,1,4.0,10.0,10.0,20.0,1,1,1",
+        "3,1,6.0,10.0,10.0,20.0,1,1,1",
+        "3,2,30.0,10.0,10.0,20.0,1,1,1",
+        "3,1000000002,50.0,10.0,10.0,20.0,0,1,1",  # a person drew it
+    ]
+    found = [line.split(",") for line in lines if ",100000000" not in line]
+    results = tmp_path / "trackers" / "ours" / "data"
+    results.mkdir(parents=True)
+    told = [[frame, str(change(int(frame), int(number))), *rest[:4], "1"] for frame, number, *rest in found]
+    (results / "files-a.txt").write_text("".join(f"{','.join(line)}\n" for line in told))
+    dataset = MotChallenge2DBox(
+        {
+            "GT_FOLDER": str(folder / "train"),
+            "SEQMAP_FILE": str(folder / "train" / "sequences.txt"),
+            "TRACKERS_FOLDER": str(tmp_path / "trackers"),
+            "SKIP_SPLIT_FOL": True,
+            "DO_PREPROC": False,
+            "PRINT_CONFIG": False,
+        }
+    )
+    assert (dataset.seq_list, dataset.seq_lengths) == (["files-a"], {"files-a": 3})
+    hota, switches, num_objects = scores(dataset, "files-a", "pedestrian")
+    assert (switches, num_objects) == (num_switches, 5)
+    assert (hota == 1.0) == (num_switches == 0)
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_youtube_vis__read_by_trackeval(tmp_path: Path, tracker: str) -> None:
+    change, num_switches = TRACKERS[tracker]
+    folder, problems = exported(tmp_path, "youtube-vis", images())
+    assert problems == []
+    content = json.loads((folder / "youtube_vis_train" / "instances.json").read_text())
+    (video,) = content["videos"]
+    assert video["file_names"] == [f"files-a/{number:06d}.jpg" for number in (1, 2, 3)]
+    first, second, drawn = content["annotations"]
+    assert second["bboxes"] == [[40.5, 10.0, 10.0, 20.0], None, [30.0, 10.0, 10.0, 20.0]]
+    # without a mask, the box in whole pixels: columns 40 to 50; with one, its runs: 30 columns of 48 pixels and 10 rows
+    assert second["areas"] == [220, None, 200]
+    assert second["segmentations"][2]["counts"][:3] == [30 * 48 + 10, 20, 28]
+    assert [track["iscrowd"] for track in (first, second, drawn)] == [0, 0, 1]
+    both: dict[int, list[Any]] = {1: [None] * 3, 2: [None] * 3}
+    for track in (first, second):
+        for frame in (1, 2, 3):
+            if (outline := track["segmentations"][frame - 1]) is not None:
+                both[change(frame, track["track_id"])][frame - 1] = outline
+    told = [
+        {
+            "video_id": 1,
+            "category_id": 1,
+            "score": 1.0,
+            "segmentations": [entry and {"size": entry["size"], "counts": rle_of(entry)} for entry in segmentations],
+        }
+        for segmentations in both.values()
+    ]
+    results = tmp_path / "trackers" / "youtube_vis_train" / "ours" / "data"
+    results.mkdir(parents=True)
+    (results / "results.json").write_text(json.dumps(told))
+    dataset = YouTubeVIS(
+        {
+            "GT_FOLDER": f"{folder}/",
+            "TRACKERS_FOLDER": f"{tmp_path / 'trackers'}/",
+            "SPLIT_TO_EVAL": "train",
+            "PRINT_CONFIG": False,
+        }
+    )
+    assert (dataset.seq_list, dataset.class_list) == (["files-a"], ["person", "bicycle"])
+    hota, switches, num_objects = scores(dataset, "files-a", "person")
+    # the object that a person drew is there, too, and no tracker found it
+    assert (switches, num_objects) == (num_switches, 6)
+    assert (hota > 0.85) == (num_switches == 0)
+
+
+def rle_of(entry: Mapping[str, Any]) -> str:
+    """Return run lengths in COCO's compressed form, as trackers hand them in."""
+    from pycocotools import mask as coco_masks
+
+    counts: bytes = coco_masks.frPyObjects(entry, *entry["size"])["counts"]
+    return counts.decode()
+
+
+@pytest.mark.parametrize("name", ["mot", "youtube-vis"])
+def test_tracks__of_whole_clips(tmp_path: Path, name: str) -> None:
+    of = images()
+    frames = [
+        TrackedFrame("files-a", "train", number, number / 2, None, 0, 64, 48, (followed(1, float(number)),))
+        for number in range(5)
+    ]
+    frames[2] = replace(frames[2], frame_id=of[0].frame_id)
+    (tmp_path / "release" / "data").mkdir(parents=True)
+    stranger = replace(frames[0], video_key="files-0")  # no image of it is released
+    write_tracks(tmp_path / "release", iter([stranger, *frames]))
+    folder, problems = exported(tmp_path, name, of)
+    assert problems == []
+    pictures = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
+    if name == "mot":
+        lines = (folder / "train" / "files-a" / "gt" / "gt.txt").read_text().splitlines()
+        assert [line.split(",")[:3] for line in lines] == [[str(n + 1), "1", str(float(n))] for n in range(5)]
+        assert pictures == ["train/files-a/img1/000003.jpg"]
+        assert "frameRate=2\nseqLength=5\n" in (folder / "train" / "files-a" / "seqinfo.ini").read_text()
+        assert (folder / "train" / "sequences.txt").read_text() == "name\nfiles-a\n"
+    else:
+        (track,) = json.loads((folder / "youtube_vis_train" / "instances.json").read_text())["annotations"]
+        assert [box[0] for box in track["bboxes"]] == [0.0, 1.0, 2.0, 3.0, 4.0]
+        assert pictures == ["youtube_vis_train/JPEGImages/files-a/000003.jpg"]
+
+
+def test_tracks__a_release_without_any_is_refused(tmp_path: Path) -> None:
+    header = replace(JUDGED_HEADER, extra_columns=())
+    with StoredPictures(ExtractionConfig()) as pictures:
+        for name in ("mot", "youtube-vis"):
+            with pytest.raises(ConfigError, match=r"cyclists v001 has no tracks; set detection\.tracking"):
+                EXPORT_FORMATS[name].codec.open_writer(Destination(tmp_path, header, tmp_path, pictures))
