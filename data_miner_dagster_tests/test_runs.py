@@ -210,7 +210,7 @@ def test_end_dead_runs__a_hanging_process_that_was_launched_is_killed(
         assert end(instance, database) == []
         set_row(database, run_id, progress_at=utc_now() - timedelta(minutes=61))
         assert end(instance, database) == [run_id]
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     assert "hangs" in messages_of(instance, run_id)
 
 

@@ -66,7 +66,8 @@ def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Non
             ATTEMPTS.append(project)
             context.instance.report_run_canceling(context.run)  # what Dagster does to a run that is terminated
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(30)
+            time.sleep(60)
+            ATTEMPTS.append("slept to the end")
         if project == "broken":
             raise SystematicFaultError("detections: all 3 items met the same internal error")
         told = {"warning": "many frames wait", "version": "v001"}
@@ -212,9 +213,7 @@ def test_materialize_project__what_may_pass_is_tried_again(
 
 def test_materialize_project__a_cancelled_run_ends_and_is_not_tried_again(instance: dg.DagsterInstance) -> None:
     ATTEMPTS.clear()
-    started = time.monotonic()
     assert not run(instance, "project", key="interrupted").success
-    assert time.monotonic() - started < 20
     assert ATTEMPTS == ["interrupted"]
     (cancelled,) = instance.get_runs()
     assert cancelled.status is dg.DagsterRunStatus.CANCELED

@@ -27,6 +27,7 @@ from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster_tests.support.catalog import add_video
+from data_miner_dagster_tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow(15)
 
@@ -97,7 +98,7 @@ def test_hold_claim__busy_raises_after_the_wait_and_tells_once(database: Databas
             hold_claim(database, "video/a", wait_seconds=0.3, on_wait=told.append),
         ):
             raise AssertionError("entered")
-        assert 0.3 <= time.monotonic() - started < 30
+        assert time.monotonic() - started >= 0.3
     assert told == ["video/a is being worked on by another process; waiting"]
 
 
@@ -113,7 +114,7 @@ def test_hold_claim__waiter_enters_when_the_holder_leaves(database: Database) ->
 
     holder = threading.Thread(target=hold_a_while)
     holder.start()
-    assert is_held.wait(10)
+    assert is_held.wait(60)
     with hold_claim(database, "video/a", wait_seconds=30):
         order.append("second")
     holder.join()
@@ -130,24 +131,17 @@ def test_hold_claim__renewed_while_held_and_through_errors_of_the_database(
     def expiry() -> float:
         return (live_claims(database)[0].expires_at - soon).total_seconds()
 
-    def wait_until_renewed() -> None:
-        deadline = time.monotonic() + 20
-        while expiry() <= 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
     with hold_claim(database, "video/a", wait_seconds=0) as claim:
         set_row(database, "video/a", expires_at=soon)
-        wait_until_renewed()
+        wait_until(lambda: expiry() > 0)
         with database.transaction() as session:
             session.execute(text("ALTER TABLE claims RENAME TO claims_away"))
-        time.sleep(0.3)
+        wait_until(lambda: "1 leases could not be renewed, trying again" in caplog.text)
         with database.transaction() as session:
             session.execute(text("ALTER TABLE claims_away RENAME TO claims"))
         set_row(database, "video/a", expires_at=soon)
-        wait_until_renewed()
+        wait_until(lambda: expiry() > 0)
         assert not claim.is_lost
-    assert "1 leases could not be renewed, trying again" in caplog.text
     assert resources(database) == []
 
 
@@ -157,10 +151,7 @@ def test_hold_claim__taken_over_is_noticed_and_left_to_the_new_holder(
     monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.05)
     with hold_claim(database, "video/a", wait_seconds=0) as claim:
         set_row(database, "video/a", token="another", host="elsewhere")
-        deadline = time.monotonic() + 20
-        while not claim.is_lost:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: claim.is_lost)
     assert resources(database) == ["video/a"]  # the new holder's
 
 
@@ -221,10 +212,7 @@ def test_hold_claim__one_thread_for_many_claims_and_none_afterwards(database: Da
         hold_claim(database, "video/c", wait_seconds=0),
     ):
         assert renewers() == before + 1
-    deadline = time.monotonic() + 10
-    while renewers() > before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: renewers() == before)
 
 
 def test_hold_claim__killed_holder_is_replaced_at_once(database: Database, catalog_url: str) -> None:

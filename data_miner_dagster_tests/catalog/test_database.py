@@ -1,5 +1,4 @@
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -46,9 +45,7 @@ def test_reading__does_not_wait_for_a_writer(database: Database) -> None:
     with database.transaction() as session:
         session.execute(update(ProjectRow).values(error="not committed"))
         session.flush()
-        started = time.monotonic()
-        row = find_project(database, "bikes")
-        assert time.monotonic() - started < 5
+        row = find_project(database, "bikes")  # to wait here would be for ever: the writer is this thread
     assert row is not None
     assert row.error is None
 

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -26,6 +25,7 @@ from data_miner_dagster.catalog.processes import this_process
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.work_tables import RunLeaseRow
 from data_miner_dagster.domain.errors import RunEndedError
+from data_miner_dagster_tests.support.waiting import wait_until
 
 HOUR = timedelta(hours=1)
 
@@ -45,13 +45,6 @@ def state_of(database: Database, run_id: str, limit: timedelta = HOUR) -> RunSta
 
 def ago(**of: float) -> datetime:
     return utc_now() - timedelta(**of)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_judge_leases__none(database: Database) -> None:

@@ -1,8 +1,8 @@
 """`data-miner status --watch` on a real root: it ends by itself once nothing is due."""
 
 import threading
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -31,16 +31,12 @@ def test_status_watch__until_nothing_is_due(tmp_path: Path, monkeypatch: pytest.
     add_project(platform.database, "bikes")
     add_video(platform.database, "a", "bikes", status=VideoStatus.DOWNLOADED, sha256="a", duration_seconds=60)
     sleeps: list[float] = []
-    really_sleep = time.sleep
 
     def sleep(seconds: float) -> None:
-        if seconds != 0.5:  # of another thread: there is one `time` for all
-            really_sleep(seconds)
-            return
         sleeps.append(seconds)
         delete_videos(platform.database, ["a"], only_unwanted=False)
 
-    monkeypatch.setattr("data_miner_dagster.cli.watching.time.sleep", sleep)
+    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))  # of this module alone: others have threads
     result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch", "--interval", "0.5"])
     assert result.exit_code == 0, result.output
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]

@@ -8,7 +8,6 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -202,14 +201,12 @@ def test_run__no_event_of_a_video_carries_more_than_a_kilobyte_of_metadata(finis
     assert len(list((root / "previews" / "videos").iterdir())) == 4
 
 
-def test_run__a_second_run_changes_nothing_and_says_so_in_seconds(finished: tuple[Path, Path, str]) -> None:
+def test_run__a_second_run_changes_nothing_and_says_so(finished: tuple[Path, Path, str]) -> None:
     root, config, _ = finished
     before = result_digests(root) | digests(root / "videos")
     modified = {path: path.stat().st_mtime_ns for path in (root / "frames").rglob("*.jpg")}
-    started = time.monotonic()
     again = data_miner("run", "--config", config, "--root", root)
     assert again.returncode == 0, again.stdout
-    assert time.monotonic() - started < 60  # a bound on hanging, not a benchmark
     assert "nothing to do" in again.stdout
     assert result_digests(root) | digests(root / "videos") == before
     assert {path: path.stat().st_mtime_ns for path in (root / "frames").rglob("*.jpg")} == modified

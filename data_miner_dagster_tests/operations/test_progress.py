@@ -21,6 +21,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps, progress_of, standing_of, telling_progress, time_text
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 from data_miner_dagster_tests.support.local_projects import make_platform
+from data_miner_dagster_tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -114,8 +115,8 @@ def test_standing_of__runs_tell_their_steps(platform: Platform, monkeypatch: pyt
         steps = Steps("detection: looks at", "frames", 200, platform.within(lease))
         steps.advance(50)
         assert (lease.num_done, lease.num_total) == (50, 200)
-        while not (standing := standing_of(platform, "bikes")).runs or not standing.runs[0].num_done:
-            pass
+        wait_until(lambda: any(run.num_done for run in standing_of(platform, "bikes").runs))
+        standing = standing_of(platform, "bikes")
         assert standing.lines[0].startswith("bikes: detect: step 50 of 200: 25 %, about ")
         assert not standing.is_over
         assert standing.as_json()[0]["num_total"] == 200
@@ -139,8 +140,7 @@ def test_telling_progress__lines_in_the_log(
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.02)
     add_downloaded(platform, "a", "b")
     with caplog.at_level(logging.INFO, logger=progress.logger.name), telling_progress(platform, "bikes"):
-        while not caplog.records:
-            pass
+        wait_until(lambda: bool(caplog.records))
     assert caplog.records[0].getMessage() == "bikes: 2 videos to go: 0 %"
 
 

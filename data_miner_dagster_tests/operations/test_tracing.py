@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from data_miner_dagster.operations import tracing
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.tracing import noted, span
 from data_miner_dagster_tests.support.span_collector import CollectedSpan, SpanCollector
+from data_miner_dagster_tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -31,9 +31,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[SpanCollector]:
 
 
 def wait_for(collector: SpanCollector, number: int) -> dict[str, CollectedSpan]:
-    deadline = time.monotonic() + 60
-    while len(collector.spans) < number and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: len(collector.spans) >= number)
     assert len(collector.spans) == number
     return {span.name: span for span in collector.spans}
 

@@ -36,10 +36,10 @@ def test_wanted_work__tells_a_webhook_once_of_a_project_that_has_failed(
         update_project(platform.database, "street", stage=ProjectStage.FAILED, error="filtering: no frame is left")
         for _ in range(2):
             tick_that_looks(instance)
-            wait_for("the message", lambda: webhook.told or None, timeout=20, every=0.02)
+            wait_for("the message", lambda: webhook.told or None, timeout=120, every=0.02)
         update_project(platform.database, "street", stage=ProjectStage.FILTERING, error=None)
         tick_that_looks(instance)
-        wait_for("the end", lambda: len(webhook.told) > 1 or None, timeout=20, every=0.02)
+        wait_for("the end", lambda: len(webhook.told) > 1 or None, timeout=120, every=0.02)
     assert [(told["title"], told["type"]) for told in webhook.told] == [
         ("data-miner: Project street has failed", "failure"),
         ("data-miner: Project street has failed is over", "success"),

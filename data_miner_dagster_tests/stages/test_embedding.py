@@ -1,5 +1,4 @@
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from data_miner_dagster.stages.embedding import (
     embed_in_batches,
     is_out_of_memory,
 )
+from data_miner_dagster_tests.support.waiting import wait_until
 
 
 class LevelEncoder:
@@ -186,12 +186,12 @@ def test_embed_in_batches__decodes_while_the_model_runs() -> None:
     class Slow(LevelEncoder):
         def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
             in_model.set()
-            assert overlapped.wait(5), "no image was loaded while the model ran"
+            assert overlapped.wait(60), "no image was loaded while the model ran"
             return super().embed_batch(batch)
 
     def load(level: int) -> RgbImage:
         if level == 28:  # the first of the third batch: submitted only when the first batch goes into the model
-            assert in_model.wait(5)
+            assert in_model.wait(60)
             overlapped.set()
         return _grey(level)
 
@@ -203,10 +203,7 @@ def test_embed_in_batches__abandoned_stream_ends_its_threads() -> None:
     stream = embed_in_batches(LevelEncoder(), range(20, 200), _grey, FOURS)
     next(stream)
     stream.close()
-    deadline = time.monotonic() + 5
-    while any(thread.name.startswith("decode") for thread in threading.enumerate()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not any(thread.name.startswith("decode") for thread in threading.enumerate()))
 
 
 def test_is_out_of_memory__what_the_allocators_really_raise() -> None:

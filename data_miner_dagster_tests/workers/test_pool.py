@@ -27,6 +27,7 @@ from data_miner_dagster.workers.errors import (
 from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.nursery import Nursery
 from data_miner_dagster.workers.pool import WorkerPool
+from data_miner_dagster_tests.support.waiting import wait_until
 
 JOBS = "data_miner_dagster_tests.workers.jobs_for_tests"
 
@@ -168,10 +169,11 @@ def test_call__what_the_caller_raises_ends_the_job_and_is_raised_as_it_is(pool: 
 
 def test_call__time_in_which_the_caller_answers_does_not_count(pool: WorkerPool) -> None:
     def answer(_name: str, _arguments: dict[str, Any]) -> dict[str, int]:
-        time.sleep(0.7)
+        time.sleep(3.1)
         return {"value": 1}
 
-    assert pool.call("add", {"count": 1}, limits=WorkerLimits(wall_seconds=0.5), on_call=answer) == 1
+    # all else has three seconds, should the machine be busy
+    assert pool.call("add", {"count": 1}, limits=WorkerLimits(wall_seconds=3), on_call=answer) == 1
 
 
 def test_notify__is_seen_in_the_midst_of_a_job(pool: WorkerPool) -> None:
@@ -298,10 +300,7 @@ def test_workers__die_with_the_process_of_their_pool() -> None:
         worker = int(parent.stdout.readline())
         assert is_running(worker)
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while is_running(worker):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not is_running(worker))
 
 
 def test_call__what_a_job_spends_is_noted_for_the_work_at_hand(pool: WorkerPool) -> None:
@@ -318,7 +317,7 @@ def test_call__what_a_job_spends_is_noted_for_the_work_at_hand(pool: WorkerPool)
 def test_call__what_a_killed_job_has_spent_is_noted(pool: WorkerPool) -> None:
     meter = Meter()
     with meter.working(), pytest.raises(WorkerLimitError):
-        pool.call("spend_on", {"num_requests": 2}, limits=WorkerLimits(wall_seconds=0.5))
+        pool.call("spend_on", {"num_requests": 2}, limits=WorkerLimits(wall_seconds=2))
     taken = meter.take()
     assert taken.num_requests == 2  # told before it hung
     assert taken.cpu_seconds > 0

@@ -32,7 +32,7 @@ def webhook() -> Iterator[Webhook]:
 
 
 def platform_with(tmp_path: Path, *targets: str, **settings: object) -> Platform:
-    alerts = {"targets": targets, "timeout_seconds": 0.5, "min_free_bytes": 0, "stage_closed_minutes": 0, **settings}
+    alerts = {"targets": targets, "timeout_seconds": 20, "min_free_bytes": 0, "stage_closed_minutes": 0, **settings}
     return Platform(PlatformConfig.model_validate({"alerts": alerts}), tmp_path / "root")
 
 
@@ -49,13 +49,13 @@ def test_watch__tells_once_that_it_begins_and_once_that_it_is_over(told: Platfor
     with told.database.transaction() as session:
         close_gate(session, WorkStage.EMBEDDING, FailureKind.MODEL, "no weights of <b>lite</b>, see http://x.example/")
     assert watch.look() == ["The stage embedding is closed"]
-    watch.wait(10)
+    watch.wait(60)
     assert watch.look() == []
-    watch.wait(10)
+    watch.wait(60)
     with told.database.transaction() as session:
         open_gate(session, WorkStage.EMBEDDING)
     assert watch.look() == ["The stage embedding is closed is over"]
-    watch.wait(10)
+    watch.wait(60)
     first, second = webhook.told
     assert (first["title"], first["type"]) == ("data-miner: The stage embedding is closed", "failure")
     assert first["message"].startswith("no weights of ‹b›lite‹/b›, see http: //x.example/; it is probed again")
@@ -83,7 +83,7 @@ def test_send_due__a_target_that_fails_is_tried_again_and_holds_up_no_other(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         monkeypatch.setenv("SILENT", f"json://127.0.0.1:{silent.getsockname()[1]}/")
-        platform = platform_with(tmp_path, "env:SILENT", "file:/missing/url", "env:HOOK")
+        platform = platform_with(tmp_path, "env:SILENT", "file:/missing/url", "env:HOOK", timeout_seconds=2)
         settle_alerts(platform.database, [BROKEN], platform.config.alerts.targets)
         assert send_due(platform) == 1
     assert [body["title"] for body in webhook.told] == ["data-miner: Project street has failed"]
@@ -128,7 +128,7 @@ def test_take_message__one_that_is_being_sent_is_not_taken_again(told: Platform)
 def test_send__says_why_it_was_refused_without_the_address(webhook: Webhook) -> None:
     webhook.status = 500
     with pytest.raises(TransientError, match="env:HOOK was not told: ") as refused:
-        send("env:HOOK", "title", "line", is_over=False, timeout_seconds=2)
+        send("env:HOOK", "title", "line", is_over=False, timeout_seconds=20)
     assert "500" in str(refused.value)
     assert "s3cret-word" not in str(refused.value)
 
@@ -161,7 +161,7 @@ def test_send__by_mail(tmp_path: Path) -> None:
     controller.start()
     try:
         (tmp_path / "url").write_text(f"mailto://127.0.0.1:{port}?from=miner@example.org&to=you@example.org\n")
-        send(f"file:{tmp_path / 'url'}", "data-miner: test", "a <b> c", is_over=True, timeout_seconds=5)
+        send(f"file:{tmp_path / 'url'}", "data-miner: test", "a <b> c", is_over=True, timeout_seconds=20)
     finally:
         controller.stop()
     (letter,) = [message_from_bytes(content) for content in box.letters]

@@ -2,6 +2,7 @@ import threading
 import time
 
 from data_miner_dagster.operations.downloading.turns import Turns
+from data_miner_dagster_tests.support.waiting import wait_until
 
 
 def take_all(turns: Turns) -> list[str]:
@@ -31,23 +32,32 @@ def test_turns__a_site_without_a_place_lets_others_go_first() -> None:
 def test_turns__who_was_too_early_comes_first_again_later() -> None:
     turns = Turns({"a": "x", "b": "x", "c": "y"}, concurrent_per_site=4)
     assert turns.take() == "a"
-    turns.put_back("a", 0.2)
+    turns.put_back("a", 3600)
+    assert turns.take() == "c"  # of another site
+    turns.done("c")
     before = time.monotonic()
-    assert turns.take() == "c"
+    turns = Turns({"a": "x", "b": "x"}, concurrent_per_site=4)
+    assert turns.take() == "a"
+    turns.put_back("a", 0.2)
     assert [turns.take(), turns.take()] == ["a", "b"]
-    assert time.monotonic() - before >= 0.19
+    assert time.monotonic() - before >= 0.2
 
 
 def test_turns__who_waits_is_woken_by_a_free_place_and_by_the_end() -> None:
     turns = Turns({"a": "x", "b": "x", "c": "x"}, concurrent_per_site=1)
     assert turns.take() == "a"
     taken: list[str | None] = []
-    waiting = threading.Thread(target=lambda: taken.extend([turns.take(), turns.take()]))
+
+    def take_twice() -> None:
+        for _ in range(2):
+            taken.append(turns.take())
+
+    waiting = threading.Thread(target=take_twice)
     waiting.start()
     time.sleep(0.05)
     assert taken == []
     turns.done("a")
-    time.sleep(0.05)  # it has "b" now, and waits for the place that it takes itself
-    turns.stop()
-    waiting.join(10)
+    wait_until(lambda: taken == ["b"])
+    turns.stop()  # it waits for the place that it takes itself, or is about to
+    waiting.join(60)
     assert taken == ["b", None]

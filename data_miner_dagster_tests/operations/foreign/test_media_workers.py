@@ -81,7 +81,7 @@ def test_probe__worker_that_crashes_or_hangs(
     tmp_path: Path,
 ) -> None:
     clip = make_clip(tmp_path / "a.mp4", num_frames=20)
-    with MediaWorkers(WorkerLimits(1.0, None, None), max_pixels=10**7) as workers:
+    with MediaWorkers(WorkerLimits(3.0, None, None), max_pixels=10**7) as workers:
 
         def hit() -> None:
             while not workers.process_ids:
