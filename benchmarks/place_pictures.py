@@ -21,7 +21,6 @@ import av
 import cv2
 import numpy as np
 import skimage
-import sklearn.datasets
 from PIL import Image, ImageDraw
 
 from benchmarks.truth_pictures import SHOT_STARTS, decode
@@ -59,6 +58,8 @@ class Shown:
 @cache
 def photographs() -> dict[str, RgbImage]:
     """Return real pictures by name, `LONGER_SIDE` wide or high."""
+    import sklearn.datasets
+
     folder = Path(skimage.__file__).parent / "data"
     images = {name: np.asarray(Image.open(folder / name).convert("RGB")) for name in _STILLS}
     images |= {name: sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")}

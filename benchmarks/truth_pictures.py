@@ -18,7 +18,6 @@ import av
 import cv2
 import numpy as np
 import skimage
-import sklearn.datasets
 from PIL import Image, ImageDraw
 
 from data_miner_dagster.domain.records import RgbImage
@@ -175,6 +174,8 @@ def clip_pictures(path: Path) -> Iterator[Picture]:
 
 def photographs(num: int) -> Iterator[Picture]:
     """Yield the photographs and their poor JPEGs."""
+    import sklearn.datasets
+
     folder = Path(skimage.__file__).parent / "data"
     images = {name: np.asarray(Image.open(folder / name).convert("RGB")) for name in STILLS[:num]}
     images |= {name: sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")}
@@ -225,6 +226,8 @@ def title_cards() -> Iterator[Picture]:
 
 def pan() -> Iterator[Picture]:
     """Yield a window that moves over a wide photograph made of two that have nothing in common."""
+    import sklearn.datasets
+
     left, right = (sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg"))
     # Mirrored halves, so that no frame of the pan is a copy of the photographs themselves.
     wide = np.concatenate([flipped(left)[:, :320], left[:, 320:], right[:, :320], flipped(right)[:, 320:]], axis=1)

@@ -33,6 +33,9 @@ from data_miner_dagster_tests.support.span_collector import SpanCollector
 
 pytestmark = [pytest.mark.slow(100), pytest.mark.models, pytest.mark.timeout(900)]
 
+PLAIN = "plain.yaml"
+"""The project file of `finished` whose log is for people."""
+
 
 def release_folder(root: Path, name: str) -> Path:
     versions = sorted((root / "releases" / name).iterdir())
@@ -66,7 +69,10 @@ def finished(
     (folder / "page.mp4").write_text("<!doctype html><html><body>Not found</body></html>")
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "truncated.mp4").write_bytes(clips["bikes.mp4"].read_bytes()[:200_000])
+    for file in folder.iterdir():
+        os.utime(file, (0, 0))  # hashes of files that have just changed are not remembered
     content = project("street", [{"type": "files", "paths": ["clips"]}])
+    write_yaml(base / PLAIN, content)
     logging = {"logging": {"format": "json"}}
     config = write_yaml(base / "street.yaml", {**content, "platform": {**_platform_of(content), **logging}})
     env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=collector.address)
@@ -212,13 +218,6 @@ def test_run__a_second_run_changes_nothing_and_says_so(finished: tuple[Path, Pat
     assert {path: path.stat().st_mtime_ns for path in (root / "frames").rglob("*.jpg")} == modified
 
 
-def test_run__another_root_gives_the_same_bytes(finished: tuple[Path, Path, str], tmp_path: Path) -> None:
-    root, config, _ = finished
-    done = data_miner("run", "--config", config, "--root", tmp_path / "root")
-    assert done.returncode == 0, done.stdout
-    assert result_digests(tmp_path / "root") == result_digests(root)
-
-
 def test_run__changed_sampling_is_refused_in_one_line(finished: tuple[Path, Path, str]) -> None:
     root, config, _ = finished
     text = config.read_text().replace("every_seconds: 1.0", "every_seconds: 2.0")
@@ -230,14 +229,11 @@ def test_run__changed_sampling_is_refused_in_one_line(finished: tuple[Path, Path
     assert "every_seconds is 2.0, was 1.0" in refused.stdout
 
 
-def test_run__killed_at_every_stage_ends_in_the_same_bytes(clips: dict[str, Path], tmp_path: Path) -> None:
-    for name in ("bikes.mp4", "carphone_pristine.mp4"):
-        (tmp_path / "clips").mkdir(exist_ok=True)
-        copy = shutil.copyfile(clips[name], tmp_path / "clips" / name)
-        os.utime(copy, (0, 0))  # hashes of files that have just changed are not remembered
-    config = write_yaml(tmp_path / "p.yaml", project("killed", [{"type": "files", "paths": ["clips"]}]))
-    calm = data_miner("run", "--config", config, "--root", tmp_path / "calm")
-    assert calm.returncode == 0, calm.stdout
+def test_run__killed_at_every_stage_in_another_root_ends_in_the_same_bytes(
+    finished: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    calm, config, _ = finished
+    run = ["run", "--config", config.with_name(PLAIN), "--root", tmp_path / "stormy"]
     for asset in (
         "project_videos",
         "videos",
@@ -248,12 +244,10 @@ def test_run__killed_at_every_stage_ends_in_the_same_bytes(clips: dict[str, Path
         "detections",
         "dataset",
     ):
-        kill_when(
-            ["run", "--config", config, "--root", tmp_path / "stormy"], re.compile(rf"\s*{asset} .*: (done|reused)")
-        )
-    last = data_miner("run", "--config", config, "--root", tmp_path / "stormy")
+        kill_when(run, re.compile(rf"\s*{asset} .*: (done|reused)"))
+    last = data_miner(*run)
     assert last.returncode == 0, last.stdout
-    assert result_digests(tmp_path / "stormy") == result_digests(tmp_path / "calm")
+    assert result_digests(tmp_path / "stormy") == result_digests(calm)
 
 
 def test_run__two_at_once_do_the_work_once(served_clips: RecordingServer, tmp_path: Path) -> None:
@@ -271,14 +265,15 @@ def test_run__two_at_once_do_the_work_once(served_clips: RecordingServer, tmp_pa
         assert len(done) == keys, (asset, done)
 
 
-def test_run__nothing_found_is_one_line_and_a_failure(clips: dict[str, Path], tmp_path: Path) -> None:
-    config = write_yaml(
-        tmp_path / "p.yaml",
-        project("nothing", [{"type": "files", "paths": [str(clips["bigbuckbunny.mp4"])]}]),
-    )
-    content = config.read_text().replace("a bicycle", "a rocket launch").replace("a car on the street", "a submarine")
-    config.write_text(content.replace("a person", "an espresso machine"))
-    failed = data_miner("run", "--config", config, "--root", tmp_path / "root")
+def test_run__nothing_found_is_one_line_and_a_failure(finished: tuple[Path, Path, str]) -> None:
+    root, config, _ = finished
+    sources = [{"type": "files", "paths": ["clips/bigbuckbunny.mp4"]}]
+    filtering = {
+        "positive": ["a rocket launch", "a submarine", "an espresso machine"],
+        "negative": ["a cartoon animal"],
+    }
+    nothing = write_yaml(config.with_name("nothing.yaml"), project("nothing", sources, filtering=filtering))
+    failed = data_miner("run", "--config", nothing, "--root", root)
     assert failed.returncode == 1
     line = failed.stdout.strip().splitlines()[-1]
     assert line.startswith("error:")

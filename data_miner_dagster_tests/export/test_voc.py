@@ -2,13 +2,13 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from torchvision.datasets import VOCDetection
-
 from data_miner_dagster.export.voc import VocWriter
 from data_miner_dagster_tests.support.releases import HEADER, IMAGES, write_images, write_pictures
 
 
 def test_voc__reads_back_with_torchvision(tmp_path: Path) -> None:
+    from torchvision.datasets import VOCDetection  # with torch's compiler, which takes seconds to import
+
     write_pictures(tmp_path / "release")
     devkit = tmp_path / "VOCdevkit" / "VOC2012"  # where torchvision looks
     devkit.mkdir(parents=True)

@@ -271,7 +271,7 @@ def test_stages__of_few_videos(
             planted.compare_release()
 
 
-@pytest.mark.parametrize(("num_videos", "most_frames"), [(300, 4), (2000, 2)])
+@pytest.mark.parametrize(("num_videos", "most_frames"), [(120, 4), (600, 2)])
 def test_stages__of_many_videos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_videos: int, most_frames: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""Many clips of all kinds, a tenth of them bad on purpose, with what must become of each.
+"""Many clips of all kinds, some of them bad on purpose, with what must become of each.
 
 The same number makes the same bytes. Half of the clips lie in folders, half are served.
 """
@@ -23,8 +23,8 @@ from data_miner_dagster_tests.real_size.names import name_of
 from data_miner_dagster_tests.real_size.pictures import scene_pictures
 from data_miner_dagster_tests.sites.hostile_server import Answer, whole_file
 
-ONE_IN: Final = 10
-"""Of so many clips one is bad."""
+_ONE_BAD_IN: Final = 10
+"""Of this many clips one is bad, unless it is said otherwise."""
 PART_SIZE: Final = 10
 """Clips in folders lie in a folder with so many neighbours, so that a project can take some of them alone."""
 _NUM_SCENES: Final = 70
@@ -73,18 +73,20 @@ class Clip:
         return "/" + urllib.parse.quote(self.path.name)
 
 
-def make_collection(folder: Path, number: int, samples: Sequence[Path], *, workers: int = 2) -> list[Clip]:
+def make_collection(
+    folder: Path, number: int, samples: Sequence[Path], *, one_bad_in: int = _ONE_BAD_IN, workers: int = 2
+) -> list[Clip]:
     """Write `number` clips below a folder and return them; `samples` are clips of the real world to show parts of."""
     for name in ("disk", "served", "named", "making"):
         (folder / name).mkdir(parents=True)
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda position: _make(folder, position, tuple(samples)), range(number)))
+        return list(pool.map(lambda position: _make(folder, position, one_bad_in, tuple(samples)), range(number)))
 
 
-def _make(folder: Path, position: int, samples: tuple[Path, ...]) -> Clip:
-    if position % ONE_IN == ONE_IN - 1:
-        return _make_bad(folder, position, BAD_KINDS[position // ONE_IN % len(BAD_KINDS)], samples)
-    good = position - position // ONE_IN  # the how manieth good one
+def _make(folder: Path, position: int, one_bad_in: int, samples: tuple[Path, ...]) -> Clip:
+    if position % one_bad_in == one_bad_in - 1:
+        return _make_bad(folder, position, BAD_KINDS[position // one_bad_in % len(BAD_KINDS)], samples)
+    good = position - position // one_bad_in  # how many good ones came before
     if good < len(FRAME_FOLDERS):
         return _make_frames(folder, position, good, samples)
     good -= len(FRAME_FOLDERS)

@@ -4,29 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    Dinov2Config,
-    Dinov2Model,
-    DINOv3ViTConfig,
-    DINOv3ViTImageProcessor,
-    DINOv3ViTModel,
-    MetaClip2Config,
-    MetaClip2Model,
-    PreTrainedTokenizerFast,
-    SiglipConfig,
-    SiglipImageProcessor,
-    SiglipModel,
-    Tipsv2Config,
-    Tipsv2ImageProcessor,
-    Tipsv2Model,
-)
 
 from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
 
@@ -59,7 +41,7 @@ def _tokenizer(folder: Path) -> None:
     tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
-    PreTrainedTokenizerFast(
+    transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         unk_token="<unk>",
@@ -75,32 +57,40 @@ def save_tiny(architecture: str, folder: Path) -> Path:
     square = {"height": 32, "width": 32}
     if architecture in ("siglip", "siglip2"):
         text = {**_TEXT, "max_position_embeddings": 64, "projection_size": 32}
-        SiglipModel(SiglipConfig(text_config=text, vision_config=_VISION)).save_pretrained(folder)
-        SiglipImageProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
+        transformers.SiglipModel(transformers.SiglipConfig(text_config=text, vision_config=_VISION)).save_pretrained(
+            folder
+        )
+        transformers.SiglipImageProcessor(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(
+            folder
+        )
         _tokenizer(folder)
     elif architecture in ("clip", "metaclip2"):
         configs = {"text_config": {**_TEXT, "max_position_embeddings": 16}, "vision_config": _VISION}
         if architecture == "clip":
-            CLIPModel(CLIPConfig(**configs, projection_dim=24)).save_pretrained(folder)
+            transformers.CLIPModel(transformers.CLIPConfig(**configs, projection_dim=24)).save_pretrained(folder)
         else:
-            MetaClip2Model(MetaClip2Config(**configs, projection_dim=24)).save_pretrained(folder)
-        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=square).save_pretrained(folder)
+            transformers.MetaClip2Model(transformers.MetaClip2Config(**configs, projection_dim=24)).save_pretrained(
+                folder
+            )
+        transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=square).save_pretrained(folder)
         _tokenizer(folder)
     elif architecture == "tipsv2":
         text = {**_TEXT, "max_position_embeddings": 64}
         vision = {key: value for key, value in _VISION.items() if key != "intermediate_size"}
-        config = Tipsv2Config(text_config=text, vision_config={**vision, "mlp_ratio": 2})
-        Tipsv2Model(config).save_pretrained(folder)
-        Tipsv2ImageProcessor(size=square).save_pretrained(folder)
+        config = transformers.Tipsv2Config(text_config=text, vision_config={**vision, "mlp_ratio": 2})
+        transformers.Tipsv2Model(config).save_pretrained(folder)
+        transformers.Tipsv2ImageProcessor(size=square).save_pretrained(folder)
         _tokenizer(folder)
     elif architecture == "dinov2":
         vision = {key: value for key, value in _VISION.items() if key != "intermediate_size"}
-        Dinov2Model(Dinov2Config(**vision, mlp_ratio=2)).save_pretrained(folder)
+        transformers.Dinov2Model(transformers.Dinov2Config(**vision, mlp_ratio=2)).save_pretrained(folder)
         # As DINOv2's own checkpoints: BitImageProcessor's settings, resized to a bit more and cropped.
-        CLIPImageProcessor(size={"shortest_edge": 40}, crop_size=square).save_pretrained(folder)
+        transformers.CLIPImageProcessor(size={"shortest_edge": 40}, crop_size=square).save_pretrained(folder)
     elif architecture == "dinov3":
-        DINOv3ViTModel(DINOv3ViTConfig(**_VISION, num_register_tokens=2)).save_pretrained(folder)
-        DINOv3ViTImageProcessor(size=square).save_pretrained(folder)
+        transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**_VISION, num_register_tokens=2)).save_pretrained(
+            folder
+        )
+        transformers.DINOv3ViTImageProcessor(size=square).save_pretrained(folder)
     else:
         raise ValueError(architecture)
     return folder

@@ -3,18 +3,11 @@
 from pathlib import Path
 
 import torch
+import transformers
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen2VLImageProcessor,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLProcessor,
-    Qwen3VLVideoProcessor,
-)
 
 SPECIAL = (
     "<|endoftext|>",
@@ -33,13 +26,13 @@ _TEMPLATE = (
 )
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer() -> "transformers.PreTrainedTokenizerFast":
     """Return a tokenizer of bytes: every text has tokens, and every token is text."""
     letters = sorted(ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE({letter: index for index, letter in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = ByteLevelDecoder()
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
@@ -75,7 +68,7 @@ def save_tiny_qwen3_vl(folder: Path) -> Path:
         "pad_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids["<|im_end|>"],
     }
-    config = Qwen3VLConfig(
+    config = transformers.Qwen3VLConfig(
         text_config=text,
         vision_config=vision,
         image_token_id=ids["<|image_pad|>"],
@@ -83,13 +76,13 @@ def save_tiny_qwen3_vl(folder: Path) -> Path:
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
     )
-    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    transformers.Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
     of_pictures = {"patch_size": 16, "temporal_patch_size": 2, "merge_size": 2}
     limits = {"shortest_edge": 32 * 32, "longest_edge": 128 * 128}
-    Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size=limits, **of_pictures),
+    transformers.Qwen3VLProcessor(
+        image_processor=transformers.Qwen2VLImageProcessor(size=limits, **of_pictures),
         tokenizer=tokenizer,
-        video_processor=Qwen3VLVideoProcessor(**of_pictures),
+        video_processor=transformers.Qwen3VLVideoProcessor(**of_pictures),
         chat_template=_TEMPLATE,
     ).save_pretrained(folder)
     return folder

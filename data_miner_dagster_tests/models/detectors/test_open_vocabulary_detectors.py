@@ -9,8 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
-from transformers import GroundingDinoProcessor, OmDetTurboProcessor
-from transformers.image_transforms import center_to_corners_format
+import transformers
 
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.box_shares import BoxXyxy
@@ -138,7 +137,7 @@ def test_grounding_dino__each_phrase_by_its_own_tokens(grounding_dino: Grounding
     hot = outputs.logits[0].sigmoid().numpy()
     expected = np.stack([hot[:, 1], hot[:, 3:6].mean(axis=1), hot[:, 7:12].mean(axis=1)], axis=1)
     np.testing.assert_allclose(scored.phrase_scores, expected, atol=1e-6)
-    processor = GroundingDinoProcessor(grounding_dino.image_processor, grounding_dino.tokenizer)
+    processor = transformers.GroundingDinoProcessor(grounding_dino.image_processor, grounding_dino.tokenizer)
     (theirs,) = processor.post_process_grounded_object_detection(
         outputs, tokens["input_ids"], threshold=0.0, text_threshold=0.0, target_sizes=[(480, 640)]
     )
@@ -239,7 +238,9 @@ def theirs_of(detector: Any, image: RgbImage, example: RgbImage) -> tuple[Any, A
         outputs = detector.network.image_guided_detection(
             pixel_values=pixels["pixel_values"], query_pixel_values=query["pixel_values"]
         )
-    boxes = center_to_corners_format(outputs.target_pred_boxes[0]).numpy() * max(image.shape[:2])
+    boxes = transformers.image_transforms.center_to_corners_format(outputs.target_pred_boxes[0]).numpy() * max(
+        image.shape[:2]
+    )
     return boxes, outputs.logits[0, :, 0].sigmoid().numpy()
 
 
@@ -327,7 +328,7 @@ def test_check_classes__pictures_for_owlv2(folders: dict[str, Path]) -> None:
 def test_omdet_turbo__as_its_own_post_processing(folders: dict[str, Path]) -> None:
     detector = load("omdet-turbo", folders["omdet-turbo"])
     assert isinstance(detector, OmDetTurboDetector)
-    processor = OmDetTurboProcessor(detector.image_processor, detector.tokenizer)
+    processor = transformers.OmDetTurboProcessor(detector.image_processor, detector.tokenizer)
     image = odd_images()[0]
     (scored,) = detector.score([image], PROMPTS)
     inputs = processor(images=image, text=[PROMPTS], return_tensors="pt")

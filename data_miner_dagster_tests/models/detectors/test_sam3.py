@@ -9,9 +9,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from torchvision.ops import nms
-from transformers import Sam3Processor
 
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError
@@ -63,7 +62,7 @@ def sam3(folder: Path) -> Sam3Detector:
 
 def theirs_of(detector: Sam3Detector, image: RgbImage, prompt: str, *, threshold: float = 0.0) -> Any:
     """Return what transformers' own processor makes of the whole network's answer to one phrase."""
-    processor = Sam3Processor(detector.image_processor, detector.tokenizer)
+    processor = transformers.Sam3Processor(detector.image_processor, detector.tokenizer)
     inputs = processor(images=image, text=prompt, return_tensors="pt")
     with torch.inference_mode():
         outputs = detector.network(
@@ -104,6 +103,8 @@ def test_detect__each_phrase_by_itself(sam3: Sam3Detector) -> None:
 
     A box with a mask is the bounds of the mask's pixels.
     """
+    import torchvision.ops  # with torch's compiler: more than all else that tests import
+
     image = odd_images()[0]
     classes = [ClassPrompts(prompt, (prompt,)) for prompt in PROMPTS]
     (found,) = sam3.detect([image], classes, confidence_floor=0.02)
@@ -112,7 +113,7 @@ def test_detect__each_phrase_by_itself(sam3: Sam3Detector) -> None:
         boxes = theirs["boxes"].clamp(min=0)
         boxes[:, 0::2] = boxes[:, 0::2].clamp(max=640)
         boxes[:, 1::2] = boxes[:, 1::2].clamp(max=480)
-        kept = nms(boxes, theirs["scores"], 0.7)
+        kept = torchvision.ops.nms(boxes, theirs["scores"], 0.7)
         rows = found.class_indices == index
         assert len(kept) >= 10
         assert rows.sum() == len(kept)

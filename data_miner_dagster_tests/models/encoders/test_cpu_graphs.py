@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel
+import transformers
 
 from data_miner_dagster.config.models import CpuBackend, ModelsConfig
 from data_miner_dagster.domain.errors import ModelError
@@ -91,7 +91,7 @@ def test_graph__written_once_for_both_runtimes_and_anew_for_other_weights(
 ) -> None:
     derived = model_cache / "derived"
     folder = save_tiny("dinov2", tmp_path / "network")
-    network = AutoModel.from_pretrained(folder)
+    network = transformers.AutoModel.from_pretrained(folder)
     with torch.no_grad():
         network.layernorm.weight.mul_(2)
     network.save_pretrained(folder)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, Siglip2Config
 
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.records import RgbImage
@@ -48,8 +48,8 @@ def test_embed_batch__equals_transformers_own_processing(
     architecture: str, folders: dict[str, Path], images: list[RgbImage]
 ) -> None:
     encoder = ModelProvider(tiny_config(architecture, folders[architecture])).dedup_encoder.load()
-    processor = AutoImageProcessor.from_pretrained(folders[architecture])
-    network = AutoModel.from_pretrained(folders[architecture]).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(folders[architecture])
+    network = transformers.AutoModel.from_pretrained(folders[architecture]).eval()
     pixels = processor(images=images, return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         has_text = hasattr(network, "get_image_features")
@@ -60,7 +60,7 @@ def test_embed_batch__equals_transformers_own_processing(
 @pytest.mark.parametrize("architecture", IMAGE_TEXT_ARCHITECTURES)
 def test_embed_texts__equals_the_network_on_ids_written_by_hand(architecture: str, folders: dict[str, Path]) -> None:
     encoder = ModelProvider(tiny_config(architecture, folders[architecture])).filter_encoder.load()
-    network = AutoModel.from_pretrained(folders[architecture]).eval()
+    network = transformers.AutoModel.from_pretrained(folders[architecture]).eval()
     for words, vector in zip(WORD_IDS, encoder.embed_texts(PROMPTS), strict=True):
         ids = {
             "siglip": [*words, 3, *[3] * (63 - len(words))],
@@ -87,13 +87,13 @@ def test_embed_texts__longer_than_the_network_reads(architecture: str, folders: 
 
 @pytest.mark.parametrize("architecture", ["dinov2", "dinov3"])
 def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, Path], images: list[RgbImage]) -> None:
-    network = AutoModel.from_pretrained(folders[architecture]).eval()
+    network = transformers.AutoModel.from_pretrained(folders[architecture]).eval()
     by_pooling = {}
     for pooling in ("pooler", "cls", "mean"):
         encoder = ModelProvider(tiny_config(architecture, folders[architecture], pooling=pooling)).dedup_encoder.load()
         by_pooling[pooling] = embed_images(encoder, images)
     batch = torch.from_numpy(np.stack([encoder.preprocess(image) for image in images]))
-    preparation = PixelPreparation.of_processor(AutoImageProcessor.from_pretrained(folders[architecture]))
+    preparation = PixelPreparation.of_processor(transformers.AutoImageProcessor.from_pretrained(folders[architecture]))
     pixels = preparation.normalised(batch, torch.float32)
     with torch.inference_mode():
         hidden = network(pixel_values=pixels).last_hidden_state
@@ -114,14 +114,14 @@ def test_load__folder_of_another_architecture(folders: dict[str, Path]) -> None:
 
 
 def test_load__naflex_is_refused_and_another_is_named(tmp_path: Path) -> None:
-    Siglip2Config().save_pretrained(tmp_path)
+    transformers.Siglip2Config().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"NaFlex checkpoint.*use a SigLIP 2 of fixed resolution"):
         ModelProvider(tiny_config("siglip2", tmp_path)).filter_encoder.load()
 
 
 def test_load__pickled_weights_are_refused(tmp_path: Path) -> None:
     folder = save_tiny("dinov2", tmp_path / "pickled")
-    network = AutoModel.from_pretrained(folder)
+    network = transformers.AutoModel.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
     torch.save(network.state_dict(), folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="could not be loaded"):
@@ -141,7 +141,7 @@ def test_load__once_a_process_and_anew_when_the_weights_change(tmp_path: Path) -
     config = tiny_config("dinov2", save_tiny("dinov2", tmp_path / "net"))
     first = ModelProvider(config).dedup_encoder.load()
     assert ModelProvider(config).dedup_encoder.load() is first
-    network = AutoModel.from_pretrained(tmp_path / "net")
+    network = transformers.AutoModel.from_pretrained(tmp_path / "net")
     with torch.no_grad():
         network.layernorm.weight.mul_(2)
     network.save_pretrained(tmp_path / "net")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer, Siglip2Tokenizer
 
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.models.encoders.pixels import PixelPreparation
@@ -37,7 +37,9 @@ HALF = (127.5, 127.5, 127.5)
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Adds both special tokens and pads on the left."""
-    loaded = AutoTokenizer.from_pretrained(save_tiny("clip", tmp_path_factory.mktemp("tokenizer") / "clip"))
+    loaded = transformers.AutoTokenizer.from_pretrained(
+        save_tiny("clip", tmp_path_factory.mktemp("tokenizer") / "clip")
+    )
     assert loaded(["a cat", "the"], padding=True)["input_ids"] == [[START, A, CAT, END], [PAD, START, THE, END]]
     return loaded
 
@@ -83,18 +85,18 @@ def test_prompt_tokenizer__the_last_token_stays_where_words_are_cut_off(
 
 def test_prompt_tokenizer__siglip2_by_the_library_class_whose_default_is_the_left(tmp_path: Path) -> None:
     vocabulary = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, "<mask>": 4, "▁": 5, "a": 6, "c": 7, "t": 8}
-    Siglip2Tokenizer(vocab=vocabulary, merges=[]).save_pretrained(tmp_path)
+    transformers.Siglip2Tokenizer(vocab=vocabulary, merges=[]).save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
     settings.pop("padding_side", None)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert loaded.padding_side == "left"
     found = PromptTokenizer(SIGLIP2_TEXT, loaded, 64)(["A Cat"])
     assert found["input_ids"].tolist() == [[6, 5, 7, 6, 8, 1, *[0] * 58]]
 
 
 def test_prompt_tokenizer__a_vocabulary_without_a_needed_token(tokenizer: Any) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer.name_or_path)
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="has no eos token"):
         PromptTokenizer(SIGLIP2_TEXT, tokenizer, 64)
@@ -154,7 +156,9 @@ def test_load_image_text__siglip2_that_leaves_its_interpolation_out(tmp_path: Pa
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
     )
-    assert AutoImageProcessor.from_pretrained(folder).resample == Image.Resampling.BICUBIC  # the class's default
+    assert (
+        transformers.AutoImageProcessor.from_pretrained(folder).resample == Image.Resampling.BICUBIC
+    )  # the class's default
     bare, stated = (
         ModelProvider(tiny_config("siglip2", path)).filter_encoder.load() for path in (folder, tmp_path / "stated")
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
-from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.models import ModelsConfig
@@ -57,8 +57,8 @@ def answers(role: VerifierRole, questions: list[tuple[RgbImage, str]]) -> list[s
 def test_answer__as_the_library_alone_generates_it(
     folder: Path, questions: list[tuple[RgbImage, str]], answers: list[str]
 ) -> None:
-    processor = AutoProcessor.from_pretrained(folder)
-    network = Qwen3VLForConditionalGeneration.from_pretrained(folder).eval()
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    network = transformers.Qwen3VLForConditionalGeneration.from_pretrained(folder).eval()
     for (rgb, prompt), answer in zip(questions, answers, strict=True):
         text = (
             f"<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{prompt}<|im_end|>\n<|im_start|>assistant\n"

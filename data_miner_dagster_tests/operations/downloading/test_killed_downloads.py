@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,29 @@ from data_miner_dagster.operations.downloading.download_videos import download_v
 from data_miner_dagster.operations.sourcing.list_sources import list_sources
 from data_miner_dagster.storage.videos import read_video_info
 from data_miner_dagster_tests.sites import hostile_server as hostile
+from data_miner_dagster_tests.sites.hostile_server import Answer, Exchange
 from data_miner_dagster_tests.support.catalog import place_catalog
 from data_miner_dagster_tests.support.local_projects import add_project, make_platform
 from data_miner_dagster_tests.support.small_videos import make_video
+from data_miner_dagster_tests.support.waiting import wait_until
 
-NUM_VIDEOS = 30
+NUM_VIDEOS, NUM_SERVED = 30, 20
+"""The last ones are not served to their end before the kill, so that it finds some half-way."""
+
+
+def half_until(is_killed: threading.Event, clip: bytes) -> Answer:
+    """The first half of a clip, and the rest once the client is no more."""
+
+    def answer(exchange: Exchange) -> None:
+        if is_killed.is_set():
+            hostile.whole_file(clip)(exchange)
+            return
+        exchange.start(200, len(clip))
+        exchange.body(clip[: len(clip) // 2])
+        while not is_killed.is_set() and not exchange.server.stopping.wait(0.02):
+            pass
+
+    return answer
 
 
 @pytest.mark.slow
@@ -27,8 +46,11 @@ def test_kill__in_the_middle_and_again(tmp_path: Path, catalog_url: str) -> None
     root = tmp_path / "root"
     place_catalog(root, catalog_url)
     with hostile.hostile_server() as server:
-        # each takes a moment, so that the kill finds some half-way
-        urls = [server.add(f"/{n:02d}.mp4", hostile.slow_body(clip, 0.02)) for n in range(NUM_VIDEOS)]
+        is_killed = threading.Event()
+        urls = [
+            server.add(f"/{n:02d}.mp4", half_until(is_killed, clip) if n >= NUM_SERVED else hostile.whole_file(clip))
+            for n in range(NUM_VIDEOS)
+        ]
         platform = make_platform(root)
         add_project(platform, [{"type": "urls", "urls": urls}])
         list_sources(platform, "p")
@@ -36,16 +58,19 @@ def test_kill__in_the_middle_and_again(tmp_path: Path, catalog_url: str) -> None
         command = [sys.executable, "-m", "data_miner_dagster_tests.operations.downloading.download_worker", str(root)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as worker:
             assert worker.stdout is not None
-            for _ in range(NUM_VIDEOS // 3):
+            for _ in range(NUM_SERVED // 2):
                 assert worker.stdout.readline().endswith(" done\n")
+            wait_until(lambda: any(part.stat().st_size for part in root.glob("videos/*/.partial-*/*.part")))
             worker.send_signal(signal.SIGKILL)
             worker.wait()
+        is_killed.set()
 
         assert platform.database.is_postgresql is catalog_url.startswith("postgresql")
         rows = {row.key: row for row in find_videos(platform.database)}
         finished = {key for key in rows if read_video_info(platform.layout, key) is not None}
-        assert NUM_VIDEOS // 3 <= len(finished) < NUM_VIDEOS
+        assert NUM_SERVED // 2 <= len(finished) <= NUM_SERVED
         half_done = {part.parent.parent.name: part.stat().st_size for part in root.glob("videos/*/.partial-*/*.part")}
+        assert any(half_done.values())
         assert half_done.keys().isdisjoint(finished)
 
         asked = len(server.requests)

@@ -15,7 +15,7 @@ from data_miner_dagster_tests.sites.hostile_server import Answer, HostileServer
 from data_miner_dagster_tests.support.local_projects import add_project
 
 SITE = "127.0.0.1"
-NUM_VIDEOS = 30
+NUM_VIDEOS = 16
 
 
 def listed(platform: Platform, urls: list[str]) -> list[str]:
