@@ -16,17 +16,13 @@ from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.sizes import size_text
 
 MAX_METADATA_BYTES: Final = 1_000
-"""All metadata of a video's event, as Dagster stores it: a list, brackets included. An entry takes about a hundred."""
-MAX_PROJECT_BYTES: Final = 2_500
-"""Return the metadata of a project's event. There are few of these: one per stage and build."""
+"""All metadata of an event, as Dagster stores it: a list, brackets included. An entry takes 140 besides its text."""
 
 _CUT: Final = "…"
 _REASONS: Final = frozenset(reason.value for reasons in (DropReason, DuplicateTier) for reason in reasons)
 
 
-def bounded(
-    metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = (), max_bytes: int = MAX_METADATA_BYTES
-) -> dict[str, dg.MetadataValue]:
+def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
     """Return the entries that fit into the budget, in their order. A text that does not fit is cut, another dropped.
 
     Entries named in `first` get their room before all others, which get theirs in order: those that matter most come
@@ -37,7 +33,7 @@ def bounded(
     for name, value in metadata.items():
         reserved.pop(name, None)
         others = {**fitting, **reserved}
-        room = max_bytes - len("[]") - stored_bytes(others) - (len(", ") if others else 0)
+        room = MAX_METADATA_BYTES - len("[]") - stored_bytes(others) - (len(", ") if others else 0)
         entry: dg.MetadataValue | None = value
         if stored_bytes({name: value}) > room:
             entry = _cut(name, value, room)
@@ -58,6 +54,11 @@ def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[
     """
     told = {name: value for name, value in counts.items() if name not in without and (value or name not in _REASONS)}
     return ", ".join(f"{phrase_of(name)} {_figure(name, value)}" for name, value in told.items())
+
+
+def main_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the first two counts, which say what a stage is about, and all others that are not zero."""
+    return {name: count for place, (name, count) in enumerate(counts.items()) if count or place < 2}
 
 
 def counts_words(counts: Mapping[str, int]) -> str:

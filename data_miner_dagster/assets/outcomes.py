@@ -11,7 +11,7 @@ import dagster as dg
 
 from data_miner_dagster import __version__
 from data_miner_dagster.assets.events import log_materialization
-from data_miner_dagster.assets.metadata import MAX_PROJECT_BYTES, bounded, counts_line, counts_words
+from data_miner_dagster.assets.metadata import bounded, counts_line, counts_words, main_counts
 from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.foreign_text import printable
@@ -45,10 +45,13 @@ MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
 NEXT: Final = "next"
 """The metadata entry of a project's asset that says in one line what to do next."""
-REPORT: Final = "report"
-"""The metadata entry with the address of a release's report."""
-WAYS_ON: Final = (NEXT, REPORT, "review", "preview")
-"""Entries that every project's asset shows, however long its counts are."""
+CHANGES: Final = "changes"
+"""What is new in a release. It is shown beside the counts, in one entry."""
+WAYS_ON: Final = (NEXT, "review", "preview")
+"""Entries that every asset shows, however long its counts are."""
+RESULT: Final = "result"
+"""The metadata entry of a project's asset that says in one text what was made."""
+_IN_RESULT: Final = ("version", "warning")
 STATUS: Final = "status"
 """The metadata entry that says whether something was made, or was there; `data-miner run` counts by it."""
 
@@ -288,20 +291,20 @@ def materialize_project(
             outcome.status.value,
             counts_words(outcome.counts),
         )
-    if warning := outcome.metadata.get("warning"):
-        extra = {name: value for name, value in extra.items() if name != NEXT}  # the warning says what to do next
-    version = outcome.metadata.get("version")
-    shown: dict[str, dg.MetadataValue] = {
-        # The UI keeps this order: most important first.
-        **({"version": dg.MetadataValue.text(str(version))} if version else {}),
-        "counts": dg.MetadataValue.text(counts_line(outcome.counts)),
-        **({"warning": dg.MetadataValue.text(str(warning))} if warning else {}),
-        **extra,
-    }
+    others = {name: value for name, value in extra.items() if name != CHANGES}
+    # The UI keeps this order: most important first.
+    shown = {RESULT: _result(outcome, extra.get(CHANGES)), **others}
+    figures = _figures({name: value for name, value in outcome.metadata.items() if name not in _IN_RESULT}, shown)
     last = {STATUS: dg.MetadataValue.text(outcome.status.value)}
     return dg.MaterializeResult(
-        metadata=bounded(
-            shown | _figures(outcome.metadata, shown) | last, first=(*WAYS_ON, STATUS), max_bytes=MAX_PROJECT_BYTES
-        ),
+        metadata=bounded(shown | figures | last, first=(*WAYS_ON, STATUS)),
         data_version=dg.DataVersion(outcome.fingerprint),
     )
+
+
+def _result(outcome: ProjectOutcome, changes: dg.MetadataValue | None) -> dg.MetadataValue:
+    """Return what was made in one text: version, counts, changes, and a warning. As entries they would not fit."""
+    version, warning = outcome.metadata.get("version"), outcome.metadata.get("warning")
+    counts = counts_line(main_counts(outcome.counts))
+    parts = (f"{version}: {counts}" if version else counts, changes and changes.value, warning)
+    return dg.MetadataValue.text("; ".join(str(part) for part in parts if part))

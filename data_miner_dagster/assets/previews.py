@@ -1,19 +1,21 @@
-"""Metadata for the Dagster UI: contact sheets, the funnel, tables. One function per asset, all with the same signature.
+"""Metadata for the Dagster UI: contact sheets, commands, links. One function per asset, all with the same signature.
 
 Pictures are files under the root (storage/layout.py: previews), and events carry their addresses, which the web server
 answers (web/previews.py). What an event carries beyond its budget is cut (assets/metadata.py).
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
 from data_miner_dagster.assets.metadata import counts_line
-from data_miner_dagster.assets.outcomes import NEXT, REPORT
+from data_miner_dagster.assets.outcomes import CHANGES, NEXT
 from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.config.web import review_address
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
@@ -47,17 +49,27 @@ def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "
     return {} if preview is None else {"preview": dg.MetadataValue.md(f"![{_ALT}]({layout.preview_address(file)})")}
 
 
-def _stage_pictures(platform: Platform, project: str, asset: str, draw: Callable[[], "Preview | None"]) -> Metadata:
-    return _pictures(platform.layout, project, platform.layout.project_preview(project, asset), draw)
+def _stage_ways(
+    platform: Platform,
+    project: str,
+    asset: str,
+    draw: Callable[[], "Preview | None"],
+    then: str,
+    links: Mapping[str, str],
+) -> Metadata:
+    """Return in one entry what a person looks at and does next: the picture, a line about commands, and links."""
+    layout = platform.layout
+    drawn = _pictures(layout, project, layout.project_preview(project, asset), draw)
+    picture = drawn.get("preview")
+    named = ", ".join(f"[{word}]({address})" for word, address in links.items())
+    line = f"{then.format(project=project)}. {named}"
+    if isinstance(picture, dg.MarkdownMetadataValue):
+        return {NEXT: dg.MetadataValue.md(f"{picture.md_str}\n\n{line}")}
+    return {NEXT: dg.MetadataValue.md(line)} | drawn
 
 
-def _ways_on(platform: Platform, project: str, page: str, then: str) -> Metadata:
-    """Return a link to the review page of an asset, and one line on what to do there, or next."""
-    address = review_address(platform.config.web)
-    return {
-        NEXT: dg.MetadataValue.md(then.format(project=project)),
-        "review": dg.MetadataValue.url(f"{address}/projects/{project}{page}"),
-    }
+def _review_page(platform: Platform, project: str, page: str = "") -> str:
+    return f"{review_address(platform.config.web)}/projects/{project}{page}"
 
 
 def video_metadata(platform: Platform, video_key: str) -> Metadata:
@@ -70,10 +82,6 @@ def download_metadata(platform: Platform, video_key: str) -> Metadata:
     address = platform.layout.preview_address(platform.layout.video_preview(video_key))
     picture = dg.MetadataValue.md(f"![shown once frames are extracted]({address})")
     return video_metadata(platform, video_key) | {"preview": picture}
-
-
-def _path(name: str, path: object) -> Metadata:
-    return {name: dg.MetadataValue.path(str(path))}
 
 
 def frames_metadata(platform: Platform, video_key: str) -> Metadata:
@@ -89,10 +97,9 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
     """Return the numbers of the project's members by source and status, and a link to its review page."""
     members = find_members(platform.database, project)
     by_source = Counter(f"{member.source} {member.status.value}" for member in members)
-    address = f"{review_address(platform.config.web)}/projects/{project}"
     return {
         "members": dg.MetadataValue.text(counts_line(dict(sorted(by_source.items())))),
-        "review": dg.MetadataValue.url(address),
+        "review": dg.MetadataValue.url(_review_page(platform, project)),
     }
 
 
@@ -101,11 +108,8 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
     then = "`data-miner review {project}` finds the right threshold, from your answers"
-    return (
-        _ways_on(platform, project, f"/queues/{ReviewQueue.CALIBRATION}", then)
-        | _stage_pictures(platform, project, "filtered_frames", lambda: filtering_preview(platform, project))
-        | _path("dagster/uri", platform.layout.filtered_table(project))
-    )
+    links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.CALIBRATION}")}
+    return _stage_ways(platform, project, "filtered_frames", partial(filtering_preview, platform, project), then, links)
 
 
 def deduplication_metadata(platform: Platform, project: str) -> Metadata:
@@ -113,12 +117,10 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
     then = "`data-miner review {project}` takes frames back in that are not duplicates"
-    return (
-        _ways_on(platform, project, f"/queues/{ReviewQueue.DUPLICATES}", then)
-        | _stage_pictures(platform, project, "deduplicated_frames", lambda: deduplication_preview(platform, project))
-        | _path("dagster/uri", platform.layout.deduplicated_table(project))
-        | _reuploads(platform, project)
-    )
+    links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.DUPLICATES}")}
+    draw = partial(deduplication_preview, platform, project)
+    ways = _stage_ways(platform, project, "deduplicated_frames", draw, then, links)
+    return ways | _reuploads(platform, project)
 
 
 def _reuploads(platform: Platform, project: str) -> Metadata:
@@ -137,38 +139,30 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.reporting.previews import detections_preview
 
     then = "`data-miner review {project}` asks about unsure boxes"
-    return (
-        _ways_on(platform, project, f"/queues/{ReviewQueue.UNSURE}", then)
-        | _stage_pictures(platform, project, "detections", lambda: detections_preview(platform, project))
-        | _path("dagster/uri", platform.layout.detections_table(project))
-    )
-
-
-def _changes(platform: Platform, project: str, version: str | None) -> Metadata:
-    """Return what the present release adds to and takes from the one before; nothing of a first release."""
-    from data_miner_dagster.operations.releasing.standing import list_releases
-
-    released = list_releases(platform, project) if version is not None else []
-    changes = next((release.changes for release in released if release.version == version), "")
-    return {"changes": dg.MetadataValue.text(changes)} if changes else {}
+    links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.UNSURE}")}
+    return _stage_ways(platform, project, "detections", partial(detections_preview, platform, project), then, links)
 
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
-    """Return labelled frames, where to look at them, the release and its report, and the funnel."""
-    from data_miner_dagster.operations.reporting.funnel import project_funnel
+    """Return labelled frames, what a further release changes, and where to look at it. The report has all the rest."""
     from data_miner_dagster.operations.reporting.previews import dataset_preview
 
-    funnel = project_funnel(platform, project)
-    layout = platform.layout
+    draw = partial(dataset_preview, platform, project)
+    links = {"review": _review_page(platform, project)}
     then = "`data-miner review {project}` asks where a look helps most"
-    if funnel.release is not None:
-        then = f"`data-miner export {{project}} --to FOLDER`; {then}"
-    metadata = _changes(platform, project, funnel.release)
-    if funnel.release is not None:
-        report = f"{review_address(platform.config.web)}/report/{project}/"
-        metadata[REPORT] = dg.MetadataValue.url(report)
-    metadata |= _ways_on(platform, project, "", then)
-    metadata |= _stage_pictures(platform, project, "dataset", lambda: dataset_preview(platform, project))
-    if funnel.release is not None:
-        metadata |= _path("dagster/uri", layout.release_folder(project, funnel.release))
-    return metadata | {"funnel": dg.MetadataValue.text(funnel.as_line())}
+    row = find_project(platform.database, project)
+    if row is None or not row.released_version:
+        return _stage_ways(platform, project, "dataset", draw, then, links)
+    links = {"report": f"{review_address(platform.config.web)}/report/{project}/", **links}
+    then = f"`data-miner export {{project}} --to FOLDER`; {then}"
+    ways = _stage_ways(platform, project, "dataset", draw, then, links)
+    return ways | _changes(platform, project, row.released_version)
+
+
+def _changes(platform: Platform, project: str, version: str) -> Metadata:
+    """Return what a release adds to and takes from the one before; nothing of a first release."""
+    from data_miner_dagster.operations.releasing.standing import list_releases
+
+    released = list_releases(platform, project)
+    changes = next((release.changes for release in released if release.version == version), "")
+    return {CHANGES: dg.MetadataValue.text(changes)} if changes else {}

@@ -1,7 +1,7 @@
 import dagster as dg
 from dagster import serialize_value
 
-from data_miner_dagster.assets.metadata import bounded, counts_line, stored_bytes
+from data_miner_dagster.assets.metadata import bounded, counts_line, main_counts, stored_bytes
 
 
 def text(value: object) -> str:
@@ -41,6 +41,33 @@ def test_bounded__what_is_named_gets_its_room_before_longer_texts() -> None:
     assert told["page"] == page
     assert text(told["counts"]).startswith("frames frames ")
     assert stored_bytes(told) <= 1_000
+
+
+def test_bounded__the_ways_on_of_a_release_with_a_long_name_have_room() -> None:
+    name = "n" * 32
+    address = f"https://miner.example.org:3001/{{}}/{name}"
+    ways = (
+        f"![frames](/previews/projects/{name}/dataset.webp)\n\n`data-miner export {name} --to FOLDER`; "
+        f"`data-miner review {name}` asks where a look helps most. "
+        f"[report]({address.format('report')}/), [review]({address.format('projects')})"
+    )
+    shown: dict[str, dg.MetadataValue] = {
+        "result": dg.MetadataValue.text("v001: images 4, " + "boxes of person 3, " * 30),
+        "next": dg.MetadataValue.md(ways),
+        "figures": dg.MetadataValue.text("encoder lite, " * 30),
+        "status": dg.MetadataValue.text("done"),
+    }
+    told = bounded(shown, first=("next", "status"))
+    assert told["next"] == shown["next"]
+    assert told["status"] == shown["status"]
+    assert text(told["result"]).startswith("v001: images 4, ")
+    assert stored_bytes(told) <= 1_000
+
+
+def test_main_counts__what_a_stage_is_about_and_whatever_there_is() -> None:
+    assert main_counts({}) == {}
+    counts = {"frames": 3, "kept": 0, "black": 0, "junk": 3, "boxes:bus": 0}
+    assert main_counts(counts) == {"frames": 3, "kept": 0, "junk": 3}
 
 
 def test_counts_line() -> None:

@@ -71,12 +71,12 @@ def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Non
         if project == "broken":
             raise SystematicFaultError("detections: all 3 items met the same internal error")
         told = {"warning": "many frames wait", "version": "v001"}
-        return ProjectOutcome(project, OutcomeStatus.DONE, "f" * 32, {"kept": 2, "black": 1}, told)
+        return ProjectOutcome(project, OutcomeStatus.DONE, "f" * 32, {"kept": 2, "black": 1, "no boxes": 0}, told)
 
     def metadata_of(project: str) -> dict[str, dg.MetadataValue]:
         if project == "z":
             raise ZeroDivisionError("planted")
-        return {"extra": dg.MetadataValue.text(project)}
+        return {"changes": dg.MetadataValue.text("1 image more"), "extra": dg.MetadataValue.text(project)}
 
     return materialize_project(context, decide, metadata_of)
 
@@ -147,15 +147,13 @@ def test_materialize_videos__a_whole_range_goes_on_to_the_next_step(instance: dg
     assert materialized(instance, "second") == {"a", "b"}
 
 
-def test_materialize_project__counts_are_a_line(instance: dg.DagsterInstance) -> None:
+def test_materialize_project__the_result_is_a_line(instance: dg.DagsterInstance) -> None:
     assert run(instance, "project", key="a").success
     (record,) = instance.fetch_materializations(dg.AssetKey("project_asset"), limit=1).records
     materialization = record.asset_materialization
     assert materialization is not None
-    assert list(materialization.metadata) == ["version", "counts", "warning", "extra", "status"]
-    assert materialization.metadata["warning"].value == "many frames wait"
-    assert materialization.metadata["counts"].value == "kept 2, black 1"
-    assert materialization.metadata["version"].value == "v001"
+    assert list(materialization.metadata) == ["result", "extra", "status"]
+    assert materialization.metadata["result"].value == "v001: kept 2, black 1; 1 image more; many frames wait"
     assert materialization.metadata["extra"].value == "a"
     assert "f" * 32 in (materialization.tags or {}).values()
 

@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -5,8 +6,6 @@ import dagster as dg
 import pytest
 from PIL import Image
 
-from data_miner_dagster.assets.metadata import bounded
-from data_miner_dagster.assets.outcomes import WAYS_ON
 from data_miner_dagster.assets.previews import (
     dataset_metadata,
     deduplication_metadata,
@@ -43,22 +42,29 @@ def test_project_metadata__leads_to_the_review_pages_without_a_secret(
         dataset_metadata: "",
     }
     for metadata_of, page in asked.items():
-        shown = metadata_of(platform, "cyclists")
-        assert [name for name in shown if name != "report"][:2] == ["next", "review"]  # of a first one no changes
-        assert shown["review"] == dg.MetadataValue.url(f"http://127.0.0.1:3001/projects/cyclists{page}")
-        assert isinstance(then := shown["next"], dg.MarkdownMetadataValue)
-        assert then.md_str is not None
-        assert "`data-miner review cyclists` " in then.md_str
-        counts = dg.MetadataValue.text("images 123456, " * 30)
-        ways = [name for name in WAYS_ON if name in shown]
-        assert {"counts", *ways} <= bounded({"counts": counts, **shown}, first=WAYS_ON).keys()
-    shown = dataset_metadata(platform, "cyclists")
-    assert shown["report"] == dg.MetadataValue.url("http://127.0.0.1:3001/report/cyclists/")
-    assert str(shown["next"].value).startswith("`data-miner export cyclists --to FOLDER`; ")
+        text = markdown(metadata_of(platform, "cyclists")["next"])
+        assert re.match(r"!\[frames\]\(/previews/projects/cyclists/\w+\.webp\)\n\n`data-miner ", text)  # seen at once
+        assert "`data-miner review cyclists` " in text
+        assert text.endswith(f"[review](http://127.0.0.1:3001/projects/cyclists{page})")
+    text = markdown(dataset_metadata(platform, "cyclists")["next"])
+    assert "\n`data-miner export cyclists --to FOLDER`; " in text
+    assert "[report](http://127.0.0.1:3001/report/cyclists/), " in text
     monkeypatch.setenv("DATA_MINER_REVIEW_PORT", "3777")  # as `data-miner up --review-port 3777` sets it
-    assert filtering_metadata(platform, "cyclists")["review"] == dg.MetadataValue.url(
-        "http://127.0.0.1:3777/projects/cyclists/queues/calibration"
-    )
+    assert "(http://127.0.0.1:3777/projects/cyclists/" in markdown(filtering_metadata(platform, "cyclists")["next"])
+
+
+def test_project_metadata__a_picture_that_cannot_be_written_is_a_line(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    platform.layout.previews.write_text("in the way")
+    shown = detection_metadata(platform, "cyclists")
+    assert markdown(shown["next"]).startswith("`data-miner review cyclists` ")
+    assert str(shown["preview"].value).startswith("not drawn: NotADirectoryError")
+
+
+def markdown(value: dg.MetadataValue) -> str:
+    assert isinstance(value, dg.MarkdownMetadataValue)
+    assert value.md_str is not None
+    return value.md_str
 
 
 def test_deduplication_metadata__reuploads_are_told(tmp_path: Path) -> None:
