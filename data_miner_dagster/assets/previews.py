@@ -57,14 +57,14 @@ def _stage_ways(
     then: str,
     links: Mapping[str, str],
 ) -> Metadata:
-    """Return in one entry what a person looks at and does next: the picture, a line about commands, and links."""
+    """Return in one entry what a person does next and looks at: commands, links, and the picture."""
     layout = platform.layout
     drawn = _pictures(layout, project, layout.project_preview(project, asset), draw)
     picture = drawn.get("preview")
     named = ", ".join(f"[{word}]({address})" for word, address in links.items())
     line = f"{then.format(project=project)}. {named}"
     if isinstance(picture, dg.MarkdownMetadataValue):
-        return {NEXT: dg.MetadataValue.md(f"{picture.md_str}\n\n{line}")}
+        return {NEXT: dg.MetadataValue.md(f"{line}\n\n{picture.md_str}")}
     return {NEXT: dg.MetadataValue.md(line)} | drawn
 
 
