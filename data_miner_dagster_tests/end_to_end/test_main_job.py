@@ -29,9 +29,10 @@ from data_miner_dagster_tests.end_to_end.commands import (
     write_yaml,
 )
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
+from data_miner_dagster_tests.end_to_end.platform_process import DagsterDev
 from data_miner_dagster_tests.support.span_collector import SpanCollector
 
-pytestmark = [pytest.mark.slow(100), pytest.mark.models, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(130), pytest.mark.models, pytest.mark.timeout(900)]
 
 PLAIN = "plain.yaml"
 """The project file of `finished` whose log is for people."""
@@ -276,3 +277,17 @@ def test_run__nothing_found_is_one_line_and_a_failure(finished: tuple[Path, Path
     line = failed.stdout.strip().splitlines()[-1]
     assert line.startswith("error:")
     assert "too unlike the prompts" in failed.stdout
+
+
+def test_dagster_dev__a_backfill_over_graphql_succeeds(finished: tuple[Path, Path, str]) -> None:
+    """The real `dagster dev` over the root that `data-miner run` has filled. Last, since it makes frames again."""
+    root, _, _ = finished
+    rows = json.loads(data_miner("videos", "--root", root, "--project", "street", "--json").stdout)
+    keys = sorted(row["key"] for row in rows if row["status"] == "EXTRACTED")[:2]
+    shutil.rmtree(root / "frames" / keys[0])
+    running = DagsterDev(root)
+    try:
+        assert running.wait_for_backfill(running.launch_backfill(["frames"], keys)) == "COMPLETED_SUCCESS"
+    finally:
+        running.stop()
+    assert (root / "frames" / keys[0] / "frames.parquet").exists(), "the backfill did not make what was missing"
