@@ -1,4 +1,4 @@
-"""Every stage of a project against the oracle, over random keys, frames and vectors, from one video to two thousand."""
+"""Every stage of a project against the oracle, over random keys, frames and vectors, from one video to six hundred."""
 
 import json
 from collections import Counter
