@@ -1,0 +1,83 @@
+"""Take the screenshots of docs/tour.md of a platform: `python -m documentation.tour LOGIN_LINK [WEB [NAME ...]]`.
+
+LOGIN_LINK is what `data-miner up` prints for the review pages, over the root of `data-miner demo`. Needs Chromium.
+Belongs here: which pages are shown, and the size of the files. Does not belong here: what they show (docs/tour.md).
+"""
+
+import io
+import shutil
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
+VIEWPORT: Final = (1280, 800)
+NUM_COLOURS: Final = 128
+"""Enough for pages of text with small photographs, and a third of the bytes."""
+SETTLING_MILLISECONDS: Final = 4000
+"""What pages of Dagster take to draw and animate after they have everything."""
+WEB: Final[dict[str, tuple[str, str]]] = {
+    "asset-graph": ("/assets/detections?view=lineage&lineageScope=neighbors&lineageDepth=1", "text=Latest event"),
+    "filtered-frames": ("/assets/filtered_frames?view=partitions&partition=demo", "text=counts"),
+    "release": ("/assets/dataset?view=partitions&partition=demo", "text=counts"),
+    "checks": ("/assets/dataset?view=checks", "text=release_is_whole"),
+    "automation": ("/automation", "text=wanted_work"),
+}
+"""Pages of Dagster: their address, and what is there once they are drawn."""
+REVIEW: Final[dict[str, tuple[str, str]]] = {
+    "review-project": ("/projects/demo", "text=Where a look helps most"),
+    "review-boxes": ("/projects/demo/queues/unsure", "canvas, svg"),
+    "review-groups": ("/projects/demo/queues/duplicates", "img"),
+    "review-calibration": ("/projects/demo/queues/calibration", "img"),
+    "review-gallery": ("/projects/demo/gallery?class=person", "img"),
+    "report": ("/report/demo/", "text=From videos to boxes"),
+}
+"""Pages for people who review."""
+
+
+def take_all(web: str, login_link: str, folder: Path, names: Collection[str] = ()) -> None:
+    """Take every screenshot, or those that are named.
+
+    Args:
+        web: the address of Dagster's web server.
+        login_link: logs this browser in to the review pages; it works once.
+        folder: where the files are written.
+        names: the files to write, without their ending; none means all.
+    """
+    review = "{0.scheme}://{0.netloc}".format(urlsplit(login_link))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        width, height = VIEWPORT
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
+        page.goto(login_link)
+        page.wait_for_url(f"{review}/projects/**")
+        for base, pages in ((review, REVIEW), (web, WEB)):
+            for name, (address, sign) in pages.items():
+                if names and name not in names:
+                    continue
+                (folder / f"{name}.png").write_bytes(_taken(page, base + address, sign))
+        browser.close()
+
+
+def _taken(page: Page, address: str, sign: str) -> bytes:
+    """Return the screenshot of one page, with few colours."""
+    page.goto(address)
+    page.locator(sign).first.wait_for(timeout=120_000)
+    page.wait_for_timeout(SETTLING_MILLISECONDS)
+    with Image.open(io.BytesIO(page.screenshot())) as picture:
+        small = picture.convert("RGB").quantize(NUM_COLOURS, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    small.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    link, address, *chosen = [*sys.argv[1:], "http://127.0.0.1:3000"][: max(2, len(sys.argv) - 1)]
+    take_all(address, link, IMAGES, chosen)
