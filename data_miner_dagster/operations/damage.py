@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.export.manifest import MANIFEST_FILE, read_manifest
+from data_miner_dagster.storage.changing_folders import paths_below
 from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.frames import check_frames_schema
 from data_miner_dagster.storage.layout import (
@@ -80,8 +81,8 @@ def _candidates(layout: StorageLayout, video_key: str | None) -> Iterator[tuple[
     """Yield (path, whether it is derived)."""
     for path in layout.derived_files(video_key):
         yield path, True
-    if video_key is None and layout.releases.is_dir():
-        for path in sorted(layout.releases.glob(f"*/*/{MANIFEST_FILE}")):
+    if video_key is None:
+        for path in paths_below(layout.releases, f"*/*/{MANIFEST_FILE}"):
             if path.is_file():
                 yield path, False
 

@@ -51,6 +51,7 @@ from data_miner_dagster.stages.downloading.room import (
     filled_limit,
     may_download,
 )
+from data_miner_dagster.storage.changing_folders import paths_below
 from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.room import files_size, rest_size
@@ -285,7 +286,7 @@ class Room:
         """Return the videos whose frames a release on disk or a copy of the catalog needs; None if that is unknown."""
         releases, file = self._platform.layout.releases, self._platform.database.file
         needed = keys_wanted_in_copies(file) if file is not None else set[str]()
-        for folder in sorted(releases.glob("*/*")) if releases.is_dir() else ():
+        for folder in paths_below(releases, "*/*"):
             try:
                 manifest = read_manifest(folder)
             except DataMinerError as error:

@@ -21,6 +21,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name, check_video_key, has_foreign_pictures
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
+from data_miner_dagster.storage.changing_folders import paths_below
 
 FRAMES_TABLE_NAME: Final = "frames.parquet"
 PROMPTS_FOLDER_NAME: Final = "prompts"
@@ -192,9 +193,7 @@ class StorageLayout:
             (self.projects, f"*/{_CALIBRATION_NAME}/{_REFERENCE_NAME}"),
         )
         for room, pattern in of_videos if video_key is not None else (*of_videos, *of_all):
-            for path in sorted(room.glob(pattern)) if room.is_dir() else ():
-                if path.is_file():
-                    yield path
+            yield from (path for path in paths_below(room, pattern) if path.is_file())
 
     def video_folder(self, video_key: str) -> Path:
         """Return the folder that holds `video.<ext>` and `info.json`; valid once `info.json` exists."""

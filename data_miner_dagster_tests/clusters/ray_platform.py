@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import yaml
 
+from data_miner_dagster.storage.changing_folders import paths_below
 from data_miner_dagster_tests.clusters.ray_nodes import RayCluster
 from data_miner_dagster_tests.end_to_end.commands import CHECKOUT, environment, write_yaml
 from data_miner_dagster_tests.kills.platform import KilledPlatform
@@ -87,7 +88,7 @@ def made_files(root: Path) -> dict[Path, int]:
     patterns = ("videos/*/info.json", "frames/*/frames.parquet", "embeddings/*/*.npz", "**/*.boxes.parquet")
     found: dict[Path, int] = {}
     for pattern in patterns:
-        for path in root.glob(pattern):
+        for path in paths_below(root, pattern):
             try:
                 found[path] = path.stat().st_mtime_ns
             except FileNotFoundError:  # removed meanwhile

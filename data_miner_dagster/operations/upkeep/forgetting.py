@@ -54,6 +54,7 @@ from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH
 from data_miner_dagster.operations.verdict_files import adopt_verdict_file
 from data_miner_dagster.storage.answers import read_answers, write_answers
 from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.changing_folders import paths_below
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_metadata, read_table, write_table
 
@@ -190,8 +191,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
 
 
 def _release_folders(platform: Platform) -> list[Path]:
-    releases = platform.layout.releases
-    return [folder for folder in sorted(releases.glob("*/*")) if is_release(folder)] if releases.is_dir() else []
+    return [folder for folder in paths_below(platform.layout.releases, "*/*") if is_release(folder)]
 
 
 def _remember_all(platform: Platform, project: str) -> None:

@@ -28,6 +28,7 @@ from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.auditing import audit_files
 from data_miner_dagster.storage.atomic import PARTIAL_MARK, is_partial_of
+from data_miner_dagster.storage.changing_folders import modified_at, paths_below
 from data_miner_dagster.storage.frames import has_frames
 from data_miner_dagster.storage.layout import StorageLayout
 
@@ -199,11 +200,12 @@ def _partials(platform: Platform) -> Iterator[Finding]:
     rooms = (layout.videos, layout.frames, layout.embeddings, layout.projects, layout.releases, layout.previews)
     for room in rooms:
         for pattern in (f"{PARTIAL_MARK}*", f"*/{PARTIAL_MARK}*", f"*/*/{PARTIAL_MARK}*"):
-            for path in sorted(room.glob(pattern)) if room.is_dir() else []:
+            for path in paths_below(room, pattern):
                 inside_another = any(part.startswith(PARTIAL_MARK) for part in path.relative_to(room).parts[:-1])
                 if inside_another or is_partial_of(path.name, at_work):
                     continue
-                if path.stat().st_mtime < oldest:
+                modified = modified_at(path)
+                if modified is not None and modified < oldest:
                     yield Finding(Drift.PARTIAL, str(path.relative_to(layout.root)), "remove it: its writer is gone")
 
 

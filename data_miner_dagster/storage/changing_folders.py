@@ -1,0 +1,24 @@
+"""Looking into folders while other processes write and remove there.
+
+`pathlib.Path.glob` raises when a folder that it has just listed is gone before it looks inside.
+"""
+
+import glob
+from pathlib import Path
+
+
+def paths_below(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches a pattern below a folder, sorted, hidden names included. Empty without the folder.
+
+    A path may be gone by the time it is used. `**` matches any number of folders.
+    """
+    found = glob.iglob(pattern, root_dir=folder, recursive=True, include_hidden=True)  # noqa: PTH207 - see above
+    return sorted(folder / name for name in found)
+
+
+def modified_at(path: Path) -> float | None:
+    """Return when a file or folder was last modified, in seconds since 1970. None once it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
