@@ -70,7 +70,8 @@ class ReleasingConfig(ConfigModel):
     shares of `train` and `val` are put together; other splits stay."""
     guard_seconds: float | None = Field(default=None, ge=0)
     """The gap between two splits of one video, where a project has no more than two videos. Default: 5 s, or a
-    twentieth of the time that the images span, whichever is shorter."""
+    twentieth of the time that the images span, whichever is shorter. Another value changes the gaps of videos that are
+    cut already, and moves no image from one split to another."""
     leak_hash_distance: int | None = Field(default=None, ge=0, le=64)
     """The check for leaks between splits fails where perceptual hashes of images of different splits differ in at most
     this many of 64 bits, and `leak_cosine` is reached. Default: 6."""

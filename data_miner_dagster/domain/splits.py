@@ -87,3 +87,10 @@ def split_at(split: str, pts_seconds: float) -> str | None:
 def splits_in(split: str) -> tuple[str, ...]:
     """Return the splits that a video is in, given what is stored as its split."""
     return tuple(block.split for block in cut_of(split)) or (split,)
+
+
+def differ_in_gaps_alone(before: str, after: str) -> bool:
+    """Return whether two texts are cuts of a video whose blocks begin alike: no image is in another split."""
+    old, new = cut_of(before), cut_of(after)
+    starts = [[(block.split, block.start_seconds) for block in blocks] for blocks in (old, new)]
+    return bool(old) and before != after and starts[0] == starts[1]

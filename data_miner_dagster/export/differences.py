@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.splits import differ_in_gaps_alone
 from data_miner_dagster.export.parquet import read_images, read_videos
 from data_miner_dagster.export.records import ReleaseImage
 
@@ -28,14 +30,17 @@ class ReleaseDifference:
     boxes_by_class: dict[str, tuple[int, int]]  # before, after
     videos_added: tuple[str, ...]
     videos_removed: tuple[str, ...]
-    videos_moved: tuple[tuple[str, str, str], ...]  # key, split when last released, split now
+    videos_moved: tuple[tuple[str, str, str], ...]  # key, split (or cut) when last released, split now
     settings: tuple[tuple[str, str, str], ...]  # name, before, after
 
     @property
     def as_line(self) -> str:
         """Return the difference in one line."""
         boxes = sum(after - before for before, after in self.boxes_by_class.values())
-        moved = f", {len(self.videos_moved):,} videos in another split" if self.videos_moved else ""
+        num_gaps = sum(differ_in_gaps_alone(before, after) for _, before, after in self.videos_moved)
+        num_moved = len(self.videos_moved) - num_gaps
+        moved = f", {num_moved:,} videos in another split" if num_moved else ""
+        moved += f", other gaps between the splits of {counted(num_gaps, 'video')}" if num_gaps else ""
         return (
             f"against {self.before}: +{self.num_images_added:,} −{self.num_images_removed:,} images, "
             f"{self.num_images_relabelled:,} relabelled, {boxes:+,} boxes{moved}"

@@ -84,6 +84,8 @@ def _of_splits(release: Mapping[str, Any]) -> Iterator[str]:
             yield f"{split} has {_counted(number, 'image')}: what is measured on it is uncertain by ten points or more"
     for group in release["splits"].get("divided_groups", ()):
         yield f"near-duplicates are in different splits: {', '.join(group)}"
+    for key in release["splits"].get("gaps_as_before", ()):
+        yield f"gaps of guard_seconds are wider than a block of {key}, which keeps the gaps it was cut with"
 
 
 def _of_classes(release: Mapping[str, Any], boxes_by_split: Mapping[str, Mapping[str, int]]) -> Iterator[str]:

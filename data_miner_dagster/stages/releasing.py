@@ -7,7 +7,7 @@ Pure decisions. Does not belong here: the split of each video (splitting/), writ
 import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final, Protocol
@@ -158,6 +158,25 @@ class Candidates:
     box_classes: npt.NDArray[np.int32]  # (B,) by position in the class list
     box_confidences: Float32Array  # (B,)
 
+    def where(self, is_wanted: npt.NDArray[np.bool_]) -> "Candidates":
+        """Return some of the images, with their boxes; a video may be left without any.
+
+        Args:
+            is_wanted: (N,) which.
+        """
+        counts_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_wanted, dtype=np.int64)])
+        num_boxes = np.diff(self.box_offsets)
+        is_of_wanted = np.repeat(is_wanted, num_boxes)
+        return replace(
+            self,
+            video_offsets=counts_before[self.video_offsets],
+            frame_indices=self.frame_indices[is_wanted],
+            similarities=self.similarities[is_wanted],
+            box_offsets=_offsets(num_boxes[is_wanted]),
+            box_classes=self.box_classes[is_of_wanted],
+            box_confidences=self.box_confidences[is_of_wanted],
+        )
+
 
 class ImageSelection(Protocol):
     """Choose among all images that a project could release, for example with a cap per class."""
@@ -218,7 +237,7 @@ class CandidateColumns:
         )
 
 
-def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+def _offsets(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(lengths, np.int64))])
 
 

@@ -25,6 +25,7 @@ from data_miner_dagster.stages.filtering.decisions import FilteringRules
 from data_miner_dagster.stages.releasing import FrameOutcome, ImageSelection
 from data_miner_dagster.stages.reviewing.states import VerifierRules
 from data_miner_dagster.stages.reviewing.waiting import waiting_warning
+from data_miner_dagster.stages.splitting.blocks import gaps_fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,4 +215,6 @@ def _splits_content(plan: ReleasePlan) -> dict[str, Any]:
         content["group_by"] = releasing.group_by
     if plan.divided_groups:
         content["divided_groups"] = plan.divided_groups
+    if tight := [key for key, split in plan.split_by_video.items() if not gaps_fit(split, releasing.guard_seconds)]:
+        content["gaps_as_before"] = tight
     return content

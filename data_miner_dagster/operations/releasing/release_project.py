@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.releases import add_release, find_releases
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.splits import add_generations
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import note
@@ -29,6 +29,7 @@ from data_miner_dagster.operations.releasing.planning import Standing
 from data_miner_dagster.operations.releasing.quality import labelling_of
 from data_miner_dagster.operations.releasing.selecting import selection_of
 from data_miner_dagster.operations.releasing.source import ReleaseSource
+from data_miner_dagster.operations.releasing.splitting import decided_splits
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.reporting.costs import cost_of
 from data_miner_dagster.operations.reporting.funnel import funnel_before_release
@@ -38,7 +39,6 @@ from data_miner_dagster.operations.split_memory import (
     released_generations,
     released_splits,
     remember_splits,
-    remembered_splits,
 )
 from data_miner_dagster.operations.stage_versions import record_stage_versions
 from data_miner_dagster.operations.verification.verify_boxes import read_verification
@@ -136,24 +136,10 @@ def _standing(platform: Platform, config: ProjectConfig, selection: ImageSelecti
         config,
         manifests,
         rows=find_releases(platform.database, project),
-        decided={
-            **remembered_splits(platform, project, config.releasing, manifests),
-            **_prescribed_splits(platform, config),
-        },
+        decided=decided_splits(platform, config, manifests),
         funnel=funnel_before_release(platform, config),
         selection=selection,
     )
-
-
-def _prescribed_splits(platform: Platform, config: ProjectConfig) -> dict[str, str]:
-    prescribed = config.releasing.prescribed_splits
-    members = {member.video_key for member in find_members(platform.database, config.name)} if prescribed else set()
-    if unknown := sorted(prescribed.keys() - members):
-        raise ConfigError(
-            f"project {config.name!r}: releasing.fixed_splits names {unknown[0]!r}, which is no video of the project; "
-            f"`data-miner videos {config.name}` lists their keys"
-        )
-    return prescribed
 
 
 def _find_release(standing: Standing, fingerprint: str) -> str | None:

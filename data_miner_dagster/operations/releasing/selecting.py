@@ -19,7 +19,9 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.planning import FrameTally
 from data_miner_dagster.operations.releasing.quality import labelling_of
 from data_miner_dagster.operations.releasing.source import ReleaseSource
+from data_miner_dagster.operations.releasing.splitting import decided_splits, split_videos
 from data_miner_dagster.operations.releasing.writing import videos_with_images
+from data_miner_dagster.operations.split_memory import read_manifests
 from data_miner_dagster.stages.releasing import CandidateColumns, Candidates, chosen_frames
 from data_miner_dagster.stages.selecting import (
     GroupLimit,
@@ -134,8 +136,10 @@ def try_selection(platform: Platform, project: str, select: SelectionConfig) -> 
     config = platform.project_config(project)
     source = ReleaseSource(platform, project, config, labelling_of(platform, config))
     columns = CandidateColumns()
-    found = videos_with_images(source, columns, FrameTally())
-    candidates = columns.candidates(dict.fromkeys(found.by_video, ""))
+    decided = decided_splits(platform, config, read_manifests(platform, project))
+    found = videos_with_images(source, columns, FrameTally(), decided)
+    _, splits = split_videos(config.releasing, source, found, decided)
+    candidates = columns.candidates(splits).where(found.is_in_a_split(splits))
     selection = ProjectSelection(platform, config, select)
     is_chosen = selection.choose(candidates)
     frames = chosen_frames(candidates, is_chosen)

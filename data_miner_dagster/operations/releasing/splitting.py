@@ -3,28 +3,41 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.splits import cut_of, split_at
 from data_miner_dagster.export.records import ReleaseImage
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.source import ReleaseSource
-from data_miner_dagster.stages.splitting.blocks import MAX_VIDEOS_CUT, cut_in_blocks
+from data_miner_dagster.operations.split_memory import Manifests, remembered_splits
+from data_miner_dagster.stages.splitting.blocks import MAX_VIDEOS_CUT, cut_in_blocks, with_gaps
 from data_miner_dagster.stages.splitting.drawing import VideoContent, draw_splits
 from data_miner_dagster.stages.splitting.groups import channel_links, group_videos
 
 
 class FoundImages:
-    """What the images of a project bring, by video. Keeps the times of images only while the videos are few."""
+    """What the images of a project bring, by video. Keeps the times of images where a video is, or may be, cut.
 
-    def __init__(self) -> None:
+    Args:
+        decided: video key to split, as remembered or prescribed.
+    """
+
+    def __init__(self, decided: Mapping[str, str]) -> None:
         self.by_video: dict[str, VideoContent] = {}
         self._times: dict[str, list[float]] = {}
+        self._cut_before = {key for key, split in decided.items() if cut_of(split)}
 
     def add(self, video_key: str, images: Sequence[ReleaseImage]) -> None:
         """Add the images of one video, in order of time."""
         images_by_class = Counter(name for image in images for name in {box.class_index for box in image.labels})
         boxes_by_class = Counter(box.class_index for image in images for box in image.labels)
         self.by_video[video_key] = VideoContent(len(images), images_by_class, boxes_by_class)
-        if len(self.by_video) <= MAX_VIDEOS_CUT:
+        if len(self.by_video) <= MAX_VIDEOS_CUT or video_key in self._cut_before:
             self._times[video_key] = [image.pts_seconds for image in images]
 
     def cuts(self, releasing: ReleasingConfig, decided: Mapping[str, str]) -> dict[str, str]:
@@ -37,9 +50,14 @@ class FoundImages:
         cuts = {key: cut_in_blocks(times, shares, guard_seconds) for key, times in fresh.items()}
         return {key: cut for key, cut in cuts.items() if cut is not None}
 
-    def num_between_blocks(self, splits: Mapping[str, str]) -> int:
-        """Return how many images lie in a gap between two splits of their video."""
-        return sum(split_at(splits[key], time) is None for key, times in self._times.items() for time in times)
+    def is_in_a_split(self, splits: Mapping[str, str]) -> npt.NDArray[np.bool_]:
+        """Return (N,) bool, in the order in which images were added: False in a gap between two splits of a video."""
+        parts = [np.ones(0, np.bool_)]
+        for key, content in self.by_video.items():
+            times = self._times.get(key) if cut_of(splits[key]) else None
+            is_in = [split_at(splits[key], time) is not None for time in times] if times else [True]
+            parts.append(np.broadcast_to(np.array(is_in, np.bool_), (content.num_images,)))
+        return np.concatenate(parts)
 
 
 def split_videos(
@@ -60,3 +78,28 @@ def split_videos(
     known = {**found.cuts(releasing, decided), **decided}
     drawn = draw_splits(groups, releasing.ordered_splits, found.by_video, known)
     return groups, dict(sorted(drawn.items()))  # whether they are drawn or remembered, in the same order
+
+
+def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
+    """Return the split of every video that was ever released, or is prescribed; cuts with the gaps that are wanted.
+
+    Raises:
+        ConfigError: a prescribed one is no video of the project.
+    """
+    remembered = remembered_splits(platform, config.name, config.releasing, manifests)
+    guard_seconds = config.releasing.guard_seconds
+    return {
+        **{key: with_gaps(split, guard_seconds) for key, split in remembered.items()},
+        **_prescribed_splits(platform, config),
+    }
+
+
+def _prescribed_splits(platform: Platform, config: ProjectConfig) -> dict[str, str]:
+    prescribed = config.releasing.prescribed_splits
+    members = {member.video_key for member in find_members(platform.database, config.name)} if prescribed else set()
+    if unknown := sorted(prescribed.keys() - members):
+        raise ConfigError(
+            f"project {config.name!r}: releasing.fixed_splits names {unknown[0]!r}, which is no video of the project; "
+            f"`data-miner videos {config.name}` lists their keys"
+        )
+    return prescribed

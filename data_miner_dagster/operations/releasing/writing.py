@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.json_records import as_json
@@ -76,13 +78,14 @@ def plan_release(
     config = standing.config
     columns = CandidateColumns() if standing.selection is not None else None
     frames = FrameTally()
-    found = videos_with_images(source, columns, frames)
+    found = videos_with_images(source, columns, frames, standing.decided)
     if not found.by_video:
         raise NothingToReleaseError(_nothing_to_release(platform, standing, frames))
     duplicates = read_metadata(platform.layout.deduplicated_table(config.name))
     groups, splits = split_videos(config.releasing, source, found, standing.decided)
-    frames.leave_between_blocks(found.num_between_blocks(splits))
-    choice = _choose(standing, columns.candidates(splits)) if columns is not None else None
+    is_in_a_split = found.is_in_a_split(splits)
+    frames.leave_between_blocks(int(np.count_nonzero(~is_in_a_split)))
+    choice = _choose(standing, columns.candidates(splits).where(is_in_a_split)) if columns is not None else None
     if choice is not None:
         splits = {key: split for key, split in splits.items() if key in choice.frames}
     return ReleasePlan(
@@ -136,13 +139,16 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
     return Choice(standing.selection.settings, num_candidates, frames)
 
 
-def videos_with_images(source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally) -> FoundImages:
+def videos_with_images(
+    source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally, decided: Mapping[str, str]
+) -> FoundImages:
     """Return what the videos bring that have an image to release; their images, in compact form, go into `columns`.
 
-    What becomes of every frame that a release looks at is counted in `tally`.
+    What becomes of every frame that a release looks at is counted in `tally`. `decided` is the split of every video
+    that has one already.
     """
     faults: dict[str, ItemFault] = {}
-    found = FoundImages()
+    found = FoundImages(decided)
     with item_guard("dataset") as guard:
 
         def look_at(video_key: str) -> None:

@@ -1,9 +1,10 @@
 """Cut one video into blocks of time, one for each split, with a gap between them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
-from data_miner_dagster.domain.splits import Block, text_of_cut
+from data_miner_dagster.domain.splits import Block, cut_of, text_of_cut
 
 MAX_VIDEOS_CUT: Final = 2
 """A project of this many videos cannot fill its splits with whole ones."""
@@ -37,6 +38,35 @@ def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_sec
     stops = [round(start - guard, 3) for start in starts]
     bounds = zip(shares, [0.0, *starts], [*stops, None], strict=True)
     return text_of_cut([Block(split, start, stop) for split, start, stop in bounds])
+
+
+def with_gaps(split: str, guard_seconds: float | None) -> str:
+    """Return a remembered split with gaps of another width, if it is a cut and they fit.
+
+    Every block begins where it began, so no image moves from one split to another: a wider gap takes images from the
+    end of the block before it, and a narrower one gives it images that were in no split.
+
+    Args:
+        split: the split of a whole video, or the cut of one.
+        guard_seconds: the gap before each later block. None: those it was cut with.
+    """
+    blocks = cut_of(split)
+    if not blocks or guard_seconds is None:
+        return split
+    if not gaps_fit(split, guard_seconds):
+        return split
+    stops = [round(block.start_seconds - guard_seconds, 3) for block in blocks[1:]]
+    return text_of_cut(
+        [Block(block.split, block.start_seconds, stop) for block, stop in zip(blocks, [*stops, None], strict=True)]
+    )
+
+
+def gaps_fit(split: str, guard_seconds: float | None) -> bool:
+    """Return whether gaps this wide leave something of every block of a cut. True for the split of a whole video."""
+    blocks = cut_of(split)
+    return guard_seconds is None or all(
+        round(after.start_seconds - guard_seconds, 3) > block.start_seconds for block, after in pairwise(blocks)
+    )
 
 
 def _starts(times: Sequence[float], shares: Mapping[str, float], guard: float, num_images: int) -> list[float] | None:

@@ -9,7 +9,7 @@ from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.selecting import try_selection
-from data_miner_dagster_tests.support.sample_project import build_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +60,17 @@ def test_try_selection__diverse_images_by_their_embeddings(tmp_path: Path) -> No
     assert try_selection(platform, "cyclists", wish) == found
     every = try_selection(platform, "cyclists", SelectionConfig(count=7, diverse=True))
     assert every.covering_radius == pytest.approx(0, abs=1e-3)
+
+
+def test_release_project__a_choice_on_a_cut_video_takes_no_image_of_a_gap(tmp_path: Path) -> None:
+    boxes = {index: [("person", 0.9, (4.0, 6.0, 40.0, 30.0))] for index in range(40)}
+    video = SampleVideo("files-long", num_frames=40, boxes=boxes)
+    wish = {"count": 38}  # all but the two images between the splits
+    platform = build_project(tmp_path, videos=[video], releasing={"select": wish})
+    assert release_project(platform, "cyclists").counts["images"] == 38
+    manifest = read_manifest(platform.layout.release_folder("cyclists", "v001"))
+    assert manifest is not None
+    assert manifest["selection"]["num_candidates"] == 38
+    assert (manifest["frames"]["between_blocks"], manifest["frames"]["not_chosen"]) == (2, 0)
+    tried = try_selection(platform, "cyclists", SelectionConfig(count=38))
+    assert (tried.num_candidates, len(tried.frame_ids)) == (38, 38)

@@ -12,6 +12,7 @@ from data_miner_dagster.catalog.splits import read_splits
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.releasing.exporting import export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.releasing.standing import list_releases
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
 BOXES = {index: [("person", 0.9, (4.0, 6.0, 40.0, 30.0))] for index in range(40)}
@@ -140,3 +141,31 @@ def test_release_project__folds(tmp_path: Path) -> None:
         "test": "images/test",
     }
     assert yaml.safe_load((folder / "data.yaml").read_text())["val"] == "images/fold_1"
+
+
+def test_release_project__another_gap_moves_no_image_between_splits(tmp_path: Path) -> None:
+    before, _ = release(tmp_path, LONG)
+    after, content = release(tmp_path, LONG, guard_seconds=4.0)
+    wider = "train 0.000-27.000, test 31.000-32.000, val 36.000-end"  # every block begins where it began
+    assert content["splits"]["by_video"] == {"files-long": wider}
+    assert images_of(after) == {"train": [*range(27)], "test": [31], "val": [36, 37, 38, 39]}
+    assert content["frames"]["between_blocks"] == 8
+    assert content["changes"]["videos_moved"] == [["files-long", CUT, wider]]
+    platform = build_project(tmp_path, videos=[LONG], releasing={"guard_seconds": 4.0})
+    summary = list_releases(platform, "cyclists")[-1]
+    assert "other gaps between the splits of 1 video" in summary.changes
+    assert "another split" not in summary.changes
+    _, same = release(tmp_path, LONG, guard_seconds=4.0)
+    assert same["version"] == "v002"
+    assert release(tmp_path, LONG)[0] == before  # without the setting, the gaps are those it was cut with
+    _, kept = release(tmp_path, LONG, guard_seconds=6.0)  # nothing would be left of the test split
+    assert kept["splits"]["by_video"] == {"files-long": CUT}
+    assert kept["splits"]["gaps_as_before"] == ["files-long"]
+    assert any("keeps the gaps it was cut with" in limit for limit in kept["limits"])
+
+
+def test_release_project__gaps_are_counted_wherever_the_cut_video_stands(tmp_path: Path) -> None:
+    release(tmp_path, LONG)
+    newcomers = [SampleVideo(f"files-a{index}") for index in range(3)]  # before it, in order
+    _, content = release(tmp_path, LONG, *newcomers)
+    assert (content["frames"]["between_blocks"], content["frames"]["not_chosen"]) == (2, 0)
