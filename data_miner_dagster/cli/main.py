@@ -33,6 +33,7 @@ from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOpti
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.planning import plan
 from data_miner_dagster.cli.pruning import prune
+from data_miner_dagster.cli.rebuilding import rebuild
 from data_miner_dagster.cli.releases import export, publish, releases
 from data_miner_dagster.cli.retrying import retry
 from data_miner_dagster.cli.room import clean
@@ -57,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
-    "Work": (init, plan, run, up, demo, export),
+    "Work": (init, plan, run, up, demo, export, rebuild),
     "Catalog": (init_db, populate, add_video, migrate_to),
     "Copies": (publish, backup, restore, backups),
     "Look": (status, projects, videos, releases, trace, diff, similar, cost, evaluate, doctor, metrics),

@@ -1,18 +1,18 @@
 """The models of one configuration, each loaded at its first use and once per process."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
-from data_miner_dagster.config.models import ModelsConfig
+from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.models.architectures import ARCHITECTURES, Capability, resolve
 from data_miner_dagster.models.encoders.cpu_graphs import check_installed
 from data_miner_dagster.models.packages import missing_packages
-from data_miner_dagster.models.registry import PROFILES, ModelEntry, find_entry, refusal_of
+from data_miner_dagster.models.registry import BUILT_IN, PROFILES, ModelEntry, find_entry, refusal_of
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
 from data_miner_dagster.protocols.verifiers import CropVerifier
@@ -132,10 +132,18 @@ class ModelProvider:
     Args:
         config: the settings.
         take_device: returns which of `config.devices` this process uses; asked once there is a model to load.
+        find_students: returns further entries by name, asked for names that the settings do not know: networks that
+            were trained meanwhile.
     """
 
-    def __init__(self, config: ModelsConfig, take_device: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        config: ModelsConfig,
+        take_device: Callable[[], str] | None = None,
+        find_students: Callable[[], Mapping[str, ModelEntryConfig]] | None = None,
+    ) -> None:
         self.config = config
+        self._find_students = find_students
         self._device = take_device if take_device is not None and config.devices else config.device
 
     @cached_property
@@ -195,8 +203,16 @@ class ModelProvider:
         """
         return self._role("registry", name, Capability.VERIFIER)
 
+    def config_with_students(self) -> ModelsConfig:
+        """Return the settings with all students among the user's own models, which go before them."""
+        students = self._find_students() if self._find_students is not None else {}
+        registry = {**students, **self.config.registry}
+        return self.config.model_copy(update={"registry": registry}) if students else self.config
+
     def _role(self, setting: str, name: str, *able: Capability) -> ModelRole[Any]:
-        entry = find_entry(self.config, name, setting=setting, capabilities=frozenset(able))
+        is_known = name in BUILT_IN or name in self.config.registry
+        config = self.config if is_known else self.config_with_students()
+        entry = find_entry(config, name, setting=setting, capabilities=frozenset(able))
         return ModelRole(entry, self._device, refusal=refusal_of(entry, self.config, setting))
 
     def check_allowed(self, detectors: Sequence[str] = ()) -> None:
@@ -226,7 +242,7 @@ class ModelProvider:
         self.check_allowed(detectors)
         check_installed(self.config.cpu_backend)
         for role in (self.filter_encoder, self.dedup_encoder, *self.detectors(detectors)):
-            _check_available(role.entry)
+            check_entry_available(role.entry)
 
     def check_verifier_available(self, name: str) -> None:
         """Ensure the same of a project's verifier.
@@ -236,10 +252,16 @@ class ModelProvider:
         """
         role = self.verifier(name)
         role.check_allowed()
-        _check_available(role.entry)
+        check_entry_available(role.entry)
 
 
-def _check_available(entry: ModelEntry) -> None:
+def check_entry_available(entry: ModelEntry) -> None:
+    """Ensure that a model is available or downloadable, without loading it.
+
+    Raises:
+        ModelError: a package, a folder or the network's class is missing, or a gated model has neither a token nor a
+            cached copy.
+    """
     if missing := missing_packages(entry.packages):
         names = ", ".join(pin.requirement for pin in missing)
         raise ModelError(
@@ -260,7 +282,8 @@ def _check_available(entry: ModelEntry) -> None:
         from data_miner_dagster.models.hub import check_obtainable
 
         check_obtainable(entry)
-    if ARCHITECTURES[entry.architecture].networks:
+    family = ARCHITECTURES.get(entry.architecture)
+    if family is not None and family.networks:
         from data_miner_dagster.models.hub import check_network
 
         check_network(entry, may_fetch=False)

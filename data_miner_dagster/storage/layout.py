@@ -133,6 +133,11 @@ class StorageLayout:
         return self.root / "releases"
 
     @property
+    def students(self) -> Path:
+        """One folder per project, containing one per version of a release that a network was trained on."""
+        return self.root / "students"
+
+    @property
     def previews(self) -> Path:
         """Contact sheets that Dagster's UI shows, of videos and of projects."""
         return self.root / PREVIEWS_NAME
@@ -162,6 +167,7 @@ class StorageLayout:
             (self.projects, None),
             (self.releases, 2),
             (self.root / _REPORTS_NAME, 1),
+            (self.students, 2),
             (self.videos, 1),
         ]
         return sorted(kept, key=lambda entry: entry[0].name)
@@ -342,6 +348,26 @@ class StorageLayout:
     def release_folder(self, project: str, version: str) -> Path:
         """Return the folder of one immutable release."""
         return self.releases_folder(project) / check_project_name(version)
+
+    def students_folder(self, project: str) -> Path:
+        """Return the folder of the networks trained on a project's releases, with one folder per version."""
+        return self.students / check_project_name(project)
+
+    def student_folder(self, project: str, version: str) -> Path:
+        """Return the folder of the network that was trained on one release."""
+        return self.students_folder(project) / check_project_name(version)
+
+    def student_disagreements(self, project: str) -> Path:
+        """Return the table of the frames on which the latest student and its release disagree."""
+        return self.project_folder(project) / "student_disagreements.parquet"
+
+    def release_inputs_folder(self, project: str) -> Path:
+        """Return the folder of what each release was made from besides files of videos, with a table per version."""
+        return self.project_folder(project) / "release_inputs"
+
+    def release_inputs(self, project: str, version: str) -> Path:
+        """Return the table of what one release was made from."""
+        return self.release_inputs_folder(project) / f"{check_project_name(version)}.parquet"
 
     def report_folder(self, project: str) -> Path:
         """Return the folder of the project's latest report."""

@@ -111,6 +111,12 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
     return fingerprints | {f"{_GONE}/{key}": _GONE for key in gone}
 
 
+def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
+    """Return the videos whose frames a project is compared with, in other projects and in releases."""
+    tables = (*_of_projects(platform, config), *_of_releases(platform, config))
+    return {key for table in tables for key in pc.unique(table["video_key"]).to_pylist()}
+
+
 def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
     """Yield the representatives of each existing project."""
     for other in config.against_projects:

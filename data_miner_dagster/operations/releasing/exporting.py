@@ -34,7 +34,9 @@ from data_miner_dagster.operations.releasing.standing import existing_version, r
 from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.storage.atomic import atomic_folder
 
-_ROOMS: Final = frozenset({"videos", "frames", "embeddings", "projects", "project_files", "releases", "reports"})
+_ROOMS: Final = frozenset(
+    {"videos", "frames", "embeddings", "projects", "project_files", "releases", "reports", "students"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def export_release(
     release = whole_release(platform, project, version)
     header = release_header(release)
     if format == WHOLE:
-        return _copy_release(release, header, to.absolute())
+        return copy_release(release, header, to.absolute())
     with StoredPictures(platform.config.extraction) as pictures:
         write = partial(_export_format, _Source(release, header, pictures), EXPORT_FORMATS[format], to.absolute())
         (tally, lost_parts), lost_images = going_on_without(write)
@@ -99,7 +101,12 @@ def names_in_release(release: Path) -> list[str]:
     return [*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE]
 
 
-def _copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
+def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
+    """Copy a whole release into a new folder, which appears once every byte was compared.
+
+    Raises:
+        DataMinerError: the copy differs.
+    """
     names = names_in_release(release)
     steps = Steps("export: has copied", "files", len(names))
     with atomic_folder(to) as folder:

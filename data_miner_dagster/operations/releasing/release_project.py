@@ -24,6 +24,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.left_out import going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
+from data_miner_dagster.operations.releasing.inputs import store_inputs
 from data_miner_dagster.operations.releasing.labelling import Labelling
 from data_miner_dagster.operations.releasing.planning import Standing
 from data_miner_dagster.operations.releasing.quality import labelling_of
@@ -77,7 +78,7 @@ def release_project(
         sweep_partials(releases)
         source = ReleaseSource(platform, project, config, labelling_of(platform, config))
         selection = selection or selection_of(platform, config)
-        standing = _standing(platform, config, selection)
+        standing = standing_of(platform, config, selection)
 
         def publish(left_out: Mapping[str, str]) -> tuple[str, OutcomeStatus]:
             source.left_out = sorted(left_out)
@@ -89,6 +90,7 @@ def release_project(
             stage.begin()
             version = existing or next_version(_known_versions(platform, standing))
             plan = plan_release(platform, standing, source, fingerprint, version)
+            store_inputs(platform, config, version, source.fingerprints)
             with atomic_folder(releases / version) as folder:
                 write_release(folder, platform, source, plan)
             return version, OutcomeStatus.DONE
@@ -129,7 +131,8 @@ def release_fingerprint(
     )
 
 
-def _standing(platform: Platform, config: ProjectConfig, selection: ImageSelection | None) -> Standing:
+def standing_of(platform: Platform, config: ProjectConfig, selection: ImageSelection | None) -> Standing:
+    """Return what is known of a project before a release."""
     project = config.name
     manifests = read_manifests(platform, project)
     return Standing(

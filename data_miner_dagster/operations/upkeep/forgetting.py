@@ -43,6 +43,7 @@ from data_miner_dagster.export.manifest import (
     write_manifest,
 )
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.inputs import forget_inputs
 from data_miner_dagster.operations.split_memory import (
     read_manifests,
     released_generations,
@@ -268,6 +269,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
         if path.is_file():  # tables, the vectors of representatives, hashes of local files
             path.unlink()
     _forget_answers(layout, project, keys)
+    forget_inputs(layout.release_inputs_folder(project), keys)
     layout.adopted_verdicts(project).unlink(missing_ok=True)  # the catalog has them
     gone = pa.array(keys, pa.string())
     # a detector's results: expensive, and still valid for the other videos

@@ -1,0 +1,103 @@
+"""The rows of one project as texts, so that a catalog of its own can be made of them later: for rebuilding a release.
+
+Belongs here: which rows a release follows from, and their way to JSON and back. Does not belong here: files.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import Enum
+from typing import Any, Final, cast
+
+from sqlalchemy import ColumnElement, Date, Table, insert, select
+from sqlalchemy import Enum as EnumType
+from sqlalchemy.orm import Session
+
+from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.schema import (
+    Base,
+    BoxAnswerRow,
+    ProjectRow,
+    ProjectVideoRow,
+    UtcDateTime,
+    VerdictRow,
+    VideoGenerationRow,
+    VideoRow,
+    VideoSplitRow,
+)
+
+_ROWS_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One row of a table of the catalog."""
+
+    table: str
+    video_key: str | None  # the video that it is about
+    content: str  # JSON: column to value
+
+
+def rows_of_project(session: Session, project: str) -> Iterator[StoredRow]:
+    """Yield the rows that a release of a project follows from, in the order in which they can be added."""
+    for model, condition in _conditions(project):
+        table = model.__table__
+        query = select(table).where(condition).order_by(*table.primary_key)
+        for row in session.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings():
+            about = row.get("key") if model is VideoRow else row.get("video_key")
+            content = {name: _as_json(value) for name, value in row.items() if name != "id"}  # in order: so are classes
+            yield StoredRow(model.__tablename__, about, json.dumps(content, ensure_ascii=False))
+
+
+def _conditions(project: str) -> Iterator[tuple[type[Base], ColumnElement[bool]]]:
+    members = select(ProjectVideoRow.video_key).where(ProjectVideoRow.project_name == project)
+    yield ProjectRow, ProjectRow.name == project
+    yield VideoRow, VideoRow.key.in_(members)
+    yield ProjectVideoRow, ProjectVideoRow.project_name == project
+    yield VerdictRow, VerdictRow.project_name == project
+    yield VideoSplitRow, VideoSplitRow.project_name == project
+    yield VideoGenerationRow, VideoGenerationRow.project_name == project
+    yield BoxAnswerRow, BoxAnswerRow.video_key.in_(members)
+
+
+def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
+    """Add stored rows to a catalog that has none of them; return how many there were.
+
+    Rows of an earlier version may lack columns, which then have their defaults, and may have some that are gone.
+    """
+    tables = {model.__tablename__: cast("Table", model.__table__) for model, _ in _conditions("")}
+    num_rows = 0
+    with database.transaction() as session:
+        for row in rows:
+            table = tables[row.table]
+            content = json.loads(row.content)
+            values = {
+                column.name: _from_json(column.type, content[column.name])
+                for column in table.columns
+                if column.name in content
+            }
+            session.execute(insert(table).values(values))
+            num_rows += 1
+    return num_rows
+
+
+def row_of_project(session: Session, project: str) -> Iterator[StoredRow]:
+    """Yield the row of a project without those of its videos: enough to know that it is there."""
+    return (row for row in rows_of_project(session, project) if row.table == ProjectRow.__tablename__)
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    return value.isoformat() if isinstance(value, date) else value  # a datetime is a date
+
+
+def _from_json(kind: Any, value: Any) -> object:
+    if value is None:
+        return None
+    if isinstance(kind, EnumType):
+        return kind.enum_class(value) if kind.enum_class is not None else value
+    if isinstance(kind, UtcDateTime):
+        return datetime.fromisoformat(value)
+    return date.fromisoformat(value) if isinstance(kind, Date) else value

@@ -1,0 +1,47 @@
+"""The command `rebuild`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened_existing
+from data_miner_dagster.cli.output import echo
+
+
+def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its function
+    project: ProjectArgument,
+    to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
+    version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="The release.json of a release that is not here any more.")
+    ] = None,
+    any_versions: Annotated[
+        bool,
+        typer.Option("--any-versions", help="Try it although packages changed. Every byte is compared all the same."),
+    ] = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Make a release again, byte for byte, from the files that are kept. Names everything that is gone."""
+    from data_miner_dagster.cli.progress import progress_lines
+    from data_miner_dagster.domain.errors import DataMinerError
+    from data_miner_dagster.domain.phrases import counted
+    from data_miner_dagster.operations.releasing.rebuilding import plan_rebuild, rebuild_release
+
+    platform = opened_existing(root, config, profile)
+    with progress_lines(platform.config.logging):
+        plan = plan_rebuild(platform, project, version=version, manifest=manifest, any_versions=any_versions)
+        for line in plan.lacks:
+            echo(line, err=True)
+        if plan.lacks:
+            raise DataMinerError(
+                f"release {project} {plan.version} cannot be rebuilt as it was: "
+                f"{counted(len(plan.lacks), 'thing')} gone or changed, as listed above; nothing was written"
+            )
+        outcome = rebuild_release(platform, plan, to.expanduser())
+    echo(
+        f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes, "
+        f"the same bytes again → {outcome.folder}"
+    )

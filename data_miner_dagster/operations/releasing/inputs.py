@@ -1,0 +1,220 @@
+"""What a release was made from, kept beside the project's tables, so that it can be made again: `data-miner rebuild`.
+
+That is rows of the catalog as they were, the fingerprint of each video's frames, and the versions of everything that
+decides on bytes. Pictures, videos and vectors are not copied: a release is rebuilt from those that are kept.
+"""
+
+import json
+import platform as machine
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from data_miner_dagster.catalog.project_rows import StoredRow, rows_of_project
+from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of, sha256_of_file
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.versions import BUILD_VERSIONS
+from data_miner_dagster.export.manifest import MANIFEST_FILE
+from data_miner_dagster.operations.deduplication.others import foreign_fingerprints
+from data_miner_dagster.operations.exemplars import exemplars_of, hashes_of
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.split_memory import release_versions
+from data_miner_dagster.stages.releasing import version_number
+from data_miner_dagster.storage.frames import frames_identity
+from data_miner_dagster.storage.tables import read_batches, read_metadata, table_writer
+from data_miner_dagster.storage.vectors import read_vectors_fingerprint
+
+DECIDING_PACKAGES: Final = (
+    "av",
+    "faiss-cpu",
+    "numpy",
+    "onnxruntime",
+    "opencv-python",
+    "pillow",
+    "pyarrow",
+    "simplejpeg",
+    "timm",
+    "tokenizers",
+    "torch",
+    "torchvision",
+    "transformers",
+    "ultralytics",
+)
+"""Packages another version of which may give other bytes."""
+VIDEO_TABLE: Final = "frames of a video"
+FILE_TABLE: Final = "file"
+_SCHEMA: Final = pa.schema(
+    [
+        pa.field("table", pa.string(), nullable=False),
+        pa.field("video_key", pa.string()),
+        pa.field("content", pa.string(), nullable=False),
+    ]
+)
+_RECIPE_KEY: Final = "recipe"
+_FORMAT: Final = 1
+_ROWS_A_GROUP: Final = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a release was made with."""
+
+    packages: Mapping[str, str]  # and of Python, and the kind of machine
+    stages: Mapping[str, int]
+    models: Mapping[str, tuple[str, str]]  # role to name and fingerprint
+    tables: Mapping[str, str]  # the tables of the project, by fingerprint
+    earlier: Mapping[str, str]  # the releases before, by the sha256 of their manifests
+    against: str  # of other projects and releases that it was compared with
+    exemplars: Mapping[str, tuple[str, ...]]  # sha256 of the pictures beside prompts and classes
+
+
+def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
+    """Return what a release would be made with now.
+
+    Raises:
+        ConfigError: a picture beside a prompt cannot be had, or a project to compare with has nothing to compare.
+        ModelError: the folder of a model is missing.
+    """
+    return Recipe(
+        packages={**versions_of_packages(), **python_and_machine()},
+        stages=dict(BUILD_VERSIONS),
+        models=fingerprints_of_models(platform, config),
+        tables=dict(tables),
+        earlier=earlier_manifests(platform, config.name, version_name),
+        against=fingerprint_of(foreign_fingerprints(platform, config.name, config.deduplication)),
+        exemplars=exemplar_hashes(platform, config),
+    )
+
+
+@cache
+def versions_of_packages() -> dict[str, str]:
+    """Return the versions of the packages that decide on bytes; those that are not installed are left out."""
+    found = {}
+    for name in DECIDING_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tuple[str, ...]]:
+    """Return the sha256 of the pictures beside the prompts and classes of a project.
+
+    Raises:
+        ConfigError: one cannot be had.
+    """
+    sections = {"prompt": config.filtering, "class": config.detection}
+    return {
+        f"{kind} {text}": hashes
+        for kind, section in sections.items()
+        for text, hashes in hashes_of(exemplars_of(platform, config.name, section)).items()
+    }
+
+
+def python_and_machine() -> dict[str, str]:
+    """Return the version of Python and the kind of machine."""
+    return {"Python": ".".join(machine.python_version_tuple()[:2]), "machine": machine.machine()}
+
+
+def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[str, tuple[str, str]]:
+    """Return name and fingerprint of each model that a project uses, by role.
+
+    Raises:
+        ModelError: the folder of one is missing.
+    """
+    models = platform.models
+    found = {"filter_encoder": (models.filter_encoder.name, models.filter_encoder.fingerprint)}
+    uses_dedup = "dedup" in (config.deduplication.encoder, config.filtering.exemplar_encoder)
+    if uses_dedup or (config.releasing.select is not None and config.releasing.select.diverse):
+        found["dedup_encoder"] = (models.dedup_encoder.name, models.dedup_encoder.fingerprint)
+    detectors = platform.models.detectors(config.detection.detectors)
+    found |= {f"detector {number}": (one.name, one.fingerprint) for number, one in enumerate(detectors, start=1)}
+    return found
+
+
+def earlier_manifests(platform: Platform, project: str, version_name: str) -> dict[str, str]:
+    """Return the sha256 of the manifests of the releases on disk that are older than one."""
+    layout, number = platform.layout, version_number(version_name)
+    return {
+        name: sha256_of_file(layout.release_folder(project, name) / MANIFEST_FILE)
+        for name in release_versions(platform, project)
+        if version_number(name) < number
+    }
+
+
+def store_inputs(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> None:
+    """Keep what a release is made from, before it appears. Needs the project's claim."""
+    recipe = present_recipe(platform, config, version_name, tables)
+    content = {"format": _FORMAT, **{name: getattr(recipe, name) for name in Recipe.__dataclass_fields__}}
+    path = platform.layout.release_inputs(config.name, version_name)
+    metadata = {_RECIPE_KEY: json.dumps(content, sort_keys=True)}
+    with (
+        platform.database.reading() as session,
+        table_writer(path, _SCHEMA, fingerprint=fingerprint_of(content), metadata=metadata) as writer,
+    ):
+        portion: list[StoredRow] = []
+        for row in _all_rows(platform, config, rows_of_project(session, config.name)):
+            portion.append(row)
+            if len(portion) == _ROWS_A_GROUP:
+                writer.write_table(_table(portion))
+                portion = []
+        writer.write_table(_table(portion))
+
+
+def _all_rows(platform: Platform, config: ProjectConfig, rows: Iterable[StoredRow]) -> Iterator[StoredRow]:
+    yield from rows
+    calibration = platform.layout.box_calibration(config.name)
+    if calibration.is_file():
+        yield StoredRow(FILE_TABLE, None, calibration.read_text(encoding="utf-8"))
+    encoder = platform.models.filter_encoder
+    for video in find_videos(platform.database, project=config.name):
+        found = frames_identity(platform.layout, video.key) if video.status is VideoStatus.EXTRACTED else None
+        if found is None:
+            continue
+        file = platform.layout.embedding_file(encoder.name, video.key)
+        wanted = embeddings_fingerprint_of(found.fingerprint, encoder.fingerprint)
+        content = {"frames": found.fingerprint, "is_embedded": read_vectors_fingerprint(file) == wanted}
+        yield StoredRow(VIDEO_TABLE, video.key, json.dumps(content))
+
+
+def _table(rows: Iterable[StoredRow]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [{"table": row.table, "video_key": row.video_key, "content": row.content} for row in rows], schema=_SCHEMA
+    )
+
+
+def read_recipe(path: Path) -> Recipe | None:
+    """Return what a release was made with; None where nothing is kept of it, or another version of this kept it."""
+    content: dict[str, Any] = json.loads(read_metadata(path).get(_RECIPE_KEY, "{}"))
+    if content.pop("format", None) != _FORMAT:
+        return None
+    content["models"] = {role: (name, fingerprint) for role, (name, fingerprint) in content["models"].items()}
+    content["exemplars"] = {text: tuple(hashes) for text, hashes in content["exemplars"].items()}
+    return Recipe(**content)
+
+
+def read_stored_rows(path: Path) -> Iterator[StoredRow]:
+    """Yield all rows that are kept of a release.
+
+    Raises:
+        DamagedFileError: they cannot be read.
+    """
+    for batch in read_batches(path, _SCHEMA.names):
+        for row in batch.to_pylist():
+            yield StoredRow(row["table"], row["video_key"], row["content"])
+
+
+def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
+    """Remove what is kept of releases that knew one of these videos: they cannot be made again without it."""
+    keys = list(video_keys)
+    for path in sorted(folder.glob("*.parquet")):
+        if any(key in row.content or row.video_key == key for row in read_stored_rows(path) for key in keys):
+            path.unlink()

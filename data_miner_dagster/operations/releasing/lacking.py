@@ -1,0 +1,156 @@
+"""What is gone of that which a release was made from: all of it, named before any work.
+
+Belongs here: comparing what is kept of a release with what there is. Does not belong here: making it again
+(rebuilding.py).
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final
+
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, ModelError
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of, sha256_of_file
+from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.versions import BUILD_VERSIONS
+from data_miner_dagster.models.provider import ModelRole, check_entry_available
+from data_miner_dagster.operations.deduplication.others import foreign_fingerprints
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
+from data_miner_dagster.operations.releasing.inputs import (
+    Recipe,
+    earlier_manifests,
+    exemplar_hashes,
+    python_and_machine,
+    versions_of_packages,
+)
+from data_miner_dagster.storage.frames import frames_identity, read_frame_images
+from data_miner_dagster.storage.vectors import read_vectors_fingerprint
+
+_MOST_IMAGES_NAMED: Final = 3
+
+
+def changed_versions(recipe: Recipe) -> list[str]:
+    """Return the packages, stages and the kind of machine that are not those that a release was made with."""
+    now = {**versions_of_packages(), **python_and_machine()}
+    then = recipe.packages
+    names = sorted(now.keys() | then.keys())
+    return [
+        f"{name}: {now.get(name) or 'not installed'} here, {then.get(name) or 'not installed'} then"
+        for name in names
+        if now.get(name) != then.get(name)
+    ]
+
+
+def changed_stages(recipe: Recipe) -> list[str]:
+    """Return the stages that this version of the package does otherwise."""
+    return [
+        f"{stage} is done otherwise by this version (its version is {BUILD_VERSIONS.get(stage)}, and was {version})"
+        for stage, version in sorted(recipe.stages.items())
+        if BUILD_VERSIONS.get(stage) != version and stage != "report"
+    ]
+
+
+def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
+    """Yield a line for each model that is gone, or is another one by the same name."""
+    for role, (name, fingerprint) in sorted(recipe.models.items()):
+        try:
+            found = _role(platform, config, role)
+            check_entry_available(found.entry)
+            if found.fingerprint != fingerprint:
+                yield f"model {name}: other weights, or another model, under this name"
+        except (ModelError, ConfigError) as error:
+            yield str(error)
+
+
+def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any]:
+    if role.startswith("detector "):
+        return platform.models.detectors(config.detection.detectors)[int(role.partition(" ")[2]) - 1]
+    found: ModelRole[Any] = getattr(platform.models, role)
+    return found
+
+
+def lacking_files(
+    platform: Platform, videos: Mapping[str, Mapping[str, Any]], left_out: Collection[str]
+) -> Iterator[str]:
+    """Yield a line for each video whose frames or embeddings are gone, or are others. Reads every image.
+
+    Args:
+        platform: the platform.
+        videos: what is kept of each video with frames, by key.
+        left_out: videos and frames that the release itself went on without.
+    """
+    steps = Steps("rebuild: has looked at", "videos", len(videos))
+    encoder = _encoder_of(platform)
+    for key, then in sorted(videos.items()):
+        steps.advance()
+        found = frames_identity(platform.layout, key)
+        if found is None:
+            yield f"frames of {key}: gone; extract them again, if its video is there"
+            continue
+        if found.fingerprint != then["frames"]:
+            yield f"frames of {key}: made anew since, from another file or with other settings"
+            continue
+        yield from _lacking_images(platform, key, left_out)
+        if encoder is None or not then["is_embedded"]:
+            continue
+        name, fingerprint = encoder
+        file = platform.layout.embedding_file(name, key)
+        if read_vectors_fingerprint(file) != embeddings_fingerprint_of(found.fingerprint, fingerprint):
+            yield f"embeddings of {key} by {name}: gone; `data-miner run` makes them again"
+
+
+def _encoder_of(platform: Platform) -> tuple[str, str] | None:
+    """Return name and fingerprint of the filter's encoder; None where it is gone, which has a line of its own."""
+    try:
+        return platform.models.filter_encoder.name, platform.models.filter_encoder.fingerprint
+    except (ModelError, ConfigError):
+        return None
+
+
+def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> Iterator[str]:
+    lost = []
+    for index, image in read_frame_images(platform.layout, key).items():
+        path = image.file.path
+        is_expected = key not in left_out and make_frame_id(key, index) not in left_out
+        if is_expected and not (path.is_file() and sha256_of_file(path) == image.sha256):
+            lost.append(path.name)
+    if lost:
+        more = f" and {len(lost) - _MOST_IMAGES_NAMED} more" if len(lost) > _MOST_IMAGES_NAMED else ""
+        names = ", ".join(lost[:_MOST_IMAGES_NAMED])
+        yield f"images of {key}: {counted(len(lost), 'image')} gone or changed ({names}{more})"
+
+
+def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:
+    """Yield a line for each older release that is gone or has changed: its successor says what changed since."""
+    found = earlier_manifests(platform, project, version)
+    for name, sha256 in sorted(recipe.earlier.items()):
+        if name not in found:
+            yield f"release {name}: gone, and what changed since it is part of {version}"
+        elif found[name] != sha256:
+            yield f"release {name}: its release.json has changed since"
+
+
+def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
+    """Yield a line for exemplars, and for other projects and releases, that are gone or have changed."""
+    for what, look in (
+        ("pictures beside prompts and classes", lambda: _same_exemplars(platform, config, recipe)),
+        ("projects and releases that it was compared with", lambda: _same_others(platform, config, recipe)),
+    ):
+        yield from _line_of(what, look)
+
+
+def _line_of(what: str, look: Callable[[], bool]) -> Iterator[str]:
+    try:
+        if not look():
+            yield f"{what}: changed since"
+    except (ConfigError, DamagedFileError) as error:
+        yield str(error)
+
+
+def _same_exemplars(platform: Platform, config: ProjectConfig, recipe: Recipe) -> bool:
+    return exemplar_hashes(platform, config) == dict(recipe.exemplars)
+
+
+def _same_others(platform: Platform, config: ProjectConfig, recipe: Recipe) -> bool:
+    return fingerprint_of(foreign_fingerprints(platform, config.name, config.deduplication)) == recipe.against

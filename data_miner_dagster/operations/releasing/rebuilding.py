@@ -1,0 +1,285 @@
+"""`data-miner rebuild`: a release made again from its manifest, to the same bytes, in a folder of the user's.
+
+All stages after embedding run again, in a root of their own below this one, from the files that are kept and the rows
+of the catalog as they were. What comes out is compared with the manifest before any of it is handed over.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.database import sqlite_url
+from data_miner_dagster.catalog.project_rows import StoredRow, add_project_rows, row_of_project
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.export.manifest import CHECKSUMS_FILE, MANIFEST_FILE, read_checksums, read_manifest
+from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
+from data_miner_dagster.operations.deduplication.others import foreign_videos
+from data_miner_dagster.operations.detection.detect_project import detect_project
+from data_miner_dagster.operations.filtering.filter_project import filter_project
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.exporting import ExportOutcome, check_export_folder, copy_release
+from data_miner_dagster.operations.releasing.inputs import (
+    FILE_TABLE,
+    VIDEO_TABLE,
+    Recipe,
+    read_recipe,
+    read_stored_rows,
+)
+from data_miner_dagster.operations.releasing.lacking import (
+    changed_stages,
+    changed_versions,
+    lacking_files,
+    lacking_from_outside,
+    lacking_models,
+    lacking_releases,
+)
+from data_miner_dagster.operations.releasing.quality import labelling_of
+from data_miner_dagster.operations.releasing.release_project import release_fingerprint, standing_of
+from data_miner_dagster.operations.releasing.selecting import selection_of
+from data_miner_dagster.operations.releasing.source import ReleaseSource
+from data_miner_dagster.operations.releasing.standing import existing_version, release_header
+from data_miner_dagster.operations.releasing.writing import plan_release, write_release
+from data_miner_dagster.storage.atomic import atomic_folder, partial_name, sweep_partials
+from data_miner_dagster.storage.layout import StorageLayout
+
+REBUILD_CLAIM: Final = "rebuild"
+"""One rebuild of a root at a time."""
+_WORK_NAME: Final = "rebuild"
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildPlan:
+    """What is to be made again, and what it takes."""
+
+    project: str
+    version: str
+    manifest: dict[str, Any]
+    manifest_bytes: bytes
+    recipe: Recipe
+    config: ProjectConfig
+    videos: dict[str, dict[str, Any]]  # those that had frames, by key
+    lacks: list[str] = field(default_factory=list)
+    """What is gone, a line each; none if all is there."""
+
+
+def plan_rebuild(
+    platform: Platform,
+    project: str,
+    *,
+    version: str | None = None,
+    manifest: Path | None = None,
+    any_versions: bool = False,
+) -> RebuildPlan:
+    """Return what a release is made again from, with all that is gone of it. Changes nothing; reads every image.
+
+    Args:
+        platform: the platform.
+        project: its name.
+        version: of a release on disk; None: the current one.
+        manifest: a copy of the `release.json` of a release that is not on disk any more.
+        any_versions: try although packages have other versions than they had. The result is compared all the same.
+
+    Raises:
+        ConfigError: there is no such release, or the file is not its manifest.
+        DataMinerError: nothing is kept of what it was made from.
+    """
+    file = manifest or platform.layout.release_folder(project, existing_version(platform, project, version))
+    file = file / MANIFEST_FILE if file.is_dir() else file
+    content = read_manifest(file.parent) if file.name == MANIFEST_FILE else None
+    if content is None or content["project"] != project:
+        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; name another with --manifest")
+    name = content["version"]
+    inputs = platform.layout.release_inputs(project, name)
+    recipe = read_recipe(inputs)
+    if recipe is None:
+        raise DataMinerError(
+            f"release {project} {name} cannot be rebuilt: nothing is kept of the rows and versions that it was made "
+            "from, since an earlier version of this package made it, or a video that it knew was forgotten"
+        )
+    videos, config = {}, None
+    for row in read_stored_rows(inputs):
+        if row.table == VIDEO_TABLE and row.video_key is not None:
+            videos[row.video_key] = json.loads(row.content)
+        elif row.table == "projects":
+            config = _config_of(project, name, row)
+    if config is None:
+        raise DataMinerError(f"{inputs} does not say how {project!r} was configured; restore it from a copy")
+    plan = RebuildPlan(project, name, content, file.read_bytes(), recipe, config, videos)
+    of_then = _with_models_of(platform, recipe)
+    plan.lacks.extend([] if any_versions else changed_versions(recipe))
+    plan.lacks.extend(changed_stages(recipe))
+    plan.lacks.extend(lacking_models(of_then, config, recipe))
+    plan.lacks.extend(lacking_files(of_then, videos, content.get("left_out", ())))
+    plan.lacks.extend(lacking_releases(platform, project, name, recipe))
+    plan.lacks.extend(lacking_from_outside(of_then, config, recipe))
+    return plan
+
+
+def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
+    try:
+        return ProjectConfig.from_snapshot(json.loads(row.content)["config"])
+    except ValidationError as error:
+        raise DataMinerError(
+            f"release {project} {version} cannot be rebuilt: this version refuses its settings "
+            f"({error.errors()[0]['msg']})"
+        ) from None
+
+
+def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
+    """Return the platform with the models that a release was made with, whatever is configured now."""
+    models = platform.models
+    wanted = {role: name for role, (name, _) in recipe.models.items()}
+    names = {
+        "filter_encoder": wanted["filter_encoder"],
+        "dedup_encoder": wanted.get("dedup_encoder", models.dedup_encoder.name),
+        "detector": wanted["detector 1"],
+    }
+    if names["filter_encoder"] == models.filter_encoder.name and names["dedup_encoder"] == models.dedup_encoder.name:
+        names = {} if names["detector"] == models.detector.name else {"detector": names["detector"]}
+    if not names:
+        return platform
+    config = platform.config.models.model_copy(update=names)
+    return Platform(platform.config, platform.root, catalog_url=platform.catalog_url, models=ModelProvider(config))
+
+
+def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOutcome:
+    """Make a release again in a new folder, which appears only if every byte is that of the release.
+
+    Raises:
+        ConfigError: the folder is not free, or is one of the root's own.
+        ClaimHeldError: another rebuild of this root is at work.
+        DataMinerError: something is gone, or what came out is something else; the message says what.
+    """
+    check_export_folder(platform, to)
+    title = f"release {plan.project} {plan.version}"
+    if plan.lacks:
+        raise DataMinerError(f"{title} cannot be rebuilt: {'; '.join(plan.lacks)}")
+    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0), _work_folder(platform.root) as root:
+        scratch = _scratch_platform(platform, plan, root)
+        for stage in (filter_project, deduplicate_project, detect_project):
+            stage(scratch, plan.project)
+        release = _release(scratch, plan)
+        if difference := _difference(plan, release, platform.layout.release_folder(plan.project, plan.version)):
+            raise DataMinerError(f"{title} cannot be rebuilt: {difference}; nothing was written")
+        return copy_release(release, release_header(release), to.absolute())
+
+
+@contextmanager
+def _work_folder(root: Path) -> Iterator[Path]:
+    """Yield a root for the work, on the same file system, so that files need no copies. Removes what a kill left."""
+    sweep_partials(root, _WORK_NAME)
+    folder = root / partial_name(_WORK_NAME)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Platform:
+    """Return a platform whose root holds what the release was made from, as hard links, and the rows as they were."""
+    scratch = Platform(
+        platform.config,
+        root,
+        catalog_url=sqlite_url(StorageLayout(root).catalog_file).render_as_string(hide_password=False),
+        models=_with_models_of(platform, plan.recipe).models,
+    )
+    scratch.may_begin_catalog = True
+    layout, deduplication = platform.layout, plan.config.deduplication
+    rows = list(_rows_to_add(platform, plan, scratch))
+    add_project_rows(scratch.database, rows)
+    for key in sorted(plan.videos.keys() | foreign_videos(platform, deduplication)):
+        _link_tree(layout.frames_folder(key), scratch.layout.frames_folder(key))
+        _link_tree(layout.video_folder(key), scratch.layout.video_folder(key))
+        for file in layout.embedding_files(key):
+            _link(file, root / file.relative_to(platform.root))
+    _link_tree(layout.detection_parts(plan.project), scratch.layout.detection_parts(plan.project))
+    for other in deduplication.against_projects:
+        _link(layout.deduplicated_table(other), scratch.layout.deduplicated_table(other))
+    of_others = [(name.partition("/")[0], name.partition("/")[2]) for name in deduplication.against_releases]
+    for project, version in (*((plan.project, version) for version in plan.recipe.earlier), *of_others):
+        folder = scratch.layout.release_folder(project, version)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            folder.symlink_to(layout.release_folder(project, version), target_is_directory=True)
+    return scratch
+
+
+def _rows_to_add(platform: Platform, plan: RebuildPlan, scratch: Platform) -> Iterator[StoredRow]:
+    for row in read_stored_rows(platform.layout.release_inputs(plan.project, plan.version)):
+        if row.table == FILE_TABLE:
+            path = scratch.layout.box_calibration(plan.project)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(row.content, encoding="utf-8")
+        elif row.table != VIDEO_TABLE:
+            yield row
+    with platform.database.reading() as session:
+        for other in plan.config.deduplication.against_projects:
+            yield from row_of_project(session, other)
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    for folder, _, names in os.walk(source):
+        for name in names:
+            path = Path(folder, name)
+            _link(path, target / path.relative_to(source))
+
+
+def _link(source: Path, target: Path) -> None:
+    if source.is_file() and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.hardlink_to(source)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
+
+
+def _release(scratch: Platform, plan: RebuildPlan) -> Path:
+    """Write the release into the work folder and return where it is.
+
+    Raises:
+        DataMinerError: it follows from other tables.
+    """
+    config = scratch.project_config(plan.project)
+    source = ReleaseSource(scratch, plan.project, config, labelling_of(scratch, config))
+    source.left_out = plan.manifest.get("left_out", [])
+    selection = selection_of(scratch, config)
+    missing = {*source.left_out, *source.unseen}
+    fingerprint = release_fingerprint(config, source.fingerprints, missing, selection, source.labelling)
+    if fingerprint != plan.manifest["fingerprint"]:
+        tables = plan.recipe.tables
+        others = [name for name, value in source.fingerprints.items() if tables.get(name) != value]
+        what = f"{', '.join(others)} came out otherwise" if others else "it was chosen, or judged, by something else"
+        raise DataMinerError(f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written")
+    standing = standing_of(scratch, config, selection)
+    release = scratch.layout.release_folder(plan.project, plan.version)
+    written = plan_release(scratch, standing, source, fingerprint, plan.version)
+    with atomic_folder(release) as folder:
+        write_release(folder, scratch, source, written)
+    return release
+
+
+def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:
+    """Return what of a rebuilt release is not as it was; "" if every byte is."""
+    if (release / MANIFEST_FILE).read_bytes() == plan.manifest_bytes:
+        return ""
+    if (original / CHECKSUMS_FILE).is_file():
+        were, are = dict(read_checksums(original)), dict(read_checksums(release))
+        if names := sorted(name for name in were.keys() | are.keys() if were.get(name) != are.get(name)):
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            return f"{', '.join(names[:3])}{more} came out otherwise"
+    content = read_manifest(release) or {}
+    names = sorted(
+        name for name in content.keys() | plan.manifest.keys() if content.get(name) != plan.manifest.get(name)
+    )
+    return f"{', '.join(names) or 'the order of its keys'} of release.json came out otherwise"
