@@ -22,17 +22,16 @@ from data_miner_dagster.domain.keys import check_project_name, check_video_key, 
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 from data_miner_dagster.storage.changing_folders import paths_below
+from data_miner_dagster.storage.published_layout import REPORTS_NAME, PublishedLayout
 
 FRAMES_TABLE_NAME: Final = "frames.parquet"
 PROMPTS_FOLDER_NAME: Final = "prompts"
 REPRESENTATIVES_NAME: Final = "representatives.npz"
-REPORT_PAGE_NAME: Final = "index.html"
 REPORT_MARK_NAME: Final = "release.txt"
 BEFORE_MOVE_NAME: Final = "before_postgresql"
 """The folder of what a move to PostgreSQL replaced, under the root and under DAGSTER_HOME."""
 PREVIEWS_NAME: Final = "previews"
 """The room of previews, and the first part of the address under which the web server shows one."""
-_REPORTS_NAME: Final = "reports"
 _VIDEO_INFO_NAME: Final = "info.json"
 _DETECTION_PARTS_NAME: Final = "detection_parts"
 _CALIBRATION_NAME: Final = "calibration"
@@ -40,10 +39,8 @@ _REFERENCE_NAME: Final = "reference.json"
 
 
 @dataclass(frozen=True, slots=True)
-class StorageLayout:
+class StorageLayout(PublishedLayout):
     """Paths under one root. Path lookups create nothing. Keys and names are checked, so no path leaves the root."""
-
-    root: Path
 
     @property
     def catalog_file(self) -> Path:
@@ -128,16 +125,6 @@ class StorageLayout:
         return self.root / "projects"
 
     @property
-    def releases(self) -> Path:
-        """One folder per project, containing one per version."""
-        return self.root / "releases"
-
-    @property
-    def students(self) -> Path:
-        """One folder per project, containing one per version of a release that a network was trained on."""
-        return self.root / "students"
-
-    @property
     def previews(self) -> Path:
         """Contact sheets that Dagster's UI shows, of videos and of projects."""
         return self.root / PREVIEWS_NAME
@@ -166,7 +153,7 @@ class StorageLayout:
             (self.project_files, None),
             (self.projects, None),
             (self.releases, 2),
-            (self.root / _REPORTS_NAME, 1),
+            (self.root / REPORTS_NAME, 1),
             (self.students, 2),
             (self.videos, 1),
         ]
@@ -341,22 +328,6 @@ class StorageLayout:
         """Return the folder of what one detector has found so far for a class list."""
         return self.detection_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
-    def releases_folder(self, project: str) -> Path:
-        """Return the folder of a project's releases, with one folder per version."""
-        return self.releases / check_project_name(project)
-
-    def release_folder(self, project: str, version: str) -> Path:
-        """Return the folder of one immutable release."""
-        return self.releases_folder(project) / check_project_name(version)
-
-    def students_folder(self, project: str) -> Path:
-        """Return the folder of the networks trained on a project's releases, with one folder per version."""
-        return self.students / check_project_name(project)
-
-    def student_folder(self, project: str, version: str) -> Path:
-        """Return the folder of the network that was trained on one release."""
-        return self.students_folder(project) / check_project_name(version)
-
     def student_disagreements(self, project: str) -> Path:
         """Return the table of the frames on which the latest student and its release disagree."""
         return self.project_folder(project) / "student_disagreements.parquet"
@@ -368,14 +339,6 @@ class StorageLayout:
     def release_inputs(self, project: str, version: str) -> Path:
         """Return the table of what one release was made from."""
         return self.release_inputs_folder(project) / f"{check_project_name(version)}.parquet"
-
-    def report_folder(self, project: str) -> Path:
-        """Return the folder of the project's latest report."""
-        return self.root / _REPORTS_NAME / check_project_name(project)
-
-    def report_page(self, project: str) -> Path:
-        """Return the path of the page of the project's latest report."""
-        return self.report_folder(project) / REPORT_PAGE_NAME
 
     @property
     def video_previews(self) -> Path:

@@ -187,7 +187,7 @@ def test_paths__joined_from_literals_by_their_owners_alone() -> None:
 
 def test_paths__no_file_is_named_twice() -> None:
     """Names that the layout, or what describes a release, gives a file; docstrings and messages may say them."""
-    owners = ("storage/layout.py", "export/manifest.py")
+    owners = ("storage/layout.py", "storage/published_layout.py", "export/manifest.py")
     by_module = {path: literals_of(tree) for path, tree in product_modules()}
     owned = {name for owner in owners for name in by_module[owner] if re.fullmatch(r"[\w.]+\.\w+|SHA256SUMS", name)}
     assert {"catalog.sqlite", "info.json", "frames.parquet", "answers.csv", "release.json", "SHA256SUMS"} <= owned
@@ -201,6 +201,7 @@ def test_paths__no_file_is_named_twice() -> None:
 
 OWNERS = (
     "storage/layout.py",
+    "storage/published_layout.py",  # a part of it
     "storage/dagster_home.py",  # Dagster's own folder
     "storage/detection_parts.py",  # numbered parts inside a folder of the layout's
     "export/",  # inside a release or an export

@@ -6,18 +6,19 @@ decides on bytes. Pictures, videos and vectors are not copied: a release is rebu
 
 import json
 import platform as machine
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
 from data_miner_dagster.catalog.project_rows import StoredRow, rows_of_project
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.versions import BUILD_VERSIONS
@@ -60,6 +61,10 @@ _SCHEMA: Final = pa.schema(
 _RECIPE_KEY: Final = "recipe"
 _FORMAT: Final = 1
 _ROWS_A_GROUP: Final = 5000
+_GONE: Final = "gone"
+_GONE_MODELS: Final[dict[str, tuple[str, str]]] = {"filter_encoder": (_GONE, ""), "detector 1": (_GONE, "")}
+
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +81,15 @@ class Recipe:
 
 
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
-    """Return what a release would be made with now.
-
-    Raises:
-        ConfigError: a picture beside a prompt cannot be had, or a project to compare with has nothing to compare.
-        ModelError: the folder of a model is missing.
-    """
+    """Return what a release would be made with now. What earlier stages used and is gone by now is said to be so."""
     return Recipe(
         packages={**versions_of_packages(), **python_and_machine()},
         stages=dict(BUILD_VERSIONS),
-        models=fingerprints_of_models(platform, config),
+        models=known_or(lambda: fingerprints_of_models(platform, config), _GONE_MODELS),
         tables=dict(tables),
         earlier=earlier_manifests(platform, config.name, version_name),
-        against=fingerprint_of(foreign_fingerprints(platform, config.name, config.deduplication)),
-        exemplars=exemplar_hashes(platform, config),
+        against=known_or(lambda: against_fingerprint(platform, config), _GONE),
+        exemplars=known_or(lambda: exemplar_hashes(platform, config), {_GONE: ()}),
     )
 
 
@@ -117,6 +117,23 @@ def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tupl
         for kind, section in sections.items()
         for text, hashes in hashes_of(exemplars_of(platform, config.name, section)).items()
     }
+
+
+def against_fingerprint(platform: Platform, config: ProjectConfig) -> str:
+    """Return the fingerprint of the other projects and releases that a project is compared with.
+
+    Raises:
+        ConfigError: one has nothing to compare with.
+    """
+    return fingerprint_of(foreign_fingerprints(platform, config.name, config.deduplication))
+
+
+def known_or(look: Callable[[], Known], otherwise: Known) -> Known:
+    """Return what `look` finds, or `otherwise` where a file that the user gave is gone."""
+    try:
+        return look()
+    except (ConfigError, ModelError):
+        return otherwise
 
 
 def python_and_machine() -> dict[str, str]:

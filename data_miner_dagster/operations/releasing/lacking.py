@@ -9,16 +9,16 @@ from typing import Any, Final
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, ModelError
-from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of, sha256_of_file
+from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.versions import BUILD_VERSIONS
 from data_miner_dagster.models.provider import ModelRole, check_entry_available
-from data_miner_dagster.operations.deduplication.others import foreign_fingerprints
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.releasing.inputs import (
     Recipe,
+    against_fingerprint,
     earlier_manifests,
     exemplar_hashes,
     python_and_machine,
@@ -153,4 +153,4 @@ def _same_exemplars(platform: Platform, config: ProjectConfig, recipe: Recipe) -
 
 
 def _same_others(platform: Platform, config: ProjectConfig, recipe: Recipe) -> bool:
-    return fingerprint_of(foreign_fingerprints(platform, config.name, config.deduplication)) == recipe.against
+    return against_fingerprint(platform, config) == recipe.against

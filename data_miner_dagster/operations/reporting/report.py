@@ -46,7 +46,8 @@ from data_miner_dagster.stages.costs import COST_COLUMNS, cost_line, cost_rows, 
 from data_miner_dagster.stages.releasing import at_threshold
 from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.frames import has_frames, read_frames
-from data_miner_dagster.storage.layout import REPORT_MARK_NAME, REPORT_PAGE_NAME
+from data_miner_dagster.storage.layout import REPORT_MARK_NAME
+from data_miner_dagster.storage.published_layout import REPORT_PAGE_NAME
 from data_miner_dagster.storage.quality import quality_fingerprint, read_evaluation
 from data_miner_dagster.storage.tables import read_batches
 

@@ -1,0 +1,54 @@
+"""Paths under the root of what a project publishes: releases, reports, and networks trained on releases.
+
+A part of storage/layout.py, which is asked for every path.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.keys import check_project_name
+
+REPORT_PAGE_NAME: Final = "index.html"
+REPORTS_NAME: Final = "reports"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedLayout:
+    """Paths of what projects publish. Path lookups create nothing. Names are checked, so no path leaves the root."""
+
+    root: Path
+
+    @property
+    def releases(self) -> Path:
+        """One folder per project, containing one per version."""
+        return self.root / "releases"
+
+    @property
+    def students(self) -> Path:
+        """One folder per project, containing one per version of a release that a network was trained on."""
+        return self.root / "students"
+
+    def releases_folder(self, project: str) -> Path:
+        """Return the folder of a project's releases, with one folder per version."""
+        return self.releases / check_project_name(project)
+
+    def release_folder(self, project: str, version: str) -> Path:
+        """Return the folder of one immutable release."""
+        return self.releases_folder(project) / check_project_name(version)
+
+    def students_folder(self, project: str) -> Path:
+        """Return the folder of the networks trained on a project's releases, with one folder per version."""
+        return self.students / check_project_name(project)
+
+    def student_folder(self, project: str, version: str) -> Path:
+        """Return the folder of the network that was trained on one release."""
+        return self.students_folder(project) / check_project_name(version)
+
+    def report_folder(self, project: str) -> Path:
+        """Return the folder of the project's latest report."""
+        return self.root / REPORTS_NAME / check_project_name(project)
+
+    def report_page(self, project: str) -> Path:
+        """Return the path of the page of the project's latest report."""
+        return self.report_folder(project) / REPORT_PAGE_NAME
