@@ -1,4 +1,4 @@
-"""The job that removes old history, which a schedule asks for once a day.
+"""The job that removes old history and looks for the files of videos, which a schedule asks for once a day.
 
 Belongs here: what no project and no video asks for. Does not belong here: what is removed (history/pruning.py).
 """
@@ -8,6 +8,7 @@ from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.asset_checks.video_files import evaluations
 from data_miner_dagster.history.partition_keys import remove_stray_keys
 from data_miner_dagster.history.pruning import Ours, prune_history
 from data_miner_dagster.jobs import ALL_ASSETS, JOBS
@@ -33,6 +34,10 @@ class PruneConfig(dg.Config):
 def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: PlatformResource) -> None:
     removed, waiting = remove_stray_keys(platform.open(), context.instance)
     context.log.info(f"removed {removed} partitions of deleted videos and projects, {waiting} are in use")
+    for evaluation in evaluations(platform.open()):
+        context.instance.report_runless_asset_event(evaluation)
+        if evaluation.description:
+            context.log.warning(evaluation.description)
     days = config.older_than_days if config.older_than_days is not None else platform.open().config.storage.history_days
     if days is None:
         context.log.info("platform.storage.history_days is null: history is kept")
@@ -44,7 +49,8 @@ def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: Platfo
 
 @dg.job(
     name=PRUNE_HISTORY,
-    description="Remove old runs, ticks and logs, and keys of what was deleted, from Dagster's storage.",
+    description="Remove old runs, ticks and logs, and keys of what was deleted, from Dagster's storage; look whether "
+    "the files of every video are there.",
     executor_def=dg.in_process_executor,
 )
 def prune_history_job() -> None:

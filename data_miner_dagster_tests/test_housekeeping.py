@@ -14,6 +14,12 @@ from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 from data_miner_dagster_tests.support.sample_project import build_project
 
+CHECKS_OF_VIDEOS = {
+    "videos": "every_video_has_its_file",
+    "frames": "every_video_has_its_frames",
+    "frame_embeddings": "every_video_has_its_embeddings",
+}
+
 
 def test_prune_history__old_runs_and_keys_of_deleted_projects_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -31,6 +37,11 @@ def test_prune_history__old_runs_and_keys_of_deleted_projects_go(
         assert young.success
         assert done.success
         said = [entry.user_message for entry in instance.all_logs(done.run_id) if entry.level == 20]
+        for asset, name in CHECKS_OF_VIDEOS.items():
+            (last,) = instance.event_log_storage.get_asset_check_execution_history(
+                dg.AssetCheckKey(dg.AssetKey(asset), name), limit=1
+            )
+            assert last.status.value == "SUCCEEDED"  # evaluated once a day, of all videos
         assert instance.get_dynamic_partitions(str(PROJECTS.name)) == ["cyclists"]
         assert said[0] == "removed 0 partitions of deleted videos and projects, 0 are in use"
         assert said[1].startswith("removed 2 runs with ")

@@ -1,8 +1,7 @@
-"""Asset checks: guarantees verified on every materialization of a project's assets.
+"""Asset checks: guarantees verified on every materialization of a project's assets, and once a day for all videos.
 
 Belongs here: one thin check per guarantee, which calls an operation and reports its figures. Does not belong here: the
-verification itself. The per-video assets have no checks, since a range run evaluates a check once and without a
-partition. Their operations enforce the guarantees and report figures in the metadata.
+verification itself. Operations enforce what is promised of a single video, and report its figures in the metadata.
 """
 
 from typing import Final

@@ -20,6 +20,15 @@ MAX_METADATA_BYTES: Final = 1_000
 
 _CUT: Final = "…"
 _REASONS: Final = frozenset(reason.value for reasons in (DropReason, DuplicateTier) for reason in reasons)
+_RARE: Final = _REASONS | {
+    "repeated",
+    "forgotten",
+    "failed_sources",
+    "waiting for review",
+    "images without boxes",
+    "images without any detection",
+}
+"""Counts that are worth a word only where there is something to count."""
 
 
 def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
@@ -62,8 +71,8 @@ def main_counts(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def counts_words(counts: Mapping[str, int]) -> str:
-    """Return counts in one readable line, such as `120 frames, 25 kept`, omitting reasons with a count of zero."""
-    told = {name: count for name, count in counts.items() if count or name not in _REASONS}
+    """Return counts in one readable line, such as `120 frames, 25 kept`, omitting those worth a word only if not zero."""
+    told = {name: count for name, count in counts.items() if count or name not in _RARE}
     return ", ".join(counted_phrase(count, name) for name, count in told.items())
 
 

@@ -16,7 +16,7 @@ from data_miner_dagster.domain.at_work import working_on
 from data_miner_dagster.domain.errors import DataMinerError, SystematicFaultError, TransientError
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
-from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.phrases import counted, phrase_of
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, VideoOutcome
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.work import stage_of_asset
@@ -180,7 +180,10 @@ class VideoEvents:
         key, asset_key = outcome.video_key, self._asset_key
         message = with_references(outcome.message)
         metadata = self._metadata(outcome, message)
-        progress.info("%s %s: %s %s", asset_key.to_user_string(), key, outcome.status.value, message)
+        numbers = {name: value for name, value in outcome.metadata.items() if value and not isinstance(value, str)}
+        told = counts_line(numbers, without=_OF_THE_WORK)
+        line = f"{asset_key.to_user_string()} {key}: {outcome.status.value}"
+        progress.info("%s", f"{line} {message}" if message else f"{line} ({told})" if told else line)
         if not outcome.status.exists:
             observed = bounded(metadata | _figures(outcome.metadata, metadata))
             self._context.log_event(dg.AssetObservation(asset_key, partition=key, metadata=observed))
@@ -200,7 +203,7 @@ class VideoEvents:
     def _metadata(outcome: VideoOutcome, message: str) -> dict[str, dg.MetadataValue]:
         metadata: dict[str, dg.MetadataValue] = {STATUS: dg.MetadataValue.text(outcome.status.value)}
         if outcome.error_kind is not None:
-            metadata["reason"] = dg.MetadataValue.text(outcome.error_kind.value)
+            metadata["reason"] = dg.MetadataValue.text(phrase_of(outcome.error_kind.value))
         if message:
             metadata["message"] = dg.MetadataValue.text(message)
         return metadata
@@ -305,6 +308,6 @@ def materialize_project(
 def _result(outcome: ProjectOutcome, changes: dg.MetadataValue | None) -> dg.MetadataValue:
     """Return what was made in one text: version, counts, changes, and a warning. As entries they would not fit."""
     version, warning = outcome.metadata.get("version"), outcome.metadata.get("warning")
-    counts = counts_line(main_counts(outcome.counts))
+    counts = counts_words(main_counts(outcome.counts))
     parts = (f"{version}: {counts}" if version else counts, changes and changes.value, warning)
     return dg.MetadataValue.text("; ".join(str(part) for part in parts if part))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
-from data_miner_dagster.assets.metadata import counts_line
 from data_miner_dagster.assets.outcomes import CHANGES, NEXT
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.config.web import review_address
+from data_miner_dagster.domain.phrases import phrase_of_member
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
@@ -96,9 +96,10 @@ def frames_metadata(platform: Platform, video_key: str) -> Metadata:
 def sourcing_metadata(platform: Platform, project: str) -> Metadata:
     """Return the numbers of the project's members by source and status, and a link to its review page."""
     members = find_members(platform.database, project)
-    by_source = Counter(f"{member.source} {member.status.value}" for member in members)
+    by_source = Counter((member.source, phrase_of_member(member.status)) for member in members)
+    told = [f"{count:,} from {source} {how_far}" for (source, how_far), count in sorted(by_source.items())]
     return {
-        "members": dg.MetadataValue.text(counts_line(dict(sorted(by_source.items())))),
+        "members": dg.MetadataValue.text(", ".join(told)),
         "review": dg.MetadataValue.url(_review_page(platform, project)),
     }
 

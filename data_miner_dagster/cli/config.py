@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options
+from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options, said_again
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.config.environment import ROOT_VARIABLE
 from data_miner_dagster.domain.phrases import counted
@@ -42,7 +43,7 @@ def check(
     """
     from data_miner_dagster.config.loading import is_platform_file, load_platform_config, load_project_file
     from data_miner_dagster.models.provider import ModelProvider
-    from data_miner_dagster.operations.preflight import check_against_platform, check_paths
+    from data_miner_dagster.operations.preflight import check_against_platform, check_paths, folders_without_videos
 
     if is_platform_file(file):
         ModelProvider(load_platform_config(file).models).check_allowed()
@@ -56,8 +57,10 @@ def check(
         check_against_platform(platform_options(root, file, profile).open(), loaded.project)
     num_classes = len(loaded.detection.classes)
     sources, classes = counted(len(loaded.sourcing.sources), "source"), counted(num_classes, "class", "classes")
+    for remark in folders_without_videos(loaded.project, file.absolute().parent):
+        echo(f"warning: {remark}", err=True)
     echo(f"{file}: valid; project {loaded.name}, {sources}, {classes}")
-    echo(f"next: data-miner run --config {file}")
+    echo(f"next: data-miner run --config {quote(str(file))}{said_again(root, profile)}")
 
 
 @app.command()

@@ -5,13 +5,15 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Final
 
 import typer
 
-from data_miner_dagster.cli.options import ProfileOption
+from data_miner_dagster.cli.options import ProfileOption, said_again
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 
 _VOWELS: Final = "aeiou"
 
@@ -41,13 +43,16 @@ def init(
         raise ConfigError("there is nothing to find yet: give --class bicycle, once for each class")
     project = name or _name_of(file)
     text = project_text(project, given, wanted, positive or [_with_article(word) for word in wanted])
-    _write_checked(file, text)
-    echo(f"{file} is written: project {project}, {given.line}, {len(wanted)} classes. It is yours to edit.")
-    with_profile = f" --profile {profile}" if profile is not None else ""
-    echo(f"next: data-miner config check {file}{with_profile or ' --profile lite'}")
-    echo(f"then: data-miner run --config {file} --root ~/mined{with_profile}")
+    remarks = _write_checked(file, text)
+    classes_found = counted(len(wanted), "class", "classes")
+    echo(f"{file} is written: project {project}, {given.line}, {classes_found}. It is yours to edit.")
+    for remark in remarks:
+        echo(f"warning: {remark}", err=True)
+    with_profile = said_again(profile=profile or "lite")
+    echo(f"next: data-miner config check {quote(str(file))}{with_profile}")
+    echo(f"then: data-miner run --config {quote(str(file))} --root ~/mined{with_profile}")
     if profile is None:
-        echo("      (--profile lite needs no model hub and no GPU)")
+        echo("      (`lite` needs no model hub and no GPU; without it, `standard` fetches about 6 GB of models)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +143,14 @@ releasing:
 """
 
 
-def _write_checked(file: Path, text: str) -> None:
-    """Write the file; leave none that would be refused.
+def _write_checked(file: Path, text: str) -> list[str]:
+    """Write the file; leave none that would be refused. Return what is missing at its paths, if anything.
 
     Raises:
         ConfigError: an argument is not valid in a project file, or the file cannot be written.
     """
     from data_miner_dagster.config.loading import load_project_file
+    from data_miner_dagster.operations.preflight import check_paths, folders_without_videos
 
     try:
         with file.open("x", encoding="utf-8") as opened:
@@ -154,10 +160,15 @@ def _write_checked(file: Path, text: str) -> None:
             f"{file} cannot be written ({error.strerror}); give another place: data-miner init FILE"
         ) from error
     try:
-        load_project_file(file)
+        project = load_project_file(file).project
     except ConfigError:
         file.unlink()
         raise
+    try:
+        check_paths(project, file.absolute().parent)
+    except ConfigError as error:
+        return [str(error)]  # the folder may come later
+    return folders_without_videos(project, file.absolute().parent)
 
 
 def _asked_source() -> _Given:

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,6 +148,19 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
         )
     tell_upgrade(platform)
     return platform
+
+
+def said_again(root: Path | None = None, profile: str | None = None) -> str:
+    """Return the options that the next command needs again: those of this command, or given before it.
+
+    What the environment or the settings decide is not repeated.
+    """
+    context = click.get_current_context(silent=True)
+    before = context.find_root().params if context is not None else {}
+    root, profile = root or before.get("root"), profile or before.get("profile")
+    return "".join(
+        f" --{name} {shlex.quote(str(value))}" for name, value in (("root", root), ("profile", profile)) if value
+    )
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -11,7 +11,7 @@ from data_miner_dagster.cli.room import print_room, room_content
 from data_miner_dagster.cli.standstill import needs_somebody, print_next, print_standing_still, standing_still
 from data_miner_dagster.cli.warnings import platform_warnings
 from data_miner_dagster.cli.watching import watch
-from data_miner_dagster.domain.phrases import phrase_of_stage
+from data_miner_dagster.domain.phrases import counted, phrase_of, phrase_of_stage
 from data_miner_dagster.domain.statuses import ProjectStage
 
 if TYPE_CHECKING:
@@ -67,15 +67,16 @@ def _print_status(
     progress: "list[str]",
 ) -> None:
     echo(f"root {platform.root}")
-    _print_projects(content["projects"])
+    _print_projects(content["projects"], content["standing_still"])
     print_standing_still(content["standing_still"])
-    print_next(platform, content["projects"])
+    print_next(platform, content["projects"], content["standing_still"])
     echo("")
     columns = ["videos that are", "reason", "count", "of them stuck", "next try"]
-    print_table(columns, [list(row.values()) for row in content["videos"]], numbers=["count", "of them stuck"])
+    rows = [list(_with_words(row).values()) for row in content["videos"]]
+    print_table(columns, rows, numbers=["count", "of them stuck"])
     if project is not None:
         echo("")
-        rows = [list(row.values()) for row in content["members"]]
+        rows = [list(_with_words(row).values()) for row in content["members"]]
         print_table(["in the project", "reason", "count"], rows, numbers=["count"])
         _print_funnel(platform, project)
         print_reuploads(content["reuploads"])
@@ -90,7 +91,10 @@ def _print_status(
 
 
 def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
-    """List the projects with their stage, videos, latest release and errors."""
+    """List the projects with their stage, videos, latest release and errors.
+
+    Exits with status 1 if a project waits for you.
+    """
     platform = opened_existing(root, config)
     found = _projects(platform, None)
     still = {row["project"]: row for row in standing_still(platform) if row["project"] is not None}
@@ -99,8 +103,10 @@ def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOp
     if json:
         print_json(found)
     else:
-        _print_projects(found)
+        _print_projects(found, list(still.values()))
         print_standing_still(list(still.values()))
+    if needs_somebody(list(still.values())):
+        raise typer.Exit(1)
 
 
 def videos(
@@ -152,7 +158,7 @@ def videos(
     if number > len(found):
         echo(f"{len(found)} of {number} videos; the next ones: --after {found[-1]['key']}")
     else:
-        echo(f"{len(found)} videos")
+        echo(counted(len(found), "video"))
 
 
 def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
@@ -166,7 +172,10 @@ def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
         print_table(columns, [list(row.values()) for row in content["stages"]])
     if content["failures"]:
         echo("")
-        rows = [list((row | {"message": shortened(str(row["message"]), 100)}).values()) for row in content["failures"]]
+        rows = [
+            list((row | {"kind": phrase_of(str(row["kind"])), "message": shortened(str(row["message"]), 100)}).values())
+            for row in content["failures"]
+        ]
         print_table(["failed at", "reason", "count", "next try", "last message"], rows, numbers=["count"])
     if waiting := [*content["holds"], *content["reviews"]]:
         echo("")
@@ -307,10 +316,18 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
     ]
 
 
-def _print_projects(found: "list[dict[str, object]]") -> None:
+def _with_words(row: "dict[str, object]") -> "dict[str, object]":
+    """Return a row with its stored reason in words."""
+    return row | {"reason": phrase_of(str(row["reason"])) if row["reason"] else row["reason"]}
+
+
+def _print_projects(found: "list[dict[str, object]]", still: "list[dict[str, object]]") -> None:
     numbers = ["videos", "settled", "with frames", "rejected", "frames to review"]
     keys = ["name", "stage", "videos", "settled", "with_frames", "rejected", "waiting_for_review", "release"]
-    told = [row | {"stage": phrase_of_stage(ProjectStage(str(row["stage"])))} for row in found]
+    failed = {row["project"]: f"failed at {row['stage']}" for row in still}
+    told = [
+        row | {"stage": failed.get(row["name"]) or phrase_of_stage(ProjectStage(str(row["stage"])))} for row in found
+    ]
     rows = [[*(row[key] for key in keys), shortened(_remark(row), 100)] for row in told]
     print_table(["project", "stage", *numbers, "release", "error"], rows, numbers=numbers)
 
@@ -343,7 +360,8 @@ def _reason(video: "dict[str, object]") -> str:
 
     if num_left_out := video["pictures_left_out"]:
         return left_out_text(int(str(num_left_out)))
-    return ": ".join(str(video[part]) for part in ("error_kind", "error") if video[part])
+    kind = phrase_of(str(video["error_kind"])) if video["error_kind"] else None
+    return ": ".join(str(part) for part in (kind, video["error"]) if part)
 
 
 def _video(row: "VideoRow", most_frames: int | None) -> "dict[str, object]":

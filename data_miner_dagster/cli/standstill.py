@@ -1,9 +1,12 @@
 """What stands still and needs somebody: projects whose stage failed, and project files that were refused."""
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
+from data_miner_dagster.cli.options import said_again
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.statuses import ProjectStage
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
@@ -56,17 +59,29 @@ def print_standing_still(rows: "list[dict[str, object]]") -> None:
         echo(f"{'NEEDS YOU' if row['needs_you'] else 'FAILED'}  {row['message']}")
 
 
-def print_next(platform: "Platform", projects: "list[dict[str, object]]") -> None:
-    """Print where the report of each release is, and the command that helps it most."""
+def print_next(platform: "Platform", projects: "list[dict[str, object]]", still: "list[dict[str, object]]") -> None:
+    """Print where the report of each release is, and the command that helps each project most."""
+    from data_miner_dagster.catalog.projects import find_projects
+
+    again = said_again()
+    if not projects:
+        echo("next: data-miner init writes a project file")
+    failed = {row["project"] for row in still}
+    files = {row.name: row.config_file for row in find_projects(platform.database)}
     for row in projects:
         name, report = str(row["name"]), platform.layout.report_page(str(row["name"]))
-        if row["release"] is None:
-            continue
-        if report.is_file():
+        if row["release"] is not None and report.is_file():
             echo(f"{name} {row['release']}: report {report}")
-        waiting = int(str(row["waiting_for_review"]))
-        why = f" ({counted(waiting, 'frame')} {'waits' if waiting == 1 else 'wait'} for it)" if waiting else ""
-        echo(f"next: data-miner review {name}{why}, or data-miner export {name} --to FOLDER")
+        if name in failed:
+            continue  # its line says what to do
+        if row["stage"] != ProjectStage.COMPLETE.value:
+            file = quote(files.get(name) or "FILE")
+            run = f"data-miner run --config {file}{again}"
+            echo(f"next: {run}, unless `data-miner up` is running: builds {name}")
+        elif row["release"] is not None:
+            waiting = int(str(row["waiting_for_review"]))
+            why = f" ({counted(waiting, 'frame')} {'waits' if waiting == 1 else 'wait'} for it)" if waiting else ""
+            echo(f"next: data-miner review {name}{again}{why}, or data-miner export {name} --to FOLDER{again}")
 
 
 def needs_somebody(rows: "list[dict[str, object]]") -> bool:

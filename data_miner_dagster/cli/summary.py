@@ -9,6 +9,7 @@ from data_miner_dagster.catalog.listings import remarkable_listings
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.cli.progress import console
+from data_miner_dagster.domain.phrases import phrase_of
 from data_miner_dagster.operations.naming import left_out_text, name_of_video, num_pictures_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.costs import project_cost
@@ -67,7 +68,7 @@ def _print_videos(platform: Platform, project: str) -> None:
     for row in videos:
         if row.error_kind is not None:
             when = f"; tried again from {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
-            by_reason.setdefault(f"{row.error_kind.value}: {row.error}{when}", []).append(row)
+            by_reason.setdefault(f"{phrase_of(row.error_kind.value)}: {row.error}{when}", []).append(row)
     for reason, rows in by_reason.items():
         for row in rows[:_MOST_OF_A_REASON]:
             console.print(Text.assemble((name_of_video(row), "yellow"), f" ({row.key}): {reason}"))

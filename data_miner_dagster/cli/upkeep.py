@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def delete_project(
-    name: ProjectArgument,
+    project: ProjectArgument,
     files: Annotated[bool, typer.Option("--files", help="Also remove its derived tables and report.")] = False,
     releases: Annotated[bool, typer.Option("--releases", help="Also remove its releases.")] = False,
     dry_run: DryRunOption = False,
@@ -38,14 +38,14 @@ def delete_project(
     from data_miner_dagster.operations.upkeep.removal import remove_project
 
     platform = opened_existing(root, config)
-    count = count_project(platform, name, with_files=files, with_releases=releases)
-    echo(f"project {name}: {count}")
+    count = count_project(platform, project, with_files=files, with_releases=releases)
+    echo(f"project {project}: {count}")
     if dry_run:
         return
-    confirm(f"Remove project {name} from {platform.root}?", yes=yes)
-    for path in remove_project(platform, name, with_files=files, with_releases=releases):
+    confirm(f"Remove project {project} from {platform.root}?", yes=yes)
+    for path in remove_project(platform, project, with_files=files, with_releases=releases):
         echo(f"{path}: {'renamed' if path.exists() else 'removed'}")
-    echo(f"project {name} removed")
+    echo(f"project {project} removed")
     _remove_partitions(platform)
 
 

@@ -18,19 +18,45 @@ _CHANGES_SECONDS: Final = 3.0
 
 
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
-    """Print how far each project and run is until nothing is due or at work, or Ctrl-C."""
+    """Print how far each project and run is until nothing is due or at work, or Ctrl-C.
+
+    Beside a running `data-miner up`, a project that is on its way counts as work between two of its runs, too.
+    """
     from data_miner_dagster.operations.progress import standing_of
+    from data_miner_dagster.storage.root_lock import is_root_locked
 
     with ending_on_interrupt():
         while True:
-            standing = standing_of(platform, project)
+            standing, under_way = standing_of(platform, project), _under_way(platform, project)
             at = f"{datetime.now(UTC):%H:%M:%S}Z"
-            if standing.is_over:
+            if standing.is_over and not (under_way and is_root_locked(platform.layout.up_lock)):
+                for line in under_way:
+                    echo(f"{at} {line}; `data-miner up`, or `data-miner run`, goes on")
                 echo(f"{at} nothing is due or at work")
                 return
-            for line in standing.lines or [f"{standing.num_at_work} at work"]:
+            at_work = [f"{standing.num_at_work} at work"] if standing.num_at_work else []
+            for line in standing.lines or under_way or at_work:
                 echo(f"{at} {line}")
             time.sleep(interval_seconds)
+
+
+def _under_way(platform: "Platform", project: str | None) -> list[str]:
+    """Return a line for each project that has no release of what it is now, is not held, and has not failed."""
+    from data_miner_dagster.catalog.holds import why_held
+    from data_miner_dagster.catalog.projects import find_projects
+    from data_miner_dagster.domain.phrases import phrase_of_stage
+    from data_miner_dagster.domain.statuses import ProjectStage
+    from data_miner_dagster.sensors.states import stopped_projects
+
+    failed = {one.name for one in stopped_projects(platform)}
+    return [
+        f"{row.name}: {phrase_of_stage(row.stage)}"
+        for row in find_projects(platform.database)
+        if project in (None, row.name)
+        and row.stage not in (ProjectStage.COMPLETE, ProjectStage.FAILED)
+        and row.name not in failed
+        and why_held(platform.database, row.name) is None
+    ]
 
 
 @contextmanager

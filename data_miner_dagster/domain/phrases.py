@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
-from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
+from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage, ProjectVideoStatus
 
 _DROPS: Final[Mapping[DropReason, str]] = {
     DropReason.BY_HAND: "taken out by a person",
@@ -98,6 +98,14 @@ _FIGURES: Final[Mapping[str, str]] = {
     "verifier:over_budget": "not verified for the budget",
     "verifier:waiting": "waiting for the verifier",
 }
+_MEMBERS: Final[Mapping[ProjectVideoStatus, str]] = {
+    ProjectVideoStatus.PENDING: "to be filtered",
+    ProjectVideoStatus.FILTERING: "being filtered",
+    ProjectVideoStatus.FILTERED: "filtered",
+    ProjectVideoStatus.FILTERED_EMPTY: "filtered, with no frame kept",
+    ProjectVideoStatus.FAILED: "failed",
+    ProjectVideoStatus.REJECTED: "rejected",
+}
 _PHRASES: Final[Mapping[str, str]] = {
     **{kind.value: text for kind, text in _ERRORS.items()},
     **{rule.value: text for rule, text in _REJECTIONS.items()},
@@ -113,11 +121,13 @@ _BETWEEN: Final = ": "
 def phrase_of(stored: str) -> str:
     """Return what people read for a stored reason or the name of a figure.
 
-    Of `failed: undecodable`, both parts are looked up; `boxes:car` is the number of boxes of the class car. What is
-    not in the table is shown with spaces for underscores.
+    Of `failed: undecodable` and `failed_undecodable`, both parts are looked up; `boxes:car` is the number of boxes of
+    the class car. What is not in the table is shown with spaces for underscores.
     """
     if stored in _PHRASES:
         return _PHRASES[stored]
+    if (kind := stored.removeprefix("failed_")) != stored and kind in _PHRASES:
+        return f"failed{_BETWEEN}{_PHRASES[kind]}"
     if _BETWEEN in stored:
         return _BETWEEN.join(phrase_of(part) for part in stored.split(_BETWEEN))
     if ":" in stored:
@@ -144,6 +154,11 @@ def counted_phrase(number: int, stored: str) -> str:
     if number == 1:
         words = " ".join(_SINGULARS.get(word, word) for word in words.split(" "))
     return f"{number:,} {words}"
+
+
+def phrase_of_member(status: ProjectVideoStatus) -> str:
+    """Return how far a video is in a project, in words: `to be filtered`, `rejected`."""
+    return _MEMBERS[status]
 
 
 def phrase_of_stage(stage: ProjectStage) -> str:

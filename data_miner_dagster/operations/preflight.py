@@ -6,13 +6,14 @@ from pathlib import Path
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.sourcing import FilesSource
 from data_miner_dagster.config.verification import VerifierConfig
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.exemplars import find_exemplars
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.folders import located
-from data_miner_dagster.sites.local_files import is_there
+from data_miner_dagster.sites.local_files import is_there, list_local_videos
 
 
 def check_root_is_writable(root: Path) -> None:
@@ -124,7 +125,20 @@ def check_paths(project: ProjectConfig, folder: Path) -> None:
         for name in ("paths", "folders", "query_files"):
             for entry in getattr(source, name, ()):
                 if not is_there(entry, folder):
+                    path = str(located(entry, folder))
+                    where = f"{entry!r}" if path == entry else f"{entry!r} ({path})"
                     raise ConfigError(
-                        f"sourcing.sources.{number}.{name}: there is no such file or folder as {entry!r} "
-                        f"({located(entry, folder)}); correct the path"
+                        f"sourcing.sources.{number}.{name}: there is no file or folder {where}; correct the path"
                     )
+
+
+def folders_without_videos(project: ProjectConfig, folder: Path) -> list[str]:
+    """Return a line for each local source that has no video yet; relative paths start at `folder`."""
+    lines = []
+    for number, source in enumerate(project.sourcing.sources):
+        for entry in source.paths if isinstance(source, FilesSource) else ():
+            try:
+                list_local_videos(entry, folder)
+            except SourceError as error:
+                lines.append(f"sourcing.sources.{number}.paths: {error}")
+    return lines

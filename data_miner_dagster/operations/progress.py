@@ -35,6 +35,7 @@ from data_miner_dagster.catalog.work_tables import RunLeaseRow
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.addresses import Origin, host_of
 from data_miner_dagster.domain.at_work import inheriting_thread
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
@@ -162,7 +163,8 @@ class Progress:
         """One line for people."""
         name = f"{self.project}: " if self.project is not None else ""
         until = " until its release" if self.is_with_build else ""
-        return f"{name}{self.num_open:,} videos to go: {left_text(self.share_done, self.remaining_seconds)}{until}"
+        left = left_text(self.share_done, self.remaining_seconds)
+        return f"{name}{counted(self.num_open, 'video')} to go: {left}{until}"
 
 
 def progress_of(platform: Platform, project: str | None = None) -> Progress | None:

@@ -136,7 +136,8 @@ def list_local_videos(entry: str, base_folder: Path) -> Found:
         raise SourceError(f"{entry}: {getattr(error, 'strerror', None) or error}") from error
     if not found.paths:
         remark = f"; {found.remark}" if found.remark else ""
-        raise SourceError(f"{entry}: no video found below or matching {path}{remark}")
+        where = "" if str(path) == entry else f" ({path})"
+        raise SourceError(f"{entry}{where}: no video found there{remark}")
     return found
 
 

@@ -68,9 +68,10 @@ def achieved(stage: WorkStage, spent: Measured) -> float | None:
 
 def cost_line(cost: Mapping[str, Any]) -> str:
     """Return a cost (`Cost.as_json`) in one line for people."""
-    told = [f"{_rates_text(cost['total'])} in all"]
+    received = bool(cost["total"]["num_requests"] or cost["total"]["bytes_received"])
+    told = [f"{_rates_text(cost['total'], received)} in all"]
     told += [
-        f"{_rates_text(cost[key])} per {word}"
+        f"{_rates_text(cost[key], received)} per {word}"
         for key, word in (("per_image", "image"), ("per_box", "box"))
         if cost[key]
     ]
@@ -133,13 +134,15 @@ def _of(stage: WorkStage, spent: Measured) -> float | None:
     return None if share is None else round(share, _DIGITS)
 
 
-def _rates_text(rates: Mapping[str, int | float]) -> str:
-    parts = [
-        f"{rates['num_requests']:,.3g} requests"
-        if rates["num_requests"] < 1000
-        else f"{rates['num_requests']:,.0f} requests"
-    ]
-    parts += [f"{size_text(round(rates['bytes_received']))} received", f"{_seconds(rates['cpu_seconds'])} CPU"]
+def _rates_text(rates: Mapping[str, int | float], received: bool) -> str:
+    """Return amounts in words. What was received is left out where nothing was asked of anybody."""
+    parts = []
+    if received:
+        number = rates["num_requests"]
+        requests = f"{number:,.3g}" if number < 1000 else f"{number:,.0f}"
+        parts.append(f"{requests} request{'' if number == 1 else 's'}")
+        parts.append(f"{size_text(round(rates['bytes_received']))} received")
+    parts.append(f"{_seconds(rates['cpu_seconds'])} CPU")
     if rates["gpu_seconds"]:
         parts.append(f"{_seconds(rates['gpu_seconds'])} GPU")
     return ", ".join(parts)

@@ -73,6 +73,23 @@ def take_root_lock(path: Path) -> int:
     return file
 
 
+def is_root_locked(path: Path) -> bool:
+    """Return whether a process holds the lock. Creates no file, and counts as no holder itself."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return False
+
+
 def _holder(file: int) -> LockHolder | None:
     try:
         content = json.loads(os.pread(file, _MOST_BYTES, 0))

@@ -30,7 +30,7 @@ def test_schema__text_and_json(run_command: RunCommand) -> None:
 def test_check__a_path_that_is_not_there(run_command: RunCommand, tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_text(FILES)
-    with pytest.raises(ConfigError, match=r"sources.0.paths: there is no such file or folder as 'clips/\*.mp4'"):
+    with pytest.raises(ConfigError, match=r"sources.0.paths: there is no file or folder 'clips/\*.mp4'"):
         run_command("config", "check", path)
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()

@@ -250,7 +250,7 @@ def test_videos__all_failed_by_status_and_by_project(run_command: RunCommand, pl
     assert page.endswith("\n2 of 5 videos; the next ones: --after files-bbb\n")
     text = run_command("videos", "--root", platform.root, "--failed").stdout
     assert "undecodable: no frame decodes" in text
-    with pytest.raises(ConfigError, match=r"--status 'extrcted' is none; did you mean 'EXTRACTED'\?"):
+    with pytest.raises(ConfigError, match=r"--status 'extrcted' is not a status; did you mean 'EXTRACTED'\?"):
         keys("--status", "extrcted")
 
 

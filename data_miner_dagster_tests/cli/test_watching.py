@@ -1,5 +1,6 @@
 """`data-miner status --watch` on a real root: it ends by itself once nothing is due."""
 
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from data_miner_dagster.cli import watching
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
+from data_miner_dagster.storage.root_lock import take_root_lock
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 from data_miner_dagster_tests.support.local_projects import make_platform
 
@@ -40,8 +42,27 @@ def test_status_watch__until_nothing_is_due(tmp_path: Path, monkeypatch: pytest.
     result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch", "--interval", "0.5"])
     assert result.exit_code == 0, result.output
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
-    assert lines == ["bikes: 1 videos to go: 0 %", "nothing is due or at work"]
+    assert lines == [
+        "bikes: 1 video to go: 0 %",
+        "bikes: finding and preparing videos; `data-miner up`, or `data-miner run`, goes on",
+        "nothing is due or at work",
+    ]
     assert sleeps == [0.5]
+
+
+def test_status_watch__a_project_between_two_runs_of_up_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = make_platform(tmp_path)
+    add_project(platform.database, "bikes")  # dropped, and not listed yet
+    lock = take_root_lock(platform.layout.up_lock)
+    monkeypatch.setattr("data_miner_dagster.cli.watching.time", SimpleNamespace(sleep=lambda _: os.close(lock)))
+    result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch"])
+    assert result.exit_code == 0, result.output
+    lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
+    assert lines[0] == "bikes: finding and preparing videos"  # `up` runs: watched on
+    assert lines[-1] == "nothing is due or at work"  # `up` has ended
+    assert len(lines) == 3
 
 
 def test_telling_standing__prints_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +80,7 @@ def test_telling_standing__prints_what_has_changed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(watching, "echo", echo)
     with watching.telling_standing(platform):
         assert is_told.wait(30)
-    assert set(told) == {"bikes: 1 videos to go: 0 %"}
+    assert set(told) == {"bikes: 1 video to go: 0 %"}
 
 
 def test_changes__one_line_a_change_and_none_twice(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_cost__nothing_measured() -> None:
     assert (told["per_image"], told["per_box"], told["stages"]) == (None, None, [])
     assert cost_rows(told) == []
     assert sharing_line(told) == ""
-    assert cost_line(told) == "0 requests, 0 B received, 0 s CPU in all"
+    assert cost_line(told) == "0 s CPU in all"
 
 
 def test_cost__total_and_rates() -> None:

@@ -14,17 +14,16 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 
 def run_check(
-    check: dg.AssetChecksDefinition, root: Path, project: str, monkeypatch: pytest.MonkeyPatch
+    check: dg.AssetChecksDefinition, root: Path, project: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> dg.AssetCheckEvaluation:
-    """Execute one check for a project as a job of its own, and return what Dagster has recorded of it."""
+    """Execute one check for a project, or of no partition, as a job of its own; return what Dagster has recorded."""
     monkeypatch.setenv(ROOT_VARIABLE, str(root))
     monkeypatch.setenv(PROFILE_VARIABLE, "lite")
     name = check.check_key.name
+    tags = {} if project is None else {PARTITION_TAG: project}
     with dg.DagsterInstance.ephemeral() as instance:
         done = (
-            _definitions()
-            .resolve_job_def(name)
-            .execute_in_process(instance=instance, tags={PARTITION_TAG: project}, raise_on_error=False)
+            _definitions().resolve_job_def(name).execute_in_process(instance=instance, tags=tags, raise_on_error=False)
         )
     (evaluation,) = done.get_asset_check_evaluations()
     assert (evaluation.check_name, evaluation.partition) == (name, project)

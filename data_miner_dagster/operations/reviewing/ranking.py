@@ -13,6 +13,7 @@ from data_miner_dagster.operations.reviewing.frames import rows_of_codes
 from data_miner_dagster.operations.reviewing.index import ReviewIndex, positions_of_class
 from data_miner_dagster.operations.reviewing.records import QueueCount
 from data_miner_dagster.operations.reviewing.standing import Standing
+from data_miner_dagster.stages.estimates import FEWEST_ANSWERS
 from data_miner_dagster.stages.reviewing_queues import (
     BOXES_PER_CLASS,
     Ranking,
@@ -82,9 +83,13 @@ def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) 
     goal = {
         ReviewQueue.NEAR_THRESHOLD: _goal_near_threshold(index),
         ReviewQueue.RANDOM: min(RANDOM_FRAMES, len(index.rows)),
-        ReviewQueue.CALIBRATION: 0 if standing.calibration is None else len(standing.calibration.planned),
+        ReviewQueue.CALIBRATION: _goal_of_calibration(standing),
     }.get(queue)
     return QueueCount(queue, num_open, standing.num_answered.get(queue, 0), goal)
+
+
+def _goal_of_calibration(standing: Standing) -> int:
+    return 0 if standing.calibration is None else max(FEWEST_ANSWERS, len(standing.calibration.planned))
 
 
 def _goal_near_threshold(index: ReviewIndex) -> int:

@@ -172,6 +172,12 @@ class Review:
             found = self._calibration.threshold(questions, verdicts, goal=goal, wanted=wanted)
             return CalibrationState(tables.index.config, found, "")
 
+    def why_nothing(self) -> str:
+        """Return why the project's frames cannot be asked about as it stands, or "" if they can."""
+        with self._lock:
+            _, standing = self._current()
+            return self._calibration.why_none if standing.calibration is None else ""
+
     def unmet(self) -> tuple[UnmetVerdict, ...]:
         """Return the verdicts in force that match nothing in the project at present, and why."""
         with self._lock:

@@ -42,6 +42,7 @@ from data_miner_dagster.export.manifest import (
     read_manifest,
     write_manifest,
 )
+from data_miner_dagster.operations.naming import name_of_video
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.inputs import forget_inputs
 from data_miner_dagster.operations.split_memory import (
@@ -59,10 +60,9 @@ from data_miner_dagster.storage.changing_folders import paths_below
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_metadata, read_table, write_table
 
-"""Written beside a release's manifest: why it should no longer be used."""
-
 _NAMELESS: Final = "a forgotten video"
 _WAIT_SECONDS: Final = 60.0
+_MOST_MEANT: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,21 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
     if not videos and is_forgotten(platform.database, forgotten_subject("video", target)):
         return [VideoRow(key=target, url="")], [forgotten_subject("video", target)]
     if not videos:
-        raise ConfigError(f"{target!r} is neither a video's key nor a channel; `data-miner videos` lists both")
+        raise ConfigError(f"{target!r} is neither a video's key nor a channel{_meant(platform, target)}")
     channel_ids = sorted({row.channel_id for row in videos if row.channel_id})
     return videos, [
         *(forgotten_subject("channel", channel) for channel in channel_ids),
         *(forgotten_subject("video", row.key) for row in videos),
     ]
+
+
+def _meant(platform: Platform, target: str) -> str:
+    """Return which keys may be meant by a name or the beginning of a key: only a key is certain enough to act on."""
+    rows = find_videos(platform.database)
+    keys = [row.key for row in rows if target in (name_of_video(row), row.title) or row.key.startswith(target)]
+    if not keys:
+        return "; `data-miner videos` lists the keys"
+    return f"; did you mean {' or '.join(keys[:_MOST_MEANT])}?"
 
 
 def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[HeldRelease]:

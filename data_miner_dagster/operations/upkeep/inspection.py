@@ -20,6 +20,7 @@ from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import PROJECT_WAY, VideoStatus
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.bases import bases_in_force
@@ -76,6 +77,42 @@ def inspect_platform(platform: Platform) -> list[Finding]:
     ]
     subjects = {finding.subject for finding in known}
     return [*known, *(finding for finding in _damaged(platform) if finding.subject not in subjects)]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFiles:
+    """Whether the files are there that the catalog says an asset has made of its videos."""
+
+    num_videos: int
+    num_missing: int
+
+    @property
+    def line(self) -> str | None:
+        """What is missing and what to do, in one line; None where nothing is."""
+        if not self.num_missing:
+            return None
+        return (
+            f"files of {self.num_missing:,} of {counted(self.num_videos, 'video')} are missing: `data-miner doctor` "
+            "names them, `data-miner doctor --fix` has them made again"
+        )
+
+
+def look_for_files(platform: Platform, stage: WorkStage) -> VideoFiles:
+    """Look for what a stage of videos has made of each video that is past it. Changes nothing."""
+    videos = find_videos(platform.database)
+    claimed = {claim.resource for claim in live_claims(platform.database)}
+    embedded = bases_in_force(platform).get(WorkStage.EMBEDDING)
+    drift, is_past = {
+        # What is extracted may be without its file, which `platform.room` takes once its frames are there.
+        WorkStage.DOWNLOADING: (Drift.VIDEO_MISSING, lambda video: video.status is VideoStatus.DOWNLOADED),
+        WorkStage.EXTRACTION: (Drift.FRAMES_MISSING, lambda video: video.status is VideoStatus.EXTRACTED),
+        WorkStage.EMBEDDING: (
+            Drift.EMBEDDINGS_MISSING,
+            lambda video: video.embedding_basis is not None and video.embedding_basis == embedded,
+        ),
+    }[stage]
+    past = [video for video in videos if is_past(video)]
+    return VideoFiles(len(past), sum(found.drift is drift for found in _of_videos(platform, past, claimed)))
 
 
 def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:

@@ -81,6 +81,10 @@ class Desk:
         """Return how far the calibration of the filter's threshold is, and what its answers call for."""
         return self._review.calibration(goal=goal, wanted=wanted)
 
+    def why_nothing(self) -> str:
+        """Return why nothing can be asked as the project stands, or "" if something can."""
+        return self._review.why_nothing()
+
     def verdict_counts(self) -> Mapping[VerdictWord, int]:
         """Return how many verdicts of each kind are in force."""
         return count_verdicts(self._platform.database, self._project)

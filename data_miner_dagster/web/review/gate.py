@@ -3,6 +3,7 @@
 The guard in front (web/guard.py) checks Host, Origin and content type; this asks who the visitor is.
 """
 
+import re
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
@@ -17,6 +18,8 @@ LOGIN_API: Final = "/api/login"
 IDENTITY: Final = "/identity"
 _OPEN: Final = frozenset({LOGIN_PAGE, LOGIN_API, IDENTITY})
 _OPEN_FOLDER: Final = "/static/"
+_NAMED: Final = re.compile(r"/(?:projects|report)/([A-Za-z0-9][A-Za-z0-9_.-]{0,99})(?:/|$)")
+"""The project that a page is about, whose command the page for strangers then names."""
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self'; "
     b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -94,4 +97,5 @@ class Gate:
 def _stranger(path: str) -> Response:
     if path.startswith("/api/"):
         return JSONResponse({"error": "you are not logged in, or no more"}, 401)
-    return page("stranger.html.j2", {}, who=None, status=401)
+    named = _NAMED.match(path)
+    return page("stranger.html.j2", {"project": named[1] if named else ""}, who=None, status=401)

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from data_miner_dagster.catalog.members import projects_wanting
 from data_miner_dagster.catalog.projects import project_progress
+from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.keys import check_video_key, make_frame_id
 from data_miner_dagster.domain.phrases import phrase_of_stage
 from data_miner_dagster.domain.verdicts import ReviewQueue
@@ -132,6 +133,7 @@ class Pages:
             videos=_links(project, "video", videos[:MOST_VIDEOS_LISTED]),
             num_more_videos=max(0, len(videos) - MOST_VIDEOS_LISTED),
             sought=sought,
+            why_nothing=printable(desk.why_nothing()),
             quiet_minutes=_minutes(self._platform.project_config(project).refresh.after_review_minutes),
             has_report=self._platform.layout.report_page(project).is_file(),
         )

@@ -4,7 +4,8 @@ import { delivered } from "./questions.js";
 const DELAY = 500;
 const byId = (id) => document.getElementById(id);
 const address = `/api/projects/${encodeURIComponent(document.body.dataset.project)}/calibration`;
-let turn = 0;
+let isLooking = false;
+let isStale = false;
 
 const percent = (share) => `${Math.round(100 * share)} %`;
 const withInterval = ([value, low, high]) => `${percent(value)} (${percent(low)} to ${percent(high)})`;
@@ -47,17 +48,28 @@ function show(found) {
   byId("run").textContent = found.run;
 }
 
-async function look() {
-  const mine = ++turn;
+async function lookOnce() {
   await new Promise((resolve) => setTimeout(resolve, DELAY)); // several answers in a row are one look
-  if (mine !== turn) return;
+  isStale = false; // what is answered from here on is not in this look
   await delivered();
   const query = new URLSearchParams({ goal: byId("goal").value, wanted: byId("wanted").value });
   const answer = await fetch(`${address}?${query}`).catch(() => null); // away: the next answer looks again
-  if (!answer || mine !== turn) return;
+  if (!answer) return;
   const found = await answer.json().catch(() => ({}));
   if (answer.ok) show(found);
   else byId("remark").textContent = found.error ?? answer.statusText;
+}
+
+// One look after the other, also while somebody answers without a pause: what is shown never stands still for long.
+async function look() {
+  isStale = true;
+  if (isLooking) return;
+  isLooking = true;
+  try {
+    while (isStale) await lookOnce();
+  } finally {
+    isLooking = false;
+  }
 }
 
 addEventListener("answered", look);

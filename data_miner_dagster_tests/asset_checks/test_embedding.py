@@ -1,0 +1,36 @@
+"""The check of `frame_embeddings`: the files that the catalog speaks of are there."""
+
+from pathlib import Path
+
+import pytest
+
+from data_miner_dagster.asset_checks.embedding import every_video_has_its_embeddings
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.operations.bases import bases_in_force
+from data_miner_dagster.operations.opening import open_platform
+from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.check_runs import figures_of, run_check
+
+
+def test_every_video_has_its_embeddings__fails_for_a_file_that_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = open_platform(tmp_path, None, "lite")
+    add_project(platform.database, "bikes")
+    encoder, basis = platform.models.filter_encoder.name, bases_in_force(platform)[WorkStage.EMBEDDING]
+    for key in "ab":
+        add_video(platform.database, key, "bikes", status=VideoStatus.DOWNLOADED, embedding_basis=basis)
+    add_video(platform.database, "c", "bikes")  # not wanted to have any
+    files = [platform.layout.embedding_file(encoder, key) for key in "ab"]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    found = run_check(every_video_has_its_embeddings, tmp_path, None, monkeypatch)
+    assert found.passed
+    assert figures_of(found) == {"videos": 2, "videos without their files": 0}
+    files[0].unlink()
+    found = run_check(every_video_has_its_embeddings, tmp_path, None, monkeypatch)
+    assert not found.passed
+    assert figures_of(found) == {"videos": 2, "videos without their files": 1}
+    assert str(found.description).startswith("files of 1 of 2 videos are missing: `data-miner doctor` names them")
