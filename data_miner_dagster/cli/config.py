@@ -60,7 +60,7 @@ def check(
     for remark in folders_without_videos(loaded.project, file.absolute().parent):
         echo(f"warning: {remark}", err=True)
     echo(f"{file}: valid; project {loaded.name}, {sources}, {classes}")
-    echo(f"next: data-miner run --config {quote(str(file))}{said_again(root, profile)}")
+    echo(f"next: data-miner run --config {quote(str(file))}{said_again()}")
 
 
 @app.command()

@@ -21,13 +21,18 @@ _VOWELS: Final = "aeiou"
 def init(
     file: Annotated[Path, typer.Argument(help="The project file to write.")] = Path("project.yaml"),
     folder: Annotated[
-        list[Path] | None, typer.Option("--folder", help="A folder with videos, or a video file.")
+        list[Path] | None, typer.Option("--folder", metavar="<path>", help="A folder with videos, or a video file.")
     ] = None,
-    search: Annotated[list[str] | None, typer.Option("--search", help="Words to search YouTube for.")] = None,
-    url: Annotated[list[str] | None, typer.Option("--url", help="The address of a video.")] = None,
-    classes: Annotated[list[str] | None, typer.Option("--class", help="What to find; may be repeated.")] = None,
+    search: Annotated[
+        list[str] | None, typer.Option("--search", metavar="<text>", help="Words to search YouTube for.")
+    ] = None,
+    url: Annotated[list[str] | None, typer.Option("--url", metavar="<url>", help="The address of a video.")] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="<text>", help="What to find; may be repeated.")
+    ] = None,
     positive: Annotated[
-        list[str] | None, typer.Option("--positive", "-p", help="What a useful frame looks like. Default: the classes.")
+        list[str] | None,
+        typer.Option("--positive", metavar="<text>", help="What a useful frame looks like. Default: the classes."),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: that of the file.")] = None,
     profile: ProfileOption = None,
@@ -48,7 +53,7 @@ def init(
     echo(f"{file} is written: project {project}, {given.line}, {classes_found}. It is yours to edit.")
     for remark in remarks:
         echo(f"warning: {remark}", err=True)
-    with_profile = said_again(profile=profile or "lite")
+    with_profile = said_again(default_profile="lite")
     echo(f"next: data-miner config check {quote(str(file))}{with_profile}")
     echo(f"then: data-miner run --config {quote(str(file))} --root ~/mined{with_profile}")
     if profile is None:

@@ -4,6 +4,7 @@ Belongs here: registration of commands, and the one place that turns errors into
 belong here: the body of any command. Command modules import heavy libraries inside functions, so that `--help` is fast.
 """
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -77,6 +78,19 @@ app.add_typer(try_folder.app, name="try", rich_help_panel="Tune")
 app.add_typer(model_commands.app, name="models", rich_help_panel="Look")
 app.add_typer(alerts.app, name="alerts", rich_help_panel="Look")
 app.add_typer(config_commands.app, name="config", rich_help_panel="Look")
+
+
+def _let_terminals_break_lines(group: typer.Typer) -> None:
+    """Take the line breaks out of the paragraphs of each command's help, which is shown as wide as the terminal is."""
+    for command in group.registered_commands:
+        paragraphs = inspect.cleandoc(command.help or inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _let_terminals_break_lines(below.typer_instance)
+
+
+_let_terminals_break_lines(app)
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -150,17 +150,18 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     return platform
 
 
-def said_again(root: Path | None = None, profile: str | None = None) -> str:
-    """Return the options that the next command needs again: those of this command, or given before it.
+def said_again(*, default_profile: str | None = None) -> str:
+    """Return the options to repeat in the next command: those of this command, or given before it.
 
     What the environment or the settings decide is not repeated.
     """
+    said: dict[str, object] = {"root": None, "profile": None}
     context = click.get_current_context(silent=True)
-    before = context.find_root().params if context is not None else {}
-    root, profile = root or before.get("root"), profile or before.get("profile")
-    return "".join(
-        f" --{name} {shlex.quote(str(value))}" for name, value in (("root", root), ("profile", profile)) if value
-    )
+    while context is not None:
+        said = {name: value or context.params.get(name) for name, value in said.items()}
+        context = context.parent
+    said["profile"] = said["profile"] or default_profile
+    return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in said.items() if value)
 
 
 def confirm(question: str, *, yes: bool) -> None:

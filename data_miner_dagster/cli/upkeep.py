@@ -12,8 +12,10 @@ from data_miner_dagster.cli.options import (
     YesOption,
     confirm,
     opened_existing,
+    said_again,
 )
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ def delete_project(
         echo(f"{path}: {'renamed' if path.exists() else 'removed'}")
     echo(f"project {project} removed")
     _remove_partitions(platform)
+    if count.num_videos > count.num_shared:
+        echo(f"next: data-miner cleanup-orphans{said_again()} removes videos that no project wants now")
 
 
 def delete_videos(
@@ -78,7 +82,7 @@ def delete_videos(
     echo(f"{count}{'' if force or not count.num_wanted_by else ': these stay without --force'}")
     if dry_run:
         return
-    confirm(f"Remove {len(keys)} videos from {platform.root}?", yes=yes)
+    confirm(f"Remove {counted(len(keys), 'video')} from {platform.root}?", yes=yes)
     removal = remove_videos(platform, keys, force=force)
     _print_removal(removal)
     if force and removal.removed:
@@ -124,7 +128,7 @@ def cleanup_orphans(
     if dry_run:
         return
     if keys:
-        confirm(f"Remove {len(keys)} videos that no project wants from {platform.root}?", yes=yes)
+        confirm(f"Remove {counted(len(keys), 'video')} that no project wants from {platform.root}?", yes=yes)
     _print_removal(remove_unwanted_videos(platform))
     num_mended = mend_platform(platform, inspect_platform(platform))
     echo(f"{num_mended} leftovers repaired")
@@ -167,14 +171,15 @@ def forget(
         needles = (*needles, target)  # the id or name of a channel
     held = releases_holding(platform, keys)
     outside = copies_showing(platform, videos, held)
-    echo(f"{count_videos_to_remove(platform, keys)}; {len(held)} releases show them")
+    shown_by = f"{counted(len(held), 'release')} {'shows' if len(held) == 1 else 'show'} frames of it"
+    echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
     for release in held:
         what = "stays, marked as withdrawn" if keep_releases else "goes"
         echo(f"release {release}: {what}")
     for copy in outside:
         echo(f"outside the root: {copy}")
     if dry_run:
-        echo(f"{len(keys)} videos would be forgotten: {', '.join(keys)}")
+        echo(f"{counted(len(keys), 'video')} would be forgotten: {', '.join(keys)}")
         return
     confirm(f"Forget {', '.join(keys)}? This cannot be taken back.", yes=yes)
     forgotten = forget_videos(platform, target, reason=reason, keep_releases=keep_releases)
@@ -182,8 +187,13 @@ def forget(
     remove_stray_partitions(platform)
     num_runs = forget_in_history(platform, needles, forgotten.projects)
     if num_runs:
-        echo(f"{num_runs} runs that showed or named it are gone from Dagster's history")
+        echo(f"{counted(num_runs, 'run')} that showed or named it: gone from Dagster's history")
     _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
+    if forgotten.projects:
+        echo(
+            f"next: data-miner run --config FILE{said_again()}, unless `data-miner up` is running: builds "
+            f"{', '.join(forgotten.projects)} without it"
+        )
 
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
@@ -235,4 +245,4 @@ def _print_removal(removal: "Removal") -> None:
         echo(f"{key}: removed")
     for key, reason in removal.kept.items():
         echo(f"{key}: kept, {reason}", err=True)
-    echo(f"{len(removal.removed)} videos removed, {size_text(removal.freed_bytes)} freed")
+    echo(f"{counted(len(removal.removed), 'video')} removed, {size_text(removal.freed_bytes)} freed")

@@ -153,7 +153,7 @@ def test_materialize_project__the_result_is_a_line(instance: dg.DagsterInstance)
     materialization = record.asset_materialization
     assert materialization is not None
     assert list(materialization.metadata) == ["result", "extra", "status"]
-    assert materialization.metadata["result"].value == "v001: kept 2, black 1; 1 image more; many frames wait"
+    assert materialization.metadata["result"].value == "v001: 2 kept, 1 black; 1 image more; many frames wait"
     assert materialization.metadata["extra"].value == "a"
     assert "f" * 32 in (materialization.tags or {}).values()
 

@@ -72,7 +72,7 @@ def test_status__says_which_stage_waits_for_what_and_what_failed(run_command: Ru
     output = " ".join(run_command("status", "--root", tmp_path).stdout.split())
     assert "Z model model siglip: there is no folder /models" in output
     assert "detection failed 1 2026-01-02T03:04:05Z x" in output
-    assert "releasing nothing_to_release 1 no frame is left" in output
+    assert "releasing nothing to release 1 no frame is left" in output
     content = json.loads(run_command("status", "--root", tmp_path, "--json").stdout)
     assert [stage["stage"] for stage in content["stages"]] == ["embedding"]
     assert [failure["next_try"] for failure in content["failures"]] == ["2026-01-02T03:04:05Z", None]
@@ -95,6 +95,11 @@ def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_d
         assert result.exit_code == 1
         assert "NEEDS YOU  cyclists: detection failed: class person: no phrase of it is known (run 1" in result.stdout
         assert "it waits until something changes: change its settings, videos or verdicts, or `data-mi" in result.stdout
+    shown = run_command("projects", "--root", platform.root)
+    assert shown.exit_code == 1
+    assert "cyclists  failed at detection " in shown.stdout
+    told = run_command("status", "--root", platform.root).stdout
+    assert "next: data-miner run" not in told  # its own line says what to do
     (project,) = json.loads(run_command("projects", "--json", "--root", platform.root).stdout)
     assert project["standing_still"] | {"remedy": "", "message": ""} == {
         "project": "cyclists",
@@ -193,8 +198,8 @@ def test_status__of_a_project_shows_its_funnel_and_who_works(run_command: RunCom
         text = run_command("status", "--project", "cyclists", "--root", platform.root).stdout
     assert "project/cyclists" in text
     assert "videos accepted" in text
-    assert "duration" in text
-    assert "undecodable" in text
+    assert "too short or too long" in text
+    assert "cannot be decoded" in text
     with pytest.raises(ConfigError, match="no project 'nobody'; known: cyclists"):
         run_command("status", "--project", "nobody", "--root", platform.root)
 
@@ -214,7 +219,7 @@ def test_status__leads_to_the_report_and_says_what_comes_next(run_command: RunCo
     report = platform.layout.report_page("cyclists")
     place = lines.index(f"cyclists v001: report {report}")
     assert lines[place + 1].startswith("next: data-miner review cyclists")
-    assert lines[place + 1].endswith(", or data-miner export cyclists --to FOLDER")
+    assert lines[place + 1].endswith(f", or data-miner export cyclists --to FOLDER --root {tmp_path}")
 
 
 def test_status__of_a_project_names_whole_reuploads(run_command: RunCommand, platform: Platform) -> None:
@@ -249,7 +254,7 @@ def test_videos__all_failed_by_status_and_by_project(run_command: RunCommand, pl
     page = run_command("videos", "--root", platform.root, "--limit", "2").stdout
     assert page.endswith("\n2 of 5 videos; the next ones: --after files-bbb\n")
     text = run_command("videos", "--root", platform.root, "--failed").stdout
-    assert "undecodable: no frame decodes" in text
+    assert "cannot be decoded: no frame decodes" in text
     with pytest.raises(ConfigError, match=r"--status 'extrcted' is not a status; did you mean 'EXTRACTED'\?"):
         keys("--status", "extrcted")
 
@@ -301,7 +306,7 @@ def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunComm
         patched.setattr(progress.console, "file", console)
         summary.print_summary(platform, "cyclists")
     printed = console.getvalue()
-    assert "Part #1 of 2 [x].mp4 (files-ddd): undecodable: no frame decodes" in printed
+    assert "Part #1 of 2 [x].mp4 (files-ddd): cannot be decoded: no frame decodes" in printed
     assert "[b] 100% (frames-1): 2 pictures left out" in printed
     assert "files clips [1]: 6 files passed over: .swf 6" in printed
     assert "feeds http://a.test/feed: HTTP 404" in printed
@@ -340,5 +345,5 @@ def test_print_summary__one_reason_of_many_videos_is_said_three_times(
     monkeypatch.setattr(progress.console, "file", console)
     summary.print_summary(platform, "cyclists")
     printed = console.getvalue()
-    assert printed.count("undecodable: no frame decodes") == 3
+    assert printed.count("cannot be decoded: no frame decodes") == 3
     assert "and 6 more for this reason: data-miner videos --failed" in printed

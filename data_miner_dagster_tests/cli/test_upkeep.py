@@ -78,7 +78,7 @@ def files_of(platform: Platform, *, project: str, video_key: str) -> list[Path]:
         ),
         (("delete-videos", "files-aaa", "files-bbb", "--force"), "wanted by cyclists (2), walkers (1)"),
         (("delete-videos", "files-aaa", "files-eee", "--project", "walkers"), "1 of 2 videos are of walkers"),
-        (("cleanup-orphans",), "no project wants 1 videos with their files, 0 B; 0 leftovers"),
+        (("cleanup-orphans",), "no project wants 1 video with its files, 0 B; 0 leftovers"),
         (("forget", "files-aaa"), "wanted by cyclists (1), walkers (1)"),
         (("doctor", "--fix"), ""),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 from data_miner_dagster.catalog.members import find_members, projects_wanting
 from data_miner_dagster.catalog.verdicts import count_verdicts_to_delete
 from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
@@ -28,7 +29,7 @@ class VideosCount:
         wanted = ", ".join(f"{name} ({count})" for name, count in sorted(self.num_wanted_by.items()))
         unknown = f"; {self.num_unknown} keys are in no catalog" if self.num_unknown else ""
         return (
-            f"{self.num_videos} videos with their files, {size_text(self.num_bytes)}"
+            f"{counted(self.num_videos, 'video')} with {'its' if self.num_videos == 1 else 'their'} files, {size_text(self.num_bytes)}"
             f"{f'; wanted by {wanted}' if wanted else ''}{unknown}"
         )
 
@@ -46,10 +47,12 @@ class ProjectCount:
 
     def __str__(self) -> str:
         """Return one line for people."""
+        verdicts = f", {counted(self.num_verdicts, 'verdict')} of people" if self.num_verdicts else ""
+        stay = "video stays" if self.num_videos == 1 else "videos stay"
         return (
-            f"{self.num_files} files of its own ({size_text(self.num_bytes)}), {self.num_releases} releases"
-            f"{f', {self.num_verdicts} verdicts of people' if self.num_verdicts else ''}; "
-            f"its {self.num_videos} videos stay, {self.num_shared} of them wanted by other projects"
+            f"{counted(self.num_files, 'file')} of its own ({size_text(self.num_bytes)}), "
+            f"{counted(self.num_releases, 'release')}{verdicts}; "
+            f"its {self.num_videos:,} {stay}, {self.num_shared:,} of them wanted by other projects"
         )
 
 
