@@ -3,11 +3,11 @@
 import getpass
 import os
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from data_miner_dagster.cli.upgrading import tell_upgrade
@@ -27,6 +27,22 @@ RootOption = Annotated[Path | None, typer.Option("--root", help="The folder for 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A file with a `platform` section. Default: DATA_MINER_CONFIG.")
 ]
+
+
+def _current_context() -> Any:
+    """Return the context of the running command, None outside of one."""
+    try:
+        from typer._click.globals import get_current_context  # newer ones carry a copy of click, with its own contexts
+    except ImportError:
+        from click import get_current_context
+    return get_current_context(silent=True)
+
+
+def _contexts(context: Any) -> Iterator[Any]:
+    """Yield the context of a command, and those of the groups around it, the innermost first."""
+    while context is not None:
+        yield context
+        context = context.parent
 
 
 def _profile(name: str | None) -> str | None:
@@ -59,7 +75,7 @@ def complete_project(context: typer.Context, incomplete: str) -> list[str]:
     try:
         from data_miner_dagster.catalog.projects import find_projects
 
-        given = context.params.get("root")
+        given = next(filter(None, (one.params.get("root") for one in _contexts(context))), None)
         platform = platform_options(Path(given) if given else None, None, None).open()
         names = [row.name for row in find_projects(platform.database)] if platform.has_catalog else []
     except Exception:  # noqa: BLE001 - nothing to complete
@@ -102,7 +118,7 @@ class PlatformOptions:
 
 def platform_options(root: Path | None, config: Path | None, profile: str | None) -> PlatformOptions:
     """Return a command's options, completed by those given before it. Also passes them on to child processes."""
-    context = click.get_current_context(silent=True)
+    context = _current_context()
     before = (context.find_object(PlatformOptions) if context is not None else None) or PlatformOptions()
     options = PlatformOptions(
         _absolute(root, before.root, ROOT_VARIABLE),
@@ -155,12 +171,10 @@ def said_again(*, default_profile: str | None = None) -> str:
 
     What the environment or the settings decide is not repeated.
     """
-    said: dict[str, object] = {"root": None, "profile": None}
-    context = click.get_current_context(silent=True)
-    while context is not None:
-        said = {name: value or context.params.get(name) for name, value in said.items()}
-        context = context.parent
-    said["profile"] = said["profile"] or default_profile
+    said: dict[str, object] = {}
+    for context in _contexts(_current_context()):
+        said = {name: said.get(name) or context.params.get(name) for name in ("root", "profile")}
+    said["profile"] = said.get("profile") or default_profile
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in said.items() if value)
 
 

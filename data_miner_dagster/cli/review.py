@@ -36,6 +36,14 @@ class _OpensByDefault(TyperGroup):
             args = ["open", *args]
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return the commands and the projects that begin with what was typed."""
+        found = super().shell_complete(ctx, incomplete)
+        opened = self.get_command(ctx, "open")
+        if opened is None or incomplete.startswith("-"):
+            return found
+        return [*found, *opened.params[0].shell_complete(ctx, incomplete)]
+
 
 app = typer.Typer(
     name="review",

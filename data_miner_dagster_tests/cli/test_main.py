@@ -133,10 +133,11 @@ def test_profile__another_one_is_one_line(tmp_path: Path) -> None:
 
 def test_completion__names_of_projects(tmp_path: Path) -> None:
     build_project(tmp_path / "root", name="street", through="sourcing")
-    words = f"data-miner releases --root {tmp_path / 'root'} st"
-    variables = {"_DATA_MINER_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
     script = Path(sys.executable).with_name("data-miner")
-    completed = subprocess.run(
-        [str(script)], capture_output=True, text=True, check=True, timeout=60, env={**os.environ, **variables}
-    )
-    assert completed.stdout.split() == ["street"]
+    root = tmp_path / "root"
+    for words in (f"data-miner releases --root {root} st", f"data-miner --root {root} review st"):
+        variables = {"_DATA_MINER_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
+        completed = subprocess.run(
+            [str(script)], capture_output=True, text=True, check=True, timeout=60, env={**os.environ, **variables}
+        )
+        assert completed.stdout.split() == ["street"]

@@ -1,10 +1,11 @@
 import os
 from pathlib import Path
 
-import click
 import pytest
+import typer
+from typer.core import TyperCommand
 
-from data_miner_dagster.cli.options import PlatformOptions, platform_options
+from data_miner_dagster.cli.options import PlatformOptions, platform_options, said_again
 
 NAMES = ("DATA_MINER_ROOT", "DATA_MINER_CONFIG", "DATA_MINER_PROFILE")
 
@@ -22,11 +23,18 @@ def test_platform_options__those_before_the_command_hold_where_it_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with click.Context(click.Command("data-miner")) as outer:
+    with typer.Context(TyperCommand("data-miner")) as outer:
         outer.obj = platform_options(Path("a"), None, "lite")
-        with click.Context(click.Command("status"), parent=outer):
+        with typer.Context(TyperCommand("status"), parent=outer):
             assert platform_options(None, None, None) == PlatformOptions(tmp_path / "a", None, "lite")
             own = platform_options(Path("b"), Path("c.yaml"), None)
+        outer.params["root"] = Path("my videos")
+        with typer.Context(TyperCommand("status"), parent=outer) as inner:
+            assert said_again() == " --root 'my videos'"
+            inner.params |= {"root": Path("b"), "profile": "lite"}
+            assert said_again() == " --root b --profile lite"
+    assert said_again() == ""  # what the environment says is not repeated
+    assert said_again(default_profile="lite") == " --profile lite"
     assert own == PlatformOptions(tmp_path / "b", tmp_path / "c.yaml", "lite")
     assert told() == [str(tmp_path / "b"), str(tmp_path / "c.yaml"), "lite"]  # children start elsewhere
 

@@ -28,8 +28,9 @@ class VideosCount:
         """Return one line for people."""
         wanted = ", ".join(f"{name} ({count})" for name, count in sorted(self.num_wanted_by.items()))
         unknown = f"; {self.num_unknown} keys are in no catalog" if self.num_unknown else ""
+        their = "its" if self.num_videos == 1 else "their"
         return (
-            f"{counted(self.num_videos, 'video')} with {'its' if self.num_videos == 1 else 'their'} files, {size_text(self.num_bytes)}"
+            f"{counted(self.num_videos, 'video')} with {their} files, {size_text(self.num_bytes)}"
             f"{f'; wanted by {wanted}' if wanted else ''}{unknown}"
         )
 
