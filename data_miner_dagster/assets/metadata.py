@@ -71,7 +71,7 @@ def main_counts(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def counts_words(counts: Mapping[str, int]) -> str:
-    """Return counts in one readable line, such as `120 frames, 25 kept`, omitting those worth a word only if not zero."""
+    """Return counts in one readable line, such as `120 frames, 25 kept`, omitting `_RARE` ones that are zero."""
     told = {name: count for name, count in counts.items() if count or name not in _RARE}
     return ", ".join(counted_phrase(count, name) for name, count in told.items())
 
