@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from data_miner_dagster.cli.options import ProfileOption
 from data_miner_dagster.cli.progress import console
 
 
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="The project file.")],
     root: Annotated[Path | None, typer.Option("--root", help="The folder for all data.")] = None,
-    profile: Annotated[str | None, typer.Option("--profile", help="lite or standard.")] = None,
+    profile: ProfileOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build the dataset again even if it is current.")] = False,
 ) -> None:
     """Take one project file to its release, without a server or a daemon."""

@@ -5,7 +5,7 @@ A command here only reads its options, calls its trial in `operations/` and pass
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from pydantic import ValidationError
@@ -23,6 +23,7 @@ from data_miner_dagster.config.settings import ProjectFile
 from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
+    from data_miner_dagster.models.provider import ModelRole
     from data_miner_dagster.operations.trials import Trial
 
 app = typer.Typer(name="try", no_args_is_help=True)
@@ -65,6 +66,12 @@ def models_config(
     config = file.platform.models if file is not None else load_platform_config().models
     changes = {"profile": profile, role: model}
     return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
+def _check_reachable(*roles: "ModelRole[Any]") -> None:
+    """See that weights are there or can be fetched, before the libraries that run them are imported for seconds."""
+    for role in roles:
+        role.check_reachable()
 
 
 def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> None:
@@ -124,13 +131,15 @@ def try_detect_command(
     """Draw boxes around objects of the given classes."""
     # Here, so that the command line starts without what only this command needs.
     from data_miner_dagster.models.provider import ModelProvider
-    from data_miner_dagster.operations.detection.trial import try_detect
 
     file = read_config(config)
     asked = _classes([*(classes or ()), *(more_classes or ())], images or ())
     detection = _detection_config(file, asked, detector, threshold)
     models = ModelProvider(models_config(file, profile, role="detector", model=None))
     own_images = file is not None and not asked
+    _check_reachable(*models.detectors(detection.detectors))
+    from data_miner_dagster.operations.detection.trial import try_detect
+
     trial = try_detect(
         models,
         detection,
@@ -201,11 +210,13 @@ def try_filter_command(
 ) -> None:
     """Keep or drop images by prompts."""
     from data_miner_dagster.models.provider import ModelProvider
-    from data_miner_dagster.operations.filtering.trial import try_filter
 
     file = read_config(config)
     filtering = _filtering_config(file, positive, negative, junk, template, threshold)
     models = ModelProvider(models_config(file, profile, role="filter_encoder", model=encoder))
+    _check_reachable(models.filter_encoder)
+    from data_miner_dagster.operations.filtering.trial import try_filter
+
     trial = try_filter(
         models,
         filtering,
@@ -253,7 +264,6 @@ def try_dedup_command(
 ) -> None:
     """Group near-duplicate images, and show which one of each group is kept."""
     from data_miner_dagster.models.provider import ModelProvider
-    from data_miner_dagster.operations.deduplication.trial import try_dedup
 
     file = read_config(config)
     deduplication = file.deduplication if file is not None else DeduplicationConfig()
@@ -262,5 +272,8 @@ def try_dedup_command(
     if encoder is not None:
         deduplication = deduplication.model_copy(update={"encoder": "dedup"})
     models = ModelProvider(models_config(file, profile, role="dedup_encoder", model=encoder))
+    _check_reachable(models.dedup_encoder)
+    from data_miner_dagster.operations.deduplication.trial import try_dedup
+
     trial = try_dedup(models, deduplication, folder, limit=limit)
     show_trial(trial, folder, sheet=sheet or Path("try-dedup.webp"), as_json=as_json)
