@@ -12,6 +12,7 @@ from data_miner_dagster.asset_checks.video_files import evaluations
 from data_miner_dagster.history.partition_keys import remove_stray_keys
 from data_miner_dagster.history.pruning import Ours, prune_history
 from data_miner_dagster.jobs import ALL_ASSETS, JOBS
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.resources.platform import PlatformResource
 
 PRUNE_HISTORY: Final = "prune_history"
@@ -32,13 +33,18 @@ class PruneConfig(dg.Config):
 
 @dg.op(name="prune")
 def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: PlatformResource) -> None:
-    removed, waiting = remove_stray_keys(platform.open(), context.instance)
-    context.log.info(f"removed {removed} partitions of deleted videos and projects, {waiting} are in use")
-    for evaluation in evaluations(platform.open()):
+    opened = platform.open()
+    _prune_history(context, config, opened)
+    for evaluation in evaluations(opened):  # last, so that these are not among what is old
         context.instance.report_runless_asset_event(evaluation)
         if evaluation.description:
             context.log.warning(evaluation.description)
-    days = config.older_than_days if config.older_than_days is not None else platform.open().config.storage.history_days
+
+
+def _prune_history(context: dg.OpExecutionContext, config: PruneConfig, platform: Platform) -> None:
+    removed, waiting = remove_stray_keys(platform, context.instance)
+    context.log.info(f"removed {removed} partitions of deleted videos and projects, {waiting} are in use")
+    days = config.older_than_days if config.older_than_days is not None else platform.config.storage.history_days
     if days is None:
         context.log.info("platform.storage.history_days is null: history is kept")
         return

@@ -19,10 +19,10 @@ def test_every_video_has_its_embeddings__fails_for_a_file_that_has_gone(
     platform = open_platform(tmp_path, None, "lite")
     add_project(platform.database, "bikes")
     encoder, basis = platform.models.filter_encoder.name, bases_in_force(platform)[WorkStage.EMBEDDING]
-    for key in "ab":
+    for key in ("files-a", "files-b"):
         add_video(platform.database, key, "bikes", status=VideoStatus.DOWNLOADED, embedding_basis=basis)
-    add_video(platform.database, "c", "bikes")  # not wanted to have any
-    files = [platform.layout.embedding_file(encoder, key) for key in "ab"]
+    add_video(platform.database, "files-c", "bikes")  # not wanted to have any
+    files = [platform.layout.embedding_file(encoder, key) for key in ("files-a", "files-b")]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()

@@ -16,10 +16,10 @@ def test_every_video_has_its_frames__fails_for_a_file_that_has_gone(
 ) -> None:
     platform = make_platform(tmp_path)
     add_project(platform.database, "bikes")
-    for key in "ab":
+    for key in ("files-a", "files-b"):
         add_video(platform.database, key, "bikes", status=VideoStatus.EXTRACTED)
-    add_video(platform.database, "c", "bikes")  # not wanted to have any
-    files = [platform.layout.frames_table(key) for key in "ab"]
+    add_video(platform.database, "files-c", "bikes")  # not wanted to have any
+    files = [platform.layout.frames_table(key) for key in ("files-a", "files-b")]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
