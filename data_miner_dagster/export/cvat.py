@@ -44,10 +44,10 @@ class CvatWriter:
         self._path = folder / ANNOTATIONS_FILE
         # The number of images comes before the images in the file.
         self._spool = self._path.with_suffix(".images")
-        self._images: TextIO = self._spool.open("w", encoding="utf-8")
-        self._num_images = 0
         labels = json.dumps(cvat_labels(header), ensure_ascii=False, indent=1) + "\n"
         (folder / LABELS_FILE).write_text(labels, encoding="utf-8")
+        self._images: TextIO = self._spool.open("w", encoding="utf-8")
+        self._num_images = 0
 
     def add(self, image: ReleaseImage) -> None:
         """Write one image and its boxes."""

@@ -107,11 +107,11 @@ def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str 
 class _WithShown:
     """Writes an image for the tool, and what is shown of it to the tables."""
 
-    def __init__(self, writer: ReleaseWriter, to: Destination) -> None:
-        self._writer = writer
+    def __init__(self, open_writer: Callable[[Destination], ReleaseWriter], to: Destination) -> None:
         shown_folder(to.folder).mkdir()
         write_shown_header(to.folder, to.header)
         self._tables = ParquetWriter(shown_folder(to.folder), to.header.extra_columns)
+        self._writer = open_writer(to)
 
     def add(self, image: ReleaseImage) -> None:
         self._writer.add(image)
@@ -124,7 +124,7 @@ class _WithShown:
 
 def round_trip_codec(open_writer: Callable[[Destination], ReleaseWriter], problems: Verifier) -> Codec:
     """Return the codec of an annotation tool's format, which also writes and reads back what was shown."""
-    return Codec(lambda to: _WithShown(open_writer(to), to), (problems, shown_problems))
+    return Codec(lambda to: _WithShown(open_writer, to), (problems, shown_problems))
 
 
 def shown_problems(folder: Path, expected: Expected) -> Iterator[str]:

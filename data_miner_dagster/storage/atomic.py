@@ -4,6 +4,7 @@ What is written under a claim carries the claim's token in its temporary name, a
 still held: two writers never share a temporary file, and one that lost its claim replaces nothing.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -11,10 +12,12 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from data_miner_dagster.domain.errors import DataMinerError
 
 _FLUSHED_AT_ONCE: Final = 8
 
@@ -22,8 +25,17 @@ PARTIAL_MARK = ".partial-"
 """Part of the name of everything unfinished, so that a sweep recognizes it."""
 
 
+_ONLY: Final = "only"
+"""Where the token of a claim would stand, in the name of a sibling that is locked."""
 _TOKEN_LENGTH: Final = 12
 """Of a claim's token, as much as a name carries."""
+
+
+class FolderInUseError(DataMinerError):
+    """Another process fills the folder that is to be written."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"another process writes to {folder}; wait until it has finished")
 
 
 @dataclass(eq=False, slots=True)
@@ -151,20 +163,81 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_sibling(path)
     partial.mkdir()
-    try:
+    with _becoming(partial, path):
         yield partial
+
+
+@contextmanager
+def only_atomic_folder(path: Path) -> Iterator[Path]:
+    """Do as `atomic_folder` does where no claim keeps others away: there is one temporary sibling, and it is locked.
+
+    What a killed process left of it is removed first. On a file system that cannot lock folders nothing is shared, and
+    nothing is removed.
+
+    Raises:
+        FolderInUseError: another process fills it at this moment.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(partial_name(path.name, _ONLY))
+    lock = _lock_folder(partial)
+    if lock is None:
+        with atomic_folder(path) as folder:
+            yield folder
+        return
+    try:
+        for entry in partial.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        with _becoming(partial, path):
+            yield partial
+    finally:
+        os.close(lock)
+
+
+def _lock_folder(folder: Path) -> int | None:
+    """Make and lock a folder; return what holds the lock until it is closed, None if folders cannot be locked here."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # the process that had it has just finished
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise FolderInUseError(folder) from None
+        except OSError:
+            os.close(lock)
+            with suppress(OSError):
+                folder.rmdir()
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), folder.stat()):
+                return lock
+        os.close(lock)  # it was renamed, or removed, in between
+
+
+@contextmanager
+def _becoming(partial: Path, path: Path) -> Iterator[None]:
+    """Let a folder that the block fills replace `path`, or remove it if the block raises."""
+    is_published = False  # from then on, what has the sibling's name is another's
+    try:
+        yield
         flush_tree(partial)
         check_publisher()
-        if path.exists():
-            aside = _partial_sibling(path)
+        aside = _partial_sibling(path) if path.exists() else None
+        if aside is not None:
             path.rename(aside)
-            partial.rename(path)
+        partial.rename(path)
+        is_published = True
+        if aside is not None:
             shutil.rmtree(aside)
-        else:
-            partial.rename(path)
         flush(path.parent)
     finally:
-        if partial.exists():
+        if not is_published and partial.exists():
             shutil.rmtree(partial)
 
 

@@ -5,6 +5,7 @@ import importlib.util
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def write_all(base: Path, images: Sequence[ReleaseImage], header: ReleaseHeader)
     with StoredPictures(ExtractionConfig()) as pictures:
         for format in RELEASE_FORMATS:
             write_format(format, Destination(release, header, release, pictures), images)
-        write_sample_videos(release, images)
+        write_sample_videos(release, images, header)
         for name, format in EXPORT_FORMATS.items():
             if name in OF_TRACKS and not header.extra_columns:
                 continue
@@ -77,13 +78,18 @@ def write_all(base: Path, images: Sequence[ReleaseImage], header: ReleaseHeader)
             destination = Destination(base / name, header, release, pictures)
             write_format(format, destination, images)
             if format.codec.complete_export is not None:
-                format.codec.complete_export(destination, tally_of(images))
+                format.codec.complete_export(destination, tally_of(images, header))
     return base
 
 
-def exported(folder: Path, format: str, release: Path, images: Sequence[ReleaseImage] = IMAGES) -> list[str]:
-    header = HEADER if images is IMAGES else JUDGED_HEADER
-    expected = Expected(header, tally_of(images), lambda: read_images(release), release=release)
+def exported(
+    folder: Path,
+    format: str,
+    release: Path,
+    images: Sequence[ReleaseImage] = IMAGES,
+    header: ReleaseHeader = HEADER,
+) -> list[str]:
+    expected = Expected(header, tally_of(images, header), lambda: read_images(release), release=release)
     return export_problems(EXPORT_FORMATS[format], folder, expected)
 
 
@@ -121,17 +127,21 @@ def test_export_problems__a_planted_fault(
     request: pytest.FixtureRequest, tmp_path: Path, format: str, fault: str
 ) -> None:
     plant, expected = IN_EXPORTS[format][fault]
-    name, images = ("judged", JUDGED_IMAGES) if format in OF_TRACKS else ("sound", IMAGES)
+    name, images, header = (
+        ("judged", JUDGED_IMAGES, JUDGED_HEADER) if format in OF_TRACKS else ("sound", IMAGES, HEADER)
+    )
     base: Path = request.getfixturevalue(name)
     shutil.copytree(base / format, tmp_path / format)
     plant(tmp_path / format)
-    problems = exported(tmp_path / format, format, base / "release", images)
+    problems = exported(tmp_path / format, format, base / "release", images, header)
     assert any(re.search(expected, problem) for problem in problems), problems
 
 
 def test_judged_images__read_back_in_every_format(judged: Path) -> None:
     assert release_problems(judged / "release", JUDGED_HEADER, tally_of(JUDGED_IMAGES)) == []
-    found = {name: exported(judged / name, name, judged / "release", JUDGED_IMAGES) for name in EXPORT_FORMATS}
+    found = {
+        name: exported(judged / name, name, judged / "release", JUDGED_IMAGES, JUDGED_HEADER) for name in EXPORT_FORMATS
+    }
     assert found == {name: [] for name in EXPORT_FORMATS}
 
 
@@ -149,5 +159,56 @@ def test_judged_images__a_planted_fault_in_an_export(judged: Path, tmp_path: Pat
     plant, expected = IN_JUDGED_EXPORTS[format][fault]
     shutil.copytree(judged / format, tmp_path / format)
     plant(tmp_path / format)
-    problems = exported(tmp_path / format, format, judged / "release", JUDGED_IMAGES)
+    problems = exported(tmp_path / format, format, judged / "release", JUDGED_IMAGES, JUDGED_HEADER)
     assert any(re.search(expected, problem) for problem in problems), problems
+
+
+ODD_NAMES = (
+    'Füße & "x"/<y>',
+    "no",
+    "null",
+    "reviewed",
+    "background",
+    "a/b\\c",
+    "../..",
+    "con",
+    "two  blanks'",
+    "日本 語",
+    "{{label}}",
+    "100% a:b#c, d",
+    "x" * 64,
+)
+"""Class names with letters of every kind, blanks, slashes, and words with a meaning in YAML, a tool or a system."""
+ON_THE_BORDER = ((0.0, 0.0, 64.0, 48.0), (63.0, 47.0, 64.0, 48.0), (0.0, 0.0, 1.0, 1.0), (0.0, 10.125, 64.0, 11.5))
+
+
+@pytest.mark.parametrize("names", [ODD_NAMES, ODD_NAMES[:1]], ids=["odd names", "one class"])
+def test_odd_releases__read_back_in_every_format(tmp_path: Path, names: tuple[str, ...]) -> None:
+    header = replace(JUDGED_HEADER, class_names=names)
+    plain = replace(IMAGES[0].boxes[0], recovered=False)
+    named = tuple(
+        replace(plain, class_index=index, class_name=name, track_id=index + 1) for index, name in enumerate(names)
+    )
+    border = tuple(replace(plain, class_name=names[0], box_xyxy=corners) for corners in ON_THE_BORDER)
+    images = (
+        replace(IMAGES[0], boxes=named),
+        replace(IMAGES[1], boxes=()),
+        replace(IMAGES[2], boxes=border),
+        replace(IMAGES[3], boxes=()),
+    )
+    write_all(tmp_path, images, header)
+    tally = tally_of(images, header)
+    assert release_problems(tmp_path / "release", header, tally) == []
+    found = {name: exported(tmp_path / name, name, tmp_path / "release", images, header) for name in EXPORT_FORMATS}
+    assert found == {name: [] for name in EXPORT_FORMATS}
+    # whatever a class is called, its files are in the folder
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["release", *EXPORT_FORMATS])
+
+
+def test_odd_releases__without_any_box(tmp_path: Path) -> None:
+    images = tuple(replace(image, boxes=()) for image in IMAGES)
+    write_all(tmp_path, images, JUDGED_HEADER)
+    found = {
+        name: exported(tmp_path / name, name, tmp_path / "release", images, JUDGED_HEADER) for name in EXPORT_FORMATS
+    }
+    assert found == {name: [] for name in EXPORT_FORMATS}

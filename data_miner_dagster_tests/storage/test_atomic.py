@@ -14,10 +14,12 @@ import pytest
 from data_miner_dagster.domain.errors import ClaimLostError
 from data_miner_dagster.storage.atomic import (
     PARTIAL_MARK,
+    FolderInUseError,
     atomic_folder,
     atomic_path,
     flush,
     is_partial_of,
+    only_atomic_folder,
     publishing_as,
     sweep_partials,
     write_json,
@@ -230,6 +232,54 @@ def test_atomic_folder__takes_the_place_of_the_old_one_with_all_that_was_in_it(t
     assert names_in(path) == ["a"]
     assert (path / "a").read_bytes() == b"new"
     assert names_in(tmp_path) == ["frames"]
+
+
+def test_only_atomic_folder__what_a_killed_process_left_is_gone(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from pathlib import Path
+from data_miner_dagster.storage.atomic import only_atomic_folder
+with only_atomic_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").mkdir()
+    (folder / "half" / "a").touch()
+    (folder / "b").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program, tmp_path / "out"], check=False)
+    assert killed.returncode == -9
+    (left,) = names_in(tmp_path)
+    assert left.startswith(PARTIAL_MARK)
+    assert names_in(tmp_path / left) == ["b", "half"]
+    with only_atomic_folder(tmp_path / "out") as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "whole").touch()
+    assert names_in(tmp_path) == ["out"]
+    assert names_in(tmp_path / "out") == ["whole"]
+
+
+def test_only_atomic_folder__two_at_once(tmp_path: Path) -> None:
+    with only_atomic_folder(tmp_path / "out") as first:
+        (first / "a").touch()
+        with (
+            pytest.raises(FolderInUseError, match=r"another process writes to .*out; wait"),
+            only_atomic_folder(tmp_path / "out"),
+        ):
+            pass
+        with only_atomic_folder(tmp_path / "other") as other:
+            (other / "b").touch()
+        assert names_in(first) == ["a"]
+    assert [names_in(tmp_path / name) for name in ("out", "other")] == [["a"], ["b"]]
+
+
+def test_only_atomic_folder__a_failure_leaves_nothing(tmp_path: Path) -> None:
+    def failing() -> None:
+        with only_atomic_folder(tmp_path / "out") as folder:
+            (folder / "a").touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert names_in(tmp_path) == []
 
 
 def test_flush__what_is_not_there_is_an_error(tmp_path: Path) -> None:

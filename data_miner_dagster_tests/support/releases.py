@@ -104,9 +104,9 @@ JUDGED_IMAGES: tuple[ReleaseImage, ...] = _judged_images()
 each. Objects were followed: one, which no detector reported there, has a track."""
 
 
-def tally_of(images: Iterable[ReleaseImage]) -> ReleaseTally:
+def tally_of(images: Iterable[ReleaseImage], header: ReleaseHeader = HEADER) -> ReleaseTally:
     """Return the counts of images of the release."""
-    tally = ReleaseTally.of(HEADER)
+    tally = ReleaseTally.of(header)
     for image in images:
         tally.add(image)
     return tally
@@ -132,9 +132,9 @@ def write_pictures(folder: Path, images: Sequence[ReleaseImage] = IMAGES) -> Non
         (folder / "images" / image.file_name).write_bytes(jpeg_of(image.image_id))
 
 
-def write_sample_videos(folder: Path, images: Sequence[ReleaseImage] = IMAGES) -> None:
+def write_sample_videos(folder: Path, images: Sequence[ReleaseImage] = IMAGES, header: ReleaseHeader = HEADER) -> None:
     """Write the table of the videos of the images."""
-    tally = tally_of(images)
+    tally = tally_of(images, header)
     split_by_video = {image.video_key: image.split for image in images}
     write_videos(
         folder,

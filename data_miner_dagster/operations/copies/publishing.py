@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from data_miner_dagster.operations.object_stores import access_of, bucket_url, o
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import export_release, names_in_release, whole_release
 from data_miner_dagster.operations.releasing.standing import existing_version
-from data_miner_dagster.storage.atomic import PARTIAL_MARK, sweep_partials
+from data_miner_dagster.storage.atomic import partial_name, sweep_partials
 
 _HUB_FORMAT: Final = "huggingface"
 _WORK_NAME: Final = "export"
@@ -125,7 +124,7 @@ def _files_of(platform: Platform, project: str, version: str, format: str) -> It
     # the process of an earlier one is dead
     with hold_claim(platform.database, f"{_WORK_NAME}/{project}", wait_seconds=0):
         sweep_partials(platform.root, name)
-        folder = platform.root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{name}"
+        folder = platform.root / partial_name(name, _WORK_NAME)  # the same as before, so that its remains are found
         try:
             outcome = export_release(platform, project, format=format, to=folder, version=version)
             for image, line in outcome.left_out.items():

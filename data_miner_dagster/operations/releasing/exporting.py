@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.releasing.standing import existing_version, release_header
 from data_miner_dagster.protocols.pictures import PictureReader
-from data_miner_dagster.storage.atomic import atomic_folder
+from data_miner_dagster.storage.atomic import FolderInUseError, only_atomic_folder
 
 _ROOMS: Final = frozenset(
     {"videos", "frames", "embeddings", "projects", "project_files", "releases", "reports", "students"}
@@ -109,7 +109,7 @@ def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcom
     """
     names = names_in_release(release)
     steps = Steps("export: has copied", "files", len(names))
-    with atomic_folder(to) as folder:
+    with _export_folder(to) as folder:
         for name in names:
             steps.advance()
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _export_format(
         VideosLeftOutError: more images, by frame id, cannot be written: what is half written of them is gone.
     """
     part_faults: dict[str, ItemFault] = {}
-    with atomic_folder(to) as folder, item_guard("export", are_videos=False) as guard:
+    with _export_folder(to) as folder, item_guard("export", are_videos=False) as guard:
 
         def attempt_part(name: str, work: Callable[[], None]) -> None:
             guard.attempt(name, work, partial(part_faults.__setitem__, name))
@@ -189,6 +189,28 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
     return tally
 
 
+@contextmanager
+def _export_folder(to: Path) -> Iterator[Path]:
+    """Yield the folder to fill, which becomes `to`. What a killed export left of it is removed first.
+
+    Raises:
+        ConfigError: another export fills it at this moment, or has just finished.
+    """
+    try:
+        with only_atomic_folder(to) as folder:
+            _check_free(to)
+            yield folder
+    except FolderInUseError as error:
+        raise ConfigError(
+            f"another export writes to {to}; wait until it has finished, or name another folder"
+        ) from error
+
+
+def _check_free(to: Path) -> None:
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ConfigError(f"{to} exists and is not empty; name a new folder")
+
+
 def check_export_folder(platform: Platform, to: Path) -> None:
     """See that a folder is free, can be written to, and is none of the root's own.
 
@@ -199,8 +221,9 @@ def check_export_folder(platform: Platform, to: Path) -> None:
     if inside and inside[0] in _ROOMS:
         raise ConfigError(f"{to} is in the root's own {inside[0]}, where it would be taken for one; name another")
     try:
-        if to.exists() and (not to.is_dir() or any(to.iterdir())):
-            raise ConfigError(f"{to} exists and is not empty; name a new folder")
+        if to.is_mount():
+            raise ConfigError(f"{to} is a mount point, which no folder can replace; name a new folder in it")
+        _check_free(to)
         to.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=to.absolute().parent):
             pass

@@ -14,6 +14,7 @@ from PIL import Image
 
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.full_disks import is_disk_full
 from data_miner_dagster.export.coco import read_coco
 from data_miner_dagster.export.codec import Destination
 from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES
@@ -23,6 +24,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import check_export_folder, export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.standing import release_header
+from data_miner_dagster_tests.operations.full_disks import fill, small_disk
 from data_miner_dagster_tests.support.releases import FORGETFUL, OF_TRACKS
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
@@ -205,6 +207,70 @@ def test_export_release__damaged(tmp_path: Path) -> None:
     with pytest.raises(DataMinerError, match=r"is damaged \(data.yaml: missing\)"):
         export_release(platform, "cyclists", format="coco", to=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from data_miner_dagster.operations.releasing import exporting
+from data_miner_dagster_tests.support.sample_project import build_project
+
+class Steps:
+    def __init__(self, *_arguments):
+        self.number = 0
+
+    def advance(self):
+        self.number += 1
+        if self.number == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+exporting.Steps = Steps
+root, base = map(Path, sys.argv[1:3])
+for format in sys.argv[3:]:
+    if not (child := os.fork()):
+        exporting.export_release(build_project(root), "cyclists", format=format, to=base / format)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, format
+"""
+
+
+def test_export_release__killed_and_run_again(released: Platform, tmp_path: Path) -> None:
+    formats = [name for name in EXPORT_NAMES if name not in OF_TRACKS]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    subprocess.run([sys.executable, "-c", _KILLED, released.root, killed, *formats], check=True)
+    assert not [name for name in formats if (killed / name).exists()]
+    assert len(list(killed.iterdir())) == len(formats), "what is half written lies there, under another name"
+    for name in formats:
+        for base in (killed, whole):
+            export_release(released, "cyclists", format=name, to=base / name)
+    assert sorted(path.name for path in killed.iterdir()) == sorted(formats)
+    found, wanted = (
+        {
+            path.relative_to(base): path.read_bytes()
+            for path in base.rglob("*")
+            if path.is_file() and path.relative_to(base).parts[0] != "lance"  # names its files at random
+        }
+        for base in (killed, whole)
+    )
+    assert found == wanted
+
+
+def test_export_release__a_full_disk_leaves_nothing(released: Platform, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size_bytes=1 << 20) as disk:
+        (disk / "exports").mkdir()
+        filler = fill(disk)
+        os.truncate(filler, filler.stat().st_size - 8192)
+        for name in EXPORT_NAMES:
+            if name in OF_TRACKS:
+                continue
+            with pytest.raises((OSError, DataMinerError)) as raised:
+                export_release(released, "cyclists", format=name, to=disk / "exports" / name)
+            assert is_disk_full(raised.value), (name, raised.value)
+            assert list((disk / "exports").iterdir()) == [], name
+        filler.unlink()
+        export_release(released, "cyclists", format="lance", to=disk / "exports" / "lance")  # another file system
+        assert (disk / "exports" / "lance" / "data" / "train.lance").is_dir()
+        with pytest.raises(ConfigError, match="is a mount point, which no folder can replace"):
+            check_export_folder(released, disk)
 
 
 def test_check_export_folder__the_roots_own_and_unwritable_ones(released: Platform, tmp_path: Path) -> None:
