@@ -52,7 +52,8 @@ def check(
     loaded = load_project_file(file)
     check_paths(loaded.project, file.absolute().parent)
     if loaded.platform.models.allowed_licences:
-        ModelProvider(loaded.platform.models).check_allowed(loaded.detection.detectors)
+        models = ModelProvider(loaded.platform.models)
+        models.check_allowed(loaded.detection.detectors, loaded.detection.verifier_name)
     if root is not None or profile is not None or os.environ.get(ROOT_VARIABLE):
         check_against_platform(platform_options(root, file, profile).open(), loaded.project)
     num_classes = len(loaded.detection.classes)

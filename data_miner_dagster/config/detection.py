@@ -140,6 +140,11 @@ class DetectionConfig(ConfigModel):
         )
 
     @property
+    def verifier_name(self) -> str | None:
+        """The endpoint or registered model that verifies boxes, if any."""
+        return None if self.verifier is None else self.verifier.model
+
+    @property
     def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
         """The pictures of each class that has any, as the project file names them."""
         return {

@@ -201,7 +201,7 @@ class ModelProvider:
         Raises:
             ConfigError: the name is unknown, or its model looks at no crops.
         """
-        return self._role("registry", name, Capability.VERIFIER)
+        return self._role("registry", name, Capability.VERIFIER, used_as="detection.verifier.model")
 
     def config_with_students(self) -> ModelsConfig:
         """Return the settings with all students among the user's own models, which go before them."""
@@ -209,23 +209,26 @@ class ModelProvider:
         registry = {**students, **self.config.registry}
         return self.config.model_copy(update={"registry": registry}) if students else self.config
 
-    def _role(self, setting: str, name: str, *able: Capability) -> ModelRole[Any]:
+    def _role(self, setting: str, name: str, *able: Capability, used_as: str = "") -> ModelRole[Any]:
         is_known = name in BUILT_IN or name in self.config.registry
         config = self.config if is_known else self.config_with_students()
         entry = find_entry(config, name, setting=setting, capabilities=frozenset(able))
-        return ModelRole(entry, self._device, refusal=refusal_of(entry, self.config, setting))
+        return ModelRole(entry, self._device, refusal=refusal_of(entry, self.config, used_as or setting))
 
-    def check_allowed(self, detectors: Sequence[str] = ()) -> None:
+    def check_allowed(self, detectors: Sequence[str] = (), verifier: str | None = None) -> None:
         """Ensure that every model is known, fits its role, and has a licence that is allowed. Looks at no file.
 
         Args:
             detectors: a project's own detectors, which replace the platform's.
+            verifier: a project's verifier. An endpoint is not a model of ours, and has no licence to check.
 
         Raises:
             ConfigError: one is not.
         """
         for role in (self.filter_encoder, self.dedup_encoder, *self.detectors(detectors)):
             role.check_allowed()
+        if verifier is not None and verifier not in self.config.endpoints and verifier in self.config.registry:
+            self.verifier(verifier).check_allowed()
 
     def check_available(self, detectors: Sequence[str] = ()) -> None:
         """Ensure that every model is configured correctly and is available or downloadable, without loading any.

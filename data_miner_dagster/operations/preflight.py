@@ -75,7 +75,7 @@ def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None
             verifier may not be asked.
         ModelError: a detector's classes cannot be read, or the verifier's model is missing.
     """
-    platform.models.check_allowed(project.detection.detectors)
+    platform.models.check_allowed(project.detection.detectors, project.detection.verifier_name)
     for detector in platform.models.detectors(project.detection.detectors):
         check_classes(detector.entry, project.detection.class_prompts, project.detection.exemplar_paths)
     if project.detection.verifier is not None:

@@ -59,6 +59,19 @@ def test_check__a_licence_that_the_file_itself_does_not_allow(run_command: RunCo
             run_command("config", "check", path)
 
 
+def test_check__the_licence_of_a_verifier(run_command: RunCommand, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "one.mp4").touch()
+    path = tmp_path / "file.yaml"
+    entry = "{architecture: qwen3-vl, source: 'hf:someone/eyes', licence: Secret}"
+    models = f"platform: {{models: {{allowed_licences: [Apache-2.0], registry: {{eyes: {entry}}}}}}}\n"
+    path.write_text(FILES.replace("{bicycle: []}}", "{bicycle: []}, verifier: {model: eyes}}") + models)
+    with pytest.raises(ConfigError, match=r"the licence of eyes \(detection.verifier.model\) is Secret"):
+        run_command("config", "check", path)
+    path.write_text(path.read_text().replace("licence: Secret", "licence: apache-2.0"))
+    assert "valid" in run_command("config", "check", path).stdout
+
+
 FILES = """
 name: bikes
 sourcing: {sources: [{type: files, paths: ["clips/*.mp4"]}]}

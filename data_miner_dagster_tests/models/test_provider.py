@@ -112,6 +112,13 @@ def test_check_allowed__own_models_and_a_projects_detectors() -> None:
     bought = own.model_copy(update={"licence": "Ultralytics Enterprise"})
     with pytest.raises(ConfigError, match=r"of yolo \(detector\) is Ultralytics Enterprise"):
         ModelProvider(config.model_copy(update={"registry": {"yolo": bought}})).check_allowed(["yolo"])
+    eyes = ModelEntryConfig(architecture="qwen3-vl", source="file:/nowhere", licence="Secret")
+    looked_at = ModelProvider(config.model_copy(update={"registry": {"eyes": eyes}}))
+    looked_at.check_allowed((), "ears")  # unknown, or an endpoint: said elsewhere
+    with pytest.raises(ConfigError, match=r"the licence of eyes \(detection.verifier.model\) is Secret"):
+        looked_at.check_allowed((), "eyes")
+    with pytest.raises(ConfigError, match="the licence of eyes"):
+        looked_at.verifier("eyes").load()
     unsaid = ModelEntryConfig(architecture="clip", source="hf:someone/net")
     with pytest.raises(ConfigError, match="is none given"):
         ModelProvider(
