@@ -112,9 +112,10 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 """projects/<name>/detections.parquet: one row per box, low confidences included."""
 
 VERDICT_COLUMN: Final = "verifier_verdict"
+REASON_COLUMN: Final = "verifier_reason"
 VERIFIER_COLUMNS: Final = (
     pa.field(VERDICT_COLUMN, pa.string()),  # domain.verification.VerifierVerdict; null: not asked, or no answer yet
-    pa.field("verifier_reason", pa.string()),
+    pa.field(REASON_COLUMN, pa.string()),
     pa.field("verifier", pa.string()),  # its name in the settings
 )
 """Further columns of detections.parquet, in projects that have their boxes verified."""

@@ -11,7 +11,14 @@ from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.web.review.desk import OpenDesk
 from data_miner_dagster.web.review.requests import json_of, project_of, word_of
-from data_miner_dagster.web.review.wire import answers_from, item_json, mask_json, page_json, undone_from
+from data_miner_dagster.web.review.wire import (
+    answers_from,
+    item_json,
+    mask_json,
+    page_json,
+    undone_from,
+    verifier_json,
+)
 
 MAX_PAGE: Final = 100
 _PAGE: Final = 10
@@ -46,9 +53,13 @@ class AnswerEndpoints:
 
     def masks(self, request: Request) -> Response:
         """Return the masks of a frame."""
-        frame_id = make_frame_id(request.path_params["video_key"], request.path_params["frame_index"])
-        found = self._open_desk(project_of(request)).masks(frame_id)
+        found = self._open_desk(project_of(request)).masks(_frame_of(request))
         return JSONResponse({"masks": [mask_json(mask) for mask in found]})
+
+    def verifier(self, request: Request) -> Response:
+        """Return what a verifier said of the boxes of a frame."""
+        found = self._open_desk(project_of(request)).verifier_answers(_frame_of(request))
+        return JSONResponse({"verifier": [verifier_json(answer) for answer in found]})
 
     async def answer(self, request: Request) -> Response:
         """Store answers. The same answer sent again is stored once."""
@@ -63,3 +74,7 @@ class AnswerEndpoints:
         who = request.scope["session"].who
         undone = await run_in_threadpool(lambda: self._open_desk(project_of(request)).undo(answer_id, who))
         return JSONResponse({"is_undone": undone})
+
+
+def _frame_of(request: Request) -> str:
+    return make_frame_id(request.path_params["video_key"], request.path_params["frame_index"])

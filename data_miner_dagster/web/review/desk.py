@@ -11,6 +11,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.masks import ShownMask, has_masks, masks_of_frame
 from data_miner_dagster.operations.reviewing.records import Answer, BrowsedName, Page, QueueCount, ReviewItem
 from data_miner_dagster.operations.reviewing.review import CalibrationState, open_review
+from data_miner_dagster.operations.reviewing.verifier_answers import ShownAnswer, answers_of_frame, has_answers
 from data_miner_dagster.stages.filtering.calibration import Goal
 
 OpenDesk = Callable[[str], "Desk"]
@@ -67,6 +68,14 @@ class Desk:
     def masks(self, frame_id: str) -> Sequence[ShownMask]:
         """Return the masks of a frame."""
         return masks_of_frame(self._platform, self._project, frame_id)
+
+    def has_verifier_answers(self) -> bool:
+        """Return whether a verifier has looked at boxes of the project."""
+        return has_answers(self._platform, self._project)
+
+    def verifier_answers(self, frame_id: str) -> Sequence[ShownAnswer]:
+        """Return what a verifier said of the boxes of a frame."""
+        return answers_of_frame(self._platform, self._project, frame_id)
 
     def answer(self, answers: Sequence[Answer], who: str) -> None:
         """Store answers. One that is stored already stays as it is."""

@@ -27,6 +27,8 @@ from data_miner_dagster.web.review.wire import class_choices, item_json
 
 MOST_VIDEOS_LISTED: Final = 60
 GALLERY_PAGE: Final = 48
+_MEASURING: Final = frozenset({ReviewQueue.RANDOM, ReviewQueue.NEAR_THRESHOLD, ReviewQueue.CALIBRATION})
+"""Queues whose answers measure something: what a verifier said would lead the person."""
 _REPORT_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -174,6 +176,7 @@ class Pages:
             chosen=chosen,
             classes=class_choices(desk.class_names),
             has_masks=text.form is Form.BOXES and desk.has_masks(),
+            has_verifier=text.form is Form.BOXES and queue not in _MEASURING and desk.has_verifier_answers(),
             question=question_of(self._platform.project_config(project)),
         )
 

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.domain.phrases import phrase_of
 from data_miner_dagster.domain.verdicts import RelativeBox, ReviewQueue, ShownBox, VerdictWord
 from data_miner_dagster.operations.reviewing.masks import ShownMask
 from data_miner_dagster.operations.reviewing.records import Answer, Page, ReviewBox, ReviewFrame, ReviewItem
+from data_miner_dagster.operations.reviewing.verifier_answers import ShownAnswer
 
 MAX_ANSWERS: Final = 500
 """Answers in one request. A page sends them in parts."""
@@ -155,6 +157,17 @@ def _box_json(box: ReviewBox) -> dict[str, object]:
 def mask_json(mask: ShownMask) -> dict[str, object]:
     """Return a mask as it is sent."""
     return {"class_name": mask.class_name, "box": list(mask.box), "path": mask.path}
+
+
+def verifier_json(shown: ShownAnswer) -> dict[str, object]:
+    """Return what a verifier said of a box as it is sent. The box is in pixels, as it was detected."""
+    return {
+        "class_name": shown.class_name,
+        "corners": list(shown.box_xyxy),
+        "verdict": shown.answer.verdict.value,
+        "text": phrase_of(f"verifier:{shown.answer.verdict.value}"),
+        "reason": printable(shown.answer.reason),
+    }
 
 
 def _finite(value: float | None) -> float | None:

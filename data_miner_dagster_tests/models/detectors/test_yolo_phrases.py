@@ -1,6 +1,8 @@
 """YOLO-World and YOLOE: Ultralytics' own networks and a text half from disk, random weights, no network."""
 
+import shutil
 import socket
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -206,6 +208,32 @@ def test_check_classes__pictures_are_for_yoloe_alone(networks: dict[str, Path], 
     picture = ExemplarImage("a", (), lambda: odd_images()[0])
     with pytest.raises(ConfigError, match="is not a YOLOE"):
         world.load().detect(odd_images()[3:4], [ClassPrompts("person", (), (picture,))], confidence_floor=0.5)
+
+
+def test_detect__masks_of_an_exported_yoloe(networks: dict[str, Path], tmp_path: Path) -> None:
+    """What Ultralytics exports has its phrases for class names; masks are those that Ultralytics makes of the file."""
+    path = Path(shutil.copy(networks["yoloe-26n-seg"], tmp_path))
+    yoloe: Any = import_yolo()(str(path))
+    yoloe.set_classes(PHRASES, torch.nn.functional.normalize(torch.randn(1, 3, 512), dim=-1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, about tracing
+        exported = Path(yoloe.export(format="onnx", imgsz=SIDE, simplify=False, verbose=False))
+    role = provider_of(exported, output="masks").detector
+    check_classes(role.entry, CLASSES)
+    with pytest.raises(ConfigError, match="'dog' is not one of them"):
+        check_classes(role.entry, [ClassPrompts("dog", ("dog",))])
+    image = odd_images()[0]
+    (found,) = role.load().detect([image], CLASSES, confidence_floor=0.05)
+    assert_well_formed(found, image, CLASSES, 0.05)
+    settings = {"conf": 0.05, "iou": 0.7, "max_det": 300, "rect": False, "device": "cpu", "verbose": False}
+    theirs: Any = import_yolo()(str(exported), task="segment")
+    (result,) = theirs.predict([image[..., ::-1].copy()], retina_masks=True, **settings)
+    order = np.argsort(-result.boxes.conf.numpy(), kind="stable")
+    for row in range(20):
+        mask, other = found.masks[row], Mask.of(result.masks.data[int(order[row])].numpy().astype(bool))
+        assert mask is not None
+        assert mask_iou(mask, other) >= 0.99
+        assert found.confidences[row] == pytest.approx(float(result.boxes.conf[order[row]]), abs=1e-3)
 
 
 def test_load__masks_of_a_network_that_has_none(networks: dict[str, Path], tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // One frame at a time: its boxes are right, wrong, of another class, shifted or missing.
 import { Canvas } from "./canvas.js";
-import { Questions, classes, masks_of, preload, say, undo } from "./questions.js";
+import { Questions, classes, more_of, preload, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
 
 const byId = (id) => document.getElementById(id);
@@ -13,6 +13,7 @@ let item = null;
 let current = -1; // which of the item's boxes an answer is about
 let showsWeak = false;
 let pendingBox = null; // drawn, and waiting for its class
+let verified = []; // what a verifier said of the boxes, as they were detected
 let turn = 0; // a later go() overtakes an earlier one that still waits
 
 const isShown = (box) => showsWeak || box.state !== "none" || box.is_asked || box.verdict;
@@ -61,11 +62,13 @@ async function show(question) {
   const asked = item.boxes.findIndex((box) => box.is_asked && !box.verdict);
   current = asked >= 0 ? asked : visible()[0]?.index ?? -1;
   const of = item;
-  const masks = masks_of(item.frame);
+  const [masks, answers] = [more_of(item.frame, "masks"), more_of(item.frame, "verifier")];
+  verified = [];
   await canvas.show(item.frame);
   if (of !== item) return;
   refresh();
   masks.then((found) => { if (of.frame === item?.frame) canvas.take(found); });
+  answers.then((found) => { if (of.frame === item?.frame && found.length) { verified = found; refresh(); } });
 }
 
 function refresh() {
@@ -107,6 +110,14 @@ function button(text, title, isPressed, act) {
 
 const WORDS = { right: "right", wrong: "wrong", other_class: "other class", shifted: "shifted", missing: "drawn" };
 
+/** What a verifier said of a box: of the class and the place that were detected, and of nothing that a person made of it. */
+function verifier_of(box) {
+  const { width, height } = item.frame;
+  const share = (value, side) => Math.min(Math.max(value / side, 0), 1);
+  return verified.find(({ class_name, corners }) => class_name === box.shown.class_name && box.class_name === class_name
+    && corners.every((value, side) => share(value, side % 2 ? height : width) === box.shown.box[side]));
+}
+
 function row(box, index) {
   const made = element("li", `row ${box.state} ${box.verdict ?? ""}`);
   made.dataset.index = index;
@@ -115,6 +126,12 @@ function row(box, index) {
   const confidence = box.shown.confidence === null ? "" : box.shown.confidence.toFixed(2);
   const state = box.verdict ? WORDS[box.verdict] : box.state === "none" ? "left out" : box.state === "object" ? "sure" : "unsure";
   made.append(name, element("span", "note", confidence), element("span", "chip", state));
+  const said = verifier_of(box);
+  if (said) {
+    const line = element("p", `said ${said.verdict}`);
+    line.append(element("b", "", said.text), said.reason ? `: ${said.reason}` : "");
+    made.append(line);
+  }
   const buttons = element("span", "buttons");
   buttons.append(
     button("✓", "right (y)", box.verdict === "right", () => { current = index; judge("right"); }),

@@ -68,11 +68,12 @@ export function preload(item) {
   for (const frame of [item?.frame, item?.other]) if (frame) new Image().src = frame.picture;
 }
 
-/** The masks of a frame; none where the project has none, or they cannot be had: the boxes are there all the same. */
-export async function masks_of(frame) {
-  if (!page.masks) return [];
+/** What the boxes of a frame have besides: "masks", or what a "verifier" said of them. Nothing where the project has
+ * nothing, or it cannot be had: the boxes are there all the same. */
+export async function more_of(frame, kind) {
+  if (!page[kind]) return [];
   const [key, index] = [frame.video_key, Number(frame.frame_id.slice(frame.frame_id.lastIndexOf("/") + 1))];
-  try { return (await get(`masks/${encodeURIComponent(key)}/${index}`)).masks; } catch { return []; }
+  try { return (await get(`${kind}/${encodeURIComponent(key)}/${index}`))[kind]; } catch { return []; }
 }
 
 async function get(path) {
