@@ -9,6 +9,7 @@ import pytest
 from data_miner_dagster.domain.tables import DETECTIONS_SCHEMA, VERIFIER_COLUMNS
 from data_miner_dagster.storage.tables import read_metadata, table_from_rows, write_table
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
+from data_miner_dagster_tests.web.review.careful_person import browser_page
 from data_miner_dagster_tests.web.review.serving import ReviewSite, served
 
 SAID = {"verifier_verdict": "rejected", "verifier_reason": "a <b>gate</b>\x1b[2J, no bicycle", "verifier": "eyes"}
@@ -64,3 +65,22 @@ def test_queue__what_measures_something_shows_no_verifier(site: ReviewSite, queu
     pages = {name: site.ask(f"/projects/{name}/queues/{queue}", cookie=site.cookie()) for name in ("plain", "cyclists")}
     shows = {name: "data-verifier" in page.text for name, page in pages.items()}
     assert shows == {"plain": False, "cyclists": is_shown}
+
+
+@pytest.mark.browser
+@pytest.mark.slow(5)
+def test_frame__the_box_that_was_looked_at_says_so_until_a_person_makes_another_of_it(site: ReviewSite) -> None:
+    with browser_page() as page:
+        page.set_default_timeout(90_000)
+        page.goto(site.link("ann", "/projects/cyclists/frames/files-aaa/000000"))
+        page.get_by_text("1 left out: low confidence, or the verifier (l shows them)").wait_for()
+        page.keyboard.press("l")
+        page.locator(".row .said").wait_for()
+        assert page.locator(".row .said").all_inner_texts() == [
+            "rejected by the verifier: a <b>gate</b>\\u001b[2J, no bicycle"
+        ]
+        assert page.locator(".row", has=page.locator(".said")).locator(".name").inner_text() == "bicycle"
+        page.locator(".row", has=page.locator(".said")).click()
+        page.keyboard.press("1")
+        page.get_by_text("other class", exact=True).wait_for()
+        assert page.locator(".row .said").count() == 0

@@ -81,7 +81,8 @@ function refresh() {
   const left = Math.max(0, questions.numOpen - place);
   byId("count").textContent = isBrowsing ? "" : `${left.toLocaleString("en")} left in this queue`;
   const numWeak = item.boxes.filter((box) => box.state === "none" && !box.is_asked && !box.verdict).length;
-  byId("hidden-boxes").textContent = numWeak ? `${numWeak} of low confidence (l ${showsWeak ? "hides" : "shows"} them)` : "";
+  const why = verified.some(({ verdict }) => verdict === "rejected") ? "left out: low confidence, or the verifier" : "of low confidence";
+  byId("hidden-boxes").textContent = numWeak ? `${numWeak} ${why} (l ${showsWeak ? "hides" : "shows"} them)` : "";
   const undecided = item.boxes.filter((box) => box.state === "unsure" && !box.verdict).length;
   const complete = document.querySelector("[data-do=complete]");
   complete.title = undecided ? `${undecided} unsure without an answer: nothing there` : "";
