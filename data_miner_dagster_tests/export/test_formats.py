@@ -1,9 +1,20 @@
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.export.codec import Codec
-from data_miner_dagster.export.formats import FORMATS, WHOLE, Format, asset_kinds, export_help, formats_table
+from data_miner_dagster.export.formats import (
+    EXPORT_FORMATS,
+    FORMATS,
+    WHOLE,
+    Format,
+    asset_kinds,
+    export_help,
+    formats_table,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "releases.md"
 
@@ -21,6 +32,21 @@ def test_formats__each_can_be_written_and_read_back(format: Format) -> None:
 def test_formats__no_name_twice() -> None:
     names = [WHOLE, *(format.name for format in FORMATS)]
     assert len({*names}) == len(names)
+
+
+def test_check_installed__an_extra_of_the_name_of_the_format() -> None:
+    project = tomllib.loads((DOCUMENT.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needing = [format.name for format in FORMATS if format.needs is not None]
+    assert needing == ["webdataset", "lance"]
+    assert set(needing) <= set(project["optional-dependencies"])
+    for format in FORMATS:
+        format.check_installed()
+    missing = replace(EXPORT_FORMATS["lance"], needs="a_package_that_nobody_has")
+    with pytest.raises(ConfigError) as raised:
+        missing.check_installed()
+    assert str(raised.value) == (
+        "format 'lance' needs a package that is not installed: pip install 'data-miner-dagster[lance]'"
+    )
 
 
 def test_asset_kinds() -> None:
