@@ -185,7 +185,7 @@ def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
         echo(f"warning: {warning['message']}", err=True)
     if content["working"]:
         echo("")
-        columns = ["being worked on", "which is", "by process", "on", "since"]
+        columns = ["in use by a worker", "which is", "by process", "on", "since"]
         print_table(columns, [list(row.values()) for row in content["working"]])
 
 

@@ -243,7 +243,7 @@ def _interpolation_problem(error: OmegaConfBaseException) -> str:
         variable = message.split("'")[1] if "'" in message else ""
         return f"{key}: environment variable {variable!r} is not set; set it, or write ${{oc.env:{variable},default}}"
     if isinstance(error, KeyValidationError):
-        return f"{key}: a name in it, such as null, is not text to YAML: put it in quotes"
+        return f"{key}: a name in it, such as null, is not text in YAML: put it in quotes"
     if isinstance(error, UnsupportedValueType | ConfigTypeError):
         return f"{key}: {message[:1].lower()}{message[1:]}; {_SCHEMA_HINT}"
     return f"{key}: interpolation failed: {message}; `${{section.key}}` starts at the top of the file"

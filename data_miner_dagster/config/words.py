@@ -25,7 +25,7 @@ def checked_names(content: Any) -> Any:
     written: dict[str, str] = {}
     for name in content:
         if not isinstance(name, str):
-            raise ValueError(f"the name {_as_yaml(name)} is not text to YAML: put it in quotes")
+            raise ValueError(f"the name {_as_yaml(name)} is not text in YAML: put it in quotes")
         other = written.setdefault(name.strip().casefold(), name)
         if other != name:
             raise ValueError(f"{other!r} and {name!r} are one name: keep one")

@@ -70,8 +70,8 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
     if begins_at <= now:
         return None
     return (
-        f"people are reviewing it; it is built from {begins_at:%H:%M:%S} UTC, after {refresh.after_review_minutes:g} "
-        "minutes without an answer, or at once by `data-miner run`"
+        f"people are reviewing it; it will be built from {begins_at:%H:%M:%S} UTC, after "
+        f"{refresh.after_review_minutes:g} minutes without an answer, or immediately with `data-miner run`"
     )
 
 

@@ -30,11 +30,11 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
     wanted = config.deduplication
     for other in wanted.against_projects:
         if other == project:
-            raise ConfigError(f"deduplication.against_projects of {project} names itself; take it out")
+            raise ConfigError(f"deduplication.against_projects of {project} names itself; remove it")
         if other not in before.against_projects and find_project(platform.database, other) is None:
             known = [known.name for known in find_projects(platform.database) if known.name != project]
             raise ConfigError(
-                f"deduplication.against_projects of {project} names {other!r}, and there is no such project"
+                f"deduplication.against_projects of {project} names {other!r}, which is not a project"
                 f"{did_you_mean(other, known) if known else ''}"
             )
     for release in wanted.against_releases:
@@ -48,7 +48,7 @@ def no_release(platform: Platform, project: str, release: str) -> ConfigError:
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]
     return ConfigError(
-        f"deduplication.against_releases of {project} names {release!r}, and there is no such release"
+        f"deduplication.against_releases of {project} names {release!r}, which is not a release"
         f"{did_you_mean(release, versions) if versions else ''}"
     )
 

@@ -64,7 +64,7 @@ def remove_damaged_files(layout: StorageLayout, *, video_key: str | None = None)
     for damaged in find_damaged_files(layout, video_key=video_key):
         if damaged.is_derived and _identity(damaged.path) == identities.get(damaged.path):
             damaged.path.unlink(missing_ok=True)
-            logger.warning("removed %s; it is made again", damaged.message.partition(";")[0])
+            logger.warning("removed %s; it will be recreated", damaged.message.partition(";")[0])
             removed.append(damaged.path)
     return removed
 
@@ -93,7 +93,7 @@ def _read(path: Path) -> None:
     elif path.suffix == ".json":
         with reading(path):
             if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
-                raise ValueError("no mapping of keys and values")
+                raise ValueError("not a mapping of keys to values")
     elif path.parent.name == PROMPTS_FOLDER_NAME:
         read_arrays(path, "vector")
     elif path.name == REPRESENTATIVES_NAME:

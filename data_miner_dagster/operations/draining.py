@@ -171,7 +171,7 @@ class _Crew:
         if batch is None:
             return None
         if all(self._turns[stage, key] >= _MOST_TURNS for key in batch.items):
-            end_batch(work.platform.database, batch.id, f"undone after {_MOST_TURNS} turns in one run")
+            end_batch(work.platform.database, batch.id, f"unfinished after {_MOST_TURNS} turns in one run")
             self._left.add(stage)
             return None
         return batch

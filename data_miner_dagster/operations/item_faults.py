@@ -305,12 +305,12 @@ class ItemGuard:
         if fault.outage is not None:
             return OutageError(
                 fault.outage,
-                f"{self._stage}: {which} met the same error: {fault.line}; nothing was recorded of them, and they are "
-                "tried again by themselves; see to what the line names (disk, mount, rights, memory)",
+                f"{self._stage}: {which} met the same error: {fault.line}; nothing was recorded for them, and they are "
+                "retried automatically; fix what the line names (disk, mount, permissions, memory)",
             )
         return SystematicFaultError(
             f"{self._stage}: {which} met the same internal error, which is a fault of this program and not of the "
-            f"data: {fault.line}; nothing was recorded of them; update data-miner, or report this line, then run again"
+            f"data: {fault.line}; nothing was recorded for them; update data-miner, or report this line, then run again"
         )
 
 
@@ -343,7 +343,7 @@ def _message_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as failure:  # noqa: BLE001 - an exception's own words are foreign code, too
-        return f"(its message cannot be had: {type(failure).__name__})"
+        return f"(its message cannot be read: {type(failure).__name__})"
 
 
 def _line(what: str, place: str) -> str:

@@ -61,7 +61,7 @@ def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise TypeError("no mapping of sections")
+            raise TypeError("not a mapping of sections")
         return {name: dict(content[name]) for name in REMEMBERED_SECTIONS if name in content}
     except FileNotFoundError:
         return {}
@@ -71,7 +71,7 @@ def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
         )
         raise ConfigError(
             f"{path} cannot be read ({str(why).splitlines()[0]}): restore it from a copy, or remove it if the settings "
-            "of the platform are unchanged since"
+            "of the platform have not changed since"
         ) from error
 
 
@@ -101,7 +101,7 @@ class Platform:
         """The models, each loaded at first use, once per process."""
         shown = os.fsencode(root.absolute()).decode("utf-8", "backslashreplace")
         if shown != str(root.absolute()):
-            raise ConfigError(f"--root {shown}: its path is not UTF-8, and could not be written down; use another")
+            raise ConfigError(f"--root {shown}: its path is not UTF-8 and cannot be stored; use another")
         self.layout = StorageLayout(root.absolute())
         self._given_catalog_url = catalog_url or config.storage.catalog_url
         self._lease: RunLease | None = None
@@ -167,7 +167,7 @@ class Platform:
             check_place_of_sqlite(database.file)
         if self.layout.restoring.exists():
             raise CatalogError(
-                f"a backup is being restored into {self.root}, or that was cut off: say `data-miner restore` again"
+                f"a backup is being restored into {self.root}, or that was interrupted: run `data-miner restore` again"
             )
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
         is_missing = self.catalog_url is None and not file.exists()
@@ -176,7 +176,7 @@ class Platform:
             raise CatalogError(
                 f"the catalog {database.engine.url.render_as_string(hide_password=True)} is {what}, and "
                 f"{', '.join(rooms)} under {self.root} are not: restore it from a copy, with its -wal file if there is "
-                "one; or begin a new one over these files with `data-miner init-db`, and run the project files again"
+                "one; or start a new one over these files with `data-miner init-db`, and run the project files again"
             )
         if self.catalog_url is None:
             self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -200,7 +200,7 @@ class Platform:
             config = ProjectConfig.from_snapshot(row.config)
         except ValidationError as error:
             raise ConfigError(
-                f"project {project!r}, as it was registered, does not fit this version: "
+                f"project {project!r}, as registered, does not fit this version: "
                 f"{describe_problems(error, ProjectConfig, None)}; correct {row.config_file or 'its file'} and run it, "
                 "or `data-miner populate` it, again"
             ) from None
@@ -365,7 +365,8 @@ class Platform:
         ]
         if differing:
             raise ConfigError(
-                f"platform.extraction differs from what {self.root} was sampled with ({'; '.join(differing)}): "
-                "frames are shared by all projects of a root; restore the settings, or use another --root"
+                f"platform.extraction differs from the settings that {self.root} was sampled with "
+                f"({'; '.join(differing)}): frames are shared by all projects of a root; restore the settings, or use "
+                "another --root"
             )
         return remembered

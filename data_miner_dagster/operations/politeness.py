@@ -125,7 +125,7 @@ class SitePoliteness:
             until = asked if is_open else now + timedelta(seconds=seconds)
             close_gate(self._database, scope, until, reason)
             self._close(scope, until)
-        what = "nothing is downloaded" if scope == EVERY_SITE else f"nothing is asked of {site}"
+        what = "nothing is downloaded" if scope == EVERY_SITE else f"no requests are sent to {site}"
         logger.warning("%s: %s until %s", reason, what, _until_text(until))
         return until
 
@@ -144,7 +144,7 @@ class SitePoliteness:
             with self._lock:
                 self._close(gate.site, gate.until)
             kind = VideoErrorKind.SITE_REFUSAL if gate.is_event else VideoErrorKind.RATE_LIMITED
-            raise PostponedError(kind, gate.until, f"{gate.reason}; goes on at {_until_text(gate.until)}")
+            raise PostponedError(kind, gate.until, f"{gate.reason}; resumes at {_until_text(gate.until)}")
         return state
 
     # --- refusals of the whole site ---
@@ -169,7 +169,7 @@ class SitePoliteness:
             declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)
             self._close(site, until)  # last: code that is stopped by it looks up the reason
         if not is_closed:
-            logger.warning("%s: nothing is asked of it until %s", reason, _until_text(until))
+            logger.warning("%s: no requests until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
         """Uncharge a video that was just charged if its refusal is the site's. Return the reason if so."""
@@ -178,7 +178,7 @@ class SitePoliteness:
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
         """Forget the site's refusals before it served a video that was requested at `begun_at`."""
         if note_served(self._database, site, video_key, begun_at):
-            logger.info("%s serves again", site)
+            logger.info("%s answers again", site)
 
     def _take_probe(self, site: str, video_key: str) -> tuple[GateState, bool]:
         """After an event, let one video be requested, and let the others wait for its result.
@@ -261,6 +261,6 @@ class SitePoliteness:
             self.check_gate(site)  # it has closed since it was examined, or a budget is spent
             until = admission.wait_until or self._clock.now()
             raise PostponedError(
-                VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; goes on at {_until_text(until)}"
+                VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; resumes at {_until_text(until)}"
             )
         return admission.num_trips

@@ -106,8 +106,8 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
         check_endpoint(config.model, endpoint, platform.config.downloading.allowed_private_hosts)
     if config.max_cost is not None and (endpoint is None or not endpoint.is_priced):
         raise ConfigError(
-            f"detection.verifier.max_cost is {config.max_cost:g}, and what an answer of {config.model} costs is not "
-            "known; give its prices in platform.models.endpoints, or leave max_cost out"
+            f"detection.verifier.max_cost is {config.max_cost:g}, but the price of an answer of {config.model} is not "
+            "known; give its prices in platform.models.endpoints, or leave out max_cost"
         )
 
 

@@ -26,7 +26,7 @@ def write_settings(platform: Platform, project: str, section: str, settings: Map
     """
     path = project_file_of(platform, project)
     if path is None:
-        raise ConfigError(f"project {project!r} has no file to write to any more; put the settings where they belong")
+        raise ConfigError(f"project {project!r} no longer has a file to write to; add the settings by hand")
     path = path.resolve()  # the file, not a link to it
     try:
         text = with_settings(path.read_text(encoding="utf-8"), section, settings)
@@ -36,5 +36,5 @@ def write_settings(platform: Platform, project: str, section: str, settings: Map
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be changed ({error}); put the settings there by hand") from error
+        raise ConfigError(f"{path} cannot be changed ({error}); add the settings by hand") from error
     return path

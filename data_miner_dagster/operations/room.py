@@ -197,7 +197,7 @@ class Room:
         )
         return RoomFound(
             may_download(state, wish.frames),
-            f"waits for room: {size_text(usage.total)} of the quota of {size_text(quota)} are taken",
+            f"waits for disk space: {size_text(usage.total)} of the quota of {size_text(quota)} are taken",
             min(max(idle.total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT),
         )
 
@@ -234,7 +234,7 @@ class Room:
             gained += freed if isinstance(freed, int) else 0
         self._nothing_at = None if gained else taken
         if gained:
-            logger.info("%s removed to make room", size_text(gained))
+            logger.info("%s removed to free space", size_text(gained))
         return gained
 
     def removable(self) -> Iterator[Removable]:
@@ -290,7 +290,7 @@ class Room:
             try:
                 manifest = read_manifest(folder)
             except DataMinerError as error:
-                logger.warning("no frames are removed to make room: %s", error)
+                logger.warning("no frames are removed to free space: %s", error)
                 return None
             if manifest is not None:
                 needed |= set(manifest["splits"]["by_video"])

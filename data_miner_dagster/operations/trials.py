@@ -61,7 +61,7 @@ def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
         ConfigError: there is no such folder, or it contains no image.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder; give one that holds images")
+        raise ConfigError(f"{folder} is not a folder; give one that contains images")
     paths = sorted(
         path
         for _, paths_inside in folders_below(folder)

@@ -94,18 +94,18 @@ class Guard:
             )
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host):
-            return 403, f"requests of pages of {origin!r} are not answered"
+            return 403, f"requests from pages of {origin!r} are refused"
         if scope["type"] == "websocket":
             return None
         if scope["method"] in _READING:
             query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1")).get("query", [])
             if scope["path"].rstrip("/").endswith("/graphql") and any(map(changes_something, query)):
-                return 405, "a mutation is sent by POST, as application/json"
+                return 405, "send mutations by POST, as application/json"
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return 403, "requests of pages of other sites are not answered"
+            return 403, "requests from pages of other sites are refused"
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return 415, "what changes something is sent as application/json"
+            return 415, "send changes as application/json"
         return None
 
     def _is_own(self, origin: str, host: str) -> bool:

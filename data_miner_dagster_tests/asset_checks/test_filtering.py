@@ -79,6 +79,6 @@ def test_every_frame_is_decided__fails_and_says_why(
     wanted = {**SOUND, **figures}
     assert found.description == (
         f"5 frames, {wanted['frames without a decision']} of them without a decision; {wanted['decisions']} decisions, "
-        f"{wanted['decisions on no frame']} of them on no frame, {wanted['frames decided twice']} made twice, "
+        f"{wanted['decisions on no frame']} of them without a frame, {wanted['frames decided twice']} made twice, "
         f"{wanted['dropped without a reason']} without a reason; filter the project again with force"
     )

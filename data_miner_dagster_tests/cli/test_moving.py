@@ -166,7 +166,7 @@ def test_migrate_to__killed_at_any_step_and_said_again(
     in_between = reopened(platform)
     is_switching = step == "history"
     if is_switching:
-        with pytest.raises(CatalogError, match="the move was cut off"):
+        with pytest.raises(CatalogError, match="the move was interrupted"):
             _ = in_between.database
     else:  # it is as it was, and goes on
         save_snapshot(in_between.database, "trams", {}, "0", None)
@@ -260,7 +260,7 @@ def test_migrate_to__a_password_is_not_written_down(
     assert "hunter2" not in told.stdout + told.stderr
     named = [path for path in platform.root.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     assert named == []
-    with pytest.raises(ConfigError, match=f"its password is not kept there: set {CATALOG_URL_VARIABLE}"):
+    with pytest.raises(ConfigError, match=f"its password is not stored there: set {CATALOG_URL_VARIABLE}"):
         _ = reopened(platform).database
     os.environ[CATALOG_URL_VARIABLE] = url
     assert len(find_videos(reopened(platform).database)) == 5

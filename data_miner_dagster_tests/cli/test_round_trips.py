@@ -31,7 +31,7 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
     assert found["words"] == {"right": 1, "shifted": 1, "complete": 1}
     xml.write_text(xml.read_text().replace('label="person"', 'label="tram"'))
     left_out = run_command(*back)
-    assert "left out: review/files-aaa_000001.jpg: it has the label 'tram', which is no class" in left_out.stderr
+    assert "left out: review/files-aaa_000001.jpg: it has the label 'tram', which is not a class" in left_out.stderr
     assert "the file says: nothing" in left_out.stdout
 
 
@@ -41,7 +41,7 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
         (("export", "cyclists", "--to", "a.csv", "--queue", "unsure"), "say for which tool with --for"),
         (("export", "cyclists", "--to", "a", "--for", "paint"), "tool 'paint' is not one of label-studio, cvat"),
         (("import", "cyclists", "a.csv", "--all-reviewed"), "say which with --from"),
-        (("import", "cyclists", "a.xml", "--from", "cvat"), "does not lie in its export; say --sent FOLDER"),
+        (("import", "cyclists", "a.xml", "--from", "cvat"), "is not in its export; give --sent FOLDER"),
         (("import", "cyclists", "a.xml", "--from", "cvat", "--version", "v009"), "has no release"),
     ],
 )

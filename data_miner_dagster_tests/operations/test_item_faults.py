@@ -75,7 +75,7 @@ def test_fault_of__an_exception_whose_words_raise() -> None:
         def __str__(self) -> str:
             raise ValueError
 
-    assert fault_of(_MuteError()).line == "_MuteError: (its message cannot be had: ValueError)"
+    assert fault_of(_MuteError()).line == "_MuteError: (its message cannot be read: ValueError)"
 
 
 def test_fault_of__a_worker_s_is_that_of_its_exception() -> None:
@@ -145,7 +145,7 @@ def test_item_guard__the_same_on_all_of_three_or_more(num_items: int, is_systema
             run()
         assert re.fullmatch(
             rf"download_videos: all {num_items} items met the same internal error, which is a fault of this program "
-            r"and not of the data: _PlantedError: of 0; nothing was recorded of them; update data-miner, or report "
+            r"and not of the data: _PlantedError: of 0; nothing was recorded for them; update data-miner, or report "
             r"this line, then run again",
             str(caught.value),
         )

@@ -194,7 +194,7 @@ def test_extract_frames__forced_where_the_site_gives_other_bytes(
     [outcome] = extract_frames(platform, [key], force=True)
     assert outcome.status is OutcomeStatus.DONE
     assert row_of(platform, key).sha256 == sha256_of_file(clips[1])
-    assert "its site gives other bytes than before" in caplog.text
+    assert "its site delivers other bytes than before" in caplog.text
     assert digests(platform.layout.frames) != frames
 
 
@@ -322,7 +322,7 @@ def test_quota__less_than_what_must_stay(tmp_path: Path, clips: list[Path]) -> N
     [key] = listed(waiting, of_files(clips[:1]))
     [outcome] = download_videos(waiting, [key])
     assert (outcome.status, outcome.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.DISK_FULL)
-    assert "of the quota of 1 B are taken, and nothing of it can be removed" in outcome.message
+    assert "of the quota of 1 B are taken, and none of it can be removed" in outcome.message
     row = row_of(waiting, key)
     assert (row.status, row.attempts) == (VideoStatus.FAILED, 0)
     assert row.retry_after is not None

@@ -91,7 +91,7 @@ assert len(list((out / "images").rglob("*.jpg"))) == 7
 with pytest.raises(ConfigError, match="not one of all, .*, lines, crops"):
     export_release(platform, "cyclists", format="words", to=out / "again")
 lines.LinesWriter.add = lambda writer, image: None
-with pytest.raises(DataMinerError, match="as lines does not read back: boxes.txt: these are not the boxes"):
+with pytest.raises(DataMinerError, match="as lines cannot be read back: boxes.txt: these are not the boxes"):
     export_release(platform, "cyclists", format="lines", to=out / "again")
 """
 

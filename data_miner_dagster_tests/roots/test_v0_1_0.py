@@ -157,7 +157,7 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
         ("detections", "done"): 1,
         ("dataset", "done"): 1,
     }
-    assert "has looked at" not in first.stdout  # no image is detected anew
+    assert "has examined" not in first.stdout  # no image is detected anew
     after = digests(*(root / name for name in kept), parts, stills), [path.read_bytes() for path in pictures]
     assert after == before
     assert report.read_bytes() != old_report

@@ -28,7 +28,7 @@ from data_miner_dagster_tests.support.chat_server import (
 )
 
 LOOPBACK = ("127.0.0.1",)
-JPEG = b"not looked at: each test answers by itself"
+JPEG = b"not examined: each test answers by itself"
 
 
 def ask(mood: Mood | None, *, hosts: tuple[str, ...] = LOOPBACK, **settings: Any) -> ChatAnswer:

@@ -35,7 +35,7 @@ def find_troubles(platform: Platform) -> list[Trouble]:
         found = [*_of_stages(session, config), *_of_room(session, config), *_stalled(session, config, now)]
     closing = timedelta(minutes=config.stage_closed_minutes)
     for gate in closed_gates(platform.database, now):
-        line = f"{gate.site if gate.site != EVERY_SITE else 'every site'}: {gate.reason}; it goes on by itself"
+        line = f"{gate.site if gate.site != EVERY_SITE else 'every site'}: {gate.reason}; it continues automatically"
         found.append(Trouble(AlertKind.SITE_CLOSED, gate.site, said(line), after=closing))
     return [*_failed_projects(platform), *found, *_short_disk(platform, config)]
 
@@ -51,13 +51,13 @@ def _failed_projects(platform: Platform) -> Iterator[Trouble]:
     with platform.database.reading() as session:
         goes_on = {row.item for row, due in last_failures(session, list(WorkStage), list(failed)) if due is not None}
     for name in sorted(failed.keys() - goes_on):
-        line = f"{failed[name].error or 'no reason is on record'}; `data-miner retry --project {name}` tries it again"
+        line = f"{failed[name].error or 'no reason is recorded'}; `data-miner retry --project {name}` retries it"
         yield Trouble(AlertKind.PROJECT_FAILED, name, said(line), since=failed[name].updated_at)
 
 
 def _of_stages(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
     for gate in closed_stages(session):
-        line = f"{gate.reason}; it is probed again by itself, and nobody is charged meanwhile"
+        line = f"{gate.reason}; it is probed again automatically, and nothing counts as a failure meanwhile"
         after = timedelta(minutes=config.stage_closed_minutes)
         yield Trouble(AlertKind.STAGE_CLOSED, gate.stage.value.lower(), said(line), gate.closed_at, after)
 
@@ -66,7 +66,8 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
     number, since = since_waiting_for_room(session)
     if number:
         line = (
-            f"{number} videos find no room under the quota; `data-miner status` says what takes it, `clean` frees some"
+            f"{number} videos do not fit under the quota; `data-miner status` shows what uses it, "
+            "`data-miner clean` frees some"
         )
         yield Trouble(AlertKind.QUOTA_SHORT, "", line, since, timedelta(minutes=config.stalled_minutes))
 
@@ -83,7 +84,7 @@ def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[
     what = ", ".join(f"{work.num_due} at {stage.value.lower()}" for stage, work in waiting.items())
     limit = timedelta(minutes=config.stalled_minutes)
     if now - idle_since >= limit:
-        line = f"due: {what}; nothing was done since {idle_since:%Y-%m-%d %H:%M} UTC: `data-miner status` says more"
+        line = f"due: {what}; nothing was done since {idle_since:%Y-%m-%d %H:%M} UTC: `data-miner status` has details"
         yield Trouble(AlertKind.STALLED, "", line, since=idle_since, after=limit)
 
 
@@ -92,6 +93,6 @@ def _short_disk(platform: Platform, config: AlertsConfig) -> Iterator[Trouble]:
     if free < config.min_free_bytes:
         line = (
             f"{size_text(free)} are free under {platform.root}, less than platform.alerts.min_free_bytes "
-            f"({size_text(config.min_free_bytes)}); `data-miner clean` frees what can be made again"
+            f"({size_text(config.min_free_bytes)}); `data-miner clean` frees what can be recreated"
         )
         yield Trouble(AlertKind.DISK_SHORT, "", said(line))

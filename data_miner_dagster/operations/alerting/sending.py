@@ -48,14 +48,14 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
     asset = apprise.AppriseAsset(app_id="data-miner", async_mode=False, secure_logging=True)
     notifier = apprise.Apprise.instantiate(url, asset=asset)
     if not isinstance(notifier, apprise.NotifyBase):
-        raise ConfigError(f"{_ASKER}: {target} holds no Apprise URL: write one such as jsons://host/path")
+        raise ConfigError(f"{_ASKER}: {target} is not an Apprise URL: write one such as jsons://host/path")
     notifier.socket_connect_timeout = notifier.socket_read_timeout = timeout_seconds
     kind = apprise.NotifyType.SUCCESS if is_over else apprise.NotifyType.FAILURE
     with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as words:
         is_sent = notifier.notify(body=line, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
         why = clean_text(redacted(words.getvalue()), 300) or "no reason was given"
     if not is_sent:
-        raise TransientError(f"{target} was not told: {why}")
+        raise TransientError(f"{target} could not be notified: {why}")
 
 
 def send_due(platform: Platform) -> int:
@@ -74,7 +74,7 @@ def send_due(platform: Platform) -> int:
             is_sent = True
             num_sent += 1
         except DataMinerError as error:
-            logger.warning("alert %r: %s; it is tried again", message.title, error)
+            logger.warning("alert %r: %s; it will be retried", message.title, error)
         finally:
             with suppress(DATABASE_ERROR, DataMinerError):  # then it is due again automatically
                 end_message(platform.database, message, is_sent=is_sent)

@@ -119,7 +119,7 @@ def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False
 def _check_place(platform: Platform, store: ObjectStore) -> None:
     place = Path(store.shown)
     if "://" not in store.shown and place.resolve().is_relative_to(platform.root.resolve()):
-        raise ConfigError(f"{place} lies in the root {platform.root} itself; name a folder or bucket elsewhere")
+        raise ConfigError(f"{place} is inside the root {platform.root}; name a folder or bucket elsewhere")
 
 
 @contextmanager
@@ -204,7 +204,7 @@ class _Work:
             state, hashes = now, {}  # they belong to the previous state
         with self._lock:
             self.num_gone += 1
-        logger.info("%s was removed or replaced while it was read; this backup is without it", unit)
+        logger.info("%s was removed or replaced while it was read; this backup does not contain it", unit)
         return []
 
     def _row(self, file: UnitFile, known: str | None) -> FileRow:

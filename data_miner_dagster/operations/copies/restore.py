@@ -91,7 +91,7 @@ def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None)
     if layout.restoring.exists():
         if wanted not in (None, snapshot.id):
             raise ConfigError(
-                f"backup {snapshot.id} is being restored into {layout.root}: let that end, or remove the folder"
+                f"backup {snapshot.id} is being restored into {layout.root}: wait for that to end, or remove the folder"
             )
         return
     there = [entry.name for entry in layout.root.iterdir()] if layout.root.is_dir() else []
@@ -176,7 +176,7 @@ class _Work:
         self._store.download(blob_name(sha256), part)
         if sha256_of_file(part) != sha256:
             part.unlink()
-            raise ObjectError(f"{self._store.shown}: {blob_name(sha256)} is damaged: its sha256 is another")
+            raise ObjectError(f"{self._store.shown}: {blob_name(sha256)} is damaged: its sha256 differs")
         return part
 
     def _place(self, part: Path, path: Path, row: FileRow) -> None:

@@ -56,7 +56,7 @@ def send_files(
     same = {name for name, entry in there.items() if name in files and _is_same(store, entry, files[name])}
     if not is_begun and there and (others or same != files.keys()):
         name = (others or sorted(there.keys() - same) or sorted(there))[0]
-        raise ConfigError(f"{store.shown} holds something else (there is {name}); name an address that is free")
+        raise ConfigError(f"{store.shown} contains something else ({name}); give an empty address")
     missing = [name for name in files if name not in same and name != last]
     sent = SentFiles(
         len(files) - len(same),
@@ -110,7 +110,7 @@ def remove_files(store: ObjectStore, *, first: str) -> int:
     for name in sorted(names, key=lambda name: (name != first, name)):
         store.remove(name)
     if left := next(iter(store.entries()), None):
-        raise ObjectError(f"{store.shown}/{left.name} is still there: say the same again")
+        raise ObjectError(f"{store.shown}/{left.name} still exists: run the same command again")
     return len(names)
 
 

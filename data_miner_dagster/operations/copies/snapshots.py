@@ -93,7 +93,7 @@ def _read_snapshot(store: ObjectStore, name: str) -> Snapshot:
     try:
         content = json.loads(store.read(name, max_bytes=_MAX_BYTES))
         if isinstance(content, dict) and content.get("format", 0) > FORMAT:
-            raise ConfigError(f"{store.shown}: {name} is of a newer version of data-miner-dagster: upgrade")
+            raise ConfigError(f"{store.shown}: {name} is from a newer version of data-miner-dagster: upgrade")
         return from_json(Snapshot, content)
     except ValueError as error:
         raise ConfigError(f"{store.shown}: {name} is not a snapshot ({str(error).splitlines()[0]})") from None
@@ -107,13 +107,13 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
     """
     found = read_snapshots(store)
     if not found:
-        raise ConfigError(f"{store.shown} holds no whole backup; `data-miner backup --to` makes one")
+        raise ConfigError(f"{store.shown} has no complete backup; `data-miner backup --to` makes one")
     if snapshot_id is None:
         return found[-1]
     for snapshot in found:
         if snapshot.id == snapshot_id:
             return snapshot
-    raise ConfigError(f"{store.shown} holds no backup {snapshot_id!r}; `data-miner backups --at` lists them")
+    raise ConfigError(f"{store.shown} has no backup {snapshot_id!r}; `data-miner backups --at` lists them")
 
 
 # --- tables of files ---
@@ -171,7 +171,7 @@ def checked_path(layout: StorageLayout, row: FileRow) -> Path:
     path = layout.root.joinpath(*parts)
     is_kept = any(path == kept or path.is_relative_to(kept) for kept, _ in layout.kept_in_backups())
     if not is_kept or ".." in parts or "\x00" in row.path or "/".join(parts) != row.path:
-        raise ObjectError(f"the backup names {row.path!r}, which is no file of a backup; nothing more was restored")
+        raise ObjectError(f"the backup names {row.path!r}, which cannot be in a backup; nothing more was restored")
     if len(row.sha256) != _DIGEST_LENGTH or not set(row.sha256) <= set("0123456789abcdef"):
         raise ObjectError(f"the backup names {row.sha256!r} for {row.path}, which is no sha256")
     return path

@@ -75,7 +75,7 @@ class StoredThumbnails:
         wanted = {self._video_keys[code]: self._frame_indices[rows] for code, rows in rows_by_code.items()}
         num_made = ensure_embeddings(self._platform, THUMBNAILS, wanted)
         if num_made:
-            logger.debug("made thumbnails of %d frames from their stored images", num_made)
+            logger.debug("made thumbnails of %d frames", num_made)
         for code, rows in rows_by_code.items():
             stored = load_stored(self._platform, THUMBNAILS, self._video_keys[code], self._frame_indices[rows])
             self._thumbnails[rows] = stored.astype(np.uint8)

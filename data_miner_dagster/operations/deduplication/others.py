@@ -91,7 +91,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
         fingerprint = read_fingerprint(platform.layout.deduplicated_table(other))
         if fingerprint is None:
             raise ConfigError(
-                f"deduplication.against_projects of {project} names {other!r}, which has not been deduplicated; "
+                f"deduplication.against_projects of {project} names {other!r}, which is not deduplicated; "
                 f"materialize deduplicated_frames of {other} first"
             )
         fingerprints[other] = fingerprint
@@ -178,7 +178,7 @@ def _check_no_circle(platform: Platform, project: str, other: str) -> None:
         name = open_names.pop()
         if name == project:
             raise ConfigError(
-                f"deduplication.against_projects of {project} leads back to it through {other}; take one out"
+                f"deduplication.against_projects of {project} leads back to it through {other}; remove one of them"
             )
         if name not in seen and find_project(platform.database, name) is not None:
             seen.add(name)

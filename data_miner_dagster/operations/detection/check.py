@@ -38,10 +38,10 @@ class BoxCounts:
     def description(self) -> str:
         """One line for the user."""
         return (
-            f"of {self.num_boxes:,} boxes {self.num_misplaced:,} lie outside their frame or are empty, "
-            f"{self.num_unknown_class:,} are of no class of the project, {self.num_bad_confidence:,} have a confidence "
-            f"out of range, {self.num_wrong_masks:,} are not the bounds of their mask; "
-            "`data-miner force-detect` makes them again"
+            f"of {self.num_boxes:,} boxes {self.num_misplaced:,} are outside their frame or empty, "
+            f"{self.num_unknown_class:,} have a class that is not the project's, {self.num_bad_confidence:,} have a "
+            f"confidence outside 0 to 1, {self.num_wrong_masks:,} differ from the bounds of their mask; "
+            "`data-miner force-detect` recreates them"
         )
 
 

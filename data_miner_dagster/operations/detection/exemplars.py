@@ -63,7 +63,7 @@ def _read(exemplar: Exemplar, boxes: Sequence[BoxXyxy], pictures: StoredPictures
     for box in boxes:
         if box[2] > width or box[3] > height:
             raise ConfigError(
-                f"detection: the box {list(box)} of exemplar {exemplar.name} reaches beyond its {width} x {height} "
+                f"detection: the box {list(box)} of exemplar {exemplar.name} extends beyond its {width} x {height} "
                 "pixels; correct it"
             )
     return image

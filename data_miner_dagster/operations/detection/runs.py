@@ -137,7 +137,7 @@ class Looker:
         boxes: list[DetectionRow] = []
         looked_at: list[dict[str, str | int | float]] = []
         started = time.monotonic()
-        steps = Steps(f"detection: {self._role.name} has looked at", "frames", len(frames))
+        steps = Steps(f"detection: {self._role.name} has examined", "frames", len(frames))
         for batch in _decoded_batches(self._pictures, frames, self._config):
             for frame, rows in self._careful.look_at(batch):
                 boxes += rows
@@ -289,7 +289,7 @@ def _read(pictures: StoredPictures, frame: FrameToDetect) -> RgbImage | None:
     try:
         return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
-        logger.warning("detection: frame %s is left out: %s; `data-miner doctor` mends it", frame.frame_id, error)
+        logger.warning("detection: frame %s left out: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error)
         return None
 
 

@@ -130,7 +130,7 @@ def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], 
                 Looker(platform, detector, parts, config, DetectionFaults(), exemplars) as looker,
             ):
                 return _join(platform, plan, looker, may_go_on)
-    logger.info("detection: what is shared of %s is made from other settings, and left to its own run", project)
+    logger.info("detection: the shared work on %s has other settings, and is left to its own run", project)
     return 0
 
 

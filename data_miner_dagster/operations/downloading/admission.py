@@ -62,7 +62,7 @@ def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
         case RoomAnswer.AFTER_EXTRACTION:
             raise NoRoomYetError(found.message, utc_now() + timedelta(seconds=found.wait_seconds))
         case RoomAnswer.NO:
-            message = f"{found.message}, and nothing of it can be removed; raise platform.room.quota"
+            message = f"{found.message}, and none of it can be removed; raise platform.room.quota"
             raise _postponed(platform, row, message)
 
 

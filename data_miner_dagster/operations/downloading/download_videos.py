@@ -214,7 +214,7 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
         mend_row(platform, row, info)
         return VideoOutcome(key, OutcomeStatus.REUSED, metadata=metadata_of(info))
     if not run.force and row.status is VideoStatus.EXTRACTED and row.sha256 is not None and row.stored_bytes is None:
-        message = "its frames exist; its file was removed to make room"
+        message = "its frames exist; its file was removed to free space"
         return VideoOutcome(key, OutcomeStatus.REUSED, message=message)
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
     if has_failed and not (run.force or run.is_another_try or is_due(row)):
@@ -324,7 +324,7 @@ def _fetch_with_tries(
             delay = try_delay_seconds(tries, run.platform.config.downloading)
             if delay is None or error.kind is not VideoErrorKind.TRANSIENT:
                 raise
-            logger.info("%s: %s; trying again in %.1f s", row.key, error, delay)
+            logger.info("%s: %s; retrying in %.1f s", row.key, error, delay)
             if run.stopping.wait(delay):
                 raise WorkersClosedError from None
 

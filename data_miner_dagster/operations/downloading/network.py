@@ -56,7 +56,7 @@ class NetworkWatch:
                 fresh["error_kind"] = None
                 if move_video(session, key, VideoStatus.PENDING, only_from={VideoStatus.FAILED}, **fresh):
                     clear_attempts(session, WorkStage.DOWNLOADING, [key])
-        raise OutageError(FailureKind.NETWORK, f"the network cannot be reached ({', '.join(sorted(sites))}: {error})")
+        raise OutageError(FailureKind.NETWORK, f"the network is not available ({', '.join(sorted(sites))}: {error})")
 
 
 def has_default_route() -> bool:

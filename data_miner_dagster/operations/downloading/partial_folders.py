@@ -31,7 +31,7 @@ def _copy(earlier: Path, own: Path) -> None:
         shutil.copytree(earlier, copied)
         copied.rename(own)
     except OSError as error:  # gone meanwhile, or there is no space for it
-        logger.info("%s: its bytes are not used again: %s", earlier, error)
+        logger.info("%s: its bytes are not reused: %s", earlier, error)
         shutil.rmtree(copied, ignore_errors=True)
         own.mkdir()
 

@@ -42,7 +42,7 @@ def _prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetche
     said = fetched.candidate.duration_seconds
     if not durations_agree(probed.duration_seconds, said, config.duration_tolerance):
         raise VideoPermanentError(
-            VideoErrorKind.TRUNCATED, f"the file lasts {probed.duration_seconds:.1f} s, its site says {said:.1f} s"
+            VideoErrorKind.TRUNCATED, f"the file lasts {probed.duration_seconds:.1f} s, but its site says {said:.1f} s"
         )
     sha256 = sha256_of_file(fetched.path)
     if row.origin is Origin.LOCAL and row.key.startswith(FILE_PREFIX) and not is_key_of_content(row.key, sha256):

@@ -137,7 +137,7 @@ class _WholeVideos:
     def _frames_lost(self, task: EmbeddingTask) -> VideoOutcome:
         """Record that no frame of a video can be read. Without their table, extraction recreates them."""
         key, kind = task.video_key, VideoErrorKind.UNDECODABLE
-        message = f"no frame of {key} can be read: {task.problems[0]}; they are made again by themselves"
+        message = f"no frame of {key} can be read: {task.problems[0]}; they are recreated automatically"
         self._platform.remove_unreadable(frames_table_of(self._platform.layout, key))
         fail_for_now(self._platform.database, key, WorkStage.EMBEDDING, kind, message)
         return VideoOutcome(key, OutcomeStatus.FAILED, kind, message)

@@ -122,7 +122,7 @@ def load_stored(
     """
     stored = _current(platform, encoder, video_key)
     if stored is None:
-        raise PermanentError(f"{video_key} lacks embeddings by {encoder.name}; embed its frames first")
+        raise PermanentError(f"{video_key} has no embeddings by {encoder.name}; embed its frames first")
     rows = rows_of_indices(
         np.asarray(frame_indices, np.int32),
         stored.frame_indices,

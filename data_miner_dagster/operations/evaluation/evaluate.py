@@ -75,7 +75,7 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
         write_quality(outcome.file, outcome.evaluation)
         report = refresh_report(platform, config)
     if truth == REVIEWED and version is not None:
-        remarks += ("the release honours verdicts: on frames that people judged before it was made, it is their word",)
+        remarks += ("the release applies verdicts: on frames judged before it was made, people judge themselves",)
     return replace(outcome, report=report, remarks=(*remarks, *outcome.remarks))
 
 
@@ -86,14 +86,14 @@ def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[
     judged = [frame for frame in frames if frame.is_complete]
     if not judged:
         raise ConfigError(
-            f"no frame of {project!r} is judged completely: `data-miner review {project}` asks, and its queue of "
-            "random frames measures best"
+            f"no frame of {project!r} is judged completely: `data-miner review {project}` asks about "
+            "frames, and its queue of random frames measures best"
         )
     remarks = []
     if num_unjudged := sum(num_unjudged_boxes(frame, classes) for frame in judged):
-        remarks.append(f"boxes on these frames that nobody judged, and that count as wrong: {num_unjudged}")
+        remarks.append(f"boxes on these frames that nobody judged, which count as wrong: {num_unjudged}")
     if num_chosen := sum(not frame.is_random for frame in judged):
-        remarks.append(f"{num_chosen} of the {len(judged)} frames are not of the random sample, and harder")
+        remarks.append(f"{num_chosen} of the {len(judged)} frames are not from the random sample, and are harder")
     images = tuple(_reviewed_image(frame, classes) for frame in judged)
     return Truth(REVIEWED, "", classes.names, images), tuple(remarks)
 
@@ -114,8 +114,8 @@ def _compare(predictions: Predictions, truth: Truth, file: Path) -> EvaluationOu
     if not matched.images:
         first = f", such as {truth.images[0].name}" if truth.images else ""
         raise ConfigError(
-            f"none of the {len(truth.images)} images of the truth is a frame here{first}: images are found by frame "
-            "id, by the file name of a release, or by the sha256 of the picture"
+            f"none of the {len(truth.images)} images of the truth is a frame of the project{first}: images are matched "
+            "by frame id, by the file name of a release, or by the sha256 of the picture"
         )
     names = tuple(name for name in predictions.class_names if name in truth.class_names)
     if not names:

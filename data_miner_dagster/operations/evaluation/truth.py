@@ -125,12 +125,12 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
         images.append(TruthImage(shown.as_posix(), tuple(_yolo_objects(path, names)), file=file))
     num_unlabelled = len(pictures.keys() - labels.keys())
     if not images:
-        raise ConfigError(f"{folder} has no labels/**/*.txt, so it is no YOLO truth")
+        raise ConfigError(f"{folder} has no labels/**/*.txt, so it is not a YOLO truth")
     remarks = []
     if num_unlabelled == 1:
-        remarks = ["1 picture has no label file: nobody said what is on it, so it is left out"]
+        remarks = ["1 picture has no label file: its objects are unknown, so it is left out"]
     elif num_unlabelled:
-        remarks = [f"{num_unlabelled} pictures have no label file: nobody said what is on them, so they are left out"]
+        remarks = [f"{num_unlabelled} pictures have no label file: their objects are unknown, so they are left out"]
     return Truth("yolo", folder.absolute().name, tuple(names.values()), tuple(images), tuple(remarks))
 
 

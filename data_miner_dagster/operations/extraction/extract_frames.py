@@ -210,8 +210,8 @@ def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: st
             message = f"same content as {same}"
             return VideoOutcome(key, OutcomeStatus.REUSED, message=message, metadata={"num_frames": num_frames})
     if _lacks_source(platform, row):
-        why = maker.fetched[key].message if key in maker.fetched else "it was removed to make room meanwhile"
-        return _record_lack(platform, row, f"its file is not there: {why}")
+        why = maker.fetched[key].message if key in maker.fetched else "it has been removed to free space"
+        return _record_lack(platform, row, f"its file is missing: {why}")
     return _extract_now(platform, maker, claim, row, wanted)
 
 

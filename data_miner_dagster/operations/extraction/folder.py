@@ -66,7 +66,7 @@ def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
         for leftover in job.folder.iterdir():
             leftover.unlink()
     raise VideoPermanentError(
-        VideoErrorKind.UNDECODABLE, f"{job.video_path.name}: not one frame could be decoded; download it again"
+        VideoErrorKind.UNDECODABLE, f"{job.video_path.name}: no frame could be decoded; download it again"
     )
 
 

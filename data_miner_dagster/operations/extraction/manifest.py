@@ -130,7 +130,7 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
     if num_frames > limit:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"{num_frames} frames to store are more than extraction.limits.max_sampled_frames={limit}; "
+            f"{num_frames} frames are more than extraction.limits.max_sampled_frames={limit}; "
             "set max_frames_per_video or sample less",
         )
 

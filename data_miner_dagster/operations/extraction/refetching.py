@@ -47,7 +47,7 @@ def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[
     for row in find_videos(platform.database, list(sha256_before)):
         if row.sha256 != sha256_before[row.key]:
             logger.warning(
-                "%s: its site gives other bytes than before (sha256 %s, was %s): its frames are made of the new ones",
+                "%s: its site delivers other bytes than before (sha256 %s, was %s): frames are made from the new ones",
                 row.key,
                 row.sha256,
                 sha256_before[row.key],

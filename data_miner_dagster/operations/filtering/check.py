@@ -36,7 +36,7 @@ class DecisionCounts:
         """One line for the user."""
         return (
             f"{self.num_frames:,} frames, {self.num_undecided:,} of them without a decision; "
-            f"{self.num_decisions:,} decisions, {self.num_of_no_frame:,} of them on no frame, "
+            f"{self.num_decisions:,} decisions, {self.num_of_no_frame:,} of them without a frame, "
             f"{self.num_repeated:,} made twice, {self.num_without_reason:,} without a reason; "
             "filter the project again with force"
         )

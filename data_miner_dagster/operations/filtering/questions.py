@@ -71,7 +71,7 @@ def plan_calibration(
         DataMinerError: no frame's decision depends on the threshold, or single prompts have got other thresholds since.
     """
     if not len(frames.headroom):
-        raise DataMinerError(f"project {config.name!r} has no frame whose fate depends on the positive threshold")
+        raise DataMinerError(f"project {config.name!r} has no frame whose decision depends on the positive threshold")
     rules = rules_of(platform, config.filtering)
     plan = None if restart else stored_plan(platform, config, rules)
     if plan is None:
@@ -132,8 +132,8 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     ]
     if max(moves) - min(moves) > 10**-THRESHOLD_DECIMALS:
         raise DataMinerError(
-            f"single prompts of {config.name!r} got other thresholds since its questions were asked: "
-            f"`data-miner calibrate {config.name} --restart` asks anew"
+            f"single prompts of {config.name!r} have other thresholds than when its questions were asked: "
+            f"`data-miner calibrate {config.name} --restart` starts over"
         )
     edges = np.array([-np.inf, *(edge + moves[0] for edge in plan["inner_edges"]), np.inf])
     made_at = datetime.fromisoformat(plan["made_at"]) if "made_at" in plan else _LONG_AGO

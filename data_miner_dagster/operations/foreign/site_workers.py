@@ -199,7 +199,7 @@ class SiteWorkers(PooledWorkers):
         limits = self._config.limits
         match error.which:
             case "wall":
-                return f"still held its process when {name_of_time} {seconds:g} s were over"
+                return f"still held its process when {name_of_time} {seconds:g} s had passed"
             case "cpu":
                 return f"takes more CPU time to read than limits.max_cpu_seconds {limits.max_cpu_seconds:g}"
             case "memory":

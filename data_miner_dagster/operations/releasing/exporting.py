@@ -156,7 +156,7 @@ def _export_format(
         if problems := export_problems(format, folder, expected):
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataMinerError(
-                f"the export of {source.header.title} as {format.name} does not read back: {problems[0]}{more}; "
+                f"the export of {source.header.title} as {format.name} cannot be read back: {problems[0]}{more}; "
                 "nothing was exported"
             )
     return tally, {name: fault.line for name, fault in part_faults.items()}
@@ -219,7 +219,7 @@ def check_export_folder(platform: Platform, to: Path) -> None:
     """
     inside = to.resolve().relative_to(platform.root.resolve()).parts if _is_inside(to, platform.root) else ()
     if inside and inside[0] in _ROOMS:
-        raise ConfigError(f"{to} is in the root's own {inside[0]}, where it would be taken for one; name another")
+        raise ConfigError(f"{to} is in the root's own {inside[0]}, where it would be mistaken for one; name another")
     try:
         if to.is_mount():
             raise ConfigError(f"{to} is a mount point, which no folder can replace; name a new folder in it")

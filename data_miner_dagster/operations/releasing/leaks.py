@@ -75,8 +75,8 @@ class LeakCheck:
         if self.holds:
             return line
         return (
-            f"{line}: {'; '.join(self.named[:_MAX_NAMED])}; take one of the two videos out of the project or give both "
-            "one split (releasing.fixed_splits), or, if they differ, raise releasing.leak_cosine or lower "
+            f"{line}: {'; '.join(self.named[:_MAX_NAMED])}; remove one of the two videos from the project, give both "
+            "the same split (releasing.fixed_splits), or, if they differ, raise releasing.leak_cosine or lower "
             "releasing.leak_hash_distance"
         )
 

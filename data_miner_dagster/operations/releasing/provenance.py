@@ -108,7 +108,7 @@ def trace_image(
         )
     if len(found) > 1:
         names = ", ".join(name for name, _, _ in found)
-        raise ConfigError(f"{what!r} is in releases of {names}: say which with --project")
+        raise ConfigError(f"{what!r} is in releases of {names}: choose one with --project")
     return _provenance(platform, *found[0])
 
 
@@ -141,7 +141,7 @@ def _image_id(release: Path, what: str) -> int | None:
         if what.startswith(prefix):
             number = what.removeprefix(prefix)
             if not number.isdecimal():
-                raise ConfigError(f"{what!r} is not an id: it is `{prefix}` and a number")
+                raise ConfigError(f"{what!r} is not an id: write `{prefix}` and a number")
             if prefix == _BOX:
                 return image_id_of_box(release, int(number))
             return int(number) if find_image(release, int(number)) else None
@@ -153,7 +153,7 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
     found, manifest = find_image(release, image_id), read_manifest(release)
     if found is None or manifest is None:
         raise DataMinerError(
-            f"release {project} {version} is damaged; `data-miner releases {project} --check` says where"
+            f"release {project} {version} is damaged; `data-miner releases {project} --check` shows where"
         )
     image, annotation_ids = found
     video = next(video for video in read_videos(release) if video.video_key == image.video_key)

@@ -167,7 +167,7 @@ def _known_versions(platform: Platform, standing: Standing) -> set[str]:
 def _written_manifest(platform: Platform, project: str, version: str) -> dict[str, Any]:
     manifest = read_manifest(platform.layout.release_folder(project, version))
     if manifest is None:
-        raise DataMinerError(f"release {project} {version} has vanished while it was being recorded")
+        raise DataMinerError(f"release {project} {version} disappeared while it was being recorded")
     return manifest
 
 

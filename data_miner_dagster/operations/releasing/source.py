@@ -324,7 +324,7 @@ class ReleaseSource:
         seen = read_table(self._paths["detected frames"], ["frame_id"])["frame_id"]
         unseen = set(unique.filter(pc.invert(pc.is_in(unique, seen))).to_pylist())
         if len(unseen) != num_unreadable_frames(self._paths["detected frames"]):
-            raise self._stale("detections", "there are unique frames that no detector has looked at")
+            raise self._stale("detections", "there are representatives that no detector has examined")
         return unseen
 
     def _stale(self, asset: str, why: str) -> OutOfDateError:
@@ -351,7 +351,7 @@ class ReleaseSource:
             return
         found = frames_identity(self._platform.layout, video_key)
         if found is None or found.fingerprint != seen:
-            raise self._stale("filtered_frames", f"the frames of {video_key} were made anew since they were chosen")
+            raise self._stale("filtered_frames", f"the frames of {video_key} have been recreated since then")
 
     def _boxes_of(self, video_key: str) -> dict[int, list[dict[str, Any]]]:
         boxes: dict[int, list[dict[str, Any]]] = {}

@@ -195,7 +195,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataMinerError(
-                f"release {plan.header.title} does not read back: {problems[0]}{more}; nothing was published"
+                f"release {plan.header.title} cannot be read back: {problems[0]}{more}; nothing was published"
             )
         content = manifest_content(plan, written, videos)
         content["quality"] = quality_content(platform, plan.config, boxes_by_verdict=tally.boxes_by_verdict)

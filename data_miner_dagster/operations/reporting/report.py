@@ -164,27 +164,27 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
         lambda: Gallery(
             "kept",
             "Kept",
-            "The frames most like what was asked for. The number is the similarity to the prompt beside it.",
+            "The frames most similar to the prompts. The number is the similarity to the prompt beside it.",
             _report_tiles(platform, pictures, kept_tiles(platform, config, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "threshold",
             "Near the threshold",
-            "The frames that were kept and dropped most narrowly: if these are wrong, the threshold is. Say keep or "
-            "drop to more of them, under Filter threshold, and get the threshold for the precision or recall you want:",
+            "The frames that were kept and dropped most narrowly: if these are wrong, so is the threshold. Say keep or "
+            "drop to more of them, under Filter threshold, to get the threshold for the precision or recall you want:",
             _report_tiles(platform, pictures, narrow_tiles(platform, config, TILES_PER_GALLERY)),
             command=f"data-miner review {project}",
         ),
         lambda: Gallery(
             "dropped",
             "Dropped",
-            "Dropped frames, the reasons in turn, those most like what was asked for first.",
+            "Dropped frames, the reasons taking turns, the most similar to the prompts first.",
             _report_tiles(platform, pictures, dropped_tiles(platform, project, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "duplicates",
             "Duplicates",
-            "One row a group: the frame that was kept, then the nearest of those it stands for, with their cosine.",
+            "One row per group: the representative, then its nearest duplicates, with their cosine.",
             _report_tiles(platform, pictures, duplicate_tiles(platform, project, TILES_PER_GALLERY)),
             columns=COLUMNS,
         ),
@@ -254,7 +254,7 @@ def _histograms(platform: Platform, project: str, manifest: dict[str, Any]) -> l
                 title="Similarity to the positive prompts",
                 note="Every sampled frame, by its best positive prompt.",
                 marks=[(threshold, f"{threshold:.3g}") for threshold in thresholds],
-                legend=[("kept", "kept"), ("dropped", "dropped, for whatever reason")],
+                legend=[("kept", "kept"), ("dropped", "dropped, for any reason")],
             )
         )
     cosines = HistogramCounts(("duplicates",), float(manifest["duplicates"]["threshold"]), 1.0)
@@ -265,7 +265,7 @@ def _histograms(platform: Platform, project: str, manifest: dict[str, Any]) -> l
             draw_histogram(
                 cosines,
                 title="Cosine of duplicates",
-                note="Every removed frame, to the frame that stands for it. A heap at the left end means: look there.",
+                note="Every duplicate, to its representative. If many are at the left end, check those.",
                 legend=[("duplicate", "removed as duplicates")],
             )
         )
@@ -287,7 +287,7 @@ def _confidence_histograms(path: Path, manifest: dict[str, Any], most_classes: i
         draw_histogram(
             counts[name],
             title=f"Confidence: {name}",
-            note=f"{counts[name].total:,} boxes as the detector gave them.",
+            note=f"{counts[name].total:,} boxes as the detector returned them.",
             marks=[(manifest["thresholds"][name], f"{manifest['thresholds'][name]:.3g}")],
             legend=[("kept", "at the threshold"), ("neutral", "below it: stored, not released")],
         )

@@ -39,7 +39,7 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
         ConfigError: neither is given, or there is no such class or video.
     """
     if wanted.class_name is None and wanted.video_key is None:
-        raise ConfigError("which class or video? Browsing needs the name of one")
+        raise ConfigError("browsing needs a class or a video; give the name of one")
     first, end = (0, np.iinfo(np.int64).max) if wanted.video_key is None else rows_of_video(index, wanted.video_key)
     if wanted.class_name is None:
         assert wanted.video_key is not None

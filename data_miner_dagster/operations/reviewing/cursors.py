@@ -36,4 +36,4 @@ class Cursor:
             keys, frame_id, box = json.loads(base64.urlsafe_b64decode(padded.encode()))
             return cls(tuple(float.fromhex(key) for key in keys), str(frame_id), int(box))
         except (binascii.Error, ValueError, TypeError) as error:
-            raise ConfigError(f"{text!r} is not the cursor of a page; begin at the first page") from error
+            raise ConfigError(f"{text!r} is not the cursor of a page; start with the first page") from error

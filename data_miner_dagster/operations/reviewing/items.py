@@ -123,7 +123,7 @@ class ItemMaker:
         frame, other = frames
         if frame is None or other is None:
             return None
-        why = f"left out: {pair.similarity:.3f} similar to the frame that stands for it"
+        why = f"left out: {pair.similarity:.3f} similar to its representative"
         return ReviewItem(pair.frame_id, why, frame, other, pair.similarity, pair.tier)
 
 

@@ -147,7 +147,7 @@ def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArra
     """
     code = index.codes.of_frame(cursor.frame_id)
     if code is None or len(cursor.keys) != len(ranking.keys):
-        raise ConfigError("the page before is of another queue, or of a video that is gone; begin at the first page")
+        raise ConfigError("the previous page is of another queue, or of a missing video; start with the first page")
     return ranking.is_after(cursor.keys, int(rows_of_codes(np.array(code), cursor.box)))
 
 

@@ -95,7 +95,7 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
     if file.tool not in READERS:
         raise ConfigError(f"tool {file.tool!r} is not one of {', '.join(READERS)}")
     if sent.header.project != project:
-        raise ConfigError(f"what went out is of project {sent.header.project!r}, not of {project!r}")
+        raise ConfigError(f"what was sent is from project {sent.header.project!r}, not of {project!r}")
     returned = _Returned.of(READERS[file.tool](file.path))
     members = {member.video_key for member in find_members(platform.database, project)}
     verdicts = _Verdicts(sent, verdicts_in_force(platform.database, project), file.who, utc_now())
@@ -143,9 +143,7 @@ def find_sent(
             return _of_release(place)
     if folder is not None:
         raise ConfigError(f"{folder}: is neither an export for an annotation tool nor a release")
-    raise ConfigError(
-        f"{file}: does not lie in its export; say --sent FOLDER for the export, or --version for a release"
-    )
+    raise ConfigError(f"{file}: is not in its export; give --sent FOLDER for the export, or --version for a release")
 
 
 def _of_release(folder: Path) -> Sent:
@@ -178,7 +176,7 @@ class _Returned:
     def finish(self) -> dict[str, str]:
         """Return the images that were not used, by name, with the reason."""
         foreign = (*self.by_frame.values(), *self.by_name.values())
-        return self.left_out | {image.name: "it did not go out with this export" for image in foreign}
+        return self.left_out | {image.name: "it was not sent with this export" for image in foreign}
 
 
 def _weight(image: ReturnedImage) -> tuple[bool, float]:
@@ -196,7 +194,7 @@ def _why_left_out(image: ReleaseImage, found: ReturnedImage, members: set[str], 
     if found.unusable is not None:
         return f"it has {found.unusable}"
     unknown = sorted({box.class_name for box in found.boxes} - set(header.class_names))
-    return f"it has the label {unknown[0]!r}, which is no class of the export" if unknown else None
+    return f"it has the label {unknown[0]!r}, which is not a class of the export" if unknown else None
 
 
 class _Verdicts:

@@ -97,7 +97,7 @@ def send_frames(
         if len(revisions) == 1:
             write_shown_header(folder, header, *revisions)
         if problems := export_problems(format, folder, Expected(header, tally, lambda: _read(folder))):
-            raise DataMinerError(f"what was written for {tool} does not read back: {problems[0]}; nothing was sent")
+            raise DataMinerError(f"what was written for {tool} cannot be read back: {problems[0]}; nothing was sent")
     return SentFrames(to.absolute(), tally.num_images, tally.num_boxes + tally.num_unsure_boxes)
 
 

@@ -16,8 +16,8 @@ class UnmetReason(StrEnum):
     NO_VIDEO = "the project has no frames of this video"
     NO_FRAME = "the video has no frame at this time"
     NO_CLASS = "the class is not in the class list"
-    NOT_EXAMINED = "no detector looks at the frame: it is dropped, or a duplicate"
-    NO_BOX = "no box of this class is where it was"
+    NOT_EXAMINED = "no detector examines the frame: it is dropped, or a duplicate"
+    NO_BOX = "the box of this class is no longer at its place"
 
 
 @dataclass(frozen=True, slots=True)

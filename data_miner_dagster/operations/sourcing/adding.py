@@ -69,16 +69,16 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
         logger.warning("%s: %d entries are passed over; the first is %s", shown, len(refusals), refusals[0])
         found = [candidate for candidate in found if candidate.refusal is None]
         if not found:
-            raise ConfigError(f"{shown} holds no address that can be taken: {refusals[0]}")
+            raise ConfigError(f"{shown} has no usable address: {refusals[0]}")
     if faults := [candidate.fault for candidate in found if candidate.fault is not None]:
         logger.warning("%s: %d entries met an internal error; the first is %s", shown, len(faults), faults[0])
         found = [candidate for candidate in found if candidate.fault is None]
         if not found:
             raise ConfigError(f"{shown}: {faults[0]}")
     if not found:
-        raise ConfigError(f"{shown} holds no video; give the address of one, or of a page that has some")
+        raise ConfigError(f"{shown} has no video; give the address of a video, or of a page with videos")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
-        raise ConfigError(f"{shown}: lists an address with {secrets[0]}, which is not kept; nothing was added")
+        raise ConfigError(f"{shown}: lists an address with {secrets[0]}, which must not be stored; nothing was added")
     return found
 
 

@@ -203,8 +203,8 @@ def _num_of_removed_sources(platform: Platform, project: str, queries: list[Quer
     )
     if num_left:
         logger.warning(
-            "%s: %d videos are of sources that the project file no longer names; they stay: `data-miner delete-videos "
-            "KEY --project %s` takes one out",
+            "%s: %d videos come from sources that the project file no longer names; they stay: "
+            "`data-miner delete-videos KEY --project %s` removes one",
             project,
             num_left,
             project,

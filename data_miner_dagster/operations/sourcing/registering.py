@@ -68,7 +68,7 @@ def register_project_file(
     file = load_project_file(path, limits, parse)
     _check_addresses(file, limits, path)
     if file.name in taken:
-        raise ConfigError(f"project {file.name!r} is that of {taken[file.name]} already; give one of them another name")
+        raise ConfigError(f"project {file.name!r} is already the name of {taken[file.name]}; rename one of them")
     _check_platform(platform.config, file, path)
     platform.check_sampling()
     known = find_project(platform.database, file.name)
@@ -128,7 +128,7 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
         if section_name == "extraction":
             raise ConfigError(
                 f"{path}: platform.extraction differs from the running platform's ({'; '.join(differing)}): frames are "
-                "shared by all projects of a root; take the section out of this file, or use another --root"
+                "shared by all projects of a root; remove the section from this file, or use another --root"
             )
         logger.warning(
             "%s: platform.%s is not in force (%s): settings of a platform come from the file it was started with",

@@ -66,7 +66,7 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
             try:
                 of_files = _bases_of_files(platform, row)
             except OSError as error:  # caused by the disk or by permissions: the code that needs the files reports it
-                logger.warning("%s: its files cannot be looked at: %s", row.key, error)
+                logger.warning("%s: its files cannot be examined: %s", row.key, error)
                 continue
             if of_files != _Bases(row.frames_basis, row.embedding_basis):
                 found[row.key] = of_files
@@ -115,7 +115,7 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
     keys = extracted_keys(platform.database, after=after, limit=max_videos)
     audit = audit_files(platform, keys)
     if audit.changed:
-        logger.warning("%d videos lack files, or have stale ones: %s", len(audit.changed), ", ".join(audit.changed[:5]))
+        logger.warning("%d videos have missing or stale files: %s", len(audit.changed), ", ".join(audit.changed[:5]))
     return keys[-1] if len(keys) == max_videos else None
 
 

@@ -75,7 +75,7 @@ def inspect_environment(platform: Platform) -> list[Part]:
             found += look()
         except Exception as error:  # noqa: BLE001 - it belongs to this part, and the others are examined
             line = str(error) if isinstance(error, DataMinerError) else fault_of(error).line
-            found.append(Part(what, State.PROBLEM, with_references(line), "see to what the line names"))
+            found.append(Part(what, State.PROBLEM, with_references(line), "fix what the line names"))
     return found
 
 
@@ -83,7 +83,7 @@ def _root(platform: Platform) -> Iterator[Part]:
     root = platform.root
     kind = kind_of_file_system(root) or "unknown"
     if not root.exists():
-        yield Part("root", State.OK, f"{root} is not there yet, and is made at the first use ({kind})")
+        yield Part("root", State.OK, f"{root} does not exist yet, and is created on first use ({kind})")
         return
     probe = root / f".probe-{uuid.uuid4().hex[:8]}"
     other = probe.with_name(f"{probe.name}-2")
@@ -99,14 +99,14 @@ def _root(platform: Platform) -> Iterator[Part]:
             "root",
             State.PROBLEM,
             f"{root} ({kind}): {error.strerror}",
-            "a root needs writing, hard links and renaming: choose another with --root, or see to its rights",
+            "a root needs writing, hard links and renaming: choose another with --root, or fix its permissions",
         )
         return
     finally:
         probe.unlink(missing_ok=True)
         other.unlink(missing_ok=True)
     if kind in _VOLATILE:
-        yield Part("root", State.WARNING, f"{root} ({kind})", "what is in memory is gone after a restart: use a disk")
+        yield Part("root", State.WARNING, f"{root} ({kind})", "memory is lost at a restart: use a disk")
     else:
         yield Part("root", State.OK, f"{root} ({kind}, takes hard links)")
 
@@ -122,11 +122,11 @@ def _disk(platform: Platform) -> Iterator[Part]:
     least = platform.config.downloading.min_free_bytes
     value = f"{size_text(usage.free)} of {size_text(usage.total)} are free"
     if usage.free < least:
-        remedy = "no download begins: `data-miner clean` frees what can be made again, or lower the setting"
+        remedy = "no download starts: free some with `data-miner clean`, or lower the setting"
         yield Part("disk", State.PROBLEM, f"{value}, less than downloading.min_free_bytes {size_text(least)}", remedy)
     elif usage.free < 5 * least:
         yield Part(
-            "disk", State.WARNING, value, "set platform.room.quota, or free some: videos and frames take it soon"
+            "disk", State.WARNING, value, "set platform.room.quota, or free some: videos and frames will soon fill it"
         )
     else:
         yield Part("disk", State.OK, value)
@@ -136,7 +136,7 @@ def _temporary(_: Platform) -> Iterator[Part]:
     folder = Path(tempfile.gettempdir())
     free = shutil.disk_usage(folder).free
     state = State.OK if free >= 100_000_000 else State.WARNING
-    remedy = "" if state is State.OK else "free some, or name another folder by TMPDIR"
+    remedy = "" if state is State.OK else "free some, or set another folder with TMPDIR"
     yield Part("temporary files", state, f"{folder}: {size_text(free)} are free", remedy)
 
 
@@ -146,7 +146,7 @@ def _database(platform: Platform) -> Iterator[Part]:
     if url is None:
         check_place_of_sqlite(file)
         if not file.exists():
-            yield Part("database", State.OK, f"{file} is not there yet, and is made at the first use")
+            yield Part("database", State.OK, f"{file} does not exist yet, and is created on first use")
             return
         if why := quick_check(file):
             yield Part("database", State.PROBLEM, f"{file} is damaged ({why})", "restore it from a copy")
@@ -171,13 +171,13 @@ def _clock(database: Database, ahead: float, took: float) -> Part:
     if off < _CLOCK_WARNING_SECONDS:
         return Part("clock", State.OK, "agrees with the database's")
     state = State.PROBLEM if off >= _CLOCK_PROBLEM_SECONDS else State.WARNING
-    return Part("clock", state, value, "let both machines follow a time server (chrony, systemd-timesyncd)")
+    return Part("clock", state, value, "synchronize both machines with a time server (chrony, systemd-timesyncd)")
 
 
 def _models(platform: Platform) -> Iterator[Part]:
     folder = model_cache_folder()
     if not os.access(_existing(folder), os.W_OK):
-        remedy = "name a folder of yours by DATA_MINER_MODEL_CACHE"
+        remedy = "set a writable folder with DATA_MINER_MODEL_CACHE"
         yield Part("model cache", State.PROBLEM, f"{folder} cannot be written to", remedy)
         return
     profile = platform.config.models.profile
@@ -187,7 +187,7 @@ def _models(platform: Platform) -> Iterator[Part]:
         why, _, remedy = str(error).partition(": " if ": " in str(error) else "; ")
         yield Part("model cache", State.WARNING, f"{folder}: {why}", remedy)
     else:
-        yield Part("model cache", State.OK, f"{folder}: the models of profile {profile} are at hand, or can be fetched")
+        yield Part("model cache", State.OK, f"{folder}: the models of profile {profile} are present, or can be fetched")
 
 
 def _gpu(platform: Platform) -> Iterator[Part]:
@@ -215,7 +215,7 @@ def _javascript() -> Iterator[Part]:
     remedy = "pip install 'yt-dlp[default,deno]'"
     runtime = javascript_runtime()
     if runtime is None:
-        value = "no runtime was found, and YouTube gives few formats, or none, without"
+        value = "no runtime was found; without one YouTube offers few or no formats"
         yield Part("JavaScript", State.WARNING, value, remedy)
         return
     done = subprocess.run(  # noqa: S603 - the program that yt-dlp uses

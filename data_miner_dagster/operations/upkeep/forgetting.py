@@ -188,9 +188,9 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
             _remember_all(platform, name)
     _forget_in_releases(platform, keys, held, reason, keep=keep_releases)
     removal = remove_videos(platform, keys, force=True)
-    busy = [key for key, why in removal.kept.items() if why == "being worked on"]
+    busy = [key for key, why in removal.kept.items() if why == "in use by a worker"]
     if busy:
-        raise ClaimHeldError(f"{', '.join(busy)}: being worked on; say the same again when it is done")
+        raise ClaimHeldError(f"{', '.join(busy)}: in use by a worker; run the same command again when it is done")
     for key in keys:
         remove_files(video_files(platform.layout, key))  # an earlier attempt may have ended between rows and files
     _forget_in_catalog(platform, keys, [*(video.url for video in videos if video.url), target])

@@ -157,12 +157,12 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
         if f"video/{video.key}" in claimed:
             continue
         if video.status in (VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING):
-            yield Finding(Drift.WORKER_GONE, video.key, f"take it back from {video.status}; a run takes it up again")
+            yield Finding(Drift.WORKER_GONE, video.key, f"take it back from {video.status}; a run resumes it")
         elif video.status is VideoStatus.EXTRACTED and not has_frames(layout, video.key):
-            yield Finding(Drift.FRAMES_MISSING, video.key, "set it back, so that its frames are made again")
+            yield Finding(Drift.FRAMES_MISSING, video.key, "set it back, so that its frames are recreated")
         elif video.embedding_basis is not None and video.embedding_basis == embedded:
             if not layout.embedding_file(encoder, video.key).exists():
-                yield Finding(Drift.EMBEDDINGS_MISSING, video.key, "ask for them again")
+                yield Finding(Drift.EMBEDDINGS_MISSING, video.key, "request them again")
         elif video.status is VideoStatus.DOWNLOADED and not layout.video_info(video.key).exists():
             yield Finding(Drift.VIDEO_MISSING, video.key, "set it back, so that it is downloaded again")
 
@@ -170,9 +170,7 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
 def _of_projects(platform: Platform, claimed: set[str]) -> Iterator[Finding]:
     for project in find_projects(platform.database):
         if project.stage in PROJECT_WAY and f"project/{project.name}" not in claimed:
-            yield Finding(
-                Drift.WORKER_GONE, project.name, f"take it back from {project.stage}; a run takes it up again"
-            )
+            yield Finding(Drift.WORKER_GONE, project.name, f"take it back from {project.stage}; a run resumes it")
 
 
 def _step_back(platform: Platform, video_key: str) -> bool:
@@ -196,7 +194,7 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
     layout = platform.layout
     projects = {row.name for row in find_projects(platform.database)}
     for path in (*_stray_files(layout, videos), *_stray_previews(layout, videos, projects)):
-        remedy = "remove it: no row of the catalog speaks of it"
+        remedy = "remove it: the catalog does not know it"
         yield Finding(Drift.STRAY_FILES, str(path.relative_to(layout.root)), remedy)
     for entry in _entries(layout.projects):
         if entry.name not in projects:
@@ -248,7 +246,7 @@ def _partials(platform: Platform) -> Iterator[Finding]:
 
 def _damaged(platform: Platform) -> Iterator[Finding]:
     for damaged in find_damaged_files(platform.layout):
-        remedy = "remove it, so that it is made again" if damaged.is_derived else "restore it from a copy"
+        remedy = "remove it, so that it is recreated" if damaged.is_derived else "restore it from a copy"
         yield Finding(
             Drift.DAMAGED, str(damaged.path.relative_to(platform.root)), remedy, is_fixable=damaged.is_derived
         )

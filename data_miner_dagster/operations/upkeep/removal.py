@@ -63,10 +63,10 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
     try:
         with platform.hold_video(key, wait_seconds=0):
             if not delete_videos(platform.database, [key], only_unwanted=not force):
-                return "not in the catalog, or wanted by now"
+                return "not in the catalog, or wanted again"
             return remove_files(video_files(platform.layout, key))
     except ClaimHeldError:
-        return "being worked on"
+        return "in use by a worker"
 
 
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:
@@ -85,7 +85,7 @@ def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[s
         if taken:
             with platform.database.transaction() as session:
                 move_project(session, project, ProjectStage.SOURCING)  # everything derived from it is out of date
-    return Removal(tuple(taken), {key: f"no video of {project}" for key in keys if key not in taken}, 0)
+    return Removal(tuple(taken), {key: f"not a video of {project}" for key in keys if key not in taken}, 0)
 
 
 def remove_unwanted_videos(platform: Platform) -> Removal:

@@ -134,7 +134,7 @@ def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) ->
     except FileNotFoundError:
         return None  # it disappeared meanwhile
     except (OSError, ValueError, pa.ArrowException, sqlite3.Error, SQLAlchemyError) as error:
-        return f"cannot be read, so nobody knows ({error})"
+        return f"cannot be read, so this is unknown ({error})"
 
 
 def _holds(path: Path, forms: Sequence[bytes]) -> bool:

@@ -155,11 +155,11 @@ class EndpointVerifier:
         self._pause.end()
         if takes_none and not self._is_known:
             raise ConfigError(f"{self.why_away}; correct platform.models.endpoints.{self.name}")
-        logger.warning("%s: nothing more is asked for now", self.why_away)
+        logger.warning("%s: no more questions for now", self.why_away)
 
     def _ask(self, endpoint: ChatEndpoint, keep: Keep, crop: Crop) -> "Reply | _Refused":
         jpeg = jpeg_of_crop(crop.rgb)
-        line = "nothing more is asked for now"
+        line = "no more questions for now"
         for number in range(1, self._config.tries + 1):
             if not self._pause.wait():
                 break
@@ -188,7 +188,7 @@ class EndpointVerifier:
 
 
 def _as_cannot_tell(refused: Reply) -> Reply:
-    return Reply(refused.crop, BoxAnswer(VerifierVerdict.CANNOT_TELL, f"not looked at: {refused.line}"))
+    return Reply(refused.crop, BoxAnswer(VerifierVerdict.CANNOT_TELL, f"not examined: {refused.line}"))
 
 
 def _cost_of(answer: ChatAnswer, config: EndpointConfig) -> float | None:

@@ -85,9 +85,9 @@ class VerificationCounts:
     def line(self) -> str:
         """The answers, in words."""
         told = f"{self.verifier} confirmed {self.confirmed:,} boxes, rejected {self.rejected:,}"
-        told += f" and could not tell of {self.cannot_tell:,}"
+        told += f" and could not judge {self.cannot_tell:,}"
         if self.waiting:
-            told += f"; {self.waiting:,} still wait for it"
+            told += f"; {self.waiting:,} are still waiting"
         if self.over_budget:
             told += f"; {self.over_budget:,} were not asked about, since its budget is spent"
         return told
@@ -168,7 +168,7 @@ class BoxVerification:
         if self._verifier.why_away is not None and self._config.when_unavailable == "wait":
             raise VerifierAwayError(
                 f"{self._verifier.why_away}; the project waits for it (detection.verifier.when_unavailable: wait), and "
-                f"keeps the {self._budget.num_now:,} answers that it has given now"
+                f"has stored the {self._budget.num_now:,} answers given so far"
             )
 
     @property
@@ -272,7 +272,7 @@ class BoxVerification:
         if self._config.max_cost is not None and reply.cost is None:
             raise ConfigError(
                 f"detection.verifier.max_cost is {self._config.max_cost:g}, and {self._verifier.name} does not state "
-                "its tokens; give price_per_box in platform.models.endpoints, or leave max_cost out"
+                "its tokens; give price_per_box in platform.models.endpoints, or leave out max_cost"
             )
 
 
@@ -280,7 +280,9 @@ def _read(pictures: StoredPictures, frame: FrameBoxes) -> RgbImage | None:
     try:
         return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
-        logger.warning("verification: frame %s is not shown: %s; `data-miner doctor` mends it", frame.frame_id, error)
+        logger.warning(
+            "verification: frame %s left out: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error
+        )
         return None
 
 

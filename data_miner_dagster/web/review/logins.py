@@ -61,7 +61,7 @@ class LoginEndpoints:
         """
         who = reviewer_name((await json_of(request)).get("who"))
         if who is None:
-            raise ConfigError(f"a name has 1 to {MAX_NAME_LENGTH} characters that can be shown")
+            raise ConfigError(f"a name needs 1 to {MAX_NAME_LENGTH} printable characters")
         await run_in_threadpool(self._access.rename, request.scope["session"], who)
         return JSONResponse({"who": who})
 

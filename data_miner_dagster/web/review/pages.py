@@ -59,7 +59,8 @@ QUEUE_TEXTS: Final = {
         "Detectors disagree", "Boxes that one detector of the ensemble found and another one did not."
     ),
     ReviewQueue.NEAR_THRESHOLD: QueueText(
-        "Near the threshold", "Boxes whose confidence is close to the threshold of their class: there it is decided."
+        "Near the threshold",
+        "Boxes whose confidence is close to the threshold of their class: answers help most there.",
     ),
     ReviewQueue.RANDOM: QueueText(
         "Random sample",
@@ -74,7 +75,7 @@ QUEUE_TEXTS: Final = {
         "Kept or dropped?", "Frames near the threshold of the text filter, on either side of it.", Form.GRID
     ),
     ReviewQueue.DUPLICATES: QueueText(
-        "Duplicates", "Frames that were removed because another one stands for them.", Form.GROUPS
+        "Duplicates", "Duplicates, which were removed in favour of their representative.", Form.GROUPS
     ),
 }
 """The queues in the order of the overview."""

@@ -88,7 +88,7 @@ def test_find_troubles__room(platform: Platform, tmp_path: Path) -> None:
         new = VideoRow.status == VideoStatus.PENDING
         session.execute(update(VideoRow).where(new).values(error_kind=VideoErrorKind.DISK_FULL))
     trouble = kinds(platform)[AlertKind.QUOTA_SHORT]
-    assert trouble.line.startswith("5 videos find no room")
+    assert trouble.line.startswith("5 videos do not fit under the quota")
     assert trouble.after == HOUR
     short = make_platform(tmp_path / "root", min_free_bytes="900TB")
     assert "platform.alerts.min" in kinds(short)[AlertKind.DISK_SHORT].line

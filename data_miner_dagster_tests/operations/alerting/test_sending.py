@@ -135,7 +135,7 @@ def test_send__says_why_it_was_refused_without_the_address(webhook: Webhook) -> 
 
 def test_send__what_is_no_address(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("no address s3cret-word")
-    with pytest.raises(ConfigError, match="holds no Apprise URL") as refused:
+    with pytest.raises(ConfigError, match="is not an Apprise URL") as refused:
         send(f"file:{tmp_path / 'url'}", "title", "line", is_over=False, timeout_seconds=1)
     assert "s3cret-word" not in str(refused.value)
     with pytest.raises(ConfigError, match=r"variable NOT_THERE is not set; platform\.alerts refers to it"):

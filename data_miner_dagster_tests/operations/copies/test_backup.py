@@ -125,7 +125,7 @@ def test_backup__dry_run_stores_nothing(platform: Platform, tmp_path: Path) -> N
 
 
 def test_backup__into_the_root_itself(platform: Platform) -> None:
-    with pytest.raises(ConfigError, match="lies in the root"):
+    with pytest.raises(ConfigError, match="is inside the root"):
         make_backup(platform, FolderStore(platform.root / "copies"))
 
 
@@ -172,7 +172,7 @@ def test_backup__killed_and_made_again(platform: Platform, buckets: FaultyBucket
     assert len(there) >= 10
     assert buckets.names("copies/snapshots/") == []
     store = open_place(settings.objects, ADDRESS)
-    with pytest.raises(ConfigError, match="holds no whole backup"):
+    with pytest.raises(ConfigError, match="has no complete backup"):
         restore_root(store, StorageLayout(tmp_path / "again"))
     outcome = make_backup(platform, store)
     sent = [line.split()[1] for line in buckets.requests if line.startswith("PUT") and "/files/" in line]
@@ -242,7 +242,7 @@ def test_restore__writes_nowhere_else(platform: Platform, tmp_path: Path) -> Non
         store.write(blob_name(name), forged)
         described.write_text(whole.replace(snapshot.files_sha256, name))
         root = tmp_path / f"again-{number}"
-        with pytest.raises(ObjectError, match="is no file of a backup"):
+        with pytest.raises(ObjectError, match="cannot be in a backup"):
             restore_root(store, StorageLayout(root))
         assert {entry.name for entry in root.iterdir()} == {".restoring", "restoring.json"}
     assert not (tmp_path / "outside").exists()

@@ -69,7 +69,7 @@ def test_ensure_embeddings__stale_vectors_are_made_anew(platform: ColourPlatform
     plant_video(platform, "file-a", RED)
     ensure(platform, {"file-a": [0]})
     plant_frames(platform, "file-a", [BLUE], fingerprint="frames-2")
-    with pytest.raises(PermanentError, match="lacks embeddings"):
+    with pytest.raises(PermanentError, match="has no embeddings"):
         load(platform, "file-a", [0])
     ensure(platform, {"file-a": [0]})
     np.testing.assert_allclose(load(platform, "file-a", [0]), np.eye(3)[[2]], atol=0.02)
@@ -88,7 +88,7 @@ def test_ensure_embeddings__unknown_frame_missing_frames_and_damaged_image(platf
 
 def test_load_vectors__not_made(platform: ColourPlatform) -> None:
     plant_video(platform, "file-a", RED, GREEN)
-    with pytest.raises(PermanentError, match="lacks embeddings by tone"):
+    with pytest.raises(PermanentError, match="has no embeddings by tone"):
         load(platform, "file-a", [0])
     ensure(platform, {"file-a": [0]})
     with pytest.raises(PermanentError, match="file-a by tone lacks frame 1; embed"):

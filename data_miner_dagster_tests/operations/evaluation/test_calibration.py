@@ -55,7 +55,7 @@ def test_calibrate_boxes__threshold_missed_objects_and_what_is_kept(platform: Pl
 
 
 def test_calibrate_boxes__a_precision_that_cannot_be_aimed_at(platform: Platform) -> None:
-    with pytest.raises(ConfigError, match="a precision of 1 cannot be aimed at"):
+    with pytest.raises(ConfigError, match="a precision of 1 is not possible"):
         calibrate_boxes(platform, "cyclists", wanted=1.0)
 
 

@@ -112,7 +112,7 @@ def test_evaluate_boxes__yolo_by_the_bytes_of_pictures(platform: Platform, tmp_p
     outcome = evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
     assert (outcome.evaluation.num_images, outcome.evaluation.truth) == (3, "yolo")
     assert outcome.evaluation.num_objects == sum(is_right(frame, 0) for frame in range(3))
-    assert outcome.remarks == ("1 picture has no label file: nobody said what is on it, so it is left out",)
+    assert outcome.remarks == ("1 picture has no label file: its objects are unknown, so it is left out",)
     (tmp_path / "labels" / "val" / "picture0.txt").write_text("1 0.5 0.5\n")
     with pytest.raises(ConfigError, match=r"picture0\.txt:1 is not `class x y width height`"):
         evaluate_boxes(platform, "cyclists", truth=str(tmp_path))

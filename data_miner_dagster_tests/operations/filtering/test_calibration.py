@@ -65,7 +65,7 @@ def answer_all(sheet: CalibrationSheet, path: Path) -> Path:
 def test_write_questions__before_filtering(tmp_path: Path) -> None:
     platform = PlantedPlatform(tmp_path)
     save_project(platform)
-    with pytest.raises(DataMinerError, match="has not been filtered as it stands"):
+    with pytest.raises(DataMinerError, match="is not filtered with its current prompts"):
         write_questions(platform, "pets")
 
 
@@ -73,7 +73,7 @@ def test_write_questions__no_frames(tmp_path: Path) -> None:
     platform = PlantedPlatform(tmp_path)
     save_project(platform)
     filter_project(platform, "pets")
-    with pytest.raises(DataMinerError, match="no frame whose fate depends"):
+    with pytest.raises(DataMinerError, match="no frame whose decision depends"):
         write_questions(platform, "pets")
 
 

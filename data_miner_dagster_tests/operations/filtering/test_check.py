@@ -65,6 +65,6 @@ def test_check_decisions__says_what_is_wrong(tmp_path: Path) -> None:
     found = check_decisions(platform, "cyclists")
     assert found == counts(5, 5, num_without_reason=1)
     assert found.description == (
-        "5 frames, 0 of them without a decision; 5 decisions, 0 of them on no frame, 0 made twice, "
+        "5 frames, 0 of them without a decision; 5 decisions, 0 of them without a frame, 0 made twice, "
         "1 without a reason; filter the project again with force"
     )

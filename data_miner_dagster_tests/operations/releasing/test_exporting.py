@@ -188,7 +188,7 @@ def test_export_release__one_that_does_not_read_back_does_not_appear(
     monkeypatch.setattr("data_miner_dagster.export.coco.CODEC", FORGETFUL)
     with pytest.raises(DataMinerError) as raised:
         export_release(released, "cyclists", format="coco", to=tmp_path / "out")
-    assert str(raised.value).startswith("the export of cyclists v001 as coco does not read back: instances_")
+    assert str(raised.value).startswith("the export of cyclists v001 as coco cannot be read back: instances_")
     assert str(raised.value).endswith("; nothing was exported")
     assert list(tmp_path.iterdir()) == []
 
@@ -276,7 +276,7 @@ def test_export_release__a_full_disk_leaves_nothing(released: Platform, tmp_path
 def test_check_export_folder__the_roots_own_and_unwritable_ones(released: Platform, tmp_path: Path) -> None:
     check_export_folder(released, tmp_path / "new" / "out")
     check_export_folder(released, released.root / "exports" / "v001")
-    with pytest.raises(ConfigError, match=r"is in the root's own releases, where it would be taken for one"):
+    with pytest.raises(ConfigError, match=r"is in the root's own releases, where it would be mistaken for one"):
         check_export_folder(released, released.layout.release_folder("cyclists", "v009"))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot be written to \(File exists\); name another folder"):

@@ -85,7 +85,7 @@ def test_trace_image__tables_that_say_something_else_are_not_quoted(tmp_path: Pa
         ("box:6", r"'box:6' is not in the current release of any project"),
         ("box:0", r"'box:0' is not in the current release of any project"),
         ("image:99", r"'image:99' is not in the current release of any project"),
-        ("image:one", r"'image:one' is not an id: it is `image:` and a number"),
+        ("image:one", r"'image:one' is not an id: write `image:` and a number"),
     ],
 )
 def test_trace_image__what_is_not_there_is_one_line(released: Platform, what: str, message: str) -> None:

@@ -129,7 +129,7 @@ def test_release_project__frames_made_anew_since_they_were_chosen(tmp_path: Path
     frames = {key: read_fingerprint(platform.layout.frames_table(key)) for key in ("files-aaa", "files-bbb")}
     assert fingerprint is not None
     write_table(path, rows, fingerprint=fingerprint, metadata={FRAMES_KEY: json.dumps(frames | {"files-bbb": "old"})})
-    with pytest.raises(DataMinerError, match="the frames of files-bbb were made anew since they were chosen"):
+    with pytest.raises(DataMinerError, match="the frames of files-bbb have been recreated since then"):
         release_project(platform, "cyclists")
     write_table(path, rows, fingerprint=fingerprint, metadata={FRAMES_KEY: json.dumps(frames)})
     assert release_project(platform, "cyclists").status is OutcomeStatus.DONE
@@ -141,7 +141,7 @@ def test_release_project__frames_that_could_not_be_looked_at_are_left_out(tmp_pa
     rows = read_table(path).replace_schema_metadata(None)
     seen = rows.filter(pc.not_equal(rows["frame_id"], "files-bbb/000002"))
     write_table(path, seen, fingerprint="again")
-    with pytest.raises(DataMinerError, match="unique frames that no detector has looked at"):
+    with pytest.raises(DataMinerError, match="representatives that no detector has examined"):
         release_project(platform, "cyclists")
     write_table(path, seen, fingerprint="again", metadata={NUM_UNREADABLE_KEY: "1"})
     assert release_project(platform, "cyclists").counts["images"] == 6
@@ -154,7 +154,7 @@ def test_release_project__one_that_does_not_read_back_is_not_published(
 ) -> None:
     platform = build_project(tmp_path)
     monkeypatch.setattr("data_miner_dagster.export.coco.CODEC", FORGETFUL)
-    with pytest.raises(DataMinerError, match=r"release cyclists v001 does not read back: .*; nothing was published"):
+    with pytest.raises(DataMinerError, match=r"release cyclists v001 cannot be read back: .*; nothing was published"):
         release_project(platform, "cyclists")
     assert list(platform.layout.releases_folder("cyclists").iterdir()) == []
     assert find_releases(platform.database, "cyclists") == []

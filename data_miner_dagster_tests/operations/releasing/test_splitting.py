@@ -125,7 +125,7 @@ def test_release_project__a_fixed_list_comes_before_what_is_remembered(tmp_path:
     assert content["splits"]["by_video"].items() >= {"files-3": "val", "files-0": "test"}.items()
     _, again = release(tmp_path, *videos, fixed_splits=fixed)
     assert again == content
-    with pytest.raises(ConfigError, match=r"fixed_splits names 'files-9', which is no video of the project"):
+    with pytest.raises(ConfigError, match=r"fixed_splits names 'files-9', which is not a video of the project"):
         release(tmp_path, *videos, fixed_splits={"val": ["files-9"]})
 
 

@@ -114,7 +114,7 @@ def test_give__refuses_what_the_project_does_not_have(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             review.give(wrong, who="Ada")
-    with pytest.raises(ConfigError, match="needs the name of who gave it"):
+    with pytest.raises(ConfigError, match="needs its author's name"):
         review.give(drawn, who=" ")
     assert review.give(drawn, who="Ada").shown == ShownBox("person", PERSON.box)  # drawn: by no detector
 

@@ -71,7 +71,7 @@ def test_page__of_a_class_and_a_video(tmp_path: Path) -> None:
     assert sorted(item.frame.frame_id for item in of_video) == [f"files-bbb/00000{index}" for index in (1, 2, 3)]
     with pytest.raises(ConfigError, match="'train' is not a class of this project; its classes: person, bicycle"):
         review.page(ReviewQueue.RANDOM, class_name="train")
-    with pytest.raises(ConfigError, match="begin at the first page"):
+    with pytest.raises(ConfigError, match="start with the first page"):
         review.page(ReviewQueue.RANDOM, cursor="x")
 
 
@@ -118,7 +118,7 @@ def test_page__browsing_by_name(tmp_path: Path) -> None:
         ("files-aaa/000003", "part of the next release"),
         ("files-aaa/000004", "dropped: too unlike the prompts"),
     ]
-    with pytest.raises(ConfigError, match="which class or video"):
+    with pytest.raises(ConfigError, match="needs a class or a video"):
         review.page(ReviewQueue.BROWSING)
 
 

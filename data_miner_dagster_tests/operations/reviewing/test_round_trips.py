@@ -150,9 +150,9 @@ def test_import_corrections__what_gives_nothing_is_named(trip: RoundTrip) -> Non
     assert (outcome.num_not_returned, outcome.num_reviewed) == (3, 2)
     reasons = {name.rpartition("/")[2]: why for name, why in outcome.left_out.items()}
     assert reasons == {
-        "files-aaa_000001.jpg": "it has the label 'tram', which is no class of the export",
+        "files-aaa_000001.jpg": "it has the label 'tram', which is not a class of the export",
         "files-aaa_000003.jpg": "it has a shape of kind ellipse",
-        "elsewhere.jpg": "it did not go out with this export",
+        "elsewhere.jpg": "it was not sent with this export",
     }
 
 
@@ -162,7 +162,7 @@ def line_of(name: str, content: str = "") -> str:
 
 def test_find_sent__what_went_out_must_be_known(trip: RoundTrip, tmp_path: Path) -> None:
     alone = tmp_path / "alone.xml"
-    with pytest.raises(ConfigError, match=r"alone\.xml: does not lie in its export; say --sent FOLDER"):
+    with pytest.raises(ConfigError, match=r"alone\.xml: is not in its export; give --sent FOLDER"):
         find_sent(trip.platform, "cyclists", alone)
     with pytest.raises(ConfigError, match="is neither an export for an annotation tool nor a release"):
         find_sent(trip.platform, "cyclists", alone, folder=tmp_path)
@@ -178,7 +178,7 @@ def test_find_sent__what_went_out_must_be_known(trip: RoundTrip, tmp_path: Path)
 def test_import_corrections__another_project(trip: RoundTrip) -> None:
     build_project(trip.platform.root, name="others")
     sent = find_sent(trip.platform, "cyclists", trip.xml)
-    with pytest.raises(ConfigError, match="went out is of project 'cyclists', not of 'others'"):
+    with pytest.raises(ConfigError, match="was sent is from project 'cyclists', not of 'others'"):
         import_corrections(trip.platform, "others", ReturnedFile(trip.xml, "cvat", "ann"), sent)
     with pytest.raises(ConfigError, match="tool 'paint' is not one of label-studio, cvat, fiftyone, coco"):
         import_corrections(trip.platform, "cyclists", ReturnedFile(trip.xml, "paint", "ann"), sent)

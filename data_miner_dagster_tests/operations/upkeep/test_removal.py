@@ -48,7 +48,7 @@ def publish(platform: Platform, version: str, *video_keys: str) -> Path:
 
 def test_remove_videos__none(platform: Platform) -> None:
     assert remove_videos(platform, []) == Removal((), {}, 0)
-    assert remove_videos(platform, ["files-nowhere"]).kept == {"files-nowhere": "not in the catalog, or wanted by now"}
+    assert remove_videos(platform, ["files-nowhere"]).kept == {"files-nowhere": "not in the catalog, or wanted again"}
 
 
 def test_remove_videos__row_frames_and_embeddings_go_others_stay(platform: Platform) -> None:
@@ -69,7 +69,7 @@ def test_remove_videos__row_frames_and_embeddings_go_others_stay(platform: Platf
 def test_remove_videos__wanted_or_busy_ones_stay(platform: Platform) -> None:
     with platform.hold_video("files-eee"):
         removal = remove_videos(platform, ["files-aaa", "files-eee"])
-    assert removal.kept == {"files-aaa": "wanted by cyclists", "files-eee": "being worked on"}
+    assert removal.kept == {"files-aaa": "wanted by cyclists", "files-eee": "in use by a worker"}
     assert len(find_videos(platform.database)) == 5
 
 
@@ -118,7 +118,7 @@ def test_take_out_of_project__stays_out_and_other_projects_keep_it(tmp_path: Pat
     platform = build_project(tmp_path, name="other", through="sourcing")
     build_project(tmp_path, through="sourcing")
     taken = take_out_of_project(platform, "cyclists", ["files-aaa", "files-zzz"])
-    assert taken == Removal(("files-aaa",), {"files-zzz": "no video of cyclists"}, 0)
+    assert taken == Removal(("files-aaa",), {"files-zzz": "not a video of cyclists"}, 0)
     assert [row.key for row in find_videos(platform.database, project="cyclists")] == [
         "files-bbb",
         "files-ccc",

@@ -260,7 +260,7 @@ def test_detect_project__refused_pictures_are_not_told(tmp_path: Path) -> None:
         platform = verified_project(tmp_path, chat)
         outcome = detect_project(platform, PROJECT)
         assert (outcome.counts["verifier:cannot_tell"], outcome.counts["verifier:confirmed"]) == (2, 2)
-        assert verdicts(platform)[0][3] == "not looked at: it answers HTTP 400 (no: 400)"
+        assert verdicts(platform)[0][3] == "not examined: it answers HTTP 400 (no: 400)"
 
 
 def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_pat
         ),
         ({"url": "http://10.0.0.1/v1"}, {}, "would carry the key and the pictures unencrypted; write https://"),
         ({"url": "https://10.0.0.1/v1"}, {}, "10.0.0.1 resolves to 10.0.0.1, which is not a public address"),
-        ({}, {"max_cost": 1}, "what an answer of eyes costs is not known"),
+        ({}, {"max_cost": 1}, "the price of an answer of eyes is not known"),
         (
             {},
             {"model": "ears"},
