@@ -87,8 +87,8 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
         settings.exists() and "postgres" in settings.read_text(encoding="utf-8", errors="replace")
     ):
         raise ConfigError(
-            f"{home}: Dagster makes an address of the path of its history, in which `?`, and `%` before two digits, "
-            "mean something else; use another --root, or set DAGSTER_HOME to another folder"
+            f"{home}: Dagster turns the path of its history into an address, in which `?`, and `%` before two digits, "
+            "have another meaning; use another --root, or set DAGSTER_HOME to another folder"
         )
     if not settings.exists() or _is_half_copied(settings) or sha256_of_file(settings) in _EARLIER_SETTINGS:
         moved = read_moved_catalog(layout)
@@ -158,15 +158,15 @@ def damage_of_home(home: Path) -> str | None:
     for path in (*shared, *of_runs):
         if path.is_file() and (why := quick_check(path)):
             return (
-                f"{path} is damaged ({why}): restore it from a copy, or remove it: Dagster begins it anew, without "
-                "what it said of earlier runs, and no work is lost"
+                f"{path} is damaged ({why}): restore it from a copy, or remove it: Dagster starts a new one, without "
+                "the history of earlier runs, and no work is lost"
             )
     return None
 
 
 def _settings_line(home: Path, error: Exception) -> str:
     why = (" ".join(str(error).split()) or type(error).__name__)[:200]
-    return f"{home / 'dagster.yaml'} cannot be used ({why}): correct it, or remove it, and it is written anew"
+    return f"{home / 'dagster.yaml'} cannot be used ({why}): correct it, or remove it, and it is written again"
 
 
 def open_instance(platform: Platform) -> "DagsterInstance":
@@ -191,12 +191,12 @@ def home_part(layout: StorageLayout) -> "Part":
     named = " (DAGSTER_HOME)" if os.environ.get(DAGSTER_HOME_VARIABLE) else ""
     if not _is_found_by_dagster(home):
         remedy = "set DAGSTER_HOME to a folder without `?`, and without `%` before two digits"
-        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named}: Dagster reads its path as another", remedy)
+        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named}: Dagster misreads its path", remedy)
     if not (home / DAGSTER_SETTINGS).exists():
         if home.exists() and not os.access(home, os.W_OK):
-            remedy = "give this user the right to write there, or name another folder by DAGSTER_HOME"
+            remedy = "let this user write there, or set another folder with DAGSTER_HOME"
             return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", remedy)
-        return Part("DAGSTER_HOME", State.OK, f"{home}{named} has no dagster.yaml yet; the first use puts one there")
+        return Part("DAGSTER_HOME", State.OK, f"{home}{named} has no dagster.yaml yet; the first use creates it")
     if damage := damage_of_home(home):
         what, _, remedy = damage.partition(": ")
         return Part("DAGSTER_HOME", State.PROBLEM, what, remedy)

@@ -23,7 +23,7 @@ def duplicates_are_covered(context: dg.AssetCheckExecutionContext, platform: Pla
             "representatives compared with all": found.report.num_representatives_checked,
             "removed": found.report.num_removed,
             "too close to another representative": found.report.num_too_close,
-            "removed without support": found.report.num_unsupported,
+            "without a representative within reach": found.report.num_unsupported,
             "recall": found.report.recall,
         },
     )

@@ -78,7 +78,7 @@ def check_claim(database: Database, claim: Claim) -> None:
         renew_now(database, [claim], _renew)
     if claim.is_lost:
         raise ClaimLostError(
-            f"{claim.resource} was taken over by another process while this one did not run; it is left to that one"
+            f"{claim.resource} was taken over by another process while this one was suspended; it stays there"
         )
 
 
@@ -169,7 +169,7 @@ def hold_claim(
             release_claim(database, claim)
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The claim is no longer renewed, so it expires.
-            logger.warning("%s could not be released and expires in %.0f s: %s", resource, LEASE_SECONDS, error)
+            logger.warning("%s could not be released, and will expire in %.0f s: %s", resource, LEASE_SECONDS, error)
 
 
 def keep_claim(database: Database, claim: Claim) -> None:
@@ -199,12 +199,12 @@ def _wait_for_claim(
         if left <= 0:
             break
         if attempt == 0 and on_wait is not None:
-            on_wait(f"{resource} is being worked on by another process; waiting")
+            on_wait(f"{resource} is in use by another process; waiting")
         pause = min(POLL_SECONDS, 0.02 * 2**attempt) * random.uniform(0.75, 1.25)  # noqa: S311 - spreads waiters
         if stopping.wait(min(pause, left)):
             break
     raise ClaimHeldError(
-        f"{resource} is being worked on by another process; wait for it, or see who with `data-miner doctor`"
+        f"{resource} is in use by another process; wait for it, or find the process with `data-miner doctor`"
     )
 
 

@@ -93,9 +93,7 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
     found = count_rows(target, tables)
     if differing := {name: count for name, count in found.items() if count != num_rows[name]}:
         name = min(differing)
-        raise CatalogError(
-            f"table {name} has {found[name]} rows after {num_rows[name]} were copied: nothing was changed"
-        )
+        raise CatalogError(f"table {name} has {found[name]} rows after copying {num_rows[name]}: nothing was changed")
     for table in tables:
         column = table.autoincrement_column
         if column is None or not isinstance(column.type, Integer) or column.foreign_keys:

@@ -161,7 +161,8 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
         connection.exec_driver_sql("RESET lock_timeout")
     if in_use:
         logger.warning(
-            "%s: space of deleted rows of %s may still hold what they said: end what uses it, then `VACUUM FULL` them",
+            "%s: space of deleted rows of %s may still contain their text: stop all users of the database, then "
+            "`VACUUM FULL` them",
             engine.url.render_as_string(hide_password=True),
             ", ".join(in_use),
         )
@@ -235,7 +236,7 @@ class Database:
             reason = str(error.orig).splitlines()[0]
             url = self.engine.url.render_as_string(hide_password=True)
             raise TransientError(
-                f"catalog {url} cannot be opened: {reason}; check its path, server and rights"
+                f"catalog {url} cannot be opened: {reason}; check its path, server and permissions"
             ) from None
 
     def reclaim_space(self) -> bool:

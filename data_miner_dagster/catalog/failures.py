@@ -84,7 +84,7 @@ def damaged_catalog(where: object, why: object) -> CatalogError:
     """Return the error for a damaged catalog."""
     return CatalogError(
         f"the catalog {where} is damaged ({why}): restore it from a copy; without one move it, and the files beside it "
-        "that begin with its name, out of the way, make a new one with `data-miner init-db`, and run the project files "
+        "that begin with its name, elsewhere, create a new one with `data-miner init-db`, and run the project files "
         "again: videos and frames are found again, the history of releases is not"
     )
 
@@ -99,5 +99,5 @@ def _translated(error: DBAPIError | sqlite3.Error, engine: Engine, is_read_only:
     if any(word in reason for word in _DAMAGED):
         return damaged_catalog(where, reason)
     if any(word in reason for word in _OUT_OF_REACH) or (_NOT_WRITABLE in reason and not is_read_only):
-        return TransientError(f"the catalog {where} cannot be opened: {reason}; check its disk, path and rights")
+        return TransientError(f"the catalog {where} cannot be opened: {reason}; check its disk, path and permissions")
     return None

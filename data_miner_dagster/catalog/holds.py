@@ -232,7 +232,11 @@ def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
     for of_project, stage, reason, is_of_all, count, key, held_at in rows:
         keys = None if is_of_all else (str(key),) * count
         lines.append(_line(of_project, stage, keys, reason, held_at))
-    return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], "and more is held: data-miner status --json"]
+    return (
+        lines
+        if len(lines) <= _MOST_LINES
+        else [*lines[:_MOST_LINES], "and there are more holds: data-miner status --json"]
+    )
 
 
 def _line(
@@ -240,7 +244,7 @@ def _line(
 ) -> str:
     verb = "are" if keys is not None and len(keys) > 1 else "is"
     what, how = _words(project, stage, keys), _resume_command(project, stage, keys)
-    return f"{what} {verb} held since {_when(held_at)} ({reason}); to go on: {how}"
+    return f"{what} {verb} held since {_when(held_at)} ({reason}); to resume: {how}"
 
 
 def _words(project: str | None, stage: WorkStage | None, keys: Sequence[str] | None) -> str:

@@ -138,7 +138,7 @@ class KeptLog:
             link, path = self._link(suffix), self._path(suffix)
             if not link.exists() or _same_file(link, path):
                 continue
-            logger.warning("%s was deleted while the catalog was in use; it is put back", path)
+            logger.warning("%s was deleted while the catalog was in use; it has been restored", path)
             replacement = self._folder / f"back{suffix}"
             with suppress(OSError):
                 replacement.unlink(missing_ok=True)
@@ -153,7 +153,7 @@ class KeptLog:
         link, path = self._link("-wal"), self._path("-wal")
         with suppress(OSError):
             if not path.exists() and link.stat().st_size and link.stat().st_mtime_ns > self._file.stat().st_mtime_ns:
-                logger.warning("%s was deleted before it was copied into the catalog; it is put back", path)
+                logger.warning("%s was deleted before it was copied into the catalog; it has been restored", path)
                 path.hardlink_to(link)
 
     def _keep(self) -> bool:

@@ -263,7 +263,7 @@ def take_out(database: Database, project: str, video_keys: Sequence[str]) -> lis
         wanted = sorted(key for key, row in rows.items() if row.status is not ProjectVideoStatus.REJECTED)
         for row in rows.values():
             row.status = ProjectVideoStatus.REJECTED
-            row.reason = f"{RejectionRule.BY_HAND.value}: taken out of the project"
+            row.reason = f"{RejectionRule.BY_HAND.value}: removed from the project"
         reindex_videos(session, wanted)
         if wanted:
             raise_content_versions(session, [project])

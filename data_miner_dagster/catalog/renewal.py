@@ -118,7 +118,7 @@ class Renewer:
                     renew_now(database, [one for one, its_renew in held if its_renew is renew], renew)
             except (SQLAlchemyError, DataMinerError) as error:
                 # For example a database restart or a full disk. The lease outlasts a few failures.
-                self._warn(held[0][0], "%d leases could not be renewed, trying again: %s", len(held), error)
+                self._warn(held[0][0], "%d leases could not be renewed, retrying: %s", len(held), error)
                 due = held_clock() + RENEW_AGAIN_SECONDS
                 continue
             due = held_clock() + RENEW_SECONDS

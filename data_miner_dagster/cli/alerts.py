@@ -7,7 +7,9 @@ import typer
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, RootOption, opened, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table
 
-app = typer.Typer(name="alerts", help="Who is told when something is wrong, and what is.", no_args_is_help=True)
+app = typer.Typer(
+    name="alerts", help="Show what is wrong and who is notified, or send a test message.", no_args_is_help=True
+)
 
 
 @app.command("test")
@@ -26,11 +28,11 @@ def tell_targets(
     settings = platform.config.alerts
     targets = target or settings.targets
     if not targets:
-        raise ConfigError("platform.alerts.targets names nobody; write env:NAME or file:PATH of an Apprise URL there")
+        raise ConfigError("platform.alerts.targets is empty; write env:NAME or file:PATH of an Apprise URL there")
     num_failed = 0
     for one in targets:
         try:
-            line = f"Nothing is wrong: somebody has asked for this message ({platform.root})."
+            line = f"Nothing is wrong: this is a test message ({platform.root})."
             send(one, "data-miner: test", line, is_over=True, timeout_seconds=settings.timeout_seconds)
         except DataMinerError as error:
             num_failed += 1
@@ -70,6 +72,6 @@ def list_alerts(json: JsonOption = False, root: RootOption = None, config: Confi
     elif platform.config.alerts.targets:
         echo("nothing is wrong")
     else:
-        echo("platform.alerts.targets names nobody, so nothing is watched")
+        echo("platform.alerts.targets is empty, so nothing is watched")
     if num_messages:
-        echo(f"{num_messages} messages were not taken yet, and are tried again")
+        echo(f"{num_messages} messages were not accepted yet, and will be retried")

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 
 def backfill(
-    asset: Annotated[str, typer.Option("--asset", "-a", help="What to make: videos, frames, frame_embeddings, ...")],
-    project: Annotated[str, typer.Option("--project", "-p", help="The project that wants it.")],
+    asset: Annotated[str, typer.Option("--asset", "-a", help="What to produce: videos, frames, frame_embeddings, ...")],
+    project: Annotated[str, typer.Option("--project", "-p", help="The project to do this for.")],
     missing: Annotated[bool, typer.Option("--missing", help="Videos without it. The default.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Videos for which it failed.")] = False,
-    stale: Annotated[bool, typer.Option("--stale", help="Videos with one of other settings or versions.")] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Videos with results from other settings or versions.")
+    ] = False,
     keys_file: KeysFileOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Make it again even if it is current.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Recreate it even if it is current.")] = False,
     dry_run: DryRunOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -57,7 +59,7 @@ def backfill(
             for line in price_lines(platform, video_keys=choice.video_keys, with_current=force or keys is None):
                 echo(line)
     elif standings or keys_file is not None:
-        raise ConfigError(f"--asset {asset} is made for a whole project: leave out what chooses videos")
+        raise ConfigError(f"--asset {asset} is produced for a whole project: leave out options that choose videos")
     else:
         choice, runs = None, [WantedRun(stage, (project,), force=force)]
         echo(f"{asset} of project {project}: one run")

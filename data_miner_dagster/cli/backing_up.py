@@ -41,7 +41,7 @@ def backup(
     what = f"{snapshot.num_files:,} files, {size_text(snapshot.num_bytes)} ({new})"
     echo(f"{what} would be in {store.shown}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}")
     if snapshot.num_gone:
-        echo(f"{snapshot.num_gone} were removed or replaced while they were read, and are not in it")
+        echo(f"{snapshot.num_gone} files were removed or replaced while they were read, and are not in it")
 
 
 def restore(
@@ -61,7 +61,7 @@ def restore(
     if platform.config.storage.catalog_url is not None:
         raise ConfigError(
             "a backup is restored with its catalog in the root: leave out platform.storage.catalog_url and "
-            "DATA_MINER_CATALOG_URL, and say `data-miner migrate-to URL` afterwards"
+            "DATA_MINER_CATALOG_URL, and run `data-miner migrate-to URL` afterwards"
         )
     store = open_place(platform.config.objects, source)
     platform.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -77,14 +77,14 @@ def restore(
     finally:
         if lock is not None:
             os.close(lock)
-    there = f", {outcome.num_there:,} were there already" if outcome.num_there else ""
+    there = f", {outcome.num_there:,} existed already" if outcome.num_there else ""
     echo(f"{outcome.num_files:,} files of backup {outcome.snapshot.id} are in {platform.root}{there}")
-    echo(f"go on with `data-miner up --root {platform.root}`, or `data-miner run`")
+    echo(f"continue with `data-miner up --root {platform.root}`, or `data-miner run`")
 
 
 def backups(
     at: Annotated[str, typer.Option("--at", help=_PLACE_HELP)],
-    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Remove all but this many, the latest.")] = None,
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Remove all except this many latest ones.")] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -102,7 +102,9 @@ def backups(
     if keep is not None:
         platform = opened_existing(root, config)
         would = keep_latest(platform, store, keep, dry_run=True)
-        echo(f"{len(would.snapshots)} backups and {would.num_files:,} files, {size_text(would.num_bytes)}, can go")
+        echo(
+            f"{len(would.snapshots)} backups and {would.num_files:,} files, {size_text(would.num_bytes)}can be removed"
+        )
         if dry_run or not (would.snapshots or would.num_files):
             return
         confirm(f"Remove them from {store.shown}?", yes=yes)

@@ -59,18 +59,18 @@ def show_box_calibration(
         what = "1 verdict is on a box" if number == 1 else f"{number} verdicts are on boxes"
         echo(f"{what} of another detector or class list: not counted")
     if found.num_unjudged:
-        echo(f"boxes on complete frames that nobody judged, and that count as wrong: {found.num_unjudged}")
-    echo(f"kept in {found.file}")
+        echo(f"boxes on complete frames that nobody judged, which count as wrong: {found.num_unjudged}")
+    echo(f"stored in {found.file}")
     show_settings(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
     if found.num_more or found.missed is None:
         wanted = ", ".join(f"{number} of {name}" for name, number in found.num_more.items())
         what = f"more verdicts are wanted ({wanted})" if wanted else "frames of the random sample are wanted"
-        echo(f"{what}; `data-miner review {project}` takes them")
+        echo(f"{what}; give them in `data-miner review {project}`")
 
 
 def _missed_line(found: "CalibratedBoxes") -> str:
     if found.missed is None:
-        return "missed objects: not measured; that takes frames of the random sample, with all their objects labelled"
+        return "missed objects: not measured; this needs frames of the random sample with all their objects labelled"
     line = f"missed objects: {_missed(found.missed)} on {found.calibration.num_random_frames} random frames"
     if found.missed_at_chosen is not None:
         line += f"; {estimate_text(found.missed_at_chosen.share)} at the new thresholds"

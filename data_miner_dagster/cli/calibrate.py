@@ -42,7 +42,7 @@ def calibrate(
         bool,
         typer.Option("--boxes", help="Compute thresholds of classes from verdicts on boxes."),
     ] = False,
-    write: Annotated[bool, typer.Option("--write", help="Put the threshold into the project file.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write the threshold into the project file.")] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -58,7 +58,7 @@ def calibrate(
     from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions
 
     if precision is not None and recall is not None:
-        raise ConfigError("--precision and --recall are two goals: aim at one, and read what it does to the other")
+        raise ConfigError("--precision and --recall are two goals: choose one, and see its effect on the other")
     if answers is not None and precision is None and recall is None:
         raise ConfigError("--answers without a goal: add --precision 0.9 or --recall 0.9")
     if write and not boxes and precision is None and recall is None:
@@ -66,7 +66,7 @@ def calibrate(
     platform = opened_existing(root, config, profile)
     if boxes:
         if recall is not None or answers is not None or restart:
-            raise ConfigError("--boxes goes with --precision alone: what people said of boxes is in the catalog")
+            raise ConfigError("--boxes goes only with --precision: verdicts on boxes are in the catalog")
         found_boxes = calibrate_boxes(platform, project, wanted=DEFAULT_PRECISION if precision is None else precision)
         show_box_calibration(platform, found_boxes, project, is_to_be_written=write, as_json=as_json)
         return
@@ -97,7 +97,7 @@ def _show_sheet(sheet: "CalibrationSheet", arguments: str, *, as_json: bool) -> 
         return
     is_done = sheet.num_answered == sheet.num_questions
     echo(
-        f"{sheet.num_questions} of {sheet.num_frames} frames to decide on, {sheet.num_answered} answered so far:\n"
+        f"{sheet.num_questions} of {sheet.num_frames} frames to ask about, {sheet.num_answered} answered so far:\n"
         f"  data-miner review {arguments}  asks about them, under *Filter threshold*\n"
         f"  {sheet.table}  the same questions: fill in the column `answer` with keep or drop\n"
         f"{'next' if is_done else 'then'}: data-miner calibrate {arguments} --precision 0.9"
@@ -144,9 +144,9 @@ def _show_threshold(
     if found.num_not_sampled:
         echo(f"{found.num_not_sampled} answers of other queues are not a random sample, and were left out")
     if found.num_unknown:
-        echo(f"{found.num_unknown} answers are about frames that are not open to question, and were left out")
+        echo(f"{found.num_unknown} answers are about frames that do not depend on the threshold, and were left out")
     if not result.is_assured and found.num_answered < found.num_questions:
-        echo(f"{found.num_questions - found.num_answered} questions are open; `data-miner review {project}` asks them")
+        echo(f"{found.num_questions - found.num_answered} questions are open; `data-miner review {project}` shows them")
     show_settings(platform, project, "filtering", found.settings, is_to_be_written=is_to_be_written)
 
 

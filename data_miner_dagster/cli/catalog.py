@@ -19,7 +19,7 @@ def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
     tell_upgrade(platform)
     url = platform.database.engine.url.render_as_string(hide_password=True)
     echo(f"catalog {url} is at revision {head_revision()}")
-    echo("next: data-miner init writes a project file; data-miner run --config FILE takes it to a release")
+    echo("next: data-miner init writes a project file; data-miner run --config FILE builds a release from it")
 
 
 def populate(
@@ -56,4 +56,4 @@ def add_video(
     tell_upgrade(platform)
     for key, is_new in add(platform, project, address):
         echo(f"{key}: {'added to' if is_new else 'is already in'} {project}")
-    echo("next: data-miner run --config FILE, or a running data-miner up, takes it to the next release")
+    echo("next: data-miner run --config FILE, or a running data-miner up, adds it to the next release")

@@ -79,10 +79,10 @@ def cluster(
     if as_json:
         print_json({"launcher": settings.launcher, "pools": tags})
     elif settings.launcher == "local":
-        echo(f"{file}: platform.cluster.launcher is local, so runs ask for nothing")
+        echo(f"{file}: platform.cluster.launcher is local, so runs request no resources")
     else:
         print_table(
-            ("pool", "a run asks for", "tag"),
+            ("pool", "a run requests", "tag"),
             [
                 (pool, of_run[ASKED_TAG], "  ".join(f"{key}: {of_run[key]}" for key in of_run if key != ASKED_TAG))
                 for pool, of_run in tags.items()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _RUNS_A_PAGE: Final = 500
-_REMARK: Final = "the runs that this came from were removed with a forgotten video"
+_REMARK: Final = "the runs of these events were removed with a forgotten video"
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
     try:
         server = _QuietServer(("127.0.0.1", port), partial(_QuietHandler, directory=str(folder)))
     except OSError as error:
-        raise ConfigError(f"port {port} of 127.0.0.1 is taken ({error.strerror}); is another demo running?") from error
+        raise ConfigError(f"port {port} of 127.0.0.1 is in use ({error.strerror}); is another demo running?") from error
     thread = threading.Thread(target=server.serve_forever, name="sample clips", daemon=True)
     thread.start()
     try:

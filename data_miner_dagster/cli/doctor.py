@@ -29,7 +29,7 @@ def doctor(
     environment: Annotated[
         bool,
         typer.Option(
-            "--environment", help="Look at the machine instead: disk, database, models, GPU, DAGSTER_HOME, clock."
+            "--environment", help="Check the machine instead: disk, database, models, GPU, DAGSTER_HOME, clock."
         ),
     ] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired safely.")] = False,

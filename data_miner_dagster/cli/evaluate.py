@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     target: Annotated[str, typer.Argument(help="PROJECT (all stored detections) or PROJECT/VERSION (a release).")],
-    truth: Annotated[str, typer.Option(help="A COCO file, a YOLO folder, or `reviewed`: frames that people judged.")],
+    truth: Annotated[
+        str, typer.Option(help="A COCO file, a YOLO folder, or `reviewed`: frames that people have judged.")
+    ],
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -90,7 +92,7 @@ def _show(outcome: "EvaluationOutcome") -> None:
     _show_confusion(evaluation)
     for line in outcome.remarks:
         echo(line, err=True)
-    echo(f"kept in {outcome.file}" + (f"; curves in {outcome.report}" if outcome.report else ""))
+    echo(f"stored in {outcome.file}" + (f"; curves in {outcome.report}" if outcome.report else ""))
 
 
 def _show_confusion(evaluation: "Evaluation") -> None:

@@ -50,7 +50,7 @@ def export_verdicts(
         send(platform, project, tool=tool, queue=queue, to=to.expanduser(), limit=limit)
         return
     if queue is not None or limit is not None:
-        raise ConfigError("--queue and --limit choose frames to review: say for which tool with --for")
+        raise ConfigError("--queue and --limit choose frames to review: name the tool with --for")
     from data_miner_dagster.operations.reviewing import exchange
 
     num_verdicts = exchange.export_verdicts(platform, project, to.expanduser())
@@ -61,10 +61,12 @@ def import_verdicts(
     project: ProjectArgument,
     file: Annotated[
         Path,
-        typer.Argument(help="What `review export` wrote, a CSV with frame_id and answer, or with --from a tool's."),
+        typer.Argument(
+            help="A file from `review export`, a CSV with frame_id and answer, or, with --from, a tool's file."
+        ),
     ],
     who: Annotated[
-        str | None, typer.Option("--who", help="Who gave the answers of a file that does not say. Default: the user.")
+        str | None, typer.Option("--who", help="The author of answers if the file does not say. Default: the user.")
     ] = None,
     tool: Annotated[
         str | None,
@@ -73,13 +75,13 @@ def import_verdicts(
         ),
     ] = None,
     sent: Annotated[
-        Path | None, typer.Option("--sent", help="With --from: the folder of the export that went out.")
+        Path | None, typer.Option("--sent", help="With --from: the folder of the export that was sent.")
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", help="With --from: the release that went out, such as v001.")
+        str | None, typer.Option("--version", help="With --from: the release that was sent, such as v001.")
     ] = None,
     all_reviewed: Annotated[
-        bool, typer.Option("--all-reviewed", help="With --from: a person has been through every image of the file.")
+        bool, typer.Option("--all-reviewed", help="With --from: a person has examined every image of the file.")
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -95,7 +97,7 @@ def import_verdicts(
         receive(platform, project, returned, sent=sent, version=version, as_json=as_json)
         return
     if sent is not None or version is not None or all_reviewed:
-        raise ConfigError("--sent, --version and --all-reviewed are about labels of a tool: say which with --from")
+        raise ConfigError("--sent, --version and --all-reviewed are for a tool's labels: name the tool with --from")
     from data_miner_dagster.operations.reviewing import exchange
 
     found = exchange.import_verdicts(platform, project, file.expanduser(), who=who or user_name())
@@ -118,21 +120,21 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
     echo(f"{project}: {found.num_lines} answers, {found.num_new} of them new{undone}")
     if found.unknown_frames:
         number = len(found.unknown_frames)
-        echo(f"{number} answers are about no frame of this project, such as {found.unknown_frames[0]}", err=True)
+        echo(f"{number} answers match no frame of this project, such as {found.unknown_frames[0]}", err=True)
     if found.unmet:
-        echo(f"{len(found.unmet)} are stored and concern nothing as the project stands:", err=True)
+        echo(f"{len(found.unmet)} are stored but match nothing in the project at present:", err=True)
         for one in found.unmet[:_MOST_UNMET]:
             echo(f"  {one.verdict.frame_id}, {one.verdict.word.value}: {one.reason.value}", err=True)
         if len(found.unmet) > _MOST_UNMET:
-            echo(f"  `data-miner review list {project} --unmet` names all of them", err=True)
+            echo(f"  `data-miner review list {project} --unmet` lists all of them", err=True)
     if found.num_new or found.num_undone:
-        echo("the next `data-miner run` honours them")
+        echo("the next `data-miner run` applies them")
 
 
 def list_verdicts(
     project: ProjectArgument,
     unmet: Annotated[
-        bool, typer.Option("--unmet", help="Only those that concern nothing as the project stands, and why.")
+        bool, typer.Option("--unmet", help="Only those that match nothing in the project at present, and why.")
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -153,7 +155,7 @@ def list_verdicts(
         print_json([_verdict_json(verdict) for verdict in verdicts])
         return
     if not verdicts:
-        echo(f"{project} has no verdicts yet; `data-miner review {project}` asks for some")
+        echo(f"{project} has no verdicts yet; `data-miner review {project}` collects some")
         return
     print_table(("given", "who", "verdict", "frame", "class"), [_cells(one) for one in verdicts[:_MOST_LISTED]])
     if len(verdicts) > _MOST_LISTED:

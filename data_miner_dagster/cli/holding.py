@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 KeysArgument = Annotated[list[str] | None, typer.Argument(help="Video keys.")]
-KeysFileOption = Annotated[Path | None, typer.Option("--keys-file", help="A text file with one video key a line.")]
+KeysFileOption = Annotated[Path | None, typer.Option("--keys-file", help="A text file with one video key per line.")]
 OfProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only the work for this project.")]
 StageOption = Annotated[
-    str | None, typer.Option("--stage", help="Only this stage, by its word: downloading, extraction, embedding, ...")
+    str | None, typer.Option("--stage", help="Only this stage: downloading, extraction, embedding, ...")
 ]
-_ReasonOption = Annotated[str, typer.Option("--reason", help="What `status` and the sensors say of it.")]
+_ReasonOption = Annotated[str, typer.Option("--reason", help="The reason that `status` and the sensors show.")]
 
 
 def pause(
     project: OfProjectOption = None,
     stage: StageOption = None,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Also cancel the runs that work on it now.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Also cancel the runs that are working on it.")] = False,
     reason: _ReasonOption = "paused by hand",
     dry_run: DryRunOption = False,
     root: RootOption = None,
@@ -87,7 +87,7 @@ def resume(
         return
     if found:
         observe(platform, scope, None)
-    goes_on = "; the next run, or a running `data-miner up` at once, goes on with it" if found else ""
+    goes_on = "; the next run, or a running `data-miner up` immediately, resumes it" if found else ""
     echo(f"{scope}: {len(found)} holds ended{goes_on}")
     if holds_over(platform.database, scope.project, scope.stage):
         for line in lines_of_holds(platform.database, project):
@@ -150,7 +150,7 @@ def keys_in_file(path: Path) -> list[str]:
         raise ConfigError(f"--keys-file {path}: there is no such file") from None
     keys = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     if not keys:
-        raise ConfigError(f"--keys-file {path}: it names no video; write one key a line")
+        raise ConfigError(f"--keys-file {path}: it contains no video key; write one per line")
     return keys
 
 
@@ -170,7 +170,7 @@ def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> 
     if project is not None:
         wanted = {row.key for row in find_videos(platform.database, distinct, project=project)}
         if others := [key for key in distinct if key not in wanted]:
-            raise ConfigError(f"{_some(others)}: project {project!r} does not want it; nothing was done")
+            raise ConfigError(f"{_some(others)}: not a video of project {project!r}; nothing was done")
     return distinct
 
 
@@ -196,5 +196,5 @@ def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: boo
     if num_new:
         observe(platform, scope, reason)
     what = "held" if num_new else "held already"
-    echo(f"{scope}: {what}; {within.num_waiting} pieces of work wait{at_work}; to go on: {scope.resume_command}")
+    echo(f"{scope}: {what}; {within.num_waiting} pieces of work wait{at_work}; to resume: {scope.resume_command}")
     return within

@@ -132,8 +132,8 @@ class InProcessRunner:
                 if self.platform.num_removed_files == num_removed:
                     raise
             num_removed = self.platform.num_removed_files - num_removed
-            logger.warning("%d damaged files were removed and are made again", num_removed)
-        raise DataMinerError(f"files under {self.platform.root} are damaged again and again: check its disk")
+            logger.warning("%d damaged files were removed and will be recreated", num_removed)
+        raise DataMinerError(f"files under {self.platform.root} keep getting damaged: check its disk")
 
     def settle_videos(self) -> None:
         """Download, extract and embed every member, side by side, until no work is left for now.
@@ -171,7 +171,7 @@ class InProcessRunner:
             if not work.num_in_flight or is_any_takeable(self.platform.database, self.project):
                 return
             if not is_said:
-                logger.info("%d videos are being worked on by other runs; waiting", work.num_in_flight)
+                logger.info("%d videos are in use by other runs; waiting", work.num_in_flight)
                 is_said = True
             time.sleep(_LOOK_SECONDS)
 

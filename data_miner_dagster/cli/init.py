@@ -34,18 +34,18 @@ def init(
         list[str] | None,
         typer.Option("--positive", metavar="<text>", help="What a useful frame looks like. Default: the classes."),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: that of the file.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: the file's name.")] = None,
     profile: ProfileOption = None,
 ) -> None:
     """Write a commented project file for a folder, a search or a URL. Asks for what no option says."""
     if file.exists():
-        raise ConfigError(f"{file} is there already; give another name: data-miner init FILE")
+        raise ConfigError(f"{file} already exists; give another name: data-miner init FILE")
     given = _Given(tuple(folder or ()), tuple(search or ()), tuple(url or ()))
     if not given.is_any:
         given = _asked_source()
     wanted = classes or _asked_list("What should be found? Classes, with commas between them (such as bicycle, person)")
     if not wanted:
-        raise ConfigError("there is nothing to find yet: give --class bicycle, once for each class")
+        raise ConfigError("there is nothing to find: give --class bicycle, once for each class")
     project = name or _name_of(file)
     text = project_text(project, given, wanted, positive or [_with_article(word) for word in wanted])
     remarks = _write_checked(file, text)

@@ -17,7 +17,7 @@ from typing import Final
 from data_miner_dagster.cli.output import echo
 
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
-_LINE: Final = "interrupted; run again to go on"
+_LINE: Final = "interrupted; run again to continue"
 
 
 @contextmanager

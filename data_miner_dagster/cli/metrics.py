@@ -15,9 +15,9 @@ def metrics(
         typer.Option("--port", min=1, max=65535, help="Default: platform.monitoring.metrics_port, or else 9464."),
     ] = None,
     host: Annotated[
-        str | None, typer.Option("--host", help="The address to listen at. Default: platform.monitoring.metrics_host.")
+        str | None, typer.Option("--host", help="The address to listen on. Default: platform.monitoring.metrics_host.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Print the metrics once, and serve nothing.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the metrics once instead of serving them.")] = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:

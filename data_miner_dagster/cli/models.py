@@ -68,9 +68,9 @@ def list_classes(
     (detector,) = platform.models.detectors((name,))
     names = names_of(detector.entry)
     if detector.entry.class_names is None:
-        echo(f"{name} finds whatever a phrase describes: it has no list of classes")
+        echo(f"{name} finds anything that a phrase describes: it has no list of classes")
     elif names is None:
-        echo(f"the classes of {name} are known once its weights are there: data-miner models fetch")
+        echo(f"the classes of {name} are known once its weights are present: run data-miner models fetch")
     else:
         echo("\n".join(names))
 
@@ -80,7 +80,7 @@ def fetch_models(
     profile: Annotated[str, profile_option("Which models: small ones for a CPU, or the full ones.")] = "lite",
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
     own: Annotated[
-        bool, typer.Option("--own", help="Fetch the models of platform.models.registry that lie in buckets instead.")
+        bool, typer.Option("--own", help="Fetch the models of platform.models.registry that are in buckets instead.")
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,

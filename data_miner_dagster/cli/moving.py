@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def migrate_to(
     url: Annotated[
-        str, typer.Argument(help="The empty PostgreSQL database: its URL, or env:NAME or file:PATH of what holds it.")
+        str, typer.Argument(help="The URL of the empty PostgreSQL database, or env:NAME or file:PATH that contains it.")
     ],
     dry_run: DryRunOption = False,
     root: RootOption = None,
@@ -148,20 +148,20 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
 
     database = platform.database
     if database.is_postgresql:
-        raise ConfigError(f"the catalog is in {database.engine.url.render_as_string(hide_password=True)} already")
+        raise ConfigError(f"the catalog is already in {database.engine.url.render_as_string(hide_password=True)}")
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
     with database.engine.begin() as source:
         if held := [claim.resource for claim in live_claims(database)]:
-            raise ConfigError(f"{held[0]} is being worked on: wait until all work has ended, then say the same again")
+            raise ConfigError(f"{held[0]} is in use: wait until all work has ended, then run the same command again")
         if _has_own_storage(home):
             yield source, None
             return
         with locked_dagster_files(home) as dagster:
             if active := active_run_ids(dagster):
                 raise ConfigError(
-                    f"{len(active)} runs are active, the first is {active[0]}: let them end, or end them in the UI; "
-                    "those that a crash left behind are ended by the next `data-miner up` or `run`"
+                    f"{len(active)} runs are active, the first is {active[0]}: wait for them, or end them in the UI; "
+                    "runs left by a crash are ended by the next `data-miner up` or `run`"
                 )
             yield source, dagster
 
@@ -184,7 +184,7 @@ def _has_own_storage(home: Path) -> bool:
         return False
     if "postgres" in (content.get("storage") or {}):
         return True
-    raise ConfigError(f"{file} has a section `{chosen[0]}`: take it out if Dagster's storage is to be moved, too")
+    raise ConfigError(f"{file} has a section `{chosen[0]}`: remove it if Dagster's storage is to be moved, too")
 
 
 # --- switching ---
@@ -228,9 +228,9 @@ def _tell_counts(what: str, num_rows: dict[str, int]) -> None:
 
 
 def _tell(moved: "MovedCatalog") -> None:
-    echo(f"the catalog is in {moved.url}; remove the folders before_postgresql once you do not want to go back")
+    echo(f"the catalog is in {moved.url}; remove the folders before_postgresql once you do not need to go back")
     if moved.needs_password:
-        echo(f"its password is not kept: set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
+        echo(f"its password is not stored: set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
     elif moved.is_dagster_beside:
-        echo("the commands of data-miner know it from now on")
-    echo(f"the `dagster` command, beside them, needs {DAGSTER_URL_VARIABLE}: docs/deploy/postgresql.md says which")
+        echo("the commands of data-miner use it from now on")
+    echo(f"the `dagster` command also needs {DAGSTER_URL_VARIABLE}: docs/deploy/postgresql.md says which")

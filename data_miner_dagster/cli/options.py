@@ -66,8 +66,8 @@ def profile_option(help_text: str) -> Any:
 
 ProfileOption = Annotated[str | None, profile_option("Which models: small ones for a CPU, or the full ones.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Count what would change, and change nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change, without changing it.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def complete_project(context: typer.Context, incomplete: str) -> list[str]:
@@ -159,7 +159,7 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     platform = opened(root, config, profile)
     if not platform.has_catalog and not platform.layout.filled_rooms():  # files alone: another mistake
         raise ConfigError(
-            f"there is no catalog under {platform.root} yet; name its root with --root or DATA_MINER_ROOT, "
+            f"there is no catalog under {platform.root}; name its root with --root or DATA_MINER_ROOT, "
             "or start one with `data-miner populate --config FILE`"
         )
     tell_upgrade(platform)

@@ -43,9 +43,9 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
 
     listing, forecast, rates = found.listing, found.forecast, found.forecast.rates
     rejected = ", ".join(f"{rule.value} {number:,}" for rule, number in listing.num_by_rule.items())
-    prescreened = "thumbnails will turn down more" if found.prescreens else ""
+    prescreened = "thumbnails will reject more" if found.prescreens else ""
     yield "candidates listed", f"{listing.num_listed:,}", f"{listing.num_requests:,} requests just now"
-    yield "videos to take", f"{forecast.num_videos:,}", "; ".join(filter(None, (rejected, prescreened)))
+    yield "videos to add", f"{forecast.num_videos:,}", "; ".join(filter(None, (rejected, prescreened)))
     yield "  of these to download", f"{forecast.num_to_download:,}", _sites(forecast.downloads_by_site)
     unknown = forecast.num_unknown_durations
     guessed = f"{unknown:,} of unknown duration ({rates.seconds_per_video.origin})" if unknown else "as listed"
@@ -53,8 +53,8 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     yield "requests to sites", f"{forecast.num_requests:,}", rates.requests_per_video.origin
     slowest = f"budgets and pauses of {forecast.slowest_site}" if forecast.slowest_site else "no site is asked"
     yield "days at least", f"{forecast.days:,.2f}", slowest
-    yield "room for videos", size_text(forecast.videos_bytes), rates.bytes_per_second.origin
-    yield "room for frames", size_text(forecast.frames_bytes), rates.bytes_per_frame.origin
+    yield "space for videos", size_text(forecast.videos_bytes), rates.bytes_per_second.origin
+    yield "space for frames", size_text(forecast.frames_bytes), rates.bytes_per_frame.origin
     yield "frames sampled", f"{forecast.num_frames:,}", rates.frames_per_second.origin
     yield "images to expect", f"{forecast.num_images:,}", rates.images_per_frame.origin
     yield "boxes to expect", f"{forecast.num_boxes:,}", rates.boxes_per_image.origin
@@ -66,5 +66,5 @@ def _sites(by_site: "Mapping[str, int]") -> str:
 
 def _last_line(found: "Plan", file: Path) -> str:
     if not found.forecast.num_videos:
-        return "Nothing would be taken: see the rules above, or name other sources."
+        return "Nothing would be added: see the rules above, or name other sources."
     return f"No video was fetched. Next: data-miner run --config {file}"

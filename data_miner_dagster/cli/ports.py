@@ -40,12 +40,12 @@ def _refusal(host: str, port: int, error: OSError, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
         who = listener(port)
         by = "another process: stop it" if who is None else f"process {who[0]} ({who[1]}): stop it (`kill {who[0]}`)"
-        return f"port {port} of {host} is taken by {by}, or use another {option}"
+        return f"port {port} of {host} is in use by {by}, or use another {option}"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is not an address of this machine; use another --host"
     if error.errno == errno.EACCES:
-        return f"port {port} is not for everybody ({error.strerror}); use a {option} above 1023"
-    return f"port {port} of {host} cannot be listened at ({error.strerror}); use another --host or {option}"
+        return f"port {port} needs special rights ({error.strerror}); use a {option} above 1023"
+    return f"port {port} of {host} cannot be used ({error.strerror}); use another --host or {option}"
 
 
 def listener(port: int) -> tuple[int, str] | None:

@@ -15,9 +15,9 @@ _HOURS: Final = {"h": 1, "d": 24, "w": 168}
 
 def prune(
     older_than: Annotated[
-        str, typer.Option("--older-than", help="Keep what is younger, such as 30d, 12h or 2w.")
+        str, typer.Option("--older-than", help="Keep everything younger than this, such as 30d, 12h or 2w.")
     ] = "30d",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -42,7 +42,7 @@ def prune(
         pruned = prune_history(instance, OURS, age, now=now)
     echo(pruned.line())
     for database in pruned.in_use:
-        echo(f"{database} is in use and keeps its free space for what comes; prune again once no run is in flight")
+        echo(f"{database} is in use and keeps its free space; prune again once no run is in flight")
 
 
 def parse_age(text: str) -> timedelta:

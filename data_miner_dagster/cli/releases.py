@@ -31,7 +31,7 @@ def export(
     project: ProjectArgument,
     to: Annotated[str, typer.Option("--to", help="A new or empty folder; or s3://bucket/folder, gs://..., az://...")],
     format: Annotated[str, typer.Option("--format", "-f", help=export_help())] = WHOLE,
-    version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -54,9 +54,9 @@ def export(
     for name, line in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
         echo(f"left out: {name}: {line}")
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
-        echo(f"left out: {num_more} more, which the log names")
+        echo(f"left out: {num_more} more; the log names them")
     if (datasheet := outcome.folder / DATASHEET_FILE).is_file():
-        echo(f"next: train with it; {datasheet} says what to know first")
+        echo(f"next: train with it; read {datasheet} first")
 
 
 def publish(
@@ -64,8 +64,8 @@ def publish(
     to: Annotated[
         str, typer.Option("--to", help="s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>.")
     ],
-    version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
-    withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove this --version from there again.")] = False,
+    version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove this --version from there.")] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
@@ -92,7 +92,7 @@ def publish(
 
 
 def _tell_sent(project: str, sent: "SentRelease", *, dry_run: bool = False) -> None:
-    there = f", {sent.files.num_there:,} were there already" if sent.files.num_there else ""
+    there = f", {sent.files.num_there:,} existed already" if sent.files.num_there else ""
     verb = "would be sent" if dry_run else "sent and verified"
     size = size_text(sent.files.num_bytes)
     echo(f"{project} {sent.version}: {sent.files.num_files:,} files, {size}, {verb}{there} → {sent.address}")

@@ -54,6 +54,6 @@ def _line(retried: "Retried", *, dry_run: bool) -> str:
     stages = ", ".join(stage.value.lower() for stage in retried.stages)
     outages = f"; without waiting for an outage to pass: {stages}" if stages else ""
     if dry_run:
-        return f"{len(retried.videos)} videos{projects} would be tried again{holds}{outages}"
-    when = " by the next run, or at once by a running `data-miner up`"
-    return f"{len(retried.videos)} videos{projects} will be tried again{when}{holds}{outages}"
+        return f"{len(retried.videos)} videos{projects} would be retried{holds}{outages}"
+    when = " by the next run, or immediately by a running `data-miner up`"
+    return f"{len(retried.videos)} videos{projects} will be retried{when}{holds}{outages}"

@@ -47,7 +47,7 @@ class _OpensByDefault(TyperGroup):
 
 app = typer.Typer(
     name="review",
-    help="Look at frames and boxes, and say what is right: `data-miner review PROJECT`.",
+    help="Review frames and boxes in the browser: `data-miner review PROJECT`.",
     cls=_OpensByDefault,
     no_args_is_help=True,
 )
@@ -64,7 +64,7 @@ def open_pages(
         typer.Option("--port", min=1, max=65535, help="The port of the pages. Default: platform.web.review_port."),
     ] = None,
     who: WhoOption = None,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Print the link, and open no browser.")] = False,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Print the link without opening a browser.")] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -81,7 +81,10 @@ def open_pages(
     if not is_there:
         check_port(REVIEW_HOST, port)
     link = login_link(platform, port, reviewer(who), f"/projects/{project}")
-    echo(f"{link}\n  logs one browser in, once" + (": the pages are served already" if is_there else "; Ctrl-C stops"))
+    echo(
+        f"{link}\n  logs one browser in, once"
+        + (": the pages are already being served" if is_there else "; Ctrl-C stops")
+    )
     if is_there:
         _show(platform, link, no_open=no_open)
         return

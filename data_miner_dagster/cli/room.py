@@ -43,7 +43,7 @@ def clean(
     for what, removable in found.items():
         echo(f"{what.value}: {len(removable)}, {size_text(sum(item.size_bytes for item in removable))}")
     if RemovableKind.SOURCES in found:
-        echo("a file that is removed is downloaded again when its frames have to be made again")
+        echo("a removed file is downloaded again when its frames must be recreated")
     if dry_run or not any(found.values()):
         return
     confirm(f"Remove this from {platform.root}?", yes=yes)
@@ -106,9 +106,9 @@ def room_lines(platform: "Platform") -> list[str]:
     overview = room_overview(platform)
     total = overview.sources + overview.frames + (overview.rest or 0)
     lines = [
-        f"{size_text(total)} of the quota of {size_text(platform.config.room.quota)} are taken; "
-        f"{size_text(overview.removable_sources)} of files of {overview.num_removable_sources} videos could be removed"
+        f"{size_text(total)} of the quota of {size_text(platform.config.room.quota)} are used; "
+        f"{size_text(overview.removable_sources)} in files of {overview.num_removable_sources} videos could be removed"
     ]
     if total - overview.removable_sources > platform.config.room.quota:
-        lines.append("what must stay is more than the quota: videos are downloaded one at a time, or wait")
+        lines.append("the files that must stay exceed the quota: videos are downloaded one at a time, or wait")
     return lines

@@ -64,10 +64,10 @@ def _print(project: str, outcome: "RoundTripOutcome") -> None:
         f"{outcome.num_untouched:,} untouched, {outcome.num_not_returned:,} not in the file"
     )
     if outcome.num_changed:
-        echo("of an image that nobody marked as reviewed only the changes count; --all-reviewed says that all are")
+        echo("for images that nobody marked as reviewed, only changes count; --all-reviewed marks all of them")
     for name, why in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
         echo(f"left out: {name}: {why}", err=True)
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
-        echo(f"left out: {num_more:,} more, which --json names", err=True)
+        echo(f"left out: {num_more:,} more, --json names them", err=True)
     if outcome.num_verdicts:
-        echo("the next `data-miner run` honours them")
+        echo("the next `data-miner run` applies them")

@@ -23,5 +23,5 @@ def run(
     started = time.monotonic()
     runner = run_project_file(config, root=root, profile=profile, force=force)
     print_summary(runner.platform, runner.project)
-    what = f"{runner.num_done} pieces of work" if runner.num_done else "everything is current: nothing to do"
+    what = f"{runner.num_done} tasks" if runner.num_done else "everything is current: nothing to do"
     console.print(f"{what}; finished in {time.monotonic() - started:.0f} s")

@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 
 def select(  # noqa: PLR0913 - an option of a command is a parameter of its function
     project: ProjectArgument,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many images at most.")],
-    diverse: Annotated[bool, typer.Option("--diverse", help="Images that lie far from each other.")] = False,
+    count: Annotated[int, typer.Option("--count", min=1, help="The maximum number of images.")],
+    diverse: Annotated[bool, typer.Option("--diverse", help="Prefer images that are far from each other.")] = False,
     uncertain: Annotated[
         bool, typer.Option("--uncertain", help="Prefer images with a box just above its threshold.")
     ] = False,
     balance: Annotated[
-        Literal["class"] | None, typer.Option("--balance", help="First an equal number of each class, rarest first.")
+        Literal["class"] | None,
+        typer.Option("--balance", help="First choose an equal number of each class, the rarest first."),
     ] = None,
     max_per_video: Annotated[int | None, typer.Option("--max-per-video", min=1)] = None,
     max_per_channel: Annotated[int | None, typer.Option("--max-per-channel", min=1)] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Write the ids of the chosen frames into this file, one a line.")
+        Path | None, typer.Option("--to", help="Write the ids of the chosen frames to this file, one per line.")
     ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Put it into the project file: releases hold these images only.")
+        bool, typer.Option("--write", help="Write it into the project file: releases then contain only these images.")
     ] = False,
     json: JsonOption = False,
     root: RootOption = None,

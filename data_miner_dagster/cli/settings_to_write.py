@@ -26,10 +26,10 @@ def show_settings(
         file = write_settings(platform, project, section, settings)
         echo(f"written under `{section}:` in {file}:")
     else:
-        echo(f"put under `{section}:` in {file or 'the project file'} (--write does it):")
+        echo(f"to put under `{section}:` in {file or 'the project file'} (or use --write):")
     for name, value in settings.items():
         echo(f"  {name}: {one_line_yaml(value)}")
-    what = "nothing before filtering is made again" if section == "filtering" else "only the release is made again"
+    what = "nothing before filtering is redone" if section == "filtering" else "only the release is redone"
     echo(f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); `data-miner up` runs it")
 
 

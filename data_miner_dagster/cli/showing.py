@@ -25,10 +25,8 @@ _ALL: Final = 2**31 - 1
 
 def status(
     project: ProjectOption = None,
-    watching: Annotated[
-        bool, typer.Option("--watch", help="Show again and again how far the work is, until it is done.")
-    ] = False,
-    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")] = 10.0,
+    watching: Annotated[bool, typer.Option("--watch", help="Refresh the progress until all work is done.")] = False,
+    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two refreshes.")] = 10.0,
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -185,7 +183,7 @@ def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
         echo(f"warning: {warning['message']}", err=True)
     if content["working"]:
         echo("")
-        columns = ["in use by a worker", "which is", "by process", "on", "since"]
+        columns = ["in progress", "which is", "by process", "on", "since"]
         print_table(columns, [list(row.values()) for row in content["working"]])
 
 
@@ -335,9 +333,9 @@ def _print_projects(found: "list[dict[str, object]]", still: "list[dict[str, obj
 def _remark(project: "dict[str, object]") -> str:
     reason = project["release_withdrawn"]
     withdrawn = f"release {project['release']} is withdrawn: {reason}" if reason else ""
-    gone = "its file is gone: its sources are not listed again" if project["is_withdrawn"] else ""
+    gone = "its file is gone: its sources are no longer listed" if project["is_withdrawn"] else ""
     again = project["look_again_at"]
-    looks = f"the release is without files that could not be read; looked at again from {again}" if again else ""
+    looks = f"the release lacks files that could not be read; they are checked again from {again}" if again else ""
     return "; ".join(filter(None, (str(project["error"] or ""), withdrawn, looks, gone)))
 
 

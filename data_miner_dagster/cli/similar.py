@@ -26,8 +26,8 @@ def similar(  # noqa: PLR0913 - an option of a command is a parameter of its fun
         str,
         typer.Argument(metavar="FRAME|IMAGE|TEXT", help="A frame (`<video key>/000012`), a picture's path, or words."),
     ],
-    count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="How many frames.")] = 100,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="Draw the first of them on a contact sheet.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="The number of frames.")] = 100,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="Draw the first ones on a contact sheet.")] = None,
     project: ProjectOption = None,
     json: JsonOption = False,
     root: RootOption = None,
@@ -87,7 +87,7 @@ def _show(found: "SimilarFrames") -> None:
     if len(found.frames) > _MOST_ROWS:
         echo(f"{_MOST_ROWS} of them are shown; --json lists all")
     if found.num_without_embeddings:
-        echo(f"{found.num_without_embeddings:,} videos have no embeddings by {found.encoder} yet, and were passed over")
+        echo(f"{found.num_without_embeddings:,} videos have no embeddings by {found.encoder} yet, and were skipped")
     for line in found.left_out:
         echo(f"left out: {line}", err=True)
 

@@ -57,7 +57,7 @@ def next_lines(platform: Platform, project: str) -> list[str]:
     root = f" --root {platform.root}"
     return [
         f"data-miner review {project}{root}: answer where it helps most, and find thresholds",
-        f"data-miner export {project} --to FOLDER{root}: the verified release where you train",
+        f"data-miner export {project} --to FOLDER{root}: copy the verified release to where you train",
         f"data-miner up{root}: see everything in the browser; projects dropped into its folder run",
     ]
 

@@ -199,7 +199,7 @@ class _Child:
         self._process, self._due_at = None, now + delay
         how = f"was killed by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
         echo(
-            f"the {self._name} {how} after {lived:.0f} s; it is started again in {delay:.0f} s{self._log.hint}",
+            f"the {self._name} {how} after {lived:.0f} s; it will be restarted in {delay:.0f} s{self._log.hint}",
             err=True,
         )
         assert self._reader is not None
@@ -209,7 +209,7 @@ class _Child:
         self._last_words = words
         self._num_same_words = self._num_same_words + 1 if is_same else 1
         if self._num_same_words == _NUM_SAME_WORDS:
-            echo(f"the {self._name} has ended {_NUM_SAME_WORDS} times with the same words: {words}", err=True)
+            echo(f"the {self._name} has ended {_NUM_SAME_WORDS} times with the same message: {words}", err=True)
 
 
 def _tell(pipe: int) -> None:

@@ -106,11 +106,11 @@ def _lines_of(found: "ImageProvenance") -> Iterator[str]:
     yield f"             sha256 {video.sha256 or 'unknown'}; found by {video.source}: {video.query}"
     exact = f"pts {image.pts} x {image.time_base_numerator}/{image.time_base_denominator} s"
     yield f"  frame      {image.frame_id}, at {image.pts_seconds:.3f} s ({exact})"
-    yield f"  kept       {image.similarity:.3f} like {image.similar_prompt!r}; sharpness {image.sharpness:.1f}"
+    yield f"  kept       {image.similarity:.3f} similar to {image.similar_prompt!r}; sharpness {image.sharpness:.1f}"
     others = [f"{value:.3f} {text!r}" for text, value in found.similarities.items() if text != image.similar_prompt]
     if others:
         yield f"             other prompts: {', '.join(others)}"
-    yield f"  stands for {image.num_duplicates:,} duplicates"
+    yield f"  represents {image.num_duplicates:,} duplicates"
     for duplicate in found.duplicates[:_MOST_LINES]:
         alike = f", cosine {duplicate.similarity:.3f}" if duplicate.similarity is not None else ""
         yield f"             {duplicate.frame_id} ({(duplicate.tier or '').replace('_', ' ')}{alike})"

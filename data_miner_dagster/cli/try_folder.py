@@ -253,7 +253,7 @@ def _filtering_config(
 def try_dedup_command(
     folder: Folder,
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Least cosine of near-duplicates. Default: the encoder's own.")
+        float | None, typer.Option(min=-1, max=1, help="Minimum cosine of near-duplicates. Default: the encoder's own.")
     ] = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,

@@ -48,14 +48,14 @@ def up(
             "--review-port", min=1, max=65535, help="The port of the review pages. Default: platform.web.review_port."
         ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     allowed_hosts: Annotated[
         list[str] | None,
         typer.Option("--allowed-host", help="Host name used by a reverse proxy; may be repeated."),
     ] = None,
     who: WhoOption = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show everything that the servers say, not only what changes.")
+        bool, typer.Option("--verbose", "-v", help="Show everything that the servers log, not only changes.")
     ] = False,
 ) -> None:
     """Start the web server and the daemon. Materialize and backfill in the browser; sensors do the rest.
@@ -131,7 +131,7 @@ def _prepared(
         "daemon": ["data_miner_dagster._daemon", "run", "-w", workspace],
         **_metrics_command(platform),
     }
-    console.print(f"root           {platform.root}{' (new: there was nothing there)' if is_new else ''}")
+    console.print(f"root           {platform.root}{' (new)' if is_new else ''}")
     console.print(f"DAGSTER_HOME   {home}")
     console.print(f"project files  {project_files} (drop a YAML file here)")
     _tell_doors(platform, doors, review_port)
@@ -150,7 +150,7 @@ def _check_ports(host: str, port: int, review_port: int) -> None:
     from data_miner_dagster.config.web import REVIEW_HOST
 
     if port == review_port:
-        raise ConfigError(f"--port and --review-port are both {port}; each server needs a port of its own")
+        raise ConfigError(f"--port and --review-port are both {port}; each server needs its own port")
     check_port(host, port)
     check_port(REVIEW_HOST, review_port, "--review-port")
 
@@ -203,13 +203,13 @@ def locked_root(layout: "StorageLayout") -> int | None:
             who = "another process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
             how = "" if holder is None else f" or `kill {holder.pid}`"
             raise DataMinerError(
-                f"`data-miner up` is running over {layout.root} already: {who}; stop it (Ctrl-C there{how}), or use "
+                f"`data-miner up` is already running on {layout.root}: {who}; stop it (Ctrl-C there{how}), or use "
                 "another --root"
             ) from None
         except OSError as error:
             console.print(
-                f"warning: {layout.root} is on a file system without locks ({error.strerror}): nothing keeps a second "
-                "`data-miner up` away from it",
+                f"warning: {layout.root} is on a file system without locks ({error.strerror}): nothing prevents a "
+                "second `data-miner up` on it",
                 style="yellow",
             )
             return None

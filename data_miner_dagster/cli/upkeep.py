@@ -57,7 +57,7 @@ def delete_videos(
     keys: Annotated[list[str], typer.Argument(help="Video keys.")],
     force: Annotated[bool, typer.Option("--force", help="Also remove videos that projects want.")] = False,
     project: Annotated[
-        str | None, typer.Option("--project", "-p", help="Take them out of this project only; nothing is removed.")
+        str | None, typer.Option("--project", "-p", help="Remove them from this project only; no file is removed.")
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -73,7 +73,7 @@ def delete_videos(
     from data_miner_dagster.operations.upkeep.removal import remove_videos
 
     if force and project is not None:
-        raise ConfigError("--force removes videos from all projects, --project takes them out of one: give one of them")
+        raise ConfigError("--force removes videos from all projects, --project from one: give only one of them")
     platform = opened_existing(root, config)
     if project is not None:
         _take_out(platform, project, keys, dry_run=dry_run)
@@ -86,7 +86,7 @@ def delete_videos(
     removal = remove_videos(platform, keys, force=force)
     _print_removal(removal)
     if force and removal.removed:
-        echo("a video that a source lists comes back with its next listing; `forget` keeps it out")
+        echo("a video that a source lists comes back with the next listing; `data-miner forget` keeps it out")
     _remove_partitions(platform)
     if removal.kept:
         raise typer.Exit(1)
@@ -99,12 +99,14 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
 
     platform.project_config(project)
     wanted = {row.key for row in find_videos(platform.database, keys, project=project)}
-    echo(f"{len(wanted)} of {len(set(keys))} videos are of {project}; no file is removed, other projects keep them")
+    echo(f"{len(wanted)} of {len(set(keys))} videos belong to {project}; no file is removed, other projects keep them")
     if dry_run:
         return
     taken = take_out_of_project(platform, project, keys)
     for key in taken.removed:
-        echo(f"{key}: taken out of {project}; its next release is without it, `add-video` takes it back")
+        echo(
+            f"{key}: removed from {project}; its next release will not contain it; `data-miner add-video` adds it back"
+        )
     for key, reason in taken.kept.items():
         echo(f"{key}: {reason}", err=True)
     if taken.kept:
@@ -137,7 +139,7 @@ def cleanup_orphans(
 
 def forget(
     target: Annotated[str, typer.Argument(help="A video's key, or a channel's id or exact name.")],
-    reason: Annotated[str, typer.Option("--reason", help="Reason to keep on record, without names.")] = "on request",
+    reason: Annotated[str, typer.Option("--reason", help="The reason to store, without names.")] = "on request",
     keep_releases: Annotated[
         bool, typer.Option("--keep-releases", help="Keep the releases that contain it, marked as withdrawn.")
     ] = False,
@@ -181,7 +183,7 @@ def forget(
     if dry_run:
         echo(f"{counted(len(keys), 'video')} would be forgotten: {', '.join(keys)}")
         return
-    confirm(f"Forget {', '.join(keys)}? This cannot be taken back.", yes=yes)
+    confirm(f"Forget {', '.join(keys)}? This cannot be undone.", yes=yes)
     forgotten = forget_videos(platform, target, reason=reason, keep_releases=keep_releases)
     _print_removal(forgotten.removal)
     remove_stray_partitions(platform)
@@ -219,13 +221,13 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
             tables = find_dagster_rows(instance, needles, searched=folders)
             left += [f"Dagster's storage: table {name}" for name in tables]
     if num_kept:
-        echo(f"{num_kept} files of releases that were to be kept show or name it")
+        echo(f"{num_kept} files of kept releases show or name it")
     for line in left:
         echo(f"left: {line}", err=True)
     if left:
         echo(
-            f"{len(left)} places still name it. A project file is yours to change; for the rest stop `data-miner up` "
-            "and say the same again",
+            f"{len(left)} places still name it. Change project files yourself; for the rest, stop `data-miner up` "
+            "and run the same command again",
             err=True,
         )
         raise typer.Exit(1)
@@ -237,7 +239,8 @@ def _remove_partitions(platform: "Platform") -> None:
 
     if remove_stray_partitions(platform) is None:
         echo(
-            "a run is in flight: Dagster's partitions go once a day, or by `data-miner doctor --fix` once it has ended"
+            "a run is in flight: Dagster's partitions are removed once a day, or by `data-miner doctor --fix` "
+            "once it has ended"
         )
 
 

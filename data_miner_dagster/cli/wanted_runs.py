@@ -54,7 +54,7 @@ def do_runs(platform: "Platform", project: str, runs: Sequence[WantedRun]) -> It
         with open_workspace(instance) as workspace:
             for number, run in enumerate(runs, start=1):
                 run_id = ask_for(platform, workspace, project, run)
-                yield f"run {number} of {len(runs)}: {_what(run)}, asked for as {run_id[:8]}"
+                yield f"run {number} of {len(runs)}: {_what(run)}, requested as {run_id[:8]}"
 
 
 def has_daemon(instance: "dg.DagsterInstance") -> bool:
@@ -128,7 +128,7 @@ def _do_here(
                 end_batch(platform.database, batch_id, "finished" if failure is None else str(failure))
             if failure is not None:
                 raise failure
-            yield f"run {number} of {len(runs)}: {_what(run)}, {runner.num_done - num_before} made anew"
+            yield f"run {number} of {len(runs)}: {_what(run)}, {runner.num_done - num_before} recreated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
     amounts = {"gpus": wanted.gpus, **{f"custom_resources.{key}": n for key, n in wanted.custom_resources.items()}}
     if launcher == "ray":
         problems += [
-            f"{key} is {amount:g}: Ray gives whole ones, or a fraction below 1; write {max(1, round(amount))}"
+            f"{key} is {amount:g}: Ray assigns whole ones, or a fraction below 1; write {max(1, round(amount))}"
             for key, amount in {"cpus": wanted.cpus, **amounts}.items()
             if amount > 1 and amount != int(amount)
         ]
@@ -94,7 +94,7 @@ def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
             problems.append("tolerations is for Kubernetes: the nodes of Ray have no taints; leave it out")
     if launcher == "kubernetes":
         problems += [
-            f"{key} is {amount:g}: Kubernetes gives whole ones; write {max(1, round(amount))}"
+            f"{key} is {amount:g}: Kubernetes assigns whole ones; write {max(1, round(amount))}"
             for key, amount in amounts.items()
             if amount != int(amount)
         ]

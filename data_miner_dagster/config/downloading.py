@@ -20,13 +20,13 @@ def is_reference(text: str) -> bool:
 
 def _checked_reference(text: str) -> str:
     if not is_reference(text):
-        raise ValueError("write env:NAME or file:PATH: a secret does not belong into a configuration file")
+        raise ValueError("write env:NAME or file:PATH: secrets do not belong in a configuration file")
     return text
 
 
 def _checked_proxy(text: str) -> str:
     if not is_reference(text) and ("@" in text or "://" not in text):
-        raise ValueError("write scheme://host:port, or env:NAME or file:PATH where it holds a password")
+        raise ValueError("write scheme://host:port, or env:NAME or file:PATH if it contains a password")
     return text
 
 

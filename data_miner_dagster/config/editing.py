@@ -7,7 +7,7 @@ import yaml
 
 from data_miner_dagster.domain.errors import ConfigError
 
-_BY_HAND: Final = "put it there by hand"
+_BY_HAND: Final = "add it by hand"
 
 
 def one_line_yaml(value: object) -> str:

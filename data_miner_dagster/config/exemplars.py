@@ -15,7 +15,7 @@ MAX_EXEMPLARS: Final = 64
 
 def _outside_buckets(path: str) -> str:
     if is_object_address(path):
-        raise ValueError(f"{path} lies in a bucket: exemplars are read from this machine")
+        raise ValueError(f"{path} is in a bucket: exemplars must be local files")
     return path
 
 

@@ -33,7 +33,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.secret_values import remember_reference, with_references
 
 _UNLIMITED: Final = ProjectLimits()
-_SCHEMA_HINT: Final = "`data-miner config schema` shows what it may hold"
+_SCHEMA_HINT: Final = "`data-miner config schema` shows what it may contain"
 _UNFORESEEN: Final = (
     ArithmeticError,
     AssertionError,

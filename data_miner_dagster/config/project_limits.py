@@ -42,14 +42,14 @@ class ProjectLimits:
                     raise ConfigError(_not_allowed(name))
             if "${" in PLAIN_REFERENCE.sub("", REFERENCE.sub("", text)):
                 raise ConfigError(
-                    f"{text[:60]!r}: a file of the watched folder may hold ${{section.key}} and ${{oc.env:NAME}} alone"
+                    f"{text[:60]!r}: a file of the watched folder may only have ${{section.key}} and ${{oc.env:NAME}}"
                 )
 
     def problem_of_address(self, address: str) -> str | None:
         """Return a message if an address names a variable or bucket that the file may not read, else None."""
         if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
             return (
-                f"a file of the watched folder may not read {address}; name it, or what it lies below, in "
+                f"a file of the watched folder may not read {address}; add it, or a prefix of it, to "
                 "platform.objects.allowed_prefixes"
             )
         if self.variables is None:
@@ -81,7 +81,7 @@ class ProjectLimits:
         if any(real.is_relative_to(folder.resolve()) for folder in folders):
             return None
         return (
-            f"{path} lies outside of the folders that a file of the watched folder may read; name its folder in "
+            f"{path} is outside of the folders that a file of the watched folder may read; add its folder to "
             "platform.storage.project_paths"
         )
 
@@ -102,6 +102,6 @@ def limits_of(platform: PlatformConfig, watched_folder: Path, file: Path | None)
 
 def _not_allowed(name: str) -> str:
     return (
-        f"a file of the watched folder may not read the environment variable {name}; name it in "
+        f"a file of the watched folder may not read the environment variable {name}; add it to "
         "platform.storage.project_variables"
     )

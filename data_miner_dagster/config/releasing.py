@@ -86,7 +86,7 @@ class ReleasingConfig(ConfigModel):
     def _thresholds_in_range(cls, thresholds: Mapping[str, float]) -> Mapping[str, float]:
         for class_name, threshold in thresholds.items():
             if not 0 <= threshold <= 1:
-                raise ValueError(f"the threshold of {class_name!r} is {threshold}; it must lie between 0 and 1")
+                raise ValueError(f"the threshold of {class_name!r} is {threshold}; it must be between 0 and 1")
         return thresholds
 
     @field_validator("splits")
@@ -98,12 +98,14 @@ class ReleasingConfig(ConfigModel):
             if not share > 0:
                 raise ValueError(f"the share of split {name!r} is {share}; it must be above 0 (or leave it out)")
         if "all" in splits:
-            raise ValueError("no split can be called 'all': that is the file of all annotations")
+            raise ValueError("no split can be called 'all': that is the name of the file with all annotations")
         names: dict[str, str] = {}
         for name in splits:
             other = names.setdefault(split_role(name), name)
             if other != name:
-                raise ValueError(f"splits {other!r} and {name!r} are one split to trainers and to `datasets`: keep one")
+                raise ValueError(
+                    f"splits {other!r} and {name!r} are the same split for trainers and for `datasets`: keep one"
+                )
         if TRAIN_SPLIT not in splits:
             raise ValueError(f"splits must name {TRAIN_SPLIT!r}; it names {', '.join(sorted(splits)) or 'none'}")
         if not math.isclose(sum(splits.values()), 1.0, abs_tol=1e-6):

@@ -15,7 +15,7 @@ class SelectionConfig(ConfigModel):
     """
 
     count: int = Field(ge=1)
-    """How many images at most."""
+    """The maximum number of images."""
     diverse: bool = False
     """Choose images that lie far from each other, by the embeddings of deduplication."""
     uncertain: bool = False

@@ -196,7 +196,7 @@ class ProjectConfig(ConfigModel):
                 )
             if wanted < floor:
                 raise ValueError(
-                    f"releasing.{key} is {wanted:g}, below detection.confidence_floor {floor:g}, and no box below that "
+                    f"releasing.{key} is {wanted:g}, below detection.confidence_floor {floor:g}, but no box below that "
                     "is stored; raise it, or lower the floor"
                 )
         return self

@@ -53,7 +53,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise ConfigError(f"{path}: cannot be read ({reason}); give a file of text") from None
+        raise ConfigError(f"{path}: cannot be read ({reason}); give a text file") from None
     if len(content) > max_bytes:
         raise ConfigError(f"{path}: is larger than {max_bytes / 1e6:g} MB; split it")
     try:
@@ -124,12 +124,12 @@ class _YamlShape:
         if self._num_repeated > _MAX_REPEATED_NODES:
             raise ConfigError(f"aliases stand for more than {_MAX_REPEATED_NODES:,} values")
         if self._num_nodes > _MAX_NODES:
-            raise ConfigError(f"holds more than {_MAX_NODES:,} values; put lists into files of their own")
+            raise ConfigError(f"holds more than {_MAX_NODES:,} values; put lists into separate files")
 
     def _repeat(self, anchor: str | None) -> None:
         if anchor not in self._sizes:
             is_open = any(name == anchor for name, _ in self._open_anchors)
-            raise ConfigError(f"*{anchor} {'stands inside itself' if is_open else 'stands for nothing'}")
+            raise ConfigError(f"*{anchor} {'contains itself' if is_open else 'is not defined'}")
         self._num_nodes += self._sizes[anchor]
         self._num_repeated += self._sizes[anchor]
 

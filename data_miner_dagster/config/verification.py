@@ -108,7 +108,7 @@ class VerifierConfig(ConfigModel):
         if unknown := sorted(fields - _PLACEHOLDERS):
             raise ValueError(f"{{{unknown[0]}}} is neither {{class_name}} nor {{phrases}}")
         if not fields:
-            raise ValueError("it must name {class_name} or {phrases}, or all classes are asked the same")
+            raise ValueError("it must name {class_name} or {phrases}, otherwise all classes get the same question")
         return question
 
     @model_validator(mode="after")

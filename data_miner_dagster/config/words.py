@@ -28,7 +28,7 @@ def checked_names(content: Any) -> Any:
             raise ValueError(f"the name {_as_yaml(name)} is not text in YAML: put it in quotes")
         other = written.setdefault(name.strip().casefold(), name)
         if other != name:
-            raise ValueError(f"{other!r} and {name!r} are one name: keep one")
+            raise ValueError(f"{other!r} and {name!r} are the same name: keep one")
     return {name.strip(): value for name, value in content.items()}
 
 

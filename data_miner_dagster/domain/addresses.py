@@ -93,7 +93,7 @@ class ForeignAddress:
         if len(self.text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"it has more than {MAX_FOREIGN_LENGTH} characters")
         if _UNSEEN.search(self.text) or _FORBIDDEN.search(self.text):
-            raise AddressError("it holds characters that no address may hold")
+            raise AddressError("it contains characters that are not allowed in an address")
 
     @classmethod
     def parse(cls, text: str) -> "ForeignAddress":
@@ -121,7 +121,7 @@ class ForeignAddress:
     def _encoded(cls, text: str) -> "ForeignAddress":
         text = _LINE_BREAKS.sub("", text.strip())
         if _FORBIDDEN.search(text):
-            raise AddressError("it holds control characters")
+            raise AddressError("it contains control characters")
         return cls(_UNSEEN.sub(lambda match: urllib.parse.quote(match[0]), text))
 
     @property
@@ -211,7 +211,7 @@ def secret_in_address(address: str) -> str | None:
 def advice_for(secret: str) -> str:
     """Return the sentence that refuses an address with this secret and says what to write instead."""
     return (
-        f"holds {secret} in plain, which would be kept in the catalog: write {{env:NAME}} in its place and set the "
+        f"holds {secret} in plain, which would be stored in the catalog: write {{env:NAME}} instead and set the "
         "environment variable NAME"
     )
 

@@ -25,11 +25,11 @@ class AlertKind(StrEnum):
             case AlertKind.SITE_CLOSED:
                 return "No site is asked" if subject == "*" else f"Nothing is asked of {subject}"
             case AlertKind.DISK_SHORT:
-                return "The disk runs short"
+                return "The disk is almost full"
             case AlertKind.QUOTA_SHORT:
-                return "Downloads wait for room"
+                return "Downloads wait for disk space"
             case AlertKind.STALLED:
-                return "Work is due and nothing is done"
+                return "Work is due, but nothing is being done"
 
 
 @dataclass(frozen=True, slots=True)

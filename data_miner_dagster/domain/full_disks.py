@@ -51,4 +51,4 @@ def disk_full_is_the_videos(where: object) -> Iterator[None]:
 
 def disk_full_line(where: object) -> str:
     """Return the message for the user."""
-    return f"no space is left on the disk of {where}: free some; what failed is tried again"
+    return f"no space is left on the disk of {where}: free some; failed work is retried"

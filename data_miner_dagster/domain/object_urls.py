@@ -61,7 +61,7 @@ class ObjectUrl:
         bucket, _, path = rest.partition("/")
         if "@" in bucket or ":" in bucket:
             raise ValueError(
-                "it holds credentials or a port: name the bucket alone, and its credentials and endpoint in "
+                "it holds credentials or a port: name only the bucket, and put its credentials and endpoint in "
                 "platform.objects.stores"
             )
         return cls(begins[0].removesuffix("://").lower(), bucket, path.rstrip("/"))

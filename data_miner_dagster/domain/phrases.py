@@ -11,17 +11,17 @@ from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, Quality
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage, ProjectVideoStatus
 
 _DROPS: Final[Mapping[DropReason, str]] = {
-    DropReason.BY_HAND: "taken out by a person",
+    DropReason.BY_HAND: "removed by a person",
     DropReason.BLACK: "black",
     DropReason.FLAT: "without detail",
     DropReason.BLURRED: "blurred",
     DropReason.SLIDE: "slide of text",
     DropReason.TEXT: "mostly text",
     DropReason.UNREADABLE: "unreadable",
-    DropReason.BELOW_POSITIVE: "too unlike the prompts",
+    DropReason.BELOW_POSITIVE: "not similar enough to the prompts",
     DropReason.BEATEN_BY_NEGATIVE: "more like a negative prompt",
     DropReason.JUNK: "junk",
-    DropReason.TOO_CLOSE_IN_TIME: "too soon after another",
+    DropReason.TOO_CLOSE_IN_TIME: "too close to another in time",
     DropReason.OVER_VIDEO_CAP: "over the limit per video",
 }
 _DUPLICATES: Final[Mapping[DuplicateTier, str]] = {
@@ -45,11 +45,11 @@ _REJECTIONS: Final[Mapping[RejectionRule, str]] = {
     RejectionRule.BLOCKED_CHANNEL: "from a blocked channel",
     RejectionRule.SECRET_ADDRESS: "listed with a secret in the address",
     RejectionRule.REFUSED_ADDRESS: "listed with an address that cannot be used",
-    RejectionRule.PRESCREENING: "unlike the prompts by its thumbnail",
+    RejectionRule.PRESCREENING: "thumbnail not similar to the prompts",
     RejectionRule.REUPLOAD: "same video as another",
-    RejectionRule.BY_HAND: "taken out by a person",
+    RejectionRule.BY_HAND: "removed by a person",
     RejectionRule.INTERNAL_ERROR: "fault of this program",
-    RejectionRule.MAX_VIDEOS: "over the number of videos wanted",
+    RejectionRule.MAX_VIDEOS: "above the wanted number of videos",
 }
 _ERRORS: Final[Mapping[VideoErrorKind, str]] = {
     VideoErrorKind.TRANSIENT: "did not answer",
@@ -68,14 +68,14 @@ _ERRORS: Final[Mapping[VideoErrorKind, str]] = {
     VideoErrorKind.NO_FORMATS: "no format to download",
     VideoErrorKind.FORBIDDEN: "forbidden by the site",
     VideoErrorKind.TOO_LARGE: "too large",
-    VideoErrorKind.POLICY: "ruled out by the settings",
+    VideoErrorKind.POLICY: "excluded by the settings",
     VideoErrorKind.MISSING_FILE: "file missing",
     VideoErrorKind.EMPTY_FILE: "file empty",
     VideoErrorKind.NOT_A_VIDEO: "not a video",
     VideoErrorKind.NO_VIDEO_STREAM: "without pictures",
     VideoErrorKind.TRUNCATED: "cut short",
     VideoErrorKind.UNDECODABLE: "cannot be decoded",
-    VideoErrorKind.LIMIT_EXCEEDED: "beyond the limits for files",
+    VideoErrorKind.LIMIT_EXCEEDED: "exceeds the limits for files",
     VideoErrorKind.CRASHED: "crashed the decoder",
     VideoErrorKind.INTERNAL_ERROR: "fault of this program",
 }
@@ -146,7 +146,7 @@ _SINGULARS: Final[Mapping[str, str]] = {"videos": "video", "frames": "frame", "i
 
 
 def counted_phrase(number: int, stored: str) -> str:
-    """Return how many there are of a stored reason or figure: `11 near-duplicates`, `1,200 too unlike the prompts`."""
+    """Return how many there are of a stored reason or figure: `11 near-duplicates`, `3 junk`."""
     words = phrase_of(stored)
     for singular, plural in _NOUNS.items():
         if number != 1 and words.startswith(singular):

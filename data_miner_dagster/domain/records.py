@@ -148,7 +148,9 @@ class ProjectOutcome:
     def __post_init__(self) -> None:
         """Refuse a status that is not a result."""
         if not self.status.exists:
-            raise ValueError(f"{self.project}: {self.status.value} is not an outcome of a project; raise what is wrong")
+            raise ValueError(
+                f"{self.project}: {self.status.value} is not an outcome of a project; raise an error instead"
+            )
 
 
 @dataclass(frozen=True, slots=True)

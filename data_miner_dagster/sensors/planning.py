@@ -49,9 +49,7 @@ class FailedStage:
     def remedy(self, project: str, config_file: str | None) -> str:
         """Return what the user can do, and what happens without it."""
         if self.due_at is not None:
-            return (
-                f"tried again from {self.due_at:%Y-%m-%d %H:%M} UTC, or now by `data-miner retry --project {project}`"
-            )
+            return f"retried from {self.due_at:%Y-%m-%d %H:%M} UTC, or now by `data-miner retry --project {project}`"
         file = f"edit {config_file}" if config_file else "change its settings, videos or verdicts"
         return f"it waits until something changes: {file}, or `data-miner retry --project {project}`"
 

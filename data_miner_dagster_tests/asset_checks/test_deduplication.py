@@ -11,7 +11,7 @@ from data_miner_dagster_tests.support.embeddings import plant_embeddings, plant_
 from data_miner_dagster_tests.support.faults import Rows, change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
-TOO_CLOSE, UNSUPPORTED = "too close to another representative", "removed without support"
+TOO_CLOSE, UNSUPPORTED = "too close to another representative", "without a representative within reach"
 AXES = np.eye(4, dtype=np.float16)
 VIDEOS: Mapping[str, Sequence[int]] = {"files-aaa": (0, 1, 0), "files-bbb": (0, 2)}  # which axis each frame is
 SOUND = {

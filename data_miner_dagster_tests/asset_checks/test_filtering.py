@@ -15,7 +15,7 @@ SOUND = {
     "frames": 5,
     "decisions": 5,
     "frames without a decision": 0,
-    "decisions on no frame": 0,
+    "decisions without a frame": 0,
     "frames decided twice": 0,
     "dropped without a reason": 0,
 }
@@ -27,11 +27,11 @@ FAULTS: dict[str, tuple[Mapping[str, int], Callable[[Rows], object]]] = {
         lambda rows: rows.__setitem__(0, rows[1]),
     ),
     "of no frame": (
-        {"decisions": 6, "decisions on no frame": 1},
+        {"decisions": 6, "decisions without a frame": 1},
         lambda rows: rows.append(rows[0] | {"frame_id": "files-aaa/000009"}),
     ),
     "of no frame in place of another": (
-        {"frames without a decision": 1, "decisions on no frame": 1},
+        {"frames without a decision": 1, "decisions without a frame": 1},
         lambda rows: rows[0].update(frame_id="files-aaa/000009"),
     ),
     "dropped without a reason": ({"dropped without a reason": 1}, lambda rows: rows[1].update(drop_reason=None)),
@@ -79,6 +79,6 @@ def test_every_frame_is_decided__fails_and_says_why(
     wanted = {**SOUND, **figures}
     assert found.description == (
         f"5 frames, {wanted['frames without a decision']} of them without a decision; {wanted['decisions']} decisions, "
-        f"{wanted['decisions on no frame']} of them without a frame, {wanted['frames decided twice']} made twice, "
+        f"{wanted['decisions without a frame']} of them without a frame, {wanted['frames decided twice']} made twice, "
         f"{wanted['dropped without a reason']} without a reason; filter the project again with force"
     )

@@ -85,6 +85,6 @@ def test_counts_line() -> None:
         "status": "done",
     }
     assert counts_line(counts, without={"status"}) == (
-        "frames 120, kept 0, too unlike the prompts 3, boxes of car 1,200, size 689 kB, duration 8 s, share 0.333333, "
-        "search exact"
+        "frames 120, kept 0, not similar enough to the prompts 3, boxes of car 1,200, size 689 kB, "
+        "duration 8 s, share 0.333333, search exact"
     )

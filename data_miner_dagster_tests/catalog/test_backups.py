@@ -72,7 +72,7 @@ def test_migrate__copies_an_earlier_catalog_and_no_other(tmp_path: Path) -> None
     migration = migrate(database.engine)
     copy = tmp_path / "catalog-0002.sqlite"
     assert str(migration) == (
-        f"the catalog was brought from revision 0002 to {head_revision()}; as it was before it is kept in {copy}"
+        f"the catalog was migrated from revision 0002 to {head_revision()}; a copy of the earlier one is kept in {copy}"
     )
     assert names_in(copy) == ["file-0a"]
     database.dispose()
@@ -109,5 +109,8 @@ def test_migrate__postgresql_is_left_to_its_own_backups(postgres_url: str) -> No
     with database.engine.begin() as connection:
         command.upgrade(alembic_config(connection), "0002")
     migration = migrate(database.engine)
-    assert str(migration) == f"the catalog was brought from revision 0002 to {head_revision()}; no copy was made of it"
+    assert (
+        str(migration)
+        == f"the catalog was migrated from revision 0002 to {head_revision()}; no copy of the earlier one was made"
+    )
     database.dispose()

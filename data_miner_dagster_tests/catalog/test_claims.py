@@ -94,7 +94,7 @@ def test_hold_claim__busy_raises_after_the_wait_and_tells_once(database: Databas
     with hold_claim(database, "video/a", wait_seconds=0):
         started = time.monotonic()
         with (
-            pytest.raises(ClaimHeldError, match="video/a is being worked on by another process"),
+            pytest.raises(ClaimHeldError, match="video/a is in use by another process"),
             hold_claim(database, "video/a", wait_seconds=0.3, on_wait=told.append),
         ):
             raise AssertionError("entered")

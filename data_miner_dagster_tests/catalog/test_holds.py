@@ -111,7 +111,7 @@ def test_lines_of_holds__groups_with_the_way_out(database: Database) -> None:
     hold_items(database, project="b", reason="paused")
     first, second = (line.partition(" held since ")[0] for line in lines_of_holds(database))
     assert (first, second) == ("2 videos at downloading are", "project b is")
-    assert [line.partition("to go on: ")[2] for line in lines_of_holds(database)] == [
+    assert [line.partition("to resume: ")[2] for line in lines_of_holds(database)] == [
         "data-miner resume --stage downloading",
         "data-miner resume --project b",
     ]

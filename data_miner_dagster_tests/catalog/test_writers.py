@@ -150,7 +150,7 @@ def test_add_candidates__a_listing_does_not_take_back_what_a_person_is_taking_ou
     add_video(database, "urls-a", "bikes", member_status=ProjectVideoStatus.REJECTED, reason="duration: too long")
     with another_thread() as begin:
         with database.transaction() as session:
-            by_hand = {"status": ProjectVideoStatus.REJECTED, "reason": "by_hand: taken out of the project"}
+            by_hand = {"status": ProjectVideoStatus.REJECTED, "reason": "by_hand: removed from the project"}
             session.execute(update(ProjectVideoRow).values(by_hand))
             listing = begin(partial(add, database, "bikes", "urls-a"))  # the rules let it pass now
         listing.result()
@@ -205,7 +205,7 @@ def test_take_out__while_a_download_rejects_the_same_member(database: Database) 
             )
         assert taken.result() == []
     (member,) = find_members(database, "bikes")
-    assert member.reason == "by_hand: taken out of the project"
+    assert member.reason == "by_hand: removed from the project"
 
 
 def test_record_frames_removed__not_of_a_video_that_a_project_begins_to_want(database: Database) -> None:

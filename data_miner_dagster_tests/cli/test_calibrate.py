@@ -43,7 +43,7 @@ def invoke(*arguments: str) -> Result:
 def test_calibrate__questions_then_a_threshold(platform: PlantedPlatform, tmp_path: Path) -> None:
     asked = invoke("--frames", "150")
     assert asked.exit_code == 0
-    assert "150 of 400 frames to decide on, 0 answered so far" in asked.stdout
+    assert "150 of 400 frames near the threshold, 0 answered so far" in asked.stdout
     assert "data-miner review pets  asks about them, under *Filter threshold*" in asked.stdout
     table = platform.layout.calibration_folder("pets") / "questions.csv"
     answers = tmp_path / "answers.csv"
@@ -76,7 +76,7 @@ def test_calibrate__writes_the_threshold_into_the_project_file(platform: Planted
             is_good = calibration.frames.similarities[position] >= 0.75
             writer.writerow([calibration.frames.frame_id(position), "keep" if is_good else "drop"])
     shown = invoke("--answers", str(answers), "--precision", "0.9")
-    assert f"put under `filtering:` in {file} (--write does it):" in shown.stdout
+    assert f"put under `filtering:` in {file} (or use --write):" in shown.stdout
     assert f"next: data-miner run --config {file} --root {platform.root} (nothing before filtering" in shown.stdout
     assert file.read_text() == "name: pets  # mine\nfiltering:\n  positive: [cat]\n"
     found = json.loads(invoke("--precision", "0.9", "--write", "--json").stdout)

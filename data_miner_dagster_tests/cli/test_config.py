@@ -94,7 +94,7 @@ def test_cluster__says_what_a_run_of_each_pool_asks_for(run_command: RunCommand,
         "container_config": {"resources": {"requests": {"cpu": "1"}, "limits": {}}}
     }
     path.write_text("platform: {cluster: {launcher: local}}\n")
-    assert "runs ask for nothing" in run_command("config", "cluster", path).stdout
+    assert "runs request no resources" in run_command("config", "cluster", path).stdout
     path.write_text("platform: {cluster: {launcher: ray, pools: {release: {tolerations: [a]}}}}\n")
     with pytest.raises(ConfigError, match=r"pools\.release\.tolerations is for Kubernetes"):
         run_command("config", "cluster", path)

@@ -26,8 +26,8 @@ def test_review__export_import_and_list(run_command: RunCommand, tmp_path: Path)
 
     platform = build_project(second)
     imported = run_command("review", "import", "cyclists", file, "--root", second)
-    assert imported.stdout == "cyclists: 2 answers, 2 of them new\nthe next `data-miner run` honours them\n"
-    assert "1 are stored and concern nothing" in imported.stderr
+    assert imported.stdout == "cyclists: 2 answers, 2 of them new\nthe next `data-miner run` applies them\n"
+    assert "1 are stored but match nothing" in imported.stderr
     assert "files-zzz/000000, keep: the project has no frames of this video" in imported.stderr
     assert verdicts_in_force(platform.database, "cyclists") == [met, gone]
 
@@ -43,7 +43,7 @@ def test_review__export_import_and_list(run_command: RunCommand, tmp_path: Path)
 def test_review__list_without_verdicts_says_what_to_do(run_command: RunCommand, tmp_path: Path) -> None:
     build_project(tmp_path)
     listed = run_command("review", "list", "cyclists", "--root", tmp_path).stdout
-    assert listed == "cyclists has no verdicts yet; `data-miner review cyclists` asks for some\n"
+    assert listed == "cyclists has no verdicts yet; `data-miner review cyclists` collects some\n"
     unmet = run_command("review", "list", "cyclists", "--unmet", "--root", tmp_path).stdout
     assert unmet == "every verdict of cyclists applies to something\n"
 
@@ -54,7 +54,7 @@ def test_review__import_of_keep_or_drop_answers(run_command: RunCommand, tmp_pat
     file.write_text("frame_id,answer\nfiles-aaa/000001,drop\nfiles-zzz/000000,keep\n")
     done = run_command("review", "import", "cyclists", file, "--who", "Ada", "--root", platform.root)
     assert done.stdout.startswith("cyclists: 2 answers, 1 of them new\n")
-    assert "1 answers are about no frame of this project, such as files-zzz/000000" in done.stderr
+    assert "1 answers match no frame of this project, such as files-zzz/000000" in done.stderr
     (verdict,) = verdicts_in_force(platform.database, "cyclists")
     assert (verdict.word, verdict.who, verdict.place.pts_seconds) == (VerdictWord.DROP, "Ada", 1.0)
     with pytest.raises(ConfigError, match="no project 'plants'"):

@@ -26,7 +26,7 @@ def test_pause__is_shown_and_ends_with_resume(run_command: RunCommand, platform:
     assert find_holds(platform.database) == []
     told = run_command("pause", "--project", "cyclists", "--stage", "detection", "--reason", "the GPU is needed", *root)
     assert told.stdout.startswith("detection of project cyclists: held; ")
-    assert told.stdout.endswith("; to go on: data-miner resume --project cyclists --stage detection\n")
+    assert told.stdout.endswith("; to resume: data-miner resume --project cyclists --stage detection\n")
     line = "detection of project cyclists is held since "
     assert line in run_command("status", *root).stdout
     (held,) = json.loads(run_command("status", "--json", *root).stdout)["holds"]
@@ -43,7 +43,7 @@ def test_resume__what_covers_more_is_still_held(run_command: RunCommand, platfor
     told = run_command("resume", "--project", "walkers", "--root", platform.root)
     assert told.stdout == "project walkers: 0 holds ended\n"
     assert told.stderr.startswith("still: all work is held since ")
-    assert told.stderr.endswith("to go on: data-miner resume\n")
+    assert told.stderr.endswith("to resume: data-miner resume\n")
 
 
 def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platform, tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
     [
         ((), "name video keys, a --project or a --stage"),
         (("files-zzz",), "files-zzz: no such video"),
-        (("files-bbb", "--project", "walkers"), "files-bbb: project 'walkers' does not want it"),
+        (("files-bbb", "--project", "walkers"), "files-bbb: not a video of project 'walkers'"),
         (("--keys-file", "none.txt"), "there is no such file"),
-        (("--keys-file", "empty.txt"), "it names no video"),
+        (("--keys-file", "empty.txt"), "it contains no video key"),
         (("--stage", "detecting"), "--stage 'detecting' is none; did you mean 'detection'"),
         (("--project", "nobody"), "no project 'nobody'"),
     ],

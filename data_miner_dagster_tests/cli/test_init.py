@@ -47,7 +47,7 @@ def test_init__writes_over_nothing_and_leaves_nothing_that_would_be_refused(
     file = tmp_path / "p.yaml"
     with pytest.raises(ConfigError, match="--folder PATH, --search WORDS or --url ADDRESS"):
         run_command("init", file)  # nobody answers
-    with pytest.raises(ConfigError, match="nothing to find yet: give --class"):
+    with pytest.raises(ConfigError, match="nothing to find: give --class"):
         run_command("init", file, "--folder", tmp_path)
     with pytest.raises(ConfigError, match="name"):
         run_command("init", file, "--folder", tmp_path, "--class", "bus", "--name", "../x")
@@ -55,6 +55,6 @@ def test_init__writes_over_nothing_and_leaves_nothing_that_would_be_refused(
     with pytest.raises(ConfigError, match="cannot be written"):
         run_command("init", tmp_path / "no" / "p.yaml", "--folder", tmp_path, "--class", "bus")
     file.write_text("mine")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         run_command("init", file, "--folder", tmp_path, "--class", "bus")
     assert file.read_text() == "mine"

@@ -90,4 +90,4 @@ def test_run__interrupted_in_each_kind_of_work(address: str, tmp_path: Path) -> 
         status, last, seconds = interrupted_at(line, file, tmp_path / "root")
         seen.append((status, last, seconds < MOST_SECONDS))
         STALLED.clear()
-    assert seen == [(130, "interrupted; run again to go on", True)] * 3
+    assert seen == [(130, "interrupted; run again to continue", True)] * 3

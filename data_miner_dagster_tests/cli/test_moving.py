@@ -218,12 +218,12 @@ def _die_after(step: str, patches: pytest.MonkeyPatch) -> None:
 def test_migrate_to__not_while_somebody_works(run_command: RunCommand, platform: Platform, postgres_url: str) -> None:
     command = ("migrate-to", postgres_url, "--root", platform.root)
     lock = take_root_lock(platform.layout.up_lock)
-    with pytest.raises(DataMinerError, match="`data-miner up` is running over"):
+    with pytest.raises(DataMinerError, match="`data-miner up` is already running on"):
         run_command(*command)
     os.close(lock)
     with (
         hold_claim(platform.database, "video/files-aaa", wait_seconds=0),
-        pytest.raises(ConfigError, match="video/files-aaa is being worked on"),
+        pytest.raises(ConfigError, match="video/files-aaa is in use"),
     ):
         run_command(*command)
     with open_instance(platform) as instance:

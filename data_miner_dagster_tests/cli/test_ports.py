@@ -24,7 +24,7 @@ def test_check_port__taken_by_a_process_that_is_named() -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        line = f"port {port} of 127.0.0.1 is taken by process {os.getpid()} ("
+        line = f"port {port} of 127.0.0.1 is in use by process {os.getpid()} ("
         with pytest.raises(ConfigError, match=re.escape(line)) as refused:
             check_port("127.0.0.1", port)
     assert f"stop it (`kill {os.getpid()}`), or use another --port" in str(refused.value)
@@ -38,6 +38,6 @@ def test_check_port__no_address_of_this_machine() -> None:
 def test_up__makes_no_root_where_its_port_is_taken(run_command: RunCommand, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is taken by process"):
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is in use by process"):
             run_command("up", "--root", tmp_path / "typo", "--profile", "lite", "--port", port)
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ def platform(tmp_path: Path) -> Platform:
 
 def test_retry__nothing_to_retry(run_command: RunCommand, tmp_path: Path) -> None:
     build_project(tmp_path, videos=(), through="sourcing")
-    assert run_command("retry", "--root", tmp_path).stdout.startswith("0 videos will be tried again")
+    assert run_command("retry", "--root", tmp_path).stdout.startswith("0 videos will be retried")
 
 
 def test_retry__by_kind_and_key(run_command: RunCommand, platform: Platform) -> None:
@@ -52,7 +52,7 @@ def test_retry__a_failed_stage_of_a_project(run_command: RunCommand, platform: P
     root = ["--root", platform.root]
     assert run_command("retry", "--stage", "detection", *root).stdout.startswith("0 videos will")
     told = run_command("retry", "--stage", "filtering", "--dry-run", *root).stdout
-    assert told == "cyclists\n0 videos and 1 projects would be tried again\n"
+    assert told == "cyclists\n0 videos and 1 projects would be retried\n"
     assert run_command("retry", "--project", "cyclists", "--stage", "filtering", *root).stdout.startswith(
         "cyclists\n0 "
     )

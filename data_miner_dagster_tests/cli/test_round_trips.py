@@ -23,8 +23,8 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
     assert run_command(*back).stdout == (
         "cyclists: 1 new verdicts; the file says: 1 shifted\n"
         "images: 0 reviewed, 1 others changed, 0 untouched, 0 not in the file\n"
-        "of an image that nobody marked as reviewed only the changes count; --all-reviewed says that all are\n"
-        "the next `data-miner run` honours them\n"
+        "for images that nobody marked as reviewed, only changes count; --all-reviewed marks all of them\n"
+        "the next `data-miner run` applies them\n"
     )
     found = json.loads(run_command(*back, "--all-reviewed", "--json").stdout)
     assert (found["reviewed"], found["new"]) == (1, 2)
@@ -38,9 +38,9 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("export", "cyclists", "--to", "a.csv", "--queue", "unsure"), "say for which tool with --for"),
+        (("export", "cyclists", "--to", "a.csv", "--queue", "unsure"), "name the tool with --for"),
         (("export", "cyclists", "--to", "a", "--for", "paint"), "tool 'paint' is not one of label-studio, cvat"),
-        (("import", "cyclists", "a.csv", "--all-reviewed"), "say which with --from"),
+        (("import", "cyclists", "a.csv", "--all-reviewed"), "name the tool with --from"),
         (("import", "cyclists", "a.xml", "--from", "cvat"), "is not in its export; give --sent FOLDER"),
         (("import", "cyclists", "a.xml", "--from", "cvat", "--version", "v009"), "has no release"),
     ],

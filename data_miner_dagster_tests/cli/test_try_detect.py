@@ -25,7 +25,10 @@ from data_miner_dagster.domain.errors import ConfigError
             ["bus", "--image", "bus=a.jpg", "--profile", "lite"],
             "'bus' has `images`, and detector 'lite-yolov3-tiny' takes",
         ),
-        (["--class", "a=cat", "--class", "b=cat", "--profile", "lite"], "the phrase 'cat' stands for both 'a' and 'b'"),
+        (
+            ["--class", "a=cat", "--class", "b=cat", "--profile", "lite"],
+            "the phrase 'cat' is used for both 'a' and 'b'",
+        ),
     ],
 )
 def test_try_detect__mistakes(options: list[str], message: str, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def problem_of(folder: Path, text: str) -> str:
 
 
 def test_load_project_file__empty_file(tmp_path: Path) -> None:
-    assert problem_of(tmp_path, "") == "the file is empty; `data-miner config schema` shows what it may hold"
+    assert problem_of(tmp_path, "") == "the file is empty; `data-miner config schema` shows what it may contain"
     assert "must be a mapping" in problem_of(tmp_path, "# only a comment\n")
     assert "must be a mapping" in problem_of(tmp_path, "- a\n- b\n")
 

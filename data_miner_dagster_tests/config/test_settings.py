@@ -63,8 +63,16 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         ("{bicycle: []}", "{no: []}", "detection.classes: the name false is not text in YAML: put it in quotes"),
         ("{bicycle: []}", "{1: []}", "detection.classes: the name 1 is not text in YAML: put it in quotes"),
         ("{bicycle: []}", "{bicycle: [7]}", "detection.classes.bicycle.0 is 7: must be text; put it in quotes"),
-        ("{bicycle: []}", "{'cat ': [], cat: [lion]}", "detection.classes: 'cat ' and 'cat' are one name: keep one"),
-        ("{bicycle: []}", "{Cat: [tiger], cat: [lion]}", "detection.classes: 'Cat' and 'cat' are one name: keep one"),
+        (
+            "{bicycle: []}",
+            "{'cat ': [], cat: [lion]}",
+            "detection.classes: 'cat ' and 'cat' are the same name: keep one",
+        ),
+        (
+            "{bicycle: []}",
+            "{Cat: [tiger], cat: [lion]}",
+            "detection.classes: 'Cat' and 'cat' are the same name: keep one",
+        ),
         (
             "name: bikes",
             "name: bikes\nreleasing: {class_thresholds: {Bicycle: .9}}",
@@ -73,7 +81,7 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         (
             "name: bikes",
             "name: bikes\nreleasing: {class_thresholds: {bicycle: .9, 'bicycle ': .8}}",
-            "releasing.class_thresholds: 'bicycle' and 'bicycle ' are one name: keep one",
+            "releasing.class_thresholds: 'bicycle' and 'bicycle ' are the same name: keep one",
         ),
         (
             "name: bikes",

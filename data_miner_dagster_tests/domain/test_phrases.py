@@ -17,10 +17,10 @@ def test_phrase_of__every_stored_reason_has_words(stored: str) -> None:
 @pytest.mark.parametrize(
     ("stored", "words"),
     [
-        ("below_positive", "too unlike the prompts"),
+        ("below_positive", "not similar enough to the prompts"),
         ("duplicate within_video", "near-duplicate"),
         ("failed: undecodable", "failed: cannot be decoded"),
-        ("by_hand", "taken out by a person"),
+        ("by_hand", "removed by a person"),
         ("a_reason of a later version", "a reason of a later version"),
         ("num_unmet", "sampling times without a frame"),
         ("num_embedded", "embedded"),
@@ -48,7 +48,7 @@ def test_counted_phrase() -> None:
     assert counted_phrase(1100, "duplicate across_videos") == "1,100 near-duplicates in another video"
     assert counted_phrase(1, "boxes of car") == "1 box of car"
     assert counted_phrase(2, "exact") == "2 exact copies"
-    assert counted_phrase(3, "below_positive") == "3 too unlike the prompts"
+    assert counted_phrase(3, "below_positive") == "3 not similar enough to the prompts"
 
 
 def test_counted() -> None:

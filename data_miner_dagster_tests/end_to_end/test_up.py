@@ -178,7 +178,7 @@ def test_browser__a_project_is_understood_without_the_terminal(platform: Running
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*flags, "--disable-sync"])
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
         page.goto(f"{platform.address}/assets/filtered_frames?view=partitions&partition=street")
-        page.get_by_text("too unlike the prompts").first.wait_for(timeout=60_000)
+        page.get_by_text("not similar enough to the prompts").first.wait_for(timeout=60_000)
         page.get_by_text("data-miner review street").first.wait_for()
         sheet = page.locator("img[src='/previews/projects/street/filtered_frames.webp']").first
         assert sheet.evaluate("async sheet => { await sheet.decode(); return sheet.naturalWidth }") > 100

@@ -54,13 +54,13 @@ def test_up__a_second_one_says_who_is_there(platform: RunningPlatform) -> None:
     port = platform.address.rpartition(":")[2]
     elsewhere = data_miner("up", "--root", platform.root.parent / "other", "--profile", "lite", "--port", port)
     assert elsewhere.returncode == 2
-    line = f"port {port} of 127.0.0.1 is taken by process {platform.process.pid} "
+    line = f"port {port} of 127.0.0.1 is in use by process {platform.process.pid} "
     assert line in elsewhere.stdout
     assert "or use another --port" in elsewhere.stdout
     ports = ("--port", str(free_port()), "--review-port", str(platform.review_port))
     taken = data_miner("up", "--root", platform.root.parent / "other", "--profile", "lite", *ports)
     assert taken.returncode == 2
-    assert f"port {platform.review_port} of 127.0.0.1 is taken by process {platform.process.pid} " in taken.stdout
+    assert f"port {platform.review_port} of 127.0.0.1 is in use by process {platform.process.pid} " in taken.stdout
     assert "or use another --review-port" in taken.stdout
 
 
@@ -95,9 +95,9 @@ def test_up__starts_again_what_is_killed(platform: RunningPlatform) -> None:
         wait_for(part, another, timeout=180, every=0.2)
     platform.wait_until_loaded()
     log = platform.log.read_text()
-    assert re.search(r"the web server was killed by SIGKILL after \d+ s; it is started again in 1 s", log)
-    assert re.search(r"the review server was killed by SIGKILL after \d+ s; it is started again in 1 s", log)
-    assert re.search(r"the daemon was killed by SIGKILL after \d+ s; it is started again in 1 s", log)
+    assert re.search(r"the web server was killed by SIGKILL after \d+ s; it will be restarted in 1 s", log)
+    assert re.search(r"the review server was killed by SIGKILL after \d+ s; it will be restarted in 1 s", log)
+    assert re.search(r"the daemon was killed by SIGKILL after \d+ s; it will be restarted in 1 s", log)
 
 
 def test_up__killed_leaves_nothing_behind_and_another_may_begin(platform: RunningPlatform) -> None:

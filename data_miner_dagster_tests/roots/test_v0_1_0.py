@@ -65,7 +65,8 @@ def test_catalog__is_copied_then_migrated_with_every_row(made: Path, run_command
     copy = made / "mined/catalog-0002.sqlite"
     migrated, *notes = shown.stderr.splitlines()
     assert migrated.endswith(
-        f": the catalog was brought from revision 0002 to {head_revision()}; as it was before it is kept in {copy}"
+        f": the catalog was migrated from revision 0002 to {head_revision()}; "
+        f"a copy of the earlier one is kept in {copy}"
     )
     assert notes == [f"note: {line}" for line in (ANIMALS_REDONE, SERVED_REDONE, FRAMES_REDONE)]
     assert rows_of(copy) == before
@@ -139,7 +140,7 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     frames_redone = FRAMES_REDONE.replace("frames of 5", "frames of 4").replace(
         "(5 by", "(4 by"
     )  # those of the project
-    assert lines[0].startswith("the catalog was brought from revision 0002 to ")
+    assert lines[0].startswith("the catalog was migrated from revision 0002 to ")
     assert lines[1:3] == [ANIMALS_REDONE, frames_redone]
     done = Counter(
         tuple(line.split()[:3:2] if line.split()[1] == "animals:" else line.split()[:1])

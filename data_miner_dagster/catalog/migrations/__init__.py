@@ -36,8 +36,12 @@ class Migration:
 
     def __str__(self) -> str:
         """Return one line for people."""
-        kept = f"as it was before it is kept in {self.copy}" if self.copy is not None else "no copy was made of it"
-        return f"the catalog was brought from revision {self.from_revision} to {self.to_revision}; {kept}"
+        kept = (
+            f"a copy of the earlier one is kept in {self.copy}"
+            if self.copy is not None
+            else "no copy of the earlier one was made"
+        )
+        return f"the catalog was migrated from revision {self.from_revision} to {self.to_revision}; {kept}"
 
 
 def head_revision() -> str | None:
@@ -138,7 +142,7 @@ def _altering(engine: Engine) -> Iterator[Connection]:
                 dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
                 if dangling:
                     raise PermanentError(
-                        f"a migration of the catalog would leave rows of {dangling[0][0]} that refer to nothing in "
+                        f"a migration of the catalog would leave rows in {dangling[0][0]} that refer to nothing in "
                         f"{dangling[0][2]}; nothing was changed: report this line"
                     )
         finally:

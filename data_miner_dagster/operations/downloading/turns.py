@@ -32,7 +32,7 @@ class _Line:
 
 
 class Turns:
-    """The videos of one call. Each is handed out once unless it is put back. Thread-safe.
+    """The videos of one call. Each is handed out once unless it has been restored. Thread-safe.
 
     Args:
         site_by_key: the sites in the wanted order. None: a video without a site, such as a local one.

@@ -90,7 +90,7 @@ def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_vide
 
     Args:
         decided: an earlier table, with `frame_id`, `video_key`, `quality_rank` and `is_representative`.
-        order: ids of the frames to decide on, in order.
+        order: ids of the frames near the threshold, in order.
         unchanged_videos: keys of the videos whose frames are still the same pictures.
     """
     earlier = decided.sort_by("quality_rank").combine_chunks()

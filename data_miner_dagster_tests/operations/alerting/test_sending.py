@@ -65,14 +65,18 @@ def test_watch__tells_once_that_it_begins_and_once_that_it_is_over(told: Platfor
 
 
 def test_settle_alerts__waits_until_it_has_lasted_and_says_nothing_of_what_nobody_was_told(told: Platform) -> None:
-    short = Trouble(AlertKind.STALLED, "", "nothing is done", after=timedelta(hours=1))
+    short = Trouble(AlertKind.STALLED, "", "nothing is being done", after=timedelta(hours=1))
     assert settle_alerts(told.database, [short], ["env:HOOK"]) == []
     with told.database.reading() as session:
         (row,) = find_alerts(session)
         assert (row.told_at, count_messages(session)) == (None, 0)
     assert settle_alerts(told.database, [], ["env:HOOK"]) == []
-    lasting = Trouble(AlertKind.STALLED, "", "nothing is done", row.since - timedelta(hours=2), timedelta(hours=1))
-    assert settle_alerts(told.database, [lasting], ["env:HOOK", "env:OTHER"]) == ["Work is due and nothing is done"]
+    lasting = Trouble(
+        AlertKind.STALLED, "", "nothing is being done", row.since - timedelta(hours=2), timedelta(hours=1)
+    )
+    assert settle_alerts(told.database, [lasting], ["env:HOOK", "env:OTHER"]) == [
+        "Work is due, but nothing is being done"
+    ]
     with told.database.reading() as session:
         assert count_messages(session) == 2
 

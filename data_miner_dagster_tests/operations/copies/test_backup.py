@@ -131,7 +131,7 @@ def test_backup__into_the_root_itself(platform: Platform) -> None:
 
 def test_backup__one_at_a_time(platform: Platform, tmp_path: Path) -> None:
     assert try_claim(platform.database, "backup") is not None
-    with pytest.raises(ClaimHeldError, match="backup is being worked on"):
+    with pytest.raises(ClaimHeldError, match="backup is in use"):
         make_backup(platform, FolderStore(tmp_path / "copies"))
 
 

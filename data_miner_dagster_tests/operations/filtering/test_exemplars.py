@@ -138,7 +138,7 @@ def test_try_filter__exemplars_relative_to_the_file(
 
 def test_find_exemplars__outside_of_what_a_watched_file_may_read(tmp_path: Path, images: list[str]) -> None:
     config = FilteringConfig.model_validate({"positive": [{"text": "cat", "images": images}]})
-    with pytest.raises(ConfigError, match=r"exemplar of 'cat': .*green.png lies outside of the folders"):
+    with pytest.raises(ConfigError, match=r"exemplar of 'cat': .*green.png is outside of the folders"):
         find_exemplars(config, tmp_path, ProjectLimits(media_folders=(tmp_path / "allowed",)))
     assert [one.name for one in find_exemplars(config, tmp_path)["cat"]] == images
 
@@ -146,9 +146,9 @@ def test_find_exemplars__outside_of_what_a_watched_file_may_read(tmp_path: Path,
 @pytest.mark.parametrize(
     ("images", "why"),
     [
-        (["one.png"], "names one picture, which does not say how much others may differ"),
+        (["one.png"], "has a single picture, from which no tolerance can be derived"),
         (["one.png", "one.png"], "names one.png twice"),
-        (["s3://bucket/one.png", "two.png"], "lies in a bucket"),
+        (["s3://bucket/one.png", "two.png"], "is in a bucket"),
     ],
 )
 def test_filtering_config__images_that_are_refused(images: list[str], why: str) -> None:

@@ -48,10 +48,10 @@ def test_try_filter__best_first_with_reasons(folder: Path) -> None:
     assert [(row.path.name, row.cells) for row in trial.rows] == [
         ("red.png", ("kept", "1.000", "a cat", "0.000", "0.000")),
         ("purple.PNG", ("kept", "0.895", "a cat", "0.000", "0.447")),  # (200, 0, 100) / its length, in float16
-        ("green.png", ("too unlike the prompts", "0.000", "a cat", "1.000", "0.000")),
+        ("green.png", ("not similar enough to the prompts", "0.000", "a cat", "1.000", "0.000")),
         ("broken.jpg", ("unreadable", "", "", "", "")),
     ]
-    assert trial.summary == "4 images: 2 kept, 1 unreadable, 1 too unlike the prompts"
+    assert trial.summary == "4 images: 2 kept, 1 unreadable, 1 not similar enough to the prompts"
 
 
 def test_try_filter__rules_about_time_do_not_apply(folder: Path) -> None:

@@ -98,7 +98,7 @@ def test_trace_image__in_two_projects_it_has_to_be_said_which(tmp_path: Path) ->
     release_project(platform, "cyclists")
     build_project(tmp_path / "root", name="walkers")
     release_project(platform, "walkers")
-    with pytest.raises(ConfigError, match="'files-aaa/000001' is in releases of cyclists, walkers: say which with"):
+    with pytest.raises(ConfigError, match="'files-aaa/000001' is in releases of cyclists, walkers: choose one with"):
         trace_image(platform, "files-aaa/000001")
     assert trace_image(platform, "files-aaa/000001", project="walkers").project == "walkers"
     path = platform.layout.release_folder("walkers", "v001") / "images" / "x" / "files-aaa_000001.jpg"

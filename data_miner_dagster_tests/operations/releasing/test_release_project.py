@@ -43,7 +43,7 @@ def test_release_project__nothing_survived(tmp_path: Path) -> None:
     with pytest.raises(NothingToReleaseError) as raised:
         release_project(platform, "cyclists")
     message = str(raised.value)
-    assert "0 frames kept (without 1 too unlike the prompts, 1 junk)" in message
+    assert "0 frames kept (without 1 not similar enough to the prompts, 1 junk)" in message
     assert "; next: the highest similarity was 0." in message
     assert "lower `filtering.positive_threshold`" in message
     assert "`data-miner review cyclists`" in message

@@ -69,7 +69,7 @@ def test_plan__lists_and_fetches_nothing_and_leaves_nothing(
 def test_plan__a_table_and_the_next_step(project_file: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(tmp_path / "root")])
     lines = {line.split("  ")[0].strip(): line for line in result.output.splitlines()}
-    assert "words 1" in lines["videos to take"]
+    assert "words 1" in lines["videos to add"]
     assert "budgets and pauses of 127.0.0.1" in lines["days at least"]
     assert lines["boxes to expect"].rstrip().endswith("default")
     assert result.output.splitlines()[-1].startswith("No video was fetched. Next: data-miner run --config ")

@@ -89,5 +89,8 @@ def test_project_funnel__counts_every_reason(tmp_path: Path) -> None:
         "lost": {},
         "kinds": {},
     }
-    assert "9 frames kept (without 1 black, 1 too unlike the prompts, 1 junk) → 7 unique frames" in funnel.as_line()
+    assert (
+        "9 frames kept (without 1 black, 1 not similar enough to the prompts, 1 junk) → 7 unique frames"
+        in funnel.as_line()
+    )
     assert "| boxes at threshold | 5 | without 1 unsure; 3 person, 2 bicycle |" in funnel.as_markdown()

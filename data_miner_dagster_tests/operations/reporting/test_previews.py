@@ -65,7 +65,7 @@ def test_kept_and_dropped_tiles__say_why(tmp_path: Path) -> None:
     assert len(kept) == 6
     assert len({tile.image for tile in kept}) == 6
     dropped = dropped_tiles(platform, "cyclists", 6)
-    assert [tile.caption for tile in dropped] == ["0.20 too unlike the prompts", "0.40 black", "0.35 junk"]
+    assert [tile.caption for tile in dropped] == ["0.20 not similar enough to the prompts", "0.40 black", "0.35 junk"]
     assert all(isinstance(tile.image, PictureFile) and tile.image.path.is_file() for tile in [*kept, *dropped])
 
 

@@ -116,7 +116,7 @@ def test_page__browsing_by_name(tmp_path: Path) -> None:
         ("files-aaa/000001", "part of the next release"),
         ("files-aaa/000002", "kept by the filter"),  # a duplicate
         ("files-aaa/000003", "part of the next release"),
-        ("files-aaa/000004", "dropped: too unlike the prompts"),
+        ("files-aaa/000004", "dropped: not similar enough to the prompts"),
     ]
     with pytest.raises(ConfigError, match="needs a class or a video"):
         review.page(ReviewQueue.BROWSING)

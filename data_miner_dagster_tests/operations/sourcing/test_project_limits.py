@@ -165,7 +165,7 @@ def test_list_sources__no_file_outside_of_the_folders_allowed(
     (platform.layout.project_files / "pictures" / "a.jpg").symlink_to(outside / "frames" / "a.jpg")
     drop(platform.layout.project_files, source=source.replace("OUTSIDE", str(outside)))
     assert register_project_files(platform) == []
-    with pytest.raises(ConfigError, match=r"name its folder in platform\.storage\.project_paths") as refused:
+    with pytest.raises(ConfigError, match=r"add its folder to platform\.storage\.project_paths") as refused:
         list_sources(platform, "stranger")
     assert "SECRET_OF_A_FILE" not in str(refused.value)
     assert find_videos(platform.database) == []

@@ -108,7 +108,7 @@ def test_inspect_environment__few_open_files(tmp_path: Path) -> None:
 def test_home_part__named_missing_and_misread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = StorageLayout(tmp_path / "root")
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    assert home_part(layout).value == f"{layout.dagster_home} has no dagster.yaml yet; the first use puts one there"
+    assert home_part(layout).value == f"{layout.dagster_home} has no dagster.yaml yet; the first use creates it"
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "what?"))
     assert home_part(layout).state is State.PROBLEM
     home = tmp_path / "home"
