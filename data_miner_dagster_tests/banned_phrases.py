@@ -35,7 +35,7 @@ BANNED: Final = (
     ),
     BannedPhrase(r"\b[Ss]o many\b(?! \w+ that)", "this many; that many; up to N"),
     BannedPhrase(r"\b[Ss]o much (?:time|room|work|of)\b", "this much; up to"),
-    BannedPhrase(r"\b(?:[Ss]ees? (?:to it )?that|seen to it|[Ss]ees? to)\b", "ensure; make sure"),
+    BannedPhrase(r"\b(?:[Ss]ees? to|seen to|See that)\b", "ensure; make sure"),
     BannedPhrase(r"\b[Dd]ear(?:er|est)?\b", "expensive, costly"),
     BannedPhrase(r"\bfor ever\b", "forever; indefinitely"),
     BannedPhrase(r"\bbe had\b", "is available; can be read; can be obtained"),

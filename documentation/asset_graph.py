@@ -17,7 +17,7 @@ COLUMN_WIDTH: Final = 340
 MARGIN: Final = 40
 HEADER_HEIGHT: Final = 56
 DETOUR: Final = 34
-"""How far an arrow goes around the boxes between its ends, when they stand in one column."""
+"""How far an arrow goes around the boxes between its ends, when they are in one column."""
 _STYLE: Final = """\
 <style>
 text { font-family: system-ui, "Segoe UI", Roboto, sans-serif; fill: #1f2933 }

@@ -16,7 +16,7 @@ from data_miner_dagster.operations.upkeep.inspection import Drift
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What is behind a failure, what the program does by itself, and what a person can do."""
+    """What is behind a failure, what the program does automatically, and what a person can do."""
 
     cause: str
     by_itself: str
@@ -193,7 +193,7 @@ VIDEOS: Final[Mapping[VideoErrorKind, Advice]] = {
         "`pip install -U yt-dlp`, then `data-miner retry --kind unsupported`.",
     ),
     VideoErrorKind.NO_FORMATS: Advice(
-        "No format can be had without ffmpeg, or none at all.",
+        "No format is available without ffmpeg, or none at all.",
         NEVER,
         "`pip install -U yt-dlp`, then `data-miner retry --kind no_formats`.",
     ),

@@ -40,7 +40,7 @@ SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "troubleshooting.md": messages_section,
     "python.md": rooms_section,
 }
-"""The same for the ends of pages."""
+"""Functions that write a section for the end of a page."""
 _SOURCES: Final = {place: source for source, place in PLACES.items()}
 _DECISIONS: Final = "decisions/"
 _LINK: Final = re.compile(r"(\]\(|\bsrc=\"|\bhref=\")([^)\s#\":]+)(?=[)#\"])")

@@ -41,7 +41,7 @@ _ONE_VIDEO: Final = """\
 The kind is stored with the video. `data-miner videos --project PROJECT` lists it, and `data-miner retry --kind KIND`
 tries at once.
 """
-_DOCTOR: Final = "`data-miner doctor --fix` does what stands in the second column."
+_DOCTOR: Final = "`data-miner doctor --fix` does what the second column says."
 
 
 def troubleshooting_page() -> str:

@@ -219,8 +219,8 @@ def _write(database: Database, missing: Mapping[str, str], postponed: Sequence[R
     with database.transaction() as session:
         now = database.now(session)
         for row in postponed:
-            # The process is seen to live, and does not renew: it was stopped, or the clock was set. For as long as the
-            # lease lasted it did nothing. If the clock was set back, its dates are moved along.
+            # The process is alive but does not renew: it was suspended, or the clock was set. It did nothing for as
+            # long as the lease lasted. If the clock was set back, its dates are moved along.
             passed = now - row.expires_at if row.expires_at <= now else now + _LEASE - row.expires_at
             session.execute(
                 update(_LEASES)

@@ -46,7 +46,7 @@ def write_card(
         tally: the counts of what the folder contains.
         notes: limits and licences of the release.
         path_of: returns the file pattern of a split: images beside a metadata table, or shards.
-        features: the columns, where files do not say their types by themselves, as `datasets` writes them.
+        features: the columns, if the files do not state their types, in the form that `datasets` writes.
     """
     is_image_folder = path_of.startswith("images/")
     data_files = [

@@ -53,7 +53,7 @@ class Format:
         return cast("Codec", getattr(importlib.import_module(f"{__package__}.{module}"), name))
 
     def check_installed(self) -> None:
-        """See that the format can be written here.
+        """Ensure that the format can be written here.
 
         Raises:
             ConfigError: its extra is not installed.

@@ -1,4 +1,4 @@
-"""Recording a project's failed stage, with a date for the next attempt, whoever started it."""
+"""Recording a project's failed stage, with a date for the next attempt, regardless of who started it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

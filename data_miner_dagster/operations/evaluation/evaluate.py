@@ -141,7 +141,7 @@ def _remarks(
         what = "1 image of the truth is" if len(unmatched) == 1 else f"{len(unmatched)} images of the truth are"
         lines.append(f"{what} no frame here: {_some(unmatched)}")
     if repeated:
-        lines.append(f"images that the truth has twice, of which the first counts: {_some(repeated)}")
+        lines.append(f"images that the truth has twice (the first counts): {_some(repeated)}")
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
         lines.append(f"the project has no class {_some(unknown)}: left out of the truth")
     if unjudged := [name for name in predictions.class_names if name not in truth.class_names]:

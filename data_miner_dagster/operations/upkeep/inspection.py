@@ -122,8 +122,8 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
         num_mended += len(reset_orphans(platform.database))
         delete_dead_claims(platform.database)
     for finding in findings:
-        mended = attempt_alone("doctor", finding.subject, partial(_mend, platform, finding))
-        num_mended += mended is True
+        was_fixed = attempt_alone("doctor", finding.subject, partial(_mend, platform, finding))
+        num_mended += was_fixed is True
     if any(finding.drift is Drift.DAMAGED and finding.is_fixable for finding in findings):
         removed = remove_damaged_files(platform.layout)
         num_mended += len(removed)
