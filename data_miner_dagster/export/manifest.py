@@ -108,7 +108,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         for name, kind in _READ_BY_OTHERS.items():
             if not isinstance(content[name], kind):
-                raise TypeError(f"{name} is no {kind.__name__}")
+                raise TypeError(f"{name} is not {kind.__name__}")
         for name, inner in _INNER:
             _ = content[name][inner]
         for name in content["classes"]:

@@ -35,7 +35,7 @@ def unpacked(response: Any) -> Any:
         try:
             content = _inflate(content, encoding)
         except zlib.error as error:
-            raise RequestError(f"the server's answer is no {encoding}: {error}") from None
+            raise RequestError(f"the server's answer is not valid {encoding}: {error}") from None
     del response.headers["Content-Encoding"]
     plain = urllib.response.addinfourl(io.BytesIO(content), response.headers, response.url, response.code)
     plain.msg = response.msg  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ def platform(tmp_path: Path) -> Platform:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--asset", "frame"), "--asset 'frame' is none; did you mean 'frames'"),
+        (("--asset", "frame"), "--asset 'frame' is not a stage; did you mean 'frames'"),
         (("--asset", "dataset", "--failed"), "is produced for a whole project"),
         (("--asset", "frames", "--stale", "--keys-file", "keys.txt"), "leave out --missing, --failed and --stale"),
         (("--asset", "frames", "--keys-file", "keys.txt"), "files-zzz: no such video"),

@@ -70,7 +70,7 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
         (("files-bbb", "--project", "walkers"), "files-bbb: not a video of project 'walkers'"),
         (("--keys-file", "none.txt"), "there is no such file"),
         (("--keys-file", "empty.txt"), "it contains no video key"),
-        (("--stage", "detecting"), "--stage 'detecting' is none; did you mean 'detection'"),
+        (("--stage", "detecting"), "--stage 'detecting' is not a stage; did you mean 'detection'"),
         (("--project", "nobody"), "no project 'nobody'"),
     ],
 )

@@ -36,7 +36,7 @@ def test_retry__by_kind_and_key(run_command: RunCommand, platform: Platform) -> 
     video = find_video(platform.database, "files-ddd")
     assert video is not None
     assert video.status is VideoStatus.DOWNLOADED
-    with pytest.raises(ConfigError, match=r"--kind 'privat' is none; did you mean 'private'\?"):
+    with pytest.raises(ConfigError, match=r"--kind 'privat' is not a kind; did you mean 'private'\?"):
         retried("--kind", "privat")
     with pytest.raises(ConfigError, match="no project 'nobody'"):
         retried("--project", "nobody")

@@ -85,5 +85,5 @@ def test_clean__counts_first_and_the_price_is_said_before_frames_are_made_again(
 
 
 def test_clean__unknown_kind(run_command: RunCommand, platform: Platform) -> None:
-    with pytest.raises(ConfigError, match="--kind 'source' is none"):
+    with pytest.raises(ConfigError, match="--kind 'source' is not a kind"):
         run_command("clean", "--root", platform.root, "--kind", "source")

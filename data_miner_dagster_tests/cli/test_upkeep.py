@@ -31,7 +31,7 @@ def test_delete_videos__out_of_one_project(run_command: RunCommand, platform: Pl
     assert (told.exit_code, told.stdout.count("files-aaa: removed from cyclists;")) == (0, 1)
     assert platform.layout.frames_folder("files-aaa").exists()
     assert run_command("delete-videos", "files-aaa", "--project", "cyclists", *root).exit_code == 1
-    with pytest.raises(ConfigError, match="give one of them"):
+    with pytest.raises(ConfigError, match="give only one of them"):
         run_command("delete-videos", "files-aaa", "--project", "cyclists", "--force", *root)
 
 

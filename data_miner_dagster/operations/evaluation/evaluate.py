@@ -138,8 +138,8 @@ def _remarks(
 ) -> tuple[str, ...]:
     lines = []
     if unmatched:
-        what = "1 image of the truth is" if len(unmatched) == 1 else f"{len(unmatched)} images of the truth are"
-        lines.append(f"{what} no frame here: {_some(unmatched)}")
+        what = "1 image" if len(unmatched) == 1 else f"{len(unmatched)} images"
+        lines.append(f"{what} of the truth without a frame here: {_some(unmatched)}")
     if repeated:
         lines.append(f"images that the truth has twice (the first counts): {_some(repeated)}")
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:

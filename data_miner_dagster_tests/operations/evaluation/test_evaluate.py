@@ -64,7 +64,7 @@ def test_evaluate_boxes__coco_equals_pycocotools(platform: Platform, tmp_path: P
     assert evaluation.class_names == ("person",)
     assert outcome.unmatched == ("elsewhere.jpg",)
     assert outcome.remarks == (
-        "1 image of the truth is no frame here: elsewhere.jpg",
+        "1 image of the truth without a frame here: elsewhere.jpg",
         "the project has no class dog: left out of the truth",
         "the truth has no class bicycle: its boxes are not judged",
     )

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_folder_images__no_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         folder_images(tmp_path / "nothing")
 
 
