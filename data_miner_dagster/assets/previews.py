@@ -108,7 +108,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
     """Return a preview of kept and dropped frames, and how to check the threshold."""
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
-    then = "`data-miner review {project}` finds the right threshold, from your answers"
+    then = "`data-miner review {project}` finds the right threshold from your answers"
     links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.CALIBRATION}")}
     return _stage_ways(platform, project, "filtered_frames", partial(filtering_preview, platform, project), then, links)
 
@@ -150,7 +150,7 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
 
     draw = partial(dataset_preview, platform, project)
     links = {"review": _review_page(platform, project)}
-    then = "`data-miner review {project}` asks where a look helps most"
+    then = "`data-miner review {project}` asks where answers help most"
     row = find_project(platform.database, project)
     if row is None or not row.released_version:
         return _stage_ways(platform, project, "dataset", draw, then, links)

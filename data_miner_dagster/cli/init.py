@@ -50,7 +50,7 @@ def init(
     text = project_text(project, given, wanted, positive or [_with_article(word) for word in wanted])
     remarks = _write_checked(file, text)
     classes_found = counted(len(wanted), "class", "classes")
-    echo(f"{file} is written: project {project}, {given.line}, {classes_found}. It is yours to edit.")
+    echo(f"{file} has been written: project {project}, {given.line}, {classes_found}. It is yours to edit.")
     for remark in remarks:
         echo(f"warning: {remark}", err=True)
     with_profile = said_again(default_profile="lite")

@@ -12,7 +12,7 @@ from data_miner_dagster.cli.output import echo
 def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its function
     project: ProjectArgument,
     to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
-    version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="The release.json of a release that is not here any more.")
     ] = None,

@@ -67,7 +67,7 @@ def _print_videos(platform: Platform, project: str) -> None:
     by_reason: dict[str, list[VideoRow]] = {}
     for row in videos:
         if row.error_kind is not None:
-            when = f"; tried again from {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
+            when = f"; retried from {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
             by_reason.setdefault(f"{phrase_of(row.error_kind.value)}: {row.error}{when}", []).append(row)
     for reason, rows in by_reason.items():
         for row in rows[:_MOST_OF_A_REASON]:

@@ -69,7 +69,7 @@ def models_config(
 
 
 def _check_reachable(*roles: "ModelRole[Any]") -> None:
-    """See that weights are there or can be fetched, before the libraries that run them are imported for seconds."""
+    """Ensure that weights exist or can be fetched, before importing the libraries that run them takes seconds."""
     for role in roles:
         role.check_reachable()
 

@@ -73,7 +73,7 @@ class OpenSequence(Protocol):
 
 
 def check_tracks(to: Destination) -> None:
-    """See that a release has tracks.
+    """Ensure that a release has tracks.
 
     Raises:
         ConfigError: it has none.

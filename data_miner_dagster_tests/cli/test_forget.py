@@ -77,7 +77,7 @@ def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platfor
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert "searched the root and Dagster's storage: nothing is left\n" in result.stdout
     assert result.stdout.endswith("unless `data-miner up` is running: builds cyclists without it\n")
-    assert "2 runs that showed or named it are gone" in result.stdout
+    assert "2 runs that showed or named it were removed" in result.stdout
     assert files_with(platform.root, KEYS[0]) == []
     # the other video's run is its own; the project's showed both, and is gone
     (left,) = [name for name in files_with(platform.root, PICTURE) if not name.endswith("index.db")]

@@ -89,7 +89,7 @@ def test_supervise__what_is_killed_is_started_again_and_said(family: tuple[Super
     second, _ = map(int, told.read_text().split())
     assert second != first
     assert is_there(first)  # what it had started goes on: of a daemon, the runs that are at work
-    said = r"the server was killed by SIGKILL after \d+ s; it is started again in 0 s"
+    said = r"the server was killed by SIGKILL after \d+ s; it will be restarted in 0 s"
     assert re.search(said, supervisor.log.read_text())
     supervisor.process.send_signal(signal.SIGINT)
     assert supervisor.process.wait(60) == 130

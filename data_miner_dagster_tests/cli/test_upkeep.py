@@ -77,7 +77,7 @@ def files_of(platform: Platform, *, project: str, video_key: str) -> list[Path]:
             "wanted by cyclists (1), walkers (1): these stay without --force",
         ),
         (("delete-videos", "files-aaa", "files-bbb", "--force"), "wanted by cyclists (2), walkers (1)"),
-        (("delete-videos", "files-aaa", "files-eee", "--project", "walkers"), "1 of 2 videos are of walkers"),
+        (("delete-videos", "files-aaa", "files-eee", "--project", "walkers"), "1 of 2 videos belong to walkers"),
         (("cleanup-orphans",), "no project wants 1 video with its files, 0 B; 0 leftovers"),
         (("forget", "files-aaa"), "wanted by cyclists (1), walkers (1)"),
         (("doctor", "--fix"), ""),

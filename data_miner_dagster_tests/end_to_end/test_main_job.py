@@ -276,7 +276,7 @@ def test_run__nothing_found_is_one_line_and_a_failure(finished: tuple[Path, Path
     assert failed.returncode == 1
     line = failed.stdout.strip().splitlines()[-1]
     assert line.startswith("error:")
-    assert "too unlike the prompts" in failed.stdout
+    assert "not similar enough to the prompts" in failed.stdout
 
 
 def test_dagster_dev__a_backfill_over_graphql_succeeds(finished: tuple[Path, Path, str]) -> None:

@@ -99,7 +99,7 @@ def _prescribed_splits(platform: Platform, config: ProjectConfig) -> dict[str, s
     members = {member.video_key for member in find_members(platform.database, config.name)} if prescribed else set()
     if unknown := sorted(prescribed.keys() - members):
         raise ConfigError(
-            f"project {config.name!r}: releasing.fixed_splits names {unknown[0]!r}, which is no video of the project; "
-            f"`data-miner videos {config.name}` lists their keys"
+            f"project {config.name!r}: releasing.fixed_splits names {unknown[0]!r}, which is not a video of the "
+            f"project; `data-miner videos {config.name}` lists their keys"
         )
     return prescribed

@@ -173,7 +173,7 @@ class Review:
             return CalibrationState(tables.index.config, found, "")
 
     def why_nothing(self) -> str:
-        """Return why the project's frames cannot be asked about as it stands, or "" if they can."""
+        """Return why the project's frames cannot be asked about at present, or "" if they can."""
         with self._lock:
             _, standing = self._current()
             return self._calibration.why_none if standing.calibration is None else ""

@@ -27,7 +27,7 @@ class VideosCount:
     def __str__(self) -> str:
         """Return one line for people."""
         wanted = ", ".join(f"{name} ({count})" for name, count in sorted(self.num_wanted_by.items()))
-        unknown = f"; {self.num_unknown} keys are in no catalog" if self.num_unknown else ""
+        unknown = f"; {self.num_unknown} keys are not in the catalog" if self.num_unknown else ""
         their = "its" if self.num_videos == 1 else "their"
         return (
             f"{counted(self.num_videos, 'video')} with {their} files, {size_text(self.num_bytes)}"
