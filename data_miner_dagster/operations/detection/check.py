@@ -1,4 +1,4 @@
-"""Counting the boxes that break a promise of detections.parquet. The asset check reports the figures."""
+"""Counting the boxes that break a guarantee of detections.parquet. The asset check reports the figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", *_COR
 
 @dataclass(frozen=True, slots=True)
 class BoxCounts:
-    """Of one project's detections."""
+    """The counts for one project's detections."""
 
     num_boxes: int
     num_misplaced: int
@@ -49,7 +49,7 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
     """Compare a project's boxes with the sizes of their frames and with its classes.
 
     Raises:
-        NotReadyError: the project's frames have not been looked at.
+        NotReadyError: no detector has examined the project's frames.
     """
     require_table(platform, project, ProjectStage.DETECTION)
     layout = platform.layout
@@ -77,7 +77,7 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
 
 
 def _count_wrong_masks(detections_table: Path) -> int:
-    """Return how many boxes are more than a pixel from the bounds of their mask. Earlier versions stored no masks."""
+    """Return how many boxes are more than a pixel off the bounds of their mask. Earlier versions stored no masks."""
     if not has_column(detections_table, "mask"):
         return 0
     batches = read_batches(detections_table, [*_CORNERS, "mask"])

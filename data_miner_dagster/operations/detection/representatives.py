@@ -1,4 +1,4 @@
-"""Which frames a project's detectors look at: the representatives of its duplicate groups, and where their images are.
+"""The frames that a project's detectors examine: the representatives of its duplicate groups, and their images.
 
 Does not belong here: which of them a detector has seen (shares.py).
 """
@@ -18,9 +18,9 @@ from data_miner_dagster.storage.tables import read_table
 
 
 def representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
-    """Return the frames to look at, by frame id, with where their images are, and how many of others cannot be had.
+    """Return the frames to examine, by frame id, with their images, and how many others are not available.
 
-    Those are of videos whose frames cannot be read, or are no longer those that were chosen: `faults` gets the lines.
+    The others belong to videos whose frames cannot be read, or have changed since filtering. `faults` gets the lines.
     """
     table = chosen_frames(platform, project)
     frames = frames_of(platform, table, faults)
@@ -36,13 +36,13 @@ def chosen_frames(platform: Platform, project: str) -> pa.Table:
 
 
 def between(chosen: pa.Table, first: str, last: str) -> pa.Table:
-    """Return the rows of `chosen_frames` from one frame id to another, both included."""
+    """Return the rows of `chosen_frames` from one frame id to another, both inclusive."""
     ids = chosen["frame_id"]
     return chosen.filter(pc.and_(pc.greater_equal(ids, first), pc.less_equal(ids, last)))
 
 
 def frames_of(platform: Platform, chosen: pa.Table, faults: DetectionFaults) -> list[FrameToDetect]:
-    """Return where the images of chosen frames are, without those of videos whose frames cannot be had."""
+    """Return the images of chosen frames, without videos whose frames are missing or unreadable."""
     frames: list[FrameToDetect] = []
     with item_guard("detections") as guard:
         for video_key, start, stop in runs_of(chosen["video_key"].combine_chunks()):

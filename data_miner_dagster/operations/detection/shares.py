@@ -1,8 +1,8 @@
-"""Who looks at which of a project's frames: the run that leads its detection, and those that join in.
+"""Sharing a project's frames between runs: the run that leads its detection, and those that join in.
 
-What a detector has not seen is cut into shards (stages/sharding.py); whoever makes one (operations/sharding.py) writes
-its parts. Nothing here compares frames: what is decided of a video as a whole is decided when all parts are there
-(detect_project.py). Belongs here: what is unseen, and what a shard is. Does not belong here: the detector (runs.py).
+Unseen frames are cut into shards (stages/sharding.py). The worker of a shard (operations/sharding.py) writes its parts.
+Nothing here compares frames: decisions about a whole video are made when all parts exist (detect_project.py). Belongs
+here: which frames are unseen, and what a shard is. Does not belong here: the detector (runs.py).
 """
 
 import logging
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def models_of(config: DetectionConfig) -> Iterator[None]:
-    """Say of a missing model whether this project alone asks for it."""
+    """Mark an error of a missing model as this project's, if no other project needs the model."""
     try:
         yield
     except ModelError as error:
@@ -49,7 +49,7 @@ def parts_of(
     config: DetectionConfig,
     exemplars: ExemplarsByClass,
 ) -> Mapping[str, DetectionParts]:
-    """Return what each detector of the project has found so far, by detector name. Loads no model."""
+    """Return each detector's results for the project so far, by detector name. Loads no model."""
     parts = {}
     for detector in detectors:
         fingerprint = fingerprint_of(
@@ -70,14 +70,14 @@ def parts_of(
 def look_at_unseen(
     platform: Platform, project: str, looker: Looker, frames: Sequence[FrameToDetect], deduplicated: str
 ) -> None:
-    """Have every frame looked at that a detector has not seen, by this run and by those that join in.
+    """Have every unseen frame examined, by this run and by those that join in.
 
     Args:
         platform: the platform.
         project: the project, whose claim this run holds.
         looker: the detector.
         frames: the project's representatives, by frame id.
-        deduplicated: the fingerprint of the table that they are of.
+        deduplicated: the fingerprint of the table that they come from.
     """
     database, stage, basis = platform.database, WorkStage.DETECTION, _basis(deduplicated, looker.parts)
     looker.parts.prepare(sweep=not is_any_at_work(database, stage, project))
@@ -102,18 +102,18 @@ def look_at_unseen(
     if num_by_others:
         logger.info("detection: %d of %d shards were made by other runs", num_by_others, plan.num_shards)
         left = [each for each in _unseen(frames, looker.parts.seen()) if each.frame_id not in looker.attempted]
-        if left:  # what kept others from them is to be on record here
+        if left:  # the faults of other workers are also recorded here
             looker.look_at(left, lambda _: None)
 
 
 def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
-    """Look at shards of a project's frames beside the run that leads its detection; return how many.
+    """Examine shards of a project's frames beside the run that leads its detection. Return how many.
 
-    Does nothing if there is nothing to share, or what is shared is made from other settings than this run sees.
+    Does nothing if there is nothing to share, or if the plan was made with other settings than this run has.
 
     Raises:
         ConfigError: there is no such project, or an exemplar of it cannot be read.
-        ModelError: the detector cannot be had.
+        ModelError: the detector is missing or cannot be loaded.
     """
     config = platform.project_config(project).detection
     plan = find_plan(platform.database, WorkStage.DETECTION, project)
@@ -150,7 +150,7 @@ def _make(
     frames_between: Callable[[str, str], Sequence[FrameToDetect]],
     work: ShardAtWork,
 ) -> None:
-    """Look at the frames of a shard that nobody has looked at, and name the parts by their place in the plan."""
+    """Examine the unseen frames of a shard, and name the parts by their place in the plan."""
     span = work.shard.range
     first_part = work.plan.first_part + span.start
     unseen = _unseen(frames_between(span.first, span.last), seen_before)

@@ -30,9 +30,9 @@ def try_detect(
 
     Args:
         models: the models.
-        config: the classes, and how to look for them.
+        config: the classes, and the settings of detection.
         folder: the images.
-        threshold: boxes below are left out, as a release would.
+        threshold: boxes below it are left out, as in a release.
         limit: at most this many images.
         exemplar_folder: where relative paths of exemplars start.
 
@@ -74,7 +74,7 @@ def try_detect(
 
 
 def _exemplar_tiles(config: DetectionConfig, exemplars: ExemplarsByClass) -> tuple[Tile, ...]:
-    """Return the pictures of each class, with the boxes that are given of them."""
+    """Return the exemplars of each class, with their boxes."""
     return tuple(
         Tile(
             PictureFile(exemplar.path, is_foreign=True),

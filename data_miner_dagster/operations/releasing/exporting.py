@@ -1,4 +1,4 @@
-"""Exports: a standing release, or one format of it, in a folder of its own outside of the root's."""
+"""Exports: an existing release, or one format of it, in a folder outside of the root."""
 
 import os
 import shutil
@@ -41,27 +41,29 @@ _ROOMS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ExportOutcome:
-    """What `export_release` wrote."""
+    """The result of `export_release`."""
 
     version: str
     folder: Path
     num_images: int
     num_boxes: int
-    left_out: Mapping[str, str]  # images, and crops of boxes, that an internal error met, and its line
+    left_out: Mapping[str, str]  # images, and crops of boxes, that met an internal error, with its line
 
 
 def export_release(
     platform: Platform, project: str, *, format: str, to: Path, version: str | None = None
 ) -> ExportOutcome:
-    """Write a release, or one format of it, with copies of its images, into a new folder; it appears whole or not.
+    """Write a release, or one format of it, with copies of its images, into a new folder.
 
-    `all` is the release as it stands, without what it does not name; the formats are those of `export/formats.py`. What
-    an internal error meets, an image or a crop, is left out and named.
+    It appears completely or not at all.
+
+    `all` is the release as it is, without files that it does not name. The formats are those of `export/formats.py`. An
+    image or crop that meets an internal error is left out and named.
 
     Raises:
-        ConfigError: no such project, release or format, its package is missing, or `to` exists and is not empty, cannot
-            be written to, or is one of the root's own folders.
-        DataMinerError: the release was withdrawn, or is damaged, or the export does not read back.
+        ConfigError: no such project, release or format, its package is missing, or `to` is not empty, cannot be written
+            to, or is one of the root's own folders.
+        DataMinerError: the release was withdrawn or is damaged, or the export cannot be read back.
     """
     if format not in EXPORT_NAMES:
         raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
@@ -82,7 +84,7 @@ def export_release(
 
 
 def whole_release(platform: Platform, project: str, version: str) -> Path:
-    """Return the folder of a release that may be handed on.
+    """Return the folder of a release that may be passed on.
 
     Raises:
         DataMinerError: it was withdrawn, or is damaged.
@@ -97,7 +99,7 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
 
 
 def names_in_release(release: Path) -> list[str]:
-    """Return the files of a release, the one that makes it whole last."""
+    """Return the files of a release, ending with the one that marks it as complete."""
     return [*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE]
 
 
@@ -135,10 +137,10 @@ class _Source:
 def _export_format(
     source: _Source, format: Format, to: Path, left_out: Mapping[str, str]
 ) -> tuple[ReleaseTally, dict[str, str]]:
-    """Write one format of a release without some images; return what is in it, and the parts of images that it lacks.
+    """Write one format of a release without some images. Return its contents, and the parts of images that are missing.
 
     Raises:
-        VideosLeftOutError: more images, by frame id, cannot be written: what is half written of them is gone.
+        VideosLeftOutError: more images, by frame id, cannot be written. Their partial output is removed.
     """
     part_faults: dict[str, ItemFault] = {}
     with _export_folder(to) as folder, item_guard("export", are_videos=False) as guard:
@@ -166,7 +168,7 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
     tally = ReleaseTally.of(to.header)
     faults: dict[str, ItemFault] = {}
     if format.has_images_beside:
-        for split in to.header.splits:  # one without images, too: `data.yaml` may point to it
+        for split in to.header.splits:  # also an empty one, since `data.yaml` may point to it
             (to.folder / IMAGES_FOLDER / split).mkdir(parents=True)
 
     def write(image: ReleaseImage) -> None:
@@ -212,7 +214,7 @@ def _check_free(to: Path) -> None:
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:
-    """See that a folder is free, can be written to, and is none of the root's own.
+    """Ensure that a folder is free and writable, and outside of the root's own folders.
 
     Raises:
         ConfigError: it is not.

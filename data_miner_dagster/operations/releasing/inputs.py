@@ -109,7 +109,7 @@ def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tupl
     """Return the sha256 of the pictures beside the prompts and classes of a project.
 
     Raises:
-        ConfigError: one cannot be had.
+        ConfigError: one is not available.
     """
     sections = {"prompt": config.filtering, "class": config.detection}
     return {

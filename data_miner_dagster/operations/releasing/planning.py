@@ -1,4 +1,4 @@
-"""What is decided of a release before its first byte, and everything that its manifest says.
+"""Decisions about a release before its first byte, and everything that its manifest says.
 
 Belongs here: records, and the manifest as a function of them. Does not belong here: files (writing.py).
 """
@@ -30,23 +30,23 @@ from data_miner_dagster.stages.splitting.blocks import gaps_fit
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is known of a project before a release: read once, and passed on."""
+    """Facts about a project before a release: read once, and passed on."""
 
     config: ProjectConfig
     manifests: Manifests  # of the releases on disk
     rows: Sequence[ReleaseRow]  # of the releases in the catalog
-    decided: Mapping[str, str]  # video key to split, of every video that was ever released, or is prescribed
+    decided: Mapping[str, str]  # video key to split, for every video that was ever released, or whose split is set
     funnel: Funnel  # up to the boxes
-    selection: ImageSelection | None = None  # what chooses among all images; None: every one is released
+    selection: ImageSelection | None = None  # what chooses among all images; None: all are released
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The images that were chosen among all that may be released."""
+    """The images that were chosen among all that could be released."""
 
     settings: Mapping[str, object]
     num_candidates: int
-    frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video; no video without any
+    frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video, without empty videos
 
     def of(self, video_key: str) -> frozenset[int]:
         """Return the frame indices of one video."""
@@ -55,7 +55,7 @@ class Choice:
 
 @dataclass(slots=True)
 class FrameTally:
-    """What became of the frames that a release looked at: every frame is in exactly one count."""
+    """The outcomes of the frames that a release examined: every frame is in exactly one count."""
 
     by_outcome: Counter[FrameOutcome] = field(default_factory=Counter)
     unmet_verdicts: list[str] = field(default_factory=list)
@@ -68,12 +68,12 @@ class FrameTally:
         self.num_verdicts += frame.num_verdicts
 
     def leave_between_blocks(self, number: int) -> None:
-        """Count images that could be released, but lie in a gap between two splits, as left out."""
+        """Count images that could be released, but are in a gap between two splits, as left out."""
         self.by_outcome[FrameOutcome.RELEASED] -= number
         self.by_outcome[FrameOutcome.BETWEEN_BLOCKS] += number
 
     def as_json(self, num_released: int) -> dict[str, int]:
-        """Return the counts for the manifest, given how many of the images that could be released were chosen."""
+        """Return the counts for the manifest, given how many of the releasable images were chosen."""
         counts = {outcome.value: self.by_outcome[outcome] for outcome in FrameOutcome}
         counts[FrameOutcome.RELEASED.value] = num_released
         counts[FrameOutcome.NOT_CHOSEN.value] = self.by_outcome[FrameOutcome.RELEASED] - num_released
@@ -84,7 +84,7 @@ class FrameTally:
 
 @dataclass(frozen=True, slots=True)
 class ReleasePlan:
-    """What is decided before the first byte is written."""
+    """The decisions before the first byte is written."""
 
     standing: Standing
     header: ReleaseHeader
@@ -93,12 +93,12 @@ class ReleasePlan:
     choice: Choice | None  # None: every image
     group_by_video: dict[str, str]
     divided_groups: list[tuple[str, ...]]
-    videos_without_images: list[str]  # decided on, and every frame of theirs gave way to another's or was left out
+    videos_without_images: list[str]  # decided on, but all their frames are duplicates of others or were left out
     models: tuple[ReleaseModel, ...]
     rules: FilteringRules
     duplicate_encoder: str
     duplicate_threshold: float
-    left_out: Collection[str]  # videos and frames whose files cannot be had
+    left_out: Collection[str]  # videos and frames whose files are missing or unreadable
     frames: FrameTally
     num_verdicts: int  # in force on boxes of the project
     verification: VerificationCounts | None = None  # None: the project has no verifier
@@ -127,15 +127,15 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
 
 @dataclass(frozen=True, slots=True)
 class WrittenImages:
-    """What was written of a release: the counts, and images of note."""
+    """What was written: the counts, and images worth mentioning."""
 
     tally: ReleaseTally
-    kept_by_hand: Sequence[str]  # frames that are in because a person said so
-    num_without_detections: int  # images on which no detector reported anything, at any confidence
+    kept_by_hand: Sequence[str]  # frames that are included because of a person's verdict
+    num_without_detections: int  # images without any detection, at any confidence
 
 
 def manifest_content(plan: ReleasePlan, written: WrittenImages, videos: Sequence[ReleaseVideo]) -> dict[str, Any]:
-    """Return everything that is known of a release. No dates and no absolute paths: same inputs, same bytes."""
+    """Return all facts about a release. No dates and no absolute paths: same inputs, same bytes."""
     config, shown, choice, tally = plan.config, plan.config.shown, plan.choice, written.tally
     return {
         "project": plan.header.project,
@@ -200,7 +200,7 @@ def _verdicts_content(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Any]:
 
 
 def _verifier_content(counts: VerificationCounts, config: ProjectConfig) -> dict[str, Any]:
-    """Return what a verifier said of all boxes that were detected, and what the release makes of it."""
+    """Return the verifier's verdicts on all detected boxes, and their effect on the release."""
     return {
         **{name: value for name, value in asdict(counts).items() if name != "asking"},
         "line": counts.line,

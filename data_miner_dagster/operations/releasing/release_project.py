@@ -48,29 +48,29 @@ from data_miner_dagster.stages.releasing import FrameOutcome, ImageSelection, ne
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
 
 _NOT_OF_CONTENT: Final = {"copy_images", "leak_hash_distance", "leak_cosine"}
-"""Settings of `releasing` that change nothing of what a release holds."""
+"""Settings of `releasing` that do not affect the content of a release."""
 
 
 def release_project(
     platform: Platform, project: str, *, force: bool = False, selection: ImageSelection | None = None
 ) -> ProjectOutcome:
-    """Publish the project as it stands as a new version, unless there is a release of exactly that already.
+    """Publish the project in its current state as a new version, unless there is already a release of exactly that.
 
-    The release appears in one rename, after it was read back; then its row, then its report. With `force`, every byte
-    of an existing release is checked against its manifest, and the release is written again if any has changed.
-    Frames whose images cannot be had are left out and counted: that is a release of its own, until they are there.
+    The release appears in one rename, after it was read back. Its row follows, then its report. With `force`, every
+    byte of an existing release is checked against its manifest, and the release is written again if any has changed.
+    Frames whose images are missing or unreadable are left out and counted. That makes a release of its own, until they
+    are back.
 
     Args:
         platform: the platform of one root.
         project: its name.
-        force: look at every byte of a release that is there.
-        selection: what chooses among all images that may be released; None: what the project's `releasing.select`
-            asks for.
+        force: check every byte of an existing release.
+        selection: what chooses among all releasable images; None: the project's `releasing.select`.
 
     Raises:
-        NothingToReleaseError: no frame survived; the message is the funnel in one line.
-        NotReadyError: a stage before has not been done.
-        DataMinerError: one is out of date, or the release does not read back.
+        NothingToReleaseError: no frame is left; the message is the funnel in one line.
+        NotReadyError: an earlier stage has not run.
+        DataMinerError: an earlier stage is out of date, or the release cannot be read back.
     """
     config = platform.project_config(project)
     with project_stage(platform, project, ProjectStage.RELEASING) as stage:
@@ -112,10 +112,10 @@ def release_fingerprint(
     selection: ImageSelection | None = None,
     labelling: Labelling | None = None,
 ) -> str:
-    """Return what the content of a release follows from: `missing` are videos and frames that should be in it.
+    """Return what the content of a release depends on. `missing` are videos and frames that should be in it.
 
-    Verdicts and a calibration are part of it only where there are any.
-    What is None in the configuration is no part of it, so that a new setting makes no release stale.
+    Verdicts and a calibration are included only if there are any. Settings that are None are not included, so that a
+    new setting makes no release stale.
     """
     return fingerprint_of(
         {
@@ -125,7 +125,7 @@ def release_fingerprint(
             "version": RELEASING_VERSION,
             "description": config.description,
             "releasing": config.releasing.model_dump(mode="json", exclude=_NOT_OF_CONTENT, exclude_none=True),
-            "classes": list(config.detection.classes),  # in order: it is the class id
+            "classes": list(config.detection.classes),  # in order: the position is the class id
             "tables": dict(tables),
         }
     )
@@ -146,7 +146,7 @@ def standing_of(platform: Platform, config: ProjectConfig, selection: ImageSelec
 
 
 def _find_release(standing: Standing, fingerprint: str) -> str | None:
-    """Return the newest release on disk with this fingerprint that was not withdrawn, nor contradicts the splits."""
+    """Return the newest release with this fingerprint that was not withdrawn and does not contradict the splits."""
     withdrawn = {row.version for row in standing.rows if row.withdrawn_reason}
     for version in reversed(list(standing.manifests)):
         manifest = standing.manifests[version]
@@ -177,7 +177,7 @@ def _num_videos_considered(platform: Platform, project: str) -> int:
 
 
 def _num_left_out(platform: Platform, project: str, manifest: Mapping[str, Any]) -> int:
-    """Return how many videos, frames and answers about boxes the stages of this build went on without."""
+    """Return how many videos, frames and answers about boxes the stages of this build left out."""
     layout = platform.layout
     num_videos = sum(len(read_left_out(layout.table_of(project, stage))) for stage in TABLE_STAGES)
     detected = layout.detected_frames_table(project)
@@ -198,7 +198,7 @@ def _num_unanswered(manifest: Mapping[str, Any]) -> int:
 def _finish(
     platform: Platform, standing: Standing, manifest: dict[str, Any], status: OutcomeStatus, *, rewrite_report: bool
 ) -> ProjectOutcome:
-    """Bring the catalog and the report in line with a release that is in place."""
+    """Update the catalog and the report for a release that is in place."""
     config, project, version = standing.config, standing.config.name, manifest["version"]
     manifests = {**standing.manifests, version: manifest}
     released, generations = released_splits(manifests), released_generations(manifests)

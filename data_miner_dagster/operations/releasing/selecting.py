@@ -1,4 +1,4 @@
-"""The choice of a project's images within a budget: what `releasing.select` and `data-miner select` ask for."""
+"""Choosing a project's images within a budget, for `releasing.select` and `data-miner select`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -39,18 +39,18 @@ class ProjectSelection:
     """Chooses among the images of a project; an `ImageSelection` (stages/releasing.py)."""
 
     def __init__(self, platform: Platform, config: ProjectConfig, select: SelectionConfig) -> None:
-        """Read what the choice needs of the catalog: the channels of the videos."""
+        """Read what the choice needs from the catalog: the channels of the videos."""
         self._platform = platform
         self._config = config
         self._select = select
         videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
         self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
         self.vectors: Float32Array | None = None
-        """(N, D) unit vectors that the last choice was made by; None where distances do not count."""
+        """The (N, D) unit vectors of the last choice; None if distances do not count."""
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the choice follows from, besides the images and their boxes."""
+        """What the choice depends on, besides the images and their boxes."""
         settings: dict[str, object] = {"select": self._select.model_dump(mode="json", exclude_none=True)}
         if self._select.diverse:
             settings["encoder"] = self._platform.models.dedup_encoder.fingerprint
@@ -86,7 +86,10 @@ class ProjectSelection:
             yield GroupLimit(np.repeat(codes, lengths), self._select.max_per_channel)
 
     def _read_vectors(self, candidates: Candidates) -> Float32Array:
-        """Return (N, D) unit vectors, of few dimensions. The stored ones of a part are in memory at a time."""
+        """Return (N, D) unit vectors with few dimensions.
+
+        Only one part of the stored vectors is in memory at a time.
+        """
         keys = np.repeat(np.array(candidates.video_keys, np.str_), np.diff(candidates.video_offsets))
         parts = []
         for start in range(0, len(keys), _FRAMES_AT_ONCE):
@@ -98,27 +101,27 @@ class ProjectSelection:
 
 
 def selection_of(platform: Platform, config: ProjectConfig) -> ProjectSelection | None:
-    """Return the choice that a project's configuration asks for; None: all images are released."""
+    """Return the choice that a project is configured with; None: all images are released."""
     select = config.releasing.select
     return None if select is None else ProjectSelection(platform, config, select)
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What a choice would take of the images that a project could release now."""
+    """What a choice would take from the images that a project could release now."""
 
     num_candidates: int
     frame_ids: tuple[str, ...]
     """In order of video and time."""
     num_videos: int
     images_by_class: Mapping[str, tuple[int, int]]
-    """Chosen, and all there are."""
+    """The number of chosen images, and of all."""
     most_of_a_video: int
     covering_radius: float | None
-    """The greatest distance (1 less the cosine) of any image to the nearest chosen one, by projected vectors; None
-    where distances do not count."""
+    """The greatest distance (1 minus the cosine) of any image to the nearest chosen one, by projected vectors; None if
+    distances do not count."""
     radius_of_random: float | None
-    """The same for as many images drawn at random."""
+    """The greatest distance to the nearest of as many images drawn at random."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what JSON can carry."""
@@ -131,7 +134,7 @@ def try_selection(platform: Platform, project: str, select: SelectionConfig) -> 
     Raises:
         ConfigError: there is no such project.
         NotReadyError: a stage before releasing has not been done.
-        VideosLeftOutError: frames of videos cannot be had; `data-miner run` says which.
+        VideosLeftOutError: frames of videos are missing or unreadable; `data-miner run` says which.
     """
     config = platform.project_config(project)
     source = ReleaseSource(platform, project, config, labelling_of(platform, config))
@@ -161,6 +164,6 @@ def try_selection(platform: Platform, project: str, select: SelectionConfig) -> 
 
 
 def _radii(vectors: Float32Array, is_chosen: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the covering radius of a choice, and that of as many images drawn at random."""
+    """Return the covering radius of a choice, and that of as many random images."""
     drawn = np.random.default_rng(0).permutation(len(is_chosen))[: int(np.count_nonzero(is_chosen))]
     return covering_radius(vectors, np.flatnonzero(is_chosen)), covering_radius(vectors, drawn)

@@ -1,4 +1,4 @@
-"""What there is to release: the tables of a project brought together, one video at a time."""
+"""What there is to release: the tables of a project joined, one video at a time."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -71,13 +71,13 @@ _BOX_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DecidedFrame:
-    """What becomes of one frame; the image only if it is released."""
+    """The outcome of one frame. It has the image only if it is released."""
 
     outcome: FrameOutcome
     image: ReleaseImage | None = None
     has_detections: bool = True  # False: no detector reported anything, at any confidence
     num_verdicts: int = 0  # on its boxes
-    unmet_verdicts: tuple[str, ...] = ()  # ids of the answers that met no box
+    unmet_verdicts: tuple[str, ...] = ()  # ids of the answers that match no box
 
 
 Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
@@ -85,13 +85,13 @@ Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """Where the images of a video go: the split, or the cut of a video that is in several; the id of the first."""
+    """Where the images of a video go: its split, or its cut if it is in several; and the id of the first image."""
 
     split: str = ""
     first_image_id: int = 1
 
     def after(self, num_images: int) -> "ImagePlace":
-        """Return the place behind so many images."""
+        """Return the place after this many images."""
         return ImagePlace(self.split, self.first_image_id + num_images)
 
 
@@ -100,7 +100,7 @@ _ANYWHERE: Final = ImagePlace()
 
 @dataclass(frozen=True, slots=True)
 class ReleasedVideo:
-    """What a release has of one video."""
+    """A video's contents in a release."""
 
     split: str
     group: str
@@ -110,7 +110,7 @@ class ReleasedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _VideoRows:
-    """What the tables and the catalog say of one video, by frame index."""
+    """Facts about one video from the tables and the catalog, by frame index."""
 
     video_key: str
     frames: Mapping[int, Mapping[str, Any]]
@@ -120,13 +120,13 @@ class _VideoRows:
 
 
 class ReleaseSource:
-    """The unique frames of a project with their releasable boxes, in order of video and time.
+    """The representatives of a project with their releasable boxes, in order of video and time.
 
     Memory is bounded by one video's rows, one row group of each table, and one number per duplicate group.
 
     Raises:
         NotReadyError: a stage has not run.
-        OutOfDateError: one has run on other inputs than the one before it left.
+        OutOfDateError: a stage has run on other inputs than the previous stage left.
     """
 
     def __init__(self, platform: Platform, project: str, config: ProjectConfig, labelling: Labelling) -> None:
@@ -140,12 +140,12 @@ class ReleaseSource:
             if not path.is_file():
                 raise not_ready(project, name)
         self.verification = read_verification(self._paths["detected frames"])
-        """What a verifier said of the boxes, None where the project has none."""
+        """The verifier's verdicts on the boxes; None if the project has no verifier."""
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
         unique = self._unique_frame_ids()
         self.unseen = self._check_current(unique)
         self.labelling = labelling.among(self._places_of(unique, labelling.verdicts.video_keys))
-        """Decides on the boxes of each frame. What was said of frames that no release looks at makes no other one."""
+        """Decides on the boxes of each frame. Verdicts on frames outside of the release change nothing."""
         self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
         self._filtered = TableByVideo(
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
@@ -155,12 +155,12 @@ class ReleaseSource:
         self._detections = TableByVideo(self._paths["detections"], [*_BOX_COLUMNS, *self.extra_columns])
         self._num_duplicates = self._count_duplicates()
         self.kept_by_hand = kept_by_hand(read_metadata(self._paths["filtered_frames"]))
-        """Frames, by video and time, that are there because a person said so."""
+        """Frames, by video and time, that are included because of a person's verdict."""
         decided = read_metadata(self._paths["deduplicated_frames"])
         self._frames_fingerprints: dict[str, str] = json.loads(decided.get(FRAMES_KEY, "{}"))
         self.video_keys: list[str] = self._unique.video_keys
         self.left_out: Collection[str] = ()
-        """Videos and frames (by key and id) to go on without, since their files cannot be had."""
+        """Videos and frames (by key and id) to leave out, since their files are missing or unreadable."""
 
     def frames_of(
         self,
@@ -170,16 +170,17 @@ class ReleaseSource:
         only: Collection[int] | None = None,
         attempt: Attempt = lambda _frame_id, work: work(),
     ) -> list[DecidedFrame]:
-        """Return what becomes of each frame of one video that a release looks at, in order of time.
+        """Return the outcome of each frame of one video that a release examines, in order of time.
 
         Args:
             video_key: the video.
             place: where its images go.
-            only: the frames that were chosen, by index; None for all.
-            attempt: given (frame id, work) of each frame, it returns what the work returns, or None to go on without.
+            only: the chosen frames, by index; None for all.
+            attempt: given (frame id, work) of each frame, it returns the result of the work, or None to leave the frame
+                out.
 
         Raises:
-            DataMinerError: the frames are not those that deduplication saw.
+            DataMinerError: the frames differ from those of deduplication.
         """
         unique = self._unique.rows_of(video_key)
         looked_at = candidate_frames(
@@ -263,7 +264,7 @@ class ReleaseSource:
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return each pair of videos of which one re-uploads the other, or holds a near-duplicate of a frame of it."""
+        """Return each pair of videos where one re-uploads the other, or contains a near-duplicate of its frames."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
@@ -282,12 +283,12 @@ class ReleaseSource:
         return {link for link in links if link[0] != link[1]}
 
     def channel_of(self, video_key: str) -> str | None:
-        """Return what identifies the channel of a video, as far as its source said."""
+        """Return what identifies the channel of a video, if its source said."""
         video = find_video(self._platform.database, video_key)
         return (video.channel_id or video.channel) if video is not None else None
 
     def videos(self, released: Mapping[str, ReleasedVideo]) -> Iterator[ReleaseVideo]:
-        """Yield the videos that gave an image, by key, with their provenance."""
+        """Yield the videos with an image, by key, with their provenance."""
         members = {member.video_key: member for member in find_members(self._platform.database, self._project)}
         for video_key in sorted(released):
             video = find_video(self._platform.database, video_key)
@@ -301,7 +302,7 @@ class ReleaseSource:
         return table.filter(table["is_representative"])["frame_id"]
 
     def _places_of(self, unique: pa.ChunkedArray, video_keys: Collection[str]) -> Iterator[FramePlace]:
-        """Yield the unique frames of some videos."""
+        """Yield the representatives of some videos."""
         if not video_keys:
             return
         wanted = pa.array(sorted(video_keys), pa.string())
@@ -312,7 +313,7 @@ class ReleaseSource:
                 yield FramePlace(row["video_key"], row["pts_seconds"])
 
     def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
-        """See that each table was made from the one before; return the frames that turned out to be unreadable."""
+        """Check that each table was made from the previous one. Return the frames that turned out to be unreadable."""
         filtered = read_table(self._paths["filtered_frames"], ["frame_id", "is_kept"])
         if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
             raise self._stale("deduplicated_frames", "it names frames that filtering does not keep")
@@ -343,7 +344,7 @@ class ReleaseSource:
         return _by_frame_index(read_frames(self._platform.layout, video_key, _FRAME_COLUMNS))
 
     def _check_frames(self, video_key: str) -> None:
-        """Raise if a video's frames are gone, or are not those that deduplication saw."""
+        """Raise if a video's frames are missing, or differ from those of deduplication."""
         if not has_frames(self._platform.layout, video_key):
             raise PermanentError(f"the frames of {video_key} are gone; extract them again")
         seen = self._frames_fingerprints.get(video_key)

@@ -1,4 +1,4 @@
-"""The splits of a release: what its videos bring, gathered for the decisions of stages/splitting."""
+"""The splits of a release: collecting what stages/splitting needs to decide."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class FoundImages:
     """What the images of a project bring, by video. Keeps the times of images where a video is, or may be, cut.
 
     Args:
-        decided: video key to split, as remembered or prescribed.
+        decided: video key to split, as remembered or set.
     """
 
     def __init__(self, decided: Mapping[str, str]) -> None:
@@ -66,10 +66,10 @@ def split_videos(
     """Return the groups of videos that share a split, and the split of every video with an image.
 
     Args:
-        releasing: what the project wants.
+        releasing: the project's settings.
         source: knows which videos are linked.
-        found: what they bring.
-        decided: video key to split, as remembered or prescribed.
+        found: the images.
+        decided: video key to split, as remembered or set.
     """
     links = source.duplicate_links()
     if releasing.group_by == "channel":
@@ -77,14 +77,14 @@ def split_videos(
     groups = group_videos(list(found.by_video), links)
     known = {**found.cuts(releasing, decided), **decided}
     drawn = draw_splits(groups, releasing.ordered_splits, found.by_video, known)
-    return groups, dict(sorted(drawn.items()))  # whether they are drawn or remembered, in the same order
+    return groups, dict(sorted(drawn.items()))  # in the same order, whether they are drawn or remembered
 
 
 def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
     """Return the split of every video that was ever released, or is prescribed; cuts with the gaps that are wanted.
 
     Raises:
-        ConfigError: a prescribed one is no video of the project.
+        ConfigError: `fixed_splits` names something that is not a video of the project.
     """
     remembered = remembered_splits(platform, config.name, config.releasing, manifests)
     guard_seconds = config.releasing.guard_seconds

@@ -1,4 +1,4 @@
-"""One release's folder: what is decided before the first byte, then images, formats, datasheet and manifest."""
+"""Writing one release's folder: decisions first, then images, formats, datasheet and manifest."""
 
 import errno
 import os
@@ -72,8 +72,8 @@ def plan_release(
     """Decide what goes where.
 
     Raises:
-        NothingToReleaseError: no frame survived; the message is the funnel in one line.
-        VideosLeftOutError: frames of videos cannot be had.
+        NothingToReleaseError: no frame is left; the message is the funnel in one line.
+        VideosLeftOutError: frames of videos are missing or unreadable.
     """
     config = standing.config
     columns = CandidateColumns() if standing.selection is not None else None
@@ -142,7 +142,7 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
 def videos_with_images(
     source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally, decided: Mapping[str, str]
 ) -> FoundImages:
-    """Return what the videos bring that have an image to release; their images, in compact form, go into `columns`.
+    """Return the videos that have an image to release. Their images go into `columns` in compact form.
 
     What becomes of every frame that a release looks at is counted in `tally`. `decided` is the split of every video
     that has one already.
@@ -175,11 +175,12 @@ def videos_with_images(
 
 
 def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan: ReleasePlan) -> None:
-    """Fill an empty folder with a complete release, read back; the manifest comes last.
+    """Fill an empty folder with a complete release, and read it back. The manifest comes last.
 
     Raises:
-        VideosLeftOutError: images of frames are missing, or not what was extracted: videos by key, frames by id.
-        DataMinerError: the release does not read back.
+        VideosLeftOutError: images of frames are missing, or differ from what was extracted: videos by key, frames by
+            id.
+        DataMinerError: the release cannot be read back.
     """
     with closing(ChecksumWriter(folder)) as checksums:
         with StoredPictures(platform.config.extraction) as pictures:
@@ -217,7 +218,7 @@ def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Releas
 def _write_images(
     destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter, steps: Steps
 ) -> WrittenImages:
-    """Write images and labels; return what is in them."""
+    """Write images and labels. Return the contents."""
     tally, kept, num_without_detections = ReleaseTally.of(plan.header), [], 0
     faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
@@ -265,7 +266,7 @@ class _Content:
 
 
 def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Path]) -> bool:
-    """Put one image and its labels in place; return True. What is left half done of it goes with the folder."""
+    """Write one image and its labels, and return True. Partial output of a failed image is removed with the folder."""
     target = content.folder / image.path_in_release
     _place_image(files[image.frame_index], target, image, copy=content.copies_images)
     content.checksums.add(image.path_in_release, image.sha256)
@@ -277,7 +278,10 @@ def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Pat
 def _changes(
     folder: Path, platform: Platform, plan: ReleasePlan, content: Mapping[str, Any]
 ) -> dict[str, object] | None:
-    """Return the differences from the release before, None for the first. Videos that moved: since any before."""
+    """Return the differences from the previous release, None for the first.
+
+    Moved videos: compared with all earlier releases.
+    """
     project, number, shown = plan.header.project, version_number(plan.header.version), plan.config.shown
     earlier = [manifest for version, manifest in plan.standing.manifests.items() if version_number(version) < number]
     if not earlier:
@@ -291,7 +295,7 @@ def _changes(
 
 
 def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
-    """Hard-link or copy one frame, after its bytes were checked against the frames' manifest."""
+    """Hard-link or copy one frame, after checking its bytes against the frames' manifest."""
     if not source.is_file() or sha256_of_file(source) != image.sha256:
         what = "differs from what was extracted" if source.is_file() else "is missing"
         raise DataMinerError(
