@@ -1,7 +1,7 @@
 """The drawing of the asset graph, docs/images/assets.svg, from Dagster's own graph.
 
-A column for each partition set, a row for each asset in the order of the graph. Belongs here: where things stand and
-how they look. Does not belong here: any asset's name.
+A column for each partition set, a row for each asset in the order of the graph. Belongs here: positions and style. Does
+not belong here: any asset's name.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ text { font-family: system-ui, "Segoe UI", Roboto, sans-serif; fill: #1f2933 }
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One asset: what it is made from, and the set of partitions and the pool that it has."""
+    """One asset: its inputs, its set of partitions and its pool."""
 
     name: str
     parents: tuple[str, ...]
@@ -57,7 +57,7 @@ class _Place:
 
 
 def assets_of_code() -> list[Asset]:
-    """Return the assets that Dagster loads, each after those it is made from."""
+    """Return the assets that Dagster loads, each after its inputs."""
     graph = defs.resolve_asset_graph()
     found = []
     for key in graph.toposorted_asset_keys:
@@ -74,7 +74,7 @@ def asset_graph() -> str:
 
 
 def draw(assets: list[Asset]) -> str:
-    """Return a drawing of assets, which come each after those they are made from, as SVG."""
+    """Return a drawing of assets as SVG. Each asset comes after its inputs."""
     columns = list(dict.fromkeys(asset.partitions for asset in assets))
     places = {asset.name: _Place(columns.index(asset.partitions), row) for row, asset in enumerate(assets)}
     width = 2 * MARGIN + len(columns) * COLUMN_WIDTH

@@ -1,7 +1,7 @@
-"""The reference of all commands, from the command line itself. Only the site has this page.
+"""The reference of all commands, generated from the command line itself. Only the site has this page.
 
-Typer writes the page. Belongs here: what Typer leaves out, which is the panels of `--help` and whole sentences in the
-list of commands.
+Typer writes the page. Belongs here: what Typer leaves out: the panels of `--help`, and whole sentences in the list of
+commands.
 """
 
 import re
@@ -39,7 +39,7 @@ def commands_page() -> str:
 
 
 def _with_whole_sentences(section: str, name: str, group: Any) -> str:
-    """Return the section of a group of commands, and what follows it, with another list of its commands."""
+    """Return the section of a group of commands with the commands below it, and a better list of its commands."""
     return _LIST.sub(lambda _: "\n".join(_table(group.commands, name)) + "\n", section, count=1)
 
 

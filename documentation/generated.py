@@ -1,4 +1,4 @@
-"""Which files under docs/ are generated and checked in. A test holds that each is as the code says."""
+"""The generated files under docs/ that are checked in. A test checks that each is up to date."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,4 +14,4 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/images/assets.svg": asset_graph,
     "docs/troubleshooting.md": troubleshooting_page,
 }
-"""How to make each file, by its path in the repository."""
+"""The function that makes each file, by its path in the repository."""

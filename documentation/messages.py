@@ -12,9 +12,9 @@ from documentation.remedies import CLASSES
 
 PACKAGE: Final = Path(__file__).parents[1] / "data_miner_dagster"
 _OPEN: Final = "…"
-"""Stands for what a message fills in."""
+"""Marks the parts that a message fills in."""
 FEWEST_LETTERS: Final = 12
-"""A text with fewer letters of its own is a frame for another message."""
+"""A text with fewer letters of its own only frames another message."""
 _INTRODUCTION: Final = f"""\
 ## Messages
 
@@ -40,7 +40,7 @@ def messages_section() -> str:
 
 
 def messages_in(source: str) -> Iterator[tuple[str, str]]:
-    """Yield (class, message) for each error of ours that a module makes from a text, with the gaps marked."""
+    """Yield (class, message) for each error of this package that a module makes from a text, with the gaps marked."""
     names = {error.__name__ for error in CLASSES}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
@@ -52,7 +52,7 @@ def messages_in(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _text_of(node: ast.expr) -> str | None:
-    """Return the text of a literal, or None of anything else."""
+    """Return the text of a literal; None for anything else."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):
@@ -66,5 +66,5 @@ def _sort_key(message: str) -> tuple[str, str]:
 
 
 def _as_code(message: str) -> str:
-    """Return a message as markdown that shows it as it is."""
+    """Return a message as markdown that shows it unchanged."""
     return f"`` {' '.join(message.split())} ``"

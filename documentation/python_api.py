@@ -1,6 +1,6 @@
-"""The reference of the rooms that work without Dagster. Only the site has these pages; mkdocstrings fills them in.
+"""The reference of the rooms that work without Dagster. Only the site has these pages, which mkdocstrings fills in.
 
-Belongs here: which rooms and modules, in which order. Does not belong here: what they do, which docstrings say.
+Belongs here: the rooms and modules, and their order. Does not belong here: what they do, which their docstrings say.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ ROOMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         ("formats", "records", "codec", "coco", "yolo", "parquet", "huggingface", "voc"),
     ),
 }
-"""What each room is, and its modules that somebody outside may want to call."""
+"""A description of each room, and its modules that outside code may want to call."""
 
 
 def page_of(room: str) -> str:

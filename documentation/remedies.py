@@ -1,7 +1,7 @@
-"""What each kind of failure means to a user, and what helps: the text of docs/troubleshooting.md.
+"""What each kind of failure means to a user, and the remedy: the text of docs/troubleshooting.md.
 
-One entry for each kind that the code knows; a test fails where one is missing. Belongs here: advice in words. Does not
-belong here: the kinds themselves, and what the program does about them.
+There is one entry for each kind in the code; a test fails if one is missing. Belongs here: advice in words. Does not
+belong here: the kinds themselves, and the program's own reaction.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from data_miner_dagster.operations.upkeep.inspection import Drift
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What is behind a failure, what the program does automatically, and what a person can do."""
+    """The cause of a failure, what the program does automatically, and what a person can do."""
 
     cause: str
     by_itself: str

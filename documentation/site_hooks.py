@@ -1,7 +1,7 @@
-"""What mkdocs calls while it builds the site (`hooks` in mkdocs.yml).
+"""Hooks of mkdocs for building the site (`hooks` in mkdocs.yml).
 
-GitHub and the site show the same files. The pages of the repository's root are given a place in the site, and links
-from one to the other are written as each place needs them. A link to a file that has no place here ends the build.
+GitHub and the site show the same files. Pages of the repository's root get a place in the site, and links between the
+two are rewritten for each place. A link to a file without a place ends the build.
 """
 
 import posixpath
@@ -75,11 +75,11 @@ def on_page_markdown(markdown: str, page: Page, **_others: object) -> str:
 
 
 def with_site_links(markdown: str, place: str) -> str:
-    """Return the page with every relative link between docs/ and the rest of the repository as the site needs it.
+    """Return the page with every relative link between docs/ and the rest of the repository rewritten for the site.
 
     Args:
-        markdown: The page, with links as they are right in the repository.
-        place: Where the page is in the site.
+        markdown: the page, with links that are right in the repository.
+        place: the page's place in the site.
     """
     source = _SOURCES.get(place, f"{DOCS}/{place}")
 

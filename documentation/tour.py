@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/tour.md of a platform: `python -m documentation.tour LOGIN_LINK [WEB [NAME ...]]`.
+"""Take the screenshots of docs/tour.md from a platform: `python -m documentation.tour LOGIN_LINK [WEB [NAME ...]]`.
 
 LOGIN_LINK is what `data-miner up` prints for the review pages, over the root of `data-miner demo`. Needs Chromium.
 Belongs here: which pages are shown, and the size of the files. Does not belong here: what they show (docs/tour.md).
@@ -20,7 +20,7 @@ VIEWPORT: Final = (1280, 800)
 NUM_COLOURS: Final = 128
 """Enough for pages of text with small photographs, and a third of the bytes."""
 SETTLING_MILLISECONDS: Final = 4000
-"""What pages of Dagster take to draw and animate after they have everything."""
+"""How long pages of Dagster take to draw and animate after everything has loaded."""
 WEB: Final[dict[str, tuple[str, str]]] = {
     "asset-graph": ("/assets/detections?view=lineage&lineageScope=neighbors&lineageDepth=1", "text=Latest event"),
     "filtered-frames": ("/assets/filtered_frames?view=partitions&partition=demo", "text=counts"),
@@ -28,7 +28,7 @@ WEB: Final[dict[str, tuple[str, str]]] = {
     "checks": ("/assets/dataset?view=checks", "text=release_is_whole"),
     "automation": ("/automation", "text=wanted_work"),
 }
-"""Pages of Dagster: their address, and what is there once they are drawn."""
+"""Pages of Dagster: their address, and text that is present once they are drawn."""
 REVIEW: Final[dict[str, tuple[str, str]]] = {
     "review-project": ("/projects/demo", "text=Where a look helps most"),
     "review-boxes": ("/projects/demo/queues/unsure", "canvas, svg"),
@@ -41,7 +41,7 @@ REVIEW: Final[dict[str, tuple[str, str]]] = {
 
 
 def take_all(web: str, login_link: str, folder: Path, names: Collection[str] = ()) -> None:
-    """Take every screenshot, or those that are named.
+    """Take every screenshot, or the named ones.
 
     Args:
         web: the address of Dagster's web server.

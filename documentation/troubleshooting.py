@@ -1,7 +1,7 @@
-"""docs/troubleshooting.md: every kind of failure that the code knows, with what helps.
+"""docs/troubleshooting.md: every kind of failure in the code, with its remedy.
 
-Belongs here: the layout of the page. Does not belong here: the advice (remedies.py), and the messages, of which only
-the site has a list (messages.py).
+Belongs here: the layout of the page. Does not belong here: the advice (remedies.py), and the list of messages, which
+only the site has (messages.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -10,5 +10,5 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=frame_embeddings)
 def every_video_has_its_embeddings(platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every video that the catalog calls embedded has its embeddings."""
+    """Every video that is embedded according to the catalog has its embeddings."""
     return check_files(platform.open(), WorkStage.EMBEDDING)

@@ -1,7 +1,7 @@
-"""What the checks of the assets of videos share: each says of all videos whether an asset's files are there.
+"""The common parts of checks on assets of videos: each check reports, for all videos, whether an asset's files exist.
 
-A run of videos works on lists of keys, and would evaluate a check once and without a partition: so these checks are of
-no partition. They are evaluated once a day (housekeeping.py), after a materialization in the browser, and by hand.
+A run of videos works on lists of keys, and would evaluate a check only once and without a partition, so these checks
+have no partition. They are evaluated once a day (housekeeping.py), after a materialization in the browser, and by hand.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ NAMES: Final[Mapping[WorkStage, str]] = {
 
 
 def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
-    """Return whether the files of a stage are there. Videos are counted and not named: `doctor` names them."""
+    """Return whether the files of a stage exist. Videos are counted, not named: `doctor` names them."""
     from data_miner_dagster.operations.upkeep.inspection import look_for_files
 
     found = look_for_files(platform, stage)

@@ -1,6 +1,6 @@
-"""The rows of one project as texts, so that a catalog of its own can be made of them later: for rebuilding a release.
+"""The rows of one project as text, from which a separate catalog can be made later to rebuild a release.
 
-Belongs here: which rows a release follows from, and their way to JSON and back. Does not belong here: files.
+Belongs here: which rows a release depends on, and converting them to JSON and back. Does not belong here: files.
 """
 
 import json
@@ -40,13 +40,14 @@ class StoredRow:
 
 
 def rows_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Yield the rows that a release of a project follows from, in the order in which they can be added."""
+    """Yield the rows that a release of a project depends on, in the order in which they can be inserted."""
     for model, condition in _conditions(project):
         table = model.__table__
         query = select(table).where(condition).order_by(*table.primary_key)
         for row in session.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings():
             about = row.get("key") if model is VideoRow else row.get("video_key")
-            content = {name: _as_json(value) for name, value in row.items() if name != "id"}  # in order: so are classes
+            # in order, since classes are read in order too
+            content = {name: _as_json(value) for name, value in row.items() if name != "id"}
             yield StoredRow(model.__tablename__, about, json.dumps(content, ensure_ascii=False))
 
 
@@ -62,9 +63,9 @@ def _conditions(project: str) -> Iterator[tuple[type[Base], ColumnElement[bool]]
 
 
 def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
-    """Add stored rows to a catalog that has none of them; return how many there were.
+    """Insert stored rows into a catalog that has none of them. Return their number.
 
-    Rows of an earlier version may lack columns, which then have their defaults, and may have some that are gone.
+    Rows of an earlier version may lack columns, which get their defaults, and may have columns that no longer exist.
     """
     tables = {model.__tablename__: cast("Table", model.__table__) for model, _ in _conditions("")}
     num_rows = 0
@@ -83,14 +84,14 @@ def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
 
 
 def row_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Yield the row of a project without those of its videos: enough to know that it is there."""
+    """Yield the row of a project without the rows of its videos: enough to know that it exists."""
     return (row for row in rows_of_project(session, project) if row.table == ProjectRow.__tablename__)
 
 
 def _as_json(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
-    return value.isoformat() if isinstance(value, date) else value  # a datetime is a date
+    return value.isoformat() if isinstance(value, date) else value  # a datetime is also a date
 
 
 def _from_json(kind: Any, value: Any) -> object:

@@ -1,4 +1,4 @@
-"""What the videos of a root were like, in sums: what foretelling the next ones is made from."""
+"""Sums over the videos that a root has seen, from which the cost of new ones is forecast."""
 
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -19,26 +19,26 @@ _CONSIDERED: Final = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_E
 class Seen:
     """Sums over the videos of a root, or of one of its projects. Each pair is over the videos that have both."""
 
-    num_videos: int  # whose duration is known
+    num_videos: int  # with a known duration
     seconds: float  # of these
-    num_files: int  # whose size is known, too
+    num_files: int  # with a known size as well
     file_bytes: int
     file_seconds: float
     num_extracted: int
     num_frames: int
     frame_seconds: float
-    measured_frames: int  # whose bytes were counted
+    measured_frames: int  # with a known number of received bytes
     frames_bytes: int
     num_downloads: int
     num_requests: int
-    num_releases: int  # the latest of each project
+    num_releases: int  # the latest release of each project
     released_from_frames: int  # stored frames of the videos that they considered
     num_images: int
     num_boxes: int
 
 
 def seen(database: Database, project: str | None = None) -> Seen:
-    """Return what the videos of a root, or of one project, were like."""
+    """Return the sums over the videos of a root, or of one project."""
     with database.reading() as session:
         spent = spent_by_stage_in(session, project).get(WorkStage.DOWNLOADING)
         videos = [value or 0 for value in session.execute(_videos(project)).one()]
@@ -74,7 +74,7 @@ def _videos(project: str | None) -> Select[tuple[Any, ...]]:
 
 
 def _released(session: Session, project: str | None) -> tuple[int, int, int, int]:
-    """Return, over the latest release of each project: how many there are, the frames behind them, images and boxes."""
+    """Return sums over the latest release of each project: releases, the frames behind them, images and boxes."""
     latest = select(func.max(ReleaseRow.id)).where(ReleaseRow.withdrawn_reason.is_(None))
     if project is not None:
         latest = latest.where(ReleaseRow.project_name == project)

@@ -1,4 +1,4 @@
-"""The command `plan`: what a project will take and give, before anything is downloaded."""
+"""The command `plan`: forecast the cost and the results of a project before anything is downloaded."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ def plan(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Say what a project will take and give: its sources are listed, no video is fetched, and nothing is kept."""
+    """Forecast the cost and results of a project. Lists its sources without fetching or storing anything."""
     from data_miner_dagster.config.loading import load_project_file
     from data_miner_dagster.operations.preflight import check_paths
     from data_miner_dagster.operations.reporting.forecast import plan_project

@@ -24,7 +24,7 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Make a release again, byte for byte, from the files that are kept. Names everything that is gone."""
+    """Rebuild a release, byte for byte, from the stored files. Names everything that is missing."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.domain.phrases import counted

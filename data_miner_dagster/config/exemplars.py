@@ -1,6 +1,6 @@
-"""Pictures of what is looked for, beside words or in their place.
+"""Pictures of what to look for, in addition to words or instead of them.
 
-Belongs here: what every section with `images` shares. Does not belong here: how pictures count (the sections).
+Belongs here: what all sections with `images` share. Does not belong here: the effect of pictures (the sections).
 """
 
 from collections.abc import Sequence

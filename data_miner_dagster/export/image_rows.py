@@ -1,7 +1,7 @@
-"""One row per image, with its boxes as a struct of lists: the layout that Hugging Face, WebDataset and Lance share.
+"""One row per image, with its boxes as a struct of lists: the common layout of Hugging Face, WebDataset and Lance.
 
-Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. Regions to ignore are not in it, since the
-layout has no mark for them.
+Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. Regions to ignore are left out, since the
+layout cannot mark them.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ _BOX_LISTS = (
 
 
 def row_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of the rows, with a list for each of those of EXTRA_COLUMNS that are given."""
+    """Return the schema of the rows, with a list for each given column of EXTRA_COLUMNS."""
     extra = (pa.field(name, pa.list_(EXTRA_FIELDS[name].type)) for name in columns)
     return pa.schema(
         [
@@ -64,7 +64,7 @@ def row_of(image: ReleaseImage, columns: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def objects_of(image: ReleaseImage, columns: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """Return an image's labels as the struct of lists that the object-detection examples of `datasets` use."""
+    """Return an image's labels as the struct of lists used in the object-detection examples of `datasets`."""
     labels = image.labels
     corners = [box.box_xyxy for box in labels]
     return {
@@ -88,7 +88,7 @@ def _value(box: ReleaseBox, column: str) -> object:
 def split_problems(
     rows: Mapping[str, Iterator[Mapping[str, Any]]], expected: Expected, columns: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Yield what is wrong with the rows of every split; a row with an `image` holds the bytes of its file."""
+    """Yield what is wrong with the rows of every split. A row with an `image` holds the bytes of its file."""
     for image in expected.read_images():
         row = next(rows[image.split], None)
         if row is None:

@@ -1,4 +1,4 @@
-"""Lance: a table per split with the images inside, of which training reads any rows without the others.
+"""Lance: a table per split with the images inside, from which training reads any rows without the others.
 
 Source: https://lance.org, whose library writes and reads it. The rows are those of image_rows.py. The library names its
 files at random, so two exports of one release differ in bytes, never in rows.
@@ -26,12 +26,12 @@ def split_table(folder: Path, split: str) -> Path:
 
 
 def image_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of the tables, with those of EXTRA_COLUMNS that are given."""
+    """Return the schema of the tables, with the given columns of EXTRA_COLUMNS."""
     return pa.schema([pa.field("image", pa.binary(), nullable=False), *row_schema(columns)])
 
 
 class LanceWriter(ShardedWriter):
-    """Writes `data/<split>.lance` for every split that has images: fragments first, then one version that has all."""
+    """Writes `data/<split>.lance` for every split with images: fragments first, then one version that contains all."""
 
     def __init__(
         self, folder: Path, release: Path, columns: Sequence[str] = (), *, max_shard_bytes: int = MAX_FRAGMENT_BYTES
@@ -48,7 +48,7 @@ class LanceWriter(ShardedWriter):
         super().__init__(release, open_shard, max_shard_bytes)
 
     def close(self) -> None:
-        """Finish the last fragments, and make each split's table of all of them."""
+        """Finish the last fragments, and combine all fragments of each split into its table."""
         super().close()
         if self._fragments:
             from lance import LanceDataset, LanceOperation

@@ -1,7 +1,7 @@
-"""Under which licences the videos of a release are, by source, and which of them forbid to pass its pictures on.
+"""The licences of a release's videos, by source, and which of them forbid redistribution of the pictures.
 
-Licences are what a source states, in its own words. What is made of the words here is a reading and no legal advice:
-whatever is not plain is left to the reader.
+Licences are what a source states, in its own words. This module only interprets the words, which is not legal advice:
+anything unclear is left to the reader.
 """
 
 import re
@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from data_miner_dagster.export.records import ReleaseVideo
 
 _YOUTUBE: Final = "youtube"
-"""A video of this site without a stated licence is under the site's standard one, which reserves all rights."""
+"""A video of this site without a stated licence is under the site's standard licence, which reserves all rights."""
 
 
 class Redistribution(StrEnum):
-    """Whether pictures of a video may be passed on. The value is what users read."""
+    """Whether pictures of a video may be redistributed. Users see the value."""
 
     FORBIDDEN = "no"
     NO_DERIVATIVES = "not changed: labels and crops need the author's consent"
@@ -28,7 +28,7 @@ class Redistribution(StrEnum):
 
     @property
     def is_forbidden(self) -> bool:
-        """Whether the licence, as it is stated, does not let this release be passed on."""
+        """Whether the licence, as stated, forbids redistribution of this release."""
         return self in (Redistribution.FORBIDDEN, Redistribution.NO_DERIVATIVES)
 
 
@@ -63,7 +63,7 @@ def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
 
 
 def forbidding(uses: Sequence[LicenceUse]) -> str | None:
-    """Return in one sentence which licences forbid to pass the release on; None if none does, as they are stated."""
+    """Return one sentence about the licences that forbid redistribution; None if no stated licence does."""
     named = [use for use in uses if use.redistribution.is_forbidden]
     if not named:
         return None
@@ -72,13 +72,13 @@ def forbidding(uses: Sequence[LicenceUse]) -> str | None:
 
 
 def source_of(video: ReleaseVideo) -> str:
-    """Return where a video is from: its host, or that it is a local file."""
+    """Return the origin of a video: its host, or that it is a local file."""
     host = urlsplit(video.url).hostname if "://" in video.url else None
     return (host or "").removeprefix("www.") or "local files"
 
 
 def redistribution_of(video: ReleaseVideo) -> Redistribution:
-    """Return whether pictures of a video may be passed on, by the licence that its source states."""
+    """Return whether pictures of a video may be redistributed under the licence that its source states."""
     stated = " ".join((video.licence or "").casefold().split())
     if not stated:
         is_standard = video.video_key.partition("-")[0] == _YOUTUBE

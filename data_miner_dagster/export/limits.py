@@ -1,7 +1,7 @@
-"""What a release itself shows to be its limits: too few boxes, one video or channel that outweighs the others.
+"""The limits of a release that follow from its own numbers: too few boxes, one dominant video or channel.
 
-Belongs here: finding them, from the manifest and the videos. Does not belong here: what is true of every release, which
-the templates say.
+Belongs here: finding them, from the manifest and the videos. Does not belong here: what applies to every release, which
+is in the templates.
 """
 
 from collections import Counter
@@ -12,13 +12,14 @@ from data_miner_dagster.domain.splits import cut_of
 from data_miner_dagster.export.records import ReleaseVideo
 
 LARGE_VIDEO: Final = 0.25
-"""A video with this share of the images is named."""
+"""A video with this share of the images is mentioned."""
 LARGE_CHANNEL: Final = 0.5
-"""So is a channel with this share of all images, or of a split's."""
+"""A channel with this share of all images, or of a split's images, is mentioned."""
 FEW_BOXES: Final = 100
-"""A class with fewer is named: a detector learns little from them, and a share measured on a tenth has wide bounds."""
+"""A class with fewer boxes is mentioned: a detector learns little from them, and shares measured on a tenth of them are
+uncertain."""
 FEW_IMAGES: Final = 50
-"""A split with fewer, other than the first, measures with bounds of more than ten points."""
+"""In a split with fewer images, other than the first, measurements are uncertain by more than ten points."""
 _MOST_NAMED: Final = 10
 
 
@@ -27,12 +28,12 @@ def limits_of(
     videos: Sequence[ReleaseVideo],
     boxes_by_split: Mapping[str, Mapping[str, int]] | None = None,
 ) -> list[str]:
-    """Return the limits of a release, one sentence each without a full stop.
+    """Return the limits of a release, one sentence each, without a full stop.
 
     Args:
         release: the content of its manifest.
         videos: the videos with at least one image in it.
-        boxes_by_split: split to boxes by class; None where that is not known.
+        boxes_by_split: split to boxes by class; None if unknown.
     """
     return [
         *_of_videos(release, videos),

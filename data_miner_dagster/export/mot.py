@@ -1,8 +1,9 @@
-"""MOT: the layout of the MOT Challenge, as TrackEval and CVAT read it; a sequence for each video and split.
+"""MOT: the layout of the MOT Challenge, for TrackEval and CVAT. There is a sequence for each video and split.
 
-Source: https://motchallenge.net/instructions, and for `labels.txt` https://docs.cvat.ai/docs/dataset_management/formats/format-mot.
-Corners are pixels from 0, as everywhere else here. A line says 0 in the place of its confidence, and evaluation leaves
-it out, where nobody can say who a box is: a person drew it, or the detector is unsure of it.
+Source: https://motchallenge.net/instructions, and for `labels.txt`
+https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are pixels from 0, as everywhere else here. If
+the identity of a box is unknown, because a person drew it or the detector is unsure of it, its line has confidence 0,
+and evaluation leaves it out.
 """
 
 import configparser
@@ -34,7 +35,7 @@ _FRAME_COLUMNS: Final = ("frame", "pts_seconds", "frame_id")
 
 
 class MotWriter(SequencesWriter):
-    """Writes `<split>/<video>/gt/gt.txt` and the pictures beside, and the list `<split>/sequences.txt`."""
+    """Writes `<split>/<video>/gt/gt.txt` with the pictures beside it, and the list `<split>/sequences.txt`."""
 
     def __init__(self, to: Destination) -> None:
         check_tracks(to)
@@ -87,7 +88,7 @@ class _MotSequence:
             facts = {
                 "name": self._folder.name,
                 "imDir": _PICTURES,
-                "frameRate": max(1, round(rate)),  # readers want a whole number; frames.csv has the times
+                "frameRate": max(1, round(rate)),  # readers need an integer; frames.csv has the times
                 "seqLength": self._num_frames,
                 "imWidth": width,
                 "imHeight": height,

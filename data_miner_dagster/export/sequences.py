@@ -1,8 +1,8 @@
-"""Sequences of frames with objects that keep their number, from which the formats of trackers are written.
+"""Sequences of frames whose objects have a persistent number, from which the tracking formats are written.
 
-A release of whole-clip tracks gives every frame on which objects were followed; few of these are images. Any other
-gives its images. Belongs here: which frames, and who is who on them. Does not belong here: files (mot.py,
-youtube_vis.py).
+A release with whole-clip tracks provides every frame on which objects were followed; few of these are images. Other
+releases provide their images. Belongs here: the frames, and the numbers of their objects. Does not belong here: files
+(mot.py, youtube_vis.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,12 +18,12 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
 from data_miner_dagster.export.tracks import TrackedFrame, has_tracks, read_tracked_frames
 
 FIRST_LONE_ID: Final = 1_000_000_001
-"""Of boxes without a track, in a sequence. Tracks are numbered from 1."""
+"""For boxes without a track in a sequence. Tracks are numbered from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedObject:
-    """A box with its number in its sequence. Unless `is_certain`, nobody knows which object it is, or if it is one."""
+    """A box with its number in its sequence. Unless `is_certain`, its object is unknown, or may not exist."""
 
     number: int
     box: ReleaseBox
@@ -37,9 +37,9 @@ class Numbering:
     _num_lone: int = 0
 
     def objects_on(self, frame: TrackedFrame) -> list[FollowedObject]:
-        """Return the objects on the next frame, none of whose numbers occurs twice.
+        """Return the objects on the next frame. Their numbers are unique.
 
-        A box that was seen once is an object of its own. One that a person drew may be any.
+        A box that was seen once is a separate object. One that a person drew may be any object.
         """
         objects: list[FollowedObject] = []
         seen: set[int] = set()
@@ -60,7 +60,7 @@ class OpenSequence(Protocol):
     """A sequence that is being written."""
 
     def add_frame(self, frame: TrackedFrame) -> int:
-        """Write the objects on the next frame; return its number, from 1."""
+        """Write the objects on the next frame. Return the frame's number, from 1."""
         ...
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
@@ -85,7 +85,7 @@ def check_tracks(to: Destination) -> None:
 
 
 class SequencesWriter:
-    """Writes the sequences of a release: of each video, one for every split that has frames of it.
+    """Writes the sequences of a release: for each video, one for every split that contains frames of it.
 
     Args:
         release: the folder of the release.
@@ -100,7 +100,7 @@ class SequencesWriter:
         self._numbers: dict[str, int] = {}  # by frame id, of whole-clip tracks
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image, and before the first of a video its whole-clip tracks."""
+        """Write one image, and, before the first image of a video, its whole-clip tracks."""
         if image.video_key != self._video_key:
             self._finish_video()
             self._video_key = image.video_key
@@ -130,7 +130,7 @@ class SequencesWriter:
 
 
 class _TrackedVideos:
-    """The tracked frames of one video after the other, both in the order of their keys."""
+    """The tracked frames of one video after another, with videos in the order of their keys."""
 
     def __init__(self, frames: Iterable[TrackedFrame]) -> None:
         self._groups = groupby(frames, key=lambda frame: frame.video_key)
@@ -161,7 +161,7 @@ def frame_of(image: ReleaseImage) -> TrackedFrame:
 
 @dataclass(slots=True)
 class ExpectedSequence:
-    """What a sequence is expected to hold: frames with their objects, and images by the number of their frame."""
+    """The expected contents of a sequence: frames with their objects, and images by the number of their frame."""
 
     split: str
     video_key: str
@@ -171,21 +171,21 @@ class ExpectedSequence:
     is_closed: bool = False
 
     def add_frame(self, frame: TrackedFrame) -> int:
-        """Take the next frame."""
+        """Add the next frame."""
         self.frames.append((frame, self._numbering.objects_on(frame)))
         return len(self.frames)
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
-        """Take the picture of a frame."""
+        """Add the picture of a frame."""
         self.images[number] = image
 
     def close(self) -> None:
-        """Be complete."""
+        """Do nothing: the sequence is complete."""
         self.is_closed = True
 
 
 def expected_sequences(expected: Expected) -> Iterator[ExpectedSequence]:
-    """Yield what the sequences of an export should hold, a video at a time."""
+    """Yield the expected contents of the sequences of an export, one video at a time."""
     opened: list[ExpectedSequence] = []
 
     def open_sequence(split: str, video_key: str) -> ExpectedSequence:

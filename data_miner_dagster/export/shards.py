@@ -1,6 +1,7 @@
-"""The streaming mechanism of every format that holds the images themselves: a file per split, followed by another.
+"""Streaming for all formats that contain the images: a file per split, continued in another file when it is full.
 
-Belongs here: when a shard is full. Does not belong here: what is in one (huggingface.py, webdataset.py, lance.py).
+Belongs here: when a shard is full. Does not belong here: the contents of a shard (huggingface.py, webdataset.py,
+lance.py).
 """
 
 import contextlib
@@ -16,7 +17,7 @@ class Shard(Protocol):
     """One file of a split."""
 
     def add(self, image: ReleaseImage, content: bytes) -> None:
-        """Write one image, whose file has these bytes."""
+        """Write one image, given the bytes of its file."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A JSON object of facts and two long lists, written side by side as a stream: one list waits in a file of its own."""
+"""Streaming a JSON object with some facts and two long lists. One list is kept in a separate file until the end."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ class SpooledJson:
         self._separators[1] = ",\n"
 
     def close(self) -> None:
-        """Put the second list behind the first."""
+        """Append the second list to the first."""
         with self._first, self._second:
             self._first.write(f'\n],\n"{self._second_name}": [')
             self._second.flush()

@@ -35,14 +35,15 @@ def _not_null(name: str, kind: pa.DataType) -> pa.Field:
 _OF_FRAMES: Final = (
     _not_null("video_key", pa.string()),
     _not_null("split", pa.string()),
-    _not_null("tracked_frame", pa.int32()),  # ordinal among the tracked frames of its video, from 0, by time
+    _not_null("tracked_frame", pa.int32()),  # position among the tracked frames of its video, from 0, by time
     _not_null("pts_seconds", pa.float64()),
-    pa.field("frame_id", pa.string()),  # of an image of the release, or of another stored frame; null: of neither
+    pa.field("frame_id", pa.string()),  # of an image of the release, or of another stored frame; null: neither
 )
 RELEASED_FRAMES_SCHEMA: Final = pa.schema(
     [
         *_OF_FRAMES,
-        _not_null("stretch", pa.int32()),  # ordinal of the unbroken stretch that it is in; no track is in two
+        # number of the continuous stretch that contains it; no track is in two stretches
+        _not_null("stretch", pa.int32()),
         _not_null("width", pa.int32()),
         _not_null("height", pa.int32()),
         _not_null("num_boxes", pa.int32()),
@@ -83,7 +84,7 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True, slots=True)
 class TrackedFrame:
-    """A frame on which objects were followed. Each box has a `track_id`, and all of these are different."""
+    """A frame on which objects were followed. Each box has a `track_id`, and all of them differ."""
 
     video_key: str
     split: str
@@ -137,14 +138,14 @@ def read_tracked_frames(folder: Path) -> Iterator[TrackedFrame]:
 
 
 def add_tracks(to: Destination, tally: ReleaseTally) -> None:
-    """Add the tracks of a release, if it has any, to an export: those of videos with an image in the export."""
+    """Add the tracks of a release, if it has any, to an export, for the videos with an image in the export."""
     if has_tracks(to.release):
         frames = read_tracked_frames(to.release)
         write_tracks(to.folder, (frame for frame in frames if frame.video_key in tally.images_by_video))
 
 
 def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables of tracks, where there are any."""
+    """Yield the problems of the tables of tracks, if there are any."""
     if not has_tracks(folder):
         return
     counted, before = read_rows(tracked_frames_table(folder)), ("", -1)

@@ -1,8 +1,8 @@
 """YouTube-VIS: a JSON file per split with one entry per object of a video, and its outline on every frame.
 
-Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval looks for. Outlines are uncompressed run
-lengths, which is what it reads; an object without a mask has its box as its outline. A box that the detector is unsure
-of is left out. One that a person drew is an object of its own that evaluation ignores (`iscrowd`).
+Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval expects. Outlines are uncompressed run
+lengths, which TrackEval reads. The outline of an object without a mask is its box. A box that the detector is unsure of
+is left out. A box that a person drew is a separate object that evaluation ignores (`iscrowd`).
 """
 
 import shutil
@@ -36,12 +36,15 @@ _PICTURES: Final = "JPEGImages"
 
 
 def split_folder(folder: Path, split: str) -> Path:
-    """Return the folder of a split, by the name that TrackEval gives it."""
+    """Return the folder of a split, under the name that TrackEval expects."""
     return folder / f"youtube_vis_{split}"
 
 
 class YouTubeVisWriter(SequencesWriter):
-    """Writes `youtube_vis_<split>/instances.json` and the pictures beside. Holds the boxes of one video in memory."""
+    """Writes `youtube_vis_<split>/instances.json` with the pictures beside it.
+
+    Holds the boxes of one video in memory.
+    """
 
     def __init__(self, to: Destination) -> None:
         check_tracks(to)
@@ -65,7 +68,7 @@ class YouTubeVisWriter(SequencesWriter):
 
 
 class _InstancesFile:
-    """The file of one split, and the numbers given so far."""
+    """The file of one split, and the numbers assigned so far."""
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
         self.folder = folder
@@ -126,14 +129,14 @@ class _VisSequence:
 def gather_tracks(
     tracks: dict[tuple[int, int], dict[int, FollowedObject]], frame_number: int, objects: list[FollowedObject]
 ) -> None:
-    """Add the objects on a frame to those of their number and class."""
+    """Add the objects on a frame to those with the same number and class."""
     for found in objects:
         if not found.box.is_unsure:
             tracks.setdefault((found.number, found.box.class_index), {})[frame_number] = found
 
 
 def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Return an object's outlines, boxes and areas: one for each frame, None where it is not on it."""
+    """Return an object's outlines, boxes and areas, one per frame; None where it is absent."""
     entries: dict[str, list[Any]] = {name: [None] * num_frames for name in ("segmentations", "bboxes", "areas")}
     for number, found in objects.items():
         left, top, right, bottom = found.box.box_xyxy
@@ -146,7 +149,7 @@ def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tup
 
 
 def outline_of(box: ReleaseBox, size_wh: tuple[int, int]) -> Mask:
-    """Return the mask of a box, or else the box itself in whole pixels, made larger rather than smaller."""
+    """Return the mask of a box, or else the box itself, rounded outwards to whole pixels."""
     if box.mask is not None:
         return box.mask
     left, top, right, bottom = crop_corners(box)
@@ -158,7 +161,7 @@ def _name(video_key: str, number: int) -> str:
 
 
 def youtube_vis_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of every split's file and pictures. Reads a video at a time."""
+    """Yield the problems of every split's file and pictures. Reads one video at a time."""
     splits = {split: _WrittenSplit(split_folder(folder, split), expected.header) for split in expected.header.splits}
     for sequence in expected_sequences(expected):
         yield from (

@@ -1,6 +1,6 @@
-"""What a project will take and give, foretold from what its sources list. Pure arithmetic over stated rates.
+"""Forecasting the cost and results of a project from its listed sources. Pure arithmetic on given rates.
 
-Does not belong here: listing (operations/sourcing/dry_listing.py), what a root has seen (catalog/seen.py).
+Does not belong here: listing (operations/sourcing/dry_listing.py), the sums over a root's videos (catalog/seen.py).
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ _DAY_SECONDS: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One rate, and where it comes from: `DEFAULT`, or what of the root it was measured on."""
+    """One rate and its origin: `DEFAULT`, or what it was measured on."""
 
     value: float
     origin: str = DEFAULT
@@ -22,14 +22,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a video takes and gives."""
+    """The cost and results of a video."""
 
-    seconds_per_video: Rate  # of those that no listing says the duration of
-    bytes_per_second: Rate  # of a video file, by the video's duration
+    seconds_per_video: Rate  # for videos without a listed duration
+    bytes_per_second: Rate  # of a video file, per second of video
     requests_per_video: Rate
-    frames_per_second: Rate  # that extraction stores, by the video's duration
+    frames_per_second: Rate  # stored by extraction, per second of video
     bytes_per_frame: Rate  # of a stored frame
-    images_per_frame: Rate  # released, of the frames that were stored
+    images_per_frame: Rate  # released, as a share of the stored frames
     boxes_per_image: Rate
 
 
@@ -42,30 +42,30 @@ DEFAULT_RATES: Final = Rates(
     images_per_frame=Rate(0.1),
     boxes_per_image=Rate(1.5),
 )
-"""Where a root has no history. Orders of magnitude: subject and filter decide on the last two."""
+"""For a root without history. These are orders of magnitude: the last two depend on subject and filter."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedVideo:
-    """One video that would be taken."""
+    """One video that would be added."""
 
-    site: str | None  # what its requests count for; None: no site is asked
+    site: str | None  # what its requests count towards; None: no site is asked
     duration_seconds: float | None = None
     size_bytes: int | None = None
-    has_file: bool = False  # it is under the root already
+    has_file: bool = False  # it is already under the root
     has_frames: bool = False  # and so are its frames
 
 
 @dataclass(frozen=True, slots=True)
 class SiteLimits:
-    """How fast one site may be asked: what `platform.downloading.politeness` says, or nothing."""
+    """The request limits of one site, from `platform.downloading.politeness`."""
 
     hourly_budget: int | None = None
     daily_budget: int | None = None
-    seconds_between: float = 0.0  # starts of two downloads, on average
+    seconds_between: float = 0.0  # seconds between the starts of two downloads, on average
 
     def days(self, num_downloads: int) -> float:
-        """Return how many days these many downloads take at least."""
+        """Return how many days this many downloads take at least."""
         hours = num_downloads / self.hourly_budget if self.hourly_budget else 0.0
         days = num_downloads / self.daily_budget if self.daily_budget else 0.0
         return max(days, hours / 24, num_downloads * self.seconds_between / _DAY_SECONDS)
@@ -73,7 +73,7 @@ class SiteLimits:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a project will take and give."""
+    """The cost and results of a project."""
 
     num_videos: int
     num_to_download: int
@@ -81,7 +81,7 @@ class Forecast:
     num_unknown_durations: int
     num_requests: int
     days: float
-    slowest_site: str | None  # which the days are of; None: no site is asked
+    slowest_site: str | None  # the site that the days are for; None: no site is asked
     videos_bytes: int  # to be downloaded or copied
     frames_bytes: int  # to be stored
     num_frames: int
@@ -96,12 +96,12 @@ class Forecast:
 
 
 def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str, SiteLimits]) -> Forecast:
-    """Return what these videos will take and give.
+    """Return the cost and results of these videos.
 
     Args:
-        videos: those that would be taken.
-        rates: what each takes and gives.
-        limits: of each site; one that is missing has none.
+        videos: the videos that would be added.
+        rates: the rates to use.
+        limits: the limits of each site; a missing site has none.
     """
     seconds = [seconds_of(video, rates) for video in videos]
     fresh = [video for video in videos if not video.has_file]
@@ -139,7 +139,7 @@ def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str
 
 
 def seconds_of(video: ListedVideo, rates: Rates) -> float:
-    """Return how long a video is, or is taken to be: by its size, or as videos are."""
+    """Return the duration of a video, known, or estimated from its size or from the average."""
     if video.duration_seconds is not None:
         return video.duration_seconds
     if video.size_bytes is not None:

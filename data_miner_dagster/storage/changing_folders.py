@@ -1,6 +1,6 @@
-"""Looking into folders while other processes write and remove there.
+"""Searching folders while other processes write and delete there.
 
-`pathlib.Path.glob` raises when a folder that it has just listed is gone before it looks inside.
+`pathlib.Path.glob` raises if a folder that it has just listed is gone before it looks inside.
 """
 
 import glob
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def paths_below(folder: Path, pattern: str) -> list[Path]:
-    """Return what matches a pattern below a folder, sorted, hidden names included. Empty without the folder.
+    """Return the paths that match a pattern below a folder, sorted, including hidden names. Empty without the folder.
 
     A path may be gone by the time it is used. `**` matches any number of folders.
     """
@@ -17,7 +17,7 @@ def paths_below(folder: Path, pattern: str) -> list[Path]:
 
 
 def modified_at(path: Path) -> float | None:
-    """Return when a file or folder was last modified, in seconds since 1970. None once it is gone."""
+    """Return when a file or folder was last modified, in seconds since 1970; None if it is gone."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -1,15 +1,15 @@
-"""Files under DAGSTER_HOME, which may lie outside the root. What lies under the root is in layout.py."""
+"""Paths under DAGSTER_HOME, which may be outside the root. Paths under the root are in layout.py."""
 
 from pathlib import Path
 
 
 def registered_files(home: Path) -> Path:
-    """Return the file under DAGSTER_HOME that says which project files a session of `data-miner up` has registered."""
+    """Return the file that lists the project files that a session of `data-miner up` has registered."""
     return home / "registered_files.json"
 
 
 def dagster_history_files(home: Path, run_id: str | None = None) -> list[Path]:
-    """Return the files of Dagster's SQLite storage under DAGSTER_HOME: the shared ones, or those that a run writes."""
+    """Return the files of Dagster's SQLite storage: the shared ones, or those that a run writes."""
     history = home / "history"
     of_all = [history / "runs.db", history / "runs" / "index.db"]
     return [*of_all, home / "schedules" / "schedules.db" if run_id is None else history / "runs" / f"{run_id}.db"]

@@ -1,6 +1,6 @@
 """Paths under the root of what a project publishes: releases, reports, and networks trained on releases.
 
-A part of storage/layout.py, which is asked for every path.
+A part of storage/layout.py. Ask that module for paths.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class PublishedLayout:
 
     @property
     def students(self) -> Path:
-        """One folder per project, containing one per version of a release that a network was trained on."""
+        """One folder per project, containing one per version of a release on which a network was trained."""
         return self.root / "students"
 
     def releases_folder(self, project: str) -> Path:

@@ -1,7 +1,7 @@
-"""Pictures of what a YOLOE is to look for, as vectors beside those of phrases.
+"""Exemplars of a YOLOE, as vectors beside those of phrases.
 
-Belongs here: Ultralytics' own visual prompts, through its own predictor. Does not belong here: phrases, and which
-vectors a network looks for (yolo_phrases.py).
+Belongs here: Ultralytics' own visual prompts, through its own predictor. Does not belong here: phrases, and the choice
+of a network's vectors (yolo_phrases.py).
 
 Source: Wang et al. 2025, "YOLOE", section 3.3 (SAVPE).
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_EMBEDDED: Final = 4096
-"""Pictures whose vectors are kept. A detector serves all projects of its process."""
+"""How many pictures' vectors are cached. A detector serves all projects of its process."""
 
 
 class VisualHalf:
@@ -31,8 +31,8 @@ class VisualHalf:
     def embed(self, exemplars: Sequence[ExemplarImage]) -> "torch.Tensor":
         """Return the unit vector (D,) of the exemplars of a class, on the CPU.
 
-        Several boxes of a picture are one prompt, as Ultralytics has it. Several pictures are averaged, as its
-        validation of visual prompts does.
+        Several boxes on a picture are one prompt, as in Ultralytics. Several pictures are averaged, as in its
+        validation of visual prompts.
 
         Raises:
             ConfigError: a picture cannot be read.
@@ -49,7 +49,7 @@ class VisualHalf:
         return torch.nn.functional.normalize(mean, dim=-1)
 
     def _predictor(self) -> Any:
-        """Return Ultralytics' predictor, which works on a copy of the network."""
+        """Return Ultralytics' predictor on a copy of the network."""
         from ultralytics.models.yolo.yoloe import YOLOEVPDetectPredictor, YOLOEVPSegPredictor
 
         task = self._model.task

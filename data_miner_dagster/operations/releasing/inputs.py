@@ -1,7 +1,7 @@
-"""What a release was made from, kept beside the project's tables, so that it can be made again: `data-miner rebuild`.
+"""The inputs of a release, stored beside the project's tables, so that `data-miner rebuild` can make it again.
 
-That is rows of the catalog as they were, the fingerprint of each video's frames, and the versions of everything that
-decides on bytes. Pictures, videos and vectors are not copied: a release is rebuilt from those that are kept.
+These are rows of the catalog at that time, the fingerprint of each video's frames, and the versions of everything that
+affects bytes. Pictures, videos and vectors are not copied: a release is rebuilt from the stored ones.
 """
 
 import json
@@ -48,7 +48,7 @@ DECIDING_PACKAGES: Final = (
     "transformers",
     "ultralytics",
 )
-"""Packages another version of which may give other bytes."""
+"""Packages whose other versions may produce other bytes."""
 VIDEO_TABLE: Final = "frames of a video"
 FILE_TABLE: Final = "file"
 _SCHEMA: Final = pa.schema(
@@ -69,19 +69,19 @@ Known = TypeVar("Known")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a release was made with."""
+    """The inputs of a release."""
 
-    packages: Mapping[str, str]  # and of Python, and the kind of machine
+    packages: Mapping[str, str]  # with that of Python, and the kind of machine
     stages: Mapping[str, int]
     models: Mapping[str, tuple[str, str]]  # role to name and fingerprint
     tables: Mapping[str, str]  # the tables of the project, by fingerprint
-    earlier: Mapping[str, str]  # the releases before, by the sha256 of their manifests
+    earlier: Mapping[str, str]  # earlier releases, by the sha256 of their manifests
     against: str  # of other projects and releases that it was compared with
-    exemplars: Mapping[str, tuple[str, ...]]  # sha256 of the pictures beside prompts and classes
+    exemplars: Mapping[str, tuple[str, ...]]  # sha256 of the exemplars of prompts and classes
 
 
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
-    """Return what a release would be made with now. What earlier stages used and is gone by now is said to be so."""
+    """Return the inputs of a release made now. Inputs of earlier stages that are missing are marked as missing."""
     return Recipe(
         packages={**versions_of_packages(), **python_and_machine()},
         stages=dict(BUILD_VERSIONS),
@@ -95,7 +95,7 @@ def present_recipe(platform: Platform, config: ProjectConfig, version_name: str,
 
 @cache
 def versions_of_packages() -> dict[str, str]:
-    """Return the versions of the packages that decide on bytes; those that are not installed are left out."""
+    """Return the versions of the packages that affect bytes, without packages that are not installed."""
     found = {}
     for name in DECIDING_PACKAGES:
         try:
@@ -106,7 +106,7 @@ def versions_of_packages() -> dict[str, str]:
 
 
 def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tuple[str, ...]]:
-    """Return the sha256 of the pictures beside the prompts and classes of a project.
+    """Return the sha256 of the exemplars of a project's prompts and classes.
 
     Raises:
         ConfigError: one is not available.
@@ -123,13 +123,13 @@ def against_fingerprint(platform: Platform, config: ProjectConfig) -> str:
     """Return the fingerprint of the other projects and releases that a project is compared with.
 
     Raises:
-        ConfigError: one has nothing to compare with.
+        ConfigError: one has no frames to compare with.
     """
     return fingerprint_of(foreign_fingerprints(platform, config.name, config.deduplication))
 
 
 def known_or(look: Callable[[], Known], otherwise: Known) -> Known:
-    """Return what `look` finds, or `otherwise` where a file that the user gave is gone."""
+    """Return the result of `look`, or `otherwise` if a file of the user is missing."""
     try:
         return look()
     except (ConfigError, ModelError):
@@ -145,7 +145,7 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
     """Return name and fingerprint of each model that a project uses, by role.
 
     Raises:
-        ModelError: the folder of one is missing.
+        ModelError: the folder of a model is missing.
     """
     models = platform.models
     found = {"filter_encoder": (models.filter_encoder.name, models.filter_encoder.fingerprint)}
@@ -168,7 +168,7 @@ def earlier_manifests(platform: Platform, project: str, version_name: str) -> di
 
 
 def store_inputs(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> None:
-    """Keep what a release is made from, before it appears. Needs the project's claim."""
+    """Store the inputs of a release before it appears. The caller holds the project's claim."""
     recipe = present_recipe(platform, config, version_name, tables)
     content = {"format": _FORMAT, **{name: getattr(recipe, name) for name in Recipe.__dataclass_fields__}}
     path = platform.layout.release_inputs(config.name, version_name)
@@ -209,7 +209,7 @@ def _table(rows: Iterable[StoredRow]) -> pa.Table:
 
 
 def read_recipe(path: Path) -> Recipe | None:
-    """Return what a release was made with; None where nothing is kept of it, or another version of this kept it."""
+    """Return the inputs of a release; None if they are not stored, or were stored by another version."""
     content: dict[str, Any] = json.loads(read_metadata(path).get(_RECIPE_KEY, "{}"))
     if content.pop("format", None) != _FORMAT:
         return None
@@ -219,7 +219,7 @@ def read_recipe(path: Path) -> Recipe | None:
 
 
 def read_stored_rows(path: Path) -> Iterator[StoredRow]:
-    """Yield all rows that are kept of a release.
+    """Yield all stored rows of a release.
 
     Raises:
         DamagedFileError: they cannot be read.
@@ -230,7 +230,7 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
 
 
 def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
-    """Remove what is kept of releases that knew one of these videos: they cannot be made again without it."""
+    """Remove the stored inputs of releases that knew one of these videos: they cannot be rebuilt without it."""
     keys = list(video_keys)
     for path in sorted(folder.glob("*.parquet")):
         if any(key in row.content or row.video_key == key for row in read_stored_rows(path) for key in keys):

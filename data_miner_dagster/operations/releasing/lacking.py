@@ -1,6 +1,6 @@
-"""What is gone of that which a release was made from: all of it, named before any work.
+"""What is missing for rebuilding a release: everything is named before any work.
 
-Belongs here: comparing what is kept of a release with what there is. Does not belong here: making it again
+Belongs here: comparing stored inputs of a release with what exists now. Does not belong here: rebuilding it
 (rebuilding.py).
 """
 
@@ -31,7 +31,7 @@ _MOST_IMAGES_NAMED: Final = 3
 
 
 def changed_versions(recipe: Recipe) -> list[str]:
-    """Return the packages, stages and the kind of machine that are not those that a release was made with."""
+    """Return the packages, stages and kind of machine that differ from those of a release."""
     now = {**versions_of_packages(), **python_and_machine()}
     then = recipe.packages
     names = sorted(now.keys() | then.keys())
@@ -43,7 +43,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
 
 
 def changed_stages(recipe: Recipe) -> list[str]:
-    """Return the stages that this version of the package does otherwise."""
+    """Return the stages whose version has changed in this package."""
     return [
         f"{stage} is done otherwise by this version (its version is {BUILD_VERSIONS.get(stage)}, and was {version})"
         for stage, version in sorted(recipe.stages.items())
@@ -52,7 +52,7 @@ def changed_stages(recipe: Recipe) -> list[str]:
 
 
 def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for each model that is gone, or is another one by the same name."""
+    """Yield a line for each model that is missing, or differs under the same name."""
     for role, (name, fingerprint) in sorted(recipe.models.items()):
         try:
             found = _role(platform, config, role)
@@ -73,12 +73,12 @@ def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any
 def lacking_files(
     platform: Platform, videos: Mapping[str, Mapping[str, Any]], left_out: Collection[str]
 ) -> Iterator[str]:
-    """Yield a line for each video whose frames or embeddings are gone, or are others. Reads every image.
+    """Yield a line for each video whose frames or embeddings are missing or differ. Reads every image.
 
     Args:
         platform: the platform.
-        videos: what is kept of each video with frames, by key.
-        left_out: videos and frames that the release itself went on without.
+        videos: the stored facts about each video with frames, by key.
+        left_out: videos and frames that the release itself left out.
     """
     steps = Steps("rebuild: has looked at", "videos", len(videos))
     encoder = _encoder_of(platform)
@@ -101,7 +101,7 @@ def lacking_files(
 
 
 def _encoder_of(platform: Platform) -> tuple[str, str] | None:
-    """Return name and fingerprint of the filter's encoder; None where it is gone, which has a line of its own."""
+    """Return name and fingerprint of the filter's encoder; None if it is missing, which another line reports."""
     try:
         return platform.models.filter_encoder.name, platform.models.filter_encoder.fingerprint
     except (ModelError, ConfigError):
@@ -122,7 +122,7 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
 
 
 def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for each older release that is gone or has changed: its successor says what changed since."""
+    """Yield a line for each older release that is missing or has changed: its successor lists the differences."""
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:
@@ -132,7 +132,7 @@ def lacking_releases(platform: Platform, project: str, version: str, recipe: Rec
 
 
 def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for exemplars, and for other projects and releases, that are gone or have changed."""
+    """Yield a line for exemplars, and for other projects and releases, that are missing or have changed."""
     for what, look in (
         ("pictures beside prompts and classes", lambda: _same_exemplars(platform, config, recipe)),
         ("projects and releases that it was compared with", lambda: _same_others(platform, config, recipe)),

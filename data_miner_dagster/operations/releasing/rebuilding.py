@@ -1,7 +1,7 @@
-"""`data-miner rebuild`: a release made again from its manifest, to the same bytes, in a folder of the user's.
+"""`data-miner rebuild`: make a release again from its manifest, with the same bytes, in a folder of the user.
 
-All stages after embedding run again, in a root of their own below this one, from the files that are kept and the rows
-of the catalog as they were. What comes out is compared with the manifest before any of it is handed over.
+All stages after embedding run again in a temporary root below this one, from the stored files and the stored rows of
+the catalog. The result is compared with the manifest before it is handed over.
 """
 
 import json
@@ -53,13 +53,13 @@ from data_miner_dagster.storage.atomic import atomic_folder, partial_name, sweep
 from data_miner_dagster.storage.layout import StorageLayout
 
 REBUILD_CLAIM: Final = "rebuild"
-"""One rebuild of a root at a time."""
+"""Only one rebuild of a root runs at a time."""
 _WORK_NAME: Final = "rebuild"
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildPlan:
-    """What is to be made again, and what it takes."""
+    """What is to be rebuilt, and what is needed for it."""
 
     project: str
     version: str
@@ -67,9 +67,9 @@ class RebuildPlan:
     manifest_bytes: bytes
     recipe: Recipe
     config: ProjectConfig
-    videos: dict[str, dict[str, Any]]  # those that had frames, by key
+    videos: dict[str, dict[str, Any]]  # those with frames, by key
     lacks: list[str] = field(default_factory=list)
-    """What is gone, a line each; none if all is there."""
+    """What is missing, one line each; empty if everything exists."""
 
 
 def plan_rebuild(
@@ -80,18 +80,18 @@ def plan_rebuild(
     manifest: Path | None = None,
     any_versions: bool = False,
 ) -> RebuildPlan:
-    """Return what a release is made again from, with all that is gone of it. Changes nothing; reads every image.
+    """Return what a release is rebuilt from, with everything that is missing. Changes nothing. Reads every image.
 
     Args:
         platform: the platform.
         project: its name.
-        version: of a release on disk; None: the current one.
-        manifest: a copy of the `release.json` of a release that is not on disk any more.
-        any_versions: try although packages have other versions than they had. The result is compared all the same.
+        version: a release on disk; None: the current one.
+        manifest: a copy of the `release.json` of a release that is no longer on disk.
+        any_versions: try even if versions of packages differ. The result is compared in any case.
 
     Raises:
         ConfigError: there is no such release, or the file is not its manifest.
-        DataMinerError: nothing is kept of what it was made from.
+        DataMinerError: its inputs are not stored.
     """
     file = manifest or platform.layout.release_folder(project, existing_version(platform, project, version))
     file = file / MANIFEST_FILE if file.is_dir() else file
@@ -136,7 +136,7 @@ def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
 
 
 def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
-    """Return the platform with the models that a release was made with, whatever is configured now."""
+    """Return the platform with the models that a release was made with, regardless of the current configuration."""
     models = platform.models
     wanted = {role: name for role, (name, _) in recipe.models.items()}
     names = {
@@ -153,12 +153,12 @@ def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
 
 
 def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOutcome:
-    """Make a release again in a new folder, which appears only if every byte is that of the release.
+    """Rebuild a release in a new folder, which appears only if every byte is equal.
 
     Raises:
-        ConfigError: the folder is not free, or is one of the root's own.
-        ClaimHeldError: another rebuild of this root is at work.
-        DataMinerError: something is gone, or what came out is something else; the message says what.
+        ConfigError: the folder is not empty, or is one of the root's own.
+        ClaimHeldError: another rebuild of this root is running.
+        DataMinerError: something is missing, or the result differs; the message says what.
     """
     check_export_folder(platform, to)
     title = f"release {plan.project} {plan.version}"
@@ -176,7 +176,7 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
 
 @contextmanager
 def _work_folder(root: Path) -> Iterator[Path]:
-    """Yield a root for the work, on the same file system, so that files need no copies. Removes what a kill left."""
+    """Yield a temporary root on the same file system, so that files need no copies. Removes leftovers of a kill."""
     sweep_partials(root, _WORK_NAME)
     folder = root / partial_name(_WORK_NAME)
     folder.mkdir(mode=0o700)
@@ -187,7 +187,7 @@ def _work_folder(root: Path) -> Iterator[Path]:
 
 
 def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Platform:
-    """Return a platform whose root holds what the release was made from, as hard links, and the rows as they were."""
+    """Return a platform whose root holds the stored inputs of a release: files as hard links, and rows."""
     scratch = Platform(
         platform.config,
         root,
@@ -240,15 +240,15 @@ def _link(source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             target.hardlink_to(source)
-        except OSError:  # a file system without hard links
+        except OSError:  # the file system has no hard links
             shutil.copyfile(source, target)
 
 
 def _release(scratch: Platform, plan: RebuildPlan) -> Path:
-    """Write the release into the work folder and return where it is.
+    """Write the release into the work folder, and return its path.
 
     Raises:
-        DataMinerError: it follows from other tables.
+        DataMinerError: it depends on other tables.
     """
     config = scratch.project_config(plan.project)
     source = ReleaseSource(scratch, plan.project, config, labelling_of(scratch, config))
@@ -270,7 +270,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
 
 
 def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:
-    """Return what of a rebuilt release is not as it was; "" if every byte is."""
+    """Return how a rebuilt release differs; "" if every byte is equal."""
     if (release / MANIFEST_FILE).read_bytes() == plan.manifest_bytes:
         return ""
     if (original / CHECKSUMS_FILE).is_file():

@@ -21,7 +21,7 @@ from data_miner_dagster.stages.splitting.groups import channel_links, group_vide
 
 
 class FoundImages:
-    """What the images of a project bring, by video. Keeps the times of images where a video is, or may be, cut.
+    """The images of a project, by video. Stores the times of images if a video is, or may be, cut.
 
     Args:
         decided: video key to split, as remembered or set.
@@ -81,7 +81,7 @@ def split_videos(
 
 
 def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
-    """Return the split of every video that was ever released, or is prescribed; cuts with the gaps that are wanted.
+    """Return the split of every video that was ever released or is in `fixed_splits`. Cuts have the wanted gaps.
 
     Raises:
         ConfigError: `fixed_splits` names something that is not a video of the project.

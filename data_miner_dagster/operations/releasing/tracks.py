@@ -1,4 +1,4 @@
-"""The whole-clip tracks of a project's released videos, as a release has them."""
+"""The whole-clip tracks of a project's released videos, as a release contains them."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -33,8 +33,8 @@ def has_tracks(platform: Platform, project: str) -> bool:
 def tracked_frames(platform: Platform, plan: ReleasePlan) -> Iterator[TrackedFrame]:
     """Yield the tracked frames of the released videos, with the boxes that reach the threshold of their class.
 
-    Frames between the blocks of a video that is cut in time are left out. What people and a verifier said is of images,
-    and changes no track. Memory is bounded.
+    Frames between the blocks of a video that is cut in time are left out. Verdicts of people and verifiers concern
+    images, and do not change tracks. Memory is bounded.
     """
     layout, project = platform.layout, plan.header.project
     classes = FrameClasses.of(plan.config)

@@ -1,4 +1,4 @@
-"""What a verifier said of the boxes of a frame, as a page shows it: read when the frame is shown."""
+"""A verifier's answers about the boxes of a frame, as a page shows them. They are read when the frame is shown."""
 
 from dataclasses import dataclass
 
@@ -12,21 +12,21 @@ from data_miner_dagster.storage.tables import has_values
 
 @dataclass(frozen=True, slots=True)
 class ShownAnswer:
-    """An answer, and the detected box that it is about."""
+    """An answer, and the detected box it is about."""
 
     class_name: str
-    box_xyxy: BoxXyxy  # in pixels of the frame, as detection stored it
+    box_xyxy: BoxXyxy  # in pixels of the frame, as stored by detection
     answer: BoxAnswer
 
 
 def has_answers(platform: Platform, project: str) -> bool:
-    """Return whether a verifier has said anything about the boxes of a project."""
+    """Return whether a project has any answers of a verifier."""
     table = platform.layout.detections_table(project)
     return table.is_file() and has_values(table, VERDICT_COLUMN)
 
 
 def answers_of_frame(platform: Platform, project: str, frame_id: str) -> tuple[ShownAnswer, ...]:
-    """Return what a verifier said of the boxes that were detected on a frame, most confident first.
+    """Return a verifier's answers about the boxes detected on a frame, most confident first.
 
     Raises:
         DamagedFileError: the table cannot be read.

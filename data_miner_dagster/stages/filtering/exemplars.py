@@ -1,11 +1,11 @@
-"""How the words of a prompt and the example pictures beside them make one similarity. Pure, no model.
+"""Combining the words of a prompt and its exemplars into one similarity. Pure, no model.
 
-A frame's raw similarity is a mean of two: its cosine to the words, and its mean cosine to the exemplars. Cosines of
-pictures among themselves lie elsewhere than those of pictures and words, and where depends on the encoder, so the raw
-value would mean nothing to a threshold. The exemplars themselves say where it lies: each is compared with the words and
-with the *other* exemplars, as a frame would be. The raw value is moved so that the least typical exemplar comes to lie
-at the encoder's own threshold for words. A frame then passes at that threshold if it is at least as near to the words
-and the exemplars as that exemplar is.
+A frame's raw similarity is the weighted mean of its cosine to the words and its mean cosine to the exemplars. Cosines
+between pictures have another range than cosines between pictures and words, and the range depends on the encoder, so no
+threshold fits the raw value. The exemplars show the range: each is compared with the words and with the *other*
+exemplars, as a frame would be. The raw value is shifted so that the least typical exemplar gets the encoder's own
+threshold for words. A frame then passes at that threshold if it is at least as close to the words and the exemplars as
+that exemplar is.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from data_miner_dagster.domain.records import Float32Array
 
 @dataclass(frozen=True, slots=True)
 class ExemplarVectors:
-    """The exemplars of one prompt: (E, D) unit vectors by the encoder of the words, and (E, X) by that of pictures."""
+    """The exemplars of one prompt: (E, D) unit vectors by the encoder of words, and (E, X) by that of pictures."""
 
     by_words_encoder: Float32Array
     by_picture_encoder: Float32Array
@@ -26,9 +26,9 @@ class ExemplarVectors:
 
 @dataclass(frozen=True, slots=True)
 class PromptScores:
-    """What gives pictures their similarities to P prompts.
+    """Computes the similarities of pictures to P prompts.
 
-    `words` (P, D) is multiplied with vectors by the encoder of words, `pictures` (P, X) with those by the encoder of
+    `words` (P, D) is multiplied with vectors by the encoder of words, `pictures` (P, X) with vectors by the encoder of
     pictures, and `offsets` (P,) are added.
     """
 
@@ -42,10 +42,10 @@ class PromptScores:
 
         Args:
             vectors: (N, D) unit vectors by the encoder of words.
-            picture_vectors: (N, X) by that of pictures; None: it is the same encoder.
+            picture_vectors: (N, X) by the encoder of pictures; None: it is the same encoder.
         """
         products: Float32Array = vectors @ self.words.T
-        if not self.has_exemplars:  # words alone: the cosines, to the last bit
+        if not self.has_exemplars:  # words alone: exactly the cosines
             return products
         beside: Float32Array = (vectors if picture_vectors is None else picture_vectors) @ self.pictures.T
         clipped: Float32Array = np.clip(products + beside + self.offsets, -1, 1)
@@ -64,9 +64,9 @@ def score_prompts_of(
 
     Args:
         words: (P, D) unit vectors of the words of each.
-        exemplars: the pictures beside each, at least two; None where there are none.
+        exemplars: those of each prompt, at least two; None for prompts without any.
         weight: the share of exemplars in the similarity to a prompt that has any, from 0 to 1.
-        threshold: the encoder's own for words.
+        threshold: the encoder's own threshold for words.
     """
     width = next((one.by_picture_encoder.shape[1] for one in exemplars if one is not None), 1)
     shares, pictures = np.ones((len(words), 1), np.float32), np.zeros((len(words), width), np.float32)
@@ -81,7 +81,7 @@ def score_prompts_of(
 
 
 def _least_typical(words: Float32Array, exemplars: ExemplarVectors, weight: float) -> float:
-    """Return the lowest raw similarity that an exemplar has to the words and the other exemplars."""
+    """Return the lowest raw similarity of an exemplar to the words and the other exemplars."""
     pictures = exemplars.by_picture_encoder
     among = pictures @ pictures.T
     to_others = (among.sum(axis=1) - np.diag(among)) / (len(pictures) - 1)

@@ -7,9 +7,9 @@ from typing import Final
 from data_miner_dagster.domain.splits import Block, cut_of, text_of_cut
 
 MAX_VIDEOS_CUT: Final = 2
-"""A project of this many videos cannot fill its splits with whole ones."""
+"""With this many videos, a project cannot fill its splits with whole videos."""
 DEFAULT_GUARD_SECONDS: Final = 5.0
-_LARGEST_GUARD: Final = 0.05  # of the time that the images span, where no gap is prescribed
+_LARGEST_GUARD: Final = 0.05  # of the time that the images span, if no gap is set
 
 
 def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_seconds: float | None) -> str | None:
@@ -30,7 +30,7 @@ def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_sec
     )
     num_images = len(times)
     starts = _starts(times, shares, guard, num_images)
-    if starts is not None:  # shares are of the images that are left, once it is known how many the gaps cost
+    if starts is not None:  # shares of the images that remain, once the cost of the gaps is known
         num_lost = sum(any(start - guard <= time < start for start in starts) for time in times)
         starts = _starts(times, shares, guard, num_images - num_lost) or starts
     if starts is None:
@@ -41,14 +41,14 @@ def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_sec
 
 
 def with_gaps(split: str, guard_seconds: float | None) -> str:
-    """Return a remembered split with gaps of another width, if it is a cut and they fit.
+    """Return a remembered split with gaps of another width, if it is a cut and the gaps fit.
 
-    Every block begins where it began, so no image moves from one split to another: a wider gap takes images from the
-    end of the block before it, and a narrower one gives it images that were in no split.
+    Every block keeps its beginning, so no image moves from one split to another. A wider gap takes images from the end
+    of the previous block, and a narrower one adds images to it that were in no split.
 
     Args:
         split: the split of a whole video, or the cut of one.
-        guard_seconds: the gap before each later block. None: those it was cut with.
+        guard_seconds: the gap before each later block. None: the gaps it was cut with.
     """
     blocks = cut_of(split)
     if not blocks or guard_seconds is None:
@@ -62,7 +62,10 @@ def with_gaps(split: str, guard_seconds: float | None) -> str:
 
 
 def gaps_fit(split: str, guard_seconds: float | None) -> bool:
-    """Return whether gaps this wide leave something of every block of a cut. True for the split of a whole video."""
+    """Return whether gaps of this width leave something of every block of a cut.
+
+    True for the split of a whole video.
+    """
     blocks = cut_of(split)
     return guard_seconds is None or all(
         round(after.start_seconds - guard_seconds, 3) > block.start_seconds for block, after in pairwise(blocks)
@@ -70,7 +73,10 @@ def gaps_fit(split: str, guard_seconds: float | None) -> bool:
 
 
 def _starts(times: Sequence[float], shares: Mapping[str, float], guard: float, num_images: int) -> list[float] | None:
-    """Return where each block but the first begins. The last ones take their images first; the first has the rest."""
+    """Return the beginning of each block except the first.
+
+    The last blocks take their images first; the first gets the rest.
+    """
     starts: list[float] = []
     end = len(times)
     for share in reversed(list(shares.values())[1:]):

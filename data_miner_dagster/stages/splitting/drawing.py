@@ -1,4 +1,4 @@
-"""Draw the splits of groups of videos so that every class is shared out as the images are.
+"""Drawing the splits of groups of videos so that every class is distributed like the images.
 
 Source: Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011: the rarest class is
 distributed first, and each example goes where its class is still needed most. Here an example is a group of videos with
@@ -19,7 +19,8 @@ from data_miner_dagster.stages.splitting.groups import position_of
 IntMatrix = npt.NDArray[np.int64]
 
 GROUPS_FOR_EVERY_SPLIT: Final = 10
-"""A class that this many groups have is put into every split. Of fewer, training would lose too much of it."""
+"""A class in at least this many groups is put into every split. With fewer groups, training would lose too many of
+them."""
 _UNIT: Final = 100_000  # a share of 1
 _MAX_PASSES: Final = 8
 _FEW_PASSES: Final = 3
@@ -28,7 +29,7 @@ _MANY_GROUPS: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class VideoContent:
-    """What one video brings to a release: its images, and by class the images and boxes."""
+    """The contribution of one video to a release: its images, and by class the images and boxes."""
 
     num_images: int
     images_by_class: Mapping[int, int] = field(default_factory=dict)
@@ -48,15 +49,15 @@ def draw_splits(
 
     A video with a decided split keeps it, and the rest of its group joins it. If a new link joined videos of different
     splits, the rest goes to the first of these splits in the order of `shares`, and `divided_groups` reports the group.
-    The other groups are drawn so that images, and images and boxes of each class, are shared out as wanted, whatever is
-    decided already. Before that: training has a group, `val` one as soon as there are two, every split one as soon as
-    there are as many groups as splits, and a class of `GROUPS_FOR_EVERY_SPLIT` groups is in every split.
+    The other groups are drawn so that images, and images and boxes of each class, reach the wanted shares together with
+    what is already decided. First, however, training gets a group, `val` gets one if there are two, every split gets
+    one if there are as many groups as splits, and a class with `GROUPS_FOR_EVERY_SPLIT` groups is put into every split.
 
     Args:
         groups: groups from `group_videos`.
         shares: split to share, the training split first. The shares sum to 1.
-        contents: what each video brings.
-        decided: video key to split, as remembered or prescribed; a video that is cut in time has its cuts.
+        contents: the contribution of each video.
+        decided: video key to split, as remembered or set; a cut video has its cuts.
     """
     order, known = list(shares), decided or {}
     splits: dict[str, str] = {}
@@ -77,7 +78,7 @@ def draw_splits(
 
 
 class _Strata:
-    """The columns that are shared out: all images, then images and boxes of each class that occurs."""
+    """The columns to distribute: all images, then images and boxes of each class that occurs."""
 
     def __init__(self, groups: Sequence[tuple[str, ...]], contents: Mapping[str, VideoContent]) -> None:
         self._contents = contents
@@ -87,7 +88,7 @@ class _Strata:
         self.num_columns = 1 + 2 * len(classes)
 
     def row_of(self, group: Sequence[str]) -> IntMatrix:
-        """Return (L,) what some videos bring."""
+        """Return (L,) the contribution of some videos."""
         row = np.zeros(self.num_columns, np.int64)
         for content in (self._contents.get(key, _NOTHING) for key in group):
             row[0] += content.num_images
@@ -99,7 +100,7 @@ class _Strata:
 
 
 class _Draw:
-    """The state of one draw: what each split has of each column, in counts and in groups."""
+    """The state of one draw: each split's total of each column, in counts and in groups."""
 
     def __init__(
         self, order: Sequence[str], shares: Mapping[str, float], strata: _Strata, decided: Mapping[str, str]
@@ -136,7 +137,7 @@ class _Draw:
     @staticmethod
     def _marks(row: IntMatrix) -> IntMatrix:
         marks = (row > 0).astype(np.int64)
-        marks[0] = 1  # a group counts, even if it brings nothing
+        marks[0] = 1  # a group counts even if it contributes nothing
         return marks
 
     def _set_needs(self, groups_by_column: IntMatrix) -> None:
@@ -146,10 +147,11 @@ class _Draw:
         needed[:, 0] = self._preference < groups_by_column[0]
         self._needed = needed.astype(np.int64)
         self._weights = np.ones(len(groups_by_column), np.int64)
-        self._weights[0] = max(1, len(groups_by_column) // 2)  # all images weigh as much as all classes together
+        # all images together weigh as much as all classes together
+        self._weights[0] = max(1, len(groups_by_column) // 2)
 
     def _first_places(self, rows: IntMatrix, marks: IntMatrix) -> list[int]:
-        """Share out the rarest column first, its largest groups before the small ones."""
+        """Distribute the rarest column first, its largest groups before the small ones."""
         places = [-1] * len(rows)
         left = marks.sum(axis=0)
         is_open = np.ones(len(rows), np.bool_)
@@ -164,7 +166,7 @@ class _Draw:
         return places
 
     def _most_wanted(self, column: int) -> int:
-        """Return the split that lacks most of a column, then most of all images, then the one that is filled first."""
+        """Return the split that lacks the most of a column, then of all images, then the one that is filled first."""
         lacks = self._shares[:, 0] - self._counts[:, column] * _UNIT // self._totals[column]
         lacks_images = self._shares[:, 0] - self._counts[:, 0] * _UNIT // self._totals[0]
         return int(np.lexsort((self._preference, -lacks_images, -lacks))[0])
@@ -177,7 +179,7 @@ class _Draw:
             self._groups[source] -= marks
 
     def _improve(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> bool:
-        """Move each group to where it serves best; return whether any moved."""
+        """Move each group to the best split. Return whether any moved."""
         has_moved = False
         for at in range(len(rows)):
             target = self._better_place(rows[at], marks[at], places[at])
@@ -188,8 +190,8 @@ class _Draw:
         return has_moved
 
     def _better_place(self, row: IntMatrix, marks: IntMatrix, source: int) -> int | None:
-        """Return the split that a group should move to; None if it is where it serves best."""
-        lost = self._gap(self._groups - marks) - self._gap(self._groups)  # (S,) needs unmet once it is gone
+        """Return the split that a group should move to; None if it is in the best one."""
+        lost = self._gap(self._groups - marks) - self._gap(self._groups)  # (S,) unmet needs once it is gone
         met = self._gap(self._groups) - self._gap(self._groups + marks)
         now, without, having = (self._error(self._counts + change) for change in (0, -row, row))
         needs = lost[source] - met

@@ -1,4 +1,4 @@
-"""Which videos must share a split, and what became of them in earlier releases."""
+"""Which videos must share a split, and their splits in earlier releases."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) ->
 def position_of(group: tuple[str, ...]) -> int:
     """Return a number that stays the same as long as the group's speaker, one of its members, stays.
 
-    It orders groups that are otherwise equal, so that the names of videos favour no split.
+    It orders groups that are otherwise equal, so that the names of videos do not favour a split.
     """
     # The speaker and the position use different hashes. With one hash, the smallest of several would come early.
     speaker = min(group, key=lambda key: hashlib.sha256(f"speaker:{key}".encode()).digest())

@@ -1,7 +1,7 @@
 """Find images of different splits that look alike, by comparing all of them.
 
-The near-duplicates that decide on groups were found with one encoder and an index. Here another representation is
-compared, and every pair: perceptual hashes, and vectors of another encoder. Does not belong here: reading them.
+The near-duplicates that decide on groups were found with one encoder and an index. Here every pair is compared, with
+other representations: perceptual hashes, and vectors of another encoder. Does not belong here: reading them.
 """
 
 import heapq
@@ -14,30 +14,30 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 BLOCK: Final = 2_048
-"""Rows that are compared at once: their products take 17 MB, and two blocks of 768 values each 6 MB."""
+"""Rows that are compared at once: their products use 17 MB, and two blocks of 768 values 6 MB each."""
 MAX_NAMED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class LeakLimits:
-    """From where on two images count as the same, by both of them. Both are inclusive.
+    """The limits within which two images count as the same, if both hold. Both are inclusive.
 
     One alone is not proof: a semantic encoder finds two plain pictures alike, and a hash finds two pictures of one
     layout alike.
     """
 
-    hash_distance: int  # of 64 bits, where both hashes are telling
+    hash_distance: int  # of 64 bits, if both hashes are meaningful
     cosine: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComparedImages:
-    """N images, those of a split together."""
+    """N images, grouped by split."""
 
     split_codes: IntArray  # (N,) ascending
     video_codes: IntArray  # (N,)
     hashes: npt.NDArray[np.uint64]  # (N,) 64-bit perceptual hashes
-    is_telling: npt.NDArray[np.bool_]  # (N,) whether the hash says something about the picture
+    is_telling: npt.NDArray[np.bool_]  # (N,) whether the hash is meaningful for the picture
     vectors: npt.NDArray[np.float16] | None  # (N, D) unit vectors, possibly on disk; None: there is no other encoder
 
 
@@ -53,11 +53,11 @@ class Leak:
 
 @dataclass(slots=True)
 class LeakTally:
-    """What a comparison of all images of different splits found."""
+    """The result of comparing all images of different splits."""
 
     num_pairs: int = 0  # compared
     num_leaks: int = 0  # of two videos
-    num_within_videos: int = 0  # of one video that is cut in time: a matter of such a split
+    num_within_videos: int = 0  # within one video that is cut in time: unavoidable in such a split
     closest: Sequence[Leak] = ()
 
 
@@ -69,9 +69,9 @@ def find_leaks(
     Time grows with the number of pairs, memory does not.
 
     Args:
-        images: what is compared.
-        limits: what counts as alike.
-        said_different: pairs of rows, the lower first, that a person called no duplicates.
+        images: the images to compare.
+        limits: the meaning of "alike".
+        said_different: pairs of rows, the lower first, that a person marked as not duplicates.
     """
     tally, closest = LeakTally(), []
     for one, other in _block_pairs(images.split_codes):
@@ -100,7 +100,7 @@ def find_leaks(
 
 
 def _block_pairs(split_codes: IntArray) -> Iterator[tuple[slice, slice]]:
-    """Yield all pairs of blocks that hold rows of different splits, the earlier block first."""
+    """Yield all pairs of blocks with rows of different splits, the earlier block first."""
     blocks = [slice(start, min(start + BLOCK, len(split_codes))) for start in range(0, len(split_codes), BLOCK)]
     for position, one in enumerate(blocks):
         for other in blocks[position:]:
