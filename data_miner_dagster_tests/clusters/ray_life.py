@@ -68,7 +68,8 @@ def live_on_ray(
         server: the site, which has the clips.
         names: the clips.
         plan: what is to happen.
-        reference: returns the digests of what one machine makes of the same. It is called while the cluster starts.
+        reference: returns the digests of what one machine makes of the same. It is called while the project is at work,
+            since a cluster mostly waits.
     """
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -81,12 +82,12 @@ def live_on_ray(
             folder, server, names, postgres, changes=plan.changes, cluster=cluster, num_sharing=plan.num_sharing
         )
         platform.prepare(is_waiting=True)
-        stack.callback(platform.stop)
-        expected = _start_all(platform, cluster, plan, reference)
-        del server.gets[:]
+        stack.callback(platform.kill_all)
+        _start_all(platform, cluster, plan)
         if plan.num_sharing > 1:
             platform.let_share()
         platform.drop_project()
+        undisturbed = stack.enter_context(ThreadPoolExecutor(1)).submit(reference)
         started = time.monotonic()
         striker = Striker(platform, plan.limit_seconds)
         strikes: list[Strike] = []
@@ -99,7 +100,7 @@ def live_on_ray(
         except AssertionError as error:
             faults.append(f"{error}; {_state(platform)}")
         if not faults:
-            faults += _faults_at_the_end(platform, expected, striker.finished, strikes)
+            faults += _faults_at_the_end(platform, undisturbed.result(), striker.finished, strikes)
             faults += _faults_of_jobs(platform, cluster, has_new_head=any(each.what == "head" for each in strikes))
         num_by_others = 0 if faults else _num_shards_by_others(platform)
         if plan.num_sharing > 1 and not faults and not num_by_others:
@@ -114,18 +115,14 @@ def live_on_ray(
         )
 
 
-def _start_all(
-    platform: RayPlatform, cluster: RayCluster, plan: Plan, reference: Callable[[], Mapping[str, str]]
-) -> Mapping[str, str]:
-    """Start the cluster and the platform side by side, and make the reference meanwhile; return that."""
-    with ThreadPoolExecutor(2) as pool:
+def _start_all(platform: RayPlatform, cluster: RayCluster, plan: Plan) -> None:
+    """Start the cluster and the platform side by side."""
+    with ThreadPoolExecutor(1) as pool:
         nodes = pool.submit(_start_nodes, cluster, plan)
-        undisturbed = pool.submit(reference)
         try:
             platform.start()
-            wait_for("the web server", platform.answers, timeout=plan.limit_seconds)
+            wait_for("the web server", platform.answers, timeout=plan.limit_seconds, every=0.3)
             nodes.result()
-            return undisturbed.result()
         except BaseException:  # do not wait for nodes that are starting
             cluster.close()
             raise
@@ -150,7 +147,7 @@ def _faults_at_the_end(
         return None if any(settled_counts(platform).values()) else True
 
     try:
-        wait_for("everything to be given back", is_idle, timeout=60)
+        wait_for("everything to be given back", is_idle, timeout=120, every=0.3)
     except AssertionError:
         faults.append(f"left behind: { {what: count for what, count in settled_counts(platform).items() if count} }")
     if again := platform.downloaded_again():

@@ -19,7 +19,7 @@ POOLS: Final = {
     "inference": {"gpus": 1, "memory_gb": 1},
 }
 """What runs ask for, by `platform.cluster`."""
-_MONITORING_SECONDS: Final = 3
+_MONITORING_SECONDS: Final = 1
 """In place of 30 s, so that tests wait less."""
 
 

@@ -180,7 +180,7 @@ class Striker:
             ended = [run["endTime"] for run in runs if run["runId"] in run_ids and run["status"] in ENDED]
             return ended if len(ended) == len(run_ids) else None
 
-        ended = wait_for("the end of the runs that were struck", ends, timeout=self._limit_seconds)
+        ended = wait_for("the end of the runs that were struck", ends, timeout=self._limit_seconds, every=0.3)
         return round(max(0.0, max(ended, default=since) - since), 1)
 
     def _job_status(self, run_id: str) -> str | None:

@@ -177,15 +177,17 @@ def test_browser__a_project_is_understood_without_the_terminal(platform: Running
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*flags, "--disable-sync"])
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.set_default_timeout(120_000)  # a busy machine is no failure
         page.goto(f"{platform.address}/assets/filtered_frames?view=partitions&partition=street")
-        page.get_by_text("not similar enough to the prompts").first.wait_for(timeout=60_000)
+        page.get_by_text("not similar enough to the prompts").first.wait_for()
         page.get_by_text("data-miner review street").first.wait_for()
         sheet = page.locator("img[src='/previews/projects/street/filtered_frames.webp']").first
         assert sheet.evaluate("async sheet => { await sheet.decode(); return sheet.naturalWidth }") > 100
         page.goto(f"{platform.address}/asset-groups")
-        page.get_by_text("acquisition").first.wait_for(timeout=60_000)
+        page.get_by_text("acquisition").first.wait_for()
         report = platform.root / "reports" / "street" / "index.html"
         offline = browser.new_context(offline=True).new_page()
+        offline.set_default_timeout(120_000)
         failures: list[str] = []
         offline.on("requestfailed", lambda request: failures.append(request.url))
         offline.goto(report.as_uri())

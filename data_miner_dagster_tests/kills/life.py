@@ -111,7 +111,7 @@ def faults_at_the_end(platform: KilledPlatform, strikes: list[str], expected: di
             return None
 
     try:
-        wait_for("everything to be given back", is_idle, timeout=45)
+        wait_for("everything to be given back", is_idle, timeout=120)
     except AssertionError:
         faults.append(f"left behind: { {what: count for what, count in settled_counts(platform).items() if count} }")
     if again := platform.downloaded_again():

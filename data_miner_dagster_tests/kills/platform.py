@@ -21,7 +21,7 @@ from data_miner_dagster_tests.end_to_end.commands import CHECKOUT, command, dige
 from data_miner_dagster_tests.end_to_end.platform_process import free_port, wait_for
 from data_miner_dagster_tests.kills.postgres import OwnPostgres
 from data_miner_dagster_tests.kills.processes import Process, processes_of
-from data_miner_dagster_tests.kills.server import CountingServer
+from data_miner_dagster_tests.kills.server import REFERENCE_AGENT, CountingServer
 
 NAME: Final = "tiny"
 ENDED: Final = ("SUCCESS", "FAILURE", "CANCELED")
@@ -150,7 +150,7 @@ class KilledPlatform:
             self.process.wait()
         for process in self.processes():
             process.kill()
-        wait_for("all processes to be gone", lambda: None if self.processes() else True, timeout=30, every=0.1)
+        wait_for("all processes to be gone", lambda: None if self.processes() else True, timeout=120, every=0.1)
 
     def num_done(self) -> int:
         """Return how many downloads and extractions are there: what strikes are timed by."""
@@ -260,7 +260,9 @@ def reference_result(
     folder: Path, server: CountingServer, names: list[str], changes: Mapping[str, object] | None = None
 ) -> dict[str, str]:
     """Return the result of the same project by `data-miner run`, undisturbed."""
-    config = write_yaml(folder / "reference.yaml", project_of(server, names, changes or {}))
+    content: dict[str, Any] = project_of(server, names, changes or {})
+    content["platform"]["downloading"]["user_agent"] = REFERENCE_AGENT
+    config = write_yaml(folder / "reference.yaml", content)
     root = folder / "reference"
     arguments = command("run", "--config", config, "--root", root)
     subprocess.run(arguments, env=environment(), check=True, capture_output=True, timeout=1200)

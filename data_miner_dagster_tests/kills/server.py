@@ -5,10 +5,17 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Final
+
+REFERENCE_AGENT: Final = "reference"
+"""What asks for the files of the undisturbed project, which may be made at the same time."""
 
 
 class CountingServer:
-    """Serves a folder. `gets` has the path and the time.time() of every GET; while `is_cut`, connections are closed."""
+    """Serves a folder. `gets` has the path and the time.time() of every GET but those of the reference.
+
+    While `is_cut`, connections are closed.
+    """
 
     def __init__(self, folder: Path, *, seconds_a_file: float = 0.0) -> None:
         self.gets: list[tuple[str, float]] = []
@@ -23,7 +30,8 @@ class CountingServer:
                 if site.is_cut:
                     self.close_connection = True
                     return
-                site.gets.append((self.path, time.time()))
+                if self.headers["User-Agent"] != REFERENCE_AGENT:
+                    site.gets.append((self.path, time.time()))
                 time.sleep(seconds_a_file)
                 super().do_GET()
 
