@@ -57,7 +57,7 @@ def live(
     num_strikes: int,
     expected: dict[str, str],
     kinds: list[str] | None = None,
-    limit_seconds: float = 300,
+    limit_seconds: float = 600,
 ) -> Life:
     """Take a project through `num_strikes` strikes; return what became of it."""
     rng = random.Random(seed)
