@@ -274,14 +274,14 @@ def test_embed_frames__a_worker_that_somebody_else_ends_costs_no_picture(
 
 def test_read__a_picture_that_holds_its_worker_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _set_jobs(monkeypatch)
-    monkeypatch.setattr("data_miner_dagster.operations.foreign.media_workers._PICTURE_SECONDS", 1.0)
+    monkeypatch.setattr("data_miner_dagster.operations.foreign.media_workers._PICTURE_SECONDS", 3.0)
     holding, harmless = coded(0, "JPEG", comment=deadly_jobs.HOLDING), coded(1, "PNG")
     (tmp_path / "holding.jpg").write_bytes(holding)
     (tmp_path / "harmless.png").write_bytes(harmless)
     with StoredPictures(ExtractionConfig()) as pictures:
         other = PictureFile(tmp_path / "harmless.png", is_foreign=True)
         pictures.see(other)  # the imports are done
-        with pytest.raises(UnreadableImageError, match=r"decoding .*holding\.jpg takes longer than 1 s"):
+        with pytest.raises(UnreadableImageError, match=r"decoding .*holding\.jpg takes longer than 3 s"):
             pictures.read(PictureFile(tmp_path / "holding.jpg", is_foreign=True), hashlib.sha256(holding).hexdigest())
         assert pictures.read(other, hashlib.sha256(harmless).hexdigest()).shape == (480, 640, 3)
 
