@@ -242,7 +242,7 @@ def test_hold_claim__competing_processes_win_every_video_exactly_once(database: 
         worker.stdin.write("go\n")
         worker.stdin.flush()
     for worker in workers:
-        output, _ = worker.communicate(timeout=120)
+        output, _ = worker.communicate(timeout=300)
         assert worker.returncode == 0
         won.update(output.split())
     assert won == Counter(keys)

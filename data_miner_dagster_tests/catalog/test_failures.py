@@ -62,7 +62,7 @@ def test_process_exit__closes_the_catalog(tmp_path: Path) -> None:
         "assert [row.name for row in find_projects(database)] == ['p']\n"
     )
     file = tmp_path / "catalog.sqlite"
-    subprocess.run([sys.executable, "-c", script, f"sqlite:///{file}"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, f"sqlite:///{file}"], check=True, timeout=300)
     assert [path.name for path in tmp_path.glob("catalog.sqlite*")] == ["catalog.sqlite"]
     alone = sqlite3.connect(f"{file.as_uri()}?immutable=1", uri=True)
     assert alone.execute("SELECT name FROM projects").fetchall() == [("p",)]

@@ -135,7 +135,7 @@ def test_kept_log__of_an_earlier_time_is_not_put_back(database: Database, file: 
     assert quick_check(file) is None
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_kept_log__left_in_the_middle_of_connecting(database: Database, file: Path) -> None:
     """As the garbage collector does with a database that nobody has disposed of."""
     add(database, 1)

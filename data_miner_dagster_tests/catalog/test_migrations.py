@@ -93,7 +93,7 @@ def test_migrate__catalog_of_a_newer_version_is_refused(database: Database) -> N
 def test_migrate__several_processes_at_once(catalog_url: str) -> None:
     command = [sys.executable, "-m", "data_miner_dagster_tests.catalog.competing_worker", "initialise", catalog_url]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    assert [worker.communicate(timeout=60)[0] for worker in workers] == ["done\n"] * 4
+    assert [worker.communicate(timeout=300)[0] for worker in workers] == ["done\n"] * 4
     assert [worker.returncode for worker in workers] == [0] * 4
 
 

@@ -18,7 +18,7 @@ from data_miner_dagster_tests.support.small_videos import make_video
 
 pytestmark = pytest.mark.slow(15)
 
-MOST_SECONDS = 30.0  # a bound on waiting for the stalled server; it takes a tenth of a second
+MOST_SECONDS = 120.0  # a bound on waiting for the stalled server; it takes a tenth of a second
 STALLED = threading.Event()
 
 
@@ -70,7 +70,7 @@ def interrupted_at(line: str, config: Path, root: Path) -> tuple[int, str, float
         sent = time.monotonic()
         process.send_signal(signal.SIGINT)
         *_, last = process.stdout.read().splitlines()
-        status = process.wait(timeout=60)
+        status = process.wait(timeout=300)
         return status, last, time.monotonic() - sent
 
 

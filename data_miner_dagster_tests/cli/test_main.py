@@ -21,7 +21,7 @@ def data_miner(*arguments: object, **environment: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         cwd=REPOSITORY,
         env={**clean, **environment},
     )
@@ -38,7 +38,7 @@ def modules_after(*arguments: object) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
         cwd=REPOSITORY,
     )
     return {name.partition(".")[0] for name in json.loads(result.stderr.splitlines()[-1])}
@@ -138,6 +138,6 @@ def test_completion__names_of_projects(tmp_path: Path) -> None:
     for words in (f"data-miner releases --root {root} st", f"data-miner --root {root} review st"):
         variables = {"_DATA_MINER_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": "4"}
         completed = subprocess.run(
-            [str(script)], capture_output=True, text=True, check=True, timeout=60, env={**os.environ, **variables}
+            [str(script)], capture_output=True, text=True, check=True, timeout=300, env={**os.environ, **variables}
         )
         assert completed.stdout.split() == ["street"]

@@ -33,7 +33,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def data_miner(
-    *arguments: str | Path, timeout: float = 240, env: Mapping[str, str] | None = None
+    *arguments: str | Path, timeout: float = 900, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; stderr is appended to stdout."""
     return subprocess.run(
@@ -47,7 +47,7 @@ def data_miner(
     )
 
 
-def kill_when(arguments: Sequence[str | Path], moment: re.Pattern[str], *, timeout: float = 240) -> list[str]:
+def kill_when(arguments: Sequence[str | Path], moment: re.Pattern[str], *, timeout: float = 900) -> list[str]:
     """Run a command and SIGKILL its whole process group at the first output line that matches; return the lines.
 
     Raises:

@@ -61,7 +61,7 @@ class Dagster:
 
     def wait_until_loaded(self) -> None:
         """Wait until the web server knows the code location."""
-        wait_for("the web server", self._location_is_loaded, timeout=180)
+        wait_for("the web server", self._location_is_loaded, timeout=600)
 
     def _location_is_loaded(self) -> bool | None:
         self.check_alive()
@@ -99,7 +99,7 @@ class Dagster:
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return str(launched["backfillId"])
 
-    def wait_for_backfill(self, backfill_id: str, *, timeout: float = 240) -> str:
+    def wait_for_backfill(self, backfill_id: str, *, timeout: float = 900) -> str:
         """Return the status that a backfill ends with."""
 
         def ended() -> str | None:

@@ -102,7 +102,7 @@ class Services(Dagster):
             self.check_alive()
             return True if self.health(name).returncode == 0 else None
 
-        wait_for(f"{name} to be healthy", is_healthy, timeout=180, every=0.5)
+        wait_for(f"{name} to be healthy", is_healthy, timeout=600, every=0.5)
 
     def check_alive(self) -> None:
         """Raise AssertionError with its log if a service has ended."""

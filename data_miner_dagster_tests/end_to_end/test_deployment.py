@@ -14,7 +14,7 @@ from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import wait_for
 from data_miner_dagster_tests.end_to_end.services import OURS, Services
 
-pytestmark = [pytest.mark.slow(60), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow(60), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(2400)]
 
 PASSWORD = "p@ss/w:rd #1%"
 """Of characters that mean something in an address."""
@@ -65,13 +65,13 @@ def test_services__each_part_may_be_stopped_and_started_and_nothing_is_lost(
     content = project("containers", [{"type": "files", "paths": [str(clips[name]) for name in names]}])
     del content["platform"]
     write_yaml(services.project_files / "containers.yaml", content)
-    wait_for("the first run", lambda: services.runs() or None, timeout=120)
+    wait_for("the first run", lambda: services.runs() or None, timeout=300)
     for name in OURS:
         services.restart(name)
     restart_postgres(postgres_server_url)
 
     manifest = services.root / "releases" / "containers" / "v001" / "release.json"
-    wait_for("the release", lambda: manifest if manifest.exists() else None, timeout=300, every=1)
+    wait_for("the release", lambda: manifest if manifest.exists() else None, timeout=900, every=1)
     assert json.loads(manifest.read_text())["num_images"] > 0
     assert [path.name for path in manifest.parent.parent.iterdir() if path.name.startswith("v")] == ["v001"]
     assert {name: services.health(name).stderr for name in OURS} == dict.fromkeys(OURS, "")
@@ -109,5 +109,5 @@ def restart_postgres(url: str) -> None:
     server = pgserver.get_server(Path(folder))
     pid = int((Path(folder) / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGINT)
-    wait_for("PostgreSQL to end", lambda: None if (Path(folder) / "postmaster.pid").exists() else True, timeout=60)
+    wait_for("PostgreSQL to end", lambda: None if (Path(folder) / "postmaster.pid").exists() else True, timeout=300)
     server.ensure_postgres_running()

@@ -13,7 +13,7 @@ from data_miner_dagster.operations.upkeep.traces import find_traces
 from data_miner_dagster_tests.end_to_end.commands import data_miner, environment, project, write_yaml
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 
-pytestmark = [pytest.mark.slow(40), pytest.mark.models, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow(40), pytest.mark.models, pytest.mark.timeout(2400)]
 
 VALUES: Final = {
     "DM_TEST_MAKER": "the zqstudio of 4711",

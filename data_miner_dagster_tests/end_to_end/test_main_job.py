@@ -32,7 +32,7 @@ from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 from data_miner_dagster_tests.end_to_end.platform_process import DagsterDev
 from data_miner_dagster_tests.support.span_collector import SpanCollector
 
-pytestmark = [pytest.mark.slow(130), pytest.mark.models, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(130), pytest.mark.models, pytest.mark.timeout(2400)]
 
 PLAIN = "plain.yaml"
 """The project file of `finished` whose log is for people."""
@@ -257,7 +257,7 @@ def test_run__two_at_once_do_the_work_once(served_clips: RecordingServer, tmp_pa
         subprocess.Popen(arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(2)
     ]
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    outputs = [process.communicate(timeout=900)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n---\n".join(outputs)
     for asset, keys in (("videos", 2), ("frames", 2), ("frame_embeddings", 2), ("dataset", 1)):
         done = [line for output in outputs for line in output.splitlines() if re.match(rf"\s*{asset} \S+: done", line)]

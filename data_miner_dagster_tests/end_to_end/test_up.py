@@ -18,7 +18,7 @@ from data_miner_dagster_tests.end_to_end.commands import data_miner, project, wr
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, free_port, wait_for
 
-pytestmark = [pytest.mark.slow(90), pytest.mark.models, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow(90), pytest.mark.models, pytest.mark.timeout(2400)]
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -73,7 +73,7 @@ def wait_for_release(platform: RunningPlatform, number: int) -> list[str]:
         found = releases(platform)
         return found if len(found) >= number else None
 
-    return wait_for(f"release {number}", look, timeout=240, every=2)
+    return wait_for(f"release {number}", look, timeout=900, every=2)
 
 
 def test_sensors__a_dropped_file_becomes_a_release(platform: RunningPlatform, server: RecordingServer) -> None:
@@ -119,10 +119,10 @@ def test_sensors__an_added_url_costs_the_new_video_only(platform: RunningPlatfor
 
 def test_sensors__settle_down(platform: RunningPlatform) -> None:
     """Nothing is asked for again once everything is done: level-triggered is not restless."""
-    wait_for("the queue to empty", lambda: None if active(platform) else True, timeout=120)
+    wait_for("the queue to empty", lambda: None if active(platform) else True, timeout=300)
     before = num_asked_for(platform)
     ticks = num_ticks(platform)
-    wait_for("three more ticks", lambda: True if num_ticks(platform) >= ticks + 3 else None, timeout=120, every=2)
+    wait_for("three more ticks", lambda: True if num_ticks(platform) >= ticks + 3 else None, timeout=300, every=2)
     assert num_asked_for(platform) == before
 
 

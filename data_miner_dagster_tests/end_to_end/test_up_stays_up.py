@@ -15,7 +15,7 @@ from data_miner_dagster.cli.ports import listener
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, free_port, wait_for
 
-pytestmark = [pytest.mark.slow(20), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow(20), pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_up__a_second_one_says_who_is_there(platform: RunningPlatform) -> None:
 
 def test_up__serves_the_review_pages_and_prints_a_link(platform: RunningPlatform) -> None:
     address = f"http://127.0.0.1:{platform.review_port}"
-    wait_for("the review pages", lambda: True if listener(platform.review_port) else None, timeout=60)
+    wait_for("the review pages", lambda: True if listener(platform.review_port) else None, timeout=300)
     (secret,) = re.findall(rf"^review +{address}/login#(\S+)%20/ ", platform.log.read_text(), re.MULTILINE)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{address}/", timeout=30)

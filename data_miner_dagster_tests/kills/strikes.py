@@ -27,7 +27,7 @@ class Kind:
 
 def _kill_one(*kinds: str) -> Strike:
     def strike(platform: KilledPlatform, rng: random.Random) -> None:
-        found = wait_for(f"a process of {kinds}", lambda: platform.processes(*kinds) or None, timeout=60, every=0.1)
+        found = wait_for(f"a process of {kinds}", lambda: platform.processes(*kinds) or None, timeout=300, every=0.1)
         rng.choice(sorted(found, key=lambda process: process.pid)).kill()
 
     return strike

@@ -19,7 +19,7 @@ def test_deadly_video__is_found_by_halving_and_all_others_are_done(tmp_path: Pat
     sizes, num_deaths = [], 0
     for _ in range(10):
         worker = [sys.executable, "-m", "data_miner_dagster_tests.operations.deadly_worker", str(platform.root)]
-        done = subprocess.run(worker, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(worker, capture_output=True, text=True, timeout=300, check=False)
         sizes += [int(line) for line in done.stdout.split()]
         for batch in open_batches(platform.database):
             end_batch(platform.database, batch.id, "its run died", died=True)

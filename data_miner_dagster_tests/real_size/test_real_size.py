@@ -23,7 +23,7 @@ from data_miner_dagster_tests.real_size.kinds import SPECIAL_KINDS
 from data_miner_dagster_tests.real_size.project import RULES, absolute, project_content, serving, write_project
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 
-pytestmark = [pytest.mark.slow(70), pytest.mark.models, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow(70), pytest.mark.models, pytest.mark.timeout(2400)]
 
 NUM_CLIPS, ONE_BAD_IN = 5 * len(BAD_KINDS), 5
 """All kinds of bad clips, all special kinds of good ones, and some that are crossed."""
@@ -62,7 +62,7 @@ def root(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Pa
     root = tmp_path_factory.mktemp("run") / "root"
     content = project_content(NAME, collection.clips, collection.folder, collection.server)
     config = write_project(root.parent / f"{NAME}.yaml", absolute(content, collection.folder))
-    done = data_miner("run", "--config", config, "--root", root, timeout=900)
+    done = data_miner("run", "--config", config, "--root", root, timeout=1200)
     assert done.returncode == 0, done.stdout[-4000:]
     assert "Traceback" not in done.stdout
     assert "not UTF-8 (caf\\xe9.mp4)" in done.stdout

@@ -34,7 +34,7 @@ def copy_of_package(copy: Path, new_files: Mapping[str, str], changes: Mapping[s
 def run(command: list[str], copy: Path) -> str:
     """Return what a command prints that uses a copy of the package."""
     environment = {**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{REPOSITORY}"}
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 

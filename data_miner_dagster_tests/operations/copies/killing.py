@@ -19,7 +19,7 @@ def kill_at_request(
     buckets.faults.append(killing)
     arguments = [sys.executable, "-m", copying_process.__name__, *map(str, what), settings]
     started.append(subprocess.Popen(arguments, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}))
-    assert started[0].wait(timeout=240) == -signal.SIGKILL
+    assert started[0].wait(timeout=900) == -signal.SIGKILL
     assert killing.num_times == 0
     buckets.faults.clear()
     buckets.requests.clear()

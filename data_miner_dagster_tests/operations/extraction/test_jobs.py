@@ -16,5 +16,5 @@ def test_main__a_worker_uses_one_thread_of_opencv() -> None:
 def test_import__leaves_the_threads_of_opencv_as_they_are() -> None:
     imported = "import data_miner_dagster.operations.extraction.jobs"
     code = f"import cv2; cv2.setNumThreads(3); {imported}; print(cv2.getNumThreads())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.strip() == "3"

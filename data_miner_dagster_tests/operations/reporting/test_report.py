@@ -173,7 +173,7 @@ def test_write_report__chromium_draws_it(platform: Platform, tmp_path: Path) -> 
         ],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=300,
     )
     # an empty page of this size is a few kB
     assert picture.stat().st_size > 60_000

@@ -134,7 +134,7 @@ def test_give__two_processes_lose_nothing(tmp_path: Path, catalog_url: str) -> N
         writer.stdin.write("go\n")
         writer.stdin.flush()
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=300)
         assert writer.returncode == 0
     stored = [one.verdict.answer_id for one in all_verdicts(platform.database, "cyclists")]
     assert sorted(stored) == sorted([*(f"{who}{number}" for who in ("Ada", "Ben") for number in range(20)), "both"])
