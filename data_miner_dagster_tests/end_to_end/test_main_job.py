@@ -232,7 +232,7 @@ def test_run__killed_at_every_stage_in_another_root_ends_in_the_same_bytes(
     finished: tuple[Path, Path, str], tmp_path: Path
 ) -> None:
     calm, config, _ = finished
-    run = ["run", "--config", config.with_name(PLAIN), "--root", tmp_path / "stormy"]
+    run: list[str | Path] = ["run", "--config", config.with_name(PLAIN), "--root", tmp_path / "stormy"]
     for asset in (
         "project_videos",
         "videos",
