@@ -15,6 +15,7 @@ from pydantic import (
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.exemplars import MAX_EXEMPLARS, ImagePath, check_named_once
+from data_miner_dagster.config.tracking import TrackingConfig
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.box_shares import BoxXyxy
@@ -112,6 +113,8 @@ class DetectionConfig(ConfigModel):
     """Images per forward pass. Halved automatically if memory runs out."""
     decode_threads: int = Field(default=2, ge=1, le=64)
     """Threads that decode JPEGs while the model runs."""
+    tracking: TrackingConfig | None = None
+    """Follow objects along their videos. Replaces `agreement_seconds`. Default: off."""
     verifier: VerifierConfig | None = None
     """A second pair of eyes on each box. Default: none."""
 
@@ -129,6 +132,8 @@ class DetectionConfig(ConfigModel):
             check_named_once(paths, name)
         if len(set(self.detectors)) != len(self.detectors):
             raise ValueError(f"detectors: {', '.join(self.detectors)} names one twice")
+        if self.tracking is not None and self.agreement_seconds is not None:
+            raise ValueError("agreement_seconds: tracking replaces it, and both are set; leave one of them out")
         return self
 
     @property

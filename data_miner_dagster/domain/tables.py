@@ -44,6 +44,19 @@ FRAMES_SCHEMA: Final = pa.schema(
 FRAMES_ROWS_PER_GROUP: Final = 1000
 """Rows of `frames.parquet` that are written at a time."""
 
+WINDOWS_SCHEMA: Final = pa.schema(
+    [
+        _not_null("file_name", pa.string()),
+        _not_null("pts", pa.int64()),
+        _not_null("pts_seconds", pa.float64()),
+        _not_null("times_us", pa.list_(pa.int64())),  # the times it was asked for, at which it is on screen
+        _not_null("width", pa.int32()),
+        _not_null("height", pa.int32()),
+        _not_null("sha256", pa.string()),  # of the image file
+    ]
+)
+"""windows/<video_key>/windows.parquet: one row per picture around the frames of a video, in order of time."""
+
 FILTERED_SCHEMA: Final = pa.schema(
     [
         _not_null("frame_id", pa.string()),

@@ -26,3 +26,19 @@ def sightings_as_rows(sightings: Iterable[Sighting] | None) -> list[dict[str, fl
     if sightings is None:
         return None
     return [{"pts_seconds": one.pts_seconds, "confidence": one.confidence} for one in sightings]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxTrack:
+    """What following objects says of one box."""
+
+    track_id: int | None = None  # from 1, within a video; None: of no track
+    recovered_from: tuple[Sighting, ...] | None = None  # None: a detector reported it
+
+    def as_columns(self) -> dict[str, Any]:
+        """Return the columns of `TRACK_COLUMNS`."""
+        return {
+            "track_id": self.track_id,
+            "recovered": self.recovered_from is not None,
+            "recovered_from": sightings_as_rows(self.recovered_from),
+        }

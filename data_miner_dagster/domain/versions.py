@@ -31,6 +31,9 @@ DEDUPLICATION_VERSION: Final = 4
 DETECTION_VERSION: Final = 1
 """Raise it when the same detector, frames and settings yield other boxes."""
 
+TRACKING_VERSION: Final = 1
+"""Raise it when the same boxes along a video yield other tracks. Part of fingerprints where objects are followed."""
+
 RELEASING_VERSION: Final = 4
 """Raise it when the same tables yield other bytes."""
 

@@ -193,8 +193,21 @@ def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | 
             is_sure = (since_start <= _tolerance(index, config)) & (since_start <= to_next)
         case "scene":
             return None
+    return _unknown_groups(index, groups[~is_sure])
+
+
+def groups_at(index: GroupIndex, times: Sequence[Fraction]) -> Int64Array | None:
+    """Return the groups to index completely so that `frames_on_screen` finds the frames at `times`.
+
+    Returns ascending group ordinals, or None if they are most of the file.
+    """
+    return _unknown_groups(index, np.maximum(_groups_on_screen(index, times)[1], 0))
+
+
+def _unknown_groups(index: GroupIndex, wanted: Int64Array) -> Int64Array | None:
+    """Return those of the wanted groups that are not indexed completely; None if they are most of the file."""
     known = np.flatnonzero(np.bincount(index.groups) == index.group_sizes)
-    unknown = np.setdiff1d(groups[~is_sure], known)
+    unknown = np.setdiff1d(wanted, known)
     return unknown if 2 * int(index.group_sizes[unknown].sum()) <= index.num_packets else None
 
 

@@ -13,11 +13,9 @@ The constants are for code that writes a folder before it has its final name, or
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.keys import check_project_name, check_video_key, has_foreign_pictures
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
@@ -25,6 +23,7 @@ from data_miner_dagster.storage.changing_folders import paths_below
 from data_miner_dagster.storage.published_layout import REPORTS_NAME, PublishedLayout
 
 FRAMES_TABLE_NAME: Final = "frames.parquet"
+WINDOWS_TABLE_NAME: Final = "windows.parquet"
 PROMPTS_FOLDER_NAME: Final = "prompts"
 REPRESENTATIVES_NAME: Final = "representatives.npz"
 REPORT_MARK_NAME: Final = "release.txt"
@@ -34,6 +33,7 @@ PREVIEWS_NAME: Final = "previews"
 """The room of previews, and the first part of the address under which the web server shows one."""
 _VIDEO_INFO_NAME: Final = "info.json"
 _DETECTION_PARTS_NAME: Final = "detection_parts"
+_WINDOW_PARTS_NAME: Final = "window_parts"
 _CALIBRATION_NAME: Final = "calibration"
 _REFERENCE_NAME: Final = "reference.json"
 
@@ -115,6 +115,11 @@ class StorageLayout(PublishedLayout):
         return self.root / "frames"
 
     @property
+    def windows(self) -> Path:
+        """One folder per video of which objects are followed: pictures around its frames."""
+        return self.root / "windows"
+
+    @property
     def embeddings(self) -> Path:
         """One folder per encoder."""
         return self.root / "embeddings"
@@ -175,6 +180,7 @@ class StorageLayout(PublishedLayout):
         key = "*" if video_key is None else check_video_key(video_key)  # it contains no glob characters
         of_videos = (
             (self.frames, f"{key}/{FRAMES_TABLE_NAME}"),
+            (self.windows, f"{key}/{WINDOWS_TABLE_NAME}"),
             (self.embeddings, f"*/{key}.npz"),
             (self.videos, f"{key}/{_VIDEO_INFO_NAME}"),
         )
@@ -183,6 +189,7 @@ class StorageLayout(PublishedLayout):
             (self.projects, "*/*.parquet"),
             (self.projects, "*/*.npz"),
             (self.projects, f"*/{_DETECTION_PARTS_NAME}/*/*.parquet"),
+            (self.projects, f"*/{_WINDOW_PARTS_NAME}/*/*/*.parquet"),
             (self.projects, f"*/{_CALIBRATION_NAME}/{_REFERENCE_NAME}"),
         )
         for room, pattern in of_videos if video_key is not None else (*of_videos, *of_all):
@@ -211,6 +218,14 @@ class StorageLayout(PublishedLayout):
     def frame_picture(self, video_key: str, file_name: str) -> PictureFile:
         """Return one frame's image as a `PictureFile`."""
         return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
+
+    def windows_folder(self, video_key: str) -> Path:
+        """Return the folder of the pictures around a video's frames, and of `windows.parquet`, which makes it valid."""
+        return self.windows / check_video_key(video_key)
+
+    def windows_table(self, video_key: str) -> Path:
+        """Return the manifest of a video's windows, written last."""
+        return self.windows_folder(video_key) / WINDOWS_TABLE_NAME
 
     def embedding_file(self, encoder_name: str, video_key: str) -> Path:
         """Return the file of one encoder's embeddings of one video's frames."""
@@ -332,6 +347,14 @@ class StorageLayout(PublishedLayout):
         """Return the table of the frames on which the latest student and its release disagree."""
         return self.project_folder(project) / "student_disagreements.parquet"
 
+    def window_parts(self, project: str) -> Path:
+        """Return the folder of what detectors have found in windows, one per detector and class list."""
+        return self.project_folder(project) / _WINDOW_PARTS_NAME
+
+    def window_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
+        """Return the folder of what one detector has found in windows for a class list."""
+        return self.window_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
+
     def release_inputs_folder(self, project: str) -> Path:
         """Return the folder of what each release was made from besides files of videos, with a table per version."""
         return self.project_folder(project) / "release_inputs"
@@ -365,18 +388,3 @@ class StorageLayout(PublishedLayout):
     def preview_address(self, preview: Path) -> str:
         """Return the path by which the web server shows a preview."""
         return f"/{preview.relative_to(self.root).as_posix()}"
-
-    def preview_at(self, address: str) -> Path | None:
-        """Return the preview of an address, or None if it is the address of no preview. The file may be missing."""
-        match address.split("/"):
-            case ["", room, "videos", name] if room == PREVIEWS_NAME:
-                path = partial(self.video_preview, name.removesuffix(".webp"))
-            case ["", room, "projects", project, name] if room == PREVIEWS_NAME:
-                path = partial(self.project_preview, project, name.removesuffix(".webp"))
-            case _:
-                return None
-        try:
-            found = path()
-        except ConfigError:
-            return None
-        return found if self.preview_address(found) == address else None

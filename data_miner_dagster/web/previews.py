@@ -9,6 +9,7 @@ import stat
 from typing import Final
 
 from data_miner_dagster.storage.layout import PREVIEWS_NAME, StorageLayout
+from data_miner_dagster.storage.previews import preview_at
 from data_miner_dagster.web.guard import App, Receive, Scope, Send
 
 _MAX_BYTES: Final = 1_000_000
@@ -41,7 +42,7 @@ class Previews:
         await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
 
     def _read(self, address: str) -> bytes | None:
-        path = self._layout.preview_at(address)
+        path = preview_at(self._layout, address)
         if path is None:
             return None
         try:

@@ -10,6 +10,7 @@ import pytest
 import data_miner_dagster
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.previews import preview_at
 
 LAYOUT = StorageLayout(Path("/root"))
 KEY = "youtube-dQw4w9WgXcQ"
@@ -52,6 +53,10 @@ PATHS: dict[str, Path] = {
     "projects/pets/representatives.npz": LAYOUT.representatives_file("pets"),
     "projects/pets/reuploads.parquet": LAYOUT.reuploads_table("pets"),
     "projects/pets/detections.parquet": LAYOUT.detections_table("pets"),
+    f"windows/{KEY}": LAYOUT.windows_folder(KEY),
+    f"windows/{KEY}/windows.parquet": LAYOUT.windows_table(KEY),
+    "projects/pets/window_parts": LAYOUT.window_parts("pets"),
+    "projects/pets/window_parts/lite-0f3a": LAYOUT.window_parts_of("pets", "lite", "0f3a"),
     "projects/pets/whole_clip_tracks.parquet": LAYOUT.tracks_table("pets"),
     "projects/pets/whole_clip_frames.parquet": LAYOUT.tracked_frames_table("pets"),
     "projects/pets/detected_frames.parquet": LAYOUT.detected_frames_table("pets"),
@@ -70,6 +75,8 @@ OF_A_VIDEO: tuple[Callable[[str], Path], ...] = (
     LAYOUT.video_info,
     LAYOUT.frames_folder,
     LAYOUT.frames_table,
+    LAYOUT.windows_folder,
+    LAYOUT.windows_table,
     lambda key: LAYOUT.frame_path(key, "000000.jpg"),
     lambda key: LAYOUT.embedding_file("lite", key),
     LAYOUT.video_preview,
@@ -96,6 +103,8 @@ OF_A_PROJECT: tuple[Callable[[str], Path], ...] = (
     LAYOUT.detection_parts,
     LAYOUT.tracks_table,
     LAYOUT.tracked_frames_table,
+    LAYOUT.window_parts,
+    lambda name: LAYOUT.window_parts_of("pets", name, "0f3a"),
     LAYOUT.releases_folder,
     lambda name: LAYOUT.release_folder(name, "v001"),
     lambda version: LAYOUT.release_folder("pets", version),
@@ -244,7 +253,7 @@ def literals_of(tree: ast.Module) -> set[str]:
 
 @pytest.mark.parametrize("preview", [LAYOUT.video_preview(KEY), LAYOUT.project_preview("pets", "dataset")])
 def test_preview_at__the_address_leads_back(preview: Path) -> None:
-    assert LAYOUT.preview_at(LAYOUT.preview_address(preview)) == preview
+    assert preview_at(LAYOUT, LAYOUT.preview_address(preview)) == preview
 
 
 @pytest.mark.parametrize(
@@ -271,4 +280,4 @@ def test_preview_at__the_address_leads_back(preview: Path) -> None:
     ],
 )
 def test_preview_at__no_other_address(address: str) -> None:
-    assert LAYOUT.preview_at(address) is None
+    assert preview_at(LAYOUT, address) is None

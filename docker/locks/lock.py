@@ -15,7 +15,7 @@ from typing import Final
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 LOCKS: Final = Path("docker/locks")
 CONSTRAINTS: Final = "constraints.txt"
-EXTRAS: Final = ("docker", "kubernetes", "ray", "monitoring", "alerts", "objects", "openvino", "webdataset")
+EXTRAS: Final = ("docker", "kubernetes", "ray", "monitoring", "alerts", "objects", "openvino", "tracks", "webdataset")
 """What the images of code servers and runs have, of the extras that there are."""
 CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"
 CPU_WHEELS: Final = ("torch", "torchvision")

@@ -5,50 +5,56 @@ stage makes of it (fusion, suppression, second opinion) is decided anew from the
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
 from data_miner_dagster.catalog.shards import end_sharing
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
-from data_miner_dagster.domain.masks import Mask
-from data_miner_dagster.domain.records import ImageDetections, OutcomeStatus, ProjectOutcome
+from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.domain.tables import DETECTED_FRAMES_SCHEMA, DETECTIONS_SCHEMA, VERIFIER_COLUMNS
+from data_miner_dagster.domain.tables import (
+    DETECTED_FRAMES_SCHEMA,
+    DETECTIONS_SCHEMA,
+    TRACK_COLUMNS,
+    VERIFIER_COLUMNS,
+)
 from data_miner_dagster.domain.versions import DETECTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster.operations.detection.deciding import Decisions
 from data_miner_dagster.operations.detection.exemplars import exemplar_metadata
+from data_miner_dagster.operations.detection.following import (
+    NOT_FOLLOWED_KEY,
+    VideoFollower,
+    are_tracks_current,
+    check_can_follow,
+    following,
+    forget_other_tracks,
+    track_counts,
+    tracking_settings,
+    writing_tracks,
+)
 from data_miner_dagster.operations.detection.representatives import representatives
-from data_miner_dagster.operations.detection.runs import DetectionFaults, FrameToDetect, Looker, frame_row
+from data_miner_dagster.operations.detection.runs import DetectionFaults, Looker, frame_row
 from data_miner_dagster.operations.detection.shares import look_at_unseen, models_of, parts_of
 from data_miner_dagster.operations.exemplars import exemplars_of
-from data_miner_dagster.operations.item_faults import ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import as_metadata, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage, require_table
 from data_miner_dagster.operations.stage_versions import record_stage_versions
-from data_miner_dagster.operations.verification.verify_boxes import BoxVerification, FrameBoxes, read_verification
+from data_miner_dagster.operations.verification.verify_boxes import BoxVerification, read_verification
 from data_miner_dagster.stages.detection.boxes import (
     DetectionRow,
-    FrameDetections,
-    confirm_along_video,
     count_boxes,
-    detection_rows,
-    fuse_detections,
     mask_bytes,
-    suppress,
 )
 from data_miner_dagster.storage.atomic import sweep_partials
-from data_miner_dagster.storage.by_video import runs_of
-from data_miner_dagster.storage.detection_parts import DetectionParts, FoundBoxes, remove_other_parts
+from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
 from data_miner_dagster.storage.tables import (
     MADE_FROM_KEY,
     add_fingerprint,
@@ -64,6 +70,8 @@ ROW_GROUP_BOXES: Final = 50_000
 """Boxes held in memory before they are written, and read at once by whoever reads them by video."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
 """Or this much of masks: outlines that are noise take a hundred times as much as those of things."""
+_DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
+"""Settings that change no box, or that are a part of the fingerprint by themselves, where they are used."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
 """Frames that could not be looked at, whatever kept them from it."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
@@ -96,44 +104,62 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
     with models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
         deduplicated_fingerprint = require_table(platform, project, ProjectStage.DEDUPLICATION)
         detectors = platform.models.detectors(config.detectors)
+        check_can_follow(config)
         for detector in detectors:
             check_classes(detector.entry, config.class_prompts, config.exemplar_paths)
         exemplars = exemplars_of(platform, project, config)
         parts = parts_of(platform, project, detectors, config, exemplars)
-        found_fingerprint = fingerprint_of(
-            {
-                "detection": _deciding_settings(config),
-                "parts": [part.fingerprint for part in parts.values()],
-                "version": DETECTION_VERSION,
-            }
-        )
+        found_fingerprint = _found_fingerprint(config, parts)
         fingerprint = fingerprint_of({"deduplicated": deduplicated_fingerprint, "found": found_fingerprint})
         verification = None if config.verifier is None else BoxVerification(platform, project, config)
-        if not force and (current := _current_fingerprint(platform, project, fingerprint, verification)):
+        current = None if force else _current_fingerprint(platform, project, fingerprint, verification)
+        if current is not None and are_tracks_current(platform, project, config, current):
             return _outcome(platform, project, OutcomeStatus.REUSED, current, config)
         stage.begin()
         if force:
-            end_sharing(platform.database, WorkStage.DETECTION, project)  # who still looks at a shard writes no more
-            remove_other_parts(platform.layout.detection_parts(project), keep=())
+            _forget_found(platform, project)
         faults = DetectionFaults()
         frames, num_lost = representatives(platform, project, faults)
-        for detector in detectors:
-            with Looker(platform, detector, parts[detector.name], config, faults, exemplars) as looker:
-                look_at_unseen(platform, project, looker, frames, deduplicated_fingerprint)
-        made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
-        decisions = _Decisions(parts, frames, config, faults)
-        if verification is not None:
-            verification.ask(decisions.videos())
-        fingerprint, left_out = _write_tables(platform, project, decisions, made_from, verification)
+        with following(platform, project, config, frames, parts) as follower:
+            for detector in detectors:
+                with Looker(platform, detector, parts[detector.name], config, faults, exemplars) as looker:
+                    look_at_unseen(platform, project, looker, frames, deduplicated_fingerprint)
+                    if follower is not None:
+                        follower.neighbours.look_at(looker, detector)
+            made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
+            decisions = Decisions(parts, frames, config, faults, None if follower is None else follower.follow)
+            if verification is not None:
+                verification.ask(decisions.videos())
+            further = _Further(verification, follower)
+            fingerprint, left_out = _write_tables(platform, project, decisions, made_from, further)
         record_left_out(platform, project, left_out)
         remove_other_parts(platform.layout.detection_parts(project), keep=[part.folder for part in parts.values()])
+        forget_other_tracks(platform, project, follower)
         outcome = _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
         return outcome if verification is None else _with_line(outcome, verification.line)
 
 
+def _forget_found(platform: Platform, project: str) -> None:
+    end_sharing(platform.database, WorkStage.DETECTION, project)  # who still looks at a shard writes no more
+    for folder in (platform.layout.detection_parts(project), platform.layout.window_parts(project)):
+        remove_other_parts(folder, keep=())
+
+
+def _found_fingerprint(config: DetectionConfig, parts: Mapping[str, DetectionParts]) -> str:
+    """Return what boxes follow from, besides the frames."""
+    return fingerprint_of(
+        {
+            "detection": _deciding_settings(config),
+            "parts": [part.fingerprint for part in parts.values()],
+            "version": DETECTION_VERSION,
+            **tracking_settings(config),
+        }
+    )
+
+
 def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
     """Return the settings that decide about boxes. What exemplars are called does not; their bytes are in the parts."""
-    settings = config.model_dump(mode="json", exclude={"batch_size", "decode_threads", "verifier"})
+    settings = config.model_dump(mode="json", exclude=_DECIDED_APART)
     if config.exemplar_paths:
         settings["classes"] = {wanted.class_name: wanted.prompts for wanted in config.class_prompts}
     return settings
@@ -154,7 +180,7 @@ def _current_fingerprint(
     if stored is None or read_fingerprint(boxes_table) != stored:
         return None
     metadata = read_metadata(frames_table)
-    if metadata.get(NUM_UNREADABLE_KEY) != "0":
+    if metadata.get(NUM_UNREADABLE_KEY) != "0" or NOT_FOLLOWED_KEY in metadata:
         return None
     if verification is None:
         return stored if stored == fingerprint else None
@@ -177,58 +203,33 @@ class _MadeFrom:
     faults: DetectionFaults
 
 
-class _Decisions:
-    """What the parts of all detectors amount to, video by video."""
+@dataclass(frozen=True, slots=True)
+class _Further:
+    """What only some projects have done with their boxes."""
 
-    def __init__(
-        self,
-        parts: Mapping[str, DetectionParts],
-        frames: Sequence[FrameToDetect],
-        config: DetectionConfig,
-        faults: DetectionFaults,
-    ) -> None:
-        seen = [part.seen() for part in parts.values()]
-        self.num_frames = len(frames)
-        self._sha256_by_frame = {
-            frame.frame_id: frame.sha256
-            for frame in frames
-            if all(sha256s.get(frame.frame_id) == frame.sha256 for sha256s in seen)
-        }
-        self._found = [part.found(self._sha256_by_frame) for part in parts.values()]
-        self._frames = frames
-        self._config = config
-        self._faults = faults
-        self._detectors = "+".join(parts)
+    verification: BoxVerification | None
+    follower: VideoFollower | None
 
-    def videos(self) -> Iterator[list[FrameBoxes]]:
-        """Yield the frames of each video with the rows of their boxes, without frames that an internal error meets.
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the table of frames keeps of it."""
+        metadata = dict(self.verification.metadata()) if self.verification is not None else {}
+        return metadata | dict(self.follower.metadata() if self.follower is not None else {})
 
-        Raises:
-            SystematicFaultError: the same internal error meets all.
-        """
-        readable = (frame for frame in self._frames if frame.frame_id in self._sha256_by_frame)
-        with item_guard("detections") as guard:
-            for video_key, group in groupby(readable, key=lambda frame: frame.video_key):
-                frames = []
-                for frame, decided in _decide(list(group), self._found, self._config, guard, self._faults):
-                    make_rows = partial(_rows_of, frame, decided, self._config, self._detectors)
-                    rows = guard.attempt(video_key, make_rows, partial(self._faults.add, frame))
-                    if rows is not None:
-                        frames.append(
-                            FrameBoxes(
-                                frame.frame_id, video_key, frame.picture, frame.sha256, frame.resolution_wh, rows
-                            )
-                        )
-                if frames:
-                    yield frames
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the table of boxes."""
+        tracks = TRACK_COLUMNS if self.follower is not None else ()
+        verdicts = VERIFIER_COLUMNS if self.verification is not None else ()
+        return pa.schema([*DETECTIONS_SCHEMA, *tracks, *verdicts])
 
 
 def _write_tables(
     platform: Platform,
     project: str,
-    decisions: _Decisions,
+    decisions: Decisions,
     made_from: _MadeFrom,
-    verification: BoxVerification | None,
+    further: _Further,
 ) -> tuple[str, dict[str, str]]:
     """Write both tables; `detected_frames.parquet` last.
 
@@ -236,16 +237,19 @@ def _write_tables(
         Their fingerprint, and the videos that they are without as a whole, and why.
     """
     metadata = {MADE_FROM_KEY: made_from.deduplicated_fingerprint}
-    schema = DETECTIONS_SCHEMA
+    verification, schema = further.verification, further.schema
     if verification is not None:
         metadata[_FOUND_KEY] = made_from.fingerprint
-        schema = pa.schema([*DETECTIONS_SCHEMA, *VERIFIER_COLUMNS])
     sweep_partials(platform.layout.project_folder(project))
     frame_rows: list[dict[str, str | int | float]] = []
     seen_videos: set[str] = set()
     path = platform.layout.detections_table(project)
-    known = made_from.fingerprint if verification is None else None
-    with table_writer(path, schema, fingerprint=known, metadata=metadata) as writer:
+    fingerprint = made_from.fingerprint
+    known = fingerprint if verification is None else None
+    with (
+        table_writer(path, schema, fingerprint=known, metadata=metadata) as writer,
+        writing_tracks(platform, project, further.follower) as finish_tracks,
+    ):
         box_rows: list[DetectionRow] = []
         num_mask_bytes = 0
         for frames in decisions.videos():
@@ -260,12 +264,10 @@ def _write_tables(
                 writer.write_table(table_from_rows(box_rows, schema))
                 box_rows, num_mask_bytes = [], 0
         writer.write_table(table_from_rows(box_rows, schema))
-        if verification is None:
-            fingerprint = made_from.fingerprint
-        else:
-            answers = {"answers": verification.verified.digest, "asking": verification.asking}
-            fingerprint = fingerprint_of({"made_from": made_from.fingerprint, **answers})
+        if verification is not None:
+            fingerprint = _with_answers(made_from.fingerprint, verification)
             add_fingerprint(writer, fingerprint)
+        finish_tracks(fingerprint)
     left_out = {key: line for key, line in made_from.faults.by_video.items() if key not in seen_videos}
     seen_frames = {row["frame_id"] for row in frame_rows}
     faults = {frame_id: line for frame_id, line in made_from.faults.by_frame.items() if frame_id not in seen_frames}
@@ -278,10 +280,15 @@ def _write_tables(
             NUM_UNREADABLE_KEY: str(decisions.num_frames + made_from.num_lost - len(frame_rows)),
             **({_FAULTS_KEY: json.dumps(dict(sorted(faults.items())), ensure_ascii=False)} if faults else {}),
             **as_metadata(left_out),
-            **(verification.metadata() if verification is not None else {}),
+            **further.metadata,
         },
     )
     return fingerprint, left_out
+
+
+def _with_answers(fingerprint: str, verification: BoxVerification) -> str:
+    answers = {"answers": verification.verified.digest, "asking": verification.asking}
+    return fingerprint_of({"made_from": fingerprint, **answers})
 
 
 def num_unreadable_frames(detected_frames_table: Path) -> int:
@@ -293,83 +300,6 @@ def faults_by_frame(detected_frames_table: Path) -> dict[str, str]:
     """Return which of them an internal error met, by frame id, and its line."""
     faults: dict[str, str] = json.loads(read_metadata(detected_frames_table).get(_FAULTS_KEY, "{}"))
     return faults
-
-
-def _by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
-    """Return stored boxes, sorted by frame, as detections by frame id; frames without boxes are absent."""
-    class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(config.class_prompts)}
-    corners = np.stack([boxes[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
-    confidences = boxes["confidence"].to_numpy()
-    class_indices = np.array([class_index_by_name[name] for name in boxes["class_name"].to_pylist()], np.int32)
-    prompts = boxes["prompt"].to_pylist()
-    masks = [Mask.from_coco(rle) if rle else None for rle in boxes["mask"].to_pylist()]
-    return {
-        frame_id: ImageDetections(
-            corners[start:stop],
-            confidences[start:stop],
-            class_indices[start:stop],
-            tuple(prompts[start:stop]),
-            tuple(masks[start:stop]),
-        )
-        for frame_id, start, stop in runs_of(boxes["frame_id"].combine_chunks())
-    }
-
-
-def _decide(
-    video: Sequence[FrameToDetect],
-    found: Sequence[FoundBoxes],
-    config: DetectionConfig,
-    guard: ItemGuard,
-    faults: DetectionFaults,
-) -> list[tuple[FrameToDetect, FrameDetections]]:
-    """Return the final boxes of the frames of one video, without frames that an internal error meets.
-
-    Agreement is of all its frames, and so is a fault there.
-    """
-    video_key = video[0].video_key
-    by_frame = [_by_frame(boxes.of(frame.frame_id for frame in video), config) for boxes in found]
-    frames: list[FrameToDetect] = []
-    decided: list[FrameDetections] = []
-    for frame in video:
-        fuse = partial(_fuse, frame, by_frame, config)
-        boxes = guard.attempt(video_key, fuse, partial(faults.add, frame), proves=False)
-        if boxes is not None:
-            frames.append(frame)
-            decided.append(boxes)
-    if config.agreement_seconds is not None:
-        confirm = partial(
-            confirm_along_video,
-            decided,
-            [frame.pts_seconds for frame in frames],
-            within_seconds=config.agreement_seconds,
-            iou=config.agreement_iou,
-        )
-        decided = guard.attempt(video_key, confirm, partial(faults.add_video, video_key), proves=False) or []
-    return list(zip(frames, decided, strict=bool(decided)))
-
-
-def _fuse(
-    frame: FrameToDetect, found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig
-) -> FrameDetections:
-    answers = [by_frame.get(frame.frame_id, ImageDetections.empty()) for by_frame in found]
-    return suppress(
-        fuse_detections(answers, iou=config.fusion_iou),
-        class_wise_iou=config.class_wise_iou,
-        cross_class_iou=config.cross_class_iou,
-    )
-
-
-def _rows_of(
-    frame: FrameToDetect, decided: FrameDetections, config: DetectionConfig, detector: str
-) -> list[DetectionRow]:
-    return detection_rows(
-        frame.frame_id,
-        frame.video_key,
-        frame.frame_index,
-        decided,
-        classes=config.class_prompts,
-        detector=detector,
-    )
 
 
 def _outcome(
@@ -391,6 +321,8 @@ def _outcome(
         counts["left_out_videos"] = len(left_out)
     if verified := read_verification(frames_table):
         counts |= verified.as_counts()
+    if config.tracking is not None:
+        counts |= track_counts(platform, project)
     detectors = ", ".join(config.detectors or (platform.models.detector.name,))
     metadata = {"detectors": detectors, **exemplar_metadata(config.exemplar_paths)}
     return ProjectOutcome(project, status, fingerprint, counts, metadata)

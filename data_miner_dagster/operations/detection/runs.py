@@ -126,13 +126,20 @@ class Looker:
         look = partial(detect_tiled, self._role.load(), config=self._config, classes=classes)
         return _CarefulDetector(self._role.name, look, classes, self._guard, self._faults)
 
-    def look_at(self, frames: Sequence[FrameToDetect], name_of_part: Callable[[int], PartName | None]) -> None:
+    def look_at(
+        self,
+        frames: Sequence[FrameToDetect],
+        name_of_part: Callable[[int], PartName | None],
+        parts: DetectionParts | None = None,
+    ) -> None:
         """Look at frames, and write what is found in parts as it goes.
 
         Args:
             frames: the frames.
             name_of_part: returns the name of a part, given the number of these frames that come before it.
+            parts: where it is written; None: among the parts of this detector.
         """
+        parts = parts or self.parts
         num_done = num_written = 0
         boxes: list[DetectionRow] = []
         looked_at: list[dict[str, str | int | float]] = []
@@ -141,7 +148,7 @@ class Looker:
         for batch in _decoded_batches(self._pictures, frames, self._config):
             for frame, rows in self._careful.look_at(batch):
                 boxes += rows
-                looked_at.append(frame_row(frame, self.parts.fingerprint, len(rows)))
+                looked_at.append(frame_row(frame, parts.fingerprint, len(rows)))
                 note(Measured(num_frames=1, num_boxes=len(rows)))
             self.attempted.update(frame.frame_id for frame, _ in batch)
             num_done += len(batch)
@@ -149,7 +156,7 @@ class Looker:
             # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
             if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(frames):
                 if looked_at:
-                    self.parts.append(boxes, looked_at, name_of_part(num_written))
+                    parts.append(boxes, looked_at, name_of_part(num_written))
                 num_written = num_done
                 boxes, looked_at, started = [], [], time.monotonic()
                 steps.tell()

@@ -19,7 +19,8 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import see_picture, small_picture
 from data_miner_dagster.media.images import read_stored_image, read_stored_image_reduced
 from data_miner_dagster.operations.extraction.folder import make_frame_folder
-from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob
+from data_miner_dagster.operations.extraction.windows import store_windows
+from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, WindowsJob
 from data_miner_dagster.operations.foreign.probe_jobs import probe
 from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import Job, serve
@@ -43,6 +44,15 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
         if error.errno not in _NO_SPACE:
             raise
         raise VideoTransientError(VideoErrorKind.DISK_FULL, f"no space left for frames: {error}") from error
+
+
+def _store_windows(arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return asdict(store_windows(from_json(WindowsJob, arguments)))
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise VideoTransientError(VideoErrorKind.DISK_FULL, f"no space left for windows: {error}") from error
 
 
 def _see(arguments: dict[str, Any]) -> Decoded:
@@ -84,6 +94,7 @@ def _pixels(decode: Callable[[dict[str, Any]], Decoded]) -> Job:
 
 JOBS: Final[dict[str, Job]] = {
     "make_frame_folder": _make,
+    "store_windows": _store_windows,
     "probe_video": probe,
     "see_picture": _pixels(_see),
     "see_file": _pixels(_see_file),

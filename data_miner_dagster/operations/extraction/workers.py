@@ -3,6 +3,8 @@
 A decoder that crashes, hangs or uses too much memory ends only its video.
 """
 
+from typing import Any
+
 from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.json_records import as_json
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -10,6 +12,8 @@ from data_miner_dagster.operations.foreign.media_requests import (
     JOBS_MODULE,
     FrameFolderJob,
     FrameFolderSummary,
+    WindowsJob,
+    WindowsSummary,
 )
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkerLimitError
 from data_miner_dagster.workers.limits import WorkerLimits
@@ -46,10 +50,17 @@ class FrameWorkers:
             WorkerFaultError: an unexpected exception occurred in the worker.
             WorkersClosedError: `close` was called meanwhile.
         """
+        return FrameFolderSummary(**self._call("make_frame_folder", job))
+
+    def store_windows(self, job: WindowsJob) -> WindowsSummary:
+        """Store windows in a worker and within `job.config.limits`; raises as above."""
+        return WindowsSummary(**self._call("store_windows", job))
+
+    def _call(self, name: str, job: FrameFolderJob | WindowsJob) -> dict[str, Any]:
         limits = job.config.limits
         try:
-            summary = self._pool.call(
-                "make_frame_folder",
+            answer: dict[str, Any] = self._pool.call(
+                name,
                 as_json(job),
                 limits=WorkerLimits(
                     wall_seconds=limits.max_seconds,
@@ -57,6 +68,7 @@ class FrameWorkers:
                     memory_bytes=limits.max_memory_bytes,
                 ),
             )
+            return answer
         except WorkerLimitError as error:
             reason = {
                 "wall": f"took longer than extraction.limits.max_seconds={limits.max_seconds:g}",
@@ -65,4 +77,3 @@ class FrameWorkers:
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"decoding {reason}") from error
         except WorkerDiedError as error:
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the decoder {error}") from error
-        return FrameFolderSummary(**summary)

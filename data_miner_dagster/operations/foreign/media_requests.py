@@ -49,3 +49,29 @@ class FrameFolderSummary:
             more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
             shown["left_out"] = "; ".join(left_out[:_MOST_NAMED]) + more
         return {**values, **shown}
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsJob:
+    """The pictures of a video to store that are on screen at some times. `folder` exists and is empty.
+
+    Times are in microseconds of the video. `steps_us` ask for whole clips: every multiple of each.
+    """
+
+    video_path: Path
+    folder: Path
+    fingerprint: str
+    config: ExtractionConfig
+    num_threads: int
+    times_us: tuple[int, ...]
+    steps_us: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsSummary:
+    """What was stored, and what it took. `num_unmet` pictures could not be decoded."""
+
+    num_pictures: int
+    num_decoded: int
+    num_unmet: int
+    size_bytes: int

@@ -207,7 +207,7 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
 
 
 def _stray_files(layout: StorageLayout, videos: Collection[str]) -> Iterator[Path]:
-    for folder in (layout.videos, layout.frames):
+    for folder in (layout.videos, layout.frames, layout.windows):
         yield from (entry for entry in _entries(folder) if entry.name not in videos)
     for encoder in _entries(layout.embeddings):
         for entry in _entries(encoder):
@@ -232,7 +232,8 @@ def _partials(platform: Platform) -> Iterator[Finding]:
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
     at_work = {claim.token for claim in live_claims(platform.database)}
-    rooms = (layout.videos, layout.frames, layout.embeddings, layout.projects, layout.releases, layout.previews)
+    derived = (layout.embeddings, layout.projects, layout.releases, layout.previews)
+    rooms = (layout.videos, layout.frames, layout.windows, *derived)
     for room in rooms:
         for pattern in (f"{PARTIAL_MARK}*", f"*/{PARTIAL_MARK}*", f"*/*/{PARTIAL_MARK}*"):
             for path in paths_below(room, pattern):

@@ -145,7 +145,8 @@ def project_releases(layout: StorageLayout, name: str) -> list[Path]:
 
 def video_files(layout: StorageLayout, video_key: str) -> list[Path]:
     """Return every file and folder that belongs to a video alone."""
-    found = (layout.video_folder(video_key), layout.frames_folder(video_key), layout.video_preview(video_key))
+    folders = (layout.video_folder(video_key), layout.frames_folder(video_key), layout.windows_folder(video_key))
+    found = (*folders, layout.video_preview(video_key))
     return [*(path for path in found if path.exists()), *layout.embedding_files(video_key)]
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ClassPrompts, Float32Array, ImageDetections
+from data_miner_dagster.domain.tracks import BoxTrack
 
 CONFIDENCE_DECIMALS: Final = 4
 PIXEL_DECIMALS: Final = 2
@@ -22,10 +23,14 @@ DetectionRow = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class FrameDetections:
-    """The N boxes of one frame, and the number of detectors that agree on each, (N,) int32."""
+    """The N boxes of one frame, and the number of detectors that agree on each, (N,) int32.
+
+    Where objects are followed there is also a track of each box.
+    """
 
     detections: ImageDetections
     num_agreeing_detectors: npt.NDArray[np.int32]
+    tracks: tuple[BoxTrack, ...] | None = None
 
 
 def take_rows(detections: ImageDetections, rows: npt.NDArray[np.intp]) -> ImageDetections:
@@ -230,14 +235,16 @@ def detection_rows(
             "detector": detector,
             "num_agreeing_detectors": num_agreeing,
             **({"mask": mask.as_coco()} if mask is not None else {}),
+            **(track.as_columns() if track is not None else {}),
         }
-        for box, confidence, class_index, prompt, mask, num_agreeing in zip(
+        for box, confidence, class_index, prompt, mask, num_agreeing, track in zip(
             detections.boxes_xyxy.tolist(),
             detections.confidences.tolist(),
             detections.class_indices.tolist(),
             detections.prompts,
             detections.masks,
             found.num_agreeing_detectors.tolist(),
+            found.tracks if found.tracks is not None else [None] * len(detections.prompts),
             strict=True,
         )
     ]

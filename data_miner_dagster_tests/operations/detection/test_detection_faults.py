@@ -13,7 +13,7 @@ from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, Rgb
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.images import read_stored_image
-from data_miner_dagster.operations.detection import detect_project as detection
+from data_miner_dagster.operations.detection import deciding
 from data_miner_dagster.operations.detection.detect_project import detect_project, faults_by_frame
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.platform import Platform
@@ -117,7 +117,7 @@ def test_detect_project__what_is_decided_of_a_frame_is_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boundary: str
 ) -> None:
     platform = planted(tmp_path)
-    decide = getattr(detection, boundary)
+    decide = getattr(deciding, boundary)
 
     def raising(*arguments: Any, **named: Any) -> Any:
         if any(isinstance(item, FrameDetections) and len(item.detections.prompts) == 2 for item in arguments):
@@ -125,7 +125,7 @@ def test_detect_project__what_is_decided_of_a_frame_is_its_own(
         return decide(*arguments, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr(detection, boundary, raising)
+        patched.setattr(deciding, boundary, raising)
         _assert_without_red_and_blue(
             platform, r"ZeroDivisionError: planted \(operations/detection/detect_project\.py:\d+\)"
         )

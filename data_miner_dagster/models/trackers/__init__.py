@@ -1,0 +1,1 @@
+"""Trackers, which link boxes from frame to frame."""

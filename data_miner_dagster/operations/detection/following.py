@@ -1,0 +1,240 @@
+"""What following objects makes of the boxes of one video: the frames of a project among the pictures around them."""
+
+import heapq
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.tables import (
+    RECOVERED_COLUMN,
+    TRACK_ID_COLUMN,
+    TRACKED_FRAMES_SCHEMA,
+    TRACKS_SCHEMA,
+)
+from data_miner_dagster.domain.versions import TRACKING_VERSION
+from data_miner_dagster.models.trackers.byte_track import ByteTracker, check_installed
+from data_miner_dagster.operations.detection.deciding import boxes_by_frame, fused
+from data_miner_dagster.operations.detection.neighbours import Neighbours
+from data_miner_dagster.operations.detection.runs import FrameToDetect
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.stages.detection.boxes import FrameDetections, detection_rows
+from data_miner_dagster.stages.detection.following import LOST_WINDOWS, FollowedFrame, ObservedFrame, follow
+from data_miner_dagster.storage.detection_parts import DetectionParts, FoundBoxes, remove_other_parts
+from data_miner_dagster.storage.tables import (
+    add_fingerprint,
+    read_fingerprint,
+    read_metadata,
+    read_table,
+    table_from_rows,
+    table_writer,
+)
+
+NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
+"""Metadata key for a JSON object from video key to what kept its objects from being followed, if anything did."""
+_FRAMES_AT_ONCE: Final = 256
+_ROWS_PER_GROUP: Final = 10_000
+
+
+@dataclass(slots=True)
+class TrackTables:
+    """Writes the whole-clip tracks of a project, video by video, in bounded memory."""
+
+    frames: pq.ParquetWriter
+    tracks: pq.ParquetWriter
+    config: DetectionConfig
+    _frame_rows: list[dict[str, Any]] = field(default_factory=list)
+    _track_rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, number: int, followed: FollowedFrame[FrameToDetect], frame_id: str | None) -> None:
+        """Write one frame of a video, and the objects on it."""
+        frame = followed.frame
+        width, height = frame.resolution_wh
+        place = {
+            "video_key": frame.video_key,
+            "tracked_frame": number,
+            "pts_seconds": frame.pts_seconds,
+            "frame_id": frame_id,
+        }
+        self._frame_rows.append(place | {"stretch": followed.stretch, "width": width, "height": height})
+        rows = detection_rows(
+            frame.frame_id, frame.video_key, 0, followed.found, classes=self.config.class_prompts, detector=""
+        )
+        tracked = [row | place for row in rows if row["track_id"] is not None]
+        self._track_rows += [
+            {name: row.get(name) for name in TRACKS_SCHEMA.names}
+            for row in sorted(tracked, key=lambda row: int(str(row["track_id"])))
+        ]
+        if len(self._frame_rows) >= _ROWS_PER_GROUP or len(self._track_rows) >= _ROWS_PER_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows held so far."""
+        self.frames.write_table(table_from_rows(self._frame_rows, TRACKED_FRAMES_SCHEMA))
+        self.tracks.write_table(table_from_rows(self._track_rows, TRACKS_SCHEMA))
+        self._frame_rows, self._track_rows = [], []
+
+
+class VideoFollower:
+    """Follows the objects of a project's videos, one video at a time."""
+
+    def __init__(self, neighbours: Neighbours, config: DetectionConfig) -> None:
+        """Take the pictures around the frames, which all detectors have looked at."""
+        self.neighbours = neighbours
+        self.config = config
+        self._tracking = neighbours.config
+        self.tables: TrackTables | None = None
+        """Where whole-clip tracks are written."""
+
+    def metadata(self) -> Mapping[str, str]:
+        """Return what the table of frames keeps of it: videos of which no objects could be followed, and why."""
+        failed = self.neighbours.failed
+        return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
+
+    def follow(self, frames: Sequence[FrameToDetect], decided: Sequence[FrameDetections]) -> list[FrameDetections]:
+        """Return the boxes of the frames of one video, by time, after their neighbours were asked."""
+        video_key = frames[0].video_key if frames else ""
+        if not frames or not self.neighbours.followed(video_key):
+            return list(decided)
+        own = {frame.frame_id: position for position, frame in enumerate(frames)}
+        found = dict(zip(own, decided, strict=True))
+        observed = heapq.merge(
+            (self._observed(frame, boxes) for frame, boxes in zip(frames, decided, strict=True)),
+            self._around(video_key),
+            key=lambda frame: frame.pts_seconds,
+        )
+        for number, followed in enumerate(follow(observed, self._tracking, self._new_tracker)):
+            frame_id = followed.frame.frame_id if followed.frame.frame_id in own else None
+            if frame_id is not None:
+                found[frame_id] = followed.found
+            if self.tables is not None:
+                self.tables.add(number, followed, frame_id)
+        return list(found.values())
+
+    def _observed(
+        self, frame: FrameToDetect, boxes: FrameDetections, *, is_wanted: bool = True
+    ) -> ObservedFrame[FrameToDetect]:
+        return ObservedFrame(frame, frame.pts_seconds, frame.resolution_wh, boxes, is_wanted)
+
+    def _around(self, video_key: str) -> Iterator[ObservedFrame[FrameToDetect]]:
+        """Yield what was found on the pictures around the frames that every detector could look at, by time."""
+        parts = self.neighbours.parts_of(video_key)
+        seen = [part.seen() for part in parts]
+        pictures = self.neighbours.frames_of(video_key)
+        # Parts are read as they come: the names that a picture may have are known, its boxes are not held.
+        boxes: list[FoundBoxes] = [part.found(of_part) for part, of_part in zip(parts, seen, strict=True)]
+        while some := list(islice(pictures, _FRAMES_AT_ONCE)):
+            some = [frame for frame in some if all(of.get(frame.frame_id) == frame.sha256 for of in seen)]
+            by_frame = [boxes_by_frame(of.of(frame.frame_id for frame in some), self.config) for of in boxes]
+            for frame in some:
+                found = fused(frame.frame_id, by_frame, self.config)
+                yield self._observed(frame, found, is_wanted=self._tracking.whole_clip)
+
+    @property
+    def _new_tracker(self) -> partial[ByteTracker]:
+        return partial(
+            ByteTracker,
+            lost_seconds=LOST_WINDOWS * self._tracking.window_seconds,
+            every_seconds=self._tracking.every_seconds,
+            start_confidence=self._tracking.start_confidence,
+        )
+
+
+def check_can_follow(config: DetectionConfig) -> None:
+    """Do nothing if objects need not, or can, be followed.
+
+    Raises:
+        ModelError: the library that does it is not installed.
+    """
+    if config.tracking is not None:
+        check_installed()
+
+
+@contextmanager
+def following(
+    platform: Platform,
+    project: str,
+    config: DetectionConfig,
+    frames: Sequence[FrameToDetect],
+    parts: Mapping[str, DetectionParts],
+) -> Iterator[VideoFollower | None]:
+    """Yield what follows a project's objects, once the pictures for it are there; None where it is off."""
+    if config.tracking is None:
+        yield None
+        return
+    with Neighbours(platform, project, config.tracking, frames, parts) as neighbours:
+        neighbours.prepare()
+        yield VideoFollower(neighbours, config)
+
+
+@contextmanager
+def writing_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> Iterator[Callable[[str], None]]:
+    """Have whole-clip tracks written, if they are asked for; yield what finishes the tables with their fingerprint."""
+    if follower is None or not follower.neighbours.config.whole_clip:
+        yield lambda _: None
+        return
+    layout = platform.layout
+    with (
+        table_writer(layout.tracks_table(project), TRACKS_SCHEMA, fingerprint=None) as tracks,
+        table_writer(layout.tracked_frames_table(project), TRACKED_FRAMES_SCHEMA, fingerprint=None) as frames,
+    ):
+        tables = follower.tables = TrackTables(frames, tracks, follower.config)
+
+        def finish(fingerprint: str) -> None:
+            tables.flush()
+            for writer in (frames, tracks):
+                add_fingerprint(writer, fingerprint)
+
+        try:
+            yield finish
+        finally:
+            follower.tables = None
+
+
+def are_tracks_current(platform: Platform, project: str, config: DetectionConfig, fingerprint: str) -> bool:
+    """Return whether the whole-clip tracks that a project asks for are those of its table of boxes."""
+    if config.tracking is None or not config.tracking.whole_clip:
+        return True
+    paths = (platform.layout.tracks_table(project), platform.layout.tracked_frames_table(project))
+    return all(read_fingerprint(path) == fingerprint for path in paths)
+
+
+def forget_other_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> None:
+    """Remove what was found on windows, and tracks, that the project no longer asks for."""
+    layout = platform.layout
+    remove_other_parts(layout.window_parts(project), keep=follower.neighbours.part_folders if follower else [])
+    if follower is not None:
+        follower.neighbours.settle()
+    if follower is None or not follower.neighbours.config.whole_clip:
+        for path in (layout.tracks_table(project), layout.tracked_frames_table(project)):
+            path.unlink(missing_ok=True)
+
+
+def track_counts(platform: Platform, project: str) -> dict[str, int]:
+    """Return what following objects made of a project's boxes, for people."""
+    counts = {"tracks": 0, "recovered_boxes": 0}
+    columns = ["video_key", TRACK_ID_COLUMN, RECOVERED_COLUMN]
+    boxes = read_table(platform.layout.detections_table(project), columns)
+    counts["tracks"] = boxes.filter(pc.is_valid(boxes[TRACK_ID_COLUMN])).group_by(columns[:2]).aggregate([]).num_rows
+    counts["recovered_boxes"] = pc.sum(boxes[RECOVERED_COLUMN], min_count=0).as_py()
+    not_followed = read_metadata(platform.layout.detected_frames_table(project)).get(NOT_FOLLOWED_KEY)
+    if not_followed is not None:
+        counts["videos_not_followed"] = len(json.loads(not_followed))
+    return counts
+
+
+def tracking_settings(config: DetectionConfig) -> Mapping[str, object]:
+    """Return what following objects makes tables depend on; nothing where it is off."""
+    if config.tracking is None:
+        return {}
+    return {
+        "tracking": config.tracking.model_dump(mode="json", exclude={"keep_windows"}),
+        "tracking_version": TRACKING_VERSION,
+    }

@@ -1,0 +1,235 @@
+"""The pictures around a project's frames, on which objects are followed: decoded, kept, looked at.
+
+They lie in `windows/`, one folder per video, for all projects. What cannot be had of a video is its own outcome: its
+boxes stay as they were detected. Belongs here: what costs time. Does not belong here: what follows from it
+(following.py).
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from data_miner_dagster.catalog.schema import VideoRow
+from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.config.tracking import TrackingConfig
+from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.keys import has_foreign_pictures
+from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.records import PictureFile
+from data_miner_dagster.models.provider import DetectorRole
+from data_miner_dagster.operations.detection.runs import PART_FRAMES, FrameToDetect, Looker
+from data_miner_dagster.operations.extraction.refetching import fetch_missing_sources
+from data_miner_dagster.operations.extraction.workers import FrameWorkers
+from data_miner_dagster.operations.foreign.media_requests import WindowsJob
+from data_miner_dagster.operations.item_faults import ItemFault, item_guard
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.room import Room
+from data_miner_dagster.stages.detection.windows import WantedTimes, num_looks, wanted_times
+from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
+from data_miner_dagster.storage.detection_parts import DetectionParts
+from data_miner_dagster.storage.windows import read_stored_windows, read_windows
+
+_WINDOWS_VERSION: Final = 1
+"""Raise it when the same times of the same file give other pictures."""
+_MOST_DECODER_THREADS: Final = 4
+
+logger = logging.getLogger(__name__)
+
+
+class Neighbours:
+    """The windows of one project's videos. Used under its claim."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        project: str,
+        config: TrackingConfig,
+        frames: Sequence[FrameToDetect],
+        parts: Mapping[str, DetectionParts],
+    ) -> None:
+        """Take the representatives, by frame id, and the parts of each detector, which name its class list."""
+        self.config = config
+        self.failed: dict[str, str] = {}
+        """Videos of which no objects can be followed, and why."""
+        self._platform = platform
+        self._project = project
+        self._fingerprints = {name: part.fingerprint for name, part in parts.items()}
+        self._wanted: dict[str, WantedTimes] = {}
+        self._frame_times: dict[str, frozenset[float]] = {}
+        for video_key, group in groupby(frames, key=lambda frame: frame.video_key):
+            if not has_foreign_pictures(video_key):
+                times = [frame.pts_seconds for frame in group]
+                self._wanted[video_key] = wanted_times(times, config)
+                self._frame_times[video_key] = frozenset(times)
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open what all videos share."""
+        self._guard = self._open.enter_context(item_guard("detections"))
+        self._workers = self._open.enter_context(FrameWorkers())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Close it, and judge the faults."""
+        return self._open.__exit__(kind, error, trace)
+
+    def prepare(self) -> None:
+        """Decode what is missing, after saying what that costs. Files of videos that are gone are downloaded again."""
+        missing = [key for key in self._wanted if self._lacks_pictures(key)]
+        if not missing:
+            return
+        rows = {row.key: row for row in find_videos(self._platform.database, missing)}
+        self._say_cost(rows)
+        gone = [row for row in rows.values() if not self._has_source(row)]
+        fetched = fetch_missing_sources(self._platform, gone)
+        room = Room(self._platform)
+        for key in missing:
+            work = partial(self._attempt, key, room, fetched[key].message if key in fetched else "")
+            self._guard.attempt(key, work, partial(self._take_fault, key))
+
+    def _take_fault(self, video_key: str, fault: ItemFault) -> None:
+        self.failed[video_key] = fault.line
+
+    def _say_cost(self, rows: Mapping[str, VideoRow]) -> None:
+        looks = sum(num_looks(self._frame_times[key], row.duration_seconds, self.config) for key, row in rows.items())
+        num_frames = sum(len(self._frame_times[key]) for key in rows)
+        logger.info(
+            "detection: to follow objects, up to %d pictures around %s of %s are decoded, kept, and looked at by %s",
+            looks,
+            counted(num_frames, "frame"),
+            counted(len(rows), "video"),
+            counted(len(self._fingerprints), "detector"),
+        )
+
+    def _has_source(self, row: VideoRow) -> bool:
+        return bool(row.file_name) and (self._platform.layout.video_folder(row.key) / (row.file_name or "")).is_file()
+
+    def _fingerprint_of(self, row: VideoRow) -> str:
+        config = self._platform.config.extraction
+        pictures = {"format": config.image_format, "quality": config.jpeg_quality}
+        return fingerprint_of({"video": row.sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
+
+    def _lacks_pictures(self, video_key: str) -> bool:
+        """Return whether a video has to be decoded: for its list of pictures, or for those that are not looked at."""
+        row = find_video(self._platform.database, video_key)
+        stored = read_stored_windows(self._platform.layout, video_key)
+        if row is None or stored is None or stored.fingerprint != self._fingerprint_of(row):
+            return True
+        if not WantedTimes(stored.times_us, stored.steps_us).covers(self._wanted[video_key]):
+            return True
+        first = next(self.frames_of(video_key), None)
+        if first is None or first.picture.path.is_file():
+            return False
+        return any(
+            next(self._unseen(video_key, self._parts(name, video_key)), None) is not None for name in self._fingerprints
+        )
+
+    def _attempt(self, video_key: str, room: Room, why_gone: str) -> None:
+        try:
+            self._make(video_key, room, why_gone)
+        except (VideoPermanentError, VideoTransientError, ClaimHeldError) as error:
+            logger.warning("detection: no objects are followed in %s: %s", video_key, error)
+            self.failed[video_key] = str(error)
+
+    def _make(self, video_key: str, room: Room, why_gone: str) -> None:
+        """Replace the windows of a video, whole or not at all. What other projects asked for stays."""
+        layout, config = self._platform.layout, self._platform.config.extraction
+        with self._platform.hold_video(video_key) as claim:
+            row = find_video(self._platform.database, video_key)
+            if row is None or not self._has_source(row):
+                self.failed[video_key] = f"its file is not there{f': {why_gone}' if why_gone else ''}"
+                logger.warning("detection: no objects are followed in %s: %s", video_key, self.failed[video_key])
+                return
+            fingerprint, wanted = self._fingerprint_of(row), self._wanted[video_key]
+            stored = read_stored_windows(layout, video_key)
+            if stored is not None and stored.fingerprint == fingerprint:
+                wanted |= WantedTimes(stored.times_us, stored.steps_us)
+            sweep_partials(layout.windows, video_key)
+            with self._platform.working_under(claim), atomic_folder(layout.windows_folder(video_key)) as folder:
+                self._workers.store_windows(
+                    WindowsJob(
+                        video_path=layout.video_folder(video_key) / (row.file_name or ""),
+                        folder=folder,
+                        fingerprint=fingerprint,
+                        config=config,
+                        num_threads=min(_MOST_DECODER_THREADS, os.cpu_count() or 1),
+                        times_us=tuple(sorted(wanted.times_us)),
+                        steps_us=tuple(sorted(wanted.steps_us)),
+                    )
+                )
+            if self._platform.config.room.source_videos == "until_extracted":
+                room.remove_source_held(row)
+
+    def frames_of(self, video_key: str) -> Iterator[FrameToDetect]:
+        """Yield the pictures around a video's frames that this project asks for, by time, without those frames.
+
+        Raises:
+            DamagedFileError: the list of pictures cannot be read.
+        """
+        wanted, of_frames = self._wanted[video_key], self._frame_times[video_key]
+        for row in read_windows(self._platform.layout, video_key):
+            if row["pts_seconds"] not in of_frames and any(map(wanted.holds, row["times_us"])):
+                yield self._frame(video_key, row)
+
+    def _frame(self, video_key: str, row: Mapping[str, Any]) -> FrameToDetect:
+        path = self._platform.layout.windows_folder(video_key) / row["file_name"]
+        return FrameToDetect(
+            frame_id=f"{video_key}@{row['pts']}",
+            video_key=video_key,
+            frame_index=0,
+            pts_seconds=row["pts_seconds"],
+            picture=PictureFile(path, is_foreign=False),
+            sha256=row["sha256"],
+            resolution_wh=(row["width"], row["height"]),
+        )
+
+    def followed(self, video_key: str) -> bool:
+        """Return whether objects of a video can be followed."""
+        return video_key in self._wanted and video_key not in self.failed
+
+    def parts_of(self, video_key: str) -> list[DetectionParts]:
+        """Return what each detector has found around a video's frames, in the order of the detectors."""
+        return [self._parts(name, video_key) for name in self._fingerprints]
+
+    @property
+    def part_folders(self) -> list[Path]:
+        """The folders of what this project's detectors have found."""
+        layout, items = self._platform.layout, self._fingerprints.items()
+        return [layout.window_parts_of(self._project, name, fingerprint) for name, fingerprint in items]
+
+    def _parts(self, detector: str, video_key: str) -> DetectionParts:
+        fingerprint = self._fingerprints[detector]
+        folder = self._platform.layout.window_parts_of(self._project, detector, fingerprint)
+        return DetectionParts(folder / video_key, fingerprint)
+
+    def _unseen(self, video_key: str, parts: DetectionParts) -> Iterator[FrameToDetect]:
+        seen = parts.seen()
+        return (frame for frame in self.frames_of(video_key) if seen.get(frame.frame_id) != frame.sha256)
+
+    def look_at(self, looker: Looker, detector: DetectorRole) -> None:
+        """Have a detector look at the pictures that it has not seen, part by part. A kill loses one part."""
+        for video_key in self._wanted:
+            if self.followed(video_key):
+                parts = self._parts(detector.name, video_key)
+                parts.prepare()
+                unseen = self._unseen(video_key, parts)
+                while some := list(islice(unseen, PART_FRAMES)):
+                    looker.look_at(some, lambda _: None, parts)
+
+    def settle(self) -> None:
+        """Remove pictures that all detectors have looked at, unless they are kept. Their list stays."""
+        if self.config.keep_windows:
+            return
+        for video_key in filter(self.followed, self._wanted):
+            folder = self._platform.layout.windows_folder(video_key)
+            for row in read_windows(self._platform.layout, video_key):
+                (folder / row["file_name"]).unlink(missing_ok=True)

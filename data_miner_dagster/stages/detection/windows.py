@@ -1,0 +1,59 @@
+"""Which times around the frames of a video are looked at, to follow objects. Times are whole microseconds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import Final
+
+from data_miner_dagster.config.tracking import TrackingConfig
+
+_MICROSECONDS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTimes:
+    """Some times of a video, or the multiples of steps from its start to its end."""
+
+    times_us: frozenset[int] = frozenset()
+    steps_us: frozenset[int] = frozenset()
+
+    def covers(self, other: "WantedTimes") -> bool:
+        """Return whether all of the other times are among these."""
+        return self.steps_us >= other.steps_us and all(self.holds(time) for time in other.times_us)
+
+    def holds(self, time_us: int) -> bool:
+        """Return whether a time is one of these."""
+        return time_us in self.times_us or any(time_us % step == 0 for step in self.steps_us)
+
+    def __or__(self, other: "WantedTimes") -> "WantedTimes":
+        """Return the times of both."""
+        return WantedTimes(self.times_us | other.times_us, self.steps_us | other.steps_us)
+
+
+def wanted_times(pts_seconds: Iterable[float], config: TrackingConfig) -> WantedTimes:
+    """Return the times to look at, given those of a video's frames.
+
+    They are multiples of the step from the start of the video's clock, not from the frame: the windows of neighbouring
+    frames, of other projects and of whole clips share their pictures.
+    """
+    step = step_us(config)
+    if config.whole_clip:
+        return WantedTimes(steps_us=frozenset([step]))
+    window, times = round(config.window_seconds * _MICROSECONDS), set[int]()
+    for seconds in pts_seconds:
+        middle = seconds * _MICROSECONDS
+        numbers = range(ceil((middle - window) / step), floor((middle + window) / step) + 1)
+        times.update(number * step for number in numbers)
+    return WantedTimes(frozenset(times))
+
+
+def step_us(config: TrackingConfig) -> int:
+    """Return the time between two looks."""
+    return round(config.every_seconds * _MICROSECONDS)
+
+
+def num_looks(pts_seconds: Iterable[float], duration_seconds: float | None, config: TrackingConfig) -> int:
+    """Return how many pictures around a video's frames are looked at, at most; 0 if that is not known."""
+    if config.whole_clip:
+        return floor((duration_seconds or 0) / config.every_seconds) + 1 if duration_seconds else 0
+    return len(wanted_times(pts_seconds, config).times_us)

@@ -1,0 +1,49 @@
+"""The manifest of a video's windows: the pictures around its frames, on which objects are followed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from data_miner_dagster.domain.tables import WINDOWS_SCHEMA
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.tables import FINGERPRINT_KEY, read_batches, read_metadata
+
+TIMES_KEY: Final = "data_miner.times_us"
+STEPS_KEY: Final = "data_miner.steps_us"
+"""Metadata keys for the times that the pictures were asked for, and for the steps of whole clips."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWindows:
+    """What the footer of a manifest says: what the pictures were made from, and which times were asked for."""
+
+    fingerprint: str
+    times_us: frozenset[int]
+    steps_us: frozenset[int]
+
+
+def times_metadata(times_us: tuple[int, ...], steps_us: tuple[int, ...]) -> Mapping[str, str]:
+    """Return the metadata of a manifest."""
+    return {TIMES_KEY: json.dumps(times_us), STEPS_KEY: json.dumps(steps_us)}
+
+
+def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows | None:
+    """Return what a video's manifest says; None without a readable one."""
+    metadata = read_metadata(layout.windows_table(video_key))
+    fingerprint = metadata.get(FINGERPRINT_KEY.decode())
+    if fingerprint is None or TIMES_KEY not in metadata:
+        return None
+    times, steps = (frozenset(json.loads(metadata[key])) for key in (TIMES_KEY, STEPS_KEY))
+    return StoredWindows(fingerprint, times, steps)
+
+
+def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a video's manifest, by time, in bounded memory.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: it cannot be read.
+    """
+    for batch in read_batches(layout.windows_table(video_key), WINDOWS_SCHEMA.names):
+        yield from batch.to_pylist()
