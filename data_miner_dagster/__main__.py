@@ -11,8 +11,8 @@ from data_miner_dagster.cli.main import main
 def run_process() -> None:
     """Run the command line, and end this process with its status.
 
-    Python's last search for unreachable objects would take seconds where torch or Dagster is loaded, and find nothing
-    that matters, so the process ends without it, once all has been done that was registered for its end.
+    Python's final garbage collection would take seconds with torch or Dagster loaded, and find nothing that matters. So
+    the process skips it and ends after all registered exit handlers have run.
     """
     try:
         main()
@@ -24,7 +24,7 @@ def run_process() -> None:
         status = 0
     atexit._run_exitfuncs()  # noqa: SLF001 - what `sys.exit` calls
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it any more
+        with suppress(OSError, ValueError):  # no reader is left
             stream.flush()
     os._exit(status)
 

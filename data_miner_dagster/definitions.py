@@ -1,7 +1,7 @@
 """The definitions that Dagster loads. Imports no torch, yt-dlp or PyAV: only the runs that need them do.
 
-While they load, no garbage is collected, and afterwards the collector leaves alone what is there by then, all of which
-stays: it would take half of the CPU time that the start and the end of a process need, and every run is one.
+Garbage collection is off while they load, and ignores the loaded objects afterwards, since all of them stay. It would
+take half of the CPU time for starting and ending a process, and every run is one.
 """
 
 import gc
@@ -21,7 +21,7 @@ from data_miner_dagster.sensors.work import wanted_work
 
 
 def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
-    """Return the definitions; `resources` are added to the default ones and may replace them."""
+    """Return the definitions. `resources` are added to the default ones and may replace them."""
     return dg.Definitions(
         assets=ALL_ASSETS,
         asset_checks=ALL_CHECKS,

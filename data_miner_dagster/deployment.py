@@ -142,10 +142,10 @@ def existing_instance(home: Path) -> "DagsterInstance":
 
 
 def use_light_files(home: Path) -> None:
-    """Let the files that this process creates for runs be small, and commits to Dagster's SQLite storage be cheap.
+    """Let this process create small files for runs, and make commits to Dagster's SQLite storage cheap.
 
-    It has a file for each run, with two dozen tables, mostly empty, and its events are in the index once more. What a
-    power cut takes of this history asks for no work again, and loses none.
+    Dagster's storage has a file for each run, with two dozen mostly empty tables, and its events are also in the index.
+    If a power cut loses some of this history, no work is lost or requested again.
     """
     use_small_pages(home / "history" / "runs")
     commit_unhurried(home)
@@ -184,7 +184,7 @@ def open_instance(platform: Platform) -> "DagsterInstance":
 
 
 def home_part(layout: StorageLayout) -> "Part":
-    """Return how the folder of Dagster's instance is, for `data-miner doctor --environment`. Creates nothing."""
+    """Return the state of Dagster's instance folder, for `data-miner doctor --environment`. Creates nothing."""
     from data_miner_dagster.operations.upkeep.environment import Part, State
 
     home = dagster_home(layout)
@@ -206,7 +206,7 @@ def home_part(layout: StorageLayout) -> "Part":
 
 
 def launcher_part(platform: Platform) -> "Part | None":
-    """Return whether dagster.yaml sends runs to the cluster of the settings; None where they name no cluster."""
+    """Return whether dagster.yaml sends runs to the configured cluster; None if the settings name no cluster."""
     from data_miner_dagster.launching.agreement import check_launcher
     from data_miner_dagster.operations.upkeep.environment import Part, State
 

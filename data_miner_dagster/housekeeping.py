@@ -1,6 +1,6 @@
-"""The job that removes old history and looks for the files of videos, which a schedule asks for once a day.
+"""The job that removes old history and checks the files of videos. A schedule requests it once a day.
 
-Belongs here: what no project and no video asks for. Does not belong here: what is removed (history/pruning.py).
+Belongs here: work that belongs to no project and no video. Does not belong here: what is removed (history/pruning.py).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,23 +19,23 @@ PRUNE_HISTORY: Final = "prune_history"
 
 OURS: Final = Ours(
     assets=[key for asset in ALL_ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys],
-    jobs=[*JOBS, PRUNE_HISTORY, "build_dataset"],  # the last is of earlier versions
+    jobs=[*JOBS, PRUNE_HISTORY, "build_dataset"],  # the last is from earlier versions
 )
-"""Whose history is ours to remove."""
+"""Jobs whose history may be removed."""
 
 
 class PruneConfig(dg.Config):
     """Run configuration of the job."""
 
     older_than_days: int | None = None
-    """How long runs stay. Default: `platform.storage.history_days`."""
+    """How long runs are kept. Default: `platform.storage.history_days`."""
 
 
 @dg.op(name="prune")
 def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: PlatformResource) -> None:
     opened = platform.open()
     _prune_history(context, config, opened)
-    for evaluation in evaluations(opened):  # last, so that these are not among what is old
+    for evaluation in evaluations(opened):  # last, so that these are not among the old ones
         context.instance.report_runless_asset_event(evaluation)
         if evaluation.description:
             context.log.warning(evaluation.description)

@@ -1,7 +1,7 @@
 """The two dynamic partition sets.
 
-Keys are a projection of the catalog. The listing of a project adds those of its videos, and a run those that it works
-on. They are ordered by insertion.
+Keys mirror the catalog. Listing a project adds those of its videos, and a run adds those that it works on. They are
+ordered by insertion.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""End runs whose process is gone, silent or hanging, on whatever host, and free what they held.
+"""Ending runs whose process is gone, silent or hanging, on any host, and freeing what they held.
 
 Dagster notices the death of a run's process only while the code server that started it is alive. It does not notice
 after a power cut, when a container is replaced, and never for a run that `data-miner run` or `dagster asset
@@ -37,9 +37,9 @@ from data_miner_dagster.launching.tags import REFUSED_TAG
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, attempt_extra
 
 _EARLIER_PROCESS_TAG: Final = "data_miner/process"
-"""By which versions up to 0.3 named a run's process. Retries inherit it, so it may be that of the run before."""
+"""How versions up to 0.3 identified a run's process. Retries inherit the tag, so it may be that of the previous run."""
 _LAUNCHED_TAG: Final = ".dagster/grpc_info"
-"""On every run for which `DefaultRunLauncher` started a process, which executes nothing else."""
+"""Marks every run for which `DefaultRunLauncher` started a process, which executes nothing else."""
 SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
 """Tag on a run that a fault of this program ended; its value is the version at fault."""
 
@@ -54,7 +54,7 @@ _BEGUN: Final = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
 def innermost_message(error: SerializableErrorInfo) -> str:
-    """Return in one line what an error was caused by in the end, without what Dagster says around it."""
+    """Return the root cause of an error in one line, without Dagster's wrapping."""
     while error.cause is not None:
         error = error.cause
     return " ".join(error.message.split())
@@ -72,16 +72,17 @@ def end_dead_runs(
     is_ours: Callable[[dg.DagsterRun], bool],
     idle_limit: timedelta,
 ) -> list[str]:
-    """Fail the active runs whose process is gone, silent or hanging, free their slots and claims; return their ids.
+    """Fail the active runs whose process is gone, silent or hanging, and free their slots and claims. Return their ids.
 
-    A run of ours that has begun and has no lease yet gets 90 s for it. One whose process is still starting is Dagster's
-    (`start_timeout_seconds` of dagster.yaml): on a busy machine that may take minutes. Leases that runs left behind are
-    removed. Idempotent, and safe when several processes do it at once.
+    A run of ours that has started without a lease gets 90 s to take one. While its process is still starting, Dagster
+    is responsible (`start_timeout_seconds` in dagster.yaml): on a busy machine that may take minutes. Leases that runs
+    left behind are removed. Idempotent, and safe when several processes do it at once.
 
-    A launcher that sends runs to other machines is asked about those that are starting, which Dagster does not: one
-    whose process has failed is ended, and one that nobody knows gets 90 s, too.
+    A launcher that sends runs to other machines is asked about those that are starting, which Dagster does not do. A
+    run whose process has failed is ended, and an unknown one gets 90 s, too.
     """
-    leases = {lease.run_id: lease for lease in find_leases(database)}  # before the runs: a lease has a run already
+    # before the runs: a run with a lease must be in that list
+    leases = {lease.run_id: lease for lease in find_leases(database)}
     runs = {run.run_id: run for run in active_runs(instance) if run.run_id in leases or is_ours(run)}
     if not runs and not leases:
         return []
@@ -95,7 +96,8 @@ def end_dead_runs(
         awaited = {run_id: job for run_id, job in awaited.items() if run_id not in earlier}
     judged = judge_leases(database, awaited, idle_limit=idle_limit)
     _remove_leftovers(instance, database, leases.keys() - runs.keys(), judged)
-    for run_id, why in failed.items():  # what is broken on a node is met by every run: no more of the stage for a while
+    # every run meets what is broken on a node: none of the stage is launched for a while
+    for run_id, why in failed.items():
         instance.add_run_tags(run_id, {REFUSED_TAG: why})
     ended = [run_id for run_id, why in failed.items() if _end_unstarted(instance, database, run_id, why)]
     for run_id, run in runs.items():
@@ -124,7 +126,7 @@ def _lost_while_starting(
         elif health.status is WorkerStatus.FAILED:
             failed[run.run_id] = f"it failed while it started: {health.msg}"
         else:
-            # One for 90 s, from when its launcher did not know it yet. Its process may have taken it over since.
+            # A lease of 90 s, from when its launcher first did not know it. Its process may have taken it over since.
             remove_provisional_leases(database, [run.run_id])
     return unknown, failed
 
@@ -135,7 +137,7 @@ def _is_launched_elsewhere(instance: dg.DagsterInstance) -> bool:
 
 
 def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str, why: str) -> bool:
-    """Fail a run whose process has never said that it lives; return False if it has begun or ended meanwhile."""
+    """Fail a run whose process has never reported. Return False if it has started or ended meanwhile."""
     run = instance.get_run_by_id(run_id)
     if run is None or run.status is not dg.DagsterRunStatus.STARTING:
         return False
@@ -146,7 +148,7 @@ def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str
 
 
 def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[str]:
-    """Return those of the runs whose process, of a version without leases, works still: it holds a claim."""
+    """Return the runs whose process, from a version without leases, still works: it holds a claim."""
     processes = {run.run_id: run.tags[_EARLIER_PROCESS_TAG] for run in runs if _EARLIER_PROCESS_TAG in run.tags}
     if not processes:
         return set()
@@ -169,15 +171,15 @@ def _remove_leftovers(
 
 
 def _end(instance: dg.DagsterInstance, database: Database, run: dg.DagsterRun, judged: JudgedRun) -> bool:
-    # The process may have finished the run just before it ended: look again before calling the run dead.
+    # The process may have finished the run just before it ended: check again before calling the run dead.
     current = instance.get_run_by_id(run.run_id)
     if current is None or current.is_finished or not seize_lease(database, judged):
         return False
-    revoke_claims(database, run.run_id)  # should the process go on, it can publish nothing more
+    revoke_claims(database, run.run_id)  # if the process continues, it can publish nothing more
     process = process_of(judged.lease) if judged.lease is not None else None
     if judged.state is RunState.HANGING and process is not None:
         attempt_extra("end_dead_runs", run.run_id, partial(_stop_process, instance, current, process))
-    if current.status is dg.DagsterRunStatus.CANCELING:  # as somebody wanted
+    if current.status is dg.DagsterRunStatus.CANCELING:  # as requested
         instance.report_run_canceled(current, _reason(process, judged.state))
     else:
         instance.report_run_failed(current, _reason(process, judged.state))
@@ -201,14 +203,14 @@ def _stop_process(instance: dg.DagsterInstance, run: dg.DagsterRun, process: Pro
         if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
             instance.run_launcher.terminate(run.run_id)
     elif process.is_alive() and process != this_process():
-        os.kill(process.pid, signal.SIGKILL)  # a hanging one answers to nothing less
+        os.kill(process.pid, signal.SIGKILL)  # a hanging process may ignore anything less
 
 
 def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list[str]:
-    """Fail the runs that were launched and whose process has never said who it is; return their ids.
+    """Fail the runs that were launched and whose process has never reported. Return their ids.
 
-    For who knows that nothing launches runs at the moment: they would count as starting, and hold their pools, until
-    their time to start is over. On a cluster such a run may begin at any moment: end_dead_runs asks of it.
+    For callers that know that nothing launches runs at the moment: these runs would count as starting, and hold their
+    pools, until their start times out. On a cluster such a run may start at any moment, so end_dead_runs asks about it.
     """
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []

@@ -1,4 +1,4 @@
-"""Schedules: work that is triggered by the clock alone."""
+"""Schedules: work that is triggered only by the clock."""
 
 from datetime import timedelta
 from typing import Final
@@ -24,7 +24,7 @@ _PRUNING_INTERVAL: Final = timedelta(days=1)
     description="Removes old ticks every hour, and asks once a day for a run that removes old history.",
 )
 def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResource) -> dg.RunRequest | dg.SkipReason:
-    """Request a run if the last one was a day ago, whatever hour it is: a machine may be off at night."""
+    """Request a run if the last one was a day ago, at any hour: a machine may be off at night."""
     now = context.scheduled_execution_time
     days = platform.open().config.storage.history_days
     if days is None:
@@ -45,7 +45,7 @@ def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResour
     description="Re-lists every project's sources to find new videos. Skips projects whose file is gone.",
 )
 def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request one run per project that is not listed at this moment, is not held, and has its file."""
+    """Request one run per project that is not being listed, is not held, and has its file."""
     opened = PlatformResource().open()
     names = [state.name for state in project_states(opened) if state.is_sourced and not state.is_withdrawn]
     batches = [take_project_batch(opened.database, WorkStage.SOURCING, name) for name in names]

@@ -9,7 +9,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=detections, partitions_def=PROJECTS, blocking=True)
 def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every box lies inside its frame, has an area, a project class and a confidence, and is the bounds of its mask."""
+    """Every box is inside its frame, has an area, a class of the project and a confidence, and bounds its mask."""
     from data_miner_dagster.operations.detection.check import check_boxes
 
     opened = platform.open()

@@ -1,7 +1,7 @@
 """Runs that work off batches of videos: lists of keys in any order, not ranges of partitions.
 
-Belongs here: how such a run is configured, and what Dagster is told of its videos. Does not belong here: which batch
-comes next (operations/draining.py), the assets' own runs (outcomes.py).
+Belongs here: the configuration of such a run, and its events about videos. Does not belong here: which batch comes next
+(operations/draining.py), the assets' own runs (outcomes.py).
 """
 
 import time
@@ -33,28 +33,28 @@ from data_miner_dagster.operations.progress import telling_progress
 from data_miner_dagster.partitions import VIDEOS, add_partitions
 
 _FRESH_SECONDS: Final = 3.0
-"""How long what is due is waited for: longer than a batch that is not full is left alone."""
+"""How long to wait for due work: longer than a batch that is not full is left alone."""
 _ROOM_PATIENCE: Final = 60.0
-"""How long downloads wait that have no room yet under the quota, while nobody makes some."""
+"""How long downloads without space under the quota wait while nothing frees any."""
 _SOON_SECONDS: Final = 1.0
-"""After which `data-miner run` takes a batch that is not full: somebody waits for the last one."""
+"""`data-miner run` takes a batch that is not full after this time, since somebody waits for the result."""
 _MOST_DOWNLOADS: Final = 200
-"""Downloads in a batch of `data-miner run`: the last ones of a batch leave places idle, and nobody else waits."""
+"""Downloads in a batch of `data-miner run`. Fewer than usual: the last downloads of a batch leave places idle."""
 
 
 class BatchConfig(dg.Config):
-    """Which videos a run works on."""
+    """The videos that a run works on."""
 
     batch: int | None = None
-    """The batch that the run was given, of which `keys` are the videos."""
+    """The batch that the run was given. `keys` are its videos."""
     keys: list[str] = Field(default_factory=list)
     """The videos, in any order."""
     project: str | None = None
-    """Further batches are of this project alone."""
+    """Take further batches only from this project."""
     drain: bool = False
     """Take further batches from the catalog when this one is done."""
     force: bool = False
-    """Do the work again even if its result is current."""
+    """Redo the work even if its result is current."""
 
 
 def work_off(
@@ -69,8 +69,9 @@ def work_off(
     Args:
         context: the step's context.
         platform: the platform.
-        stage: what is done with the videos.
-        rivals: the other stages that use the same pool. The run takes no further batch while one of theirs waits.
+        stage: the work to do on the videos.
+        rivals: the other stages that use the same pool. The run takes no further batch while one of them has waiting
+            work.
         config: the videos.
     """
     started = time.monotonic()
@@ -108,7 +109,7 @@ def drain_of(
     force: bool = False,
     max_items: Mapping[WorkStage, int] | None = None,
 ) -> Drain:
-    """Return the drain of a step, which tells Dagster of each video."""
+    """Return the drain of a step, which reports each video to Dagster."""
     drawn: dict[WorkStage, MetadataOf] = {
         WorkStage.DOWNLOADING: lambda outcome: download_metadata(platform, outcome.video_key),
         WorkStage.EXTRACTION: lambda outcome: frames_metadata(platform, outcome.video_key),

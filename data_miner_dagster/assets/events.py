@@ -1,4 +1,4 @@
-"""Reporting many materializations from one step, without what each would repeat of the step.
+"""Reporting many materializations from one step, without repeating the step's data in each.
 
 An event that `context.log_event` writes carries the step's handles and tags, half a kilobyte that has nothing to do
 with the item, and SQLite stores each event twice.
@@ -13,7 +13,7 @@ from dagster._core.events import DagsterEvent, StepMaterializationData
 def log_materialization(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, materialization: dg.AssetMaterialization
 ) -> None:
-    """Store a materialization at once as an event of this run and step. It is not among the step's own events."""
+    """Store a materialization immediately as an event of this run and step. It is not among the step's own events."""
     event = DagsterEvent(
         event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
         job_name=context.job_name,

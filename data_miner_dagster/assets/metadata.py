@@ -1,6 +1,6 @@
-"""What an event carries: a few values for people, within a budget of bytes, whatever an operation reports.
+"""The metadata of an event: a few values for people, within a budget of bytes, whatever an operation reports.
 
-Dagster keeps every byte of an event, twice on SQLite. What is larger lies in files: previews, reports, tables.
+Dagster stores every byte of an event, twice on SQLite. Larger results are in files: previews, reports, tables.
 """
 
 import json
@@ -28,13 +28,15 @@ _RARE: Final = _REASONS | {
     "images without boxes",
     "images without any detection",
 }
-"""Counts that are worth a word only where there is something to count."""
+"""Counts that are mentioned only if they are not zero."""
 
 
 def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
-    """Return the entries that fit into the budget, in their order. A text that does not fit is cut, another dropped.
+    """Return the entries that fit into the budget, in their order.
 
-    Entries named in `first` get their room before all others, which get theirs in order: those that matter most come
+    A text that does not fit is shortened, other values are dropped.
+
+    Entries named in `first` get their space before all others. The others get it in order: the most important come
     first.
     """
     fitting: dict[str, dg.MetadataValue] = {}
@@ -66,7 +68,7 @@ def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[
 
 
 def main_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the first two counts, which say what a stage is about, and all others that are not zero."""
+    """Return the first two counts, which characterize a stage, and all others that are not zero."""
     return {name: count for place, (name, count) in enumerate(counts.items()) if count or place < 2}
 
 

@@ -32,7 +32,7 @@ from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
 MAX_RETRIES_TAG: Final = "dagster/max_retries"
 NO_RETRIES: Final = "0"
-"""Its value on planned runs: what they leave undone is requested again when it is due, in another batch."""
+"""Its value on planned runs: what they leave unfinished is requested again when it is due, in another batch."""
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
 """Delay before the first retry; the second waits three times as long."""
@@ -44,16 +44,16 @@ StepContext: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
 NEXT: Final = "next"
-"""The metadata entry of a project's asset that says in one line what to do next."""
+"""The metadata entry of a project's asset with the next step, in one line."""
 CHANGES: Final = "changes"
-"""What is new in a release. It is shown beside the counts, in one entry."""
+"""What is new in a release, shown beside the counts in one entry."""
 WAYS_ON: Final = (NEXT, "review", "preview")
-"""Entries that every asset shows, however long its counts are."""
+"""Entries that every asset shows, even if its counts are long."""
 RESULT: Final = "result"
-"""The metadata entry of a project's asset that says in one text what was made."""
+"""The metadata entry of a project's asset with the result as one text."""
 _IN_RESULT: Final = ("version", "warning")
 STATUS: Final = "status"
-"""The metadata entry that says whether something was made, or was there; `data-miner run` counts by it."""
+"""The metadata entry that says whether the result was made or reused. `data-miner run` counts by it."""
 
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 """Figures that say nothing about the result. No event contains them."""
@@ -61,7 +61,7 @@ _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 FAILURE_KIND: Final = "kind"
 """Metadata key of a failed step that holds the class name of the error."""
 OUTAGE_KIND: Final = "outage"
-"""Metadata key of a failed step that holds the `FailureKind` of what every item would have met."""
+"""Metadata key of a failed step that holds the `FailureKind` of an error that every item would have met."""
 
 progress = logging.getLogger(__name__)
 """One line per finished video or project; `data-miner run` shows it."""
@@ -71,13 +71,13 @@ class ForceConfig(dg.Config):
     """Run configuration of every asset."""
 
     force: bool = False
-    """Do the work again even if its result is current."""
+    """Redo the work even if its result is current."""
 
 
 def _figures(
     metadata: Mapping[str, int | float | str], shown: Mapping[str, dg.MetadataValue]
 ) -> dict[str, dg.MetadataValue]:
-    """Return what is not `shown` yet, and not zero, in one line: as entries, figures would take ten times the bytes."""
+    """Return the counts that are neither `shown` nor zero, in one line: entries would take ten times the bytes."""
     told = {name: value for name, value in metadata.items() if value not in (0, "")}
     line = counts_line(told, without={*shown, *_OF_THE_WORK})
     return {"figures": dg.MetadataValue.text(line)} if line else {}
@@ -88,8 +88,8 @@ def one_line_failures(context: StepContext) -> Iterator[None]:
     """Turn errors into one-line step failures, and request a retry if the error may be transient.
 
     Assets have no retry policy: with one, Dagster also retries after the interrupt of a cancelled run, which then
-    continues. A planned run requests none: its failure is on record, with a date. A bug in this program would fail
-    every time, so it is reported once, with its traceback.
+    continues. A planned run requests none: its failure is stored with a date. A bug in this program would fail every
+    time, so it is reported once, with its traceback.
     """
     try:
         yield
@@ -104,9 +104,9 @@ def one_line_failures(context: StepContext) -> Iterator[None]:
 
 
 def failure_of(error: Exception) -> dg.Failure:
-    """Return a one-line step failure whose metadata holds the class name of the error, and what is away, if anything.
+    """Return a one-line step failure whose metadata holds the class name of the error and, for an outage, its kind.
 
-    If the catalog is what is away, the event is all that tells the planner why the run failed.
+    If the catalog is unreachable, only this event tells the planner why the run failed.
     """
     line, kind = fault_of(error).line, type(error)
     if isinstance(error, DataMinerError):
@@ -135,7 +135,7 @@ class _LinesOf(logging.Handler):
 
 @contextmanager
 def faults_logged(context: StepContext) -> Iterator[None]:
-    """Copy what is logged of items' faults, and of progress, to the log of the run while the block runs."""
+    """While the block runs, copy log records about items' faults and progress to the log of the run."""
     handler = _LinesOf(context)
     for logger in (faults, lines_of_progress):
         logger.addHandler(handler)
@@ -153,7 +153,7 @@ def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Map
 
 
 class VideoEvents:
-    """The events of a run's videos at one asset. Each is logged as soon as its video is done. Threads may share it."""
+    """The events of a run's videos at one asset. Each is logged as soon as its video is done. Thread-safe."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ def _at_stage(context: dg.AssetExecutionContext, project: str | None = None) -> 
 
 
 def line_of_counts(counts: Mapping[OutcomeStatus, int]) -> str:
-    """Return one line for people about what became of a run's videos."""
+    """Return one line for people with the outcomes of a run's videos."""
     each = ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts.get(status))
     return f"{counted(sum(counts.values()), 'video')}: {each}" if each else "0 videos"
 
@@ -258,7 +258,7 @@ def materialize_videos(
 
 @contextmanager
 def _failure_shown(context: dg.AssetExecutionContext, project: str) -> Iterator[None]:
-    """Show at the asset's partition why its stage failed, and what to do; the failure itself is the run's."""
+    """Show the failure of a stage, and the remedy, on the asset's partition. The failure itself belongs to the run."""
     try:
         yield
     except dg.Failure as failed:
@@ -306,7 +306,10 @@ def materialize_project(
 
 
 def _result(outcome: ProjectOutcome, changes: dg.MetadataValue | None) -> dg.MetadataValue:
-    """Return what was made in one text: version, counts, changes, and a warning. As entries they would not fit."""
+    """Return the result as one text: version, counts, changes, and a warning.
+
+    They would not fit as separate entries.
+    """
     version, warning = outcome.metadata.get("version"), outcome.metadata.get("warning")
     counts = counts_words(main_counts(outcome.counts))
     parts = (f"{version}: {counts}" if version else counts, changes and changes.value, warning)

@@ -1,7 +1,7 @@
 """Metadata for the Dagster UI: contact sheets, commands, links. One function per asset, all with the same signature.
 
-Pictures are files under the root (storage/layout.py: previews), and events carry their addresses, which the web server
-answers (web/previews.py). What an event carries beyond its budget is cut (assets/metadata.py).
+Pictures are files under the root (storage/layout.py: previews). Events contain their addresses, which the web server
+serves (web/previews.py). Metadata beyond an event's budget is cut (assets/metadata.py).
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ _ALT: Final = "frames"
 
 
 def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "Preview | None"]) -> Metadata:
-    """Save what `draw` returns as `file`, and return what shows it. Without a picture no file is left."""
+    """Save the result of `draw` as `file`, and return markdown that shows it. Without a picture, remove the file."""
     from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
     from data_miner_dagster.operations.reporting.previews import save_preview
 
@@ -57,7 +57,7 @@ def _stage_ways(
     then: str,
     links: Mapping[str, str],
 ) -> Metadata:
-    """Return in one entry what a person does next and looks at: commands, links, and the picture."""
+    """Return one entry with the next steps for a person: commands, links, and the picture."""
     layout = platform.layout
     drawn = _pictures(layout, project, layout.project_preview(project, asset), draw)
     picture = drawn.get("preview")
@@ -78,7 +78,7 @@ def video_metadata(platform: Platform, video_key: str) -> Metadata:
 
 
 def download_metadata(platform: Platform, video_key: str) -> Metadata:
-    """Return a link to the review page of a video, and to the picture that its extraction leaves a little later."""
+    """Return a link to the review page of a video, and to the picture that its extraction will write a little later."""
     address = platform.layout.preview_address(platform.layout.video_preview(video_key))
     picture = dg.MetadataValue.md(f"![shown once frames are extracted]({address})")
     return video_metadata(platform, video_key) | {"preview": picture}
@@ -145,7 +145,10 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
-    """Return labelled frames, what a further release changes, and where to look at it. The report has all the rest."""
+    """Return labelled frames, the changes in a further release, and where to look at it.
+
+    Everything else is in the report.
+    """
     from data_miner_dagster.operations.reporting.previews import dataset_preview
 
     draw = partial(dataset_preview, platform, project)
@@ -161,7 +164,7 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def _changes(platform: Platform, project: str, version: str) -> Metadata:
-    """Return what a release adds to and takes from the one before; nothing of a first release."""
+    """Return the differences from the previous release; empty for a first release."""
     from data_miner_dagster.operations.releasing.standing import list_releases
 
     released = list_releases(platform, project)

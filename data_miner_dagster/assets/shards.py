@@ -1,6 +1,6 @@
-"""Runs that join in the work on one project, which another run leads: they make shards of it, and materialize nothing.
+"""Runs that join in the work on one project, which another run leads. They make shards and materialize nothing.
 
-Does not belong here: what a shard is and how one is made (operations/), when such runs are asked for (sensors/).
+Does not belong here: the content of a shard (operations/), requesting such runs (sensors/).
 """
 
 import time
@@ -20,17 +20,17 @@ from data_miner_dagster.operations.platform import Platform
 
 
 class ShardConfig(dg.Config):
-    """Whose work a run joins in."""
+    """The work that a run joins in."""
 
     project: str
     """The project."""
 
 
 class JoinIn(Protocol):
-    """What a stage offers whose work several runs share."""
+    """What a stage whose work is shared provides."""
 
     def __call__(self, platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
-        """Make shards of a project while there are any; return how many."""
+        """Make shards of a project while there are any. Return how many."""
 
 
 def _join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
@@ -40,7 +40,7 @@ def _join_detection(platform: Platform, project: str, *, may_go_on: Callable[[],
 
 
 SHARED_STAGES: Final[Mapping[WorkStage, JoinIn]] = {WorkStage.DETECTION: _join_detection}
-"""The stages whose work on one project several runs share, each with the function that joins in."""
+"""The stages whose work on one project is shared, each with the function that joins in."""
 
 
 def join_in(
@@ -50,13 +50,13 @@ def join_in(
     rivals: Collection[WorkStage],
     config: ShardConfig,
 ) -> None:
-    """Make shards of a project until none is free, or until somebody else should have this run's place.
+    """Make shards of a project until none is free, or until another run needs this run's place.
 
     Args:
         context: the step's context.
         platform: the platform.
-        stage: what the project is at.
-        rivals: the stages that use the same pool. The run takes no further shard while work of theirs waits for it.
+        stage: the stage that the project is in.
+        rivals: the stages that use the same pool. The run takes no further shard while one of them has waiting work.
         config: the project.
     """
     started = time.monotonic()

@@ -1,1 +1,1 @@
-"""Where runs execute: what a run asks a cluster for, and who tells the cluster."""
+"""Where runs execute: the resources a run requests from a cluster, and passing them to the cluster."""

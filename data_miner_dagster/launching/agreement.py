@@ -1,4 +1,4 @@
-"""Whether `platform.cluster` and dagster.yaml say the same of where runs execute."""
+"""Checking that `platform.cluster` and dagster.yaml agree about where runs execute."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -22,10 +22,10 @@ _COORDINATOR: Final = "PooledRunCoordinator"
 
 
 def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None:
-    """Check, before anything is launched, that runs go where the settings say, and say what they need there.
+    """Check, before any launch, that runs go where the settings say, and request what they need there.
 
     Raises:
-        ConfigError: they would not, or what is needed for it is missing.
+        ConfigError: they do not, or a requirement is missing.
     """
     ref = instance.get_ref()
     launcher = ref.run_launcher_data.class_name if ref.run_launcher_data is not None else ""
@@ -54,7 +54,7 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
             f"which tells no run what to ask for: write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
         )
     with _where_kubernetes_can_be_asked(cluster.launcher, file):
-        _ = instance.run_launcher  # its own settings are looked at when it is made
+        _ = instance.run_launcher  # its own settings are checked when it is created
 
 
 @contextmanager

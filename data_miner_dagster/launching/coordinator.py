@@ -1,7 +1,7 @@
 """Every run gets its cluster resources when it enters the queue, however it was requested.
 
 Sensors, schedules, backfills, the pages of the UI and `data-miner backfill` all submit their runs through the
-coordinator that dagster.yaml names: so there is one place, and no run without its tags.
+coordinator in dagster.yaml, so no run lacks its tags.
 """
 
 import os
@@ -16,13 +16,13 @@ from data_miner_dagster.operations.opening import open_platform
 
 
 class PooledRunCoordinator(QueuedRunCoordinator):
-    """Dagster's queue, which also gives a run the tags of its pools, by `platform.cluster`."""
+    """Dagster's queue, which also adds the tags of a run's pools, from `platform.cluster`."""
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Give the run its tags, and put it into the queue. A tag that somebody wrote by hand stays.
+        """Add the run's tags, and put it into the queue. Tags that were set by hand stay.
 
         Raises:
-            ConfigError: nothing says which settings are in force.
+            ConfigError: it is unknown which settings apply.
         """
         run = context.dagster_run
         is_by_hand = ASKED_TAG not in run.tags and bool({RAY_TAG, KUBERNETES_TAG} & run.tags.keys())

@@ -1,4 +1,4 @@
-"""What to install for a cluster, said in one place: the extra may be missing where the line is needed."""
+"""What to install for a cluster. Kept apart, since the extra may be missing where the message is needed."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""Runs as jobs of a Ray cluster: dagster-ray's launcher, with what a run of ours needs besides.
+"""Runs as jobs of a Ray cluster: dagster-ray's launcher, with the additions that our runs need.
 
-Needs the extra `ray`. Belongs here: how a run is sent to Ray, and what Ray says of it. Does not belong here: what a run
-asks for (tags.py), what is done with a run that has died (runs.py): its lease decides wherever Ray cannot say.
+Needs the extra `ray`. Belongs here: submitting a run to Ray, and Ray's information about it. Does not belong here: the
+resources of a run (tags.py), handling dead runs (runs.py): if Ray does not know, the run's lease decides.
 """
 
 import os
@@ -37,7 +37,7 @@ except ImportError as error:
     raise ConfigError(RAY_IS_MISSING) from error
 
 _PASSED_ON: Final = (ROOT_VARIABLE, CONFIG_VARIABLE, PROFILE_VARIABLE, DAGSTER_HOME_VARIABLE)
-"""What a run on a node must know as its daemon does. None of them is secret."""
+"""Settings that a run on a node must share with its daemon. None of them is secret."""
 _SECRET: Final = (CATALOG_URL_VARIABLE, DAGSTER_URL_VARIABLE)
 _WAITS: Final = "waits_for_nodes"
 _ANSWER_SECONDS: Final = 10
@@ -48,9 +48,9 @@ _OF_RAY: Final = ("Running entrypoint for job", "job_manager.py")
 
 
 class RayRunLauncher(_RayRunLauncher):
-    """Executes each run in a process of its own on a node that has what the run asks for.
+    """Executes each run in a separate process on a node that has the requested resources.
 
-    A run whose node dies is failed, and its work is requested again, as everywhere: Ray resumes nothing.
+    A run whose node dies fails, and its work is requested again, as everywhere: Ray resumes nothing.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Return the schema of `run_launcher.config`: that of dagster-ray, and one setting of ours."""
+        """Return the schema of `run_launcher.config`: dagster-ray's schema, and one setting of ours."""
         waits = dg.Field(
             bool,
             is_required=False,
@@ -86,10 +86,10 @@ class RayRunLauncher(_RayRunLauncher):
 
     @cached_property
     def client(self) -> Any:
-        """The client of the cluster. One that hangs holds up a sensor or a page for no longer than some seconds."""
+        """The client of the cluster. If it hangs, a sensor or page waits for a few seconds at most."""
         from ray.job_submission import JobSubmissionClient
 
-        class Client(JobSubmissionClient):  # type: ignore[misc]  # ray is looked at as untyped
+        class Client(JobSubmissionClient):  # type: ignore[misc] # ray is treated as untyped
             def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
                 return super()._do_request(method, endpoint, timeout=_ANSWER_SECONDS, **options)
 
@@ -104,7 +104,7 @@ class RayRunLauncher(_RayRunLauncher):
         """Submit a run to the cluster.
 
         Raises:
-            ConfigError: no node has what the run asks for.
+            ConfigError: no node has the requested resources.
             TransientError: the cluster does not answer, or refuses.
         """
         run = context.dagster_run
@@ -122,7 +122,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @contextmanager
     def _refusals_of(self, run: dg.DagsterRun) -> Iterator[None]:
-        """Say on the run why it was not launched, so that its stage is closed with this reason until it would be."""
+        """Store why the run was not launched, so that its stage is closed with this reason until it can be."""
         try:
             yield
         except (ConfigError, TransientError) as error:
@@ -130,7 +130,7 @@ class RayRunLauncher(_RayRunLauncher):
             raise
 
     def _lack_of(self, run: dg.DagsterRun) -> str | None:
-        """Return one line if no node of the cluster could ever execute a run; None also if Ray does not say."""
+        """Return one line if no node could ever execute a run; None if one could, or if Ray does not say."""
         asked = RayLauncherConfig.from_tags(run.tags)
         wanted = {
             "CPU": asked.num_cpus or self.num_cpus or 0,
@@ -156,14 +156,14 @@ class RayRunLauncher(_RayRunLauncher):
         try:
             nodes = list_nodes(self.address, filters=alive, timeout=_ANSWER_SECONDS, detail=True)
         except (RayStateApiException, ValueError, *_errors()):
-            return None  # submitting the run will say why
+            return None  # submitting the run will give the reason
         return [dict(node.resources_total) for node in nodes]
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Return what Ray knows of the process of a run.
+        """Return Ray's information about the process of a run.
 
-        A cluster that does not answer, or has forgotten the job since its head was started again, says nothing about
-        the process, which may go on: whether it lives is said by its lease.
+        If a cluster does not answer, or has forgotten the job since its head was restarted, that says nothing about the
+        process, which may still be running: its lease decides.
         """
         try:
             health = cast("CheckRunHealthResult", super().check_run_worker_health(run))
@@ -175,7 +175,7 @@ class RayRunLauncher(_RayRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING if has_begun else WorkerStatus.NOT_FOUND, health.msg)
 
     def terminate(self, run_id: str) -> bool:
-        """Stop the process of a run. A run that still waited for a node is cancelled at once."""
+        """Stop the process of a run. A run that still waits for a node is cancelled immediately."""
         from ray.job_submission import JobStatus
 
         run = self._instance.get_run_by_id(run_id)
@@ -188,7 +188,7 @@ class RayRunLauncher(_RayRunLauncher):
         try:
             is_stopped = bool(super().terminate(run_id))
         except _errors() as error:
-            # Being cancelled from now on, it stops as soon as its lease is looked at, or is found to be dead.
+            # From now on it counts as being cancelled: it stops at the next check of its lease, or is found to be dead.
             self._instance.report_engine_event(
                 f"the Ray cluster at {self.address} cannot be asked to stop it: {_first_line(error)}", run
             )
@@ -202,7 +202,7 @@ class RayRunLauncher(_RayRunLauncher):
         run: dg.DagsterRun,
         include_container_logs: bool | None = True,  # noqa: ARG002 - dagster's signature
     ) -> str | None:
-        """Return what Ray says of the job of a run, in one line, without its command and environment."""
+        """Return Ray's information about the job of a run, in one line, without its command and environment."""
         try:
             details = self.client.get_job_info(_submission_of(run))
         except _errors() as error:
@@ -211,21 +211,24 @@ class RayRunLauncher(_RayRunLauncher):
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Return what a cluster that is away, restarting or refuses is met by; RuntimeError is any answer but 200."""
+    """Return the errors that an unreachable, restarting or refusing cluster causes.
+
+    RuntimeError is any answer except 200.
+    """
     from ray.exceptions import RayError
 
     return RuntimeError, OSError, RayError
 
 
 def _command_of(run: dg.DagsterRun, *, keeps_threads: bool) -> str:
-    """Return the command, in the form of a shell, that executes a run with the interpreter of the code server."""
+    """Return the shell command that executes a run with the interpreter of the code server."""
     origin = run.job_code_origin
     assert origin is not None
     # Without the instance's settings, which Ray would show to anyone who opens its dashboard: the node reads them from
     # DAGSTER_HOME, as every other process does.
     *_, api, execute_run, arguments = ExecuteRunArgs(origin, run.run_id, None, True).get_command_args()
-    # Ray sets OMP_NUM_THREADS to the cores that a run asks for. With other numbers of threads the last bits of an
-    # embedding differ: a run computes as it would without Ray. One that `env_vars` names stays.
+    # Ray sets OMP_NUM_THREADS to the cores that a run requests. With another number of threads, the last bits of an
+    # embedding differ, so the variable is removed unless `env_vars` sets it.
     as_ever = () if keeps_threads else ("env", "-u", _THREADS)
     return shlex.join([*as_ever, origin.executable_path, "-m", "dagster", api, execute_run, arguments])
 
@@ -245,7 +248,7 @@ def _check_public(env_vars: Sequence[str]) -> None:
 
 
 def _in_a_line(message: str) -> str:
-    """Return how a job ended and the last words of its log, of a message that also has its command and all its log."""
+    """Return how a job ended and the end of its log, from a message that also has its command and the whole log."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     told = [line for line in lines if not any(word in line for word in _OF_RAY)]
     first = told[0].partition(", last available logs")[0] if told else ""

@@ -1,6 +1,6 @@
-"""What a run asks of the machine that executes it, as the tags that launchers read.
+"""The resources that a run requests, as the tags that launchers read.
 
-Belongs here: the way from `platform.cluster` to tags. Does not belong here: who gives them to runs (coordinator.py).
+Belongs here: converting `platform.cluster` to tags. Does not belong here: adding them to runs (coordinator.py).
 """
 
 import json
@@ -12,21 +12,21 @@ from data_miner_dagster.config.cluster import ClusterConfig, PoolConfig, taint_o
 RAY_TAG: Final = "dagster-ray/config"
 KUBERNETES_TAG: Final = "dagster-k8s/config"
 ASKED_TAG: Final = "data_miner/asks_for"
-"""On a run whose tags are from here; its value is for people."""
+"""Marks a run whose tags come from here. Its value is for people."""
 
 REFUSED_TAG: Final = "data_miner/not_launched"
-"""On a run that a cluster has not taken; its value says why."""
+"""Marks a run that a cluster has not accepted. Its value is the reason."""
 
 _GB: Final = 1000**3
 
 
 def run_tags(cluster: ClusterConfig, pool: str | None) -> dict[str, str]:
-    """Return the tags of a run of one pool, or of none. A run on this machine needs none."""
+    """Return the tags of a run in one pool, or in none. A run on this machine needs none."""
     return tags_of_pools(cluster, () if pool is None else (pool,))
 
 
 def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, str]:
-    """Return the tags of a run that goes through several pools: of each resource it gets the most that one asks for."""
+    """Return the tags of a run that uses several pools: the maximum of each resource."""
     if cluster.launcher == "local":
         return {}
     wanted = _most({str(pool): asked for pool, asked in cluster.pools.items()}, pools)
@@ -36,14 +36,14 @@ def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, s
 
 
 def describe(wanted: PoolConfig) -> str:
-    """Return what is asked for, in one line for people."""
+    """Return the requested resources, in one line for people."""
     of_ray = {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": (wanted.memory_gb or 0) * _GB}
     labels = [f"{name}={value}" for name, value in sorted(wanted.node_selector.items())]
     return ", ".join([amounts({**of_ray, **wanted.custom_resources}), *labels])
 
 
 def amounts(resources: Mapping[str, float], *, of: Collection[str] | None = None) -> str:
-    """Return amounts in a line for people: all that are not 0, or only those `of` some. Names are Ray's."""
+    """Return amounts in a line for people: all that are not 0, or only the given ones. Names are Ray's."""
     shown = {name: n for name, n in resources.items() if n and (of is None or name in of)}
     first = [name for name in ("CPU", "GPU", "memory") if name in shown]
     ordered = [*first, *sorted(shown.keys() - set(first))]

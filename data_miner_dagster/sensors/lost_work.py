@@ -62,7 +62,7 @@ def _run_of(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | N
 
 
 def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun | None:
-    """Return the run that was requested for a batch, whether it has begun or not."""
+    """Return the run that was requested for a batch, whether it has started or not."""
     for name in BATCH_TAGS:
         if runs := instance.get_runs(dg.RunsFilter(tags={name: str(batch_id)}), limit=1):
             return runs[0]
@@ -70,7 +70,7 @@ def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun |
 
 
 def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBatch) -> str | None:
-    """End a batch if no run is at work on it any more; return a line if anything of it may be undone."""
+    """End a batch if no run works on it any more. Return a line if some of it may be unfinished."""
     run = _run_of(instance, batch)
     what = f"batch {batch.id} of {batch.stage.value.lower()}"
     if run is None:
@@ -83,19 +83,19 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
     if run.status is dg.DagsterRunStatus.CANCELED:
         return _hold_cancelled(platform, batch, what)
     if run.status is dg.DagsterRunStatus.SUCCESS:
-        # Of videos the catalog itself knows which are done.
+        # For videos, the catalog itself knows which are done.
         done = () if batch.stage in VIDEO_STAGES else items_of(platform.database, batch.id)
         end_batch(platform.database, batch.id, "its run ended", done=done)
         return None
     if (failure := _failure_told_by(instance, run, batch.stage)) is not None:
         end_batch(platform.database, batch.id, failure.message, failure=failure)
         return f"{what}: {failure.message}"
-    if (refusal := run.tags.get(REFUSED_TAG)) is not None:  # what every run of the stage would meet
+    if (refusal := run.tags.get(REFUSED_TAG)) is not None:  # an error that every run of the stage would meet
         failure = Failure(FailureKind.OTHER_OUTAGE, refusal, FailureScope.STAGE, run.run_id)
         end_batch(platform.database, batch.id, refusal, failure=failure)
         return f"{what}: {refusal}"
-    has_begun = batch.run_id is not None  # else nothing was worked on: the run could not be started
-    # Who ends a process that a person started is most often that person: no item is suspected.
+    has_begun = batch.run_id is not None  # else no work was done: the run could not be started
+    # If a run that a person started was killed, it was most often that person: no item is suspected.
     is_planned = run.tags.get(MAX_RETRIES_TAG) == NO_RETRIES
     reason = "its run died" if has_begun else "its run did not start"
     end_batch(platform.database, batch.id, reason, died=has_begun and is_planned)
@@ -103,9 +103,9 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
 
 
 def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: WorkStage) -> Failure | None:
-    """Return what the events of a failed run say of why, or None if its process died without a word.
+    """Return the reason from the events of a failed run; None if its process died without one.
 
-    The run could not say so in the catalog, which was away, or it failed at a check of its result.
+    The run could not store it in the catalog, which was unreachable, or it failed at a check of its result.
     """
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         step = entry.dagster_event.step_failure_data if entry.dagster_event is not None else None

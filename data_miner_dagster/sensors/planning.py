@@ -1,6 +1,6 @@
-"""What a project waits for, as pure functions over records.
+"""What each project waits for, as pure functions over records.
 
-Does not belong here: Dagster's instance, the catalog, files, the network. Which videos are due is said by the catalog
+Does not belong here: Dagster's instance, the catalog, files, the network. The catalog decides which videos are due
 (catalog/pending.py).
 """
 
@@ -21,12 +21,12 @@ class ProjectState:
 
     name: str
     stage: ProjectStage
-    is_sourced: bool  # its sources have been listed with its present configuration
+    is_sourced: bool  # its sources have been listed with its current configuration
     is_withdrawn: bool  # its file has disappeared from the watched folder
     config_hash: str
-    basis: str  # of what it would be built from now
-    built_basis: str | None  # of what the last release was built from
-    config_file: str | None = None  # where its settings were read
+    basis: str  # fingerprint of its current inputs
+    built_basis: str | None  # fingerprint of the last release's inputs
+    config_file: str | None = None  # the file that its settings were read from
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +34,20 @@ class FailedStage:
     """The last failure of a project at a stage."""
 
     stage: WorkStage
-    due_at: datetime | None  # when it may be tried again; None: once something has changed
-    basis: str | None  # of what it was made from then
+    due_at: datetime | None  # when it may be retried; None: once something has changed
+    basis: str | None  # fingerprint of its inputs at that time
     message: str
     kind: str = ""  # a `FailureKind`
     run_id: str | None = None
 
     @property
     def line(self) -> str:
-        """What failed, why, and in which run."""
+        """What failed, why, and in which run, as text."""
         run = f" (run {self.run_id[:8]})" if self.run_id else ""
         return f"{self.stage.value.lower()} failed: {self.message}{run}"
 
     def remedy(self, project: str, config_file: str | None) -> str:
-        """Return what the user can do, and what happens without it."""
+        """Return what the user can do, and what happens otherwise."""
         if self.due_at is not None:
             return f"retried from {self.due_at:%Y-%m-%d %H:%M} UTC, or now by `data-miner retry --project {project}`"
         file = f"edit {config_file}" if config_file else "change its settings, videos or verdicts"
@@ -55,9 +55,9 @@ class FailedStage:
 
 
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
-    """Return the failure of the earliest stage that still says something, or None.
+    """Return the failure of the earliest stage that is still valid, or None.
 
-    A failure that waits for a change is over when what the project would be built from is another.
+    A failure that waits for a change ends when the project's inputs change.
     """
     for failed in sorted(failures, key=lambda failed: list(WorkStage).index(failed.stage)):
         present = project.config_hash if failed.stage is WorkStage.SOURCING else project.basis
@@ -67,17 +67,17 @@ def standing_failure(project: ProjectState, failures: list[FailedStage]) -> Fail
 
 
 def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage | None:
-    """Return the stage that a project waits for; None if it has been built from what there is.
+    """Return the stage that a project waits for; None if it has been built from its current inputs.
 
-    A build that is under way goes on, also one that a dead worker left. One that failed begins again with the first
-    stage, since an earlier table may be the cause: what is current is reused.
+    A running build continues, even one that a dead worker left. A failed build starts again with the first stage, since
+    an earlier table may be the cause. Current results are reused.
     """
     if not project.is_sourced:
         return WorkStage.SOURCING
     for stage, place in PROJECT_WAY.items():
         work = WorkStage(stage.value)
         if failed is not None and failed.stage is work and project.stage is not ProjectStage.FAILED:
-            return work  # its result did not pass a check: no later stage begins
+            return work  # its result failed a check: no later stage starts
         if project.stage is stage or (project.stage is place.waiting and work is not BUILD_STAGES[0]):
             return work
     is_current = project.basis == project.built_basis and project.stage is not ProjectStage.FAILED
@@ -85,7 +85,7 @@ def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage |
 
 
 def why_not_yet(project: ProjectState, failed: FailedStage | None, now: datetime) -> str | None:
-    """Return why a project's stage that failed is not tried again now, and what helps; None if it may be tried."""
+    """Return why a project's failed stage is not retried now, and the remedy; None if it may be retried."""
     if failed is None or (failed.due_at is not None and failed.due_at <= now):
         return None
     return f"{failed.line}; {failed.remedy(project.name, project.config_file)}"

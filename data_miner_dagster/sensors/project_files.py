@@ -1,4 +1,4 @@
-"""Turn project files of the watched folder into projects. A file is read again only when its stat has changed."""
+"""Turning project files of the watched folder into projects. A file is read again only when its stat has changed."""
 
 import json
 import os
@@ -26,21 +26,21 @@ _Stat = tuple[int, int, int]  # size, time of modification, inode
 
 
 class WatchedFolder:
-    """The project files of one root, as far as this process has read them."""
+    """The project files of one root, as this process has read them."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._stats: dict[Path, _Stat] = {}
         self._known: frozenset[tuple[str, str | None]] = frozenset()  # projects of the catalog, with their file
-        self._name_by_path: dict[Path, tuple[str, _Stat]] = {}  # of registered files, as they were then
+        self._name_by_path: dict[Path, tuple[str, _Stat]] = {}  # of registered files, when they were registered
         self.refused: list[str] = []
-        """A line for each file that is refused."""
+        """One line per refused file."""
 
     def register(self) -> bool:
-        """Register files that are new or changed; return whether there was any. Idempotent.
+        """Register files that are new or changed. Return whether there were any. Idempotent.
 
-        The content of one file never affects the others. A refused file is looked at again whenever another changes,
-        since it may be refused because of that one.
+        The content of one file never affects others. A refused file is checked again whenever another changes, since
+        that one may be the reason.
         """
         found = self._find()
         known = frozenset((row.name, row.config_file) for row in find_projects(self._platform.database))
@@ -59,7 +59,7 @@ class WatchedFolder:
         return True
 
     def _note_refused(self) -> None:
-        """Leave a note of the refused files under the root, for commands: only this process has read the files."""
+        """Write the refused files under the root, for commands: only this process has read the files."""
         note = self._platform.layout.refused_files
         if self.refused:
             write_json(note, {"refused": self.refused})
@@ -82,7 +82,7 @@ class WatchedFolder:
     def _memory(
         self, found: Mapping[Path, _Stat], known: Collection[tuple[str, str | None]]
     ) -> tuple[Path | None, dict[str, object]]:
-        """Return the file that holds what is registered, or None where processes have nothing in common; and that."""
+        """Return the file that lists what is registered, and its content; None if processes share no such file."""
         session, home = os.environ.get(SESSION_VARIABLE), os.environ.get(DAGSTER_HOME_VARIABLE)
         content = {
             "session": session,
@@ -105,7 +105,7 @@ class WatchedFolder:
                         continue
                     try:
                         stat = entry.stat()
-                    except OSError:  # it has just disappeared, or is a link to nothing
+                    except OSError:  # it has just disappeared, or is a broken link
                         found[path] = (-1, -1, -1)
                     else:
                         found[path] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
@@ -130,7 +130,7 @@ class WatchedFolder:
                 self._name_by_path[path] = name, found[path]
 
     def _registered(self, path: Path, registered: dict[str, Path], workers: ProjectFileWorkers) -> str | None:
-        """Register one file; return its project's name, or None if it is refused."""
+        """Register one file. Return its project's name, or None if it is refused."""
         shown = os.fsencode(path.name).decode("utf-8", "backslashreplace")
         try:
             if shown != path.name:
@@ -154,9 +154,9 @@ def register_project_files(platform: Platform) -> list[str]:
 
 
 def refused_files(platform: Platform) -> list[str]:
-    """Return a line for each project file that was refused when the watched folder was last read, and is still there.
+    """Return one line for each project file that was refused when the watched folder was last read, and still exists.
 
-    Reads a note, and none of the files.
+    Reads the stored lines, not the files.
     """
     folder = resolve_project_files(platform.config, platform.layout.project_files)
     try:
@@ -168,5 +168,5 @@ def refused_files(platform: Platform) -> list[str]:
 
 @lru_cache(maxsize=4)
 def watched_folder(platform: Platform) -> WatchedFolder:
-    """Return the watched folder of a platform, one object a process."""
+    """Return the watched folder of a platform, one object per process."""
     return WatchedFolder(platform)

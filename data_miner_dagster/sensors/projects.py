@@ -1,4 +1,4 @@
-"""Turn projects that wait for a stage into runs: list their sources, filter, deduplicate, detect, release."""
+"""Turning projects that wait for a stage into runs: list their sources, filter, deduplicate, detect, release."""
 
 import time
 from collections.abc import Callable, Collection
@@ -33,14 +33,14 @@ from data_miner_dagster.sensors.requests import Room, request_of
 from data_miner_dagster.sensors.states import failures_by_project
 
 _COUNT_SECONDS: Final = 60.0
-"""How long a number of new videos is remembered: counting reads all videos of a project."""
-_num_new: dict[tuple[str, str], tuple[float, int]] = {}  # by root and project; when it was counted
+"""How long a count of new videos is cached: counting reads all videos of a project."""
+_num_new: dict[tuple[str, str], tuple[float, int]] = {}  # by root and project; with the time of counting
 
 
 def request_projects(
     platform: Platform, states: list[ProjectState], room: Room, log: Callable[[str], object]
 ) -> tuple[list[dg.RunRequest], list[str]]:
-    """Return a request for every project that waits for a stage, as far as there is room; and why others wait."""
+    """Return requests for the projects that wait for a stage, as far as pools have room, and why others wait."""
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
     in_flight = projects_in_flight(platform.database)
@@ -52,7 +52,7 @@ def request_projects(
             outcome = attempt_alone(
                 "projects", state.name, partial(_request_or_reason, platform, state, room, in_flight, failed)
             )
-        except ConfigError as error:  # in that project's configuration: the others go on
+        except ConfigError as error:  # in that project's configuration: the others continue
             outcome = str(error)
             log(f"{state.name}: {outcome}")
         if isinstance(outcome, ItemFault):
@@ -72,7 +72,7 @@ def _request_or_reason(
     in_flight: Collection[tuple[WorkStage, str]],
     failed: FailedStage | None,
 ) -> dg.RunRequest | str | None:
-    """Return the run to request, why the project waits, or None if it is complete."""
+    """Return the run to request, or why the project waits; None if it is complete."""
     now = utc_now()
     stage = next_stage(project, failed)
     if stage is None:
@@ -96,7 +96,7 @@ def _request_or_reason(
 
 
 def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> str | None:
-    """Return why no build begins now: people are reviewing it, it has no videos, or waits for some."""
+    """Return why no build starts now: people are reviewing it, it has no videos, or it waits for more."""
     refresh = _refresh_of(platform, project.name, project.config_hash)
     if (why := why_reviewed(platform.database, project.name, refresh, now)) is not None:
         return why

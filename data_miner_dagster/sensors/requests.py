@@ -1,6 +1,6 @@
-"""Batches as requests of runs: what a run is told, and what people see of it.
+"""Requesting runs for batches: their configuration, and what people see of it.
 
-Does not belong here: which batches there are (videos.py, projects.py).
+Does not belong here: choosing batches (videos.py, projects.py).
 """
 
 from collections import Counter
@@ -18,16 +18,16 @@ from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, WorkStage
 from data_miner_dagster.jobs import JOB_BY_STAGE, POOL_BY_STAGE, SHARE_JOB_BY_STAGE, STAGE_BY_JOB, config_of
 
 PROJECTS_TAG: Final = "project"
-"""Tag on a requested run: the projects that it was requested for."""
+"""Tag on a requested run: the projects it was requested for."""
 VIDEOS_TAG: Final = "videos"
-"""Tag on a requested run: the number of videos that it was given."""
+"""Tag on a requested run: its number of videos."""
 _MOST_NAMES: Final = 5
 
 
 def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) -> dg.RunRequest:
-    """Return the request of the run for a batch. Its key is used once, whatever becomes of Dagster's history.
+    """Return the request of the run for a batch. Its key is used once, even if Dagster's history is lost.
 
-    Dagster starts no retry of such a run: what is undone is requested again, when it is due, in another batch.
+    Dagster does not retry such a run: unfinished work is requested again when it is due, in another batch.
     """
     job = JOB_BY_STAGE[batch.stage]
     tags = {BATCH_TAG: str(batch.id), MAX_RETRIES_TAG: NO_RETRIES, PROJECTS_TAG: named(projects)}
@@ -47,7 +47,7 @@ def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) ->
 
 
 def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
-    """Return the request of a run that joins in the work on a project: the one with this number for its plan."""
+    """Return the request of a run that joins in the work on a project, with this number within its plan."""
     job = SHARE_JOB_BY_STAGE[plan.stage]
     return dg.RunRequest(
         run_key=f"shards:{plan.id}:{number}",
@@ -58,13 +58,13 @@ def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
 
 
 def named(names: Sequence[str]) -> str:
-    """Return the first names and how many more there are."""
+    """Return the first names, and how many more there are."""
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 class Room:
-    """How many more runs of each stage may be requested: as many as its pool takes, and for projects one that waits."""
+    """How many more runs of each stage may be requested: what its pool takes, and for projects one waiting run."""
 
     def __init__(
         self, instance: Callable[[], dg.DagsterInstance], batches: Sequence[OpenBatch], leases: Sequence[RunLeaseRow]
@@ -85,18 +85,18 @@ class Room:
         return self._num_runs[stage] < self._limits.get(POOL_BY_STAGE[stage], self._default_limit) + extra
 
     def num_places(self, stage: WorkStage) -> int:
-        """Return how many places of a stage's pool nobody has, or waits for."""
+        """Return how many places of a stage's pool are neither taken nor waited for."""
         pool = POOL_BY_STAGE[stage]
         taken = (self._num_runs + self._num_sharing).items()
         limit = self._limits.get(pool, self._default_limit)
         return max(0, limit - sum(number for other, number in taken if POOL_BY_STAGE[other] == pool))
 
     def take_share(self, stage: WorkStage, number: int) -> None:
-        """Note that runs are requested that join in a stage's work."""
+        """Count runs that are requested to join in a stage's work."""
         self._num_sharing[stage] += number
 
     def take(self, stage: WorkStage) -> None:
-        """Note that one more run of a stage is requested."""
+        """Count one more requested run of a stage."""
         self._num_runs[stage] += 1
 
     @cached_property

@@ -1,7 +1,7 @@
-"""Ask runs to join in the work on a project, where places in the pool are free and it takes long enough.
+"""Requesting runs to join in the work on a project if its pool has free places and the work takes long enough.
 
-Such a run costs the start of a process and, on most, the loading of a model, so none is asked for what is done soon.
-Nobody relies on one: what it leaves is made by the run that leads.
+Such a run costs the start of a process and usually the loading of a model, so none is requested for work that is done
+soon. No result depends on one: the leading run makes what is left.
 """
 
 from datetime import datetime
@@ -22,7 +22,7 @@ _WORTH_SECONDS: Final = 30.0
 
 
 def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
-    """Return the requests of runs that join in. Reads the catalog alone, as long as nothing is shared."""
+    """Return the requests of runs that join in. Reads only the catalog while nothing is shared."""
     requests: list[dg.RunRequest] = []
     shared = sharings(platform.database)
     if not shared:
@@ -45,7 +45,7 @@ def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
 
 
 def num_worth_asking(sharing: Sharing, now: datetime) -> int:
-    """Return how many runs may be asked to join in: none before there is a pace to go by, or while others come."""
+    """Return how many runs may be requested to join in: none before the pace is known, or while others are starting."""
     num_made = sharing.plan.num_shards - sharing.num_open
     if now < sharing.ask_again_at or not num_made or not sharing.num_free:
         return 0

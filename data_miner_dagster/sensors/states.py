@@ -1,4 +1,4 @@
-"""Read the planner's records of projects from the catalog. No network, and no file of any video."""
+"""Reading the planner's records of projects from the catalog. No network, and no files of videos."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,9 @@ STAGES: Final = (WorkStage.SOURCING, *BUILD_STAGES)
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
-    """Return the state of every project. The one whose row was changed last comes last, so projects take turns.
+    """Return the state of every project. The most recently changed row comes last, so that projects take turns.
 
-    Those that are to look again at what their last build left out are given as not built.
+    Projects that must check again what their last build left out count as not built.
     """
     found = find_projects(platform.database)
     if any(row.look_again_at is not None for row in found) and ask_for_looks(platform.database):
@@ -49,7 +49,7 @@ def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[
     """Return the last failure of each of the projects at each stage, by project."""
     found: dict[str, list[FailedStage]] = {}
     with platform.database.reading() as session:
-        # Without a basis: a date counts whatever has changed since, or what fails would be tried at every change.
+        # Without fingerprint: only the date counts, otherwise a failure would be retried at every change.
         for row, due_at in last_failures(session, STAGES, names):
             failed = FailedStage(row.stage, due_at, row.basis, row.message, row.kind, row.run_id)
             found.setdefault(row.item, []).append(failed)
@@ -58,7 +58,7 @@ def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[
 
 @dataclass(frozen=True, slots=True)
 class StoppedProject:
-    """A project whose way to a release stands still because a stage has failed."""
+    """A project that is stuck because a stage has failed."""
 
     name: str
     config_file: str | None
@@ -66,7 +66,7 @@ class StoppedProject:
 
     @property
     def line(self) -> str:
-        """What has failed and what to do, in one line."""
+        """What has failed and the remedy, in one line."""
         return f"{self.name}: {self.failed.line}; {self.failed.remedy(self.name, self.config_file)}"
 
 
@@ -84,5 +84,5 @@ def stopped_projects(platform: Platform) -> list[StoppedProject]:
 def _standing(platform: Platform, row: ProjectRow, failures: list[FailedStage]) -> FailedStage | None:
     try:
         return standing_failure(_state_of(platform, row), failures)
-    except DataMinerError:  # a model is missing, say: nothing tells that what the project is built from has changed
+    except DataMinerError:  # for instance, a model is missing, which does not change the project's inputs
         return failures[-1]

@@ -1,4 +1,4 @@
-"""Turn pending videos into runs that download, extract and embed them, a batch each."""
+"""Turning pending videos into runs that download, extract and embed them, one batch each."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from data_miner_dagster.sensors.requests import Room, request_of
 
 
 def request_videos(platform: Platform, room: Room) -> Iterator[dg.RunRequest]:
-    """Yield a request for every batch that is ready and for which there is room. The later stages come first.
+    """Yield a request for every batch that is ready and has room in its pool. Later stages come first.
 
     A run takes further batches on its own, so few are requested.
     """

@@ -1,7 +1,7 @@
-"""The sensor: what is wanted, not done and not in flight becomes runs.
+"""The sensor that requests runs for all work that is wanted, not done and not in flight.
 
 One sensor plans everything, since each tick costs Dagster more than our own queries. A tick reads what is due, the open
-batches and the leases of runs, never all videos, and asks Dagster only of runs that are at work.
+batches and the leases of runs, but never all videos, and asks Dagster only about runs that are at work.
 """
 
 import time
@@ -32,19 +32,19 @@ from data_miner_dagster.sensors.states import project_states
 from data_miner_dagster.sensors.videos import request_videos
 
 _TICK_SECONDS: Final = 4
-"""The daemon looks for due sensors every five seconds, often some milliseconds early: 5 here would leave them out."""
+"""The daemon looks for due sensors every five seconds, often some milliseconds early, so 5 here would skip ticks."""
 _MOST_LINES: Final = 10
 _SETTLING_SECONDS: Final = 20.0
 """A tick that Dagster ends after 60 s saves nothing."""
 _AUDIT_SECONDS: Final = 60.0
 _WATCH_SECONDS: Final = 30.0
-"""Between two looks for trouble that people are told of."""
+"""Seconds between two checks for alerts."""
 _AUDITED: Final = 25
-"""Videos whose files are looked at in a minute."""
+"""Videos whose files are checked per minute."""
 
 
 class _Tick:
-    """What one tick does, part by part: a part that fails holds up no other."""
+    """The parts of one tick. A part that fails does not stop the others."""
 
     def __init__(self, context: dg.SensorEvaluationContext, platform: Platform) -> None:
         self.requests: list[dg.RunRequest] = []
@@ -53,7 +53,7 @@ class _Tick:
         self._platform = platform
 
     def attempt(self, part: str, work: Callable[[], None]) -> None:
-        """Do one part; keep in a line what went wrong."""
+        """Run one part, and store a line if it fails."""
         try:
             outcome = attempt_alone("wanted_work", part, work)
         except DataMinerError as error:
@@ -65,7 +65,7 @@ class _Tick:
         self._context.log.error(self.waiting[0])
 
     def end_lost_work(self) -> None:
-        """End what died, so that it is free again."""
+        """End dead runs and their batches, so that their work is free again."""
         for line in end_lost_work(lambda: self._context.instance, self._platform):
             self._context.log.warning(line)
 
@@ -82,20 +82,20 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Ask again for what other settings or versions made, and, a few videos a minute, for what is missing."""
+        """Request again what other settings or versions made, and, for a few videos a minute, what is missing."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("the files of an earlier version are being looked at")
         elif (audit := _audit_of(self._platform)).is_due:
             audit.go_on()
 
     def watch(self) -> None:
-        """Let people know, now and then, of what has gone wrong, and of what is over."""
+        """From time to time, notify people of new and ended alerts."""
         if self._platform.config.alerts.targets and (regular := _regular_watch(self._platform)).is_due:
             for title in regular.go_on():
                 self._context.log.warning(title)
 
     def request_of_videos(self) -> None:
-        """Request runs for the videos that are due, as far as there is room."""
+        """Request runs for due videos, as far as pools have room."""
         self.requests += request_videos(self._platform, self._room)
         with self._platform.database.reading() as session:
             gates = closed_stages(session)
@@ -106,14 +106,14 @@ class _Tick:
         self.waiting += lines_of_holds(self._platform.database)
 
     def request_of_projects(self) -> None:
-        """Request runs for the projects that wait for a stage, as far as there is room."""
+        """Request runs for projects that wait for a stage, as far as pools have room."""
         states = project_states(self._platform)
         requests, waiting = request_projects(self._platform, states, self._room, self._context.log.error)
         self.requests += requests
         self.waiting += waiting
 
     def request_of_shares(self) -> None:
-        """Request runs that join in the work on a project, where there is room that nothing else waits for."""
+        """Request runs that join in the work on a project, where a pool has room that nothing else waits for."""
         self.requests += request_shares(self._platform, self._room)
 
     @cached_property
@@ -123,7 +123,7 @@ class _Tick:
 
 
 class _Audit:
-    """The slow look at all files: what was taken away behind the catalog's back is found within hours."""
+    """The slow check of all files: anything deleted behind the catalog's back is found within hours."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -135,13 +135,13 @@ class _Audit:
         return time.monotonic() >= self._due
 
     def go_on(self) -> None:
-        """Look at the files of the next few videos."""
+        """Check the files of the next few videos."""
         self._due = time.monotonic() + _AUDIT_SECONDS
         self._after = audit_next(self._platform, self._after, max_videos=_AUDITED)
 
 
 class _RegularWatch:
-    """A look for trouble twice a minute."""
+    """Checks for alerts twice a minute."""
 
     def __init__(self, platform: Platform) -> None:
         self._watch = watch_of(platform)
@@ -152,7 +152,7 @@ class _RegularWatch:
         return time.monotonic() >= self._due
 
     def go_on(self) -> list[str]:
-        """Look once; return what is new."""
+        """Check once. Return the new alerts."""
         self._due = time.monotonic() + _WATCH_SECONDS
         return self._watch.look()
 
@@ -176,7 +176,7 @@ def _audit_of(platform: Platform) -> _Audit:
 )
 def wanted_work(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Request runs for what is due."""
-    # Not as a parameter: for its resources Dagster opens the instance, which costs more than an idle tick does.
+    # Not as a parameter: Dagster opens the instance for its resources, which costs more than an idle tick.
     tick = _Tick(context, PlatformResource().open())
     tick.attempt("lost work", tick.end_lost_work)
     tick.attempt("project files", tick.register_files)

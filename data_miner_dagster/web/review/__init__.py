@@ -1,5 +1,5 @@
-"""The review pages: where people look at frames and boxes, and say what is right.
+"""The review pages, where people look at frames and boxes and correct them.
 
-Belongs here: pages, logins, and the way of an answer from the browser to operations/reviewing. Does not belong here:
-what is asked and in which order (operations/reviewing), what an answer does (stages/, catalog/).
+Belongs here: pages, logins, and passing answers from the browser to operations/reviewing. Does not belong here: the
+questions and their order (operations/reviewing), the effect of an answer (stages/, catalog/).
 """

@@ -1,7 +1,7 @@
 """`python -m data_miner_dagster.web.review PORT [HOST]`: the review pages of the root that the environment names.
 
-HOST is for containers, whose own loopback nobody else reaches: their port is published at the machine's loopback. The
-pages answer to that address alone, wherever they listen.
+HOST is for containers, whose own loopback nobody else reaches: their port is published on the machine's loopback. The
+pages answer only to that address, wherever they listen.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Who may review: one-time login links, and the sessions that they begin.
+"""Access to the review pages: one-time login links, and the sessions that they start.
 
 Both are files in one private folder under the root, named by the sha256 of their secret. So the commands that print
 links and the servers that accept them do not need to talk, a restarted server knows its visitors, and anyone who reads
@@ -35,7 +35,7 @@ class Session:
 
 
 def reviewer_name(text: object) -> str | None:
-    """Return a name as it is stored with answers, or None if nothing of it can be shown."""
+    """Return a name in its stored form; None if nothing of it is printable."""
     return clean_text(text, MAX_NAME_LENGTH)
 
 
@@ -77,7 +77,7 @@ class Access:
         try:
             file.unlink()
         except FileNotFoundError:
-            return None  # never made, or somebody was faster
+            return None  # never created, or another visitor was faster
         if stored is None:
             return None
         session = Session(secrets.token_urlsafe(_SECRET_BYTES), stored["who"])
@@ -85,7 +85,7 @@ class Access:
         return session
 
     def session(self, secret: str) -> Session | None:
-        """Return the session of a cookie's secret, or None if there is none, or none any more."""
+        """Return the session of a cookie's secret; None if there is none (any more)."""
         stored = self._read(self._layout.session_file(_digest(secret)), SESSION_SECONDS)
         return None if stored is None else Session(secret, stored["who"])
 

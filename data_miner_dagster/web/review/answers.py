@@ -57,19 +57,19 @@ class AnswerEndpoints:
         return JSONResponse({"masks": [mask_json(mask) for mask in found]})
 
     def verifier(self, request: Request) -> Response:
-        """Return what a verifier said of the boxes of a frame."""
+        """Return a verifier's answers about the boxes of a frame."""
         found = self._open_desk(project_of(request)).verifier_answers(_frame_of(request))
         return JSONResponse({"verifier": [verifier_json(answer) for answer in found]})
 
     async def answer(self, request: Request) -> Response:
-        """Store answers. The same answer sent again is stored once."""
+        """Store answers. An answer that is sent again is stored once."""
         answers = answers_from(await json_of(request))
         who = request.scope["session"].who
         await run_in_threadpool(lambda: self._open_desk(project_of(request)).answer(answers, who))
         return JSONResponse({})
 
     async def undo(self, request: Request) -> Response:
-        """Undo an answer. One that is not in force, or was never stored, stays so."""
+        """Undo an answer. Does nothing if it is not in force, or was never stored."""
         answer_id = undone_from(await json_of(request))
         who = request.scope["session"].who
         undone = await run_in_threadpool(lambda: self._open_desk(project_of(request)).undo(answer_id, who))

@@ -1,4 +1,4 @@
-"""The ASGI application of the review pages: which address is answered by what, behind the guard and the gate."""
+"""The ASGI application of the review pages: its routes, behind the guard and the gate."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The page that calibrates the filter's threshold: what it asks, and what the answers call for."""
+"""The page that calibrates the filter's threshold: its questions, and the threshold that follows from the answers."""
 
 import shlex
 from pathlib import Path
@@ -24,7 +24,7 @@ DEFAULT_WANTED: Final = 0.9
 
 
 def question_of(config: ProjectConfig) -> dict[str, list[str]]:
-    """Return what a person is to keep, and what to drop, in the words of the project."""
+    """Return what a person should keep and drop, in the words of the project."""
     filtering, words = config.filtering, config.shown.text
     return {
         "keep": [printable(words(prompt.text)) for prompt in filtering.positive],
@@ -33,7 +33,7 @@ def question_of(config: ProjectConfig) -> dict[str, list[str]]:
 
 
 class CalibrationEndpoint:
-    """The address that says how far a calibration is."""
+    """The routes for the progress of a calibration."""
 
     def __init__(self, platform: Platform, open_desk: OpenDesk) -> None:
         self._platform = platform
@@ -51,7 +51,7 @@ class CalibrationEndpoint:
         return JSONResponse(_content(state.found) | self._next_steps(project, state.found))
 
     def _next_steps(self, project: str, found: CalibratedThreshold) -> dict[str, object]:
-        """Return what to put where, and the commands that do it."""
+        """Return the settings to change, and the commands for it."""
         file, root = project_file_of(self._platform, project), str(self._platform.root)
         goal = [f"--{found.result.goal}", f"{found.result.wanted:g}"]
         return {

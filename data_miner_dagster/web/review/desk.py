@@ -1,4 +1,4 @@
-"""What the pages ask of operations/reviewing: the questions of a project, and a place for answers."""
+"""The interface between the pages and operations/reviewing: the questions of a project, and a place for answers."""
 
 import threading
 from collections import OrderedDict
@@ -21,7 +21,7 @@ _MOST_DESKS: Final = 4
 
 
 class Desk:
-    """The questions of one project. Safe to share by threads."""
+    """The questions of one project. Thread-safe."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -34,7 +34,7 @@ class Desk:
         return list(self._platform.project_config(self._project).detection.classes)
 
     def queues(self) -> Sequence[QueueCount]:
-        """Return how much each queue asks."""
+        """Return the number of questions in each queue."""
         return self._review.queues()
 
     def page(
@@ -54,11 +54,11 @@ class Desk:
         return self._review.item(queue, key)
 
     def classes(self) -> Sequence[BrowsedName]:
-        """Return the classes that can be looked through."""
+        """Return the classes that can be browsed."""
         return self._review.classes()
 
     def videos(self) -> Sequence[BrowsedName]:
-        """Return the videos that can be looked through."""
+        """Return the videos that can be browsed."""
         return self._review.videos()
 
     def has_masks(self) -> bool:
@@ -70,28 +70,28 @@ class Desk:
         return masks_of_frame(self._platform, self._project, frame_id)
 
     def has_verifier_answers(self) -> bool:
-        """Return whether a verifier has looked at boxes of the project."""
+        """Return whether a verifier has examined boxes of the project."""
         return has_answers(self._platform, self._project)
 
     def verifier_answers(self, frame_id: str) -> Sequence[ShownAnswer]:
-        """Return what a verifier said of the boxes of a frame."""
+        """Return a verifier's answers about the boxes of a frame."""
         return answers_of_frame(self._platform, self._project, frame_id)
 
     def answer(self, answers: Sequence[Answer], who: str) -> None:
-        """Store answers. One that is stored already stays as it is."""
+        """Store answers. Already stored ones stay unchanged."""
         for answer in answers:
             self._review.give(answer, who=who)
 
     def undo(self, answer_id: str, who: str) -> bool:
-        """Undo an answer; return whether it was in force."""
+        """Undo an answer. Return whether it was in force."""
         return self._review.undo(answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
-        """Return how far the calibration of the filter's threshold is, and what its answers call for."""
+        """Return the progress of the filter's calibration, and the threshold that follows from the answers."""
         return self._review.calibration(goal=goal, wanted=wanted)
 
     def why_nothing(self) -> str:
-        """Return why nothing can be asked as the project stands, or "" if something can."""
+        """Return why nothing can be asked at present, or "" if something can."""
         return self._review.why_nothing()
 
     def verdict_counts(self) -> Mapping[VerdictWord, int]:
@@ -100,7 +100,7 @@ class Desk:
 
 
 def project_desks(platform: Platform) -> OpenDesk:
-    """Return a function that opens desks, and keeps those that were used last."""
+    """Return a function that opens desks and caches the most recent ones."""
     desks: OrderedDict[str, Desk] = OrderedDict()
     lock = threading.Lock()
 

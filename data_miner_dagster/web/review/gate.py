@@ -1,6 +1,6 @@
 """ASGI middleware of the review pages: headers for every answer, and a session for all but a few pages.
 
-The guard in front (web/guard.py) checks Host, Origin and content type; this asks who the visitor is.
+The guard in front (web/guard.py) checks Host, Origin and content type; this module checks who the visitor is.
 """
 
 import re
@@ -19,12 +19,12 @@ IDENTITY: Final = "/identity"
 _OPEN: Final = frozenset({LOGIN_PAGE, LOGIN_API, IDENTITY})
 _OPEN_FOLDER: Final = "/static/"
 _NAMED: Final = re.compile(r"/(?:projects|report)/([A-Za-z0-9][A-Za-z0-9_.-]{0,99})(?:/|$)")
-"""The project that a page is about, whose command the page for strangers then names."""
+"""The project that a page is about. The page for strangers names its command."""
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self'; "
     b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""The library that draws boxes sets attributes `style`; scripts and styles in the page itself are refused."""
+"""The library that draws boxes sets `style` attributes. Inline scripts and styles are refused."""
 _HEADERS: Final = (
     (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
@@ -32,7 +32,7 @@ _HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
-_KEPT: Final = (b"cache-control", b"no-cache")  # asked for again, and sent again only if it has changed
+_KEPT: Final = (b"cache-control", b"no-cache")  # requested again, but sent again only if it has changed
 _NOT_KEPT: Final = (b"cache-control", b"no-store")
 
 
@@ -42,7 +42,7 @@ def cookie_name(port: int) -> str:
 
 
 def set_cookie(response: Response, port: int, session: Session | None) -> None:
-    """Give the visitor the session's cookie, or take it away."""
+    """Set the visitor's session cookie, or remove it."""
     response.set_cookie(
         cookie_name(port),
         "" if session is None else session.secret,
@@ -53,7 +53,7 @@ def set_cookie(response: Response, port: int, session: Session | None) -> None:
 
 
 class Gate:
-    """An ASGI application that lets only visitors with a session through, whom it names in `scope["session"]`."""
+    """An ASGI application that admits only visitors with a session, which it puts into `scope["session"]`."""
 
     def __init__(self, app: App, access: Access, port: int) -> None:
         self._app = app
@@ -61,7 +61,7 @@ class Gate:
         self._cookie_name = cookie_name(port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, with the headers that the answer does not have yet."""
+        """Send the answer with the missing headers added."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

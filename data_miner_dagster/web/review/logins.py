@@ -19,12 +19,12 @@ from data_miner_dagster.web.review.templating import page
 
 
 def root_identity(root: Path) -> str:
-    """Return a name of a root by which a command recognizes a server over the same root. It is not secret."""
+    """Return a name by which a command recognizes a server over the same root. It is not secret."""
     return hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()
 
 
 class LoginEndpoints:
-    """The addresses about the visitor."""
+    """The routes about the visitor."""
 
     def __init__(self, access: Access, *, root: Path, port: int) -> None:
         self._access = access
@@ -57,7 +57,7 @@ class LoginEndpoints:
         """Give the visitor another name.
 
         Raises:
-            ConfigError: nothing of the name can be shown.
+            ConfigError: nothing of the name is printable.
         """
         who = reviewer_name((await json_of(request)).get("who"))
         if who is None:
@@ -66,9 +66,9 @@ class LoginEndpoints:
         return JSONResponse({"who": who})
 
     def session(self, request: Request) -> Response:
-        """Tell who the visitor is."""
+        """Return who the visitor is."""
         return JSONResponse({"who": request.scope["session"].who})
 
     def identity(self, _request: Request) -> Response:
-        """Tell which root is served."""
+        """Return which root is served."""
         return JSONResponse({"root": self._identity})

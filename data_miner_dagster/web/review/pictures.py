@@ -1,9 +1,8 @@
-"""The pictures of the review pages: frames by video key and index, whole or small.
+"""The pictures of the review pages: frames by video key and index, in full size or small.
 
-Frames that extraction encoded are sent as they are stored, after their bytes were compared with the checksum in the
-table of frames. Pictures of strangers (operations/foreign/stored_pictures.py) are decoded by the workers and sent
-re-encoded, never as they are. No path is ever made of text from an address: the key is checked by storage/layout.py
-and the file name comes from the table.
+Frames that extraction encoded are sent as stored, after comparing their bytes with the checksum in the table of frames.
+Untrusted pictures (operations/foreign/stored_pictures.py) are decoded by workers and sent re-encoded, never as they
+are. No path is built from text of an address: storage/layout.py checks the key, and the file name comes from the table.
 """
 
 import hashlib
@@ -41,7 +40,7 @@ class EncodedPicture:
 
 
 class _Cache:
-    """What was sent last, within a bound of bytes. Safe to share by threads."""
+    """A cache of the pictures sent last, limited in bytes. Thread-safe."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -65,7 +64,7 @@ class _Cache:
 
 
 class _FrameTables:
-    """The images of the videos that were asked for last. A table that was written again is read again."""
+    """The images of the videos requested last. A rewritten table is read again."""
 
     def __init__(self, layout: StorageLayout) -> None:
         self._layout = layout
@@ -83,7 +82,7 @@ class _FrameTables:
             try:
                 known = written_at, read_frame_images(self._layout, video_key)
             except (FileNotFoundError, DataMinerError):
-                return None  # removed, or damaged: work on the video makes it again
+                return None  # removed or damaged: work on the video recreates it
         with self._lock:
             self._tables[video_key] = known
             self._tables.move_to_end(video_key)
@@ -93,7 +92,7 @@ class _FrameTables:
 
 
 class FramePictures:
-    """Encodes frames for the browser. Safe to share by threads; no worker starts before a stranger's picture."""
+    """Encodes frames for the browser. Thread-safe. No worker starts before the first untrusted picture."""
 
     def __init__(self, platform: Platform) -> None:
         self._tables = _FrameTables(platform.layout)
@@ -105,7 +104,7 @@ class FramePictures:
         self._pictures.close()
 
     def picture(self, video_key: str, frame_index: int, *, is_small: bool) -> EncodedPicture | None:
-        """Return a frame's picture, None if there is no such frame or its file is missing or damaged."""
+        """Return a frame's picture; None if there is no such frame or its file is missing or damaged."""
         image = self._tables.image(video_key, frame_index)
         if image is None:
             return None

@@ -1,4 +1,4 @@
-"""Reading requests: JSON objects within a bound, and the parameters of addresses."""
+"""Reading requests: JSON objects of limited size, and the parameters of addresses."""
 
 import json
 from enum import StrEnum
@@ -44,10 +44,10 @@ def project_of(request: Request) -> str:
 
 
 def word_of(words: type[_Word], text: str) -> _Word:
-    """Return a word by its value.
+    """Return the enum member with a value.
 
     Raises:
-        ConfigError: there is no such word.
+        ConfigError: there is no such member.
     """
     try:
         return words(text)

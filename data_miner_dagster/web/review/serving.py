@@ -31,7 +31,7 @@ def login_link(platform: Platform, port: int, who: str, page: str = "/") -> str:
 
 
 def is_served(platform: Platform, port: int) -> bool:
-    """Return whether the review pages of this root are served at a port already, such as by `data-miner up`."""
+    """Return whether the review pages of this root are already served on a port, for instance by `data-miner up`."""
     connection = http.client.HTTPConnection(REVIEW_HOST, port, timeout=_ASK_SECONDS)
     try:
         with closing(connection):
@@ -43,10 +43,10 @@ def is_served(platform: Platform, port: int) -> bool:
 
 
 def listening(port: int, host: str = REVIEW_HOST) -> socket.socket:
-    """Return a socket at which visitors are waited for, before the server has started.
+    """Return a listening socket, before the server has started.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
     opened = socket.socket()
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -60,7 +60,7 @@ def listening(port: int, host: str = REVIEW_HOST) -> socket.socket:
 
 
 def review_server(platform: Platform, open_desk: OpenDesk, port: int) -> uvicorn.Server:
-    """Return a server that is not started yet. It logs no requests: nothing of an answer belongs in a log."""
+    """Return a server that is not started yet. It logs no requests, since answers do not belong in a log."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     application = review_application(platform, access_of(platform), open_desk, port=port)
     return uvicorn.Server(

@@ -1,7 +1,8 @@
-"""`python -m data_miner_dagster.web.review.vendoring`: fetch the library that draws boxes, and verify what came.
+"""`python -m data_miner_dagster.web.review.vendoring`: fetch and verify the library that draws boxes.
 
-The files lie in the repository and in the wheel, so nobody needs npm to review. Another version: change `version` and
-`archive_sha512` in the manifest (npm shows it as `dist.integrity`, in base64), run this, and look at the difference.
+The files are in the repository and in the wheel, so reviewing does not need npm. To use another version: change
+`version` and `archive_sha512` in the manifest (npm shows it as `dist.integrity`, in base64), run this module, and
+review the difference.
 """
 
 import hashlib

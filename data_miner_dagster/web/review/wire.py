@@ -1,4 +1,4 @@
-"""What goes between browser and server: questions as JSON, and answers from JSON."""
+"""The data between browser and server: questions as JSON, and answers from JSON."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -58,10 +58,10 @@ class _Undo(_Record):
 
 
 def answers_from(content: object) -> list[Answer]:
-    """Return the answers of a request.
+    """Return the answers in a request.
 
     Raises:
-        ConfigError: it is not what a page sends.
+        ConfigError: it is not a valid request of a page.
     """
     return [_answer(sent) for sent in _validated(_Answers, content).answers]
 
@@ -70,7 +70,7 @@ def undone_from(content: object) -> str:
     """Return the id of the answer that a request undoes.
 
     Raises:
-        ConfigError: it is not what a page sends.
+        ConfigError: it is not a valid request of a page.
     """
     return _validated(_Undo, content).answer_id
 
@@ -90,7 +90,7 @@ def _answer(sent: _Answer) -> Answer:
 
 
 def page_json(page: Page) -> dict[str, object]:
-    """Return a page of a queue as it is sent."""
+    """Return a page of a queue in the form in which it is sent."""
     return {
         "items": [item_json(item) for item in page.items],
         "num_open": page.num_open,
@@ -99,7 +99,7 @@ def page_json(page: Page) -> dict[str, object]:
 
 
 def item_json(item: ReviewItem) -> dict[str, object]:
-    """Return a question as it is sent."""
+    """Return a question in the form in which it is sent."""
     return {
         "key": item.key,
         "why": printable(item.why),
@@ -155,12 +155,12 @@ def _box_json(box: ReviewBox) -> dict[str, object]:
 
 
 def mask_json(mask: ShownMask) -> dict[str, object]:
-    """Return a mask as it is sent."""
+    """Return a mask in the form in which it is sent."""
     return {"class_name": mask.class_name, "box": list(mask.box), "path": mask.path}
 
 
 def verifier_json(shown: ShownAnswer) -> dict[str, object]:
-    """Return what a verifier said of a box as it is sent. The box is in pixels, as it was detected."""
+    """Return a verifier's answer about a box in the form in which it is sent. The box is in pixels, as detected."""
     return {
         "class_name": shown.class_name,
         "corners": list(shown.box_xyxy),
