@@ -44,12 +44,13 @@ from data_miner_dagster.jobs import LIST_SOURCES, PROCESS_VIDEOS, PROJECT_JOBS, 
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.preflight import check_before_work
+from data_miner_dagster.operations.progress import progress_of
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.operations.upkeep.auditing import audit_files, settle_bases
 from data_miner_dagster.partitions import PROJECTS, add_partitions
 from data_miner_dagster.runs import innermost_message
 from data_miner_dagster.sensors.lost_work import end_lost_work
-from data_miner_dagster.sensors.requests import PROJECTS_TAG
+from data_miner_dagster.sensors.requests import PROJECTS_TAG, VIDEOS_TAG
 from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 MAX_ROUNDS: Final = 3
@@ -150,9 +151,9 @@ class InProcessRunner:
             self._wait_for_others()
             if self._is_settled():
                 return
-            if failure := self.execute(
-                PROCESS_VIDEOS, tags={PROJECTS_TAG: self.project}, config={"project": self.project}
-            ):
+            due = progress_of(self.platform, self.project)
+            tags = {PROJECTS_TAG: self.project} | ({VIDEOS_TAG: str(due.num_open)} if due is not None else {})
+            if failure := self.execute(PROCESS_VIDEOS, tags=tags, config={"project": self.project}):
                 raise failure
             if not self._is_settled():
                 self._check_not_stopped()

@@ -47,7 +47,7 @@ class _OpensByDefault(TyperGroup):
 
 app = typer.Typer(
     name="review",
-    help="Review frames and boxes in the browser: `data-miner review PROJECT`.",
+    help="Review frames and boxes in the browser: `data-miner review PROJECT`, with the options of `open`.",
     cls=_OpensByDefault,
     no_args_is_help=True,
 )

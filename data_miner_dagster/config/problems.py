@@ -6,7 +6,7 @@ Belongs here: wording. Does not belong here: reading files (config/loading.py).
 import difflib
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -48,15 +48,29 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
     # A list whose only entry is wrong is also reported as too short. Show only the entry's own problem.
     inner = {details["loc"][:depth] for details in errors for depth in range(len(details["loc"]))}
     outer = [details for details in errors if details["loc"] not in inner]
+    misspelt = {location for details in outer for location in _meant(details, model)}
+    outer = [details for details in outer if details["type"] != "missing" or details["loc"] not in misspelt]
     shown = list(dict.fromkeys(_describe(details, model, unresolved, prefix) for details in outer[:_MAX_DESCRIBED]))
     num_more = len(shown) - MAX_PROBLEMS + max(0, len(outer) - _MAX_DESCRIBED)
     more = f"; and {num_more} more" if num_more > 0 else ""
     return "; ".join(shown[:MAX_PROBLEMS]) + more
 
 
+def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
+    """Yield the key that an unknown one is a misspelling of: that it is missing goes without saying."""
+    if details["type"] == "extra_forbidden":
+        _, owner, _ = _locate(model, details["loc"])
+        for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):
+            yield *details["loc"][:-1], close
+
+
+def _closest(word: str, known: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Return the end of a sentence: "; did you mean 'x'?", or the list of known words."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = _closest(word, known)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 

@@ -132,10 +132,11 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
         ),
         ("detection:\n  classes: {bicycle: []}\n", "", "detection is missing: Which classes to label"),
         ("type: files", "type: filez", "sourcing.sources.0.type is 'filez'; did you mean 'files'?"),
+        ("paths:", "pathz:", "unknown key 'pathz' in sourcing.sources.0; did you mean 'paths'?"),  # and not: missing
         (
             "paths:",
-            "pathz:",
-            "unknown key 'pathz' in sourcing.sources.0; did you mean 'paths'?; "
+            "where:",
+            "unknown key 'where' in sourcing.sources.0; known: paths, type; "
             "sourcing.sources.0.paths is missing: Paths, folders or globs",
         ),
     ],
