@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
+from data_miner_dagster.cli.ports import listener
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.domain.errors import ConfigError
 
@@ -40,7 +41,12 @@ def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
     try:
         server = _QuietServer(("127.0.0.1", port), partial(_QuietHandler, directory=str(folder)))
     except OSError as error:
-        raise ConfigError(f"port {port} of 127.0.0.1 is in use ({error.strerror}); is another demo running?") from error
+        who = listener(port)
+        by = "another process" if who is None else f"process {who[0]} ({who[1]})"
+        raise ConfigError(
+            f"port {port} of 127.0.0.1, where the demo serves its clips, is in use by {by} ({error.strerror}): wait "
+            "for it, if it is another demo, or stop it"
+        ) from error
     thread = threading.Thread(target=server.serve_forever, name="sample clips", daemon=True)
     thread.start()
     try:
