@@ -8,7 +8,7 @@ from typing import Final
 
 import dagster as dg
 
-from data_miner_dagster.asset_checks.video_files import evaluations
+from data_miner_dagster.asset_checks.video_files import report_checks
 from data_miner_dagster.history.partition_keys import remove_stray_keys
 from data_miner_dagster.history.pruning import Ours, prune_history
 from data_miner_dagster.jobs import ALL_ASSETS, JOBS
@@ -35,10 +35,8 @@ class PruneConfig(dg.Config):
 def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: PlatformResource) -> None:
     opened = platform.open()
     _prune_history(context, config, opened)
-    for evaluation in evaluations(opened):  # last, so that these are not among the old ones
-        context.instance.report_runless_asset_event(evaluation)
-        if evaluation.description:
-            context.log.warning(evaluation.description)
+    for line in report_checks(opened, context.instance):  # last, so that these are not among the old ones
+        context.log.warning(line)
 
 
 def _prune_history(context: dg.OpExecutionContext, config: PruneConfig, platform: Platform) -> None:

@@ -1,17 +1,22 @@
 """The common parts of checks on assets of videos: each check reports, for all videos, whether an asset's files exist.
 
 A run of videos works on lists of keys, and would evaluate a check only once and without a partition, so these checks
-have no partition. They are evaluated once a day (housekeeping.py), after a materialization in the browser, and by hand.
+have no partition. They are evaluated at the end of `data-miner run`, once a day (housekeeping.py), after a
+materialization in the browser, and by hand.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
 from data_miner_dagster.domain.work import ASSETS, WorkStage
 from data_miner_dagster.operations.platform import Platform
 
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.upkeep.inspection import VideoFiles
+
+_SEVERITY: Final = dg.AssetCheckSeverity.WARN
 NAMES: Final[Mapping[WorkStage, str]] = {
     WorkStage.DOWNLOADING: "every_video_has_its_file",
     WorkStage.EXTRACTION: "every_video_has_its_frames",
@@ -24,24 +29,30 @@ def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
     """Return whether the files of a stage exist. Videos are counted, not named: `doctor` names them."""
     from data_miner_dagster.operations.upkeep.inspection import look_for_files
 
-    found = look_for_files(platform, stage)
+    found = look_for_files(platform)[stage]
     return dg.AssetCheckResult(
-        passed=found.line is None,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=found.line,
-        metadata={"videos": found.num_videos, "videos without their files": found.num_missing},
+        passed=found.line is None, severity=_SEVERITY, description=found.line, metadata=_figures(found)
     )
 
 
-def evaluations(platform: Platform) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield the evaluation of each check, to be reported outside a run of its asset."""
-    for stage, name in NAMES.items():
-        result = check_files(platform, stage)
-        yield dg.AssetCheckEvaluation(
+def report_checks(platform: Platform, instance: dg.DagsterInstance) -> list[str]:
+    """Evaluate the check of each asset outside a run of the asset, and return a line for each that fails."""
+    from data_miner_dagster.operations.upkeep.inspection import look_for_files
+
+    lines = []
+    for stage, found in look_for_files(platform).items():
+        evaluation = dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey(ASSETS[stage]),
-            check_name=name,
-            passed=bool(result.passed),
-            metadata=result.metadata,
-            severity=result.severity,
-            description=result.description,
+            check_name=NAMES[stage],
+            passed=found.line is None,
+            metadata=_figures(found),
+            severity=_SEVERITY,
+            description=found.line,
         )
+        instance.report_runless_asset_event(evaluation)
+        lines += [found.line] if found.line is not None else []
+    return lines
+
+
+def _figures(found: "VideoFiles") -> dict[str, int]:
+    return {"videos": found.num_videos, "videos without their files": found.num_missing}

@@ -12,6 +12,7 @@ from typing import Final
 
 import dagster as dg
 
+from data_miner_dagster.asset_checks.video_files import report_checks
 from data_miner_dagster.assets.outcomes import FAILURE_KIND
 from data_miner_dagster.catalog.batches import end_batch, is_any_takeable, take_project_batch
 from data_miner_dagster.catalog.gates import closed_stages
@@ -272,4 +273,7 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
         runner = InProcessRunner(platform, instance, parsed.name)
         runner.list_sources()
         runner.settle_and_build(force=force)
+        missing = attempt_extra("checks", parsed.name, lambda: report_checks(platform, instance))
+        for line in missing if isinstance(missing, list) else []:
+            logger.warning("%s", line)
     return runner

@@ -20,20 +20,26 @@ _CHANGES_SECONDS: Final = 3.0
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
     """Print how far each project and run is until nothing is due or at work, or Ctrl-C.
 
-    Beside a running `data-miner up`, a project that is on its way counts as work between two of its runs, too.
+    Beside a running `data-miner up`, a project that is on its way counts as work between two of its runs, too, and a
+    second look is taken before the end, since a file may have been dropped just now.
     """
     from data_miner_dagster.operations.progress import standing_of
     from data_miner_dagster.storage.root_lock import is_root_locked
 
     with ending_on_interrupt():
+        is_quiet = False  # nothing was due at the last look
         while True:
             standing, under_way = standing_of(platform, project), _under_way(platform, project)
+            is_up = is_root_locked(platform.layout.up_lock)
             at = f"{datetime.now(UTC):%H:%M:%S}Z"
-            if standing.is_over and not (under_way and is_root_locked(platform.layout.up_lock)):
+            if standing.is_over and not (is_up and (under_way or not is_quiet)):
                 for line in under_way:
                     echo(f"{at} {line}; `data-miner up`, or `data-miner run`, goes on")
                 echo(f"{at} nothing is due or at work")
                 return
+            is_quiet = standing.is_over and not under_way
+            if is_quiet:
+                echo(f"{at} nothing is due yet; `data-miner up` reads its folder of project files every few seconds")
             at_work = [f"{standing.num_at_work} at work"] if standing.num_at_work else []
             for line in standing.lines or under_way or at_work:
                 echo(f"{at} {line}")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from data_miner_dagster.catalog.attempts import record_attempt
 from data_miner_dagster.catalog.projects import mark_sourced, update_project
+from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.videos import delete_videos
 from data_miner_dagster.cli import watching
@@ -41,6 +42,7 @@ def test_status_watch__until_nothing_is_due(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))  # of this module alone: others have threads
     result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch", "--interval", "0.5"])
     assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, (result.output, result.exception)
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
     assert lines == [
         "bikes: 1 video to go: 0 %",
@@ -59,10 +61,39 @@ def test_status_watch__a_project_between_two_runs_of_up_is_not_done(
     monkeypatch.setattr("data_miner_dagster.cli.watching.time", SimpleNamespace(sleep=lambda _: os.close(lock)))
     result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch"])
     assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, (result.output, result.exception)
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
     assert lines[0] == "bikes: finding and preparing videos"  # `up` runs: watched on
     assert lines[-1] == "nothing is due or at work"  # `up` has ended
     assert len(lines) == 3
+
+
+def test_status_watch__beside_up_looks_twice_since_a_file_may_just_have_been_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = make_platform(tmp_path)
+    platform.database.dispose()  # the catalog is there, and empty
+    lock = take_root_lock(platform.layout.up_lock)
+    sleeps: list[float] = []
+
+    def drop(seconds: float) -> None:
+        if not sleeps:
+            add_project(platform.database, "bikes")
+        elif len(sleeps) == 1:
+            with platform.database.transaction() as session:
+                session.get_one(ProjectRow, "bikes").stage = ProjectStage.COMPLETE
+        sleeps.append(seconds)
+
+    monkeypatch.setattr("data_miner_dagster.cli.watching.time", SimpleNamespace(sleep=drop))
+    result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch", "--interval", "7"])
+    os.close(lock)
+    assert result.exit_code == 0, (result.output, result.exception)
+    lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
+    assert lines[0].startswith("nothing is due yet; `data-miner up` reads its folder")
+    assert lines[1] == "bikes: finding and preparing videos"
+    assert lines[2] == lines[0]
+    assert lines[3:] == ["nothing is due or at work"]
+    assert sleeps == [7.0, 7.0, 7.0]
 
 
 def test_telling_standing__prints_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Belongs here: catalog and files. Does not belong here: Dagster's partitions (cli
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -97,22 +98,20 @@ class VideoFiles:
         )
 
 
-def look_for_files(platform: Platform, stage: WorkStage) -> VideoFiles:
-    """Look for what a stage of videos has made of each video that is past it. Changes nothing."""
+def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
+    """Look for what each stage of videos has made of the videos that are past it. Changes nothing."""
     videos = find_videos(platform.database)
     claimed = {claim.resource for claim in live_claims(platform.database)}
     embedded = bases_in_force(platform).get(WorkStage.EMBEDDING)
-    drift, is_past = {
-        # What is extracted may be without its file, which `platform.room` takes once its frames are there.
-        WorkStage.DOWNLOADING: (Drift.VIDEO_MISSING, lambda video: video.status is VideoStatus.DOWNLOADED),
-        WorkStage.EXTRACTION: (Drift.FRAMES_MISSING, lambda video: video.status is VideoStatus.EXTRACTED),
-        WorkStage.EMBEDDING: (
-            Drift.EMBEDDINGS_MISSING,
-            lambda video: video.embedding_basis is not None and video.embedding_basis == embedded,
-        ),
-    }[stage]
-    past = [video for video in videos if is_past(video)]
-    return VideoFiles(len(past), sum(found.drift is drift for found in _of_videos(platform, past, claimed)))
+    missing = Counter(found.drift for found in _of_videos(platform, videos, claimed))
+    num_embedded = sum(video.embedding_basis is not None and video.embedding_basis == embedded for video in videos)
+    by_status = Counter(video.status for video in videos)
+    return {
+        # What is extracted may be without its file, which makes room once its frames are there.
+        WorkStage.DOWNLOADING: VideoFiles(by_status[VideoStatus.DOWNLOADED], missing[Drift.VIDEO_MISSING]),
+        WorkStage.EXTRACTION: VideoFiles(by_status[VideoStatus.EXTRACTED], missing[Drift.FRAMES_MISSING]),
+        WorkStage.EMBEDDING: VideoFiles(num_embedded, missing[Drift.EMBEDDINGS_MISSING]),
+    }
 
 
 def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
