@@ -34,7 +34,7 @@ def _current_context() -> Any:
     try:
         from typer._click.globals import get_current_context  # newer ones carry a copy of click, with its own contexts
     except ImportError:
-        from click import get_current_context
+        from click import get_current_context  # type: ignore[no-redef]
     return get_current_context(silent=True)
 
 
