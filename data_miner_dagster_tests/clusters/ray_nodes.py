@@ -87,20 +87,20 @@ class RayCluster:
         return f"http://127.0.0.1:{self._dashboard_port}"
 
     def start_head(self) -> None:
-        """Start the head, and wait until it takes jobs."""
+        """Start the head, which takes jobs some seconds later: `start_nodes` waits for that, too."""
         self._head = Node("head", 0)
         self._port = free_port()  # another each time: Ray refuses one that nodes of this machine know already
         ports = ("--port", str(self._port), "--dashboard-port", str(self._dashboard_port))
         client = ("--ray-client-server-port", str(free_port()))
         dashboard = ("--dashboard-host", "127.0.0.1", "--include-dashboard", "true", "--no-monitor")
         self._ray_start(self._head, "--head", *ports, *client, *dashboard, "--temp-dir", str(self._folder))
-        wait_for("the head", self._answers, timeout=300, every=0.5)
 
     def start_nodes(self, nodes: Sequence[Node]) -> None:
-        """Start nodes side by side, and wait until the head knows them."""
+        """Start nodes side by side, and wait until the head knows them and takes jobs."""
         with ThreadPoolExecutor(len(nodes)) as pool:
             list(pool.map(lambda node: self._ray_start(node, "--address", f"127.0.0.1:{self._port}"), nodes))
         self.nodes += nodes
+        wait_for("the head", self._answers, timeout=600, every=0.3)
 
     def _ray_start(self, node: Node, *arguments: str) -> None:
         ports = ("--dashboard-agent-listen-port", "--dashboard-agent-grpc-port", "--runtime-env-agent-port")
