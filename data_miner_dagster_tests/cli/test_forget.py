@@ -24,6 +24,8 @@ from data_miner_dagster_tests.conftest import new_database
 from data_miner_dagster_tests.support.dagster_history import KEYS, PICTURE, make_history
 from data_miner_dagster_tests.support.sample_project import FOUND_AT, build_project
 
+pytestmark = pytest.mark.slow(12)
+
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:

@@ -30,6 +30,8 @@ from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.local_projects import add_project
 
+pytestmark = pytest.mark.slow(12)
+
 DOWNLOADING = WorkStage.DOWNLOADING
 
 

@@ -1,6 +1,10 @@
 """A tenth of `benchmarks.hostile_yaml`, drawn anew for the tests: everything that it counts is 0."""
 
+import pytest
+
 from benchmarks.hostile_yaml import measure
+
+pytestmark = pytest.mark.slow(11)
 
 
 def test_hostile_files__no_fault() -> None:

@@ -4,10 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from data_miner_dagster.catalog.batches import end_batch, open_batches
 from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster_tests.support.coloured_frames import BLUE, RED, ColourPlatform, plant_video
+
+pytestmark = pytest.mark.slow(11)
 
 KEYS = [f"file-{letter}" for letter in "abcdefgh"]
 

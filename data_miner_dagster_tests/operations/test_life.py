@@ -37,6 +37,8 @@ from data_miner_dagster.operations.upkeep.traces import find_traces
 from data_miner_dagster.stages.releasing import version_number
 from data_miner_dagster_tests.support.living_project import PROJECT, STAGES, LivingPlatform
 
+pytestmark = pytest.mark.slow(12)
+
 VIDEOS = {  # the angles of its frames; no two are equally far from the prompt
     "files-x0": (0, 30),
     "files-x1": (11, 52),

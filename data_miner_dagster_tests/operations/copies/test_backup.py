@@ -33,6 +33,8 @@ from data_miner_dagster_tests.operations.copies.killing import kill_at_request
 from data_miner_dagster_tests.support.buckets import BUCKET, Fault, FaultyBuckets
 from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
+pytestmark = pytest.mark.slow(13)
+
 ADDRESS = f"s3://{BUCKET}/copies"
 NEVER_COPIED = {"catalog.sqlite", "catalog_in_use", "dagster_home", "review_access", "up.lock"}
 

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.hostile_media import FAULTS, num_faults, try_pictures, try_videos
+
+pytestmark = pytest.mark.slow(11)
 
 NONE = dict.fromkeys(FAULTS, 0)
 

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.hostile_sites import FAULTS, cases, try_sites
+
+pytestmark = pytest.mark.slow(12)
 
 
 def test_hostile_sites(tmp_path: Path) -> None:
