@@ -59,8 +59,10 @@ def check_xml(folder, images):
         for element in image.iter():
             expect(f"attributes of {element.tag}", set(element.attrib), ATTRIBUTES[element.tag])
         fact = images[image.get("name")]
-        for box, (class_name, corners, confidence, box_id) in zip(image.findall("box"), fact["boxes"], strict=True):
+        boxes = zip(image.findall("box"), fact["boxes"], fact["verdicts"], strict=True)
+        for box, (class_name, corners, confidence, box_id), verdict in boxes:
             values = {entry.get("name"): entry.text or "" for entry in box.findall("attribute")}
+            expect("verdict", values.get("verifier_verdict"), verdict)
             expect(
                 "box",
                 (box.get("label"), values["confidence"], values["data_miner_box"]),

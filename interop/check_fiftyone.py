@@ -45,8 +45,11 @@ def check(folder, dataset, images):
         expect(f"{name} exists", Path(sample.filepath).is_file(), True)
         facts = (sample.frame_id, sample.pts_seconds, sample.metadata.width, sample.metadata.height)
         expect(f"{name}: facts", facts, (fact["frame_id"], fact["pts_seconds"], 64, 48))
-        for box, (class_name, corners, confidence, box_id) in zip(sample[FIELD].detections, fact["boxes"], strict=True):
+        found_boxes = zip(sample[FIELD].detections, fact["boxes"], fact["verdicts"], strict=True)
+        for box, (class_name, corners, confidence, box_id), verdict in found_boxes:
             expect(f"{name}: box", (box.label, box.confidence, box.box_id), (class_name, confidence, box_id))
+            found_verdict = box["verifier_verdict"] if box.has_field("verifier_verdict") else None
+            expect(f"{name}: verdict", found_verdict, verdict)
             x, y, width, height = box.bounding_box
             place = (x * 64, y * 48, (x + width) * 64, (y + height) * 48)
             expect(f"{name}: {corners} is {place}", near(place, corners, 1e-5), True)

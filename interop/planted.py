@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.domain.tables import VERDICT_COLUMN
 from data_miner_dagster.export.codec import Destination
 from data_miner_dagster.export.formats import EXPORT_FORMATS
 from data_miner_dagster.export.round_trips import box_ids
@@ -35,8 +36,8 @@ def write_export(work: Path, tool: str) -> None:
     release_project(project.platform, "cyclists")
     export_release(project.platform, "cyclists", format=tool, to=work / "export")
     sent = find_sent(project.platform, "cyclists", work / "export")
-    header = replace(HEADER, class_names=ODD_NAMES)
-    box = IMAGES[0].boxes[0]
+    header = replace(HEADER, class_names=ODD_NAMES, extra_columns=(VERDICT_COLUMN,))
+    box = replace(IMAGES[0].boxes[0], verifier_verdict="confirmed")
     border = replace(box, box_xyxy=(0.0, 0.0, 64.0, 48.0))
     odd = (
         replace(IMAGES[0], boxes=tuple(replace(box, class_name=name) for name in ODD_NAMES)),
@@ -56,6 +57,7 @@ def write_export(work: Path, tool: str) -> None:
                     [box.class_name, list(box.box_xyxy), box.confidence, box_id]
                     for box, box_id in zip(image.boxes, box_ids(image), strict=True)
                 ],
+                "verdicts": [box.verifier_verdict for box in image.boxes],
                 "truth": project.truth.get(image.frame_id, []) if folder == "export" else [],
             }
             for image in images

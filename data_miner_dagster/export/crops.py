@@ -21,6 +21,8 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
 from data_miner_dagster.protocols.pictures import PictureReader
 
 CROP_QUALITY: Final = 92
+MAX_NAME_BYTES: Final = 240
+"""Of a class, in the name of its folder, for which file systems allow 255."""
 
 
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
@@ -30,6 +32,7 @@ def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
     """
     box = image.labels[number]
     name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
+    name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
     stem = PurePosixPath(image.file_name).stem
     return (
         folder

@@ -17,6 +17,7 @@ from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import FoundBox, file_number_problems, label_problems
 from data_miner_dagster.export.crops import crop_corners
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
+from data_miner_dagster.export.round_trips import check_labels
 
 _IMAGES: Final = "JPEGImages"
 _ANNOTATIONS: Final = "Annotations"
@@ -27,6 +28,7 @@ class VocWriter:
     """Writes `Annotations/<image>.xml`, `JPEGImages/<image>` and `ImageSets/Main/<split>.txt`."""
 
     def __init__(self, folder: Path, header: ReleaseHeader, release: Path) -> None:
+        check_labels(header, "VOC", lambda _name: None)
         self._folder = folder
         self._header = header
         self._release = release

@@ -19,7 +19,7 @@ from data_miner_dagster.export.parquet import read_images
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
 from data_miner_dagster.export.round_trips import box_ids, read_shown, shown_folder
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
-from data_miner_dagster_tests.support.releases import HEADER, IMAGES, release_image, write_images
+from data_miner_dagster_tests.support.releases import HEADER, IMAGES, JUDGED_HEADER, release_image, write_images
 
 TOOLS = ("label-studio", "cvat", "fiftyone")
 ODD_NAMES = (
@@ -89,12 +89,14 @@ def test_round_trip_codec__no_images(tmp_path: Path, tool: str) -> None:
         ),
         ("cvat", "x" * 65, "CVAT cannot hold the class name .* more than 64 characters"),
         ("cvat", "a\x01", "CVAT cannot hold the class name .* control characters"),
+        ("voc", "a\x01", "VOC cannot hold the class name .* control characters"),
+        ("mot", "a\nb", "MOT cannot hold the class name .* control characters"),
         ("fiftyone", "a\x00", "FiftyOne cannot hold the class name .* control characters"),
     ],
 )
 def test_check_labels__a_name_that_the_tool_would_change(tmp_path: Path, tool: str, name: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        written(tmp_path, tool, (), replace(HEADER, class_names=(name,)))
+        written(tmp_path, tool, (), replace(JUDGED_HEADER, class_names=(name,)))
 
 
 def test_label_studio_writer__many_tasks_are_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
