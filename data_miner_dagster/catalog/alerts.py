@@ -1,7 +1,7 @@
-"""What is wrong, since when, and who has still to be told: each change is told once, to every target.
+"""Current alerts, when they began, and whom to notify: each change is sent once, to every target.
 
-A message is a row until its target has taken it, written in the transaction that notes the change: no crash loses one.
-What a process sent and died before it could say so is sent once more.
+A message is a row until its target has accepted it, written in the transaction that records the change, so a crash
+loses none. If a process sends a message and dies before recording it, the message is sent once more.
 
 Belongs here: rows. Does not belong here: what counts as wrong (operations/alerting/conditions.py), and sending.
 """
@@ -24,7 +24,7 @@ _IS_OVER: Final = " is over"
 _SENDING: Final = timedelta(seconds=180)
 """A message that was taken this long ago and is still there was not sent: its process is gone."""
 _KEPT: Final = timedelta(days=1)
-"""A target that has taken nothing for this long is told no old news."""
+"""A target that has accepted nothing for this long gets no old messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class AlertMessage:
 
 
 def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
-    """Compare what is wrong now with what was; note changes, with a message to each target. Return the new titles.
+    """Compare current alerts with stored ones. Store changes, with a message for each target. Return the new titles.
 
-    What has not lasted long enough is told when it has. What is over is told if anybody was told that it began. Writes
-    only if there is something to write.
+    An alert is sent once it has lasted long enough. Its end is sent if its beginning was sent to anyone. Writes only if
+    something has changed.
     """
     with database.reading() as session:
         known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}
@@ -91,10 +91,10 @@ def _say(session: Session, row: AlertRow, targets: Sequence[str], now: datetime,
 
 
 def take_message(database: Database, targets: Collection[str]) -> AlertMessage | None:
-    """Take the oldest message that is due, so that no other process sends it meanwhile; None if there is none.
+    """Take the oldest message that is due, so that no other process sends it meanwhile; None if none is due.
 
-    What a target has not taken yet holds up what follows about the same thing, so that it is not told "is over" before
-    the last beginning. Messages to targets that are configured no longer, and those that are a day old, are removed.
+    An undelivered message delays later ones about the same alert, so that a target does not hear "is over" before the
+    last beginning. Messages to targets that are no longer configured, and those older than a day, are removed.
     """
     with database.reading() as session:
         if not session.scalar(select(func.count()).select_from(AlertMessageRow)):
@@ -125,7 +125,7 @@ def end_message(database: Database, message: AlertMessage, *, is_sent: bool) -> 
 
 
 def find_alerts(session: Session) -> list[AlertRow]:
-    """Return everything that is wrong, also what has not lasted long enough to be told, oldest first."""
+    """Return all alerts, including those that have not lasted long enough to be sent, oldest first."""
     return list(session.scalars(select(AlertRow).order_by(AlertRow.since, AlertRow.kind, AlertRow.subject)))
 
 

@@ -1,8 +1,8 @@
 """Failed attempts: what failed at which stage, how often in a row, and when it is tried again.
 
-One row a failure; an item that succeeds at a stage loses the rows of that stage. Functions that take a session never
-commit. Belongs here: the rows. Does not belong here: what a failure concerns (operations/run_failures.py), outages of a
-whole stage (gates.py), items whose process died (deaths.py).
+There is one row per failure. An item that succeeds at a stage loses the rows of that stage. Functions that take a
+session never commit. Belongs here: the rows. Does not belong here: what a failure concerns
+(operations/run_failures.py), outages of a whole stage (gates.py), items whose process died (deaths.py).
 """
 
 from collections.abc import Collection, Iterator
@@ -40,7 +40,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
     Args:
         session: the caller's transaction.
         stage: the stage that failed.
-        item: what it worked on.
+        item: the item it worked on.
         failure: what happened.
         due_at: when the item may be tried again. None: once its inputs or, for a fault of this program, the version
             have changed, or a person asks for it.
@@ -81,7 +81,7 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
     Args:
         session: the caller's transaction.
         stage: the stage that failed.
-        item: what it worked on.
+        item: the item it worked on.
         failure: what happened.
         waits: True if only a person can change the cause. A fault of this program waits after the third attempt anyway.
     """
@@ -127,7 +127,7 @@ def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = 
 def due_dates(
     session: Session, stage: WorkStage, items: Collection[str], basis: str | None = None
 ) -> dict[str, datetime | None]:
-    """Return `next_due` of those of the items that have failed at a stage."""
+    """Return `next_due` of the items that have failed at a stage."""
     return {row.item: _due_at(row, basis) for row in _last_attempts(session, stage, items)}
 
 
@@ -163,7 +163,7 @@ def _is_of_program(kind: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """How many items of a stage failed in one way, and when the first of them is tried again."""
+    """How many items of a stage failed in one way, and when the first of them is retried."""
 
     stage: WorkStage
     scope: FailureScope

@@ -19,7 +19,7 @@ from data_miner_dagster.domain.work import WorkStage
 
 
 class Standing(StrEnum):
-    """Where a video stands at a stage."""
+    """The state of a video at a stage."""
 
     EARLIER = "waits for an earlier stage"
     MISSING = "missing"  # never done
@@ -40,7 +40,7 @@ class BackfillChoice:
 
     @property
     def left_out(self) -> str:
-        """What is left out, in words; empty if nothing is."""
+        """The omitted videos, in words; empty if there are none."""
         counts = {
             "at work already": self.num_in_flight,
             "held (`data-miner resume`)": self.num_held,
@@ -64,7 +64,7 @@ def choose_for_backfill(
         stage: downloading, extraction or embedding.
         project: the project that wants the videos.
         standings: which videos to process, unless they are named.
-        video_keys: the videos to process wherever they stand, in this order. None: those with one of `standings`.
+        video_keys: the videos to process in any state, in this order. None: those with one of `standings`.
     """
     rows = {row.key: row for row in find_videos(database, video_keys, project=project)}
     with database.reading() as session:

@@ -83,7 +83,7 @@ class OpenBatch:
     size: int
     created_at: datetime
     run_id: str | None  # None until the run that works on it is known
-    reason: str | None  # why it is about to end, if somebody has said so
+    reason: str | None  # why it is about to end, if that is known
 
 
 class BatchWishes(TypedDict, total=False):
@@ -93,7 +93,7 @@ class BatchWishes(TypedDict, total=False):
     project: str | None  # only for this project; None: for any
     keys: Collection[str] | None  # only these videos; None: any
     now: datetime | None  # None: the present
-    must_be_full_until_seconds: float  # 0: takes whatever is due
+    must_be_full_until_seconds: float  # 0: takes everything that is due
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class _Ready:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """What the next batch contains."""
+    """The contents of the next batch."""
 
     items: tuple[str, ...]
     projects: tuple[str, ...]  # that it serves
@@ -125,14 +125,14 @@ class _Choice:
 
 
 def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishes]) -> Batch | None:
-    """Give a run the next videos of a stage, or None if there is nothing to take now.
+    """Give a run the next videos of a stage; None if there are none now.
 
     Takes videos that are due, not held and not in flight, in turns from the projects that want them: first from the
     one that was served longest ago. A batch goes when it is full, when its oldest video has waited for a minute, or
     when nothing upstream of its projects is due. Videos whose batch died are taken first, and only with each other.
     """
     wish = _Wish(stage, **wishes)
-    with database.reading() as session:  # most of the time there is nothing to take, and no lock is needed to see it
+    with database.reading() as session:  # usually there are none, and seeing that needs no lock
         if _choose(session, wish, wish.now or database.now(session)) is None:
             return None
     with database.transaction() as session:
@@ -177,9 +177,9 @@ def end_batch(
         database: the catalog.
         batch_id: the batch.
         reason: how it ended, in a line for people.
-        died: its process is gone, and nobody knows why. What is undone is suspected: it is tried again in smaller
+        died: its process died for an unknown reason. Its unfinished items are suspects: they are retried in smaller
             batches, apart from other videos.
-        failure: of its run as a whole, charged to what it concerns.
+        failure: the failure of the whole run, charged to what it concerns.
         done: items that are finished, or whose own failure is stored. The videos that are no longer due are known.
 
     Returns:
@@ -204,7 +204,7 @@ def end_batch(
             charge_run(session, stage, failure, undone, batch_id)
         elif len(undone) < len(items):
             note_progress(session, batch_id)
-        if stage not in VIDEO_STAGES:  # what is done to videos clears theirs itself
+        if stage not in VIDEO_STAGES:  # for videos, the code that processes them clears these rows itself
             clear_attempts(session, stage, set(items) - set(undone))
         session.execute(delete(_ITEMS).where(_ITEMS.c.batch_id == batch_id))
         return undone
@@ -316,7 +316,7 @@ def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
 
 
 def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequence[str]) -> list[_Ready]:
-    """Return rows with at most `max_items` different videos, as many of each project as there are."""
+    """Return rows with at most `max_items` different videos, with all rows of each of them."""
     taken: dict[str, _Ready] = {}
     quota = -(-wish.max_items // max(1, len(projects)))
     for limit in dict.fromkeys((quota, wish.max_items)):  # who has less than its share leaves the rest to the others

@@ -18,22 +18,22 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class GivenAnswer:
-    """An answer that came in: to which question, about a crop of which video, and what it cost."""
+    """A received answer: to which question, about a crop of which video, and its cost."""
 
     question_key: str
     video_key: str
     answer: BoxAnswer
     input_tokens: int | None = None
     output_tokens: int | None = None
-    cost: float | None = None  # None: nobody knows
+    cost: float | None = None  # None: unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a project's questions have cost so far."""
+    """The cost of a project's questions so far."""
 
     num_answers: int
-    num_priced: int  # of them, those whose cost is known
+    num_priced: int  # answers with a known cost
     cost: float
     top_price: float = 0.0  # the highest price of a single answer
 
@@ -73,7 +73,7 @@ def add_answers(database: Database, project: str, verifier: str, given: Sequence
 
 
 def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
-    """Return what a project has had answered, and what that cost; by one verifier if it is named."""
+    """Return how many answers a project has received and their cost; only by one verifier if it is named."""
     sums = (func.sum(BoxAnswerRow.cost), func.max(BoxAnswerRow.cost))
     query = select(func.count(), func.count(BoxAnswerRow.cost), *sums)
     query = query.where(BoxAnswerRow.project_name == project)

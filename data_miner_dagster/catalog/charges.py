@@ -1,6 +1,6 @@
 """Whom a failed run is charged to: one item, the items that it left undone, or the whole stage.
 
-Belongs here: what becomes of the rows. Does not belong here: what an exception means (operations/run_failures.py).
+Belongs here: the effect on rows. Does not belong here: the meaning of an exception (operations/run_failures.py).
 """
 
 from collections.abc import Collection
@@ -21,15 +21,15 @@ def charge_run(
     """Charge the failure of a run, in the transaction that ends its batch, before the batch's items are freed.
 
     - Of the stage: its gate closes, and no item is charged.
-    - Of a batch, for a reason that may be one item's: its undone items are halved, as those of a process that died.
+    - A batch failed for a reason that may be one item's: its unfinished items are halved, as if the process had died.
     - Of items, or a fault of this program: each undone item is due again after a back-off.
 
     Args:
         session: the caller's transaction.
-        stage: what the run did.
+        stage: the stage of the run.
         failure: what happened.
         undone: keys of the videos that are neither done nor failed for a reason of their own, or the project's name.
-        batch_id: the batch; None if somebody else than a planner asked for the run.
+        batch_id: the batch; None if something other than a planner requested the run.
     """
     if failure.kind == FailureKind.TAKEN_OVER:
         return

@@ -226,7 +226,7 @@ def _renew(database: Database, claims: Sequence[Claim]) -> list[Claim]:
 
 
 def revoke_claims(database: Database, run_id: str) -> list[str]:
-    """Take the claims of a run that was ended from it, whether or not its process goes on; return their resources.
+    """Take the claims away from a run that was ended, even if its process continues. Return their resources.
 
     The rows stay, expired: who takes them over knows that the holder may still be running.
     """

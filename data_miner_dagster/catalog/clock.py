@@ -22,7 +22,7 @@ class SharedClock:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._asked: tuple[datetime, float] | None = None  # what the server said, and when, by held_clock()
+        self._asked: tuple[datetime, float] | None = None  # the server's time, and when it was read by held_clock()
 
     def now(self) -> datetime:
         """Return the present time."""
@@ -41,4 +41,4 @@ class SharedClock:
         except (DATABASE_ERROR, DataMinerError):
             if self._asked is None:
                 raise
-            return self._asked  # the server is away; its clock goes on
+            return self._asked  # the server is unreachable; its clock continues

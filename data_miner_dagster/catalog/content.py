@@ -33,9 +33,9 @@ class SimilarVideo:
 
 
 def lock_content(session: Session) -> None:
-    """Let nobody else decide until this transaction ends which video is the same as which.
+    """Until this transaction ends, let no other transaction decide which videos are identical.
 
-    Of two downloads of the same content the second then finds the first. Comes before the lock of any row.
+    The second of two downloads of the same content then finds the first. Must precede the lock of any row.
     """
     lock_topic(session, Topic.CONTENT)
 
@@ -53,9 +53,11 @@ def of_same_bytes(session: Session, video_key: str, sha256: str) -> list[str]:
 
 
 def originals_first(database: Database, video_keys: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the videos in two lists, in the order given: the second has those whose file is that of one in the first.
+    """Return the videos in two lists, in the given order.
 
-    Of videos with the same bytes the one that the catalog has known longest is the first.
+    The second has those whose file equals that of one in the first.
+
+    Among videos with the same bytes, the one that the catalog has known longest counts as the first.
     """
     query = select(_VIDEO.key, _VIDEO.sha256, _VIDEO.created_at).where(_VIDEO.sha256.is_not(None))
     with database.reading() as session:

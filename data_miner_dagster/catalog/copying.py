@@ -1,8 +1,8 @@
 """Copy tables from one database to another, as `data-miner migrate-to` does: in one transaction, in portions, counted.
 
-A copy carries a mark in the target, so that one that was never used can be told from data of somebody else and made
-again. Belongs here: rows of any tables. Does not belong here: which databases, and what makes use of a copy
-(cli/moving.py, history/copying.py).
+A copy is marked in the target, so that an unused copy can be distinguished from other data and made again. Belongs
+here: rows of any tables. Does not belong here: which databases, and the use of a copy (cli/moving.py,
+history/copying.py).
 """
 
 import json
@@ -22,7 +22,7 @@ from data_miner_dagster.domain.errors import CatalogError, ConfigError
 
 _ROWS_A_PORTION: Final = 1000
 _MARKED_TABLE: Final = "alembic_version"
-"""The comment of this table is the mark: it exists from the first revision on, and nothing else gives it a comment."""
+"""The comment of this table is the mark: the table exists from the first revision on, and has no other comment."""
 _DAGSTER_SCHEMA: Final = "dagster"
 
 Connection = _Connection
@@ -85,7 +85,7 @@ def insert_rows(target: Connection, table: Table, rows: Iterable[Row]) -> int:
 
 
 def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[str, int], attempt: str) -> None:
-    """Compare what the target has with what was read, let its counters go on after the copied ids, and mark the copy.
+    """Compare the target with what was read, let its sequences continue after the copied ids, and mark the copy.
 
     Raises:
         CatalogError: a table has another number of rows than were read.
@@ -142,7 +142,7 @@ def copy_catalog(source: Connection, target: Database, *, attempt: str) -> dict[
     """Copy the catalog into another database whose tables exist; return the number of rows by table.
 
     Args:
-        source: an open transaction on the catalog in which nobody else can write.
+        source: an open transaction on the catalog in which no other process can write.
         target: the other database.
         attempt: whose copy this is. One that it has made before, and that was not used, is replaced.
 
@@ -161,7 +161,7 @@ def copy_catalog(source: Connection, target: Database, *, attempt: str) -> dict[
 
 
 def dagster_url_beside(catalog_url: str) -> str:
-    """Return the URL of Dagster's storage in the catalog's PostgreSQL database: a schema of its own.
+    """Return the URL of Dagster's storage in the catalog's PostgreSQL database: a separate schema.
 
     Both have a table `alembic_version`, so one schema cannot hold both.
     """
@@ -180,7 +180,7 @@ def create_dagster_schema(catalog_url: str) -> None:
 
 
 def without_password(url: str) -> tuple[str, bool]:
-    """Return a URL that may be written down, and whether anything was left out of it."""
+    """Return a URL that is safe to store, and whether anything was removed from it."""
     parsed = make_url(url)
     has_any = bool(parsed.password or parsed.query.get("password"))
     public = URL.create(

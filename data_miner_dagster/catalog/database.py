@@ -130,7 +130,7 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
 
 
 def free_bytes(path: Path) -> int:
-    """Return how much of an SQLite file is left of deleted rows."""
+    """Return how many bytes of an SQLite file are left from deleted rows."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         (num_pages,), (page_bytes,) = (
             connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size")
@@ -250,7 +250,7 @@ class Database:
 
 def _kept_log_of(url: str | URL) -> KeptLog | None:
     if isinstance(url, str) and problem_of_catalog_url(url):
-        return None  # `make_engine` says so
+        return None  # `make_engine` raises the error
     parsed = make_url(url)
     return KeptLog(Path(parsed.database)) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 

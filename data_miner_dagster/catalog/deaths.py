@@ -45,7 +45,7 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
         session: the caller's transaction.
         batch_id: the batch.
         undone: its items that are neither done nor failed for a reason of their own.
-        failure: why the run ended, if it could say so.
+        failure: why the run ended, if that is known.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
     if batch.stage in VIDEO_STAGES:
@@ -105,7 +105,7 @@ def _num_lone_deaths(session: Session, stage: WorkStage) -> int:
 
 
 def note_progress(session: Session, batch_id: int) -> None:
-    """Take note that a batch has done something: a probe opens its gate, and earlier lone deaths are the items' own."""
+    """Note that a batch has done some work: a probe opens its gate, and earlier lone deaths count as the items'."""
     batch = session.get_one(WorkBatchRow, batch_id)
     gate = gate_of(session, batch.stage)
     if gate is not None and gate.probe_batch == batch_id:
@@ -119,14 +119,14 @@ def note_progress(session: Session, batch_id: int) -> None:
 
 
 def is_suspect(stage: ColumnElement[WorkStage], item: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the condition that an item is a suspect, and so in no batch but those of `suspects_to_try`."""
+    """Return the condition that an item is a suspect, and so only in batches of `suspects_to_try`."""
     return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
 
 
 def suspects_to_try(
     session: Session, stage: WorkStage, *, is_probe: bool = False, project: str | None = None
 ) -> list[str]:
-    """Return the suspects of a video stage (and project) that the next batch is to consist of; none if none is due.
+    """Return the suspects of a video stage (and project) that form the next batch; empty if none is due.
 
     The smallest group goes first, so that the item at fault is found before others meet it. A probe takes the largest
     one, and only if there are no other items: it has to show whether the stage works.

@@ -1,7 +1,7 @@
-"""How much there is of everything, in few statements: what monitoring asks every few seconds.
+"""Totals of everything, in a few statements, for monitoring every few seconds.
 
-Belongs here: counts over whole tables. Does not belong here: what they are called (monitoring/), what a person asks
-about single items (counts.py, attempts.py), what work has cost (measurements.py).
+Belongs here: counts over whole tables. Does not belong here: their names (monitoring/), questions about single items
+(counts.py, attempts.py), the cost of work (measurements.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -113,7 +113,7 @@ def video_counts(session: Session) -> VideoCounts:
 
 @dataclass(frozen=True, slots=True)
 class StageCounts:
-    """How many videos of a project a stage has done, has failed on, and has still to do."""
+    """How many videos of a project are done, failed and still pending at a stage."""
 
     done: int = 0
     failed: int = 0
@@ -153,7 +153,7 @@ def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[
 
 
 def since_waiting_for_room(session: Session) -> tuple[int, datetime | None]:
-    """Return how many downloads wait for room under the quota, and since when the first of them has."""
+    """Return how many downloads wait for space under the quota, and since when."""
     waits = _VIDEOS.status == VideoStatus.PENDING, _VIDEOS.error_kind == VideoErrorKind.DISK_FULL
     number, since = session.execute(select(func.count(), func.min(_VIDEOS.updated_at)).where(*waits)).one()
     return int(number), since

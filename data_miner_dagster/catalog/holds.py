@@ -1,8 +1,8 @@
 """Work that a person stopped: which work it is, until it may go on.
 
-A hold covers the work that it names. A column that is None stands for all: a hold of a project covers each of its
-stages and videos, a hold of a stage covers that stage of every project. Work under a hold stays pending but is not
-requested, so a project waits for its held videos. A hold is about requesting: a run that is at work already goes on.
+A hold covers the work that it names. A column that is None matches everything: a hold of a project covers each of its
+stages and videos, and a hold of a stage covers that stage of every project. Held work stays pending but is not
+requested, so a project waits for its held videos. A hold only affects requests: a running run continues.
 
 Belongs here: the rows of holds, and the conditions by which queries of other modules leave out held work. Does not
 belong here: what may go on after a failure (attempts.py, gates.py).
@@ -23,7 +23,7 @@ from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.domain.work import WorkStage
 
 CANCELLED: Final = "its run was cancelled"
-"""The reason of holds of what was in a run that a person cancelled."""
+"""The reason of holds for the work of a cancelled run."""
 PAUSED: Final = "paused"
 """The reason of batches whose run ends as cancelled because a person paused some of their work."""
 _MOST_LINES: Final = 10
@@ -31,7 +31,7 @@ _MOST_LINES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class WorkScope:
-    """Some of the work that there is. None stands for all. Without video keys, the stages of projects are included."""
+    """Some of the existing work. None matches everything. Without video keys, the stages of projects are included."""
 
     project: str | None = None
     stage: WorkStage | None = None
@@ -43,13 +43,13 @@ class WorkScope:
 
     @property
     def resume_command(self) -> str:
-        """The command that lets it go on."""
+        """The command that resumes it."""
         return _resume_command(self.project, self.stage, self.video_keys)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkWithin:
-    """How much of some work there is now."""
+    """The current amount of some work."""
 
     num_waiting: int  # pieces of work that would be requested, now or later: a video at a stage counts once
     num_in_flight: int  # pieces of work that were given to a run
@@ -64,7 +64,7 @@ def hold_items(
     video_keys: Collection[str] | None = None,
     reason: str,
 ) -> int:
-    """Hold work until `release_holds`, and return how many holds are new. None stands for all; idempotent.
+    """Hold work until `release_holds`. Return the number of new holds. None matches everything. Idempotent.
 
     Args:
         database: the catalog.
@@ -102,10 +102,10 @@ def release_holds(
     stage: WorkStage | None = None,
     video_keys: Collection[str] | None = None,
 ) -> list[HoldRow]:
-    """Remove the holds that lie within what is named, and return them. None stands for all.
+    """Remove the holds within the given scope, and return them. None matches everything.
 
-    A project includes the videos that it wants, also where they are held for every project: that is how the undone
-    videos of a cancelled run are held. A hold that covers more than what is named stays (`holds_over`).
+    A project includes the videos that it wants, even if they are held for every project, as are the unfinished videos
+    of a cancelled run. A hold that covers more than the scope stays (`holds_over`).
     """
     with database.transaction() as session:
         released = holds_within(session, project, stage, video_keys)
@@ -139,7 +139,7 @@ def holds_over(database: Database, project: str | None = None, stage: WorkStage 
 
 
 def why_held(database: Database, project: str, stage: WorkStage | None = None) -> str | None:
-    """Return why a stage of a project (None: the whole project) is not requested and how to go on, or None if it is."""
+    """Return why a stage of a project (None: the project) is not requested and how to resume it; None if it is."""
     over = holds_over(database, project, stage)
     return _line(over[0].project, over[0].stage, None, over[0].reason, over[0].held_at) if over else None
 
@@ -176,7 +176,7 @@ def delete_holds_of_videos(session: Session, video_keys: Collection[str]) -> Non
 
 
 def work_within(database: Database, scope: WorkScope) -> WorkWithin:
-    """Return how much work there is within a scope: of videos, and of projects what is in flight."""
+    """Return the amount of work within a scope: for videos, all of it, and for projects, what is in flight."""
     is_pending = exists().where(
         PendingWorkRow.stage == BatchItemRow.stage,
         PendingWorkRow.video_key == BatchItemRow.item,
@@ -203,7 +203,7 @@ def work_within(database: Database, scope: WorkScope) -> WorkWithin:
 
 
 def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
-    """Note of open batches that their runs are cancelled by `pause`: what else is in them goes on and is not held."""
+    """Mark open batches whose runs `pause` cancels: other work in them continues and is not held."""
     with database.transaction() as session:
         is_open = WorkBatchRow.id.in_(sorted(batch_ids)), WorkBatchRow.ended_at.is_(None)
         session.execute(update(WorkBatchRow).where(*is_open).values(reason=PAUSED))
@@ -297,5 +297,5 @@ def _is(column: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool
 
 
 def _covers(column: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
-    """Return the condition that a hold's column stands for all or has this value."""
+    """Return the condition that a hold's column is empty or has this value."""
     return column.is_(None) if value is None else or_(column.is_(None), column == value)

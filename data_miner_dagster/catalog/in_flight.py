@@ -1,4 +1,4 @@
-"""What is in flight, and what may soon be: questions of planners and runs, about all batches.
+"""Work in flight, and work that may soon be: queries of planners and runs about all batches.
 
 Does not belong here: choosing and ending batches (batches.py).
 """

@@ -30,7 +30,7 @@ _this_thread: Final = local()
 class KeptLog:
     """The log of one SQLite file, for the connections of one process. Safe to share between threads.
 
-    Where a file system has no hard links or no locks, connections are made as without it.
+    If a file system has no hard links or no locks, connections are made without this protection.
     """
 
     def __init__(self, file: Path) -> None:
@@ -57,7 +57,7 @@ class KeptLog:
                 except BaseException:
                     connection.close()
                     raise
-                # They were deleted in this very moment, and what this connection has opened is new and empty.
+                # They were deleted at this very moment, so this connection has opened new and empty files.
                 connection.close()
                 self._put_back()
             return make()
@@ -77,7 +77,7 @@ class KeptLog:
     def leave(self, close: Callable[[], None]) -> None:
         """Close the connections of this process by `close`. The last process to do so removes the links.
 
-        SQLite then deletes the log. Nobody connects meanwhile, and takes that for somebody's hand.
+        SQLite then deletes the log. No process connects meanwhile, so none mistakes that for a deletion by a person.
         """
         if self._use is None:
             close()
@@ -146,9 +146,9 @@ class KeptLog:
                 replacement.replace(path)
 
     def _put_back_after_crash(self) -> None:
-        """Put back a deleted log that no process has open any more, if the file lacks something that is in it.
+        """Put back a deleted log that no process has open any more, if it contains data that the file lacks.
 
-        SQLite writes to the file only what it has written to the log before, so a log that is newer has more.
+        SQLite writes to the file only what it has written to the log before, so a newer log contains more.
         """
         link, path = self._link("-wal"), self._path("-wal")
         with suppress(OSError):

@@ -1,7 +1,6 @@
 """Leases of runs: which process executes a run, whether it lives, and how far it has come.
 
-Belongs here: taking, renewing, judging and removing the rows. Does not belong here: what is done to a run that is dead
-(runs.py).
+Belongs here: taking, renewing, judging and removing the rows. Does not belong here: ending a dead run (runs.py).
 
 All judgements use one clock, the database's, and durations that the holder measured. A run whose process has not yet
 said anything gets a provisional lease, which expires like any other: no date of Dagster's is compared with ours.
@@ -36,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunState(StrEnum):
-    """What is known of the process of a run."""
+    """What is known about the process of a run."""
 
     ALIVE = "alive"
     GONE = "gone"  # the process has certainly ended
@@ -46,7 +45,7 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """What is known of one run, and the lease by which it is known; None if that was made this moment."""
+    """What is known about one run, and its lease; None if the lease was just created."""
 
     state: RunState
     lease: RunLeaseRow | None = None
@@ -68,12 +67,12 @@ class RunLease:
         return f"run {self.run_id}"
 
     def advance(self, num_done: int = 1) -> None:
-        """Count items that were looked at, with whatever outcome. The count is written with the next renewal."""
+        """Count items that were processed, with any outcome. The count is written with the next renewal."""
         self.num_done += num_done
         note_progress()
 
     def check(self) -> None:
-        """Check that the run goes on.
+        """Check that the run may go on.
 
         Raises:
             RunEndedError: it was ended from outside.
@@ -206,7 +205,7 @@ def _state(row: RunLeaseRow, now: datetime, idle_limit: timedelta) -> RunState:
     is_expired = row.expires_at <= now
     if process is None or (is_expired and not process.is_alive()):
         return RunState.SILENT if is_expired else RunState.ALIVE
-    # What the holder measured, at its last renewal: no clock that was set since can make it longer.
+    # The holder's own measurement at its last renewal: a clock that was set since cannot extend it.
     idle = row.expires_at - _LEASE - row.progress_at
     return RunState.HANGING if idle > idle_limit else RunState.ALIVE
 
@@ -245,16 +244,16 @@ def remove_leases(database: Database, run_ids: Collection[str]) -> None:
 
 
 def remove_provisional_leases(database: Database, run_ids: Collection[str]) -> None:
-    """Remove the leases of runs whose process has said nothing: one that has meanwhile keeps its own."""
+    """Remove the leases of runs whose process has never reported. A run that has reported meanwhile keeps its own."""
     with database.transaction() as session:
         for some in portions(run_ids):
             session.execute(delete(_LEASES).where(_LEASES.c.run_id.in_(some), _LEASES.c.host == _NOBODY))
 
 
 def seize_lease(database: Database, judged: JudgedRun) -> bool:
-    """Remove the lease of a run that is to be ended; return False if its process has shown since that it lives.
+    """Remove the lease of a run that is to be ended. Return False if its process has proved to be alive since.
 
-    A process that goes on nevertheless finds its lease lost, and stops.
+    A process that continues nevertheless finds its lease lost, and stops.
     """
     lease = judged.lease
     if lease is None or judged.state is RunState.ALIVE:

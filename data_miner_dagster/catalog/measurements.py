@@ -28,7 +28,7 @@ _KEY: Final = (_ROWS.c.subject, _ROWS.c.stage, _ROWS.c.run_id)
 
 @lru_cache
 def _adding(dialect: str) -> Any:
-    """Return the statement that adds amounts to a row, which it makes if there is none yet."""
+    """Return the statement that adds amounts to a row, creating the row if necessary."""
     insert = insert_into(_ROWS, dialect)
     sums = {name: _ROWS.c[name] + insert.excluded[name] for name in AMOUNTS}
     return insert.on_conflict_do_update(index_elements=_KEY, set_={**sums, "measured_at": insert.excluded.measured_at})
@@ -37,15 +37,15 @@ def _adding(dialect: str) -> Any:
 def store_spent(
     session: Session, subject: str, *, is_failed: bool = False, is_over: bool = True, **results: int
 ) -> None:
-    """Add what the work at hand has spent until now to the row of its subject, stage and run.
+    """Add what the current work has spent until now to the row of its subject, stage and run.
 
-    Does nothing where nothing is measured, or what is measured is work on another subject.
+    Does nothing if nothing is measured, or if the current work is on another subject.
 
     Args:
         session: the transaction that stores the outcome of an attempt.
         subject: the video or project.
         is_failed: whether the attempt failed.
-        is_over: whether the attempt has ended; more of it is stored later if not.
+        is_over: whether the attempt has ended. If not, more of it is stored later.
         results: further amounts of `Measured`, such as `num_frames`.
     """
     meter = current_meter()
@@ -96,7 +96,7 @@ def runs_of_item(database: Database, subject: str, stages: Collection[WorkStage]
 
 
 def spent_by_stage(database: Database, project: str | None = None) -> dict[WorkStage, Measured]:
-    """Return what each stage has spent, in order: on everything, or on a project and its videos."""
+    """Return the spending of each stage, in order: in total, or for a project and its videos."""
     with database.reading() as session:
         return spent_by_stage_in(session, project)
 
@@ -113,10 +113,7 @@ def spent_by_stage_in(session: Session, project: str | None = None) -> dict[Work
 
 
 def _videos_of(project: str) -> Select[str]:
-    """Return the query for the videos whose cost is a project's: which it wants, or rejects and nobody else wants.
-
-    A page that had to be read before its video could be rejected has cost something, too.
-    """
+    """Return the query for the videos whose cost counts for a project: its members, and those only it rejects."""
     other = aliased(ProjectVideoRow)
     is_wanted_elsewhere = exists().where(
         other.video_key == ProjectVideoRow.video_key,

@@ -1,4 +1,4 @@
-"""The videos of each project, their provenance, and which of them were rejected.
+"""The videos of each project, their provenance, and whether they are rejected.
 
 Results sorted by key use Python's string order. A database sorts by its own collation, which may ignore case and
 punctuation, and the bytes of a project's tables must not depend on that.
@@ -89,7 +89,7 @@ def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
 
 
 def take_back_reuploads(session: Session, project: str) -> list[str]:
-    """Let a project want the re-uploads again whose original cannot be used any more; return them, sorted."""
+    """Let a project want the re-uploads again whose original can no longer be used. Return them, sorted."""
     skipped = skipped_reuploads(session, project).items()
     gone = [key for key, original in skipped if not is_usable_member(session, project, original)]
     lock_videos(session, gone)
@@ -175,7 +175,7 @@ def add_candidates(
 
 
 def _add_videos(session: Session, candidates: Sequence[VideoCandidate]) -> None:
-    """Make sure that the videos exist, and that nobody else changes them before the transaction ends."""
+    """Ensure that the videos exist, and that no other transaction changes them before this one ends."""
     rows = [
         {
             "key": candidate.video_key,
@@ -212,7 +212,7 @@ def _locked_members(session: Session, project: str, video_keys: Collection[str])
 
 
 def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, takes_back: bool) -> bool:
-    """Let a membership stand as the rules say now, unless a person took the video out.
+    """Update a membership to the current decision of the rules, unless a person removed the video.
 
     Returns:
         True if the project begins or ceases to want the video.

@@ -1,4 +1,4 @@
-"""Pending work: which videos each stage has still to process, kept by the transactions that change them.
+"""Pending work: the videos that each stage still has to process, kept up to date by the transactions that change them.
 
 A row of `pending_work` follows from a video's status, dates and bases, and from who wants it. Code that changes one of
 these calls `reindex_videos` in the same transaction, so that planners never read all videos, or any file.
@@ -39,7 +39,7 @@ _ITEMS: Final = cast("Table", BatchItemRow.__table__)
 
 
 def join_frames_bases(of_videos: str, of_pictures: str) -> str:
-    """Return the basis of extraction, made of the one for videos and the one for folders of pictures."""
+    """Return the basis of extraction, combined from the one for videos and the one for folders of pictures."""
     return of_videos + of_pictures
 
 
@@ -75,7 +75,7 @@ def reindex_videos(session: Session, video_keys: Collection[str]) -> None:
 
 
 def raise_content_versions(session: Session, projects: Collection[str]) -> None:
-    """Tell projects that what they can be built from has changed: memberships, videos, or what people said.
+    """Tell projects that their inputs have changed: memberships, videos, or verdicts.
 
     Call it after the changes of videos, so that all transactions take their locks in one order.
     """
@@ -100,13 +100,13 @@ def projects_of(session: Session, video_keys: Collection[str]) -> set[str]:
 
 
 def end_embedding(session: Session, video_key: str) -> None:
-    """Record that a video, which this transaction holds, is not EXTRACTED any more, and so not embedded."""
+    """Record that a video, whose row this transaction has locked, is no longer EXTRACTED, and so not embedded."""
     session.execute(update(_VIDEOS).where(_VIDEOS.c.key == video_key).values(embedding_basis=None))
     raise_content_versions(session, projects_of(session, [video_key]))
 
 
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
-    """Record what the frames or the embeddings of EXTRACTED videos were made with; None: they are not there, or lost.
+    """Record what the frames or the embeddings of EXTRACTED videos were made with; None: they are missing.
 
     Call it when the files are in place.
 
@@ -167,7 +167,7 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
 def is_project_settled(session: Session, project: str, now: datetime) -> bool:
     """Return whether no video of a project is due or worked on: it is embedded, failed, or waits for a date.
 
-    A video that waits for room has not failed: the project waits for it, whatever its date.
+    A video that waits for space has not failed: the project waits for it, whatever its date.
     """
     of_project = _PENDING.c.project_name == project
     # The least date instead of EXISTS, for which PostgreSQL may think that reading all rows is quicker.
@@ -185,7 +185,7 @@ def is_project_settled(session: Session, project: str, now: datetime) -> bool:
 
 
 def project_basis(row: ProjectRow, *, models: str) -> str:
-    """Return the fingerprint of what a project would be built from now.
+    """Return the fingerprint of a project's current inputs.
 
     Args:
         row: the project. Its content version is raised by changes of its videos, and by verdicts.

@@ -34,7 +34,7 @@ from data_miner_dagster.domain.statuses import (
 )
 
 _LOOKS_AGAIN: Final = "looks again"
-"""What a project was built from, as it says when it is to be built although that has not changed. No fingerprint."""
+"""The stored inputs of a project that must be built although they have not changed. Not a fingerprint."""
 _IS_COMPLETE: Final = ProjectRow.stage == ProjectStage.COMPLETE
 
 
@@ -83,9 +83,9 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project looks again at what the build that ends now has left out; never if that is nothing.
+    """Record when a project checks again what the build that ends now has left out; never if nothing was left out.
 
-    The wait is that of a failure, and grows with every build in a row that leaves something out.
+    The wait is like that after a failure, and grows with every consecutive build that leaves something out.
     """
     with database.transaction() as session:
         row = session.get_one(ProjectRow, name, with_for_update=True)

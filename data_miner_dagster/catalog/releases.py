@@ -1,4 +1,4 @@
-"""Rows of releases: what was released from which project, and what was withdrawn. The files are in `releases/`."""
+"""Rows of releases: which projects they belong to, and which were withdrawn. The files are in `releases/`."""
 
 from typing import Any, cast
 

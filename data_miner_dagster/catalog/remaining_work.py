@@ -1,4 +1,4 @@
-"""What is left of the work on videos, and what was done lately: what estimates of the time that is left are made from.
+"""The remaining work on videos and the recently finished work, from which the remaining time is estimated.
 
 Reads only. Does not belong here: the estimate (stages/remaining.py).
 """
@@ -40,7 +40,7 @@ class LeftVideo:
 
 @dataclass(frozen=True, slots=True)
 class WorkedVideo:
-    """What a stage lately spent on a video."""
+    """What a stage recently spent on a video."""
 
     video_key: str
     stage: WorkStage
@@ -64,14 +64,14 @@ def projects_with_work(session: Session, now: datetime) -> set[str]:
 
 
 def left_videos(session: Session, project: str | None, now: datetime, limit: int) -> tuple[list[LeftVideo], int]:
-    """Return the videos that are due at a stage, of a project or of all, and how many there are.
+    """Return the videos that are due at a stage, of a project or of all, and their number.
 
-    Where there are more than `limit`, those that have been due longest are returned.
+    If there are more than `limit`, those that have been due longest are returned.
     """
     is_due = PendingWorkRow.due_at <= now
     if project is not None:
         is_due = and_(is_due, PendingWorkRow.project_name == project)
-    # The limit comes before the joins, which would otherwise be made for each of 100,000 videos.
+    # The limit precedes the joins, which would otherwise be made for each of 100,000 videos.
     columns = (PendingWorkRow.video_key, PendingWorkRow.stage, PendingWorkRow.due_at)
     due = select(*columns).where(is_due).order_by(PendingWorkRow.due_at, PendingWorkRow.video_key).limit(limit)
     first = due.subquery()
@@ -89,7 +89,7 @@ def left_videos(session: Session, project: str | None, now: datetime, limit: int
 
 
 def work_of_this_run(session: Session, project: str | None, now: datetime) -> list[WorkedVideo]:
-    """Return what was done on videos since the last pause, newest first."""
+    """Return the work done on videos since the last pause, newest first."""
     query = _worked(project).where(_SPENT.c.measured_at > now - _WINDOW).limit(_MOST_ROWS)
     worked: list[WorkedVideo] = []
     began_at = now
@@ -103,7 +103,7 @@ def work_of_this_run(session: Session, project: str | None, now: datetime) -> li
 
 
 def work_before(session: Session, stage: WorkStage) -> list[WorkedVideo]:
-    """Return what a stage did last, in whatever run and project."""
+    """Return a stage's last result, in any run and project."""
     return [WorkedVideo(*row) for row in session.execute(_worked(None).where(_SPENT.c.stage == stage).limit(_FEW))]
 
 
@@ -124,7 +124,7 @@ def _worked(project: str | None) -> Select[Any]:
 
 
 def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
-    """Return how long each stage of a project has taken for each frame that was filtered; empty where none was yet."""
+    """Return how long each stage of a project has taken per filtered frame; empty if no frame was filtered yet."""
     sums = select(_SPENT.c.stage, func.sum(_SPENT.c.wall_seconds), func.sum(_SPENT.c.num_frames))
     rows = session.execute(sums.where(_SPENT.c.stage.not_in(VIDEO_STAGES)).group_by(_SPENT.c.stage)).all()
     num_filtered = next((number for stage, _, number in rows if stage is WorkStage.FILTERING), 0)

@@ -1,7 +1,7 @@
 """The thread that renews what this process holds in a catalog: its claims and the leases of its runs.
 
-Belongs here: how long a lease lasts, the thread, and since when nothing was done. Does not belong here: what is held
-(claims.py, leases.py).
+Belongs here: the duration of a lease, the thread, and the time since the last progress. Does not belong here: the
+claims and leases (claims.py, leases.py).
 """
 
 import logging
@@ -38,7 +38,7 @@ def _drift() -> float:
 
 
 def held_clock() -> float:
-    """Return seconds on a clock that nobody sets and that goes on while the machine sleeps, as leases do."""
+    """Return seconds on a clock that nobody can set and that continues while the machine sleeps, as leases do."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
@@ -47,7 +47,7 @@ _progress_at = time.monotonic()
 
 
 def note_progress() -> None:
-    """Take note that this process has done something: an item, a part of one, a batch."""
+    """Note that this process has made progress: an item, a part of one, a batch."""
     global _progress_at
     _progress_at = time.monotonic()
 
@@ -65,15 +65,15 @@ class Held(Protocol):
 
     @property
     def shown(self) -> str:
-        """What it is, for messages."""
+        """Its name, for messages."""
 
 
 Renew = Callable[[Database, Sequence[Any]], Sequence[Any]]
-"""Extends the leases of everything given, all of one kind, and returns what is still held."""
+"""Extends the leases of all the given objects, which are of one kind. Returns those that are still held."""
 
 
 class Renewer:
-    """A thread that renews everything this process holds in one catalog. It ends soon after the last of it."""
+    """A thread that renews everything this process holds in one catalog. It ends soon after nothing is left."""
 
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)
@@ -86,7 +86,7 @@ class Renewer:
     def add(self, held: Held, renew: Renew) -> None:
         """Renew `held` from now on."""
         with self._lock:
-            if self._pid != os.getpid():  # after a fork: what is held and the thread belong to the parent
+            if self._pid != os.getpid():  # after a fork: the held objects and the thread belong to the parent
                 self._held, self._contexts, self._thread, self._pid = {}, {}, None, os.getpid()
             self._held[id(held)], self._contexts[id(held)] = (held, renew), copy_context()
             if self._thread is None:
@@ -103,7 +103,8 @@ class Renewer:
         due, drift = held_clock() + RENEW_SECONDS, _drift()
         while True:
             time.sleep(min(_IDLE_SECONDS, max(0.0, due - held_clock())))
-            if abs(_drift() - drift) > _SET_SECONDS:  # the clock was set: by it, what is held may have expired
+            # the clock was set: according to it, what is held may have expired
+            if abs(_drift() - drift) > _SET_SECONDS:
                 due, drift = held_clock(), _drift()
             with self._lock:
                 database = self._database()
@@ -132,7 +133,7 @@ class Renewer:
 
 
 def renew_now(database: Database, held: Sequence[Held], renew: Renew) -> None:
-    """Extend the leases of everything given, all of one kind, and mark what is lost."""
+    """Extend the leases of all the given objects, which are of one kind, and mark the lost ones."""
     started = held_clock()
     kept = {id(one) for one in renew(database, held)}
     for one in held:

@@ -1,6 +1,6 @@
-"""Give failed work another chance at once, because a person asks for it.
+"""Retrying failed work immediately, at a person's request.
 
-Belongs here: what a retry clears, of videos and of projects. Does not belong here: when work is retried automatically
+Belongs here: what a retry clears, for videos and for projects. Does not belong here: when work is retried automatically
 (attempts.py, gates.py).
 """
 
@@ -28,7 +28,7 @@ _TABLES: Final = (AttemptRow, SuspectRow)
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What a retry made due."""
+    """The result of a retry."""
 
     videos: tuple[str, ...]  # failed, unavailable or given up by a stage, by key
     projects: tuple[str, ...]  # with a failed stage, by name
@@ -44,10 +44,10 @@ class Retried:
 def retry_work(
     database: Database, scope: WorkScope, *, kinds: Collection[str] | None = None, is_dry_run: bool = False
 ) -> Retried:
-    """Forget the failures within a scope, so that the work is due at once, and end holds of it.
+    """Forget the failures within a scope, so that the work is due immediately, and end its holds.
 
-    Work that is held because its run was cancelled goes on in any case; what a person held only if the scope names a
-    video, project or stage. With `kinds`, only failures of these kinds are forgotten, and no hold ends.
+    Work that is held because its run was cancelled resumes in any case. Work that a person held resumes only if the
+    scope names a video, project or stage. With `kinds`, only failures of these kinds are forgotten, and no hold ends.
     """
     with database.transaction() as session:
         retried = _retry(session, scope, kinds)
@@ -102,7 +102,7 @@ def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | N
 
 
 def _reset_projects(session: Session, scope: WorkScope, only: Collection[str] | None) -> list[str]:
-    """Let projects with a failed stage start over; what is current is not made again. Return their names."""
+    """Let projects with a failed stage start over. Current results are reused. Return their names."""
     query = select(ProjectRow.name, ProjectRow.error).where(ProjectRow.stage == ProjectStage.FAILED)
     if scope.project is not None:
         query = query.where(ProjectRow.name == scope.project)
@@ -125,7 +125,7 @@ def _end_holds(session: Session, scope: WorkScope) -> int:
 
 
 def _open_gates(session: Session, scope: WorkScope) -> tuple[WorkStage, ...]:
-    """Have stages that wait for an outage to pass try one batch at once, unless only a project or video is meant."""
+    """Let stages that wait for an outage to pass try one batch immediately, unless only a project or video is meant."""
     if scope.project is not None or scope.video_keys is not None:
         return ()
     query = select(StageGateRow).order_by(StageGateRow.stage)

@@ -1,4 +1,4 @@
-"""How much room videos and frames take under the root, what is promised to downloads, and whose files may go.
+"""The space that videos and frames use under the root, reservations of downloads, and files that may be removed.
 
 Belongs here: rows and their sums. Does not belong here: files, and what may be removed when (operations/room.py).
 """
@@ -24,7 +24,7 @@ _LOCK: Final = 7_240_611
 """Names the advisory lock under which room is promised on PostgreSQL. SQLite has one writer anyway."""
 _IS_ANOTHER_DOWNLOAD: Final = and_(
     _VIDEO.status == VideoStatus.DOWNLOADING,
-    _VIDEO.key != bindparam("own_key"),  # a dead worker may have left a promise to it
+    _VIDEO.key != bindparam("own_key"),  # a dead worker may have left a reservation
 )
 _HAS_FRAMES_TO_COME: Final = _VIDEO.status.in_((VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING))
 _IS_EXTRACTED: Final = and_(
@@ -42,7 +42,8 @@ class VideosRoom:
     to_extract: int  # files of videos whose frames are not there yet
     num_to_extract: int
     typical_source: int  # the mean of the videos downloaded so far
-    frames_per_byte: float | None  # of the videos extracted so far: frames to source; None if there is none
+    # for the videos extracted so far: size of frames per size of source; None if there is none
+    frames_per_byte: float | None
     last_progress: datetime | None  # when a download or an extraction last changed anything
 
 
@@ -60,7 +61,7 @@ _SUMS: Final = select(
 
 
 def videos_room(session: Session, *, but_promised_to: str = "") -> VideosRoom:
-    """Return how much room videos and frames take, and how much is promised to other downloads than that of a video."""
+    """Return the space that videos and frames use, and the reservations of downloads other than that of one video."""
     row = session.execute(_SUMS, {"own_key": but_promised_to}).one()
     sources, frames, promised, to_extract, num_to_extract, typical, frames_of, made_from, last = row
     return VideosRoom(
@@ -76,20 +77,20 @@ def videos_room(session: Session, *, but_promised_to: str = "") -> VideosRoom:
 
 
 def lock_room(database: Database, session: Session) -> None:
-    """Let no other process promise room until this transaction ends."""
+    """Let no other process reserve space until this transaction ends."""
     if database.is_postgresql:
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
 def promise_room(session: Session, video_key: str, size_bytes: int) -> None:
-    """Record what the download of a video may take. It counts while the video is DOWNLOADING."""
+    """Reserve the space that the download of a video may use. It counts while the video is DOWNLOADING."""
     session.execute(update(VideoRow).where(VideoRow.key == video_key).values(reserved_bytes=size_bytes))
 
 
 def wait_for_room(session: Session, video_key: str, until: datetime, message: str, *, attempts: int) -> None:
     """Let a video that has no room yet wait until a date. It is PENDING, so that its projects wait for it.
 
-    One whose frames are there keeps its status: somebody forced another download of it.
+    A video that already has frames keeps its status: somebody forced another download of it.
     """
     has_no_frames = set(VideoStatus) - {VideoStatus.EXTRACTED, VideoStatus.EXTRACTING}
     move_video(session, video_key, VideoStatus.DOWNLOADING, only_from=has_no_frames)  # a status cannot follow itself
@@ -122,7 +123,7 @@ class StoredVideo:
 
 
 def _may_lose_source() -> ColumnElement[bool]:
-    """Frames exist, or extraction failed, or nobody wants the video: where it is needed again, it is downloaded."""
+    """Frames exist, or extraction failed, or no project wants the video: if it is needed again, it is downloaded."""
     is_unwanted = and_(_VIDEO.status == VideoStatus.DOWNLOADED, ~is_wanted())
     return or_(_VIDEO.status.in_((VideoStatus.EXTRACTED, VideoStatus.FAILED)), is_unwanted)
 
@@ -167,7 +168,7 @@ def record_source_removed(session: Session, video_key: str, left_bytes: int | No
 
 
 def record_frames_removed(session: Session, video_key: str) -> bool:
-    """Set a video one step back whose frames are to be removed, unless a project wants it by now."""
+    """Set a video whose frames are to be removed one step back, unless a project now wants it."""
     lock_videos(session, [video_key])  # so that no project begins to want it
     if session.scalar(select(_VIDEO.key).where(_VIDEO.key == video_key, is_wanted())) is not None:
         return False

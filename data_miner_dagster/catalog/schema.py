@@ -89,9 +89,10 @@ class ProjectRow(Base):
     sourced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     released_version: Mapped[str | None] = mapped_column(String(64))
     content_version: Mapped[int] = mapped_column(default=0, server_default="0")  # raised when its usable videos change
-    building_basis: Mapped[str | None] = mapped_column(String(64))  # what the build at work is made from
+    building_basis: Mapped[str | None] = mapped_column(String(64))  # what the running build is made from
     built_basis: Mapped[str | None] = mapped_column(String(64))  # what the last finished build was made from
-    look_again_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when what the last build left out may be back
+    # when the parts that the last build left out may be back
+    look_again_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     num_left_out_builds: Mapped[int] = mapped_column(default=0, server_default="0")  # in a row
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
@@ -134,8 +135,10 @@ class VideoRow(Base):
     duplicate_of: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the first video with this content
     frames_basis: Mapped[str | None] = mapped_column(String(64))  # settings and version of its frames; None: unknown
     embedding_basis: Mapped[str | None] = mapped_column(String(64))  # encoder and frames of its embeddings
-    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)  # its source file's; None: it is not there (any more)
-    frames_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of its folder of frames; None: none, or not measured
+    # of its source file; None: the file does not exist (any more)
+    stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    # of its folder of frames; None: no frames, or not measured
+    frames_bytes: Mapped[int | None] = mapped_column(BigInteger)
     reserved_bytes: Mapped[int | None] = mapped_column(BigInteger)  # what its download may take, while DOWNLOADING
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
@@ -227,7 +230,7 @@ class ReleaseRow(Base):
 
 
 class OutsideCopyRow(Base):
-    """A copy that a command put outside the root. What is removed on request has to be removed there, too."""
+    """A copy that a command has put outside the root. Removals on request must be repeated there."""
 
     __tablename__ = "outside_copies"
 
@@ -371,7 +374,10 @@ class VerdictRow(Base):
 
 
 class BoxAnswerRow(Base):
-    """What a verifier said of one crop (catalog/box_answers.py). Rows are added, never changed: they were paid for."""
+    """A verifier's answer about one crop (catalog/box_answers.py).
+
+    Rows are added, never changed: they were paid for.
+    """
 
     __tablename__ = "box_answers"
     __table_args__ = (Index(None, "video_key"), Index(None, "project_name"))

@@ -1,8 +1,8 @@
-"""Shards: one project's work at a stage, cut up, so that several runs make it at once.
+"""Shards: one project's work at a stage, cut up so that several runs can share it.
 
-The run that holds the project's claim leads: it writes the plan and puts the shards together. Any other may join in.
-Each shard has a claim of its own (claims.py), so that of several takers one succeeds and a dead worker's shard is free
-again. Files say what is done; a row says only what nobody has finished yet.
+The run that holds the project's claim leads: it writes the plan and combines the results. Any other run may join in.
+Each shard has its own claim (claims.py), so only one of several takers succeeds, and a dead worker's shard becomes
+free. Files show what is done; rows only show what is not finished yet.
 
 Belongs here: the rows. Does not belong here: how work is cut (stages/sharding.py), what making a shard means
 (operations/), when others are asked to join in (sensors/sharing.py).
@@ -28,7 +28,7 @@ _PLANS: Final = cast("Table", ShardPlanRow.__table__)
 _SHARDS: Final = cast("Table", ShardRow.__table__)
 _ASK_SECONDS: Final = 60.0
 _MOST_ASK_SECONDS: Final = 3600.0
-"""How long runs that were asked to join in are waited for; doubled each time that none of them has made a shard."""
+"""How long to wait for runs that were asked to join in. Doubled each time that none of them has made a shard."""
 _ROWS_A_STATEMENT: Final = 1000
 
 
@@ -39,7 +39,7 @@ class ShardPlan:
     id: str
     stage: WorkStage
     project: str
-    basis: str  # of what the shards are made from, and with what
+    basis: str  # fingerprint of what the shards are made from, and with what
     num_shards: int
     first_part: int  # no part that was there before has this number, or a later one
     created_at: datetime
@@ -62,7 +62,7 @@ class Sharing:
 
     plan: ShardPlan
     num_open: int
-    num_free: int  # of them, those that nobody has begun
+    num_free: int  # shards that no worker has started
     num_asked: int
     ask_again_at: datetime
 
@@ -120,13 +120,13 @@ def is_in_force(database: Database, plan: ShardPlan) -> bool:
 
 
 def end_sharing(database: Database, stage: WorkStage, project: str) -> None:
-    """Remove the plan of a project, whose claim the caller holds. Who still makes a shard of it publishes no more."""
+    """Remove the plan of a project, whose claim the caller holds. Workers of its shards publish nothing more."""
     with database.transaction() as session:
         session.execute(delete(_PLANS).where(_PLANS.c.stage == stage, _PLANS.c.project_name == project))
 
 
 def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard | None:
-    """Return the next shard that nobody makes at the moment, or None. The caller must then take its claim.
+    """Return the next free shard, or None. The caller must then take its claim.
 
     Only the run that leads is given one whose worker has died: if the shard kills its worker, that run is known to have
     died of it, and the project is charged.
@@ -137,7 +137,7 @@ def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard
     with database.reading() as session:
         free = in_order.where(~is_claimed) if leads else in_order.where(~is_claimed, _SHARDS.c.num_taken == 0)
         row = session.execute(free.limit(1)).first()
-        if row is None and leads:  # those of the dead
+        if row is None and leads:  # shards of dead workers
             now = database.now(session)
             claims = {claim.resource: claim for claim in session.scalars(select(ClaimRow).where(_is_of(plan)))}
             claimed = session.execute(in_order.where(_SHARDS.c.resource.in_(sorted(claims)))).all()
@@ -162,7 +162,7 @@ def put_back_shard(database: Database, shard: OpenShard) -> None:
 
 
 def finish_shard(database: Database, plan: ShardPlan, shard: OpenShard, *, leads: bool) -> None:
-    """Note that a shard is made: all of it that can be is in files. The leading run says at the end what it spent."""
+    """Record that a shard is made: all its results are in files. The leading run stores the cost at the end."""
     with database.transaction() as session:
         session.execute(delete(_SHARDS).where(_is(shard)))
         if not leads:
@@ -177,7 +177,7 @@ def num_open_shards(database: Database, plan: ShardPlan) -> int:
 
 
 def is_any_at_work(database: Database, stage: WorkStage, project: str) -> bool:
-    """Return whether a live worker holds a shard of a project, of whatever plan."""
+    """Return whether a live worker holds a shard of a project, from any plan."""
     with database.reading() as session:
         now = database.now(session)
         query = select(ClaimRow).where(ClaimRow.resource.startswith(_prefix(stage, project), autoescape=True))

@@ -26,7 +26,7 @@ _REMEMBERED_FOR: Final = timedelta(days=30)
 
 
 class RefusalState(StrEnum):
-    """What a refusal is attributed to."""
+    """What a refusal is attributed to: the video or the site."""
 
     STREAK = "streak"  # refused since the site last served a video; counted against the video
     EVENT = "event"  # a refusal by the whole site; not counted against the video
@@ -51,8 +51,8 @@ class Streak:
 
     num_videos: int
     is_confirmed: bool
-    """Whether the last of them was asked for after another had been refused. Downloads run side by side: three bad
-    videos that happen to be neighbours are refused together."""
+    """Whether the last one was requested after another had been refused. Downloads run in parallel, so three bad videos
+    next to each other are refused together."""
     is_event: bool
     """Whether this is known to be a refusal by the whole site."""
 
@@ -95,7 +95,7 @@ def note_refusal(
 def declare_event(
     database: Database, site: str, until: datetime, reason: str, *, since: datetime, kinds: Collection[VideoErrorKind]
 ) -> None:
-    """Close a site's gate because of a refusal by the whole site, and put back the videos that failed because of it.
+    """Close a site's gate because of a refusal by the whole site, and reset the videos that failed because of it.
 
     Args:
         since: earlier refusals are not changed.

@@ -1,4 +1,4 @@
-"""The catalog as it is at one moment, in an SQLite file of its own: for backups, and for roots restored from them."""
+"""The catalog at one moment, in a separate SQLite file: for backups, and for roots restored from them."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from data_miner_dagster.catalog.work_tables import BatchItemRow, RunLeaseRow, Wo
 
 
 def snapshot_catalog(database: Database, file: Path) -> None:
-    """Write all committed data of a catalog to a new SQLite file, whatever database it is in. Delays nobody.
+    """Write all committed data of a catalog to a new SQLite file, from any kind of database. Delays no other process.
 
     SQLite's own backup reads the file in one step, PostgreSQL in one transaction that sees one state.
     """
@@ -35,10 +35,10 @@ def snapshot_catalog(database: Database, file: Path) -> None:
 
 
 def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
-    """Make a restored catalog that of a root in which nothing is at work. Idempotent.
+    """Turn a restored catalog into that of a root where nothing is running. Idempotent.
 
-    Claims, leases and batches are of processes that do not work here: what they held is free, as after a kill. A
-    project whose file lay under the old root is that of the file under the new one.
+    Claims, leases and batches belong to processes that do not run here: what they held becomes free, as after a kill. A
+    project whose file was under the old root gets the file under the new one.
     """
     database = Database(sqlite_url(file))
     initialise(database)

@@ -199,7 +199,7 @@ def _hold_wished(session: Session, video_keys: Collection[str], target: ProjectV
 
 
 def _follow_wishes(session: Session, project: str, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
-    """Bring pending work up to date where a membership may have begun or ceased to be a wish for the video."""
+    """Update pending work where a membership may have started or stopped wanting the video."""
     if target in _WISHES:
         reindex_videos(session, video_keys)
     if target is ProjectVideoStatus.REJECTED:

@@ -1,9 +1,9 @@
-"""What people said: adding, undoing and finding verdicts.
+"""People's verdicts: adding, undoing and finding them.
 
 A verdict is in force unless it was undone, or a person who saw it corrected it (`replaces`), or a later one is about
 the same subject. Every change tells the project, so that it is built again.
 
-Belongs here: rows of verdicts. Does not belong here: what a verdict leads to (stages/), and what a person is asked
+Belongs here: rows of verdicts. Does not belong here: the effect of a verdict (stages/), and the questions to people
 (operations/reviewing/).
 """
 
@@ -30,7 +30,7 @@ _SAME_SHARE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """A verdict with what became of it. `number` counts up in the order in which verdicts were stored."""
+    """A verdict and its state. `number` counts up in the order in which verdicts were stored."""
 
     number: int
     verdict: Verdict
@@ -39,7 +39,7 @@ class StoredVerdict:
 
 
 def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]) -> int:
-    """Store verdicts; return how many are new. An answer that is stored already, by its id, is left as it is."""
+    """Store verdicts. Return how many are new. An answer that is already stored, by its id, stays unchanged."""
     if not verdicts:
         return 0
     num_added = 0
@@ -54,7 +54,7 @@ def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]
 
 
 def undo_verdict(database: Database, project: str, answer_id: str, *, who: str) -> bool:
-    """Take a verdict back; what was in force before it is in force again. Return False if there is none to undo."""
+    """Undo a verdict. The previous one is in force again. Return False if there is nothing to undo."""
     with database.transaction() as session:
         is_it = (
             _VERDICTS.c.project_name == project,
@@ -90,7 +90,7 @@ def verdicts_in_force(
         else:
             some = (query.where(_VERDICTS.c.video_key.in_(keys)) for keys in portions(video_keys))
             found = [(_stored(row).verdict, row.subject) for part in some for row in session.execute(part)]
-            found.sort(key=lambda one: one[0].given_at)  # stable: within a video they come in order
+            found.sort(key=lambda one: one[0].given_at)  # stable: within a video they are in order
     by_id = {verdict.answer_id: verdict for verdict, _ in found}
     replaced = {verdict.replaces for verdict, _ in found if not _is_on_what_it_made(verdict, by_id)}
     last = {subject: verdict.answer_id for verdict, subject in found}
@@ -104,7 +104,7 @@ def verdicts_in_force(
 
 
 def _is_on_what_it_made(verdict: Verdict, by_id: Mapping[str, Verdict]) -> bool:
-    """Return whether a verdict corrects a box where another person's answer had put it, and not where it was found.
+    """Return whether a verdict corrects a box at the place where another answer had put it, not where it was detected.
 
     The other answer then stays in force: it alone says which detected box that is (stages/reviewing/judging.py lets
     only the later one state anything).
@@ -132,7 +132,7 @@ def find_verdict(database: Database, project: str, answer_id: str) -> StoredVerd
 
 
 def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int]:
-    """Return how many verdicts are in force, by word, without words that nobody used."""
+    """Return how many verdicts are in force, by word, without unused words."""
     return Counter(verdict.word for verdict in verdicts_in_force(database, project))
 
 
@@ -145,7 +145,7 @@ def verdicts_version(database: Database, project: str) -> tuple[int, int]:
 
 
 def last_said_at(database: Database, project: str) -> datetime | None:
-    """Return when somebody last gave or undid a verdict; None where nobody has."""
+    """Return when the last verdict was given or undone; None if there was none."""
     query = select(func.max(_VERDICTS.c.given_at), func.max(_VERDICTS.c.undone_at))
     with database.reading() as session:
         times = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
@@ -153,14 +153,14 @@ def last_said_at(database: Database, project: str) -> datetime | None:
 
 
 def delete_verdicts_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove what was said about frames of these videos, in every project."""
+    """Remove all verdicts on frames of these videos, in every project."""
     for some in portions(video_keys):
         is_about = or_(_VERDICTS.c.video_key.in_(some), _VERDICTS.c.other_video_key.in_(some))
         session.execute(delete(_VERDICTS).where(is_about))
 
 
 def delete_verdicts_of_project(session: Session, project: str) -> None:
-    """Remove everything that was said about frames of one project."""
+    """Remove all verdicts on frames of one project."""
     session.execute(delete(_VERDICTS).where(_VERDICTS.c.project_name == project))
 
 

@@ -82,7 +82,7 @@ def find_videos_after(
     statuses: Collection[VideoStatus] | None = None,
 ) -> tuple[list[VideoRow], int]:
     """Return the first `limit` of the videos that `find_videos` returns after a key, and how many these are in all."""
-    # Python's order, which PostgreSQL has under this name. SQLite has no other.
+    # Python's order, which PostgreSQL has under this name. SQLite has only this one.
     key = VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
     conditions = [*_conditions(project, statuses), key > after]
     with database.reading() as session:
@@ -226,7 +226,7 @@ def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, *
         VideoStatus.DOWNLOADED,
         file_name=file.file_name,
         size_bytes=file.size_bytes,
-        stored_bytes=file.size_bytes if file.file_name else None,  # a folder of frames has no file of its own
+        stored_bytes=file.size_bytes if file.file_name else None,  # a folder of frames is not a single file
         reserved_bytes=None,
         sha256=file.sha256,
         duration_seconds=file.duration_seconds,

@@ -1,6 +1,6 @@
-"""The statements that bring `pending_work` up to date, built once a process: every video passes here several times.
+"""The statements that update `pending_work`, built once per process, since every video needs them several times.
 
-Belongs here: SQL that derives what is pending. Does not belong here: when it is executed (pending.py).
+Belongs here: SQL that derives pending work. Does not belong here: when it is executed (pending.py).
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.catalog.writers import Insert
 
 BASIS_LENGTH: Final = 32
-"""Of a fingerprint. The basis of extraction is two of them: for videos, and for folders of pictures."""
+"""For a fingerprint. The basis of extraction consists of two: for videos, and for folders of pictures."""
 
 _VIDEOS: Final = cast("Table", VideoRow.__table__)
 _MEMBERS: Final = cast("Table", ProjectVideoRow.__table__)

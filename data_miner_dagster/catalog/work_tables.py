@@ -1,4 +1,4 @@
-"""The tables of planned work: what is pending, how it is shared, who works on it, what failed, who is told of it."""
+"""The tables of planned work: pending, shared, running and failed work, and notifications."""
 
 from datetime import datetime
 from typing import Final
@@ -52,7 +52,7 @@ class RunLeaseRow(Base):
 
 
 class PendingWorkRow(Base):
-    """A video that a stage has still to process, for one of the projects that want it."""
+    """A video that a stage still has to process, for one of the projects that want it."""
 
     __tablename__ = "pending_work"
     __table_args__ = (
@@ -130,7 +130,7 @@ class AttemptRow(Base):
     message: Mapped[str] = mapped_column(Text)
     run_id: Mapped[str | None] = mapped_column(String(64))
     version: Mapped[str] = mapped_column(String(64))  # of this package
-    basis: Mapped[str | None] = mapped_column(String(64))  # of the inputs: a failure of other inputs says nothing
+    basis: Mapped[str | None] = mapped_column(String(64))  # of the inputs: a failure with other inputs says nothing
     failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: once something has changed
 
@@ -150,7 +150,7 @@ class StageGateRow(Base):
 
 
 class HoldRow(Base):
-    """Work that a person stopped: nothing under a hold is requested until a person lets it go on."""
+    """Work that a person stopped: nothing under a hold is requested until it is resumed."""
 
     __tablename__ = "holds"
     __table_args__ = (Index(None, "video_key"),)
@@ -180,7 +180,7 @@ class MeasurementRow(Base):
 
     subject: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)  # video key or project name
     stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
-    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # "": of no run of Dagster's
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # "": not of a Dagster run
     num_items: Mapped[int]
     num_failed: Mapped[int]
     num_requests: Mapped[int] = mapped_column(BigInteger)
@@ -196,7 +196,7 @@ class MeasurementRow(Base):
 
 
 class ShardPlanRow(Base):
-    """How one project's work at a stage is shared: cut into shards, which any number of runs make at once."""
+    """How one project's work at a stage is shared: cut into shards, which any number of runs make in parallel."""
 
     __tablename__ = "shard_plans"
     __table_args__ = (UniqueConstraint("stage", "project_name"),)
@@ -209,7 +209,7 @@ class ShardPlanRow(Base):
     first_part: Mapped[int]  # no part that was there before has this number, or a later one
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     num_asked: Mapped[int] = mapped_column(default=0)  # runs that were asked to join in
-    num_fruitless: Mapped[int] = mapped_column(default=0)  # times they were asked since one of them made a shard
+    num_fruitless: Mapped[int] = mapped_column(default=0)  # how often they were asked since one of them made a shard
     ask_again_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -242,7 +242,7 @@ class AlertRow(Base):
 
 
 class AlertMessageRow(Base):
-    """What one target has still to be told."""
+    """A message that one target has not received yet."""
 
     __tablename__ = "alert_messages"
     __table_args__ = (Index(None, "due_at"),)

@@ -3,12 +3,12 @@
 On PostgreSQL each statement of a transaction sees what others have committed until then, and nothing excludes them. So:
 
 - A row that may exist already is inserted with `insert_absent`, and only then read.
-- What is read to decide a change is read under a lock: of the videos' rows (`lock_videos`) for statuses, claims and
+- Data that decides a change is read under a lock: of the videos' rows (`lock_videos`) for statuses, claims and
   memberships, of a topic (`lock_topic`) for what has no row of its own.
 - Locks are taken in one order, so that no two writers wait for each other: topic, sites, videos, what follows from them
   (memberships, pending work, attempts, suspects), projects; rows of a table in the order of their keys.
 
-Does not belong here: what is read and written.
+Does not belong here: the data itself.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 class Topic(IntEnum):
-    """What a transaction decides on without a row of its own to lock. The numbers are those of advisory locks."""
+    """Topics that a transaction decides on without a row to lock. The numbers are those of advisory locks."""
 
     CONTENT = 0x646D_6362
     """Which video is the same as which."""
     FORGOTTEN = 0x646D_6363
-    """What was removed on request, and so must not be added."""
+    """Removals on request, which must not be added again."""
     BASES = 0x646D_6364
     """What decides whether work is done (work_bases)."""
     ALERTS = 0x646D_6365
-    """What is wrong, and who has still to be told."""
+    """Alerts, and the messages about them."""
 
 
 def is_postgresql(session: Session) -> bool:
@@ -54,7 +54,7 @@ def lock_topic(session: Session, topic: Topic, *, is_shared: bool = False) -> No
 def lock_videos(session: Session, video_keys: Collection[str]) -> None:
     """Exclude other changes of these videos and of their memberships until this transaction ends. Skips unknown ones.
 
-    What is read afterwards is what the last writer left.
+    Later reads see what the last writer left.
     """
     if video_keys and is_postgresql(session):
         # One statement: the locks of several would be in no order. FOR NO KEY UPDATE lets others refer to the rows.
@@ -63,7 +63,7 @@ def lock_videos(session: Session, video_keys: Collection[str]) -> None:
 
 
 def insert_into(table: Table, dialect: str) -> "Insert":
-    """Return an INSERT into a table that can say what happens to a row that exists. Imports that dialect alone.
+    """Return an INSERT that can say what happens to an existing row. Imports only the dialect of the database.
 
     The package of PostgreSQL's imports all its drivers, which takes longer than a short command's own work.
     """

@@ -39,7 +39,7 @@ class AddressError(ValueError):
 
 
 class Origin(StrEnum):
-    """Who said where a video is. Values are stored."""
+    """The origin of a video's address. Values are stored."""
 
     LOCAL = "local"  # a path found by one of the user's sources
     OBJECT = "object"  # in a bucket that one of the user's sources names
@@ -158,7 +158,7 @@ def address_of(origin: Origin, text: str) -> LocalPath | ObjectUrl | OwnAddress 
 
 
 def host_of(text: str) -> str:
-    """Return the host of an address, or an empty string if it has none."""
+    """Return the host of an address, or an empty string without one."""
     try:
         return urllib.parse.urlsplit(text).hostname or ""
     except ValueError:
@@ -209,7 +209,7 @@ def secret_in_address(address: str) -> str | None:
 
 
 def advice_for(secret: str) -> str:
-    """Return the sentence that refuses an address with this secret and says what to write instead."""
+    """Return the sentence that refuses an address with this secret, and says what to write instead."""
     return (
         f"holds {secret} in plain, which would be stored in the catalog: write {{env:NAME}} instead and set the "
         "environment variable NAME"

@@ -1,4 +1,4 @@
-"""What people are told of: kinds of trouble, and one trouble as it is seen at a moment."""
+"""Alerts: the kinds of trouble that people are notified of, and one alert at a moment."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,13 +34,13 @@ class AlertKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that is wrong now. It is told once it has lasted."""
+    """Something that is wrong now. It is sent once it has lasted long enough."""
 
     kind: AlertKind
     subject: str
     line: str
-    """What is wrong and what to do, for people."""
+    """The problem and the remedy, for people."""
     since: datetime | None = None
     """None: since it was first seen."""
     after: timedelta = timedelta()
-    """How long it lasts before anybody is told."""
+    """How long it lasts before it is sent."""

@@ -1,8 +1,8 @@
-"""What is being worked on here: run, stage, project, video. Every line of the log names them, and every span does.
+"""The current work of a thread: run, stage, project, video. Every line of the log and every span names it.
 
-They are set in one place each: the run where its process begins it, the stage of videos where a batch begins and that
-of a project in `project_stage`, the video in the guard of items. Threads inherit them; what a worker process logs is
-logged again by the thread that waits for it.
+Each is set in one place: the run where its process starts it, the stage of videos where a batch starts, the stage of a
+project in `project_stage`, and the video in the guard of items. Threads inherit them. Log messages of a worker process
+are logged again by the thread that waits for it.
 
 Belongs here: these values, and threads that inherit them. Does not belong here: how a line looks (operations/logs.py).
 """
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """What is being worked on; None where it does not apply."""
+    """The current work; None where it does not apply."""
 
     run_id: str | None = None
     stage: str | None = None
@@ -42,7 +42,7 @@ _present: ContextVar[AtWork] = ContextVar("at_work", default=_NOTHING)
 
 
 def at_work() -> AtWork:
-    """Return what this thread works on."""
+    """Return the current work of this thread."""
     return _present.get()
 
 
@@ -50,13 +50,13 @@ def at_work() -> AtWork:
 def working_on(
     *, run_id: str | None = None, stage: str | None = None, project: str | None = None, video: str | None = None
 ) -> Iterator[None]:
-    """Say what this thread, and what it starts, works on during the block. None leaves what was said before."""
+    """Set the current work of this thread, and of threads that it starts, during the block. None keeps a value."""
     given = {"run_id": run_id, "stage": stage, "project": project, "video": video}
     token = _present.set(replace(_present.get(), **{name: value for name, value in given.items() if value is not None}))
     try:
         yield
     finally:
-        with suppress(ValueError):  # a generator that another thread closes: there is nothing to restore there
+        with suppress(ValueError):  # a generator that another thread closes: there is nothing to restore in it
             _present.reset(token)
 
 

@@ -20,6 +20,6 @@ def backoff_seconds(
 def outage_seconds(seconds_so_far: float) -> float:
     """Return the wait before the next probe of something that has been away for `seconds_so_far`.
 
-    An eighth of that time, so that work goes on soon after the outage ends: at most a ninth of the whole time is lost.
+    An eighth of that time, so that work resumes soon after the outage ends: at most a ninth of the whole time is lost.
     """
     return min(max(seconds_so_far / 8, FIRST_SECONDS), LONGEST_SECONDS)

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class CopyKind(StrEnum):
-    """Why something of a root lies elsewhere."""
+    """Why a part of a root is stored elsewhere."""
 
     BACKUP = "backup"  # of the whole root
     PUBLICATION = "publication"  # a release, for others

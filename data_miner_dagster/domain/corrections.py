@@ -1,6 +1,6 @@
-"""What comes back from an annotation tool: the boxes of an image, and what the tool says of the person.
+"""Results from an annotation tool: the boxes of an image, and what the tool says about the annotator.
 
-Belongs here: the records. Does not belong here: reading a tool's file (export/), or deciding what a person said
+Belongs here: the records. Does not belong here: reading a tool's file (export/), or turning it into verdicts
 (stages/reviewing/corrections.py).
 """
 
@@ -25,7 +25,7 @@ class ReturnedBox:
     is_undecided: bool = False  # still marked as a region to ignore
 
     def __post_init__(self) -> None:
-        """Refuse what a damaged file may say."""
+        """Refuse values from a damaged file."""
         if not all(map(math.isfinite, self.box)):
             raise ValueError(f"a box {self.box} is not finite")
 
@@ -39,9 +39,9 @@ class ReturnedImage:
         boxes: the boxes.
         is_reviewed: whether a person has been through the whole image; None if the tool does not say.
         frame_id: the frame, if the tool kept it.
-        who: the person, if the tool says so.
-        given_at: when the person finished, if the tool says so.
-        unusable: what is on the image that is not an upright box with one label, as a phrase.
+        who: the annotator, if the tool says so.
+        given_at: when the annotator finished, if the tool says so.
+        unusable: anything on the image that is not an upright box with one label, as a phrase.
 
     Raises:
         ValueError: the frame is not text.
@@ -56,6 +56,6 @@ class ReturnedImage:
     unusable: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what a damaged file may say."""
+        """Refuse values from a damaged file."""
         if self.frame_id is not None and not isinstance(self.frame_id, str):
             raise ValueError(f"frame_id {self.frame_id!r} is not text")

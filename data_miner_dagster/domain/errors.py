@@ -85,7 +85,7 @@ class OutOfDateError(DataMinerError):
 
 
 class PermanentError(DataMinerError):
-    """Trying again gives the same result."""
+    """Retrying gives the same result."""
 
 
 class TransientError(DataMinerError):
@@ -112,7 +112,7 @@ class ModelError(PermanentError):
 
 
 class ObjectError(PermanentError):
-    """A bucket refuses a request, or what it keeps is not what was stored. The message names the object."""
+    """A bucket refuses a request, or its contents differ from what was stored. The message names the object."""
 
 
 class ObjectMissingError(ObjectError):
@@ -124,7 +124,7 @@ class ObjectForbiddenError(ObjectError):
 
 
 class ObjectTransientError(TransientError):
-    """A bucket did not answer in all tries, or cut what it said short."""
+    """A bucket did not answer in any attempt, or broke off its answer."""
 
 
 class ObjectChangedError(ObjectTransientError):
@@ -159,7 +159,7 @@ class VideoTransientError(TransientError):
     is_of_file_alone: Final = False
     """Always False: see `VideoPermanentError`."""
     is_of_network = False
-    """True if no site was reached: there is no way to it, or nobody who knows its name."""
+    """True if no site was reached: there is no route, or its name cannot be resolved."""
 
     def __init__(self, kind: VideoErrorKind, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Sanitizing of foreign text and numbers, once where they come in and once where they go out.
+"""Sanitizing foreign text and numbers, once on input and once on output.
 
 Belongs here: the allowed characters, lengths and numbers. Does not belong here: escaping for one format (export/).
 """
@@ -33,7 +33,7 @@ def clean_text(value: object, max_length: int = MAX_LINE) -> str | None:
         return None
     if isinstance(value, int) and abs(value) > MAX_COUNT:
         return None  # Python refuses to write out more than 4,300 digits
-    text = str(value)[: 4 * max_length]  # spaces may be removed, so look at more than `max_length`
+    text = str(value)[: 4 * max_length]  # spaces may be removed, so read more than `max_length`
     text = _SURROGATE.sub("\ufffd", _DROPPED.sub("", text))
     return " ".join(text.split())[:max_length].rstrip() or None
 

@@ -18,7 +18,7 @@ _TEXTS: Final = (
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or an error that it was raised from, says that a disk or quota is full.
+    """Return whether an error, or one of its causes, says that a disk or quota is full.
 
     Libraries wrap the system's error in their own classes and messages. They share only its number or its text.
     """

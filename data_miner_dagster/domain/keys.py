@@ -14,7 +14,7 @@ MAX_KEY_LENGTH: Final = 200
 FILE_PREFIX: Final = "file-"
 """Prefix of the key of a video file on this machine."""
 FRAMES_PREFIX: Final = "frames-"
-"""Prefix of the key of a picture folder that stands for a video."""
+"""Prefix of the key of a picture folder that is treated as a video."""
 OBJECT_PREFIX: Final = "object-"
 """Prefix of the key of a video in a bucket."""
 VIDEO_STEM: Final = "video"
@@ -59,7 +59,10 @@ def split_frame_id(frame_id: str) -> tuple[str, int]:
 
 
 def has_foreign_pictures(video_key: str) -> bool:
-    """Return whether a third party may have written the bytes of a video's frames. We encode those of video files."""
+    """Return whether a third party may have written the bytes of a video's frames.
+
+    Frames of video files are encoded here.
+    """
     return video_key.startswith(FRAMES_PREFIX)
 
 

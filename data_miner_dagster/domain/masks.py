@@ -21,7 +21,7 @@ MaskPixels = npt.NDArray[np.bool_]
 class Mask:
     """The pixels of one object. `counts` are COCO's compressed run lengths, column by column.
 
-    A picture's mask has one form only: what is equal has the same pixels.
+    The mask of an object. The form is unique: equal masks have equal pixels.
     """
 
     resolution_wh: tuple[int, int]  # of the picture
@@ -34,12 +34,12 @@ class Mask:
 
     @classmethod
     def of_region(cls, pixels: MaskPixels, *, left_top: tuple[int, int], resolution_wh: tuple[int, int]) -> Self:
-        """Return the mask of a picture that is empty outside a region. It costs what the region does.
+        """Return the mask of a picture that is empty outside a region. The cost depends only on the region.
 
         Args:
             pixels: the region.
-            left_top: where it begins.
-            resolution_wh: the size of the picture, in which the region lies.
+            left_top: the region's upper left corner.
+            resolution_wh: the size of the whole picture.
         """
         (height, width), (left, top), (picture_width, picture_height) = pixels.shape, left_top, resolution_wh
         if not (0 <= left <= picture_width - width and 0 <= top <= picture_height - height):
@@ -48,7 +48,7 @@ class Mask:
         columns[:, :height] = pixels.T
         column, row = np.divmod(np.flatnonzero(np.diff(columns.ravel(), prepend=0)).reshape(-1, 2), height + 1)
         runs = (column[:, :1] + left) * picture_height + row + top
-        # A run down to the lower edge of the picture ends where the next column's begins.
+        # A run down to the lower edge of the picture continues in the next column.
         bounds, occurrences = np.unique(runs, return_counts=True)
         area = picture_width * picture_height
         counts = np.diff(bounds[(occurrences == 1) & (bounds < area)], prepend=0, append=area)
@@ -64,7 +64,7 @@ class Mask:
         return cls((int(width), int(height)), str(rle["counts"]))
 
     def run_lengths(self) -> list[int]:
-        """Return the lengths of its runs, pixels outside of it first: COCO's uncompressed form.
+        """Return the lengths of its runs, starting with pixels outside of it: COCO's uncompressed form.
 
         Source: rleFrString of pycocotools (common/maskApi.c): five bits a character, the third and later counts as the
         difference from the last but one.
@@ -137,7 +137,7 @@ class Mask:
         return (left, top, left + width, top + height) if width and height else None
 
     def is_of(self, box_xyxy: BoxXyxy) -> bool:
-        """Return whether a box is the bounds of the mask, within a pixel. A box that was moved is not any more."""
+        """Return whether a box is the bounds of the mask, within a pixel. That is not so for a box that was moved."""
         bounds = self.bounds_xyxy
         return bounds is not None and all(abs(one - other) <= 1 for one, other in zip(bounds, box_xyxy, strict=True))
 

@@ -10,12 +10,12 @@ from data_miner_dagster.domain.work import WorkStage
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The cost of some work, and what it handled. The sum of two is the cost of both."""
+    """The cost of some work, and the amount it processed. The sum of two is the cost of both."""
 
     num_items: int = 0
     """Attempts at a video or project that ended, well or badly."""
     num_failed: int = 0
-    """Those of them that failed."""
+    """The failed ones among them."""
     num_requests: int = 0
     """Requests sent to sites."""
     bytes_received: int = 0
@@ -31,7 +31,7 @@ class Measured:
     floor_seconds: float = 0.0
     """The part of the wall time that the stage cannot do without (`FLOORS`)."""
     num_frames: int = 0
-    """Frames that were made or looked at."""
+    """Frames that were made or examined."""
     num_boxes: int = 0
     """Boxes that were found."""
 
@@ -52,11 +52,11 @@ FLOORS: Final[Mapping[WorkStage, str]] = {
     WorkStage.EMBEDDING: "the model",
     WorkStage.DETECTION: "the model",
 }
-"""What a stage cannot do without, where that is measured. Its share of the wall time is what the stage achieves."""
+"""The minimum that a stage needs, if that is measured. Its share of the wall time is the stage's efficiency."""
 
 
 def measured_from_told(told: Mapping[str, object]) -> Measured:
-    """Return what another process says that it measured, without what cannot be a cost. Bytes may have misled it."""
+    """Return another process's measurements, without impossible values. Untrusted bytes may have misled it."""
     known: dict[str, int | float] = {}
     for name in AMOUNTS:
         value = told.get(name)

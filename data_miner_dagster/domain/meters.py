@@ -1,11 +1,11 @@
 """Measuring what work costs while it is done: requests, bytes, CPU, models.
 
-A `Meter` belongs to one piece of work. Code that spends something says so with `note`, `model_call` and `floor_of`,
-which find the meter of the work at hand and do nothing where there is none. A meter of threads counts the CPU time of
-the threads that say they work for it (`Meter.working`, `for_current_meter`); a meter of the process counts what no
-other meter has counted. So nothing is counted twice, whatever runs side by side.
+A `Meter` belongs to one piece of work. Code that spends something calls `note`, `model_call` or `floor_of`, which find
+the meter of the current work and do nothing without one. A meter of threads counts the CPU time of the threads that
+declare to work for it (`Meter.working`, `for_current_meter`). A meter of the process counts what no other meter has
+counted. So nothing is counted twice, however work is parallelized.
 
-Does not belong here: where it is stored (catalog/measurements.py), what it adds up to (stages/costs.py).
+Does not belong here: storing it (catalog/measurements.py), summing it up (stages/costs.py).
 """
 
 import sys
@@ -30,13 +30,13 @@ _THREAD_CLOCK: Final = 6
 
 
 class Meter:
-    """What one piece of work has cost so far. Safe to share by threads.
+    """The cost of one piece of work so far. Thread-safe.
 
     Args:
         stage: the stage that works.
         subject: the video or project that it works on; None if that changes while it works.
-        run_id: of the run of Dagster's, if there is one.
-        of_process: counts the CPU time of the whole process that no other meter counts, threads of libraries included.
+        run_id: the id of the Dagster run, if there is one.
+        of_process: counts the CPU time of the whole process that no other meter counts, including threads of libraries.
         with_libraries: counts the CPU time of threads that libraries have started (BLAS, OpenMP, OpenCV), too.
     """
 
@@ -85,7 +85,7 @@ class Meter:
                 before.restart_thread()
 
     def take(self) -> Measured:
-        """Return what was measured since the last call, or the beginning."""
+        """Return what was measured since the last call or the start."""
         self.settle_thread()
         if self._is_of_process:
             _of_process.settle()
@@ -181,7 +181,7 @@ class _Libraries:
         self._known: dict[int, float] = {}
 
     def take(self) -> float:
-        """Return what they have spent since the last call. 0 where the system does not tell."""
+        """Return what they have spent since the last call; 0 if the system does not say."""
         if sys.platform != "linux":
             return 0.0
         with self._lock:
@@ -204,12 +204,12 @@ _libraries: Final = _Libraries()
 
 
 def current_meter() -> Meter | None:
-    """Return the meter that this thread works for, else the process's, None if there is neither."""
+    """Return the meter that this thread works for, else the process's; None if there is neither."""
     return _current.get() or _of_process.last
 
 
 def note(measured: Measured) -> None:
-    """Add a cost to the work at hand."""
+    """Add a cost to the current work."""
     meter = current_meter()
     if meter is not None:
         meter.add(measured)
@@ -256,7 +256,7 @@ def floor_of(items: Iterable[T]) -> Iterator[T]:
 
 
 def for_current_meter(work: Callable[P, T]) -> Callable[P, T]:
-    """Return a function that works for the meter of the work at hand, in whatever thread it is called."""
+    """Return a function that works for the meter of the current work, in any thread."""
     meter = current_meter()
     if meter is None:
         return work

@@ -1,4 +1,4 @@
-"""Addresses of objects in buckets, such as `s3://bucket/folder/clip.mp4`: what a user may write, and nothing else.
+"""Addresses of objects in buckets, such as `s3://bucket/folder/clip.mp4`: exactly what a user may write.
 
 Only a user's own words, or the listing of a bucket that a user named, become an `ObjectUrl`. Text of a page, feed or
 list that came from a site never does: `ForeignAddress` (addresses.py) refuses these protocols. Belongs here: the form
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 BUCKET_PROTOCOLS: Final = ("s3", "gs", "az")
-"""Amazon S3 and whatever speaks its protocol, Google Cloud Storage, Azure Blob Storage."""
+"""Amazon S3 and compatible services, Google Cloud Storage, Azure Blob Storage."""
 HUB_PROTOCOL: Final = "hf"
 """The Hugging Face hub, to which releases are published."""
 OBJECT_PROTOCOLS: Final = (*BUCKET_PROTOCOLS, HUB_PROTOCOL)
@@ -85,7 +85,7 @@ class ObjectUrl:
         return ObjectUrl(self.protocol, self.bucket, f"{self.path}/{name}" if self.path else name)
 
     def is_within(self, prefix: "ObjectUrl") -> bool:
-        """Return whether this is the prefix, or lies below it; `s3://b/ab` does not lie below `s3://b/a`."""
+        """Return whether this is the prefix, or below it. `s3://b/ab` is not below `s3://b/a`."""
         if (self.protocol, self.bucket) != (prefix.protocol, prefix.bucket):
             return False
         return not prefix.path or self.path == prefix.path or self.path.startswith(f"{prefix.path}/")

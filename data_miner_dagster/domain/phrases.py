@@ -1,7 +1,7 @@
 """The words that people read for stored reasons and counts: one table for terminal, pictures, UI and reports.
 
-Belongs here: how something is called. Does not belong here: the stored values themselves (reasons.py, statuses.py),
-which never change, and what is written into releases.
+Belongs here: names for people. Does not belong here: the stored values themselves (reasons.py, statuses.py), which
+never change, and text that is written into releases.
 """
 
 from collections.abc import Mapping
@@ -119,10 +119,10 @@ _BETWEEN: Final = ": "
 
 
 def phrase_of(stored: str) -> str:
-    """Return what people read for a stored reason or the name of a figure.
+    """Return the words for a stored reason or the name of a figure.
 
-    Of `failed: undecodable` and `failed_undecodable`, both parts are looked up; `boxes:car` is the number of boxes of
-    the class car. What is not in the table is shown with spaces for underscores.
+    In `failed: undecodable` and `failed_undecodable`, both parts are looked up; `boxes:car` is the number of boxes of
+    the class car. Unknown names are shown with spaces instead of underscores.
     """
     if stored in _PHRASES:
         return _PHRASES[stored]
@@ -146,7 +146,7 @@ _SINGULARS: Final[Mapping[str, str]] = {"videos": "video", "frames": "frame", "i
 
 
 def counted_phrase(number: int, stored: str) -> str:
-    """Return how many there are of a stored reason or figure: `11 near-duplicates`, `3 junk`."""
+    """Return the number of a stored reason or figure in words: `11 near-duplicates`, `3 junk`."""
     words = phrase_of(stored)
     for singular, plural in _NOUNS.items():
         if number != 1 and words.startswith(singular):
@@ -162,7 +162,7 @@ def phrase_of_member(status: ProjectVideoStatus) -> str:
 
 
 def phrase_of_stage(stage: ProjectStage) -> str:
-    """Return where a project stands, in words: `waiting for detection`, `at detection`, `complete`."""
+    """Return the state of a project in words: `waiting for detection`, `at detection`, `complete`."""
     for working, place in PROJECT_WAY.items():
         if stage is working:
             return f"at {working.word}"

@@ -1,4 +1,4 @@
-"""How good labels are: estimated shares with their intervals, and what people's verdicts say of a detector's boxes.
+"""The quality of labels: estimated shares with their intervals, and people's verdicts on a detector's boxes.
 
 Belongs here: the records that are stored. Does not belong here: computing them (stages/evaluation/), files
 (storage/quality.py).
@@ -19,7 +19,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class BoxAnswer:
-    """What is known of one detected box: whether it is right, and which of the judged frames it is on."""
+    """What is known about one detected box: whether it is correct, and which of the judged frames it is on."""
 
     confidence: float
     is_right: bool
@@ -46,7 +46,7 @@ class ThresholdPrecision:
 
 @dataclass(frozen=True, slots=True)
 class ClassCalibration:
-    """What the verdicts say of one class.
+    """The result of the verdicts on one class.
 
     `in_force` is of the threshold that the project had, `chosen` of the lowest whose estimate reaches the wanted
     precision. `knots` map a confidence to the probability that the box is right, in ascending order of both.
@@ -61,16 +61,16 @@ class ClassCalibration:
     remark: str
     curve: tuple[ThresholdPrecision, ...]
     knots: tuple[tuple[float, float], ...]
-    is_pooled: bool  # the knots are those of all classes together, since this one has few verdicts
+    is_pooled: bool  # the knots are shared by all classes, since this one has few verdicts
     answers: tuple[BoxAnswer, ...]
-    strata: tuple[float, ...]  # finite edges of confidence between which an answer stands for all boxes
+    strata: tuple[float, ...]  # finite edges of confidence between which an answer represents all boxes
 
 
 @dataclass(frozen=True, slots=True)
 class BoxCalibration:
-    """What people's verdicts say of the boxes of one detector and class list.
+    """The result of people's verdicts on the boxes of one detector and class list.
 
-    There is no time of day in it: the same verdicts give the same record.
+    It contains no time of day: equal verdicts give equal records.
     """
 
     detection_fingerprint: str
@@ -82,7 +82,7 @@ class BoxCalibration:
     num_frames: int  # with at least one answer
     num_other_detector: int  # verdicts on boxes of another detector, left out
     verdicts_by_person: Mapping[str, int]
-    first_day: str  # of the verdicts, ISO
+    first_day: str  # dates of the verdicts, ISO
     last_day: str
 
     @property
@@ -106,7 +106,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class ClassEvaluation:
-    """How good the boxes of one class are. A figure is None where the truth has no object of the class.
+    """The quality of one class's boxes. A figure is None if the truth has no object of the class.
 
     AP and AR are those of COCO: means over IoU .5 to .95, with at most 100 boxes an image. The curve, `best` (the
     threshold with the highest F1, its value an interval) and `in_force` are at IoU .5.

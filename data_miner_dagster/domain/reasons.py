@@ -97,7 +97,7 @@ class RejectionRule(StrEnum):
 
 
 class QualityFlag(StrEnum):
-    """What is wrong with a sampled frame as a picture. Set at extraction, acted upon at filtering."""
+    """What is wrong with a sampled frame as a picture. Set at extraction, used by filtering."""
 
     BLACK = "black"
     FLAT = "flat"

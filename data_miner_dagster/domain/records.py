@@ -44,7 +44,7 @@ class VideoCandidate:
     video_key: str
     url: str  # http(s) address, or an absolute local path: `origin` says which
     source: str  # kind of source: "urls", "files", "search", ...
-    query: str  # what was asked for: the URL, path, glob or search words
+    query: str  # the query: the URL, path, glob or search words
     rank: int  # position in the results, from 0
     found_at: datetime
     title: str | None = None
@@ -92,7 +92,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class VideoFileRecord:
-    """What is known about a downloaded and verified video file."""
+    """Facts about a downloaded and verified video file."""
 
     file_name: str  # inside videos/<key>/
     size_bytes: int
@@ -183,7 +183,7 @@ class ClassPrompts:
 
     @property
     def exemplar_prompt(self) -> str:
-        """What is said of a box that the exemplars found, in place of a phrase."""
+        """The phrase stored for a box that the exemplars found."""
         return f"{self.class_name} (images)"
 
 

@@ -43,7 +43,7 @@ def fold_name(number: int) -> str:
 
 
 def folds_among(splits: Sequence[str]) -> tuple[str, ...]:
-    """Return the splits that are folds, in order; none where there is a training split."""
+    """Return the splits that are folds, in order; empty if there is a training split."""
     return () if TRAIN_SPLIT in splits else tuple(split for split in splits if _FOLD.fullmatch(split))
 
 
@@ -57,7 +57,7 @@ class Block:
 
 
 def text_of_cut(blocks: Sequence[Block]) -> str:
-    """Return blocks as they are stored where the split of a whole video would stand."""
+    """Return blocks in the form that replaces the split of a whole video."""
     stops = ("end" if block.stop_seconds is None else f"{block.stop_seconds:.3f}" for block in blocks)
     return ", ".join(
         f"{block.split} {block.start_seconds:.3f}-{stop}" for block, stop in zip(blocks, stops, strict=True)
@@ -65,7 +65,7 @@ def text_of_cut(blocks: Sequence[Block]) -> str:
 
 
 def cut_of(split: str) -> tuple[Block, ...]:
-    """Return the blocks of a video that is cut in time; none if the text is the name of a split."""
+    """Return the blocks of a video that is cut in time; empty if the text is the name of a split."""
     found = [_BLOCK.fullmatch(part) for part in split.split(", ")]
     return tuple(
         Block(match[1], float(match[2]), None if match[3] == "end" else float(match[3])) for match in found if match
@@ -77,7 +77,7 @@ def split_at(split: str, pts_seconds: float) -> str | None:
     blocks = cut_of(split)
     if not blocks:
         return split
-    for position, block in enumerate(blocks):  # what lies before the first block belongs to it
+    for position, block in enumerate(blocks):  # anything before the first block belongs to it
         has_begun = position == 0 or block.start_seconds <= pts_seconds
         if has_begun and (block.stop_seconds is None or pts_seconds < block.stop_seconds):
             return block.split
@@ -85,7 +85,7 @@ def split_at(split: str, pts_seconds: float) -> str | None:
 
 
 def splits_in(split: str) -> tuple[str, ...]:
-    """Return the splits that a video is in, given what is stored as its split."""
+    """Return the splits that a video is in, from the stored text."""
     return tuple(block.split for block in cut_of(split)) or (split,)
 
 

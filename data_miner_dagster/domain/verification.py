@@ -1,7 +1,7 @@
-"""What a verifier says of a detected box: a second pair of eyes that looks at the box's own crop, and at nothing else.
+"""A verifier's answers about detected boxes: a second model that examines only a box's own crop.
 
-Belongs here: the words and the record that cross layers. Does not belong here: what people say (verdicts.py), what a
-release makes of an answer (stages/reviewing/states.py).
+Belongs here: the words and the record that cross layers. Does not belong here: people's verdicts (verdicts.py), the
+effect of an answer on a release (stages/reviewing/states.py).
 """
 
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ class VerifierVerdict(StrEnum):
 
 
 VERDICT_CODES: Final[tuple[VerifierVerdict | None, ...]] = (None, *VerifierVerdict)
-"""The answers, none included, by their numbers in arrays."""
+"""The answers, including none, by their numbers in arrays."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxAnswer:
-    """What a verifier said of one box, and why, in its own words."""
+    """A verifier's answer about one box, and its reason, in its own words."""
 
     verdict: VerifierVerdict
     reason: str = ""

@@ -1,4 +1,4 @@
-"""The stages that planners ask for work, and what a failure of work concerns."""
+"""The stages that planners request work for, and what a failure of work concerns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ ASSETS: Final[Mapping[WorkStage, str]] = {
     WorkStage.EMBEDDING: "frame_embeddings",
     **{WorkStage(stage.value): place.asset for stage, place in PROJECT_WAY.items()},
 }
-"""What each stage makes, in order."""
+"""The output of each stage, in order."""
 
 
 def stage_of_asset(asset: str) -> WorkStage | None:
@@ -45,7 +45,7 @@ class FailureScope(StrEnum):
 
     ITEM = "ITEM"  # one video or project
     BATCH = "BATCH"  # the process that worked on a batch died: one of its items may be at fault
-    STAGE = "STAGE"  # whatever the stage works on next: a full disk, a missing model
+    STAGE = "STAGE"  # any work of the stage: a full disk, a missing model
 
 
 class FailureKind(StrEnum):
@@ -55,7 +55,7 @@ class FailureKind(StrEnum):
     DISK_FULL = "disk_full"
     STORE = "store"  # read-only, unmounted or broken
     DATABASE = "database"
-    MODEL = "model"  # missing, or not what was pinned
+    MODEL = "model"  # missing, or different from the pinned one
     GPU_MEMORY = "gpu_memory"
     MEMORY = "memory"
     NETWORK = "network"
@@ -67,9 +67,9 @@ class FailureKind(StrEnum):
     OUT_OF_DATE = "out_of_date"
     DAMAGED_FILE = "damaged_file"
     FAILED = "failed"
-    # of nobody
+    # of nothing
     TAKEN_OVER = "taken_over"  # another worker has the work now
-    # of this program
+    # a fault of this program
     SYSTEMATIC_FAULT = "systematic_fault"
     INTERNAL_ERROR = "internal_error"
 
@@ -96,8 +96,8 @@ class ShardRange:
 
     first: str
     last: str  # inclusive
-    start: int  # items before it that are to be worked on
-    size: int  # items of it that are
+    start: int  # items before it that are to be processed
+    size: int  # items in it that are to be processed
 
 
 BATCH_TAG: Final = ".dagster/data_miner_batch"
@@ -107,7 +107,7 @@ BATCH_TAGS: Final = (BATCH_TAG, "data_miner/batch")
 
 
 def batch_in(tags: Mapping[str, str]) -> str | None:
-    """Return the number of the batch that a run with these tags was given, None if it was given none."""
+    """Return the batch number of a run with these tags; None without one."""
     return next((tags[name] for name in BATCH_TAGS if name in tags), None)
 
 

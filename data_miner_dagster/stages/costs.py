@@ -1,4 +1,4 @@
-"""What a dataset cost: what its stages spent, for each image and box, and how near each stage came to its floor.
+"""The cost of a dataset: the spending of its stages, per image and box, and how close each stage came to its minimum.
 
 Pure. Does not belong here: measuring (domain/meters.py), the rows (catalog/measurements.py).
 """
@@ -12,17 +12,17 @@ from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.work import WorkStage
 
 _RATES: Final = ("num_requests", "bytes_received", "cpu_seconds", "gpu_seconds")
-"""The amounts that are told for each image and each box."""
+"""The amounts that are shown per image and per box."""
 _DIGITS: Final = 3
 """Decimals of seconds and of rates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a project has cost until now.
+    """The cost of a project until now.
 
     A video's download, frames and embeddings count in full for each project that has the video. `num_shared_videos` of
-    them are also in others, `num_sharing_projects` projects in all.
+    them also belong to others, `num_sharing_projects` projects in total.
     """
 
     by_stage: Mapping[WorkStage, Measured]
@@ -60,7 +60,7 @@ class Cost:
 
 
 def achieved(stage: WorkStage, spent: Measured) -> float | None:
-    """Return the share of a stage's time in which it did what it cannot do without. None where that is not measured."""
+    """Return the share of a stage's time that it spent on its minimum work; None if that is not measured."""
     if stage not in FLOORS or not spent.floor_seconds or not spent.wall_seconds:
         return None
     return min(1.0, spent.floor_seconds / spent.wall_seconds)
@@ -79,7 +79,7 @@ def cost_line(cost: Mapping[str, Any]) -> str:
 
 
 def sharing_line(cost: Mapping[str, Any]) -> str:
-    """Return what a reader must know of videos that other projects have too; "" where there are none."""
+    """Return a note about videos that belong to other projects too; "" without any."""
     number, projects = cost["num_shared_videos"], cost["num_sharing_projects"]
     if not number:
         return ""
@@ -91,7 +91,7 @@ def sharing_line(cost: Mapping[str, Any]) -> str:
 
 
 def cost_rows(cost: Mapping[str, Any]) -> list[list[str]]:
-    """Return a cost (`Cost.as_json`) as rows of text: `COST_COLUMNS`, a row a stage, and the sum."""
+    """Return a cost (`Cost.as_json`) as rows of text: `COST_COLUMNS`, one row per stage, and the sum."""
     rows = [_row(row["stage"], row, row) for row in cost["stages"]]
     return [*rows, _row("all", cost["total"], None)] if rows else []
 
@@ -135,7 +135,7 @@ def _of(stage: WorkStage, spent: Measured) -> float | None:
 
 
 def _rates_text(rates: Mapping[str, int | float], received: bool) -> str:
-    """Return amounts in words. What was received is left out where nothing was asked of anybody."""
+    """Return amounts in words, without received bytes if nothing was requested."""
     parts = []
     if received:
         number = rates["num_requests"]

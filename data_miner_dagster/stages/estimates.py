@@ -59,7 +59,7 @@ def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
     """Return how many answers say as much as one independent one: 1 or more.
 
     Args:
-        residuals: (N,) each answer (1 or 0) minus the share that was expected of it.
+        residuals: (N,) each answer (1 or 0) minus its expected share.
         clusters: (N,) what the answers share, such as the frame they are on.
 
     Source: Kish 1965, "Survey Sampling", section 8.2; the variance of cluster totals over that of single answers.

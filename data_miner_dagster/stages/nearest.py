@@ -1,4 +1,4 @@
-"""The vectors that are most similar to one, exactly, of any number that come in portions. Pure."""
+"""The vectors most similar to a given one, exactly, among any number that arrive in portions. Pure."""
 
 import threading
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SHORTEST: Final = 1e-12
 
 @dataclass(frozen=True, slots=True, order=True)
 class Match:
-    """One vector that was found. The order is that of a result: most similar first, then by group and number."""
+    """One vector that was found. Order: most similar first, then by group and number."""
 
     distance: float  # the cosine, negated
     group: str

@@ -36,7 +36,7 @@ _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expire
 
 
 class FrameOutcome(StrEnum):
-    """What becomes of a frame that a release looks at. Values are stored."""
+    """The outcome of a frame that a release examines. Values are stored."""
 
     RELEASED = "released"
     HELD = "held"  # it has an unsure box, and waits until a person has looked at it
@@ -48,7 +48,7 @@ class FrameOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRules:
-    """What a project admits to a release."""
+    """What a project allows in a release."""
 
     include_frames_without_boxes: bool
     unsure: UnsurePolicy = "hold"
@@ -104,7 +104,7 @@ def releasable_boxes(
     Args:
         found: the boxes that were detected on the frame.
         judgement: these boxes after the verdicts on them.
-        rules: what the project admits.
+        rules: what the project allows.
         resolution_wh: the size of the frame in pixels.
     """
     boxes = []
@@ -159,7 +159,7 @@ class Candidates:
     box_confidences: Float32Array  # (B,)
 
     def where(self, is_wanted: npt.NDArray[np.bool_]) -> "Candidates":
-        """Return some of the images, with their boxes; a video may be left without any.
+        """Return the images where `is_wanted` is True, with their boxes. A video may be left without any.
 
         Args:
             is_wanted: (N,) which.
@@ -196,7 +196,7 @@ class ConfidenceCalibration(Protocol):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the mapping follows from, as JSON-compatible values. Part of the release's fingerprint."""
+        """What the mapping depends on, as JSON-compatible values. Part of the release's fingerprint."""
         ...
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:

@@ -6,7 +6,7 @@ videos, and from the CPU time that is left on these cores. The stages share the 
 is faster than was observed. Videos at work count with the time they have taken so far, so that long videos, which end
 last, are not forgotten.
 
-Does not belong here: where the figures come from (operations/progress.py).
+Does not belong here: reading the figures (operations/progress.py).
 """
 
 import heapq
@@ -21,7 +21,7 @@ _FEWEST_FOR_A_LINE: Final = 4
 _REST_OF_THE_OVERDUE: Final = 0.15
 """A video that takes longer than expected is thought to take this share of the expected time still."""
 _LONGER_THAN_SEEN: Final = 1.3
-"""What is overdue teaches that it takes this many times the time it has taken."""
+"""An overdue item is expected to take this many times the time it has taken so far."""
 _BUSY: Final = (0.8, 0.95)
 """From the first share of the cores on they begin to be what stages wait for; from the second they are."""
 
@@ -41,7 +41,7 @@ class DoneVideo:
 
 @dataclass(frozen=True, slots=True)
 class OpenVideo:
-    """A video that a stage has still to finish."""
+    """A video that a stage still has to finish."""
 
     duration_seconds: float
     group: str = ""
@@ -58,21 +58,21 @@ class StageWork:
     done: Sequence[DoneVideo]
     open: Sequence[OpenVideo]
     most_at_once: int
-    """Videos that the stage works on side by side, as long as nobody has seen how many."""
+    """How many videos the stage is assumed to process in parallel until that has been observed."""
     seen_seconds: float
     """Time since the stage began to work."""
     open_stands_for: float = 1.0
-    """The videos for which each of `open` stands."""
+    """How many videos each of `open` represents."""
     earlier: Sequence[DoneVideo] = ()
-    """Videos of other runs, which show what the stage takes while it has done none."""
+    """Videos of other runs, which are used until the stage has finished one."""
 
 
 def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, num_cores: int) -> float | None:
     """Return how long all stages still take, in seconds; None where nothing shows it yet.
 
     Args:
-        stages: in order; what is open at one stage is open at those after it.
-        elapsed_seconds: since the first of them began; more than 0 if anything is done or at work.
+        stages: in order; a video that is open at one stage is also open at later ones.
+        elapsed_seconds: since the first of them started; more than 0 if anything is done or at work.
         num_cores: of this machine.
     """
     outlooks = [_Outlook(stage, _share_lost(stages)) for stage in stages if stage.open]
@@ -138,7 +138,7 @@ def _line_through(points: Collection[tuple[float, float]]) -> _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """What a stage is expected to take."""
+    """The expected time of a stage."""
 
     line: _Line
     factors: Mapping[str, float]
@@ -164,7 +164,7 @@ def _times_from(seen: Sequence[_Seen]) -> _Times:
 
 
 class _Outlook:
-    """What a stage has done and has left, in seconds."""
+    """The time of a stage that is done and left, in seconds."""
 
     def __init__(self, stage: StageWork, share_lost: float) -> None:
         self._stage = stage
@@ -226,7 +226,7 @@ class _Outlook:
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU time that they have taken; of those at work by what is expected of them."""
+        """The CPU time they have used. For videos at work, it is estimated."""
         total = sum(video.cpu_seconds for video in self._stage.done)
         for video in self._at_work:
             expected = self._times.of(video.duration_seconds, video.group)
@@ -236,7 +236,7 @@ class _Outlook:
 
     @property
     def seconds_alone(self) -> float:
-        """How long the stage takes if it waits for no other, with as many videos side by side as were seen."""
+        """How long the stage takes if it waits for no other stage, with the observed number of parallel videos."""
         if not self._stage.open:
             return 0.0
         at_once = self.busy_seconds / self._stage.seen_seconds if self._stage.seen_seconds > 0 else 0.0

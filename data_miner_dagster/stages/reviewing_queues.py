@@ -32,13 +32,13 @@ UInt64Array = npt.NDArray[np.uint64]
 BOXES_PER_CLASS: Final = 150
 """This many answers near its threshold are enough for a class."""
 NO_OBJECT, UNSURE, OBJECT = 0, 1, 2
-"""Codes of what a release takes a box for."""
+"""Codes of what a box counts as in a release."""
 _STATES: Final = (BoxState.NONE, BoxState.UNSURE, BoxState.OBJECT)
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Questions and what they are sorted by: the smallest keys come first, the first key decides, then the row."""
+    """Questions and their sort keys: the smallest keys come first, the first key decides, then the row."""
 
     rows: Int64Array
     keys: tuple[Float64Array, ...]
@@ -67,7 +67,7 @@ class BoxRules:
     unsure_from: Float32Array
     num_detectors: int
     by_verdict: npt.NDArray[np.int8] = field(default_factory=lambda: _states_by_verdict(VerifierRules()))
-    """(verdicts, states) what becomes of a box that a verifier has looked at, by the codes of both."""
+    """(verdicts, states) the state of a box after a verifier's answer, by the codes of both."""
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "BoxRules":
@@ -109,7 +109,7 @@ class BoxArrays:
 
 
 def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
-    """Return what each box is while no person has said anything about it."""
+    """Return the state of each box without any verdict of a person."""
     confidences = boxes.confidences
     could_be = confidences >= rules.unsure_from[boxes.classes]
     is_object = (confidences >= rules.thresholds[boxes.classes]) | (
@@ -121,14 +121,14 @@ def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
 
 
 class FrameFacts:
-    """What frames are sorted by, N of them. Collected from boxes that come in any order, in several parts."""
+    """The sort keys of N frames. Collected from boxes that arrive in any order, in several parts."""
 
     def __init__(self, num_frames: int) -> None:
         self.num_unsure = np.zeros(num_frames, np.uint16)
         self.rarity = np.full(num_frames, np.iinfo(np.uint32).max, np.uint32)
         """Objects in the project of the rarest class that an unsure box of the frame has."""
         self.distance = np.full(num_frames, np.inf, np.float32)
-        """Of the unsure box that is nearest to its threshold."""
+        """For the unsure box that is nearest to its threshold."""
         self.disagreement = np.full(num_frames, -1, np.float32)
         """The confidence of the surest box that not all detectors found; -1 without one."""
 
@@ -171,7 +171,7 @@ def rank_disagreement(facts: FrameFacts, rows: Int64Array) -> Ranking:
 
 def rank_random(numbers: UInt64Array, rows: Int64Array) -> Ranking:
     """Rank frames by their sampling numbers."""
-    return Ranking(rows, ((numbers >> np.uint64(11)).astype(np.float64),))  # what a float64 holds exactly
+    return Ranking(rows, ((numbers >> np.uint64(11)).astype(np.float64),))  # integers that a float64 represents exactly
 
 
 def rank_calibration(rows: Int64Array, turns: Float64Array) -> Ranking:
@@ -180,11 +180,11 @@ def rank_calibration(rows: Int64Array, turns: Float64Array) -> Ranking:
 
 
 def rank_duplicates(rows: Int64Array, representatives: Int64Array, similarities: Float64Array) -> Ranking:
-    """Rank pairs of a frame and what stands for it; those of one representative come together.
+    """Rank pairs of a duplicate and its representative. Pairs of one representative are adjacent.
 
     Args:
-        rows: (N,) of the frames that are left out.
-        representatives: (N,) any number that tells representatives apart.
+        rows: (N,) of the duplicates.
+        representatives: (N,) any number that distinguishes representatives.
         similarities: (N,) of the pairs.
     """
     _, groups = np.unique(representatives, return_inverse=True)
@@ -196,7 +196,7 @@ def rank_duplicates(rows: Int64Array, representatives: Int64Array, similarities:
 def draw_near_threshold(
     confidences: Float32Array, threshold: float, numbers: UInt64Array
 ) -> tuple[Int64Array, Float64Array]:
-    """Choose boxes of one class that tell most about its threshold.
+    """Choose the boxes of one class that say most about its threshold.
 
     Each side of the threshold has strata of confidence, narrow near it and wide away from it, and the nearest gets the
     most questions (as in the filter's calibration). Within a stratum the lowest sampling numbers come first.

@@ -32,7 +32,7 @@ def sampling_numbers(
 ) -> UInt64Array:
     """Return a fixed pseudo-random number for each frame; those with the lowest are asked about first.
 
-    It depends on the video and the time alone: frames that are extracted again keep it, and no other video changes it.
+    It depends only on the video and the time: frames that are extracted again keep it, and no other video changes it.
 
     Args:
         video_keys: all videos.
@@ -45,7 +45,7 @@ def sampling_numbers(
 
 
 def sampled_places(verdicts: Iterable[Verdict]) -> frozenset[FramePlace]:
-    """Return the frames of the random sample that were said to be complete, whichever queue asked about them.
+    """Return the frames of the random sample that were marked as complete, in any queue.
 
     Somebody who is asked about unsure frames first leaves only the others to the queue of the sample, and those alone
     would look better than all frames are. So the sample is every complete frame up to the last one of this queue.

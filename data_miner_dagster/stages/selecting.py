@@ -53,8 +53,8 @@ def choose_images(
         pool: the images.
         count: the budget.
         num_classes: serve this many classes first, each up to its share of the budget; 0: classes do not count.
-        limits: of groups. If there are several, each group of one should lie within a group of the other, such as
-            videos in channels; then no image is shut out needlessly.
+        limits: on groups. If there are several, each group of one should be inside a group of the other, such as videos
+            in channels; then no image is excluded needlessly.
     """
     choosing = _Choosing(pool, limits)
     for class_index in _rarest_first(pool, num_classes):
@@ -67,7 +67,7 @@ def choose_images(
 
 
 def projected(vectors: Float32Array) -> Float32Array:
-    """Return unit vectors of at most `PROJECTED_DIMENSIONS`, whose distances are about those of the given ones."""
+    """Return unit vectors of at most `PROJECTED_DIMENSIONS` that approximately preserve distances."""
     num_dimensions = vectors.shape[1]
     if num_dimensions <= PROJECTED_DIMENSIONS:
         return vectors
@@ -78,7 +78,7 @@ def projected(vectors: Float32Array) -> Float32Array:
 
 
 def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
-    """Return the greatest distance (1 less the cosine) of any of the vectors to the nearest chosen one."""
+    """Return the greatest distance (1 minus the cosine) of any of the vectors to the nearest chosen one."""
     nearest = np.full(len(vectors), -np.inf, np.float32)
     for start in range(0, len(chosen), _CHOSEN_AT_ONCE):
         some = vectors[chosen[start : start + _CHOSEN_AT_ONCE]]
@@ -132,7 +132,7 @@ class _Choosing:
         return int(np.count_nonzero(self.is_chosen))
 
     def take(self, number: int, is_wanted: BoolArray) -> None:
-        """Choose images among some, as far as there are any."""
+        """Choose among some images, as many as there are."""
         for _ in range(number):
             candidates = np.flatnonzero(self._is_open & is_wanted)
             if not len(candidates):

@@ -1,4 +1,4 @@
-"""How the work on one project is cut into shards, which several runs make at once."""
+"""Cutting the work on one project into shards, which several runs make in parallel."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,15 +10,15 @@ FEWEST_ITEMS: Final = 32
 NUM_SHARDS: Final = 64
 """Shards that a project is cut into, as long as each has between the fewest and the most items."""
 _SHARE_OF_REST: Final = 4
-"""None has more than this part of what is left to cut: workers that are not equally fast still end together."""
+"""No shard has more than this part of the remaining work, so that workers of different speed finish together."""
 
 
 def cut_into_shards(items: Sequence[str], batch_size: int) -> list[ShardRange]:
-    """Return ranges of sorted items that cover them all. The same items and batch size give the same ranges.
+    """Return ranges that cover sorted items. Equal items and batch size give equal ranges.
 
-    Each but the last holds whole batches: the items are batched as if one worker went through them all, and what a
-    model says of an item may depend, in its last bits, on what it is shown with. The last few become smaller and
-    smaller, down to one batch. Items that are enough for one shard only are not cut.
+    All shards except the last contain whole batches: items are batched as if one worker processed them all, and the
+    last bits of a model's result for an item may depend on its batch. The last few shards become smaller and smaller,
+    down to one batch. If there are only enough items for one shard, they are not cut.
     """
     wanted = min(max(-(-len(items) // NUM_SHARDS), FEWEST_ITEMS), MOST_ITEMS)
     most = _whole_batches(wanted, batch_size)

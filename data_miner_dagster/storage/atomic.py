@@ -26,13 +26,13 @@ PARTIAL_MARK = ".partial-"
 
 
 _ONLY: Final = "only"
-"""Where the token of a claim would stand, in the name of a sibling that is locked."""
+"""Placeholder for a claim's token, in the name of a sibling that is locked."""
 _TOKEN_LENGTH: Final = 12
-"""Of a claim's token, as much as a name carries."""
+"""The part of a claim's token that names contain."""
 
 
 class FolderInUseError(DataMinerError):
-    """Another process fills the folder that is to be written."""
+    """Raised if another process is filling the folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"another process writes to {folder}; wait until it has finished")
@@ -62,7 +62,7 @@ _publishers = _Publishers()
 
 @contextmanager
 def publishing_as(token: str, check: Callable[[], None]) -> Iterator[None]:
-    """Write under a claim whatever this thread writes in the block.
+    """Write everything that this thread writes in the block under a claim.
 
     Args:
         token: the claim's token.
@@ -86,7 +86,7 @@ def partial_name(name: str, token: str | None = None) -> str:
     """Return the name of an unfinished `name`. It keeps the suffix, since libraries choose a format by it.
 
     Args:
-        name: what it becomes.
+        name: the final name.
         token: of the claim under which it is written; None: of the one that this thread writes under, if any. Without a
             claim, or a given token, each call returns another name.
     """
@@ -169,9 +169,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_atomic_folder(path: Path) -> Iterator[Path]:
-    """Do as `atomic_folder` does where no claim keeps others away: there is one temporary sibling, and it is locked.
+    """Like `atomic_folder`, for folders without a claim: there is one temporary sibling, and it is locked.
 
-    What a killed process left of it is removed first. On a file system that cannot lock folders nothing is shared, and
+    Leftovers of a killed process are removed first. On a file system that cannot lock folders nothing is shared, and
     nothing is removed.
 
     Raises:
@@ -203,7 +203,7 @@ def _lock_folder(folder: Path) -> int | None:
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue  # the process that had it has just finished
+            continue  # the previous process has just finished
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -223,7 +223,7 @@ def _lock_folder(folder: Path) -> int | None:
 @contextmanager
 def _becoming(partial: Path, path: Path) -> Iterator[None]:
     """Let a folder that the block fills replace `path`, or remove it if the block raises."""
-    is_published = False  # from then on, what has the sibling's name is another's
+    is_published = False  # from then on, the sibling's name belongs to another process
     try:
         yield
         flush_tree(partial)
@@ -248,9 +248,9 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def sweep_partials(folder: Path, name: str | None = None) -> int:
-    """Remove what killed writers left directly inside `folder` and return the count. Call this only under a claim.
+    """Remove leftovers of killed writers directly inside `folder`, and return the count. Call this only under a claim.
 
-    All that lies there is then of claims that have ended: of dead writers, and of those that may publish no more.
+    Everything left there belongs to claims that have ended: of dead writers, and of those that may publish no more.
 
     If `name` is given, remove only partial versions of `name`. Use it in a shared folder, when the claim covers only
     `name`.

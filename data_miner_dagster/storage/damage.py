@@ -41,7 +41,7 @@ def reading(path: Path) -> Iterator[None]:
     """Raise `DamagedFileError` for errors in reading `path`, unless it is missing or the system gives a reason.
 
     Raises:
-        DamagedFileError: its bytes are not what was written.
+        DamagedFileError: its bytes are damaged.
         OSError: it is missing, or the disk, the permissions or the network fail. The file may be intact.
     """
     try:

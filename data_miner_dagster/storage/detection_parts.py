@@ -1,10 +1,10 @@
-"""What one detector has found so far, in parts that are each complete or absent.
+"""One detector's results so far, in parts that are each complete or absent.
 
 A part is a pair of tables: `000000.boxes.parquet`, then `000000.frames.parquet`, which makes the part valid. A killed
 run loses at most the part it was working on. Parts are raw: the detector's output before fusion and suppression.
 
-Those that several runs write at once also carry the owner's name, `000000.3f9a01bc.boxes.parquet`: should two of them
-ever write what has the same number, they write different parts, each of which is whole.
+If several runs write in parallel, names also carry the owner, as in `000000.3f9a01bc.boxes.parquet`. Should two of them
+write the same number, they write different parts, and each is complete.
 """
 
 import shutil
@@ -36,7 +36,7 @@ OPEN_PARTS: Final = 8
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartName:
-    """Of two parts with the same frame, that with the greater name counts."""
+    """If two parts contain the same frame, the one with the greater name counts."""
 
     number: int
     owner: str = ""
@@ -63,7 +63,7 @@ class DetectionParts:
     fingerprint: str
 
     def prepare(self, *, sweep: bool = True) -> None:
-        """Create the folder, and remove what a killed writer left, unless others may be writing."""
+        """Create the folder, and remove leftovers of a killed writer, unless others may be writing."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if sweep:
             sweep_partials(self.folder)
@@ -97,7 +97,7 @@ class DetectionParts:
         Args:
             boxes: the boxes.
             frames: the frames.
-            name: of the part; None: one that is greater than those of all parts.
+            name: the name of the part; None: a number greater than those of all parts.
         """
         name = name or PartName(self.next_number())
         for suffix, rows, schema in (
@@ -115,7 +115,7 @@ class DetectionParts:
         return found
 
     def found(self, sha256_by_frame: Mapping[str, str]) -> "FoundBoxes":
-        """Return the boxes of the given frames, to be read. Frames examined with another image have none.
+        """Yield the boxes of the given frames. Frames that were examined with another image have none.
 
         If several parts contain a frame, the latest one counts.
         """

@@ -1,4 +1,4 @@
-"""Which file system a path is on, and whether an SQLite database may lie there."""
+"""The file system of a path, and whether it is suitable for an SQLite database."""
 
 import re
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from typing import Final
 from data_miner_dagster.domain.errors import ConfigError
 
 _OF_SEVERAL_HOSTS: Final = frozenset({"cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
-"""Served by another host, so that several may have the same file open. SQLite's write-ahead log needs memory that all
-users of the file share, which there is on one host only; locks over sshfs hold nobody. Not refused: virtiofs, 9p and
-overlay, over which one machine gives its own files to its guests and containers.
+"""File systems served by another host, so that several hosts may open the same file. SQLite's write-ahead log needs
+memory that all users of the file share, which exists only within one host, and locks over sshfs have no effect. Not
+refused: virtiofs, 9p and overlay, with which a machine shares its own files with guests and containers.
 
 Source: https://sqlite.org/wal.html, "WAL does not work over a network filesystem"; https://sqlite.org/useovernet.html
 """
@@ -41,13 +41,13 @@ def _mounts(mountinfo: str) -> Iterator[Mount]:
 
 
 def mount_of(path: Path, mountinfo: str) -> Mount | None:
-    """Return the mount on which an absolute path without links lies: the innermost, and of those the latest."""
+    """Return the mount of an absolute path without links: the innermost one, and the latest of those."""
     around = [mount for mount in _mounts(mountinfo) if path.is_relative_to(mount.mount_point)]
     return max(enumerate(around), key=lambda one: (len(one[1].mount_point.parts), one[0]))[1] if around else None
 
 
 def kind_of_file_system(path: Path) -> str | None:
-    """Return the kind of file system that a path is on, or is to be on, such as `ext4`; None where nothing tells."""
+    """Return the kind of file system that a path is or will be on, such as `ext4`; None if unknown."""
     if not _MOUNTS.exists():
         return None
     mount = mount_of(path.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="replace"))
@@ -59,7 +59,7 @@ def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
 
     Args:
         file: which need not exist yet.
-        mountinfo: the mounts; None: those of this process, or on other systems than Linux nothing.
+        mountinfo: the mounts; None: those of this process, or none on systems other than Linux.
 
     Raises:
         ConfigError: the file system is one that several hosts share.

@@ -1,4 +1,4 @@
-"""`FolderStore`: copies outside the root that lie in a folder, such as a disk of another machine."""
+"""`FolderStore`: copies outside the root in a folder, such as a disk of another machine."""
 
 import errno
 import os
@@ -60,7 +60,7 @@ class FolderStore:
             partial.write_bytes(content)
 
     def upload(self, path: Path, name: str) -> str:
-        """See `ObjectStore.upload`. What was written is read back."""
+        """See `ObjectStore.upload`. The written data is read back."""
         with self._told(name), atomic_path(self._path(name)) as partial:
             _copy(path, partial)
             sha256 = sha256_of_file(partial)

@@ -1,4 +1,4 @@
-"""`moved_catalog.json`: where the catalog of a root is since `data-miner migrate-to`, without its password."""
+"""`moved_catalog.json`: the place of a root's catalog after `data-miner migrate-to`, without its password."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 class MoveState(StrEnum):
-    """How far a move has come. Each is written before what it speaks of begins."""
+    """The progress of a move. Each value is written before its step begins."""
 
     COPYING = "copying"  # the root is as it was; the target may hold a copy
     SWITCHING = "switching"  # the copy is whole; files of the root are being replaced
@@ -36,7 +36,7 @@ class MovedCatalog:
 
 
 def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
-    """Return where the catalog was moved to, or None if it is where it began.
+    """Return where the catalog was moved to; None if it was not moved.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -53,5 +53,5 @@ def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
 
 
 def write_moved_catalog(layout: StorageLayout, moved: MovedCatalog) -> None:
-    """Write where the catalog is, atomically."""
+    """Write the place of the catalog, atomically."""
     write_json(layout.moved_catalog, as_json(moved))

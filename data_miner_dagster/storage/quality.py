@@ -14,12 +14,12 @@ _Record = TypeVar("_Record")
 
 
 def write_quality(path: Path, record: BoxCalibration | Evaluation) -> None:
-    """Write a record, whole or not at all. The same record gives the same bytes."""
+    """Write a record, atomically. Equal records give equal bytes."""
     write_json(path, as_json(record))
 
 
 def read_box_calibration(path: Path) -> BoxCalibration | None:
-    """Return what verdicts say of the boxes, None if there is no such file.
+    """Return the result of verdicts on boxes; None if there is no such file.
 
     Raises:
         DataMinerError: it cannot be read.
@@ -28,7 +28,7 @@ def read_box_calibration(path: Path) -> BoxCalibration | None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """Return the last comparison with a truth, None if there is no such file.
+    """Return the last comparison with a truth; None if there is no such file.
 
     Raises:
         DataMinerError: it cannot be read.

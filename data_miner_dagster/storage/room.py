@@ -20,7 +20,7 @@ def files_size(path: Path) -> int:
 
 
 def rest_size(layout: StorageLayout, downloading: Collection[str]) -> int:
-    """Return the size of everything under a root but files of videos and folders of frames.
+    """Return the size of everything under a root except files of videos and folders of frames.
 
     Left out are the partial files of videos in `downloading`, for which room is promised as a whole, and files with
     another name, such as the images of a release, which are frames.

@@ -54,7 +54,7 @@ class SimilaritiesHeader:
     exemplars: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The sha256 of the pictures beside the words, by the words of the prompts that have any."""
     exemplar_scale: str = ""
-    """What else exemplars are compared by: the fingerprint of encoder and weight, where there are any."""
+    """What else exemplars depend on: the fingerprint of encoder and weight, if there are any."""
 
     def as_json(self) -> dict[str, object]:
         """Return the header as plain values, without the keys of exemplars if there are none."""
@@ -84,7 +84,7 @@ def similarities_of(frames: pa.Table, texts: Sequence[str], similarities: npt.ND
 
 
 def similarities_of_frame(path: Path, frame_id: str) -> dict[str, float]:
-    """Return the similarity of one frame to each prompt; empty where the table, the frame or its picture is missing.
+    """Return the similarity of one frame to each prompt; empty if the table, the frame or its picture is missing.
 
     Raises:
         DamagedFileError: the table cannot be read.

@@ -1,6 +1,7 @@
 """Columns that are collected once and then looked up at random, without being held in memory.
 
-They lie in a temporary file without a name, which vanishes with the process, and are mapped: what is looked at is read.
+They are in a temporary file without a name, which vanishes with the process, and are memory-mapped: only what is used
+is read.
 """
 
 import tempfile
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 
 class SpilledColumns:
-    """Columns of given types, collected part by part, in a block that closes their files. What is mapped stays."""
+    """Columns of given types, collected part by part, in a block that closes their files. Mapped columns stay valid."""
 
     def __init__(self, *dtypes: npt.DTypeLike) -> None:
         self._dtypes = [np.dtype(dtype) for dtype in dtypes]

@@ -199,7 +199,7 @@ def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
         if field.name not in table.column_names:
             if not field.nullable:
                 raise KeyError(f"it has no column {field.name}")
-            # Not `pa.nulls`: inside a struct it has nulls where the type allows none, and Parquet refuses them.
+            # Not `pa.nulls`: inside a struct, it has nulls where the type allows none, and Parquet refuses them.
             table = table.append_column(field, pa.array([None] * table.num_rows, field.type))
     return table.select(schema.names).replace_schema_metadata(None)
 

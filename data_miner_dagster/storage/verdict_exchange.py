@@ -64,7 +64,7 @@ class ExchangedVerdict:
 
 
 def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
-    """Write verdicts in the order given, atomically, as the file's suffix says; return how many there are.
+    """Write verdicts in the given order, atomically, in the format of the file's suffix. Return their number.
 
     Raises:
         ConfigError: the suffix is neither .csv nor .parquet.

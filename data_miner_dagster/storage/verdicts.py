@@ -22,7 +22,7 @@ _UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_verdict_file(path: Path) -> list[Verdict]:
-    """Return the verdicts on frames that an earlier version kept in a file; none if there is no file.
+    """Return the verdicts on frames that an earlier version stored in a file; empty if there is no file.
 
     The columns are frame_id, pts_seconds, verdict (keep or drop), who and given_at.
 
@@ -67,7 +67,7 @@ def _time(text: str) -> datetime:
 
 
 def verdicts_on(said: Mapping[tuple[str, float], bool], video_keys: Collection[str]) -> dict[tuple[str, float], bool]:
-    """Return what was said (True: kept) of frames of the given videos, by video and time, in order."""
+    """Return verdicts (True: kept) on frames of the given videos, by video and time, in order."""
     wanted = frozenset(video_keys)
     return {place: said[place] for place in sorted(said) if place[0] in wanted}
 
@@ -92,7 +92,7 @@ class KeptPlaces:
             self._by_video.setdefault(video_key, []).append(pts_seconds)
 
     def holds(self, video_key: str, pts_seconds: float) -> bool:
-        """Return whether a frame is one of them. People's answers may name a time that another tool has rounded."""
+        """Return whether a frame is one of them. Answers may name a time that another tool has rounded."""
         times = self._by_video.get(video_key, [])
         at = bisect_left(times, pts_seconds)
         return any(abs(time - pts_seconds) < SAME_FRAME_SECONDS for time in times[max(0, at - 1) : at + 1])

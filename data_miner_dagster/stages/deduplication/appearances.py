@@ -46,7 +46,7 @@ class Appearances:
     hashes: HashArray
     is_telling: BoolArray
     max_hash_distance: int  # of 64 bits, inclusive
-    distinctions: Distinctions = NOTHING_APART  # pairs that are not within reach of each other, whatever is alike
+    distinctions: Distinctions = NOTHING_APART  # pairs that are never within reach of each other
 
     def have_equal_files(self, ids: IntArray, others: IntArray) -> BoolArray:
         """Return where the files are equal. The ids may have any shapes that broadcast."""

@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 ALIKE: Final = np.float32(np.inf)
-"""Replaces the cosine of a candidate pair that is within reach whatever its cosine."""
+"""Replaces the cosine of a candidate pair that is within reach for another reason."""
 
 _EXACT_CHUNK_PAIRS: Final = 4096
 
@@ -32,7 +32,7 @@ class CandidatePairs:
 
     @property
     def are_alike(self) -> BoolArray:
-        """(P,) True where a pair is within reach whatever its cosine."""
+        """(P,) True if a pair is within reach regardless of its cosine."""
         return np.asarray(self.similarities == ALIKE)
 
     def chosen(self, is_chosen: BoolArray | IntArray) -> "CandidatePairs":

@@ -1,4 +1,4 @@
-"""Which pairs are told apart although their files, hashes or embeddings are alike.
+"""Pairs that count as different although their files, hashes or embeddings are alike.
 
 Two reasons are known: something changed in a fixed view (`views.py`), and a person said that the two are not
 duplicates. Both are part of what "within reach" means, for the search and for its proof.
@@ -24,11 +24,11 @@ class Distinctions:
 
     @property
     def is_empty(self) -> bool:
-        """True if no pair is ever told apart."""
+        """True if no pair ever counts as different."""
         return self.thumbnails is None and not self.said_different
 
     def are_apart(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return (P,) whether each pair is told apart. It does not matter which of the two comes first."""
+        """Return (P,) whether each pair counts as different. The order within a pair does not matter."""
         low, high = np.minimum(ids, others), np.maximum(ids, others)
         if self.said_different:
             pairs = zip(low.tolist(), high.tolist(), strict=True)

@@ -65,7 +65,7 @@ def quality_order(frames: pa.Table, chosen: Sequence[str] = ()) -> IntArray:
 
     Args:
         frames: has `generation`, `positive_similarity`, `sharpness`, `num_pixels` and `frame_id` (unique).
-        chosen: the ids of frames that a person chose to stand for others, in order.
+        chosen: the ids of frames that a person chose as representatives, in order.
     """
     keys = [
         ("generation", "ascending"),
@@ -144,8 +144,8 @@ def find_representatives(
         newcomers: (N, D) vectors in order of quality, best first.
         threshold: two vectors at or above this cosine are near-duplicates.
         index: an empty index, filled here with the representatives. An exact index ensures both guarantees.
-        alike: an empty index by appearance, filled here too; its appearances also tell pairs apart. None: only
-            embeddings decide.
+        alike: an empty index by appearance, which is filled here too; its appearances also distinguish pairs. None:
+            only embeddings decide.
         block_rows: rows processed at once. Does not change the result.
     """
     num_leaders = len(leaders)

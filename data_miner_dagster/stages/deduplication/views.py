@@ -2,7 +2,7 @@
 
 Embeddings see the place. Here the two pictures are laid on top of each other:
 
-1. The light is taken out: each pixel less the mean of its surroundings, and one common factor for the pair.
+1. The lighting is removed: each pixel minus the mean of its surroundings, and one common factor for the pair.
 2. The pair is *aligned* if enough textured blocks look the same, and what differs in them is explained neither by a
    camera that moved nor by one that zoomed: a step of Lucas and Kanade over those blocks gives how far.
 3. It is *changed* if, somewhere, neighbouring pixels differ by more than the noise of the pair, and more than an edge
@@ -34,7 +34,7 @@ _CHROMA_WINDOW: Final = 7
 _GREATEST_GAIN: Final = 2.0
 
 _BLOCK_HW: Final = (6, 8)
-_TEXTURED_LEVELS: Final = 4.0  # root mean square of a block, less the mean of its surroundings
+_TEXTURED_LEVELS: Final = 4.0  # root mean square of a block, minus the mean of its surroundings
 _LEVELS_OF_NOISE: Final = 2.0
 _SAME_CORRELATION: Final = 0.5
 _LEAST_SHARE: Final = 0.25  # of the textured blocks
@@ -49,11 +49,11 @@ _CHROMA_LEVELS: Final = 5.0
 _CHROMA_NOISES: Final = 2.0
 _EDGE_SHARE: Final = 0.25  # of the range of a pixel's neighbours
 
-_OVERLAY_STRIP: Final = 0.13  # of the height, along top and bottom
+_OVERLAY_STRIP: Final = 0.13  # of the height, at the top and bottom
 _OVERLAY_CORNER_WH: Final = (0.22, 0.42)
 
 _PAIRS_AT_ONCE: Final = 256
-_TILE: Final = 16  # neighbouring rows are compared with neighbouring ones, so that what a frame costs serves many pairs
+_TILE: Final = 16  # neighbouring rows are compared with each other, so that the work on a frame serves many pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ _INNER: Final = _Counted(_inner(LUMA_WH), _inner(CHROMA_WH))
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """Planes without the light: each pixel less the mean of its surroundings, and the range of its neighbours."""
+    """Planes without the lighting: each pixel minus the mean of its surroundings, and the range of its neighbours."""
 
     levels: Float32Array  # (N, H, W)
     ranges: Float32Array  # (N, H, W)
@@ -136,7 +136,7 @@ def _are_changed(thumbnails: ThumbnailArray, rows: IntArray, others: IntArray, c
 
 
 def _detail(planes: Float32Array, counted: Float32Array, window: int) -> _Detail:
-    """Return the planes less the mean of what counts around each pixel; zero where nothing counts."""
+    """Return the planes minus the mean of the valid pixels around each pixel; zero where none is valid."""
     means = _window_sums(planes * counted, window) / np.maximum(_window_sums(counted[None], window), 1)
     levels = np.asarray((planes - means) * counted, np.float32)
     padded = np.pad(levels, ((0, 0), (1, 1), (1, 1)), mode="edge")
@@ -161,7 +161,7 @@ def _window_sums(planes: Float32Array, window: int) -> Float32Array:
 
 
 def _same_light(one: _Detail, other: _Detail) -> tuple[_Detail, _Detail]:
-    """Return both scaled to one contrast, which is measured where they agree in sign: on what did not change."""
+    """Return both scaled to one contrast, which is measured where they agree in sign, that is, on unchanged parts."""
     agrees = one.levels * other.levels > 0
     strengths = [_sums(np.abs(each.levels) * agrees) + 1 for each in (one, other)]
     gain = np.sqrt(strengths[1] / strengths[0]).clip(1 / _GREATEST_GAIN, _GREATEST_GAIN)[:, None, None]
@@ -177,7 +177,7 @@ def _sums(values: Float32Array) -> Float32Array:
 
 
 def _are_aligned(one: Float32Array, other: Float32Array) -> BoolArray:
-    """Return (P,) whether both are one view: enough of it looks the same, and the camera neither moved nor zoomed."""
+    """Return (P,) whether both show one view: enough of it looks the same, and the camera neither moved nor zoomed."""
     energies = (_block_sums(one * one) + _block_sums(other * other)) / 2
     num_pixels = _BLOCK_HW[0] * _BLOCK_HW[1]
     is_textured = energies > num_pixels * _TEXTURED_LEVELS**2

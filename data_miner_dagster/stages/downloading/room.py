@@ -16,7 +16,7 @@ class RoomAnswer(StrEnum):
     YES = "yes"
     AFTER_DOWNLOADS = "after_downloads"  # what others may take has to be known first: within seconds
     AFTER_EXTRACTION = "after_extraction"  # files of videos that wait for their frames are in the way
-    NO = "no"  # what is there stays
+    NO = "no"  # existing files stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class RoomState:
     """The bytes under a root, as a download that is about to begin meets them."""
 
     quota: int
-    held: int  # on disk, and frames still to come of videos that are there
+    held: int  # on disk, plus frames still to come for existing videos
     promised: int  # to other downloads
-    is_extracting: bool  # videos wait for their frames, and it goes on; their files can be removed afterwards
+    is_extracting: bool  # videos are being extracted; their files can be removed afterwards
     goes_on_beyond: bool  # one at a time, if nothing else helps
 
 

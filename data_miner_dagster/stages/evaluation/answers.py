@@ -1,6 +1,6 @@
-"""What the verdicts on one frame say about the boxes that were detected on it, and about its objects.
+"""The implications of the verdicts on one frame for its detected boxes and its objects.
 
-Pure decisions. Does not belong here: what a release makes of a verdict (stages/reviewing/), reading (operations/).
+Pure decisions. Does not belong here: the effect of a verdict on a release (stages/reviewing/), reading (operations/).
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ class TruthObject:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedFrame:
-    """One frame with verdicts: its boxes, and what people said."""
+    """One frame with verdicts: its boxes, and people's verdicts."""
 
     frame_id: str
     resolution_wh: tuple[int, int]
@@ -46,13 +46,13 @@ class ReviewedFrame:
 
     @property
     def is_complete(self) -> bool:
-        """True if a person said that every object has its box."""
+        """True if a person marked the frame as complete: every object has its box."""
         return any(verdict.word is VerdictWord.COMPLETE for verdict in self.verdicts)
 
 
 @dataclass(frozen=True, slots=True)
 class FrameAnswers:
-    """What is known of one frame.
+    """What is known about one frame.
 
     `objects` is None unless the frame is judged completely: every object is known, and so is each box.
     """
@@ -65,13 +65,13 @@ class FrameAnswers:
 
 
 def stated_objects(frame: ReviewedFrame, classes: FrameClasses) -> tuple[TruthObject, ...]:
-    """Return the objects that the verdicts in force state, whatever was detected."""
+    """Return the objects that the verdicts in force state, regardless of detections."""
     judgement = judge_boxes((), frame.verdicts, classes, frame.resolution_wh)
     return tuple(TruthObject(box.class_index, box.box_xyxy) for box in judgement.boxes)
 
 
 def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str) -> FrameAnswers:
-    """Return what the verdicts say of a frame's boxes.
+    """Return what the verdicts imply for a frame's boxes.
 
     On a frame that is judged completely, a box is right if it is matched with an object that a person stated. Elsewhere
     only boxes of the present detector that a person was shown are known: right ones, and those that were moved and
@@ -104,7 +104,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
 def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
     """Return how many boxes at or above the threshold of their class no person was shown, or drew.
 
-    On a complete frame they are wrong, such as those of a later detector, since every object has its box.
+    On a complete frame such boxes, for example from a later detector, are wrong, since every object has its box.
     """
     found = frame.found
     thresholds = np.array([found_range.threshold for found_range in classes.ranges], np.float32)

@@ -30,7 +30,7 @@ class FoundBoxes:
 
 
 def match_all(truth: TruthBoxes, found: FoundBoxes) -> Int64Array:
-    """Return (N,) which object each found box is (of its own frame and class, IoU .5), UNMATCHED or IN_CROWD."""
+    """Return (N,) the object that each found box matches (same frame and class, IoU .5), UNMATCHED or IN_CROWD."""
     matches = np.full(len(found.frames), UNMATCHED, np.int64)
     num_classes = 1 + max(int(truth.classes.max(initial=0)), int(found.classes.max(initial=0)))
     objects = rows_by_group(truth.frames * num_classes + truth.classes)

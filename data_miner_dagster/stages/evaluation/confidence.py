@@ -1,9 +1,9 @@
-"""What verdicts say of a detector's confidences: precision at a threshold, a threshold for a precision, probabilities.
+"""Evaluating confidences with verdicts: precision at a threshold, a threshold for a precision, probabilities.
 
 The boxes of a class are divided by confidence into strata: those from which the review draws its questions, narrow near
-the threshold and wide far from it, and finer ones where there are many answers. Within a stratum, the answers stand for
-all its boxes, so questions may be asked mostly near the threshold: each stratum counts as many times as it has boxes.
-Boxes of one frame are not independent; `design_effect` says how much less they tell.
+the threshold and wide far from it, and finer ones where there are many answers. Within a stratum, the answers represent
+all its boxes, so most questions may be asked near the threshold: each stratum is weighted by its number of boxes. Boxes
+on one frame are not independent; `design_effect` says how much less information they carry.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ THRESHOLD_DECIMALS: Final = 4
 _ANSWERS_PER_STRATUM: Final = 18
 _FEWEST_PER_STRATUM: Final = 4
 _SMALL_SHARE: Final = 0.05
-"""Of all boxes of a class. A stratum below it that has hardly any answers is joined with a neighbour."""
+"""Of all boxes of a class. A smaller stratum with hardly any answers is merged with a neighbour."""
 _FEWEST_FOR_OWN_KNOTS: Final = 60
 _CURVE_POINTS: Final = 20
 
@@ -57,7 +57,7 @@ class JudgedBoxes:
         )
 
     def as_answers(self) -> tuple[BoxAnswer, ...]:
-        """Return what is stored, by confidence."""
+        """Return the stored boxes, by confidence."""
         order = np.lexsort((self.frames, self.is_right, self.confidences)).tolist()
         return tuple(BoxAnswer(float(self.confidences[i]), bool(self.is_right[i]), int(self.frames[i])) for i in order)
 
@@ -65,9 +65,9 @@ class JudgedBoxes:
 def strata_edges(confidences: Float64Array, population: Float64Array, threshold: float) -> Float64Array:
     """Return ascending edges of the strata of a class. The outer ones are infinite.
 
-    They are those of the questions (stages/filtering/calibration.py). One with many answers is divided into parts with
-    equal numbers of them; a small one with hardly any is joined with its smaller neighbour. A large one without answers
-    stays, and can contain anything.
+    They are the strata of the questions (stages/filtering/calibration.py). A stratum with many answers is divided into
+    parts with equal numbers of them. A small one with hardly any is merged with its smaller neighbour. A large one
+    without answers stays, and its content is unknown.
 
     Args:
         confidences: of the judged boxes.
@@ -100,11 +100,11 @@ def _even_edges(confidences: Float64Array) -> Float64Array:
 
 
 def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: float) -> tuple[Float64Array, int]:
-    """Return draws of how many boxes at or above a threshold are right, and how many there are.
+    """Return draws of how many boxes at or above a threshold are correct, and how many there are.
 
     Args:
         population: confidences of all boxes of the class, ascending, the judged ones included.
-        judged: what is known of some of them.
+        judged: what is known about some of them.
         threshold: the least confidence.
     """
     least = float(np.float32(threshold))  # as a release compares
@@ -125,7 +125,7 @@ def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: fl
 
 
 def has_enough(population: Float64Array, judged: JudgedBoxes) -> bool:
-    """Return whether there are answers enough to say anything: `FEWEST_ANSWERS`, or all boxes that there are."""
+    """Return whether there are enough answers for a conclusion: `FEWEST_ANSWERS`, or all existing boxes."""
     return len(judged.confidences) >= min(FEWEST_ANSWERS, max(1, len(population)))
 
 
@@ -138,7 +138,7 @@ def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float
 def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: float) -> float | None:
     """Return the lowest threshold, among the judged confidences, whose expected precision is at least as wanted.
 
-    What is expected of a box that nobody judged comes from a logistic curve through the answers, moved in each stratum
+    The expectation for a box without an answer comes from a logistic curve through the answers, shifted in each stratum
     towards the share that was found there. A choice by the shares alone would favour thresholds above which the answers
     happened to be good.
     """
@@ -187,7 +187,7 @@ def _logistic_curve(judged: JudgedBoxes, num_steps: int = 12) -> Callable[[Float
 def calibrate_class(
     population: Float64Array, judged: JudgedBoxes, *, in_force: float, wanted: float, pooled: JudgedBoxes
 ) -> ClassCalibration:
-    """Return what the verdicts say of one class.
+    """Return the result of the verdicts on one class.
 
     Args:
         population: confidences of all its boxes, ascending.
@@ -263,8 +263,8 @@ def _curve(population: Float64Array, judged: JudgedBoxes) -> tuple[ThresholdPrec
 def probability_knots(judged: JudgedBoxes) -> tuple[tuple[float, float], ...]:
     """Return (confidence, probability) pairs, ascending in both, that `probabilities` reads. None with too few answers.
 
-    The share of right boxes in each stratum stands at the mean confidence of its answers; where a stratum has a smaller
-    share than the one below, both get their common share.
+    The share of correct boxes in each stratum is placed at the mean confidence of its answers. If a stratum has a
+    smaller share than the one below, both get their common share.
 
     Source: Ayer et al. 1955, "An empirical distribution function for sampling with incomplete information"
     (pool adjacent violators).

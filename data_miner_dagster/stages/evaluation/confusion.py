@@ -15,7 +15,7 @@ from data_miner_dagster.stages.evaluation.matching import shares_inside
 def confusion_matrix(
     truth: TruthBoxes, found: FoundBoxes, class_names: Sequence[str], thresholds: Sequence[float]
 ) -> ConfusionMatrix:
-    """Count objects by their class and that of the box that covers them, one to one, best overlaps first.
+    """Count objects by their class and the class of the box that covers them, one to one, best overlaps first.
 
     Boxes below the threshold of their class are left out, and so are boxes without an object in a crowd of their class.
     """

@@ -34,7 +34,7 @@ class ClassCurve:
 
 
 def class_curve(matched: MatchedClass) -> ClassCurve | None:
-    """Return the curve of a class. None where there are no boxes or no objects."""
+    """Return the curve of a class; None without boxes or without objects."""
     num_objects = len(matched.object_frames)
     if not len(matched.confidences) or not num_objects:
         return None
@@ -66,7 +66,7 @@ def class_curve(matched: MatchedClass) -> ClassCurve | None:
 
 
 def point_at(matched: MatchedClass, threshold: float) -> CurvePoint | None:
-    """Return precision, recall and F1 of a threshold. None where there are no objects, or no box reaches it."""
+    """Return precision, recall and F1 of a threshold; None without objects, or if no box reaches it."""
     is_taken = matched.confidences.astype(np.float32) >= np.float32(threshold)
     num_objects, num_taken = len(matched.object_frames), int(is_taken.sum())
     if not num_objects or not num_taken:
@@ -78,12 +78,12 @@ def point_at(matched: MatchedClass, threshold: float) -> CurvePoint | None:
 
 
 def _best_thresholds(matched: MatchedClass, thresholds: Float64Array) -> Float64Array:
-    """Return the best threshold in each of many resamples of the frames, which are what a truth samples.
+    """Return the best threshold in each of many resamples of the frames, which are the sampling unit of a truth.
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval).
     """
     grid = np.unique(thresholds[np.unique(np.linspace(0, len(thresholds) - 1, _GRID).astype(np.int64))])
-    bins = np.searchsorted(grid, matched.confidences, side="right") - 1  # below the grid: in none
+    bins = np.searchsorted(grid, matched.confidences, side="right") - 1  # below the grid: in no bin
     is_inside = bins >= 0
     num_frames = 1 + max(int(matched.frames.max()), int(matched.object_frames.max()))
     generator = np.random.default_rng(0)

@@ -41,7 +41,7 @@ def match_boxes(
     is_free = ~is_crowd
     for position in np.argsort(-confidences, kind="stable").tolist():
         candidates = np.where(is_free, overlaps[position], -1.0)
-        # Of equal overlaps, COCO takes the last.
+        # Among equal overlaps, COCO takes the last.
         best = len(candidates) - 1 - int(candidates[::-1].argmax())
         if candidates[best] >= iou:
             matches[position] = best
@@ -52,7 +52,7 @@ def match_boxes(
 
 
 def shares_inside(found_xyxy: Float64Array, regions_xyxy: Float64Array) -> Float64Array:
-    """Return (N, M) the share of each box that lies in each region."""
+    """Return (N, M) the share of each box that is inside each region."""
     low = np.maximum(found_xyxy[:, None, :2], regions_xyxy[None, :, :2])
     high = np.minimum(found_xyxy[:, None, 2:], regions_xyxy[None, :, 2:])
     intersections = np.clip(high - low, 0, None).prod(axis=2)

@@ -14,7 +14,7 @@ from data_miner_dagster.stages.estimates import clustered_share
 
 @dataclass(frozen=True, slots=True)
 class MissedShare:
-    """How many of the objects on randomly sampled frames have no box. Frames are what was sampled, not objects."""
+    """How many of the objects on randomly sampled frames have no box. Frames were sampled, not objects."""
 
     num_objects: int
     num_missed: int

@@ -1,7 +1,7 @@
-"""What a release says of its labels: measured precision, missed objects, and where its thresholds come from.
+"""A release's statements about its labels: measured precision, missed objects, and the origin of its thresholds.
 
-Precision is of the detector's boxes at the release's thresholds, over all frames that were looked at, before people's
-corrections; missed objects are those of the random sample of frames at the same thresholds.
+Precision is that of the detector's boxes at the release's thresholds, over all examined frames, before people's
+corrections. Missed objects are measured on the random sample of frames at the same thresholds.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class QualityState(StrEnum):
 
 
 class ThresholdOrigin(StrEnum):
-    """Where the threshold of a class comes from."""
+    """The origin of the threshold of a class."""
 
     DEFAULT = "default"
     PROJECT_FILE = "project_file"
@@ -40,7 +40,7 @@ class ThresholdOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassQuality:
-    """What is known of one class. Shares are None where nothing was measured."""
+    """What is known about one class. Shares are None if nothing was measured."""
 
     threshold: float
     origin: ThresholdOrigin
@@ -52,7 +52,7 @@ class ClassQuality:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseQuality:
-    """What is known of a release. `precision_line` and `missed_line` are for people."""
+    """What is known about a release. `precision_line` and `missed_line` are for people."""
 
     state: QualityState
     precision: Estimate | None
@@ -75,13 +75,13 @@ def release_quality(
     calibration: BoxCalibration | None,
     detection_fingerprint: str,
 ) -> ReleaseQuality:
-    """Return what is known of a release.
+    """Return what is known about a release.
 
     Args:
         project: the name, for the remedy.
         releasing: the settings of the release.
         populations: confidences of all stored boxes by class, ascending.
-        calibration: what verdicts say, None where nobody has calibrated.
+        calibration: the result of the verdicts; None without a calibration.
         detection_fingerprint: of the present detector and class list.
     """
     thresholds = {name: releasing.threshold_of(name) for name in populations}
@@ -143,7 +143,7 @@ def _class_quality(
 def threshold_origin(
     name: str, releasing: ReleasingConfig, calibration: BoxCalibration | None
 ) -> tuple[ThresholdOrigin, str]:
-    """Return where the threshold of a class comes from, and the same in words."""
+    """Return the origin of the threshold of a class, and the same in words."""
     threshold = releasing.threshold_of(name)
     of_class = calibration.classes.get(name) if calibration is not None else None
     chosen = of_class.chosen if of_class is not None else None

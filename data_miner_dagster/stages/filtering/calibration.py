@@ -87,7 +87,7 @@ def draw_in_strata(
     """Choose which of N items to ask about, at random within strata.
 
     Args:
-        headroom: (N,) scores of the items, less the threshold.
+        headroom: (N,) scores of the items minus the threshold.
         edges: (S+1,) edges of the strata.
         numbers: (N,) sampling numbers. Within a stratum, the items with the lowest come first.
         num_questions: how many questions are wanted.
@@ -123,11 +123,11 @@ def answers_that_count(
 ) -> npt.NDArray[np.bool_]:
     """Return which answers are a random sample of their stratum, regardless of who asked.
 
-    A person who is shown the frames nearest to the threshold first answers for those alone, and these are not like the
-    rest of their stratum. But such answers must not be left out either: nobody is asked the same twice, so what the
-    calibration asks later would lack just these. So in each stratum every answer counts up to the highest sampling
-    number that the calibration has asked about: up to there, it asked whatever had no answer. Where all planned
-    questions of a stratum have an answer, those count.
+    A person who is first shown the frames nearest to the threshold answers only for those, and these differ from the
+    rest of their stratum. But such answers must not be left out either: nobody is asked twice, so the calibration's
+    later questions would lack exactly these frames. So in each stratum every answer counts up to the highest sampling
+    number that the calibration has asked about, because up to there it asked about everything without an answer. If all
+    planned questions of a stratum have an answer, those count.
 
     Args:
         answers: everything that was answered.

@@ -1,4 +1,4 @@
-"""Decide what a person said of an image in another tool: the boxes that went out against those that came back.
+"""Deriving verdicts from another tool: comparing the boxes that were sent with those that came back.
 
 Pure decisions. Does not belong here: reading files (export/), storing verdicts (operations/reviewing/round_trips.py).
 """
@@ -23,7 +23,7 @@ SHARE_DECIMALS: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class SentBox:
-    """One box as it went out. `answer` is the verdict in force that made it what it is."""
+    """One box as it was sent. `answer` is the verdict in force that made it so."""
 
     box_id: str
     class_name: str
@@ -39,7 +39,7 @@ class SentBox:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a person said of one box: the parts of a verdict."""
+    """A person's verdict on one box: the parts of a verdict."""
 
     word: VerdictWord
     shown: ShownBox
@@ -56,14 +56,14 @@ class Correction:
 def corrections(
     sent: Sequence[SentBox], returned: Sequence[ReturnedBox], resolution_wh: tuple[int, int]
 ) -> tuple[Correction, ...]:
-    """Return what the person said of each box, given that they have been through the whole image.
+    """Return the person's verdict on each box, given that they have examined the whole image.
 
-    Boxes meet one to one: by name, and what is left by place (IoU of at least `SAME_BOX_IOU`), boxes of one class
-    first. One that came back as it was is right, or keeps its verdict; one that came back with another class and in
-    another place is wrong, and the other is missing.
+    Boxes are matched one to one: by name, and the rest by place (IoU of at least `SAME_BOX_IOU`), boxes of one class
+    first. A box that came back unchanged is correct, or keeps its verdict. One that came back with another class and in
+    another place is wrong, and the other one is missing.
 
     Args:
-        sent: the boxes of the image, each with a name of its own.
+        sent: the boxes of the image, each with a unique name.
         returned: the boxes that came back. Parts outside the picture are cut off.
         resolution_wh: the size of the picture in pixels.
     """
@@ -79,7 +79,7 @@ def corrections(
 
 
 def _within(box: ReturnedBox) -> ReturnedBox | None:
-    """Return the part of a box inside the picture, None if there is none."""
+    """Return the part of a box inside the picture; None if there is none."""
     x_min, y_min, x_max, y_max = (round(min(max(value, 0.0), 1.0), SHARE_DECIMALS) for value in box.box)
     if not (x_min < x_max and y_min < y_max):
         return None

@@ -48,12 +48,12 @@ class Judgement:
     """The boxes of one frame after the verdicts, without those that a person removed."""
 
     boxes: tuple[JudgedBox, ...]  # detected ones in their order, then those that only a person saw
-    unmet: tuple[Verdict, ...]  # verdicts that changed nothing, since they met no box and state none
-    is_complete: bool  # a person said that every object has its box
+    unmet: tuple[Verdict, ...]  # verdicts without effect, since they match no box and state none
+    is_complete: bool  # a person marked the frame as complete
 
     @property
     def is_unsure(self) -> bool:
-        """True if nobody has decided on one of the boxes."""
+        """True if one of the boxes is undecided."""
         return any(box.state is BoxState.UNSURE for box in self.boxes)
 
 

@@ -15,10 +15,10 @@ SETTLING_DETECTORS: Final = 2
 
 
 class BoxState(StrEnum):
-    """What a box stands for."""
+    """What a box counts as."""
 
     OBJECT = "object"
-    UNSURE = "unsure"  # it may be an object, and nobody has decided
+    UNSURE = "unsure"  # it may be an object, and is undecided
     NONE = "none"
 
 
@@ -40,7 +40,7 @@ class ConfidenceRange:
 
 @dataclass(frozen=True, slots=True)
 class VerifierRules:
-    """What becomes of a box, by its confidence an object, unsure or neither, once a verifier has looked at it."""
+    """The state of a box after a verifier's answer, by whether its confidence makes it an object, unsure or neither."""
 
     config: VerifierRulesConfig = field(default_factory=VerifierRulesConfig)
 

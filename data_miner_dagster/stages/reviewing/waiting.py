@@ -1,11 +1,11 @@
-"""Say how many frames of a release wait for review, and what to do if they are many."""
+"""The remark on how many frames of a release wait for review, and on the remedy if they are many."""
 
 from typing import Final
 
 WAITING: Final = "waiting for review (an unsure box)"
 """Why a frame is not settled."""
 MANY_WAITING: Final = 0.2
-"""If more than this share of the frames waits, people are told what to do about it."""
+"""If more than this share of the frames waits, the remedy is shown."""
 
 
 def waiting_line(num_waiting: int, num_looked_at: int) -> str:

@@ -1,1 +1,1 @@
-"""Verification: which boxes are asked about, what is shown and asked, and what an answer says. Pure."""
+"""Verification: which boxes to ask about, the picture and the question, and the meaning of an answer. Pure."""

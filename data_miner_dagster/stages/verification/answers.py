@@ -1,4 +1,4 @@
-"""Read a verifier's answer, which is foreign text: what does not fit the form is *cannot tell*."""
+"""Reading a verifier's answer, which is untrusted text: anything that does not fit the form is *cannot tell*."""
 
 import json
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ _DECODER: Final = json.JSONDecoder()
 
 
 def answer_of(text: str) -> BoxAnswer:
-    """Return what an answer says: the JSON object in it that has the form of one, whatever is around it.
+    """Return the meaning of an answer: the JSON object in it that has the form of one, whatever surrounds it.
 
-    Models put it between quotes, or think aloud before. Without such an object, or with several that contradict each
-    other, nothing is said of the box.
+    Models put it between quotes, or think aloud before it. Without such an object, or with several contradictory ones,
+    the answer says nothing about the box.
     """
     found = [answer for thing in _objects(text[-_MAX_TEXT:]) if (answer := _answer_in(thing)) is not None]
     if len({answer.verdict for answer in found}) == 1:

@@ -6,13 +6,13 @@ from data_miner_dagster.config.verification import VerifierConfig
 class Budget:
     """The budget of one project, for all that it ever asks.
 
-    What an answer costs is known only afterwards. So a question is asked only if it and the questions in flight stay
+    The cost of an answer is known only afterwards. So a question is asked only if it and the questions in flight stay
     within the budget at the highest price seen so far. The first is asked before there is a price.
 
     Args:
         config: the limits.
         num_before: answers that were paid for before.
-        cost_before: what they cost.
+        cost_before: their cost.
         top_price: the highest price of a single answer.
     """
 
@@ -35,7 +35,7 @@ class Budget:
         return self._cost_before + self._cost_now
 
     def take(self) -> bool:
-        """Take one more question from the budget; return False, and count it, if there is nothing left for it."""
+        """Take one more question from the budget. Return False, and count it, if nothing is left for it."""
         num_taken = self._num_before + self.num_now + self._num_open
         max_boxes, max_cost = self._config.max_boxes, self._config.max_cost
         is_within = max_boxes is None or num_taken < max_boxes
@@ -46,7 +46,7 @@ class Budget:
         return is_within
 
     def settle(self, *, is_answered: bool, cost: float | None) -> None:
-        """Take note of what became of a question that was taken. Without an answer it is given back."""
+        """Record the outcome of a question. Without an answer, it is returned to the budget."""
         self._num_open -= 1
         self.num_now += is_answered
         if is_answered and cost is not None:
@@ -56,7 +56,7 @@ class Budget:
 
     @property
     def line(self) -> str:
-        """What was asked now and what it cost, in words."""
+        """The questions asked now and their cost, in words."""
         told = f"answered about {self.num_now:,} boxes now, {self._num_before + self.num_now:,} in all"
         if self._num_priced_now:
             each = 1000 * self._cost_now / self._num_priced_now
