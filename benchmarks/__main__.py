@@ -26,6 +26,7 @@ BENCHMARKS: Final = (
     "dedup_truth",
     "same_place",
     "detection",
+    "tracking",
     "lite_quality",
     "unsure",
     "reviewing",

@@ -56,6 +56,10 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     yield "space for videos", size_text(forecast.videos_bytes), rates.bytes_per_second.origin
     yield "space for frames", size_text(forecast.frames_bytes), rates.bytes_per_frame.origin
     yield "frames sampled", f"{forecast.num_frames:,}", rates.frames_per_second.origin
+    if found.num_neighbours is not None:
+        around = "over whole clips" if found.follows_whole_clips else "around the images to expect"
+        yield "pictures to follow objects", f"{found.num_neighbours:,}", f"{around}, for each detector to look at"
+        yield "space for these", size_text(found.neighbours_bytes), rates.bytes_per_frame.origin
     yield "images to expect", f"{forecast.num_images:,}", rates.images_per_frame.origin
     yield "boxes to expect", f"{forecast.num_boxes:,}", rates.boxes_per_image.origin
 

@@ -28,7 +28,8 @@ class TrackingConfig(ConfigModel):
     start_confidence: float = Field(default=0.2, ge=0, le=1)
     """Boxes from this confidence start a track. Weaker ones continue one, or stay as they are."""
     min_sightings: int = Field(default=3, ge=2, le=50)
-    """A box is of an object that was seen on so many frames of its window, itself included, or it flickers."""
+    """A box is of an object that was seen on this many frames of its window, itself included, or it flickers. Windows
+    at the ends of a video have fewer frames: more than half of them is enough."""
     flicker_factor: float = Field(default=0.25, ge=0, le=1)
     """The confidence of a box that flickers is multiplied by this."""
     same_object_iou: float = Field(default=0.5, gt=0, le=1)

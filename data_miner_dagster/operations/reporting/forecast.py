@@ -18,6 +18,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.turns import site_of
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.dry_listing import DryListing, list_without_keeping
+from data_miner_dagster.stages.detection.windows import expected_looks
 from data_miner_dagster.stages.forecast import (
     DEFAULT,
     DEFAULT_RATES,
@@ -42,6 +43,13 @@ class Plan:
     listing: DryListing
     forecast: Forecast
     prescreens: bool  # thumbnails will reject more, which are not examined here
+    num_neighbours: int | None = None  # pictures to decode and look at to follow objects; None: they are not followed
+    follows_whole_clips: bool = False
+
+    @property
+    def neighbours_bytes(self) -> int:
+        """The space that these pictures take."""
+        return round((self.num_neighbours or 0) * self.forecast.rates.bytes_per_frame.value)
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -58,6 +66,7 @@ class Plan:
             ],
             "listing_requests": listing.num_requests,
             **forecast,
+            **({} if self.num_neighbours is None else {"num_neighbours": self.num_neighbours}),
             "rates_by_origin": origins_of(self.forecast.rates),
         }
 
@@ -74,7 +83,16 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
     videos = [_listed(candidate, listing.rows.get(candidate.video_key)) for candidate in listing.wanted]
     sites = {video.site for video in videos if video.site is not None}
     forecast = forecast_of(videos, rates, {site: _limits_of(site, platform) for site in sites})
-    return Plan(config.name, listing, forecast, config.sourcing.prescreening.enabled)
+    tracking = config.detection.tracking
+    num_neighbours = None if tracking is None else expected_looks(forecast.num_images, forecast.hours * 3600, tracking)
+    return Plan(
+        config.name,
+        listing,
+        forecast,
+        config.sourcing.prescreening.enabled,
+        num_neighbours,
+        tracking is not None and tracking.whole_clip,
+    )
 
 
 @contextmanager

@@ -206,7 +206,8 @@ class Follower(Generic[Frame]):
                 self._tracks[number].accept(own)
 
     def _needed(self, held: _Held[Frame]) -> int:
-        return min(self._config.min_sightings, held.num_near)
+        """Return on how many frames of a window an object has to be seen; more than half where there are few."""
+        return min(self._config.min_sightings, held.num_near // 2 + 1)
 
     def _near(self, track: _Track, pts_seconds: float) -> list[_Seen]:
         return [seen for seen in track.seen if abs(seen.pts_seconds - pts_seconds) <= self._window]

@@ -57,3 +57,10 @@ def num_looks(pts_seconds: Iterable[float], duration_seconds: float | None, conf
     if config.whole_clip:
         return floor((duration_seconds or 0) / config.every_seconds) + 1 if duration_seconds else 0
     return len(wanted_times(pts_seconds, config).times_us)
+
+
+def expected_looks(num_frames: int, video_seconds: float, config: TrackingConfig) -> int:
+    """Return how many pictures are to be looked at around this many frames of videos of this length together."""
+    of_all = video_seconds / config.every_seconds
+    around = num_frames * 2 * config.window_seconds / config.every_seconds
+    return round(of_all if config.whole_clip else min(of_all, around))

@@ -1,0 +1,103 @@
+"""What following objects over a whole clip takes: the peak memory of two hours beside that of two minutes.
+
+    python -m benchmarks.tracking            # clips of 2 minutes and 2 hours of moving shapes, a picture each .25 s
+    python -m benchmarks.tracking --quick    # 1 and 10 minutes
+    python -m benchmarks.tracking --json
+
+Each clip is made, and its frames are extracted, beforehand. Then detection runs in a process of its own, with
+`whole_clip`: pictures are decoded, a planted detector looks at each and leaves out 30 %, and tracks are written.
+Workers that decode are measured apart. The peaks are the kernel's (VmHWM), so torch and Arrow are in them.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from data_miner_dagster.config.settings import PlatformConfig
+from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.operations.detection.detect_project import detect_project
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.support.coloured_shapes import PROJECT, set_detection, set_stage
+from data_miner_dagster_tests.support.models import PlantedModels
+from data_miner_dagster_tests.support.moving_shapes import CarelessDetector, add_clip, make_shapes_clip
+
+MOST_GROWTH: Final = 1.2
+EVERY_SECONDS: Final = 0.25
+
+
+def _platform(root: Path) -> Platform:
+    config = {"extraction": {"every_seconds": 10, "snap_tolerance_seconds": 5}}
+    return Platform(PlatformConfig.model_validate(config), root, models=PlantedModels(detectors=[CarelessDetector()]))
+
+
+def _plant(root: Path, seconds: float) -> None:
+    platform = _platform(root)
+    set_detection(platform, tracking={"whole_clip": True, "every_seconds": EVERY_SECONDS, "keep_windows": False})
+    set_stage(platform, ProjectStage.DETECTION_READY)
+    clip = make_shapes_clip(root.with_suffix(".mp4"), seconds)
+    add_clip(platform, "file-a", clip)
+    clip.unlink()
+
+
+def _follow(root: Path) -> dict[str, Any]:
+    """Follow the objects of a clip in this process, and return its figures."""
+    platform = _platform(root)
+    outcome = detect_project(platform, PROJECT)
+    own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "pictures": pq.read_metadata(platform.layout.tracked_frames_table(PROJECT)).num_rows,
+        "boxes_of_tracks": pq.read_metadata(platform.layout.tracks_table(PROJECT)).num_rows,
+        "recovered_boxes_on_frames": outcome.counts["recovered_boxes"],
+        "peak_mb": round(own / 1024),
+        "worker_peak_mb": round(workers / 1024),
+    }
+
+
+def _in_a_process(root: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.tracking", "--follow", str(root)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return dict(json.loads(output[output.index("{") :]))
+
+
+def measure(minutes: tuple[float, float]) -> dict[str, Any]:
+    """Return the figures of a short and a long clip."""
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-tracking-") as folder:
+        for length in minutes:
+            root = Path(folder) / f"{length:g}"
+            _plant(root, length * 60)
+            figures |= {f"{length:g}_min_{name}": value for name, value in _in_a_process(root).items()}
+    short, long = (f"{length:g}_min" for length in minutes)
+    figures["growth_of_peak"] = round(figures[f"{long}_peak_mb"] / figures[f"{short}_peak_mb"], 3)
+    figures["growth_of_worker_peak"] = round(figures[f"{long}_worker_peak_mb"] / figures[f"{short}_worker_peak_mb"], 3)
+    return figures
+
+
+def main() -> int:
+    """Measure, print, and fail if memory grows with the length of a clip."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="clips of 1 and 10 minutes")
+    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--follow", type=Path, metavar="ROOT", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.follow is not None:
+        print(json.dumps(_follow(options.follow)))
+        return 0
+    figures = measure((1, 10) if options.quick else (2, 120))
+    if options.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        for key, value in figures.items():
+            print(f"   {key:<40} {value}")
+    return int(figures["growth_of_peak"] > MOST_GROWTH)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
