@@ -185,11 +185,11 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[
 
 
 def _as_written(location: Location, unresolved: object) -> Location:
-    """Return a location without the keys of a section that the file gives as bare text or a bare list."""
+    """Return a location without the keys of a section that the file gives as a bare value or list."""
     written: list[int | str] = []
     at: Any = unresolved
     for part in location:
-        if isinstance(part, str) and isinstance(at, (str, list, tuple)):
+        if isinstance(part, str) and at is not None and not isinstance(at, Mapping):
             continue
         written.append(part)
         if isinstance(at, Mapping):

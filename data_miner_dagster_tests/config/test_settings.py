@@ -63,6 +63,7 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         ("{bicycle: []}", "{no: []}", "detection.classes: the name false is not text in YAML: put it in quotes"),
         ("{bicycle: []}", "{1: []}", "detection.classes: the name 1 is not text in YAML: put it in quotes"),
         ("{bicycle: []}", "{bicycle: [7]}", "detection.classes.bicycle.0 is 7: must be text; put it in quotes"),
+        ("{bicycle: []}", "{bicycle: 7}", "detection.classes.bicycle is 7: must be a list"),
         (
             "{bicycle: []}",
             "{'cat ': [], cat: [lion]}",

@@ -24,7 +24,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.versions import BUILD_VERSIONS
 from data_miner_dagster.export.manifest import MANIFEST_FILE
 from data_miner_dagster.operations.deduplication.others import foreign_fingerprints
-from data_miner_dagster.operations.exemplars import exemplars_of, hashes_of
+from data_miner_dagster.operations.exemplars import PicturedConfig, exemplars_of, hashes_of
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import release_versions
 from data_miner_dagster.stages.releasing import version_number
@@ -111,7 +111,7 @@ def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tupl
     Raises:
         ConfigError: one is not available.
     """
-    sections = {"prompt": config.filtering, "class": config.detection}
+    sections: Mapping[str, PicturedConfig] = {"prompt": config.filtering, "class": config.detection}
     return {
         f"{kind} {text}": hashes
         for kind, section in sections.items()

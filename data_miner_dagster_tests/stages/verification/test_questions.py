@@ -34,6 +34,7 @@ def test_prompt_of__names_the_class_and_its_phrases() -> None:
     cars = ClassPrompts("vehicle", ("car", "bus", "van"))
     assert "the middle of this picture: car, bus or van?\n" in prompt_of(cars, config_of())
     assert "\nIs it a vehicle?\n" in prompt_of(cars, config_of(question="Is it a {class_name}?"))
+    assert "the middle of this picture: part 7731?\n" in prompt_of(ClassPrompts("part 7731", ()), config_of())
 
 
 @pytest.mark.parametrize("question", ["Is it a car?", "Is it a {thing}?", "Is it {a", "{class_name.x}?"])
