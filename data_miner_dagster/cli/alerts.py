@@ -1,4 +1,4 @@
-"""`data-miner alerts`: what is wrong now, and whether those who are to be told can be."""
+"""`data-miner alerts`: what is wrong now, and whether the targets can be notified."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def tell_targets(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Tell each target that this is a test. Exits with status 1 if one was not told."""
+    """Send a test message to each target. Exits with status 1 if one could not be notified."""
     from data_miner_dagster.domain.errors import ConfigError, DataMinerError
     from data_miner_dagster.operations.alerting.sending import send
 
@@ -45,7 +45,7 @@ def tell_targets(
 
 @app.command("list")
 def list_alerts(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
-    """Show what is wrong now, since when, and who has still to be told."""
+    """Show what is wrong now, since when, and who is still to be notified."""
     from data_miner_dagster.catalog.alerts import count_messages, find_alerts
 
     platform = opened_existing(root, config)

@@ -28,7 +28,7 @@ def backfill(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Make one asset for chosen videos of a project, or run one stage of it.
+    """Produce one asset for chosen videos of a project, or run one of its stages.
 
     A running daemon is asked for runs of 25 videos; without one the work is done here.
     """
@@ -55,7 +55,7 @@ def backfill(
         runs = runs_of_videos(stage, choice.video_keys, force=force)
         left_out = f"; left out: {choice.left_out}" if choice.left_out else ""
         echo(f"{asset} of project {project}: {len(choice.video_keys)} videos in {len(runs)} runs{left_out}")
-        if stage is WorkStage.EXTRACTION:  # whatever was chosen by its standing is made again
+        if stage is WorkStage.EXTRACTION:  # everything that was chosen by its state is recreated
             for line in price_lines(platform, video_keys=choice.video_keys, with_current=force or keys is None):
                 echo(line)
     elif standings or keys_file is not None:

@@ -27,7 +27,7 @@ def backup(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy the catalog and all files to another place, while work goes on. Sends only what is not there yet."""
+    """Copy the catalog and all files to another place, while work goes on. Sends only what is missing there."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.operations.copies.backup import make_backup
     from data_miner_dagster.operations.object_stores import open_place

@@ -17,7 +17,7 @@ DEFAULT_PRECISION: Final = 0.9
 def show_box_calibration(
     platform: "Platform", found: "CalibratedBoxes", project: str, *, is_to_be_written: bool, as_json: bool
 ) -> None:
-    """Print thresholds, precision and missed objects, then what to put into the project file and what to do next."""
+    """Print thresholds, precision and missed objects, then the settings for the project file and the next step."""
     if as_json:
         settings = settings_json(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
         print_json(_content(found) | settings)

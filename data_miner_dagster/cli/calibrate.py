@@ -50,9 +50,8 @@ def calibrate(
 ) -> None:
     """Turn answers about frames near the threshold into a threshold: --precision or --recall is the goal.
 
-    Answers are given with `data-miner review`, under *Filter threshold*; without a goal, the same questions are
-    written as a CSV. With --boxes: thresholds of classes, and the share of missed objects, from what people said of
-    boxes.
+    Answers are given with `data-miner review`, under *Filter threshold*. Without a goal, the same questions are written
+    as a CSV. With --boxes: thresholds of classes, and the share of missed objects, from verdicts on boxes.
     """
     from data_miner_dagster.operations.evaluation.calibration import calibrate_boxes
     from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions

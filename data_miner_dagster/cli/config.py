@@ -37,9 +37,8 @@ def check(
 ) -> None:
     """Check a file without changing anything. Prints one line if there is a mistake.
 
-    Licences of models are compared with those that the file itself allows. With a root or a profile, also checks what
-    only they can tell: whether the models are there and know the classes, and whether frames would be sampled as those
-    of the root are.
+    Licences of models are compared with those that the file itself allows. With a root or a profile, also checks
+    whether the models exist and know the classes, and whether frames would be sampled like those of the root.
     """
     from data_miner_dagster.config.loading import is_platform_file, load_platform_config, load_project_file
     from data_miner_dagster.models.provider import ModelProvider
@@ -69,7 +68,7 @@ def cluster(
     file: Annotated[Path, typer.Argument(help="A file with a `platform` section.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what one run of each pool asks a cluster for, and the tag that its launcher reads."""
+    """Show the cluster resources that one run of each pool requests, and the tag that its launcher reads."""
     from data_miner_dagster.config.cluster import POOL_NAMES
     from data_miner_dagster.config.loading import load_platform_config
     from data_miner_dagster.launching.tags import ASKED_TAG, run_tags

@@ -112,7 +112,7 @@ def _forget_in_events(instance: "dg.DagsterInstance", projects: Collection[str])
     with open_index(instance) as connection:
         delete_reported(connection, projects)
     storage = cast("Any", instance.event_log_storage)
-    if hasattr(storage, "path_for_shard"):  # SQLite keeps a copy in a file of its own
+    if hasattr(storage, "path_for_shard"):  # SQLite keeps a copy in a separate file
         with storage.run_connection(RUNLESS_RUN_ID) as connection:
             storage.delete_events_for_run(connection, RUNLESS_RUN_ID)
     for asset_key in instance.get_asset_keys():

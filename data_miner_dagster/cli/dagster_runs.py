@@ -1,4 +1,4 @@
-"""Tell Dagster of what people did to work, and cancel runs.
+"""Telling Dagster about actions of people, and cancelling runs.
 
 Belongs here: the instance's runs that are at work, and observations. Does not belong here: the history
 (dagster_history.py), the catalog's side (catalog/holds.py, catalog/batches.py).
@@ -21,7 +21,7 @@ _CANCEL_SECONDS: Final = 15.0
 
 
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
-    """Show at the asset of some work why it is held, or that it goes on (None). Does nothing without an instance."""
+    """Show on the asset of some work why it is held, or that it resumes (None). Does nothing without an instance."""
     from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
 
@@ -45,7 +45,7 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
 def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") -> "Iterator[str]":
     """Cancel the runs of batches and wait until they have ended; yield a line for each run.
 
-    What is undone in them and not held goes on in other runs, such as the videos of other projects.
+    Unfinished work in them that is not held continues in other runs, such as the videos of other projects.
     """
     from data_miner_dagster.catalog.holds import mark_paused
     from data_miner_dagster.sensors.lost_work import run_of_batch

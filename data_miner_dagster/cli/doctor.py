@@ -38,7 +38,7 @@ def doctor(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Compare the catalog, the files and Dagster's partitions, and name projects that stand still.
+    """Compare the catalog, the files and Dagster's partitions, and name projects that are stuck.
 
     Exits with status 1 if anything still needs repair, or a project or project file waits for you.
     """

@@ -31,7 +31,7 @@ def evaluate(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare boxes with a truth: AP, AR, the best threshold of each class, and what is taken for what."""
+    """Compare boxes with a truth: AP, AR, the best threshold of each class, and the confusion of classes."""
     from data_miner_dagster.operations.evaluation.evaluate import evaluate_boxes
 
     project, _, version = target.partition("/")

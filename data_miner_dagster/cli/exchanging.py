@@ -88,7 +88,10 @@ def import_verdicts(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add verdicts of a file, with who gave them and when. What is there already stays; a wrong line stops it all."""
+    """Add the verdicts of a file, with their author and time.
+
+    Existing ones stay. If a line is wrong, nothing is stored.
+    """
     platform = opened_existing(root, config, profile)
     if tool is not None:
         from data_miner_dagster.operations.reviewing.round_trips import ReturnedFile

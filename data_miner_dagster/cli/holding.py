@@ -1,4 +1,4 @@
-"""Commands that stop work and let it go on: `pause`, `hold`, `resume`."""
+"""Commands that stop and resume work: `pause`, `hold`, `resume`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,9 +31,9 @@ def pause(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Stop a project, a stage or all work until `resume`. What is being worked on is finished, except with --cancel.
+    """Stop a project, a stage or all work until `resume`. Running work is finished, except with --cancel.
 
-    A video that another project wants too goes on for that project.
+    A video that another project also wants continues for that project.
     """
     platform = opened_existing(root, config)
     scope = scope_named(platform, project, stage)
@@ -74,7 +74,7 @@ def resume(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Let paused and held work, and what was in a cancelled run, go on: all of it, or what is named."""
+    """Resume paused and held work, and the work of cancelled runs: all of it, or what is named."""
     from data_miner_dagster.catalog.holds import find_holds, holds_over, lines_of_holds, release_holds
     from data_miner_dagster.cli.dagster_runs import observe
 
@@ -104,7 +104,7 @@ def scope_named(
     """Return the work that a command was asked for.
 
     Raises:
-        ConfigError: there is no such project, stage or video, the project does not want a video, or the file names
+        ConfigError: there is no such project, stage or video, a video does not belong to the project, or the file names
             none.
     """
     from data_miner_dagster.catalog.holds import WorkScope
@@ -136,10 +136,10 @@ def stage_named(word: str | None) -> "WorkStage | None":
 
 
 def keys_in_file(path: Path) -> list[str]:
-    """Return the video keys of a text file, one a line. Empty lines, and lines that begin with #, are passed over.
+    """Return the video keys of a text file, one per line. Empty lines, and lines that begin with #, are skipped.
 
     Raises:
-        ConfigError: it cannot be read, or names none.
+        ConfigError: it cannot be read, or contains no key.
     """
     from data_miner_dagster.config.text_files import MAX_LIST_BYTES, read_text_file
     from data_miner_dagster.domain.errors import ConfigError
@@ -158,7 +158,7 @@ def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> 
     """Return the distinct keys in the given order.
 
     Raises:
-        ConfigError: one is of no video, or of none that the project wants.
+        ConfigError: a key belongs to no video, or not to the project.
     """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.domain.errors import ConfigError
@@ -180,7 +180,7 @@ def _some(keys: list[str], most: int = 3) -> str:
 
 
 def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
-    """Hold some work and say in one line what that means; return how much work there was."""
+    """Hold some work, and say in one line what that means. Return the amount of work."""
     from data_miner_dagster.catalog.holds import hold_items, work_within
     from data_miner_dagster.cli.dagster_runs import observe
 

@@ -138,9 +138,9 @@ class InProcessRunner:
         raise DataMinerError(f"files under {self.platform.root} keep getting damaged: check its disk")
 
     def settle_videos(self) -> None:
-        """Download, extract and embed every member, side by side, until no work is left for now.
+        """Download, extract and embed every member in parallel, until no work is left for now.
 
-        Waits for what other runs have in hand. A video that fails with a date in the future is left for then.
+        Waits for the work of other runs. A video that fails with a date in the future is left for then.
 
         Raises:
             DataMinerError: a stage is closed or held, or failed as a whole.
@@ -239,7 +239,7 @@ def check_not_held(platform: Platform, project: str) -> None:
     """Refuse to work on a project, or on anything, that a person has paused.
 
     Raises:
-        DataMinerError: it is paused; the message says since when, why, and how to go on.
+        DataMinerError: it is paused; the message says since when, why, and how to resume it.
     """
     if (held := why_held(platform.database, project)) is not None:
         raise DataMinerError(f"{held}, then run again")

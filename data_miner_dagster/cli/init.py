@@ -37,7 +37,7 @@ def init(
     name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: the file's name.")] = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Write a commented project file for a folder, a search or a URL. Asks for what no option says."""
+    """Write a commented project file for a folder, a search or a URL. Asks for everything that no option states."""
     if file.exists():
         raise ConfigError(f"{file} already exists; give another name: data-miner init FILE")
     given = _Given(tuple(folder or ()), tuple(search or ()), tuple(url or ()))
@@ -62,7 +62,7 @@ def init(
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """Where videos come from."""
+    """The sources of videos."""
 
     folders: tuple[Path, ...] = ()
     searches: tuple[str, ...] = ()
@@ -74,12 +74,12 @@ class _Given:
 
     @property
     def line(self) -> str:
-        """What was given, for people."""
+        """The given sources, for people."""
         parts = [*map(str, self.folders), *(f"search {words!r}" for words in self.searches), *self.urls]
         return "videos of " + ", ".join(parts)
 
     def as_yaml(self) -> str:
-        """Return the items of `sourcing.sources`, each with what to know of it."""
+        """Return the items of `sourcing.sources`, each with a comment."""
         lines = []
         if self.folders:
             paths = [str(path.expanduser().absolute()) for path in self.folders]
@@ -103,7 +103,7 @@ def _source(kind: str, values: "list[str] | tuple[str, ...]", more: str = "") ->
 
 
 def _quoted(values: "list[str] | tuple[str, ...]") -> str:
-    """Return texts as a list in YAML, whatever they hold."""
+    """Return texts as a list in YAML, whatever they contain."""
     return json.dumps(list(values), ensure_ascii=False)
 
 
@@ -149,7 +149,7 @@ releasing:
 
 
 def _write_checked(file: Path, text: str) -> list[str]:
-    """Write the file; leave none that would be refused. Return what is missing at its paths, if anything.
+    """Write the file, unless it would be refused. Return which of its paths are missing, if any.
 
     Raises:
         ConfigError: an argument is not valid in a project file, or the file cannot be written.
@@ -192,7 +192,7 @@ def _asked_list(question: str) -> list[str]:
 
 
 def _asked(question: str) -> str:
-    """Return the answer to a question, empty where nobody is there to answer."""
+    """Return the answer to a question; empty if no person is there to answer."""
     try:
         return str(typer.prompt(question, default="", show_default=False, err=True)).strip()
     except typer.Abort:

@@ -61,7 +61,7 @@ def list_classes(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """List the classes that a detector with fixed classes finds, one a line."""
+    """List the classes that a detector with fixed classes finds, one per line."""
     from data_miner_dagster.models.vocabulary import names_of
 
     platform = opened(root, config, profile)

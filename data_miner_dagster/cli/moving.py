@@ -77,7 +77,7 @@ def _checked_target(url: str) -> str:
 
 
 def _kept_url(url: str) -> tuple[str, bool]:
-    """Return what the root remembers of the URL as it was given, and whether a password is missing in it."""
+    """Return the URL in the form that the root stores, and whether its password was left out."""
     from data_miner_dagster.catalog.copying import without_password
     from data_miner_dagster.config.downloading import is_reference
 
@@ -90,7 +90,7 @@ def _kept_url(url: str) -> tuple[str, bool]:
 def _copy(
     platform: "Platform", url: str, target: str, earlier: "MovedCatalog | None", *, dry_run: bool
 ) -> "MovedCatalog | None":
-    """Copy everything; return the move, which has still to be made use of. With `dry_run`, only count."""
+    """Copy everything. Return the move, which still has to be put into effect. With `dry_run`, only count."""
     from data_miner_dagster.catalog.copying import (
         catalog_tables,
         copy_catalog,
@@ -139,7 +139,7 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
     """Yield the catalog and Dagster's storage, in which nothing happens while the block runs.
 
     Raises:
-        ConfigError: the catalog is in PostgreSQL already, or somebody works with it.
+        ConfigError: the catalog is already in PostgreSQL, or is in use.
     """
     from data_miner_dagster.catalog.claims import live_claims
     from data_miner_dagster.deployment import open_instance
@@ -170,7 +170,7 @@ def _has_own_storage(home: Path) -> bool:
     """Return whether Dagster's storage is in PostgreSQL already, and stays there.
 
     Raises:
-        ConfigError: it is in another place that somebody chose.
+        ConfigError: it is in another place that a user has chosen.
     """
     import yaml
 

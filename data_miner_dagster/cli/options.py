@@ -71,7 +71,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for con
 
 
 def complete_project(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of projects that begin with what was typed. A shell that completes shows no errors."""
+    """Return the names of projects that begin with the typed text. Completion in a shell shows no errors."""
     try:
         from data_miner_dagster.catalog.projects import find_projects
 
@@ -169,7 +169,7 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
 def said_again(*, default_profile: str | None = None) -> str:
     """Return the options to repeat in the next command: those of this command, or given before it.
 
-    What the environment or the settings decide is not repeated.
+    Values from the environment or the settings are not repeated.
     """
     said: dict[str, object] = {}
     for context in _contexts(_current_context()):

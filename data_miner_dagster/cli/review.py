@@ -75,7 +75,7 @@ def open_pages(
     from data_miner_dagster.web.review.serving import is_served, listening, login_link, review_server
 
     platform = opened_existing(root, config, profile)
-    platform.project_config(project)  # a misspelt name is told here, not in the browser
+    platform.project_config(project)  # a misspelt name is reported here, not in the browser
     port = port or platform.config.web.review_port
     is_there = is_served(platform, port)
     if not is_there:

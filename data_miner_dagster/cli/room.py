@@ -1,4 +1,4 @@
-"""Room under the root: the command `clean`, and what other commands say of it."""
+"""Disk space under the root: the command `clean`, and related lines of other commands."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +28,7 @@ def clean(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove what can be made or downloaded again: files of videos with frames, frames and caches that nobody needs."""
+    """Remove what can be recreated or downloaded again: files of videos with frames, and unneeded frames and caches."""
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.item_faults import attempt_alone
@@ -55,7 +55,7 @@ def clean(
 
 
 def room_content(platform: "Platform") -> "list[dict[str, object]]":
-    """Return what takes room, by what it is; nothing where nothing does and no quota is set."""
+    """Return what uses space, by kind; empty if nothing does and no quota is set."""
     from data_miner_dagster.operations.upkeep.cleaning import room_overview
 
     overview = room_overview(platform)
@@ -98,7 +98,7 @@ def print_room(content: "list[dict[str, object]]") -> None:
 
 
 def room_lines(platform: "Platform") -> list[str]:
-    """Return a line if there is a quota, and another if what must stay is more than it."""
+    """Return a line if there is a quota, and another one if the files that must stay exceed it."""
     from data_miner_dagster.operations.upkeep.cleaning import room_overview
 
     if platform.config.room.quota is None:

@@ -1,4 +1,4 @@
-"""What a calibration found, as settings: shown with the file they belong in, or written there."""
+"""The result of a calibration as settings: shown with the file they belong in, or written there."""
 
 import shlex
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def show_settings(
     platform: "Platform", project: str, section: str, settings: Mapping[str, object], *, is_to_be_written: bool
 ) -> None:
-    """Print settings and the file they belong in, or write them there; then what to do next, and what that costs."""
+    """Print settings and the file they belong in, or write them there, then the next step and its cost."""
     from data_miner_dagster.config.editing import one_line_yaml
     from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
 

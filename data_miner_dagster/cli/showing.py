@@ -160,7 +160,7 @@ def videos(
 
 
 def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
-    """Print what is not requested for now, and what is at work."""
+    """Print work that is not requested at present, and running work."""
     if content["sites"]:
         echo("")
         print_table(["nothing is asked of", "until", "because"], [list(row.values()) for row in content["sites"]])

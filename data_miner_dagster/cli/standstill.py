@@ -1,4 +1,4 @@
-"""What stands still and needs somebody: projects whose stage failed, and project files that were refused."""
+"""What is stuck and needs a person: projects whose stage failed, and project files that were refused."""
 
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def standing_still(platform: "Platform", project: str | None = None) -> "list[dict[str, object]]":
     """Return a row for each refused project file and each project with a failed stage; of one project if it is named.
 
-    `needs_you` says that nothing happens before somebody does something.
+    `needs_you` says that nothing happens until a person acts.
     """
     from data_miner_dagster.sensors.project_files import refused_files
     from data_miner_dagster.sensors.states import stopped_projects
@@ -60,7 +60,7 @@ def print_standing_still(rows: "list[dict[str, object]]") -> None:
 
 
 def print_next(platform: "Platform", projects: "list[dict[str, object]]", still: "list[dict[str, object]]") -> None:
-    """Print where the report of each release is, and the command that helps each project most."""
+    """Print where the report of each release is, and the most useful command for each project."""
     from data_miner_dagster.catalog.projects import find_projects
 
     again = said_again()
@@ -73,7 +73,7 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
         if row["release"] is not None and report.is_file():
             echo(f"{name} {row['release']}: report {report}")
         if name in failed:
-            continue  # its line says what to do
+            continue  # its line contains the remedy
         if row["stage"] != ProjectStage.COMPLETE.value:
             file = quote(files.get(name) or "FILE")
             run = f"data-miner run --config {file}{again}"
@@ -85,5 +85,5 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
 
 
 def needs_somebody(rows: "list[dict[str, object]]") -> bool:
-    """Return whether something waits until somebody has done something."""
+    """Return whether something waits until a person acts."""
     return any(row["needs_you"] for row in rows)

@@ -53,7 +53,7 @@ def print_summary(platform: Platform, project: str) -> None:
 
 
 def next_lines(platform: Platform, project: str) -> list[str]:
-    """Return the commands that come next once there is a release, each with what it is for."""
+    """Return the next commands after a release, each with its purpose."""
     root = f" --root {platform.root}"
     return [
         f"data-miner review {project}{root}: answer where it helps most, and find thresholds",

@@ -1,4 +1,4 @@
-"""Keep processes alive: restart each one that dies, and end all of them together.
+"""Keeping processes alive: each one that dies is restarted, and all of them end together.
 
 Belongs here: starting, watching and ending processes. Does not belong here: the choice of processes (up.py).
 """
@@ -53,7 +53,7 @@ def supervise(
 ) -> int:
     """Run the named commands until a signal arrives, and restart each one that ends; return the exit status.
 
-    What they say goes to `log`, or else to standard error.
+    Their output goes to `log`, or else to standard error.
 
     However this process ends, all processes started here end too, including their descendants. The open file `lock` is
     kept open until then.

@@ -69,7 +69,7 @@ def up(
         platform = options.open()
         doors = _Doors(host, port, tuple(allowed_hosts or ()), review_port, who)
         commands, home, lock = _prepared(platform, options, doors)
-    # a collector of logs reads what is JSON from standard error
+    # a log collector reads JSON from standard error
     is_shown = os.environ.get(VERBOSE_VARIABLE) == "1" or platform.config.logging.format == "json"
     log = UpLog(platform.layout.up_log, is_shown=is_shown)
     with telling_standing(platform), telling_changes(platform):
@@ -79,7 +79,10 @@ def up(
 
 @dataclass(frozen=True, slots=True)
 class _Doors:
-    """Where visitors come in, and as whom. `review_port` None: the setting decides; `who` None: the user's name."""
+    """The addresses for visitors, and the visitor's name.
+
+    `review_port` None: from the settings; `who` None: the user's name.
+    """
 
     host: str
     port: int

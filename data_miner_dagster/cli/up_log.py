@@ -1,4 +1,4 @@
-"""What the servers of `data-miner up` say: all of it in a file under the root, on the terminal only if it is asked for.
+"""The log of the servers of `data-miner up`: all of it in a file under the root, on the terminal only if requested.
 
 A person who looks on wants a line for each change (watching.py), and not that a sensor has looked again.
 """
@@ -32,7 +32,7 @@ class UpLog:
 
     @property
     def hint(self) -> str:
-        """Where to read on, in words; empty if everything has been shown."""
+        """Where to find the rest, in words; empty if everything has been shown."""
         return "" if self._is_shown else f"; its log is in {self._file}"
 
     def take(self, line: bytes) -> str:

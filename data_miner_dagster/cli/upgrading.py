@@ -33,7 +33,7 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
     """Return one line if videos of a project (or of all) have frames of an earlier version.
 
-    At the first opening by this version, this reads what each video's frames were made with.
+    When this version first opens a root, this reads what each video's frames were made with.
     """
     from data_miner_dagster.operations.upkeep.auditing import count_earlier_frames, settle_bases
     from data_miner_dagster.stages.upgrading import describe_earlier_frames

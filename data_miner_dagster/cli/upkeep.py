@@ -93,7 +93,7 @@ def delete_videos(
 
 
 def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: bool) -> None:
-    """Take videos out of one project. Exits with status 1 if it does not have one of them."""
+    """Remove videos from one project. Exits with status 1 if it does not have one of them."""
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.operations.upkeep.removal import take_out_of_project
 

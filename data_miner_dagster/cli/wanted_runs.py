@@ -1,6 +1,6 @@
-"""Runs that a person asks for: by the daemon if there is one, else in this process.
+"""Runs that a person requests: executed by the daemon if there is one, else in this process.
 
-Belongs here: how Dagster is asked. Does not belong here: what is chosen (backfill.py), what sensors request.
+Belongs here: sending requests to Dagster. Does not belong here: choosing the work (backfill.py), requests of sensors.
 """
 
 import time
@@ -142,7 +142,7 @@ class Workspace:
 
 @contextmanager
 def open_workspace(instance: "dg.DagsterInstance") -> Iterator[Workspace]:
-    """Yield the code location, loaded in a process of its own."""
+    """Yield the code location, loaded in a separate process."""
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
 
@@ -155,7 +155,7 @@ def open_workspace(instance: "dg.DagsterInstance") -> Iterator[Workspace]:
 
 
 def ask_for(platform: "Platform", workspace: Workspace, project: str, run: WantedRun) -> str:
-    """Put a run into the queue; return its id. What is due of its videos is in flight from now on."""
+    """Put a run into the queue. Return its id. Its due videos are in flight from now on."""
     from data_miner_dagster.jobs import JOB_BY_STAGE, config_of
 
     batch_id, job = _batch_of(platform, project, run), JOB_BY_STAGE[run.stage]

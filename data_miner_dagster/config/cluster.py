@@ -1,4 +1,4 @@
-"""Where runs execute, and what one run of each pool asks of the machine that executes it."""
+"""Where runs execute, and the resources that one run of each pool requests."""
 
 import re
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ _Name = Annotated[str, Field(min_length=1)]
 _TAINT: Final = r"^(?P<key>[^=:\s]+)(?:=(?P<value>[^=:\s]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$"
 _Taint = Annotated[str, Field(pattern=_TAINT)]
 _RESERVED: Final = ("CPU", "GPU", "memory", "object_store_memory")
-"""Names that Ray gives to what the other keys ask for."""
+"""Names that Ray uses for what the other keys request."""
 
 
 class PoolConfig(ConfigModel):
-    """What one run of a pool asks for. A run that no machine has room for waits."""
+    """The resources that one run of a pool requests. A run that fits on no machine waits."""
 
     cpus: float = Field(default=1, gt=0)
     """Cores. A scheduler counts them, so that no machine gets more runs than it has cores for."""
@@ -40,12 +40,12 @@ class PoolConfig(ConfigModel):
 
 
 class ClusterConfig(ConfigModel):
-    """The `platform.cluster` section. It changes where a run executes, never what it makes."""
+    """The `platform.cluster` section. It changes where a run executes, but not its results."""
 
     launcher: Launcher = "local"
     """`local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster in dagster.yaml."""
     pools: Mapping[PoolName, PoolConfig] = Field(default_factory=dict)
-    """What one run of a pool asks for. A run of a pool that is left out, or of none, asks for one core."""
+    """The resources that one run of a pool requests. A run of an omitted pool, or of none, requests one core."""
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:

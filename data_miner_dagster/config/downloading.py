@@ -14,7 +14,7 @@ _REFERENCE: Final = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
 
 
 def is_reference(text: str) -> bool:
-    """Return whether a value is a reference to where the value is: `env:NAME` or `file:PATH`."""
+    """Return whether a value is a reference to the actual value: `env:NAME` or `file:PATH`."""
     return _REFERENCE.fullmatch(text) is not None
 
 
@@ -57,7 +57,7 @@ class PolitenessConfig(ConfigModel):
     daily_budget: int | None = Field(default=3000, ge=1)
     """Downloads from one site in any 24 hours. null: no budget."""
     concurrent_per_site: int = Field(default=4, ge=1, le=32)
-    """Videos fetched at once from one site within one run."""
+    """Videos fetched concurrently from one site within one run."""
     spare_private_hosts: bool = True
     """Apply no sleeps and no budgets to hosts in `allowed_private_hosts`, which are your own."""
     respect_page_opt_outs: bool = True
@@ -71,7 +71,7 @@ class PolitenessConfig(ConfigModel):
 
 
 class DownloadingLimitsConfig(ConfigModel):
-    """The `platform.downloading.limits` section: limits for processing what a site sends.
+    """The `platform.downloading.limits` section: limits for processing data from a site.
 
     What exceeds a limit is abandoned with a reason, and does not affect anything else.
     """
@@ -108,13 +108,13 @@ class DownloadingConfig(ConfigModel):
     max_wall_seconds: float = Field(default=3600, gt=0)
     """A download that takes longer is stopped, and continued at its next attempt."""
     min_free_bytes: int = Field(default=2_000_000_000, ge=0)
-    """No download begins with less space than this left under the root."""
+    """No download starts if less space than this is left under the root."""
     duration_tolerance: float = Field(default=0.1, ge=0, le=1)
     """How far, as a share, a file's duration may differ from the site's (2 seconds are always tolerated)."""
     allowed_private_hosts: tuple[str, ...] = ()
     """Hosts that may resolve to private or loopback addresses, such as "127.0.0.1"."""
     concurrent_downloads: int = Field(default=4, ge=1, le=32)
-    """Videos fetched at once within one run."""
+    """Videos fetched concurrently within one run."""
     socket_timeout_seconds: float = Field(default=20, gt=0, le=600)
     """A connection that is silent for this long has failed."""
     tries_per_run: int = Field(default=3, ge=1, le=10)

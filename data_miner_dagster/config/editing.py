@@ -56,7 +56,7 @@ def _section_of(root: yaml.Node | None, section: str) -> yaml.MappingNode:
 
 
 def _end_of(node: yaml.Node) -> int:
-    """Return where a value ends. What YAML calls the end of a block is the beginning of what follows it."""
+    """Return where a value ends. YAML reports the end of a block at the beginning of what follows it."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end_of(last[1] if isinstance(last, tuple) else last)

@@ -20,7 +20,7 @@ class FrameQualityConfig(ConfigModel):
     flat_contrast: float = Field(default=4.0, ge=0, le=128)
     """`flat`: standard deviation of luma below this."""
     blurred_sharpness: float = Field(default=15.0, ge=0)
-    """`blurred`: variance of the Laplacian below this. 0 marks none."""
+    """`blurred`: variance of the Laplacian below this. 0 disables it."""
     slide_plain_share: float | None = Field(default=None, gt=0, le=1)
     """`slide`: more of the picture than this has no texture, and 2 % is lines of text. Try .6. None: off."""
     text_share: float | None = Field(default=None, gt=0, le=1)
@@ -51,7 +51,8 @@ class ExtractionConfig(ConfigModel):
     """The `platform.extraction` section. `sampling_settings` lists those that decide what is stored."""
 
     strategy: Literal["time", "interval", "keyframe", "scene", "uniform"] = "time"
-    """`time`: every N seconds; `interval`: every N frames; `keyframe`; `scene`: one a shot; `uniform`: N a video."""
+    """`time`: every N seconds; `interval`: every N frames; `keyframe`; `scene`: one per shot; `uniform`: N per video.
+    """
     every_seconds: float = Field(default=1.0, gt=0)
     """For `time`: the interval between targets, from the first frame on. Takes the frame on screen at each target."""
     every_frames: int = Field(default=30, ge=1)
@@ -77,7 +78,7 @@ class ExtractionConfig(ConfigModel):
     limits: ExtractionLimitsConfig = ExtractionLimitsConfig()
     """Limits for one video."""
     workers: int | None = Field(default=None, ge=1, le=256)
-    """Videos decoded at once within one run, each in its own process. None: one per core."""
+    """Videos decoded concurrently within one run, each in its own process. None: one per core."""
 
     def sampling_settings(self) -> dict[str, Any]:
         """Return, as JSON values, the settings that decide what is stored; limits and workers do not."""

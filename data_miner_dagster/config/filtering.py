@@ -34,8 +34,8 @@ class PromptConfig(ConfigModel):
     text: _PromptText
     """The words. They replace `{}` in every template."""
     images: tuple[ImagePath, ...] = Field(default=(), max_length=MAX_EXEMPLARS, exclude_if=_is_empty)
-    """Exemplars: at least two pictures of the thing, beside the words. Relative to the project file. docs/filtering.md
-    says how both count."""
+    """Exemplars: at least two pictures of the thing, in addition to the words. Relative to the project file.
+    docs/filtering.md explains their effect."""
     threshold: Threshold | None = None
     """Replaces the threshold of its set."""
     margin: Margin | None = None
@@ -78,7 +78,7 @@ class FilteringConfig(ConfigModel):
     """What compares frames with the `images` of prompts. `filter`: the encoder of the words, at no extra cost. `dedup`:
     `platform.models.dedup_encoder`, which then embeds all frames, and not only those that are kept."""
     exemplar_weight: float = Field(default=_EXEMPLAR_WEIGHT, gt=0, le=1, exclude_if=_is_default_weight)
-    """The share of `images` in the similarity to a prompt that has any; the rest is that of its words."""
+    """The share of `images` in the similarity to a prompt that has any; the rest is the share of its words."""
     templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
     """Sentences around every prompt, such as "a photo of {}"; the prompt's embedding is the mean over them."""
     positive_threshold: Threshold | None = None

@@ -98,9 +98,9 @@ class ModelsConfig(ConfigModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto`: CUDA, then MPS, then CPU."""
     devices: tuple[Annotated[str, Field(pattern=r"^(cpu|mps|cuda:\d+)$")], ...] = ()
-    """Several devices of each machine, such as `[cuda:0, cuda:1]`, in place of `device`: each run takes the one that
-    the fewest runs have. Numbers count what the run's process sees, so whatever Ray, Kubernetes or
-    `CUDA_VISIBLE_DEVICES` gives it comes first."""
+    """Several devices of each machine, such as `[cuda:0, cuda:1]`, instead of `device`: each run takes the one that the
+    fewest runs use. Numbers count the devices that the run's process can see, after Ray, Kubernetes or
+    `CUDA_VISIBLE_DEVICES` have assigned them."""
     cpu_backend: CpuBackend = "torch"
     """The runtime of hub encoders for images on the CPU. Changing it does not make stored embeddings stale."""
     allowed_licences: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()

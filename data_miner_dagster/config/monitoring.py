@@ -17,7 +17,7 @@ class MonitoringConfig(ConfigModel):
     """The `platform.monitoring` section."""
 
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """The port at which `data-miner up` serves metrics for Prometheus. null: it serves none. `data-miner metrics` takes
+    """The port on which `data-miner up` serves metrics for Prometheus. null: it serves none. `data-miner metrics` uses
     this port, or else 9464."""
     metrics_host: str = METRICS_HOST
     """The address that metrics are served at. Anyone who reaches it can read them, but change nothing."""
@@ -27,8 +27,8 @@ class AlertsConfig(ConfigModel):
     """The `platform.alerts` section. Without targets nothing is watched."""
 
     targets: tuple[Reference, ...] = ()
-    """Who is told, each as `env:NAME` or `file:PATH` of an Apprise URL, such as `jsons://host/path` for a webhook or
-    `mailtos://user:password@example.org`."""
+    """Who is notified, each as `env:NAME` or `file:PATH` of an Apprise URL, such as `jsons://host/path` for a webhook
+    or `mailtos://user:password@example.org`."""
     stage_closed_minutes: float = Field(default=15, ge=0)
     """Tell of a stage, or of a site, that has been closed for this long."""
     stalled_minutes: float = Field(default=60, gt=0)

@@ -1,4 +1,4 @@
-"""Buckets: where videos, backups and releases may lie besides the root, and who may name them."""
+"""Buckets: where videos, backups and releases may be stored outside the root, and which files may name them."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -71,4 +71,4 @@ class ObjectsConfig(ConfigModel):
     try_delay_seconds: float = Field(default=0.5, ge=0, le=60)
     """The pause before the second try. Doubled with each further one, up to 30 seconds."""
     concurrent_transfers: int = Field(default=8, ge=1, le=64)
-    """Files of a backup, restore, export or publication on their way at once."""
+    """Files of a backup, restore, export or publication that are transferred concurrently."""

@@ -13,16 +13,16 @@ from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, fold_name, split_role
 
 DEFAULT_UNSURE_FROM: Final = 0.1
-"""Nine tenths of the objects that a detector missed, but reported, lie above. Source: `benchmarks.unsure`, on the curve
-of the lite detector."""
+"""Nine tenths of the objects that a detector missed, but reported, are above this. Source: `benchmarks.unsure`, on the
+curve of the lite detector."""
 
 UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
 
 
 class VerifierRulesConfig(ConfigModel):
-    """The `releasing.verifier` section: what becomes of a box that a verifier (`detection.verifier`) has looked at.
+    """The `releasing.verifier` section: the effect of a verifier's answer (`detection.verifier`) on a box.
 
-    A change asks nobody again. What a person said of a box goes before.
+    A change asks no box again. A person's verdict on a box takes precedence.
     """
 
     confirmed: Literal["object", "by_confidence"] = "object"
@@ -31,7 +31,8 @@ class VerifierRulesConfig(ConfigModel):
     """A rejected box, unsure or not. `drop`: leave it out. `unsure`: leave the decision to a person. `by_confidence`:
     treat it as if it had no verdict."""
     cannot_tell: Literal["by_confidence", "unsure"] = "by_confidence"
-    """A box of which it cannot tell. `by_confidence`: the box stays what it is. `unsure`: a person is to decide."""
+    """A box that the verifier cannot judge. `by_confidence`: treat it as if it had no verdict. `unsure`: leave the
+    decision to a person."""
 
 
 class ReleasingConfig(ConfigModel):
@@ -48,10 +49,10 @@ class ReleasingConfig(ConfigModel):
     """Overrides of `unsure_from` per class, by name as in `detection.classes`."""
     unsure: UnsurePolicy = "hold"
     """What a release does with unsure boxes. `hold`: their frame waits until a person has looked at it.
-    `ignore_regions`: the frame is released, and they are marked as regions to ignore (COCO `iscrowd`; YOLO has no such
-    mark). `as_negative`: the frame is released as if they were not there."""
+    `ignore_regions`: the frame is released, and they become regions to ignore (COCO `iscrowd`; YOLO has no such mark).
+    `as_negative`: the frame is released as if they were not there."""
     verifier: VerifierRulesConfig | None = None
-    """What a release makes of a verifier's verdicts. Default: confirmed boxes are objects, rejected ones are not."""
+    """The effect of a verifier's verdicts on a release. Default: confirmed boxes are objects, rejected ones are not."""
     include_frames_without_boxes: bool = True
     """Keep frames in which no class was found, as negatives."""
     splits: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(
@@ -62,7 +63,7 @@ class ReleasingConfig(ConfigModel):
     select: SelectionConfig | None = None
     """Choose among the images instead of releasing all of them. See `data-miner select`."""
     group_by: Literal["channel"] | None = None
-    """`channel`: the videos of a channel share a split, too. With another value the splits are drawn anew."""
+    """`channel`: the videos of a channel share a split, too. With another value the splits are drawn again."""
     fixed_splits: Mapping[str, tuple[str, ...]] | None = None
     """Videos whose split is prescribed, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The others are drawn around them."""
     folds: int | None = Field(default=None, ge=2, le=20)

@@ -1,4 +1,4 @@
-"""How much room a root may take, and what is removed for it. Platform-wide: all projects share videos and frames."""
+"""The space that a root may use, and what is removed for it. Platform-wide: all projects share videos and frames."""
 
 import re
 from typing import Annotated, Final, Literal

@@ -8,16 +8,16 @@ from data_miner_dagster.config.base import ConfigModel
 
 
 class SelectionConfig(ConfigModel):
-    """The part `releasing.select` of a project: a budget, and what the images are chosen for.
+    """The section `releasing.select` of a project: a budget, and the criteria for choosing images.
 
-    The limits per video and channel hold whatever else is asked for. Without `diverse` and `uncertain`, the images
-    most similar to their prompts are chosen.
+    The limits per video and channel always apply. Without `diverse` and `uncertain`, the images most similar to their
+    prompts are chosen.
     """
 
     count: int = Field(ge=1)
     """The maximum number of images."""
     diverse: bool = False
-    """Choose images that lie far from each other, by the embeddings of deduplication."""
+    """Choose images that are far from each other, by the embeddings of deduplication."""
     uncertain: bool = False
     """Prefer images with a box just above the threshold of its class."""
     balance: Literal["class"] | None = None
@@ -25,4 +25,4 @@ class SelectionConfig(ConfigModel):
     max_per_video: int | None = Field(default=None, ge=1)
     """At most this many images of one video."""
     max_per_channel: int | None = Field(default=None, ge=1)
-    """At most this many images of one channel. A video of unknown channel counts as one of its own."""
+    """At most this many images of one channel. A video with an unknown channel counts as a separate channel."""

@@ -103,7 +103,7 @@ class PlatformConfig(ConfigModel):
     runs: RunsConfig = RunsConfig()
     """When a run counts as hanging."""
     cluster: ClusterConfig = ClusterConfig()
-    """Where runs execute, and what they ask for there."""
+    """Where runs execute, and the resources they request there."""
     room: RoomConfig = RoomConfig()
     """How much room the root may take."""
     objects: ObjectsConfig = ObjectsConfig()
@@ -113,9 +113,9 @@ class PlatformConfig(ConfigModel):
     logging: LoggingConfig = LoggingConfig()
     """The format and level of the log."""
     monitoring: MonitoringConfig = MonitoringConfig()
-    """What the platform tells Prometheus."""
+    """Metrics of the platform for Prometheus."""
     alerts: AlertsConfig = AlertsConfig()
-    """Who is told when something is wrong."""
+    """Who is notified when something is wrong."""
 
 
 class ProjectConfig(ConfigModel):

@@ -124,7 +124,7 @@ class ChannelsSource(ConfigModel):
     urls: _Urls
     """Their addresses, or YouTube handles such as `@name`."""
     published_after: Day | None = None
-    """Older videos are left out, and listing stops there."""
+    """Older videos are left out, and listing stops at the first of them."""
     published_before: Day | None = None
     """Videos from this day or later are left out."""
     only_new: bool = False
@@ -218,7 +218,7 @@ class PrescreeningConfig(ConfigModel):
     """The `sourcing.prescreening` section: score pictures of a candidate before spending a download on it."""
 
     enabled: bool = False
-    """Off by default: a thumbnail may not show what a video holds."""
+    """Off by default: a thumbnail may not show what is in a video."""
     threshold: float | None = Field(default=None, ge=-1, le=1)
     """Candidates whose best picture is less similar than this to every positive prompt are rejected. Default: the
     filter's own threshold minus `slack`."""

@@ -21,7 +21,7 @@ MAX_LIST_BYTES: Final = 64_000_000
 _MAX_DEPTH: Final = 40
 _MAX_NODES: Final = 100_000
 _MAX_REPEATED_NODES: Final = 10_000
-"""Limit of the nodes that aliases stand for, counted at every use."""
+"""Limit of the nodes that aliases expand to, counted at every use."""
 _MAX_DIGITS: Final = 100
 _MAX_REFERENCES: Final = 200
 _MAX_REFERENCES_A_VALUE: Final = 20

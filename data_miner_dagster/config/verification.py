@@ -1,4 +1,4 @@
-"""A second pair of eyes on each detected box: who is asked, what, and what it may cost."""
+"""A second model that examines each detected box: which model, which question, and at which cost."""
 
 import string
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ class EndpointConfig(ConfigModel):
     """The address up to the version, such as `https://openrouter.ai/api/v1`. `http://`, and hosts that are not public,
     only if the host is one of `platform.downloading.allowed_private_hosts`."""
     model: str = Field(min_length=1, max_length=200)
-    """The name of the model there. Answers are kept by it, whatever the address."""
+    """The name of the model there. Answers are stored under it, regardless of the address."""
     revision: str = Field(default="", max_length=100)
-    """Change it if the server has another model under the same name: its earlier answers are then asked for anew."""
+    """Change it if the server has another model under the same name: all boxes are then asked about again."""
     api_key: Reference | None = None
     """The key that the server wants: `env:NAME` or `file:PATH`."""
     answer_format: Literal["json_schema", "json_object", "text"] = "json_schema"
-    """How the server is asked to keep to the form of an answer, strictest first. Take what it supports."""
+    """How to make the server keep to the form of an answer, strictest first. Choose one that it supports."""
     max_tokens: int = Field(default=200, ge=16, le=8192)
     """The longest answer. Models that think aloud need more."""
     parameters: Mapping[str, str | int | float | bool] = Field(default_factory=lambda: {"temperature": 0})
@@ -41,17 +41,17 @@ class EndpointConfig(ConfigModel):
     max_pause_seconds: float = Field(default=120, ge=0, le=3600)
     """If the server asks for a longer pause, it counts as away."""
     concurrent_requests: int = Field(default=4, ge=1, le=64)
-    """Boxes asked about at once within one run."""
+    """Boxes asked about concurrently within one run."""
     price_per_box: float | None = Field(default=None, ge=0)
-    """What an answer costs, in any currency, where the server does not charge by tokens."""
+    """The cost of an answer, in any currency, if the server does not charge by tokens."""
     price_per_million_input_tokens: float | None = Field(default=None, ge=0)
-    """Together with the next: what an answer costs by the tokens that the server states."""
+    """Together with the next key: the cost of an answer by the tokens that the server states."""
     price_per_million_output_tokens: float | None = Field(default=None, ge=0)
     """As above."""
 
     @property
     def is_priced(self) -> bool:
-        """True if it is known what an answer costs."""
+        """True if the cost of an answer is known."""
         return self.price_per_box is not None or self.price_per_million_input_tokens is not None
 
     @field_validator("parameters")
@@ -74,13 +74,14 @@ class EndpointConfig(ConfigModel):
 class VerifierConfig(ConfigModel):
     """The `detection.verifier` section: each box is shown to a model, which confirms or rejects it, or cannot tell.
 
-    A box is asked about once for a model and question. What a release does with the answers is `releasing.verifier`.
+    A model is asked only once per box and question. The effect of its answers on a release is `releasing.verifier`.
     """
 
     model: str = Field(min_length=1)
     """One of `platform.models.endpoints`, or an entry of the model registry that verifies (architecture `qwen3-vl`)."""
     question: str = Field(default=DEFAULT_QUESTION, min_length=1, max_length=1000)
-    """What is asked of a box. `{class_name}` is its class, `{phrases}` the phrases of that class. "Yes" confirms it."""
+    """The question about a box. `{class_name}` is its class, `{phrases}` the phrases of that class. "Yes" confirms it.
+    """
     min_confidence: float = Field(default=0.1, ge=0, le=1)
     """Boxes below this confidence are not asked about. A release has no use for those below `releasing.unsure_from`."""
     max_confidence: float = Field(default=1.0, ge=0, le=1)
@@ -88,15 +89,15 @@ class VerifierConfig(ConfigModel):
     margin: float = Field(default=0.15, ge=0, le=1)
     """How much around the box is shown, as a share of its width and height on each side."""
     max_side: int = Field(default=448, ge=64, le=2048)
-    """The longer side of what is shown, in pixels. Larger crops are scaled down."""
+    """The longer side of the shown picture, in pixels. Larger crops are scaled down."""
     max_boxes: int | None = Field(default=10_000, ge=0)
     """The project asks about this many boxes in all, and then stops. null: no limit."""
     max_cost: float | None = Field(default=None, gt=0)
     """The project spends this much in all, in the currency of the endpoint's prices, and then stops. Default: no
     limit."""
     when_unavailable: Literal["release", "wait"] = "release"
-    """If the model cannot be asked for now. `release`: the build goes on; boxes without an answer stay what they are
-    by their confidence, the release says how many, and they are asked about later. `wait`: the project waits for it."""
+    """If the model is unavailable. `release`: the build continues; boxes without an answer are judged by their
+    confidence, the release says how many, and they are asked about later. `wait`: the project waits for it."""
 
     @field_validator("question")
     @classmethod

@@ -23,7 +23,7 @@ CARD_FILE: Final = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class CardNotes:
-    """What a reviewer asks first: the limits that the program found, and the licences."""
+    """The first questions of a reviewer: the limits that the program found, and the licences."""
 
     limits: Sequence[str] = ()
     licences: Sequence[LicenceUse] = ()

@@ -80,7 +80,7 @@ def read_coco(path: Path) -> Any:
 
 
 def coco_facts(header: ReleaseHeader) -> dict[str, object]:
-    """Return what a file says before its lists. YouTube-VIS says the same."""
+    """Return the part of a file before its lists. YouTube-VIS has the same part."""
     return {
         "info": {"description": header.description or header.title, "version": header.version},
         "licenses": [],

@@ -25,7 +25,7 @@ class ReleaseWriter(Protocol):
 
 
 def at_once(_name: str, work: Callable[[], None]) -> None:
-    """Do the work of one file at once; if it fails, its image fails."""
+    """Process one file immediately. If it fails, its image fails."""
     work()
 
 
@@ -55,9 +55,9 @@ class Expected:
 
     Attributes:
         header: the header of the release.
-        tally: the counts of what the folder holds.
+        tally: the counts of the folder's contents.
         read_images: yields the images; starts over at every call.
-        missing_parts: what was not written.
+        missing_parts: the parts that were not written.
         release: the folder of the release that was exported, with its tracks; equal to the folder of a release.
     """
 

@@ -153,7 +153,7 @@ class _Handlers:
         self._path.pop()
 
     def _head(self, text: str) -> None:
-        """Keep what the head says of the task, job or project as a whole."""
+        """Store what the head says about the whole task, job or project."""
         match self._path[3:]:
             case ["updated"]:
                 self._xml.updated = text

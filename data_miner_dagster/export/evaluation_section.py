@@ -59,7 +59,7 @@ class MatrixRow:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSection:
-    """What the report shows of an evaluation."""
+    """The contents of the report about an evaluation."""
 
     evaluation: Evaluation
     figures: tuple[tuple[str, str], ...]
@@ -69,7 +69,7 @@ class EvaluationSection:
 
 
 def evaluation_section(evaluation: Evaluation, colour_by_class: Mapping[str, str]) -> EvaluationSection:
-    """Return what the report shows. The same evaluation gives the same section.
+    """Return the report's contents. Equal evaluations give equal sections.
 
     Args:
         evaluation: the figures.

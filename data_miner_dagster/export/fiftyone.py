@@ -34,7 +34,7 @@ SAMPLES_FILE: Final = "samples.json"
 LABELS_FILE: Final = "labels.json"
 LABELS_FIELD: Final = "detections"
 DATASET_VERSION: Final = "1.0.0"
-"""The oldest FiftyOne that reads what is written here; later ones bring it up to date while they import it."""
+"""The oldest FiftyOne that reads the written files. Later versions upgrade them during import."""
 _TOOL: Final = "FiftyOne"
 _FIELDS: Final = "fiftyone.core.fields."
 

@@ -56,7 +56,7 @@ _ROWS_AT_ONCE: Final = 100  # rows read at once from a table that may contain im
 
 
 def embedded_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of the shards with embedded images, with those of EXTRA_COLUMNS that are given."""
+    """Return the schema of the shards with embedded images, with the given columns of EXTRA_COLUMNS."""
     return pa.schema(
         [
             pa.field("image", _IMAGE_TYPE),  # must be nullable, or `datasets` does not recognise it
@@ -142,7 +142,7 @@ def _add_card(to: Destination, tally: ReleaseTally) -> None:
 
 
 def columns_beside(header: ReleaseHeader) -> tuple[str, ...]:
-    """Return those of a release's extra columns that the tables beside its images have: they hold no masks."""
+    """Return a release's extra columns that the tables beside its images have. These hold no masks."""
     return tuple(name for name in header.extra_columns if name != MASK_COLUMN)
 
 

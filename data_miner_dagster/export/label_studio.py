@@ -130,7 +130,7 @@ def _region(image: ReleaseImage, number: int, box_id: str) -> dict[str, object]:
 
 
 def _meta(box: ReleaseBox) -> dict[str, str]:
-    """Return what a person and a verifier said of a box, as far as they said anything."""
+    """Return the verdicts of a person and a verifier on a box, if there are any."""
     said = {"answer_id": box.answer_id, "verifier_verdict": box.verifier_verdict}
     return {name: text for name, text in said.items() if text is not None}
 
@@ -188,7 +188,7 @@ def _time_of(annotation: Mapping[str, Any]) -> datetime:
 
 
 def _person(completed_by: Any) -> str | None:
-    """Return the person's address, or the number that Label Studio gives unless it is asked for more."""
+    """Return the person's address, or the number that Label Studio exports by default."""
     if isinstance(completed_by, Mapping):
         return str(completed_by.get("email") or completed_by.get("username") or f"user {completed_by['id']}")
     return None if completed_by is None else f"user {completed_by}"

@@ -1,4 +1,4 @@
-"""Masks as the polygons that formats want, and polygons as the pixels that their readers make of them.
+"""Masks as the polygons that formats expect, and polygons as the pixels that their readers make of them.
 
 Belongs here: pure functions of a mask. Does not belong here: files.
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from data_miner_dagster.domain.masks import Mask, MaskPixels, mask_iou
 
 MIN_IOU: Final = 0.99
-"""What a format says of a mask, read by the format's own library, and the mask."""
+"""Limit of the IoU between a format's outline, read by the format's own library, and the mask."""
 _WANTED_IOU: Final = 0.995
 """Of a polygon with fewer corners than the mask has."""
 _TOLERANCES: Final = (1.0, 0.5)
@@ -31,7 +31,7 @@ Ring = npt.NDArray[np.int32]
 
 
 def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict[str, Any]:
-    """Return COCO's `segmentation` of a mask: polygons where they say the same, else run lengths.
+    """Return COCO's `segmentation` of a mask: polygons if they are exact, else run lengths.
 
     Polygons are along the edges of pixels. pycocotools fills them to the mask with an IoU of at least 0.99, as a rule
     exactly. COCO's polygons have no holes, so a mask that is not nearly without is its run lengths, and so is a region
@@ -69,8 +69,8 @@ def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
 
     Ultralytics drops the fractions of points and fills the polygon with its edge. So points lie in the pixels of the
     outline, and near the outer edges of the outermost: the box around them is the mask's. Holes, and parts of one
-    object, are joined by lines that are gone along twice. In the object that changes nothing; between parts it adds a
-    line of pixels, so a part that is smaller than the line to it is left out.
+    object, are joined by lines that are traversed twice. Inside the object that changes nothing. Between parts it adds
+    a line of pixels, so a part that is smaller than the line to it is left out.
     """
     region, left_top = mask.region()
     parts = _pixel_rings(region)
@@ -88,7 +88,7 @@ def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
 
 
 def yolo_rectangle(box_xyxy: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Return the corners of a box, a little inside of it, as the polygon of an object without a mask."""
+    """Return the corners of a box, shrunk slightly, as the polygon of an object without a mask."""
     left, top, right, bottom = np.asarray(box_xyxy, np.float64) + np.array([_MARGIN, _MARGIN, -_MARGIN, -_MARGIN])
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
@@ -142,7 +142,7 @@ def _pixel_rings(region: MaskPixels) -> list[list[Ring]]:
 
 
 def _joined(parts: Sequence[Sequence[Ring]]) -> Ring:
-    """Return one closed line around all parts of a mask, their holes outside of it."""
+    """Return one closed line around all parts of a mask, with their holes outside of it."""
     loops = [_with_rings(outer, holes) for outer, *holes in parts]
     sizes = [cv2.contourArea(outer) + cv2.arcLength(outer, True) / 2 + 1 for outer, *_ in parts]  # about, in pixels
     return _with_rings(loops[0], loops[1:], sizes[1:])
@@ -151,7 +151,7 @@ def _joined(parts: Sequence[Sequence[Ring]]) -> Ring:
 def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] | None = None) -> Ring:
     """Return a closed line that goes to each ring, around it and back: nearest first, so no way crosses another ring.
 
-    A ring to which the way is longer than its `max_lengths` is left out.
+    A ring is left out if the way to it is longer than its `max_lengths`.
     """
     ways = {index: _way(loop, ring) for index, ring in enumerate(rings)}
     while ways:

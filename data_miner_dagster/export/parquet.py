@@ -86,9 +86,9 @@ BOXES_SCHEMA: Final = pa.schema(
         _not_null("prompt", pa.string()),
         _not_null("detector", pa.string()),
         _not_null("num_agreeing_detectors", pa.int32()),
-        pa.field("verdict", pa.string()),  # of a person; null: nobody judged the box
+        pa.field("verdict", pa.string()),  # of a person; null: not judged
         pa.field("answer_id", pa.string()),
-        pa.field("confidence_calibrated", pa.float64()),  # null: nobody has calibrated
+        pa.field("confidence_calibrated", pa.float64()),  # null: no calibration
         _not_null("is_unsure", pa.bool_()),  # no label: a region to ignore
     ]
 )
@@ -138,7 +138,7 @@ def boxes_table(folder: Path) -> Path:
 
 
 def extra_columns_of(folder: Path) -> tuple[str, ...]:
-    """Return those of EXTRA_COLUMNS that a release's table of boxes has."""
+    """Return the columns of EXTRA_COLUMNS that a release's table of boxes has."""
     with reading_table(boxes_table(folder)):
         names = pq.read_schema(boxes_table(folder)).names
     return tuple(name for name in EXTRA_COLUMNS if name in names)
@@ -150,7 +150,7 @@ def videos_table(folder: Path) -> Path:
 
 
 class ParquetWriter:
-    """Writes `data/images.parquet` and `data/boxes.parquet`, the latter with those of EXTRA_COLUMNS that are given."""
+    """Writes `data/images.parquet` and `data/boxes.parquet`, the latter with the given columns of EXTRA_COLUMNS."""
 
     def __init__(self, folder: Path, extra_columns: Sequence[str] = ()) -> None:
         (folder / "data").mkdir()
@@ -202,7 +202,7 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ...]] | None:
-    """Return an image of a release with its boxes, and the ids of these in COCO; None if there is no such image."""
+    """Return an image of a release with its boxes, and their ids in COCO; None if there is no such image."""
     rows = _rows_where(images_table(folder), pc.field("image_id") == image_id)
     if not rows:
         return None

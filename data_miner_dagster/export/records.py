@@ -29,7 +29,7 @@ class ReleaseHeader:
     class_names: tuple[str, ...]
     splits: tuple[str, ...]
     extra_columns: tuple[str, ...] = field(default=(), compare=False)
-    """The fields of `ReleaseBox` that `boxes.parquet` has only where the project has them: those of EXTRA_COLUMNS."""
+    """The fields of `ReleaseBox` that `boxes.parquet` has only if the project has them: those of EXTRA_COLUMNS."""
 
     @property
     def has_masks(self) -> bool:
@@ -44,9 +44,9 @@ class ReleaseHeader:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBox:
-    """One box in absolute pixels inside its image, the detectors that found it, and what a person said of it.
+    """One box in absolute pixels inside its image, the detectors that found it, and a person's verdict on it.
 
-    Of a box that only a person saw, `detector` is `PERSON`, `confidence` 1 and `num_agreeing_detectors` 0.
+    For a box that only a person saw, `detector` is `PERSON`, `confidence` 1 and `num_agreeing_detectors` 0.
     """
 
     class_index: int
@@ -58,7 +58,7 @@ class ReleaseBox:
     num_agreeing_detectors: int
     verdict: str | None = None  # a `VerdictWord`; None: no person judged it
     answer_id: str | None = None  # of the verdict
-    confidence_calibrated: float | None = None  # the probability that it is right; None: nobody has calibrated
+    confidence_calibrated: float | None = None  # the probability that it is correct; None: no calibration
     is_unsure: bool = False  # no label: a region to ignore
     verifier_verdict: str | None = None  # a `VerifierVerdict`; None: not asked, or no answer yet
     mask: Mask | None = None  # of the image; the box is its bounds within a pixel
@@ -112,7 +112,7 @@ class ReleaseVideo:
     """One video with at least one released image. Unknown metadata is None."""
 
     video_key: str
-    split: str  # of a video that is cut in time, its blocks, as `domain.splits.text_of_cut` writes them
+    split: str  # for a video that is cut in time, its blocks, as `domain.splits.text_of_cut` writes them
     group: str  # videos of one group share near-duplicates, so they also share the split
     url: str
     title: str | None

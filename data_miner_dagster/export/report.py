@@ -50,7 +50,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class CostSection:
-    """What a release cost: a table with a row a stage and the sum, one line of rates, and a remark on shared videos."""
+    """The cost of a release: a table with a row per stage and the sum, a line of rates, and a remark on shared videos."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -72,9 +72,9 @@ class ReportContent:
         release_link: address of the release's folder, relative to the page.
         review_link: address of the project's review pages while `data-miner up` is running.
         reuploads: videos found again in other videos, by key, with the fields of `ReportedReupload`.
-        withdrawn: why the release must not be used any more, if it was withdrawn.
+        withdrawn: why the release must no longer be used, if it was withdrawn.
         evaluation: boxes against the truth that they were last compared with.
-        cost: what the release cost, where that was measured.
+        cost: the cost of the release, if it was measured.
     """
 
     release: Mapping[str, Any]

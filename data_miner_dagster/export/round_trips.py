@@ -1,4 +1,4 @@
-"""What the formats of annotation tools share: names of boxes, tables of what was shown, and files that come back.
+"""What formats of annotation tools share: names of boxes, tables of the sent boxes, and returned files.
 
 A tool's own file is what people see and change. `shown/` beside it says exactly what went out, so that what comes back
 can be compared with it.
@@ -21,17 +21,17 @@ from data_miner_dagster.export.parquet import ParquetWriter, same_tables_problem
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 REVIEWED: Final = "reviewed"
-"""The tag of an image that says that a person has been through it."""
+"""The tag that marks an image as examined by a person."""
 MAX_RETURNED_BYTES: Final = 512 << 20
 """A returned file is read into memory."""
 RELATIVE_DECIMALS: Final = 8
-"""Of coordinates from 0 to 1: a tenth of a thousandth of a pixel in the largest pictures."""
+"""Tolerance of coordinates from 0 to 1: a tenth of a thousandth of a pixel in the largest pictures."""
 _SHOWN: Final = "shown"
 _HEADER: Final = "header.json"
 
 
 def shown_folder(folder: Path) -> Path:
-    """Return the folder of the tables of what an export shows."""
+    """Return the folder of the tables of an export's contents."""
     return folder / _SHOWN
 
 
@@ -41,7 +41,7 @@ def has_shown(folder: Path) -> bool:
 
 
 def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
-    """Say what an export shows: of which release, and found by which revision of the detectors, if that is one."""
+    """Record what an export shows: its release, and, if there is only one, the revision of the detectors."""
     facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}  # the tables say it
     content = json.dumps({"header": facts, "revision": revision}, ensure_ascii=False, indent=1) + "\n"
     (shown_folder(folder) / _HEADER).write_text(content, encoding="utf-8")
@@ -105,7 +105,7 @@ def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str 
 
 
 class _WithShown:
-    """Writes an image for the tool, and what is shown of it to the tables."""
+    """Writes an image for the tool, and its boxes to the tables."""
 
     def __init__(self, open_writer: Callable[[Destination], ReleaseWriter], to: Destination) -> None:
         shown_folder(to.folder).mkdir()
@@ -123,12 +123,12 @@ class _WithShown:
 
 
 def round_trip_codec(open_writer: Callable[[Destination], ReleaseWriter], problems: Verifier) -> Codec:
-    """Return the codec of an annotation tool's format, which also writes and reads back what was shown."""
+    """Return the codec of an annotation tool's format, which also writes and reads back the tables of its contents."""
     return Codec(lambda to: _WithShown(open_writer, to), (problems, shown_problems))
 
 
 def shown_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables of what was shown."""
+    """Yield the problems of the tables of an export's contents."""
     header, _ = read_shown(folder)
     if header != expected.header:
         yield f"{_SHOWN}: it is of {header.title}, expected {expected.header.title}"

@@ -74,7 +74,7 @@ def _estimate(estimate: Mapping[str, float] | None, unknown: str = "–") -> str
 
 
 def _code(text: str) -> Markup:
-    """Return a text as HTML, with what stands between backticks as code."""
+    """Return a text as HTML, with text between backticks as code."""
     parts = (escape(printable(part)) for part in text.split("`"))
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)

@@ -24,7 +24,7 @@ from data_miner_dagster.export.outlines import yolo_polygon, yolo_rectangle
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
 DATA_FILE: Final = "data.yaml"
-"""Of a release with folds: what validates on the first of them. `fold_file` names the others."""
+"""For a release with folds: the file that validates on the first of them. `fold_file` names the others."""
 _DECIMALS: Final = 6
 _MIN_POINTS: Final = 3
 _TOLERANCE: Final = 2e-6  # as a share of the longer side: labels have six decimals
@@ -52,7 +52,7 @@ class YoloWriter:
         self._folder = folder
         self._header = header
         self._num_images = dict.fromkeys(header.splits, 0)
-        self._last = ("", "")  # video and split of the last image; those of a video come together
+        self._last = ("", "")  # video and split of the last image; the images of a video come together
         self._cut_videos: list[str] = []
         for split in header.splits:
             (folder / "labels" / split).mkdir(parents=True)

@@ -5,7 +5,7 @@ statuses with its own numbers, and other tables refer to those. PostgreSQL has o
 of the index gets a multiple of its SQLite number, so the order of all materializations is preserved and references are
 multiplied. The other events of a run are placed between these, in the order of the run's file.
 
-Belongs here: rows. Does not belong here: when to copy, and what makes use of it (cli/moving.py).
+Belongs here: rows. Does not belong here: when to copy, and using the copy (cli/moving.py).
 """
 
 from collections import deque
@@ -36,7 +36,7 @@ _EVENTS: Final = "event_logs"
 _OF_TARGET: Final = frozenset({"secondary_indexes"})
 """Says which migrations of data a database has had. One that was just created has had all of them."""
 _ALSO_NEW: Final = frozenset({"secondary_indexes", "instance_info"})
-"""Tables in which a new storage has rows of its own."""
+"""Tables that contain rows in a new storage."""
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "asset_event_tags": ("event_id",),
     "asset_check_executions": ("evaluation_event_storage_id", "materialization_event_storage_id"),
@@ -86,7 +86,7 @@ class DagsterFiles:
         return [*known, *others]
 
     def longest_run(self) -> int:
-        """Return the number of events of the run that has most of them."""
+        """Return the largest number of events of a run."""
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
         most = 0
@@ -102,7 +102,7 @@ class DagsterFiles:
         Args:
             run_id: the run; "" for events without one.
             spacing: the distance of the numbers of two events of the index; more than twice the longest run.
-            after_all: a number for a run that has no event in the index, unlike that of any other.
+            after_all: a number for a run without an event in the index, higher than that of any other.
         """
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
@@ -151,7 +151,7 @@ def _numbered(events: list[Row], last: int) -> Iterator[Row]:
 
 @contextmanager
 def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
-    """Yield the storage of an instance in SQLite, in which nobody else can write while the block runs."""
+    """Yield the SQLite storage of an instance, in which no other process can write while the block runs."""
     history = home / "history"
     with ExitStack() as stack:
         connections = []
@@ -222,7 +222,7 @@ def _events(files: DagsterFiles, spacing: int) -> Iterator[Row]:
 
 
 def _tags_of_runs(source: Connection, table: Table) -> Iterator[Row]:
-    """Yield the tags whose run is there: SQLite keeps those of deleted runs, PostgreSQL does not."""
+    """Yield the tags whose run exists: SQLite keeps those of deleted runs, PostgreSQL does not."""
     from dagster._core.storage.runs.schema import RunsTable
 
     known = {row.run_id for row in source.execute(RunsTable.select().with_only_columns(RunsTable.c.run_id))}

@@ -1,7 +1,9 @@
-"""Removing old runs, ticks and logs from Dagster's storage. What each partition's state is stays (partition_state.py).
+"""Removing old runs, ticks and logs from Dagster's storage.
 
-Nothing that plans work asks Dagster's history, so all of it may go but for people, who want to see why something is as
-it is for a while.
+The events that are a partition's state stay (partition_state.py).
+
+No planner reads Dagster's history, so all of it may be removed. It is kept for a while for people who want to see why
+something happened.
 """
 
 import os
@@ -33,7 +35,7 @@ LOCATION: Final = "data_miner_dagster"
 _TAGS_OF_OURS: Final = ("data_miner/", BATCH_TAG)
 
 SKIPPED_TICKS_STAY: Final = timedelta(hours=6)
-"""A tick that asked for nothing tells nothing after a while; each sensor makes 8,640 of 1.3 kB a day."""
+"""Ticks without a request become useless after a while, and each sensor makes 8,640 of 1.3 kB a day."""
 
 _RUNS_A_PAGE: Final = 500
 _RUNS_A_TRANSACTION: Final = 20
@@ -277,7 +279,7 @@ def _remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _leftovers(instance: dg.DagsterInstance, before: datetime) -> Iterator[Path]:
-    """Yield old files and logs of runs that Dagster does not know (any more): it deletes no files with a run."""
+    """Yield old files and logs of runs that Dagster no longer knows: it does not delete the files of a run."""
     events, logs = _run_files(instance), _local_logs(instance)
     known = set(instance.get_run_ids())
     for path in (*(events.glob("*-*.db*") if events else ()), *(logs.glob("*-*") if logs else ())):
@@ -298,7 +300,7 @@ def _remove(path: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    """Return how many bytes a file or folder takes; files that go meanwhile take none."""
+    """Return how many bytes a file or folder uses. Files that disappear meanwhile count as zero."""
     size = 0
     for parent, _, names in os.walk(path) if path.is_dir() else ((path.parent, (), (path.name,)),):
         for name in names:
@@ -328,7 +330,7 @@ def _databases(instance: dg.DagsterInstance) -> list[Path]:
 
 
 def _rewrite_databases(instance: dg.DagsterInstance, own_run_id: str | None) -> tuple[str, ...]:
-    """Return free space of SQLite files to the file system, where there is much; return the files that are in use.
+    """Return free space in SQLite files to the file system, if there is much. Return the files that are in use.
 
     A large file is left alone while runs are in flight: their events would have to wait for too long.
     """

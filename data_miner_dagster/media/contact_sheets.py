@@ -36,9 +36,9 @@ _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
 _VEIL: Final = 90
 _OUTLINE: Final = 235
-"""Of 255, how opaque a mask is within and at its edge."""
+"""Of 255, the opacity of a mask inside and at its edge."""
 _SHOWN_SHARE: Final = 64
-"""Of 255, how much of a small picture's pixel a mask fills where it is drawn: thin ones do not vanish."""
+"""Of 255, how much of a pixel of a small picture a mask must cover to be drawn there. Thin masks stay visible."""
 _NO_CHARACTER: Final = "\U0010fffe"
 """No font has this character, so it is drawn like every character that a font lacks."""
 

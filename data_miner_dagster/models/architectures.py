@@ -1,6 +1,6 @@
 """The families of models: what all models of an architecture have in common.
 
-Belongs here: how a family loads, and what is known about it without loading. Does not belong here: individual models
+Belongs here: how to load a family, and what is known about it without loading. Does not belong here: individual models
 (registry.py).
 """
 
@@ -42,8 +42,8 @@ class Architecture:
     class_names: str | None = None  # for detectors with fixed names: "module:callable", see ModelEntry
     exemplars: str | None = None  # for detectors that may be shown pictures: "module:callable", see ModelEntry
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The checkpoints that load: transformers' classes by the `model_type` of `config.json`. Empty: not looked at."""
-    licence: str = "unknown"  # of the software that runs it, for an entry that names none
+    """The checkpoints that load: transformers' classes by the `model_type` of `config.json`. Empty: not checked."""
+    licence: str = "unknown"  # licence of the software that runs it, for an entry that names none
     terms: tuple[str, ...] = ()  # its name, where `licence` says more than that
 
 

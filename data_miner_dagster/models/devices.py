@@ -1,4 +1,4 @@
-"""Which devices there are, and which of them a model runs on."""
+"""The available devices, and which of them a model runs on."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from data_miner_dagster.domain.errors import ConfigError
 
 
 def devices_here(devices: Sequence[str]) -> list[str]:
-    """Return those of the devices that this process sees: machines of one root may have different ones.
+    """Return the devices among these that this process can use: machines of one root may have different ones.
 
     Raises:
-        ConfigError: it sees none of them.
+        ConfigError: it can use none of them.
     """
     import torch
 

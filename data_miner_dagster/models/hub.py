@@ -60,7 +60,7 @@ def check_reachable(entry: ModelEntry) -> None:
 
 
 def _problem_of_hub(endpoint: str) -> str | None:
-    """Return why the hub cannot be asked, None if it answers, whatever it says."""
+    """Return why the hub cannot be reached; None if it answers anything at all."""
     from huggingface_hub import get_session
 
     if endpoint in _answering:
@@ -70,7 +70,7 @@ def _problem_of_hub(endpoint: str) -> str | None:
     def ask() -> None:
         try:
             get_session().head(endpoint, timeout=_PATIENCE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - whatever the client raises: the hub did not answer
+        except Exception as error:  # noqa: BLE001 - any exception of the client means that the hub did not answer
             problems.append(" ".join(str(error).split()) or type(error).__name__)
         else:
             _answering.add(endpoint)
@@ -90,7 +90,7 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
 
     Args:
         entry: the registry entry.
-        may_fetch: whether to ask the hub if the file is not at hand; otherwise the checkpoint passes.
+        may_fetch: whether to ask the hub if the file is not in the cache; otherwise the checkpoint passes.
 
     Raises:
         ModelError: it holds a network that the entry's architecture does not load, or its configuration cannot be

@@ -1,7 +1,7 @@
 """Models that are published on the Hugging Face hub: which commit of which repository, and who names that commit.
 
-Belongs here: what is known of a publication. Does not belong here: how a family loads (architectures.py), packages of
-an index (pins.py).
+Belongs here: facts about a publication. Does not belong here: how to load a family (architectures.py), packages of an
+index (pins.py).
 
 A commit is entered only if a public source names it for that repository, so that nobody has to take our word that it is
 the published one. A model without such a source follows `main`, says so, and is never a profile's default. All

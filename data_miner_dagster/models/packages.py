@@ -142,7 +142,7 @@ def _download(pin: PackagePin, scratch: Path) -> Path:
     # pip refuses an archive with another hash before it opens it.
     requirements.write_text(f"{pin.requirement} --hash=sha256:{pin.sha256}\n")
     target = scratch / "archive"
-    # S603: no shell, and every word of it is ours or pinned.
+    # S603: no shell, and every word is ours or pinned.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--quiet"]
     command += ["--disable-pip-version-check", "--no-input", "--dest", str(target), "--requirement", str(requirements)]
     try:

@@ -47,7 +47,7 @@ class ModelRole(Generic[Model_co]):
 
     entry: ModelEntry
     device: str | Callable[[], str]
-    """Where it runs, or what says so when it is loaded."""
+    """The device, or a function that returns it when the model is loaded."""
     refusal: str | None = field(default=None, kw_only=True)
     """Why `allowed_licences` does not let it in, with the remedy; None: it does."""
 
@@ -131,7 +131,7 @@ class ModelProvider:
 
     Args:
         config: the settings.
-        take_device: returns which of `config.devices` this process uses; asked once there is a model to load.
+        take_device: returns which of `config.devices` this process uses; called when there is a model to load.
         find_students: returns further entries by name, asked for names that the settings do not know: networks that
             were trained meanwhile.
     """
@@ -199,7 +199,7 @@ class ModelProvider:
         """Return the model that a project's `detection.verifier.model` names, if that is not an endpoint.
 
         Raises:
-            ConfigError: the name is unknown, or its model looks at no crops.
+            ConfigError: the name is unknown, or the model does not examine crops.
         """
         return self._role("registry", name, Capability.VERIFIER, used_as="detection.verifier.model")
 

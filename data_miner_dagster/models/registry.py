@@ -48,15 +48,15 @@ class ModelEntry:
     licence: str
     loader: str
     terms: tuple[str, ...] = ()
-    """Names of the licences that hold, all of them. Empty: what `licence` says is one name."""
+    """Names of all licences that apply. Empty: `licence` is the only name."""
     preprocessing_version: int = 1
     calibration: SimilarityCalibration | None = None
     class_names: str | None = None
     """Function that returns a detector's class names without loading weights: "module:callable", called with the entry.
     It may return None if only the weights contain the names. None: the detector accepts any phrase."""
     exemplars: str | None = None
-    """Function that returns why a detector takes no pictures of what to find, or None if it does: "module:callable",
-    called with the entry. None: it takes none."""
+    """Function that returns why a detector accepts no exemplars, or None if it does: "module:callable", called with the
+    entry. None: it accepts none."""
     files: tuple[ModelFile, ...] = ()
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub requires an accepted licence and a token
@@ -76,7 +76,7 @@ class ModelEntry:
 
     @property
     def folder(self) -> Path:
-        """The folder of a `file:` source, the file of an `ultralytics:` source, or where a bucket's are fetched to."""
+        """The folder of a `file:` source, the file of an `ultralytics:` source, or the folder for files of a bucket."""
         if self.is_in_bucket:
             digest = fingerprint_of({file.path: file.sha256 for file in self.files})
             return model_cache_folder() / "buckets" / digest
@@ -98,7 +98,7 @@ class ModelEntry:
 
     @property
     def is_in_bucket(self) -> bool:
-        """True if the weights lie in a bucket, pinned by checksums, until they are fetched."""
+        """True if the weights are in a bucket, pinned by checksums, until they are fetched."""
         return self.scheme in BUCKET_PROTOCOLS
 
     @property
@@ -108,7 +108,7 @@ class ModelEntry:
 
     @property
     def licences(self) -> tuple[str, ...]:
-        """The names of the licences that hold, all of them."""
+        """The names of all licences that apply."""
         return self.terms or (self.licence,)
 
     @property

@@ -61,7 +61,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
         pictured: the names of those that have exemplars.
 
     Raises:
-        ConfigError: a class matches none of the detector's names, or has exemplars, and the detector takes none.
+        ConfigError: a class matches none of the detector's names, or has exemplars that the detector does not accept.
         ModelError: the detector has fixed names that cannot be read.
     """
     if pictured and (why := why_no_exemplars(entry)) is not None:
@@ -75,7 +75,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
 
 
 def why_no_exemplars(entry: ModelEntry) -> str | None:
-    """Return why a detector takes no pictures of what to find, or None if it does."""
+    """Return why a detector accepts no exemplars, or None if it does."""
     if entry.exemplars is None:
         return f"detector {entry.name!r} takes no pictures of what to find"
     why: str | None = resolve(entry.exemplars)(entry)
@@ -164,7 +164,7 @@ def match_vocabulary(
 
 
 def _what_is_missing(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
-    """Return what a class lacks, and the nearest names."""
+    """Return what is missing for a class, and the nearest names."""
     name = wanted.class_name
     if list(wanted.prompts) == [name]:
         lacking = f"{name!r} is not one of them"

@@ -71,7 +71,7 @@ Part = Callable[[Values], None]
 
 
 class Collector:
-    """All metrics of one platform, collected again when what is known is too old. Safe to share between threads.
+    """All metrics of one platform, collected again when they are too old. Thread-safe.
 
     Args:
         platform: the platform.
@@ -111,7 +111,7 @@ class Collector:
             of_part = Values()
             try:
                 part(of_part)
-            except Exception as error:  # noqa: BLE001 - said by a metric, and the others are as good as ever
+            except Exception as error:  # noqa: BLE001 - reported by a metric; the other values are still valid
                 failing.add(name)
                 if name not in self._failing:  # once, however often it is asked for
                     logger.warning("metrics of %s cannot be collected: %s", name, fault_of(error).line)
@@ -145,7 +145,7 @@ def _work(platform: Platform, values: Values) -> None:
     for name, number in runs.items():
         values.set("runs", number, name)
     for count in count_failures(database):
-        if count.stage is not WorkStage.DOWNLOADING:  # whose failures the videos themselves tell
+        if count.stage is not WorkStage.DOWNLOADING:  # failures of videos are counted by video
             _add(values, "failed_items", count.num_items, _word(count.stage), count.kind)
 
 
@@ -223,7 +223,7 @@ def _projects(platform: Platform, values: Values) -> None:
 
 
 def _progress(platform: Platform, values: Values) -> None:
-    """Projects of which no video is due have none."""
+    """Projects without due videos have none."""
     for found in standing_of(platform).videos:
         name = found.project or ""
         values.set("project_progress_ratio", found.share_done, name)

@@ -1,4 +1,4 @@
-"""What Dagster's own storage says of pools and of the daemon. Opened once there is one, and never made here."""
+"""Values from Dagster's own storage about pools and the daemon. Opened if it exists, and never created here."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class DagsterValues:
-    """The part of the metrics that Dagster's storage tells, for a `Collector`."""
+    """The metrics from Dagster's storage, for a `Collector`."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

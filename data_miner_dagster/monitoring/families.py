@@ -1,6 +1,6 @@
 """The names and meanings of all metrics: `docs/deploy/monitoring.md` and the exporter take them from here.
 
-Belongs here: names, labels, meanings. Does not belong here: where a value comes from (the collectors beside).
+Belongs here: names, labels, meanings. Does not belong here: the origin of a value (the collectors).
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ FAMILIES: Final[dict[str, Family]] = {
         ),
         Family("pool_slots", "Places of a pool.", ("pool",)),
         Family("pool_slots_used", "Places of a pool that are taken.", ("pool",)),
-        # what work has cost, from the catalog: what a run counted survives it
+        # the cost of work, from the catalog: it survives the run that counted it
         _counter("items", "Attempts at an item that ended, by outcome: done or failed.", "outcome"),
         _counter("requests", "Requests sent to sites."),
         _counter("bytes_received", "Bytes of answers, as they came."),

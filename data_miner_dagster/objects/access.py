@@ -43,7 +43,7 @@ class Patience:
 
     @classmethod
     def of(cls, config: ObjectsConfig) -> "Patience":
-        """Return what the settings say."""
+        """Return the settings of the client."""
         return cls(config.timeout_seconds, config.min_bytes_per_second, config.tries, config.try_delay_seconds)
 
     def limit_seconds(self, num_bytes: int) -> float:

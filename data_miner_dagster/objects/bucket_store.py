@@ -44,7 +44,7 @@ class BucketStore:
     """An `ObjectStore` in a bucket. Makes its first request when it is first asked.
 
     Raises:
-        ConfigError: the package that speaks the protocol is missing, or the credentials cannot be of it.
+        ConfigError: the package for the protocol is missing, or the credentials do not fit it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BucketStore:
         return self._url.text
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
-        """See `ObjectStore.entries`. A listing that breaks off goes on with the page that failed."""
+        """See `ObjectStore.entries`. A listing that breaks off continues with the page that failed."""
         base = f"{self._url.path}/" if self._url.path else ""
         mark: str | None = ""
         while mark is not None:
@@ -91,7 +91,7 @@ class BucketStore:
             raise self._differs(name)
 
     def upload(self, path: Path, name: str) -> str:
-        """See `ObjectStore.upload`. A server that does not state the hash of what it has is read back."""
+        """See `ObjectStore.upload`. If a server does not state the hash, the object is read back."""
         size_bytes = path.stat().st_size
         digest = hashlib.sha256()
         if size_bytes <= _PART_BYTES:
@@ -186,7 +186,7 @@ class BucketStore:
     def _range(self, name: str, start: int, stop: int) -> bytes:
         async def get() -> bytes:
             content = await self._driver.get(self._path(name), start, stop)
-            if len(content) != stop - start:  # cut where the client did not notice
+            if len(content) != stop - start:  # cut off without the client noticing
                 raise ConnectionError(f"{len(content)} bytes came, {stop - start} were asked for")
             return content
 
@@ -201,7 +201,7 @@ class BucketStore:
         return found
 
     def _ask(self, name: str, ask: Callable[[], Awaitable[_Answer]], num_bytes: int = 0) -> _Answer:
-        """Return the answer to one request, made again where it fails in a way that may pass."""
+        """Return the answer to one request, which is repeated if it fails in a way that may pass."""
         from fsspec.asyn import sync
 
         async def within_limit() -> _Answer:

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 _A_PAGE: Final = 1000
 
 Mark = str | None
-"""Where a listing goes on."""
+"""Where a listing continues."""
 
 
 class Driver(Protocol):
     """The requests of one bucket. Names are whole paths in the bucket."""
 
     async def page(self, prefix: str, mark: Mark) -> tuple[list[StoredObject], Mark]:
-        """Return some of the objects whose names begin with a prefix, and where the listing goes on.
+        """Return some of the objects whose names begin with a prefix, and where the listing continues.
 
         Args:
             prefix: of the names.
-            mark: where the last page ended; "" for the first one. The one returned with the last page is None.
+            mark: where the last page ended; "" for the first one. The mark returned with the last page is None.
         """
         ...
 
     async def head(self, name: str) -> StoredObject | None:
-        """Return an object, or None if there is none."""
+        """Return an object; None if it does not exist."""
         ...
 
     async def get(self, name: str, start: int, stop: int) -> bytes:
@@ -43,7 +43,7 @@ class Driver(Protocol):
         ...
 
     async def put(self, name: str, content: bytes) -> bool:
-        """Store a whole object; return whether the server has confirmed the hash of what it got."""
+        """Store a whole object. Return whether the server has confirmed its hash."""
         ...
 
     async def remove(self, name: str) -> None:
@@ -95,7 +95,7 @@ class S3Driver:
         return str(begun["UploadId"])
 
     async def put_part(self, name: str, upload: str, number: int, content: bytes) -> tuple[str, bool]:
-        """Store one part; return its tag, and whether that is the md5 of what was sent."""
+        """Store one part. Return its tag, and whether the tag is the md5 of the sent bytes."""
         stored = await self._call(
             "upload_part", Bucket=self._bucket, Key=name, UploadId=upload, PartNumber=number, Body=content
         )
@@ -113,7 +113,7 @@ class S3Driver:
         )
 
     async def abort_parts(self, name: str, upload: str) -> None:
-        """Give up an object in parts, so that nobody pays for them."""
+        """Abort an upload in parts, so that it causes no cost."""
         await self._call("abort_multipart_upload", Bucket=self._bucket, Key=name, UploadId=upload)
 
     async def remove(self, name: str) -> None:
@@ -132,7 +132,7 @@ class FileSystemDriver:
         return f"{self._bucket}/{name}" if name else self._bucket
 
     async def page(self, prefix: str, mark: Mark) -> tuple[list[StoredObject], Mark]:
-        """See `Driver.page`. These list a folder at a time; the mark is the folders that are left."""
+        """See `Driver.page`. These list one folder at a time, and the mark is the remaining folders."""
         folders = json.loads(mark) if mark else [prefix.rpartition("/")[0]]
         try:
             entries = await self._fs._ls(self._path(folders.pop()), detail=True)  # noqa: SLF001 - fsspec's seam

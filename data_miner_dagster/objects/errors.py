@@ -34,7 +34,7 @@ _FORBIDDEN: Final = frozenset({401, 403})
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 """And 500 or more. 409: two writers of one object met, on S3."""
 _OURS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
-"""Of this machine and not of a bucket."""
+"""Caused by this machine, not by a bucket."""
 _REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.ENAMETOOLONG, errno.EPERM, errno.EEXIST})
 _NO_CREDENTIALS: Final = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ClientAuthenticationError"}
@@ -49,7 +49,7 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
     """Return an error of this package for an exception of a client, or None if no client raised it on purpose.
 
     Args:
-        error: what was raised.
+        error: the exception.
         what: the object, for the message.
     """
     said = f"{what}: {_message(error)}"

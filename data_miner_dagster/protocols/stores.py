@@ -1,4 +1,4 @@
-"""What copies outside the root ask of the place where they lie: a bucket, or a folder."""
+"""The interface of a place for copies outside the root: a bucket, or a folder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class ObjectStore(Protocol):
         ...
 
     def find(self, name: str) -> StoredObject | None:
-        """Return an object, or None if there is none."""
+        """Return an object; None if it does not exist."""
         ...
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
@@ -41,11 +41,11 @@ class ObjectStore(Protocol):
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Store a small object, and verify what was stored."""
+        """Store a small object, and verify it."""
         ...
 
     def upload(self, path: Path, name: str) -> str:
-        """Store a file, verify what was stored by its hash, and return the sha256 of the file."""
+        """Store a file, and verify it by its hash. Return the sha256 of the file."""
         ...
 
     def sha256_of(self, name: str) -> str:
@@ -53,7 +53,7 @@ class ObjectStore(Protocol):
         ...
 
     def download(self, name: str, path: Path) -> StoredObject:
-        """Write an object to a file, going on from what an earlier call left there of the same object.
+        """Write an object to a file, continuing with the bytes of the same object that an earlier call left there.
 
         An object that is replaced meanwhile is read from its start again.
         """

@@ -12,11 +12,11 @@ class ObjectTracker(Protocol):
     def update(
         self, boxes_xyxy: npt.NDArray[np.float64], confidences: npt.NDArray[np.float64], pts_seconds: float
     ) -> npt.NDArray[np.int64]:
-        """Return (N,) numbers. Boxes with the same one, on any frames, are of one object; -1: of none that it knows.
+        """Return (N,) numbers. Boxes with the same number, on any frames, show one object; -1: unknown.
 
         Args:
             boxes_xyxy: (N, 4) the boxes of the next frame.
             confidences: (N,)
-            pts_seconds: its time, later than that of the frame before.
+            pts_seconds: its time, later than that of the previous frame.
         """
         ...

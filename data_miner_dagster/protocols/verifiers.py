@@ -1,4 +1,4 @@
-"""The interface of a local model that looks at crops of detected boxes."""
+"""The interface of a local model that examines crops of detected boxes."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -14,5 +14,5 @@ class CropVerifier(Protocol):
     fingerprint: str
 
     def answer(self, pictures: Sequence[RgbImage], prompts: Sequence[str]) -> list[str]:
-        """Return the answer to each prompt about its picture, in order, whatever the model says."""
+        """Return the answer to each prompt about its picture, in order, as the model gave it."""
         ...

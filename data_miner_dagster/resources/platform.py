@@ -36,7 +36,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["PlatformResource", None, None]:
         """Hold the lease of the run, if this is one. An error in doing so is the first step's, which has it in a line.
 
-        Also ends a run that was given up as dead before its process came to this point.
+        Also ends a run that was declared dead before its process got here.
         """
         run = context.run
         if run is None:
@@ -73,7 +73,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
 
 def _first_stage(run: dg.DagsterRun) -> str:
-    """Return which stage a run begins with; the name of its job where nothing tells before its step does."""
+    """Return the stage that a run begins with, or the name of its job if that is unknown before its step."""
     stages = {stage_of_asset(key.to_user_string()) for key in run.asset_selection or ()}
     only = stages.pop() if len(stages) == 1 else None
     return run.job_name if only is None else only.value.lower()

@@ -1,7 +1,7 @@
 """One question with one picture to a server that speaks OpenAI's chat completions API, and its answer as text.
 
-The answer is foreign: it is small by limit, parsed as JSON and nothing else, and no part of it is acted on here.
-Does not belong here: tries and pauses (operations/verification/endpoint_verifier.py), what the text says
+The answer is untrusted: it is limited in size, parsed only as JSON, and nothing in it is acted on here. Does not belong
+here: retries and pauses (operations/verification/endpoint_verifier.py), the meaning of the text
 (stages/verification/answers.py).
 
 Source: the OpenAI API reference, "Create chat completion", with image inputs as data URLs.
@@ -48,7 +48,7 @@ class EndpointRefusedError(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """What came back: the text, and the tokens that the endpoint counted; None where it does not say."""
+    """An answer: the text, and the tokens that the endpoint counted; None if it does not say."""
 
     text: str
     input_tokens: int | None
@@ -154,7 +154,7 @@ def _error_of(answer: HttpAnswer) -> Exception:
 
 
 def _said(body: bytes) -> str | None:
-    """Return what an error's body says, as one short line."""
+    """Return the message in an error's body, as one short line."""
     try:
         error = json.loads(body)["error"]
         said = error["message"] if isinstance(error, dict) else error

@@ -363,13 +363,13 @@ class SiteClient:
 def _fetched_info(
     ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission, *, is_generic: bool
 ) -> Any:
-    """Return yt-dlp's metadata of what it downloaded, or None if there was nothing."""
+    """Return yt-dlp's metadata of the downloaded video, or None if there was nothing."""
     if is_generic and is_direct_video_url(url):
         info = fetch_direct(ydl, errand, url, folder, admission)
         if not is_page(info):
             return info
         Path(info["requested_downloads"][0]["filepath"]).unlink()
-    # Skip matching 1,800 patterns again: the key says that only the generic extractor applies.
+    # Do not match 1,800 patterns again: the key says that only the generic extractor applies.
     return ydl.extract_info(url, download=True, ie_key="Generic" if is_generic else None)
 
 

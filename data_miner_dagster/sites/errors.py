@@ -268,7 +268,7 @@ def translate(error: BaseException) -> VideoPermanentError | VideoTransientError
 
 def _is_of_network(error: BaseException) -> bool:
     if isinstance(error, socket.gaierror):
-        return error.errno == socket.EAI_AGAIN  # nobody answers; a name that does not exist is the site's
+        return error.errno == socket.EAI_AGAIN  # no answer; an unknown host name is the site's fault
     if isinstance(error, OSError):
         return error.errno in _NO_WAY
     return isinstance(error, DownloadError) and _NO_WAY_IN_WORDS.search(str(error)) is not None

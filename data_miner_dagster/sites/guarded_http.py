@@ -46,7 +46,7 @@ class GuardedHttp:
 
     Args:
         allowed_private_hosts: hosts that may resolve to addresses that are not public.
-        num_connections: how many there are at most.
+        num_connections: the maximum number of connections.
     """
 
     def __init__(self, allowed_private_hosts: Collection[str], *, num_connections: int) -> None:
@@ -71,10 +71,10 @@ class GuardedHttp:
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float, max_bytes: int
     ) -> HttpAnswer:
-        """Send a body and return the whole answer, whatever its status.
+        """Send a body and return the whole answer, with any status.
 
         Raises:
-            NoAnswerError: there is none within the time, or it has more than `max_bytes`.
+            NoAnswerError: there is no answer in time, or it has more than `max_bytes`.
             PrivateAddressError: the host is not one that may be spoken to.
         """
         deadline = time.monotonic() + timeout_seconds

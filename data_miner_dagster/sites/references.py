@@ -37,7 +37,7 @@ def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER)
     Args:
         text: the reference.
         is_secret: have no message of this process show the value.
-        asker: what has the reference, for the message if it leads nowhere.
+        asker: the owner of the reference, for the message if it cannot be resolved.
 
     Raises:
         ConfigError: the variable is not set, or the file cannot be read.

@@ -47,7 +47,7 @@ class WorkerFaultError(Exception):
 class CallerError(BaseException):
     """In a worker: the caller's own function raised. Its exception stays with the caller, and this one ends the job.
 
-    Not an `Exception`, so that no library handles it as one of its own.
+    Not an `Exception`, so that no library handles it.
     """
 
 

@@ -163,7 +163,7 @@ def ask(name: str, arguments: dict[str, Any]) -> Any:
 
 
 def tell_spent() -> None:
-    """Tell the caller what the running job has cost until now, so that it is known even if this process is killed."""
+    """Report the cost of the running job until now, so that it is known even if this process is killed."""
     _the[0].tell_spent()
 
 

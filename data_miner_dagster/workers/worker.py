@@ -37,7 +37,7 @@ class Worker:
         self._exit_code: int | None = None
         self._has_ended = False
         self._ending = threading.Lock()
-        self._cpu_seconds = 0.0  # of its whole life, once it has ended
+        self._cpu_seconds = 0.0  # of its whole lifetime, once it has ended
         self._told_cpu_seconds = 0.0
 
     @property
@@ -46,11 +46,11 @@ class Worker:
         return not (self._is_busy or self._is_last or self._has_ended) and self._nursery.is_alive
 
     def ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
-        """Send a job and wait for its answer; see `WorkerPool.call`. What it costs is noted for the work at hand."""
+        """Send a job and wait for its answer; see `WorkerPool.call`. Its cost counts for the current work."""
         try:
             return self._ask(job, arguments, limits, on_call)
         finally:
-            if self._has_ended:  # without having told all
+            if self._has_ended:  # before reporting everything
                 note(Measured(cpu_seconds=max(0.0, self._cpu_seconds - self._told_cpu_seconds)))
 
     def _ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
@@ -94,7 +94,7 @@ class Worker:
         raise error_from_json(said["error"])
 
     def _note_spent(self, told: dict[str, Any]) -> None:
-        spent = replace(measured_from_told(told), wall_seconds=0.0)  # the caller's own clock tells that
+        spent = replace(measured_from_told(told), wall_seconds=0.0)  # the caller's own clock shows that
         self._told_cpu_seconds += spent.cpu_seconds
         note(spent)
 

@@ -86,7 +86,7 @@ class ClassDetector(HubDetector):
 def _masks_of(
     outputs: Any, row: int, kept: npt.NDArray[np.intp], image_wh: tuple[int, int]
 ) -> Callable[[int], Mask] | None:
-    """Return what gives the masks of an image's kept candidates, or None if the network makes no masks."""
+    """Return what makes the masks of an image's kept candidates; None if the network makes no masks."""
     if getattr(outputs, "pred_masks", None) is None:
         return None
     logits = outputs.pred_masks[row][kept.tolist()].float().cpu()

@@ -21,7 +21,7 @@ class FocalDetrDetector(ClassDetector):
 
     def __init__(self, network: Any, image_processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         super().__init__(network, image_processor, name=name, fingerprint=fingerprint, device=device)
-        # A processor of somebody's own may keep the aspect ratio, and then pads a batch to its largest image.
+        # A user's own processor may keep the aspect ratio, and then pads a batch to its largest image.
         self.batches_any_size = bool(image_processor.size.get("height"))
 
     @staticmethod

@@ -3,8 +3,8 @@
 The image is padded to a square on the right and at the bottom before it is resized, so boxes are relative to the longer
 side and not to width and height.
 
-A class may be described by pictures. Of each, or of what each box of it cuts out, the network takes the patch in which
-it sees an object most, and looks for its like; several are averaged.
+A class may be described by pictures. From each picture, or from each of its boxes, the network takes the patch that
+most likely contains an object, and searches for similar ones. Several are averaged.
 
 Source: Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection"; for the average, Minderer et al. 2022, "Simple
 Open-Vocabulary Object Detection with Vision Transformers", section 4.4.
@@ -111,7 +111,7 @@ def _unit(vectors: "torch.Tensor") -> "torch.Tensor":
 
 
 def _crops(exemplar: ExemplarImage) -> Iterator[RgbImage]:
-    """Yield what the boxes of an exemplar cut out, or the whole of it."""
+    """Yield the regions of an exemplar's boxes, or the whole picture."""
     image = exemplar.read()
     if not exemplar.boxes_xyxy:
         yield image

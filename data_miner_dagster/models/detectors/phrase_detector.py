@@ -25,7 +25,7 @@ Kind = TypeVar("Kind", bound="PhraseDetector")
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One phrase of one class, or its exemplars, which `prompt` then stands for."""
+    """One phrase of one class, or its exemplars, represented by `prompt`."""
 
     class_index: int
     prompt: str
@@ -33,7 +33,7 @@ class Phrase:
 
 
 def phrases_of(classes: Sequence[ClassPrompts]) -> list[Phrase]:
-    """Return what is looked for, class by class: each phrase, then all exemplars of the class as one."""
+    """Return what to look for, class by class: each phrase, then all exemplars of the class as one."""
     phrases = []
     for index, wanted in enumerate(classes):
         phrases += [Phrase(index, prompt) for prompt in wanted.prompts]
@@ -54,7 +54,7 @@ class ScoredBoxes:
 class Candidates:
     """Boxes (N, 4) of one image in absolute pixels, their confidences (N,), and each one's place (N,) among phrases.
 
-    A network with masks gives for each box what makes its mask, since most boxes are not kept.
+    A network with masks returns, for each box, the input of its mask, since most boxes are not kept.
     """
 
     boxes_xyxy: Float32Array
@@ -64,7 +64,7 @@ class Candidates:
 
     @classmethod
     def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
-        """Return the candidates of several passes. At least one part; all have masks, or none has."""
+        """Return the candidates of several passes. Needs at least one part. Either all parts have masks, or none."""
         return cls(
             np.concatenate([part.boxes_xyxy for part in parts]),
             np.concatenate([part.confidences for part in parts]),

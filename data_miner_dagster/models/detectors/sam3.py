@@ -78,7 +78,7 @@ class Sam3Detector(SeparatePhraseDetector):
 
 
 def why_no_exemplars(entry: ModelEntry) -> str | None:
-    """Return why it takes no pictures: its exemplars are boxes on the very image that is looked at."""
+    """Return why it does not accept pictures: its exemplars are boxes on the examined image itself."""
     return f"detector {entry.name!r} is a SAM 3, whose exemplars are boxes on the same image, not other pictures"
 
 

@@ -1,7 +1,7 @@
-"""The shared part of detectors that read each phrase as a text of its own, and embed it once.
+"""The shared part of detectors that read each phrase as a separate text, and embed it once.
 
-Belongs here: the length of texts, and the embeddings of phrases. Does not belong here: what a network makes of them
-(its own module).
+Belongs here: the length of texts, and the embeddings of phrases. Does not belong here: the use of the embeddings (each
+detector's module).
 """
 
 from abc import abstractmethod
@@ -49,7 +49,7 @@ class SeparatePhraseDetector(PhraseDetector):
 
     @abstractmethod
     def embed(self, prompt: str) -> "torch.Tensor":
-        """Return what the network makes of one phrase, with a first dimension of 1."""
+        """Return the network's embedding of one phrase, with a first dimension of 1."""
 
     def embedded(self, prompts: Sequence[str]) -> "list[torch.Tensor]":
         """Return the embedding of each phrase.

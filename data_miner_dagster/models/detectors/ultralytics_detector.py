@@ -242,7 +242,7 @@ def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
 
 
 def _metadata_of(path: Path) -> Mapping[str, str]:
-    """Return what Ultralytics' export says of an `.onnx` file."""
+    """Return the metadata that Ultralytics' export wrote into an `.onnx` file."""
     import onnx
 
     return {prop.key: prop.value for prop in onnx.load(path, load_external_data=False).metadata_props}

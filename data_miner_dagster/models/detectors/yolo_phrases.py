@@ -88,7 +88,7 @@ class PhraseSetter:
         self._looked_for: list[tuple[str, tuple[ExemplarImage, ...]]] = []
 
     def set_phrases(self, phrases: Sequence[Phrase]) -> None:
-        """Make output i of the model stand for phrase i. Does nothing if the phrases are already set.
+        """Make output i of the model correspond to phrase i. Does nothing if the phrases are already set.
 
         Raises:
             ConfigError: a phrase exceeds the text limit, or is pictures, which cannot be read or which the model does
@@ -110,7 +110,7 @@ class PhraseSetter:
         self._looked_for = looked_for
 
     def _yoloe_vectors(self, phrases: Sequence[Phrase]) -> "torch.Tensor":
-        """Return (1, P, 512): of words as the network's text head has them, of pictures as its visual head has."""
+        """Return (1, P, 512) vectors: of words from the network's text head, of pictures from its visual head."""
         import torch
 
         words = [phrase.prompt for phrase in phrases if not phrase.exemplars]
@@ -128,7 +128,7 @@ class PhraseSetter:
 def why_no_exemplars(entry: ModelEntry) -> str | None:
     """Return why an entry takes no pictures, or None if it does.
 
-    Whether a file holds a YOLOE is known once it is opened. That it pins a script as its text encoder says so before.
+    Whether a file is a YOLOE is known once it is opened. A pinned script as its text encoder tells it before.
     """
     return None if entry.folder.suffix == ".pt" and "text_sha256" in entry.options else _takes_none(entry.name)
 

@@ -175,7 +175,7 @@ def _image_features(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """What the loader needs to know of a family of two towers."""
+    """What the loader needs to know about a family with two towers."""
 
     model_type: str  # that its checkpoints name
     text: TextRecipe
@@ -204,14 +204,14 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     """Load a checkpoint of SigLIP, fixed-resolution SigLIP 2, CLIP, MetaCLIP 2 or TIPSv2.
 
     Raises:
-        ModelError: it cannot be loaded, is of another architecture, or its tokenizer is not that of its network.
+        ModelError: it cannot be loaded, is of another architecture, or its tokenizer does not match its network.
     """
     family = _FAMILIES[entry.architecture]
     checkpoint = _open_checkpoint(entry, device, model_types=(family.model_type,), image=family.image)
     text_config = checkpoint.config.text_config
     tokenize = PromptTokenizer(family.text, _load_tokenizer(entry), int(text_config.max_position_embeddings))
     if family.model_type == "metaclip_2" and tokenize.last != text_config.eos_token_id:
-        # Its vector is that of the first such token; with none in the text it would be the first word's.
+        # Its vector belongs to the first such token. Without one in the text, it would be that of the first word.
         raise ModelError(
             f"model {entry.name} ({entry.source}): the tokenizer ends a text with token {tokenize.last}, and the "
             f"network looks for {text_config.eos_token_id}; take the model's own tokenizer files"

@@ -70,7 +70,7 @@ class PixelPreparation:
         """Read the settings of an image processor, by the names of `preprocessor_config.json`.
 
         Args:
-            settings: all of them.
+            settings: all settings of the processor.
             is_stretched: whether a size that is one number means a square, rather than the shorter side.
 
         Raises:

@@ -27,9 +27,9 @@ _CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True, slots=True)
 class TextRecipe:
-    """What stands around the words of a prompt. Padding is always on the right."""
+    """What surrounds the words of a prompt. Padding is always on the right."""
 
-    length: int | None  # tokens, all included; None: what the network reads at most
+    length: int | None  # tokens, including all special ones; None: the network's maximum
     is_lowered: bool = True
     starts: bool = False  # with the token that starts a text, if the vocabulary has one
     ends: bool = True  # with the token that ends a text, also where words had to be cut off
@@ -40,7 +40,7 @@ class TextRecipe:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """How a picture became the network's square input, for what a checkpoint does not say itself."""
+    """How a picture becomes the network's square input, where a checkpoint does not say so itself."""
 
     is_stretched: bool  # to the square; otherwise scaled by its shorter side, and cut out in the middle
     resample: Image.Resampling
@@ -94,7 +94,7 @@ class PromptTokenizer:
     """Turns prompts into the arguments of a text tower.
 
     Args:
-        recipe: what stands around the words.
+        recipe: what surrounds the words.
         tokenizer: transformers' tokenizer of the checkpoint.
         length: the number of tokens that the network reads at most.
 

@@ -167,7 +167,7 @@ def _softmax(logits: Float32Array) -> Float32Array:
 
 
 def _top_only(probabilities: Float32Array, count: int) -> Float32Array:
-    """Return a copy in which all but the `count` greatest values of each row are 0."""
+    """Return a copy in which all except the `count` greatest values of each row are 0."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     kept = np.zeros_like(probabilities)
     np.put_along_axis(kept, order, np.take_along_axis(probabilities, order, axis=1), axis=1)
