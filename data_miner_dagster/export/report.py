@@ -50,7 +50,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class CostSection:
-    """The cost of a release: a table with a row per stage and the sum, a line of rates, and a remark on shared videos."""
+    """The cost of a release: a table with a row per stage and the sum, rates, and a remark on shared videos."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
