@@ -12,8 +12,6 @@ REPOSITORY: Final = Path(__file__).parents[1]
 NOT_READ: Final = (
     "CONTRIBUTING.md",  # shows what not to write
     "data_miner_dagster/stages/verification/questions.py",  # stored answers are to these very words
-    "data_miner_dagster/operations/detection",
-    "data_miner_dagster/operations/releasing",
 )
 """Files and folders that are not searched."""
 

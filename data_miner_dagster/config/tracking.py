@@ -33,7 +33,7 @@ class TrackingConfig(ConfigModel):
     flicker_factor: float = Field(default=0.25, ge=0, le=1)
     """The confidence of a box that flickers is multiplied by this."""
     same_object_iou: float = Field(default=0.5, gt=0, le=1)
-    """The least IoU of a box with where its neighbours in time put the object. Others are no part of a track."""
+    """The least IoU of a box with where its neighbours in time put the object. Other boxes are not part of a track."""
     recover: bool = True
     """Add boxes that no detector reported on a frame, of objects that were seen before and after it in its window."""
     keep_windows: bool = True

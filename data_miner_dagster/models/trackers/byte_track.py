@@ -44,7 +44,7 @@ class ByteTracker:
             lost_track_buffer=max(1, round(lost_seconds * _BUFFER_RATE)),
             frame_rate=1 / every_seconds,
             track_activation_threshold=start_confidence,
-            minimum_consecutive_frames=1,  # one that is seen once is no track, but that is decided from both sides
+            minimum_consecutive_frames=1,  # a box that is seen once is not a track, but that is decided from both sides
             minimum_iou_threshold=_LEAST_OVERLAP,
             high_conf_det_threshold=start_confidence,
         )

@@ -1,7 +1,7 @@
-"""Detection of one project: the representatives of its duplicate groups, looked at by its detectors.
+"""Detection of one project: its detectors examine the representatives of its duplicate groups.
 
-What a detector says is kept per detector in parts (storage/detection_parts.py) and never asked for twice; what the
-stage makes of it (fusion, suppression, second opinion) is decided anew from there, without a model.
+Each detector's results are stored in parts (storage/detection_parts.py) and never computed twice. The stage's own
+decisions (fusion, suppression, second opinion) are made again from them, without a model.
 """
 
 import json
@@ -67,38 +67,38 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""Boxes held in memory before they are written, and read at once by whoever reads them by video."""
+"""Boxes held in memory before they are written, and read at once by readers that go by video."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
-"""Or this much of masks: outlines that are noise take a hundred times as much as those of things."""
+"""Or this many bytes of masks: noisy outlines take a hundred times as much as those of objects."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
 """Settings that change no box, or that are a part of the fingerprint by themselves, where they are used."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
-"""Frames that could not be looked at, whatever kept them from it."""
+"""The number of frames that could not be examined, for any reason."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
-"""Those of them that an internal error met, and its line."""
+"""Those of them that met an internal error, with its line."""
 _FOUND_KEY: Final = "data_miner.found"
-"""With a verifier: the fingerprint of everything but its answers."""
+"""With a verifier: the fingerprint of everything except its answers."""
 
 
 def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Find the project's classes on the representatives of `deduplicated.parquet`.
 
-    Only frames that a detector has not seen with this class list are run; a killed run resumes at its last part. The
-    tables are the same bytes whether it was killed or not.
+    Only frames that a detector has not seen with this class list are examined. A killed run resumes after its last
+    part. The tables have the same bytes whether it was killed or not.
 
     Args:
         platform: the platform.
         project: the project's name.
-        force: forget what was found before and look again.
+        force: forget earlier results and examine the frames again.
 
     Returns:
-        Exact counts: frames, frames_with_boxes, boxes, then boxes by class; frames that could not be read, if any.
+        Returns exact counts: frames, frames_with_boxes, boxes, then boxes by class, and unreadable frames, if any.
 
     Raises:
         ConfigError: there is no such project, a detector has no such class, or an exemplar cannot be read.
         NotReadyError: the frames have not been deduplicated.
-        ModelError: the detector or the verifier cannot be had.
-        VerifierAwayError: the verifier cannot be asked for now, and the project is to wait for it.
+        ModelError: the detector or the verifier is missing or cannot be loaded.
+        VerifierAwayError: the verifier is unavailable, and the project is set to wait for it.
     """
     config = platform.project_config(project).detection
     with models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
@@ -140,7 +140,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
 
 
 def _forget_found(platform: Platform, project: str) -> None:
-    end_sharing(platform.database, WorkStage.DETECTION, project)  # who still looks at a shard writes no more
+    end_sharing(platform.database, WorkStage.DETECTION, project)  # workers that still make a shard stop writing
     for folder in (platform.layout.detection_parts(project), platform.layout.window_parts(project)):
         remove_other_parts(folder, keep=())
 
@@ -158,7 +158,7 @@ def _found_fingerprint(config: DetectionConfig, parts: Mapping[str, DetectionPar
 
 
 def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
-    """Return the settings that decide about boxes. What exemplars are called does not; their bytes are in the parts."""
+    """Return the settings that decide about boxes. The names of exemplars do not: their bytes are in the parts."""
     settings = config.model_dump(mode="json", exclude=_DECIDED_APART)
     if config.exemplar_paths:
         settings["classes"] = {wanted.class_name: wanted.prompts for wanted in config.class_prompts}
@@ -168,9 +168,9 @@ def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
 def _current_fingerprint(
     platform: Platform, project: str, fingerprint: str, verification: BoxVerification | None
 ) -> str | None:
-    """Return the fingerprint of the tables if they are what they would be made from now, else None.
+    """Return the fingerprint of the tables if they are current, else None.
 
-    Boxes that wait for a verifier are asked about again. With one, the fingerprint follows from its answers, too.
+    Boxes that wait for a verifier are asked about again. With a verifier, the fingerprint also depends on its answers.
     """
     frames_table, boxes_table = (
         platform.layout.detected_frames_table(project),
@@ -194,12 +194,12 @@ def _with_line(outcome: ProjectOutcome, line: str) -> ProjectOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _MadeFrom:
-    """What the tables are made from, and without."""
+    """The inputs of the tables, and what is left out."""
 
     deduplicated_fingerprint: str
     found_fingerprint: str
     fingerprint: str
-    num_lost: int  # representatives of videos whose frames cannot be had
+    num_lost: int  # representatives of videos whose frames are missing or unreadable
     faults: DetectionFaults
 
 
@@ -231,10 +231,10 @@ def _write_tables(
     made_from: _MadeFrom,
     further: _Further,
 ) -> tuple[str, dict[str, str]]:
-    """Write both tables; `detected_frames.parquet` last.
+    """Write both tables, `detected_frames.parquet` last.
 
     Returns:
-        Their fingerprint, and the videos that they are without as a whole, and why.
+        Returns their fingerprint, and the videos that are left out completely, with the reason.
     """
     metadata = {MADE_FROM_KEY: made_from.deduplicated_fingerprint}
     verification, schema = further.verification, further.schema
@@ -292,12 +292,12 @@ def _with_answers(fingerprint: str, verification: BoxVerification) -> str:
 
 
 def num_unreadable_frames(detected_frames_table: Path) -> int:
-    """Return how many unique frames could not be looked at, whatever kept them from it; they are not in the table."""
+    """Return how many representatives could not be examined, for any reason. They are not in the table."""
     return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
 
 
 def faults_by_frame(detected_frames_table: Path) -> dict[str, str]:
-    """Return which of them an internal error met, by frame id, and its line."""
+    """Return which of them met an internal error, by frame id, with its line."""
     faults: dict[str, str] = json.loads(read_metadata(detected_frames_table).get(_FAULTS_KEY, "{}"))
     return faults
 

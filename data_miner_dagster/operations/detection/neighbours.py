@@ -1,7 +1,7 @@
 """The pictures around a project's frames, on which objects are followed: decoded, kept, looked at.
 
-They lie in `windows/`, one folder per video, for all projects. What cannot be had of a video is its own outcome: its
-boxes stay as they were detected. Belongs here: what costs time. Does not belong here: what follows from it
+They are in `windows/`, one folder per video, for all projects. A video whose neighbours are not available is an outcome
+of its own: its boxes stay as detected. Belongs here: the expensive part. Does not belong here: what follows from it
 (following.py).
 """
 

@@ -1,7 +1,7 @@
 """Running one detector over frames: decoding ahead, tiles, parts as it goes.
 
-Belongs here: what costs time and can be killed. Does not belong here: which frames, and who looks at them (shares.py);
-what a project makes of it (detect_project.py).
+Belongs here: the expensive part, which may be killed. Does not belong here: which frames, and who examines them
+(shares.py); the project's decisions (detect_project.py).
 """
 
 import logging
@@ -37,7 +37,7 @@ from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
-"""What is found is written down after so many frames or so much time: a kill loses no more than that."""
+"""Results are written after this many frames or this much time, so a kill loses no more than that."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FrameToDetect:
-    """One representative, and where its image is."""
+    """One representative, and its image."""
 
     frame_id: str
     video_key: str
@@ -64,28 +64,28 @@ _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
 class DetectionFaults:
     """The internal errors of one build, in one line each.
 
-    A frame's is also its video's: of a video of which nothing is left, it is the reason. What one box, or one tile,
-    meets is its frame's: a picture with a box missing would say that there is nothing.
+    A frame's error also counts for its video: if nothing of a video is left, it is the reason. An error in one box or
+    tile counts for its frame: a picture with a missing box would wrongly say that there is nothing.
     """
 
     by_video: dict[str, str] = field(default_factory=dict)
     by_frame: dict[str, str] = field(default_factory=dict)
 
     def add(self, frame: FrameToDetect, fault: ItemFault) -> None:
-        """Take note of what kept a frame from being looked at."""
+        """Record what kept a frame from being examined."""
         self.by_frame.setdefault(frame.frame_id, fault.line)
         self.add_video(frame.video_key, fault)
 
     def add_video(self, video_key: str, fault: ItemFault) -> None:
-        """Take note of what kept all frames of a video from being looked at."""
+        """Record what kept all frames of a video from being examined."""
         self.by_video.setdefault(video_key, fault.line)
 
 
 class Looker:
-    """One detector and what it has found, open for looking at frames. A frame that cannot be read stays unseen.
+    """One detector and its results, open for examining frames. An unreadable frame stays unseen.
 
-    So does one that an internal error meets, its tiles and boxes included; `faults` then gets the line. The detector is
-    loaded at its first use.
+    A frame that meets an internal error, including its tiles and boxes, also stays unseen, and `faults` gets the line.
+    The detector is loaded at its first use.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Looker:
         self.parts = parts
         self.batch_size: Final = config.batch_size
         self.attempted: set[str] = set()
-        """The ids of the frames that this one has looked at, or has tried to."""
+        """The ids of the frames that this object has examined, or has tried to."""
         self._platform = platform
         self._role = role
         self._config = config
@@ -132,11 +132,11 @@ class Looker:
         name_of_part: Callable[[int], PartName | None],
         parts: DetectionParts | None = None,
     ) -> None:
-        """Look at frames, and write what is found in parts as it goes.
+        """Examine frames, and write the results in parts.
 
         Args:
             frames: the frames.
-            name_of_part: returns the name of a part, given the number of these frames that come before it.
+            name_of_part: returns the name of a part, given how many of these frames precede it.
             parts: where it is written; None: among the parts of this detector.
         """
         parts = parts or self.parts
@@ -166,7 +166,7 @@ _FrameAndRows = tuple[FrameToDetect, list[DetectionRow]]
 
 
 class _CarefulDetector:
-    """Keeps a frame that an internal error meets from ending the work on all the others."""
+    """Keeps a frame that meets an internal error from ending the work on all others."""
 
     def __init__(
         self,
@@ -181,10 +181,10 @@ class _CarefulDetector:
         self._classes = classes
         self._guard = guard
         self._faults = faults
-        self._proven: RgbImage | None = None  # the detector took this one
+        self._proven: RgbImage | None = None  # the detector accepted this one
 
     def look_at(self, batch: Sequence[_Decoding]) -> list[_FrameAndRows]:
-        """Return the boxes on the frames of a batch, without frames that cannot be read or looked at."""
+        """Return the boxes on the frames of a batch, without frames that cannot be read or examined."""
         decoded = [(frame, self._attempt(frame, image.result, proves=False)) for frame, image in batch]
         readable = [(frame, image) for frame, image in decoded if image is not None]
         try:
@@ -209,7 +209,7 @@ class _CarefulDetector:
                 self._proven = image
                 found += [(frame, rows)]
         if not found and self._proven is not None:
-            self._look([self._proven])  # raises if the detector itself is at its end
+            self._look([self._proven])  # raises if the detector itself fails
         return found
 
     def _look_at_one(self, frame: FrameToDetect, image: RgbImage) -> list[DetectionRow]:
@@ -233,16 +233,16 @@ class _CarefulDetector:
 def detect_tiled(
     detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig, classes: Sequence[ClassPrompts]
 ) -> list[ImageDetections]:
-    """Return a detector's answer for each image, looked at whole or in tiles as the configuration says.
+    """Return a detector's result for each image, examined whole or in tiles according to the configuration.
 
     Args:
         detector: the detector.
         images: the images.
-        config: how to look.
+        config: the settings.
         classes: those of `config`, with their exemplars.
 
     Raises:
-        ValueError: the detector gives more or fewer answers than it was shown pictures, or a mask of another size.
+        ValueError: the detector returned more or fewer results than it got pictures, or a mask of another size.
     """
     tiling = config.tiling
     if tiling is None:
@@ -279,7 +279,7 @@ def _detect(
 def _decoded_batches(
     pictures: StoredPictures, frames: Sequence[FrameToDetect], config: DetectionConfig
 ) -> Iterator[list[_Decoding]]:
-    """Yield batches in order; an image that cannot be read is None. The next batch is decoded meanwhile."""
+    """Yield batches in order. An unreadable image is None. The next batch is decoded meanwhile."""
     batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
     with InheritingThreads(config.decode_threads, thread_name_prefix="decode") as pool:
 
@@ -301,7 +301,7 @@ def _read(pictures: StoredPictures, frame: FrameToDetect) -> RgbImage | None:
 
 
 def frame_row(frame: FrameToDetect | FrameBoxes, fingerprint: str, num_boxes: int) -> dict[str, str | int | float]:
-    """Return the row of DETECTED_FRAMES_SCHEMA of a frame that was looked at."""
+    """Return the row of DETECTED_FRAMES_SCHEMA of an examined frame."""
     return {
         "frame_id": frame.frame_id,
         "image_sha256": frame.sha256,

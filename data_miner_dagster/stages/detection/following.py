@@ -26,7 +26,7 @@ _SAME_PLACE_IOU: Final = 0.7
 _CONTINUED_IOU: Final = 0.3
 """A track that begins where another has ended goes on with its id."""
 LOST_WINDOWS: Final = 3
-"""An object that is not seen for so many windows is another one when it comes back."""
+"""An object that is not seen for this many windows counts as another one when it comes back."""
 _NONE: Final = -1
 _SLACK_SECONDS: Final = 1e-6
 """Times are rounded to floats."""
