@@ -1,4 +1,4 @@
-"""Which classes to detect, and how thoroughly."""
+"""The classes to detect, and the methods of detection."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -36,12 +36,12 @@ _Box = Annotated[tuple[_Pixels, _Pixels, _Pixels, _Pixels], AfterValidator(_box_
 
 
 class ClassImageConfig(ConfigModel):
-    """One picture of a class. A bare path in the list is a picture that shows the thing as a whole, and little else."""
+    """One picture of a class. A bare path in the list is a picture that shows the whole object and little else."""
 
     path: ImagePath
     """The file. Relative to the project file."""
     boxes: tuple[_Box, ...] = Field(default=(), max_length=64)
-    """Where things of the class are: `[left, top, right, bottom]` in pixels of the upright picture. Default: the whole
+    """Where objects of the class are: `[left, top, right, bottom]` in pixels of the upright picture. Default: the whole
     picture."""
 
 
@@ -57,8 +57,8 @@ class ClassConfig(ConfigModel):
     images: tuple[Annotated[ClassImageConfig, BeforeValidator(_image_of_path)], ...] = Field(
         default=(), max_length=MAX_EXEMPLARS
     )
-    """Exemplars: pictures of the thing, for OWLv2 and YOLOE. Beside phrases they are one more of them; without `text`
-    they alone describe the class. docs/detection.md says how they count."""
+    """Exemplars: pictures of the object, for OWLv2 and YOLOE. Beside phrases they act as one more phrase; without
+    `text` they alone describe the class. See docs/detection.md."""
 
     @model_serializer(mode="wrap")
     def _as_before_there_were_images(self, serialize: SerializerFunctionWrapHandler) -> Any:
@@ -108,7 +108,7 @@ class DetectionConfig(ConfigModel):
     """Halve the confidence of a box that has no similar box (same class, IoU of at least `agreement_iou`) on any other
     frame of its video within this time. Default: off."""
     agreement_iou: float = Field(default=0.3, gt=0, le=1)
-    """For `agreement_seconds`: the least IoU at which boxes on different frames are the same object."""
+    """For `agreement_seconds`: the minimum IoU at which boxes on different frames are the same object."""
     batch_size: int = Field(default=8, ge=1, le=512)
     """Images per forward pass. Halved automatically if memory runs out."""
     decode_threads: int = Field(default=2, ge=1, le=64)
@@ -116,7 +116,7 @@ class DetectionConfig(ConfigModel):
     tracking: TrackingConfig | None = None
     """Follow objects along their videos. Replaces `agreement_seconds`. Default: off."""
     verifier: VerifierConfig | None = None
-    """A second pair of eyes on each box. Default: none."""
+    """A second model that examines each box. Default: none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

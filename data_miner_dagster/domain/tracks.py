@@ -30,9 +30,9 @@ def sightings_as_rows(sightings: Iterable[Sighting] | None) -> list[dict[str, fl
 
 @dataclass(frozen=True, slots=True)
 class BoxTrack:
-    """What following objects says of one box."""
+    """The result of following objects for one box."""
 
-    track_id: int | None = None  # from 1, within a video; None: of no track
+    track_id: int | None = None  # from 1, within a video; None: without a track
     recovered_from: tuple[Sighting, ...] | None = None  # None: a detector reported it
 
     def as_columns(self) -> dict[str, Any]:

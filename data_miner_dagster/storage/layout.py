@@ -28,7 +28,7 @@ PROMPTS_FOLDER_NAME: Final = "prompts"
 REPRESENTATIVES_NAME: Final = "representatives.npz"
 REPORT_MARK_NAME: Final = "release.txt"
 BEFORE_MOVE_NAME: Final = "before_postgresql"
-"""The folder of what a move to PostgreSQL replaced, under the root and under DAGSTER_HOME."""
+"""The folder for everything that a move to PostgreSQL replaced, under the root and under DAGSTER_HOME."""
 PREVIEWS_NAME: Final = "previews"
 """The room of previews, and the first part of the address under which the web server shows one."""
 _VIDEO_INFO_NAME: Final = "info.json"
@@ -69,12 +69,12 @@ class StorageLayout(PublishedLayout):
 
     @property
     def up_log(self) -> Path:
-        """What the servers of `data-miner up` have said."""
+        """The log of the servers of `data-miner up`."""
         return self.root / "up.log"
 
     @property
     def refused_files(self) -> Path:
-        """A note of the project files that were refused, where there are any."""
+        """A list of the refused project files, if there are any."""
         return self.root / "refused_files.json"
 
     @property
@@ -116,7 +116,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def windows(self) -> Path:
-        """One folder per video of which objects are followed: pictures around its frames."""
+        """One folder of pictures around its frames per video whose objects are followed."""
         return self.root / "windows"
 
     @property
@@ -136,19 +136,19 @@ class StorageLayout(PublishedLayout):
 
     @property
     def restoring(self) -> Path:
-        """Says which backup is being restored into this root; there only until it is whole."""
+        """Names the backup that is being restored into this root. Exists only until the restore is complete."""
         return self.root / "restoring.json"
 
     @property
     def restored_parts(self) -> Path:
-        """Files of a backup that are on their way."""
+        """Temporary files of a running backup."""
         return self.root / ".restoring"
 
     def kept_in_backups(self) -> list[tuple[Path, int | None]]:
-        """Return what a backup holds besides the catalog, sorted: files, and folders with the depth of their units.
+        """Return what a backup contains besides the catalog, sorted: files, and folders with the depth of their units.
 
-        A unit is a folder that is valid by its manifest, so that all of its files are of one state. None: each file
-        stands for itself. Not named are the catalog, copies of it, locks, sessions, and Dagster's own storage.
+        A unit is a folder that is valid by its manifest, so that all of its files belong to one state. None: each file
+        is a unit. The catalog, its copies, locks, sessions, and Dagster's own storage are left out.
         """
         kept: list[tuple[Path, int | None]] = [
             (self.embeddings, None),
@@ -165,9 +165,9 @@ class StorageLayout(PublishedLayout):
         return sorted(kept, key=lambda entry: entry[0].name)
 
     def filled_rooms(self) -> list[str]:
-        """Return the names of the folders under the root that hold files recorded in a catalog.
+        """Return the names of the folders under the root that contain files recorded in a catalog.
 
-        Checked are videos, frames, project tables and releases.
+        Checks videos, frames, project tables and releases.
         """
         return [
             room.name
@@ -176,7 +176,7 @@ class StorageLayout(PublishedLayout):
         ]
 
     def derived_files(self, video_key: str | None = None) -> Iterator[Path]:
-        """Yield the existing tables, vectors and manifests that can be made again, for all videos or one."""
+        """Yield the existing tables, vectors and manifests that can be recreated, for all videos or one."""
         key = "*" if video_key is None else check_video_key(video_key)  # it contains no glob characters
         of_videos = (
             (self.frames, f"{key}/{FRAMES_TABLE_NAME}"),
@@ -328,11 +328,11 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "detected_frames.parquet"
 
     def tracks_table(self, project: str) -> Path:
-        """One row per tracked frame and object on it, where objects are followed along the videos."""
+        """Return the table with one row per tracked frame and object, if objects are followed along whole videos."""
         return self.project_folder(project) / "whole_clip_tracks.parquet"
 
     def tracked_frames_table(self, project: str) -> Path:
-        """One row per frame that was looked at to follow objects."""
+        """Return the table with one row per frame that was examined to follow objects."""
         return self.project_folder(project) / "whole_clip_frames.parquet"
 
     def detection_parts(self, project: str) -> Path:
@@ -356,11 +356,11 @@ class StorageLayout(PublishedLayout):
         return self.window_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def release_inputs_folder(self, project: str) -> Path:
-        """Return the folder of what each release was made from besides files of videos, with a table per version."""
+        """Return the folder of the inputs of each release, other than files of videos, with a table per version."""
         return self.project_folder(project) / "release_inputs"
 
     def release_inputs(self, project: str, version: str) -> Path:
-        """Return the table of what one release was made from."""
+        """Return the table of the inputs of one release."""
         return self.release_inputs_folder(project) / f"{check_project_name(version)}.parquet"
 
     @property
@@ -382,7 +382,7 @@ class StorageLayout(PublishedLayout):
         return self.all_project_previews / check_project_name(project)
 
     def project_preview(self, project: str, name: str) -> Path:
-        """Return the path of the contact sheet of what one stage of a project decided."""
+        """Return the path of the contact sheet of one stage's decisions for a project."""
         return self.project_previews(project) / f"{check_project_name(name)}.webp"
 
     def preview_address(self, preview: Path) -> str:

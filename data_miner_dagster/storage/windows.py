@@ -11,12 +11,12 @@ from data_miner_dagster.storage.tables import FINGERPRINT_KEY, read_batches, rea
 
 TIMES_KEY: Final = "data_miner.times_us"
 STEPS_KEY: Final = "data_miner.steps_us"
-"""Metadata keys for the times that the pictures were asked for, and for the steps of whole clips."""
+"""Metadata keys for the requested times of the pictures, and for the steps of whole clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWindows:
-    """What the footer of a manifest says: what the pictures were made from, and which times were asked for."""
+    """The footer of a manifest: what the pictures were made from, and the requested times."""
 
     fingerprint: str
     times_us: frozenset[int]
@@ -29,7 +29,7 @@ def times_metadata(times_us: tuple[int, ...], steps_us: tuple[int, ...]) -> Mapp
 
 
 def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows | None:
-    """Return what a video's manifest says; None without a readable one."""
+    """Return the footer of a video's manifest; None without a readable one."""
     metadata = read_metadata(layout.windows_table(video_key))
     fingerprint = metadata.get(FINGERPRINT_KEY.decode())
     if fingerprint is None or TIMES_KEY not in metadata:
@@ -42,7 +42,7 @@ def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, An
     """Yield the rows of a video's manifest, by time, in bounded memory.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no manifest.
         DamagedFileError: it cannot be read.
     """
     for batch in read_batches(layout.windows_table(video_key), WINDOWS_SCHEMA.names):

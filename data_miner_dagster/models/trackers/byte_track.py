@@ -1,4 +1,4 @@
-"""ByteTrack, as the library `trackers` has it.
+"""ByteTrack, from the library `trackers`.
 
 Source: Zhang et al. 2022, "ByteTrack: Multi-object tracking by associating every detection box".
 """
@@ -13,11 +13,11 @@ from data_miner_dagster.domain.errors import ModelError
 _BUFFER_RATE: Final = 30.0
 """The library counts how long an object may be lost in frames of this rate."""
 _LEAST_OVERLAP: Final = 0.1
-"""Least IoU of a box with where its object is expected. What a track is made of is judged later, from both sides."""
+"""Minimum IoU of a box with its object's expected position. The parts of a track are judged later, from both sides."""
 
 
 def check_installed() -> None:
-    """Do nothing if objects can be followed.
+    """Raise if objects cannot be followed.
 
     Raises:
         ModelError: the library is not installed.
@@ -48,7 +48,7 @@ class ByteTracker:
             minimum_iou_threshold=_LEAST_OVERLAP,
             high_conf_det_threshold=start_confidence,
         )
-        self._numbers: dict[Any, int] = {}  # of the library's tracks that are alive
+        self._numbers: dict[Any, int] = {}  # for the library's active tracks
         self._num_tracks = 0
 
     def update(

@@ -1,6 +1,6 @@
-"""What the parts of all detectors amount to: fused, suppressed, compared along the video, as rows of a table.
+"""The combined results of all detectors' parts: fused, suppressed, compared along the video, as rows of a table.
 
-Decided anew from the parts each time, without a model. Belongs here: the boxes of one video at a time. Does not belong
+Decided again from the parts each time, without a model. Belongs here: the boxes of one video at a time. Does not belong
 here: the tables (detect_project.py).
 """
 
@@ -29,11 +29,11 @@ from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts
 
 CompareAlongVideo = Callable[[Sequence[FrameToDetect], Sequence[FrameDetections]], list[FrameDetections]]
-"""Given the frames of one video, by time, and the boxes on each, it returns these boxes after comparing them."""
+"""Given the frames of one video, by time, and the boxes on each, returns these boxes after comparing them."""
 
 
 class Decisions:
-    """What the parts of all detectors amount to, video by video."""
+    """The combined results of all detectors' parts, video by video."""
 
     def __init__(
         self,
@@ -59,10 +59,10 @@ class Decisions:
         self._compare = compare or (_agreement(config) if config.agreement_seconds is not None else None)
 
     def videos(self) -> Iterator[list[FrameBoxes]]:
-        """Yield the frames of each video with the rows of their boxes, without frames that an internal error meets.
+        """Yield the frames of each video with the rows of their boxes, without frames that meet an internal error.
 
         Raises:
-            SystematicFaultError: the same internal error meets all.
+            SystematicFaultError: all frames meet the same internal error.
         """
         readable = (frame for frame in self._frames if frame.frame_id in self._sha256_by_frame)
         with item_guard("detections") as guard:
@@ -81,9 +81,9 @@ class Decisions:
                     yield frames
 
     def _decide(self, video: Sequence[FrameToDetect], guard: ItemGuard) -> list[tuple[FrameToDetect, FrameDetections]]:
-        """Return the final boxes of the frames of one video, without frames that an internal error meets.
+        """Return the final boxes on the frames of one video, without frames that meet an internal error.
 
-        They are compared along the whole video, and a fault there is the video's.
+        They are compared along the whole video, so a fault in that concerns the whole video.
         """
         video_key, add = video[0].video_key, self._faults.add
         by_frame = [boxes_by_frame(boxes.of(frame.frame_id for frame in video), self._config) for boxes in self._found]
@@ -112,7 +112,7 @@ def _agreement(config: DetectionConfig) -> CompareAlongVideo:
 
 
 def boxes_by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
-    """Return stored boxes, sorted by frame, as detections by frame id; frames without boxes are absent."""
+    """Return stored boxes, sorted by frame, as detections by frame id. Frames without boxes are absent."""
     class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(config.class_prompts)}
     corners = np.stack([boxes[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
     confidences = boxes["confidence"].to_numpy()

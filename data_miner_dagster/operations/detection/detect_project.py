@@ -71,7 +71,7 @@ ROW_GROUP_BOXES: Final = 50_000
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
 """Or this many bytes of masks: noisy outlines take a hundred times as much as those of objects."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
-"""Settings that change no box, or that are a part of the fingerprint by themselves, where they are used."""
+"""Settings that do not affect boxes, or that have their own part of the fingerprint where they are used."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
 """The number of frames that could not be examined, for any reason."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
@@ -146,7 +146,7 @@ def _forget_found(platform: Platform, project: str) -> None:
 
 
 def _found_fingerprint(config: DetectionConfig, parts: Mapping[str, DetectionParts]) -> str:
-    """Return what boxes follow from, besides the frames."""
+    """Return what boxes depend on, besides the frames."""
     return fingerprint_of(
         {
             "detection": _deciding_settings(config),
@@ -205,14 +205,14 @@ class _MadeFrom:
 
 @dataclass(frozen=True, slots=True)
 class _Further:
-    """What only some projects have done with their boxes."""
+    """Processing of boxes that only some projects have."""
 
     verification: BoxVerification | None
     follower: VideoFollower | None
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the table of frames keeps of it."""
+        """What the table of frames stores about it."""
         metadata = dict(self.verification.metadata()) if self.verification is not None else {}
         return metadata | dict(self.follower.metadata() if self.follower is not None else {})
 

@@ -1,4 +1,4 @@
-"""What following objects makes of the boxes of one video: the frames of a project among the pictures around them."""
+"""Following objects through one video: the frames of a project among the pictures around them."""
 
 import heapq
 import json
@@ -38,7 +38,7 @@ from data_miner_dagster.storage.tables import (
 )
 
 NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
-"""Metadata key for a JSON object from video key to what kept its objects from being followed, if anything did."""
+"""Metadata key for a JSON object from video key to the reason why its objects could not be followed."""
 _FRAMES_AT_ONCE: Final = 256
 _ROWS_PER_GROUP: Final = 10_000
 
@@ -76,7 +76,7 @@ class TrackTables:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows held so far."""
+        """Write the rows that are held in memory."""
         self.frames.write_table(table_from_rows(self._frame_rows, TRACKED_FRAMES_SCHEMA))
         self.tracks.write_table(table_from_rows(self._track_rows, TRACKS_SCHEMA))
         self._frame_rows, self._track_rows = [], []
@@ -86,7 +86,7 @@ class VideoFollower:
     """Follows the objects of a project's videos, one video at a time."""
 
     def __init__(self, neighbours: Neighbours, config: DetectionConfig) -> None:
-        """Take the pictures around the frames, which all detectors have looked at."""
+        """Take the pictures around the frames, which all detectors have examined."""
         self.neighbours = neighbours
         self.config = config
         self._tracking = neighbours.config
@@ -94,12 +94,12 @@ class VideoFollower:
         """Where whole-clip tracks are written."""
 
     def metadata(self) -> Mapping[str, str]:
-        """Return what the table of frames keeps of it: videos of which no objects could be followed, and why."""
+        """Return what the table of frames stores about it: videos whose objects could not be followed, and why."""
         failed = self.neighbours.failed
         return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
 
     def follow(self, frames: Sequence[FrameToDetect], decided: Sequence[FrameDetections]) -> list[FrameDetections]:
-        """Return the boxes of the frames of one video, by time, after their neighbours were asked."""
+        """Return the boxes on the frames of one video, by time, after considering their neighbours."""
         video_key = frames[0].video_key if frames else ""
         if not frames or not self.neighbours.followed(video_key):
             return list(decided)
@@ -124,11 +124,11 @@ class VideoFollower:
         return ObservedFrame(frame, frame.pts_seconds, frame.resolution_wh, boxes, is_wanted)
 
     def _around(self, video_key: str) -> Iterator[ObservedFrame[FrameToDetect]]:
-        """Yield what was found on the pictures around the frames that every detector could look at, by time."""
+        """Yield the boxes on the pictures around the frames that every detector could examine, by time."""
         parts = self.neighbours.parts_of(video_key)
         seen = [part.seen() for part in parts]
         pictures = self.neighbours.frames_of(video_key)
-        # Parts are read as they come: the names that a picture may have are known, its boxes are not held.
+        # Parts are read as they come: the possible names of pictures are known, and boxes are not held in memory.
         boxes: list[FoundBoxes] = [part.found(of_part) for part, of_part in zip(parts, seen, strict=True)]
         while some := list(islice(pictures, _FRAMES_AT_ONCE)):
             some = [frame for frame in some if all(of.get(frame.frame_id) == frame.sha256 for of in seen)]
@@ -148,10 +148,10 @@ class VideoFollower:
 
 
 def check_can_follow(config: DetectionConfig) -> None:
-    """Do nothing if objects need not, or can, be followed.
+    """Raise if objects are to be followed but cannot be.
 
     Raises:
-        ModelError: the library that does it is not installed.
+        ModelError: the library for it is not installed.
     """
     if config.tracking is not None:
         check_installed()
@@ -165,7 +165,7 @@ def following(
     frames: Sequence[FrameToDetect],
     parts: Mapping[str, DetectionParts],
 ) -> Iterator[VideoFollower | None]:
-    """Yield what follows a project's objects, once the pictures for it are there; None where it is off."""
+    """Yield what follows a project's objects, once its pictures exist; None if the setting is off."""
     if config.tracking is None:
         yield None
         return
@@ -176,7 +176,7 @@ def following(
 
 @contextmanager
 def writing_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> Iterator[Callable[[str], None]]:
-    """Have whole-clip tracks written, if they are asked for; yield what finishes the tables with their fingerprint."""
+    """Write whole-clip tracks, if requested. Yield a function that finishes the tables with their fingerprint."""
     if follower is None or not follower.neighbours.config.whole_clip:
         yield lambda _: None
         return
@@ -199,7 +199,7 @@ def writing_tracks(platform: Platform, project: str, follower: VideoFollower | N
 
 
 def are_tracks_current(platform: Platform, project: str, config: DetectionConfig, fingerprint: str) -> bool:
-    """Return whether the whole-clip tracks that a project asks for are those of its table of boxes."""
+    """Return whether the project's whole-clip tracks belong to its table of boxes."""
     if config.tracking is None or not config.tracking.whole_clip:
         return True
     paths = (platform.layout.tracks_table(project), platform.layout.tracked_frames_table(project))
@@ -207,7 +207,7 @@ def are_tracks_current(platform: Platform, project: str, config: DetectionConfig
 
 
 def forget_other_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> None:
-    """Remove what was found on windows, and tracks, that the project no longer asks for."""
+    """Remove results on windows, and tracks, that the project no longer requests."""
     layout = platform.layout
     remove_other_parts(layout.window_parts(project), keep=follower.neighbours.part_folders if follower else [])
     if follower is not None:
@@ -218,7 +218,7 @@ def forget_other_tracks(platform: Platform, project: str, follower: VideoFollowe
 
 
 def track_counts(platform: Platform, project: str) -> dict[str, int]:
-    """Return what following objects made of a project's boxes, for people."""
+    """Return the effect of following objects on a project's boxes, for people."""
     counts = {"tracks": 0, "recovered_boxes": 0}
     columns = ["video_key", TRACK_ID_COLUMN, RECOVERED_COLUMN]
     boxes = read_table(platform.layout.detections_table(project), columns)
@@ -231,7 +231,7 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
 
 
 def tracking_settings(config: DetectionConfig) -> Mapping[str, object]:
-    """Return what following objects makes tables depend on; nothing where it is off."""
+    """Return what following objects adds to a table's fingerprint; empty if it is off."""
     if config.tracking is None:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""The pictures around a project's frames, on which objects are followed: decoded, kept, looked at.
+"""The pictures around a project's frames, on which objects are followed: decoding, storing and examining them.
 
 They are in `windows/`, one folder per video, for all projects. A video whose neighbours are not available is an outcome
 of its own: its boxes stay as detected. Belongs here: the expensive part. Does not belong here: what follows from it
@@ -37,14 +37,14 @@ from data_miner_dagster.storage.detection_parts import DetectionParts
 from data_miner_dagster.storage.windows import read_stored_windows, read_windows
 
 _WINDOWS_VERSION: Final = 1
-"""Raise it when the same times of the same file give other pictures."""
+"""Raise it when the same times of the same file yield other pictures."""
 _MOST_DECODER_THREADS: Final = 4
 
 logger = logging.getLogger(__name__)
 
 
 class Neighbours:
-    """The windows of one project's videos. Used under its claim."""
+    """The windows of one project's videos. Used under the project's claim."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Neighbours:
         """Take the representatives, by frame id, and the parts of each detector, which name its class list."""
         self.config = config
         self.failed: dict[str, str] = {}
-        """Videos of which no objects can be followed, and why."""
+        """Videos whose objects cannot be followed, and why."""
         self._platform = platform
         self._project = project
         self._fingerprints = {name: part.fingerprint for name, part in parts.items()}
@@ -83,7 +83,7 @@ class Neighbours:
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
-        """Decode what is missing, after saying what that costs. Files of videos that are gone are downloaded again."""
+        """Decode what is missing, after logging its cost. Files of videos that are gone are downloaded again."""
         missing = [key for key in self._wanted if self._lacks_pictures(key)]
         if not missing:
             return
@@ -119,7 +119,7 @@ class Neighbours:
         return fingerprint_of({"video": row.sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
 
     def _lacks_pictures(self, video_key: str) -> bool:
-        """Return whether a video has to be decoded: for its list of pictures, or for those that are not looked at."""
+        """Return whether a video must be decoded: for its list of pictures, or for pictures that no detector has seen."""
         row = find_video(self._platform.database, video_key)
         stored = read_stored_windows(self._platform.layout, video_key)
         if row is None or stored is None or stored.fingerprint != self._fingerprint_of(row):
@@ -141,7 +141,7 @@ class Neighbours:
             self.failed[video_key] = str(error)
 
     def _make(self, video_key: str, room: Room, why_gone: str) -> None:
-        """Replace the windows of a video, whole or not at all. What other projects asked for stays."""
+        """Replace the windows of a video, completely or not at all. Pictures for other projects stay."""
         layout, config = self._platform.layout, self._platform.config.extraction
         with self._platform.hold_video(video_key) as claim:
             row = find_video(self._platform.database, video_key)
@@ -170,7 +170,7 @@ class Neighbours:
                 room.remove_source_held(row)
 
     def frames_of(self, video_key: str) -> Iterator[FrameToDetect]:
-        """Yield the pictures around a video's frames that this project asks for, by time, without those frames.
+        """Yield the pictures around a video's frames that this project requests, by time, without those frames.
 
         Raises:
             DamagedFileError: the list of pictures cannot be read.
@@ -197,12 +197,12 @@ class Neighbours:
         return video_key in self._wanted and video_key not in self.failed
 
     def parts_of(self, video_key: str) -> list[DetectionParts]:
-        """Return what each detector has found around a video's frames, in the order of the detectors."""
+        """Return each detector's boxes around a video's frames, in the order of the detectors."""
         return [self._parts(name, video_key) for name in self._fingerprints]
 
     @property
     def part_folders(self) -> list[Path]:
-        """The folders of what this project's detectors have found."""
+        """The folders of the results of this project's detectors."""
         layout, items = self._platform.layout, self._fingerprints.items()
         return [layout.window_parts_of(self._project, name, fingerprint) for name, fingerprint in items]
 
@@ -216,7 +216,7 @@ class Neighbours:
         return (frame for frame in self.frames_of(video_key) if seen.get(frame.frame_id) != frame.sha256)
 
     def look_at(self, looker: Looker, detector: DetectorRole) -> None:
-        """Have a detector look at the pictures that it has not seen, part by part. A kill loses one part."""
+        """Let a detector examine the pictures that it has not seen, part by part. A kill loses one part."""
         for video_key in self._wanted:
             if self.followed(video_key):
                 parts = self._parts(detector.name, video_key)
@@ -226,7 +226,7 @@ class Neighbours:
                     looker.look_at(some, lambda _: None, parts)
 
     def settle(self) -> None:
-        """Remove pictures that all detectors have looked at, unless they are kept. Their list stays."""
+        """Remove pictures that all detectors have examined, unless they are to be kept. Their list stays."""
         if self.config.keep_windows:
             return
         for video_key in filter(self.followed, self._wanted):

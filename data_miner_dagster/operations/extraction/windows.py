@@ -1,7 +1,7 @@
-"""From one video file to the pictures that are on screen at given times: the neighbours of its frames.
+"""From one video file to the pictures that are shown at given times: the neighbours of its frames.
 
 Belongs here: what one process does for one video, by the same index, plan and decoder as frames. Does not belong here:
-which times (stages/detection/windows.py), and who asks for them (operations/tracking/).
+choosing the times (stages/detection/windows.py), and requesting the pictures (operations/detection/).
 """
 
 from collections import defaultdict
@@ -69,7 +69,7 @@ def _attempt(job: WindowsJob, reader: IndexReader) -> WindowsSummary | None:
 
 
 def _times_in(index: VideoIndex, job: WindowsJob) -> list[int]:
-    """Return the times that are asked for and lie within the video, ascending, in microseconds."""
+    """Return the requested times that are within the video, ascending, in microseconds."""
     first, last = (int(pts) * index.time_base * _MICROSECONDS for pts in (index.frame_pts[0], index.last_pts))
     times = {time for time in job.times_us if first <= time <= last}
     for step in job.steps_us:

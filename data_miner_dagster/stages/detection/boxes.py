@@ -25,7 +25,7 @@ DetectionRow = dict[str, object]
 class FrameDetections:
     """The N boxes of one frame, and the number of detectors that agree on each, (N,) int32.
 
-    Where objects are followed there is also a track of each box.
+    If objects are followed, each box also has a track.
     """
 
     detections: ImageDetections
@@ -84,9 +84,9 @@ def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDet
     confidence is the mean of the detectors' best confidences, where a detector without a box counts as 0. A box seen
     by one of two detectors thus has half its confidence. The boxes of a single detector are returned unchanged.
 
-    A cluster's mask is that of its most confident box that has one, and its box is then the mask's bounds. It is not
-    voted on: of two masks a vote leaves what both have, or what either has, and neither is the outline that a network
-    drew; and a detector that gives no masks could not vote at all.
+    A cluster's mask is that of its most confident box with a mask, and its box is then the mask's bounds. There is no
+    vote: the union or intersection of two masks is not an outline that a network drew, and a detector without masks
+    could not vote at all.
 
     Source: Solovyev, Wang and Gabruseva 2021, "Weighted boxes fusion: Ensembling boxes from different object detection
     models". Unlike the paper, only each detector's best confidence in a cluster counts, so that near-duplicates of one
@@ -146,7 +146,7 @@ class _Cluster:
 
     @property
     def bounds(self) -> npt.NDArray[np.float64]:
-        """The bounds of the mask, or the mean box where there is none."""
+        """The bounds of the mask, or the mean box without one."""
         bounds = self.mask.bounds_xyxy if self.mask is not None else None
         return self.box if bounds is None else np.array(bounds)
 
@@ -252,7 +252,7 @@ def detection_rows(
 
 
 def mask_bytes(row: DetectionRow) -> int:
-    """Return how much a row's mask takes."""
+    """Return how many bytes a row's mask uses."""
     mask = cast(Mapping[str, str] | None, row.get("mask"))
     return len(mask["counts"]) if mask is not None else 0
 

@@ -1,8 +1,8 @@
-"""Follow objects along a video: which boxes are of one object, which flicker, and which ones are missing.
+"""Following objects along a video: which boxes show one object, which flicker, and which are missing.
 
-Frames come in the order of time and go out in that order, some seconds later, once what follows them is known: memory
+Frames arrive and leave in order of time. They leave some seconds later, once the following frames are known, so memory
 does not grow with the video. Belongs here: decisions about boxes. Does not belong here: the tracker, which links a box
-to the next one (models/trackers/), and where frames come from.
+to the next one (models/trackers/), and the source of frames.
 """
 
 from collections import deque
@@ -20,11 +20,11 @@ from data_miner_dagster.protocols.trackers import ObjectTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
 
 _ADOPTED_IOU: Final = 0.5
-"""A box that belongs to no track and overlaps a missing one so much is the missing one."""
+"""A box without a track that overlaps a missing one by this much is the missing one."""
 _SAME_PLACE_IOU: Final = 0.7
-"""A missing box is not added where another object of its class is: one hides the other."""
+"""A missing box is not added where another object of its class is, since one hides the other."""
 _CONTINUED_IOU: Final = 0.3
-"""A track that begins where another has ended goes on with its id."""
+"""A track that begins where another has ended continues with its id."""
 LOST_WINDOWS: Final = 3
 """An object that is not seen for this many windows counts as another one when it comes back."""
 _NONE: Final = -1
@@ -37,7 +37,7 @@ Box = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ObservedFrame(Generic[Frame]):
-    """What detectors reported on one frame. `is_wanted`: somebody asks for it; others are evidence only."""
+    """The detections on one frame. `is_wanted`: the frame is part of the result; others are only evidence."""
 
     frame: Frame
     pts_seconds: float
@@ -48,17 +48,17 @@ class ObservedFrame(Generic[Frame]):
 
 @dataclass(frozen=True, slots=True)
 class FollowedFrame(Generic[Frame]):
-    """A frame after its neighbours were asked: confidences of boxes that flicker are lower, missing boxes are there."""
+    """A frame after considering its neighbours: flickering boxes have less confidence, and missing ones are added."""
 
     frame: Frame
     pts_seconds: float
     found: FrameDetections  # with tracks, by descending confidence
-    stretch: int  # ordinal of the unbroken stretch; no object is followed from one to the next
+    stretch: int  # ordinal of the continuous stretch; no object is followed from one to the next
 
 
 @dataclass(slots=True)
 class _Seen:
-    """One box of an object on one frame. `is_accepted`: it is where its neighbours in time say."""
+    """One box of an object on one frame. `is_accepted`: it is where its neighbours in time predict it."""
 
     pts_seconds: float
     box: Box
@@ -70,12 +70,12 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Held(Generic[Frame]):
-    """A frame that waits for those after it, and the object of each of its boxes."""
+    """A frame that waits for later ones, and the object of each of its boxes."""
 
     observed: ObservedFrame[Frame]
     stretch: int
     objects: list[int]
-    num_near: int = 1  # frames of its stretch within the window, itself included
+    num_near: int = 1  # frames of its stretch within the window, including itself
 
     @property
     def pts_seconds(self) -> float:
@@ -88,7 +88,7 @@ class _Track:
     last_seconds: float
     seen: list[_Seen] = field(default_factory=list)
     track_id: int | None = None
-    head: tuple[_Seen, ...] = ()  # the first two that were accepted
+    head: tuple[_Seen, ...] = ()  # the first two accepted boxes
     tail: tuple[_Seen, ...] = ()  # the last two
 
     def accept(self, seen: _Seen) -> None:
@@ -101,7 +101,7 @@ class Follower(Generic[Frame]):
     """Follows the objects of one video."""
 
     def __init__(self, config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]) -> None:
-        """Take the settings, and what makes a tracker: each class of each stretch has one of its own."""
+        """Take the settings, and a function that makes a tracker: each class of each stretch has its own."""
         self._config = config
         self._window = config.window_seconds + _SLACK_SECONDS
         self._new_tracker = new_tracker
@@ -110,14 +110,14 @@ class Follower(Generic[Frame]):
         self._tracks: dict[int, _Track] = {}
         self._unjudged: deque[_Held[Frame]] = deque()
         self._judged: deque[_Held[Frame]] = deque()
-        self._times: deque[float] = deque()  # of frames of this stretch that are still somebody's neighbours
+        self._times: deque[float] = deque()  # frames of this stretch that are still within some frame's window
         self._last: ObservedFrame[Frame] | None = None
         self._stretch = 0
         self._num_objects = 0
         self._num_tracks = 0
 
     def add(self, observed: ObservedFrame[Frame]) -> Iterator[FollowedFrame[Frame]]:
-        """Take the next frame; yield those whose neighbours are all known by now."""
+        """Take the next frame. Yield the frames whose neighbours are all known now."""
         if self._is_broken_by(observed):
             yield from self.finish()
             self._stretch += 1
@@ -127,21 +127,21 @@ class Follower(Generic[Frame]):
         yield from self._settle(observed.pts_seconds)
 
     def finish(self) -> Iterator[FollowedFrame[Frame]]:
-        """Yield the frames that are left. Nothing follows them in their stretch."""
+        """Yield the remaining frames. Nothing follows them in their stretch."""
         yield from self._settle(float("inf"))
         self._trackers, self._numbers, self._tracks = {}, {}, {}
         self._times.clear()
         self._last = None
 
     def _is_broken_by(self, observed: ObservedFrame[Frame]) -> bool:
-        """Return whether a frame is too far from the one before to be its neighbour, or is another picture's."""
+        """Return whether a frame is too far from the previous one to be its neighbour, or is of another size."""
         last = self._last
         return last is not None and (
             observed.pts_seconds - last.pts_seconds > self._window or observed.resolution_wh != last.resolution_wh
         )
 
     def _link(self, observed: ObservedFrame[Frame]) -> list[int]:
-        """Return the object of each box, `_NONE` where it is of none, and take note of the boxes."""
+        """Return the object of each box, `_NONE` if unknown, and store the boxes."""
         detections = observed.found.detections
         boxes, confidences = detections.boxes_xyxy.astype(np.float64), detections.confidences.astype(np.float64)
         objects = [_NONE] * len(boxes)
@@ -171,7 +171,7 @@ class Follower(Generic[Frame]):
         return known
 
     def _settle(self, now: float) -> Iterator[FollowedFrame[Frame]]:
-        """Judge the boxes of frames whose window has passed, and then what is missing on those before them."""
+        """Judge the boxes of frames whose window has passed, and then the missing ones on earlier frames."""
         while self._unjudged and self._unjudged[0].pts_seconds + self._window < now:
             held = self._unjudged.popleft()
             self._judge(held)
@@ -184,7 +184,7 @@ class Follower(Generic[Frame]):
             self._forget(held.pts_seconds)
 
     def _forget(self, settled: float) -> None:
-        """Drop what no later frame can ask for."""
+        """Drop what later frames no longer need."""
         for number in list(self._tracks):
             track = self._tracks[number]
             track.seen = [seen for seen in track.seen if seen.pts_seconds + 2 * self._window >= settled]
@@ -193,7 +193,7 @@ class Follower(Generic[Frame]):
         self._numbers = {key: number for key, number in self._numbers.items() if number in self._tracks}
 
     def _judge(self, held: _Held[Frame]) -> None:
-        """Accept the boxes of a frame that are where their neighbours say."""
+        """Accept the boxes of a frame that are where their neighbours predict them."""
         while self._times[0] + self._window < held.pts_seconds:
             self._times.popleft()
         held.num_near = sum(abs(time - held.pts_seconds) <= self._window for time in self._times)
@@ -206,7 +206,7 @@ class Follower(Generic[Frame]):
                 self._tracks[number].accept(own)
 
     def _needed(self, held: _Held[Frame]) -> int:
-        """Return on how many frames of a window an object has to be seen; more than half where there are few."""
+        """Return on how many frames of a window an object must be seen; more than half if there are few."""
         return min(self._config.min_sightings, held.num_near // 2 + 1)
 
     def _near(self, track: _Track, pts_seconds: float) -> list[_Seen]:
@@ -233,7 +233,10 @@ class Follower(Generic[Frame]):
     def _missing(
         self, held: _Held[Frame], owner: list[int | None]
     ) -> Iterator[tuple[int, _Seen, tuple[Sighting, Sighting]]]:
-        """Yield objects that are not on a frame, and were before and after it; give them boxes that nobody owns."""
+        """Yield objects that are absent on a frame, but present before and after it.
+
+        Boxes without a track are assigned to them.
+        """
         detections = held.observed.found.detections
         for number in sorted(self._tracks):
             track, time = self._tracks[number], held.pts_seconds
@@ -261,7 +264,7 @@ class Follower(Generic[Frame]):
         return track.track_id
 
     def _taken_over(self, track: _Track) -> int | None:
-        """Return the id of a track that has ended where this one begins: the tracker was led away, or lost it."""
+        """Return the id of a track that has ended where this one begins: the tracker drifted away, or lost it."""
         ended = [
             other
             for other in self._tracks.values()
@@ -282,7 +285,7 @@ class Follower(Generic[Frame]):
         tracks: list[BoxTrack],
         missing: Sequence[tuple[int, _Seen, tuple[Sighting, Sighting]]],
     ) -> FollowedFrame[Frame]:
-        """Return a frame with the boxes that it was reported to have, and those that were missing."""
+        """Return a frame with its detected boxes and the missing ones."""
         found = held.observed.found
         detections = found.detections
         added = [seen for _, seen, _ in missing]
@@ -310,7 +313,7 @@ class Follower(Generic[Frame]):
 def follow(
     frames: Iterable[ObservedFrame[Frame]], config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]
 ) -> Iterator[FollowedFrame[Frame]]:
-    """Yield the wanted frames of one video, in the order of time, after their neighbours were asked."""
+    """Yield the wanted frames of one video, in order of time, after considering their neighbours."""
     follower: Follower[Frame] = Follower(config, new_tracker)
     for frame in frames:
         yield from follower.add(frame)
@@ -322,14 +325,14 @@ def _sighting(seen: _Seen) -> Sighting:
 
 
 def _line(first: _Seen, second: _Seen, pts_seconds: float) -> Box:
-    """Return where a box is that moves evenly from one place to another, or goes on beyond."""
+    """Return the position of a box that moves uniformly from one place to another, or continues beyond."""
     share = (pts_seconds - first.pts_seconds) / (second.pts_seconds - first.pts_seconds)
     place: Box = first.box + (second.box - first.box) * share
     return place
 
 
 def _between(before: _Seen, after: _Seen, pts_seconds: float, resolution_wh: tuple[int, int]) -> _Seen:
-    """Return the box of an object between two places, as sure as the less sure of them."""
+    """Return the box of an object between two positions, with the lower of their confidences."""
     box = np.clip(_line(before, after, pts_seconds), 0, np.array([*resolution_wh, *resolution_wh], np.float64))
     surer = before if before.confidence >= after.confidence else after
     return _Seen(
@@ -342,7 +345,7 @@ def _between(before: _Seen, after: _Seen, pts_seconds: float, resolution_wh: tup
 
 
 def _continuity(tail: Sequence[_Seen], head: Sequence[_Seen]) -> float:
-    """Return the IoU of a track's beginning with where another would go on, or was, or of its end with where from."""
+    """Return the IoU of a track's beginning with another track's extrapolated end, or of their positions swapped."""
     forth = _line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
     back = _line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
     pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))
@@ -350,9 +353,9 @@ def _continuity(tail: Sequence[_Seen], head: Sequence[_Seen]) -> float:
 
 
 def _is_expected(own: _Seen, near: Sequence[_Seen], least_iou: float) -> bool:
-    """Return whether a box is where its object would be if some two of its neighbours were all that was known.
+    """Return whether a box is where any two of its neighbours predict its object.
 
-    Two on either side are asked: one of them may be wrong itself. A single neighbour says where it was.
+    Two on either side are used, since one of them may be wrong itself. A single neighbour predicts its own position.
     """
     before = [seen for seen in near if seen.pts_seconds < own.pts_seconds][-2:]
     after = [seen for seen in near if seen.pts_seconds > own.pts_seconds][:2]

@@ -1,4 +1,4 @@
-"""Which times around the frames of a video are looked at, to follow objects. Times are whole microseconds."""
+"""The times around the frames of a video that are examined to follow objects. Times are whole microseconds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class WantedTimes:
 
 
 def wanted_times(pts_seconds: Iterable[float], config: TrackingConfig) -> WantedTimes:
-    """Return the times to look at, given those of a video's frames.
+    """Return the times to examine, from the times of a video's frames.
 
     They are multiples of the step from the start of the video's clock, not from the frame: the windows of neighbouring
     frames, of other projects and of whole clips share their pictures.
@@ -48,19 +48,19 @@ def wanted_times(pts_seconds: Iterable[float], config: TrackingConfig) -> Wanted
 
 
 def step_us(config: TrackingConfig) -> int:
-    """Return the time between two looks."""
+    """Return the time between two pictures."""
     return round(config.every_seconds * _MICROSECONDS)
 
 
 def num_looks(pts_seconds: Iterable[float], duration_seconds: float | None, config: TrackingConfig) -> int:
-    """Return how many pictures around a video's frames are looked at, at most; 0 if that is not known."""
+    """Return the maximum number of pictures to examine around a video's frames; 0 if that is unknown."""
     if config.whole_clip:
         return floor((duration_seconds or 0) / config.every_seconds) + 1 if duration_seconds else 0
     return len(wanted_times(pts_seconds, config).times_us)
 
 
 def expected_looks(num_frames: int, video_seconds: float, config: TrackingConfig) -> int:
-    """Return how many pictures are to be looked at around this many frames of videos of this length together."""
+    """Return how many pictures to examine around this many frames of videos of this total length."""
     of_all = video_seconds / config.every_seconds
     around = num_frames * 2 * config.window_seconds / config.every_seconds
     return round(of_all if config.whole_clip else min(of_all, around))
