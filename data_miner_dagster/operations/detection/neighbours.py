@@ -119,7 +119,7 @@ class Neighbours:
         return fingerprint_of({"video": row.sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
 
     def _lacks_pictures(self, video_key: str) -> bool:
-        """Return whether a video must be decoded: for its list of pictures, or for pictures that no detector has seen."""
+        """Return whether a video must be decoded: for its list of pictures, or for unexamined pictures."""
         row = find_video(self._platform.database, video_key)
         stored = read_stored_windows(self._platform.layout, video_key)
         if row is None or stored is None or stored.fingerprint != self._fingerprint_of(row):
