@@ -57,6 +57,8 @@ def test_wheel__says_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None
 def deployment_files(source: str) -> Iterator[str]:
     """Yield the names that a module gives to `deployment_file`, as texts or as constants of deployment.py."""
     constants = dict(re.findall(r'(?m)^(\w+): Final = "([^"]+)"$', (PACKAGE / "deployment.py").read_text("utf-8")))
+    if "deployment_file(" not in source:
+        return
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "deployment_file":
             (argument,) = node.args
