@@ -124,13 +124,16 @@ def test_detect_project__a_kill_loses_no_picture_and_changes_no_byte(tmp_path: P
     pictures = {path: path.stat().st_mtime_ns for path in platform.layout.windows.rglob("*.jpg")}
     detect_project(platform, PROJECT)
     assert {path: path.stat().st_mtime_ns for path in platform.layout.windows.rglob("*.jpg")} == pictures
-    for layout_of in (
-        lambda layout: layout.detections_table(PROJECT),
-        lambda layout: layout.tracks_table(PROJECT),
-        lambda layout: layout.tracked_frames_table(PROJECT),
-        lambda layout: layout.windows_table(KEY),
-    ):
-        assert layout_of(platform.layout).read_bytes() == layout_of(whole.layout).read_bytes()
+    resumed_files, whole_files = (
+        (
+            layout.detections_table(PROJECT),
+            layout.tracks_table(PROJECT),
+            layout.tracked_frames_table(PROJECT),
+            layout.windows_table(KEY),
+        )
+        for layout in (platform.layout, whole.layout)
+    )
+    assert [path.read_bytes() for path in resumed_files] == [path.read_bytes() for path in whole_files]
     tracks = read_table(whole.layout.tracks_table(PROJECT)).to_pylist()
     frames = read_table(whole.layout.tracked_frames_table(PROJECT)).to_pylist()
     assert [frame["tracked_frame"] for frame in frames] == list(range(96)), "24 s, a picture every .25 s"
