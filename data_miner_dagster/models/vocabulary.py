@@ -65,9 +65,10 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
         ModelError: the detector has fixed names that cannot be read.
     """
     if pictured and (why := why_no_exemplars(entry)) is not None:
+        has, it = ("has", "it") if len(pictured) == 1 else ("have", "them")
         raise ConfigError(
-            f"detection.classes: {', '.join(map(repr, pictured))} {'has' if len(pictured) == 1 else 'have'} `images`, "
-            f"and {why}; describe it in words, or choose OWLv2 or a YOLOE (docs/detection.md)"
+            f"detection.classes: {', '.join(map(repr, pictured))} {has} `images`, and {why}; describe {it} in "
+            "words, or choose OWLv2 or a YOLOE (docs/detection.md)"
         )
     known_names = names_of(entry)
     if known_names is not None:

@@ -148,7 +148,7 @@ def test_detect_project__other_bytes_or_boxes_look_again(tmp_path: Path, images:
 def test_detect_project__pictures_that_are_refused(tmp_path: Path, images: list[str]) -> None:
     boxed = {"path": images[1], "boxes": [[2, 2, 41, 20]]}
     platform = platform_with(tmp_path / "root", classes={"thing": {"images": [boxed]}})
-    with pytest.raises(ConfigError, match=r"the box \[2.0, 2.0, 41.0, 20.0\] of exemplar .*both.png reaches beyond"):
+    with pytest.raises(ConfigError, match=r"the box \[2.0, 2.0, 41.0, 20.0\] of exemplar .*both.png extends beyond"):
         detect_project(platform, PROJECT)
     set_detection(platform, classes={"thing": {"images": images}})
     Path(images[1]).write_bytes(b"no picture")
