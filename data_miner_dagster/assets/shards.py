@@ -27,7 +27,7 @@ class ShardConfig(dg.Config):
 
 
 class JoinIn(Protocol):
-    """What a stage whose work is shared provides."""
+    """The interface of a stage whose work is shared."""
 
     def __call__(self, platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
         """Make shards of a project while there are any. Return how many."""

@@ -14,11 +14,11 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
     version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", help="The release.json of a release that is not here any more.")
+        Path | None, typer.Option("--manifest", help="The release.json of a release that is no longer here.")
     ] = None,
     any_versions: Annotated[
         bool,
-        typer.Option("--any-versions", help="Try it although packages changed. Every byte is compared all the same."),
+        typer.Option("--any-versions", help="Try it even if packages have changed. Every byte is still compared."),
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,

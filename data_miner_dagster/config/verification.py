@@ -91,9 +91,9 @@ class VerifierConfig(ConfigModel):
     max_side: int = Field(default=448, ge=64, le=2048)
     """The longer side of the shown picture, in pixels. Larger crops are scaled down."""
     max_boxes: int | None = Field(default=10_000, ge=0)
-    """The project asks about this many boxes in all, and then stops. null: no limit."""
+    """The project asks about this many boxes in total, and then stops. null: no limit."""
     max_cost: float | None = Field(default=None, gt=0)
-    """The project spends this much in all, in the currency of the endpoint's prices, and then stops. Default: no
+    """The project spends this much in total, in the currency of the endpoint's prices, and then stops. Default: no
     limit."""
     when_unavailable: Literal["release", "wait"] = "release"
     """If the model is unavailable. `release`: the build continues; boxes without an answer are judged by their

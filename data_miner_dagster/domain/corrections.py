@@ -37,7 +37,7 @@ class ReturnedImage:
     Attributes:
         name: the file, as the tool calls it: a path or an address that ends in the path below `images/`.
         boxes: the boxes.
-        is_reviewed: whether a person has been through the whole image; None if the tool does not say.
+        is_reviewed: whether a person has examined the whole image; None if the tool does not say.
         frame_id: the frame, if the tool kept it.
         who: the annotator, if the tool says so.
         given_at: when the annotator finished, if the tool says so.

@@ -11,7 +11,7 @@ from data_miner_dagster.export.round_trips import read_returned_json
 
 
 def read_returned_coco(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images of a COCO file with their boxes. Nobody knows whether a person has been through them.
+    """Yield the images of a COCO file with their boxes. Whether a person has examined them is unknown.
 
     Raises:
         ConfigError: it is not such a file.

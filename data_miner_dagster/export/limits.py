@@ -82,7 +82,7 @@ def _of_splits(release: Mapping[str, Any]) -> Iterator[str]:
         if not number:
             yield f"{split} has no image"
         elif number < FEW_IMAGES:
-            yield f"{split} has {_counted(number, 'image')}: what is measured on it is uncertain by ten points or more"
+            yield f"{split} has {_counted(number, 'image')}: measurements on it are uncertain by ten points or more"
     for group in release["splits"].get("divided_groups", ()):
         yield f"near-duplicates are in different splits: {', '.join(group)}"
     for key in release["splits"].get("gaps_as_before", ()):

@@ -19,7 +19,7 @@ DIRECT_EXTENSIONS: Final = frozenset(
 
 
 def readable_part(name: str) -> str:
-    """Return what a key can show of a name in any script; may be empty."""
+    """Return the part of a name in any script that a key may contain; may be empty."""
     return _readable(anyascii(name))
 
 

@@ -1,6 +1,6 @@
 """The shared part of transformers detectors with fixed class names: their names, and one class per box.
 
-Belongs here: everything but the network. Does not belong here: how one architecture interprets its logits (its own
+Belongs here: everything except the network. Does not belong here: how one architecture interprets its logits (its own
 module), and matching a class list with names (models/vocabulary.py).
 """
 

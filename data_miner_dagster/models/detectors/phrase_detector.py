@@ -1,6 +1,6 @@
 """The shared part of transformers' open-vocabulary detectors: phrases, chunks, and one phrase per box.
 
-Belongs here: everything but the network. Does not belong here: how one architecture scores phrases (its own module).
+Belongs here: everything except the network. Does not belong here: how one architecture scores phrases (its own module).
 """
 
 from abc import abstractmethod

@@ -132,7 +132,7 @@ def boxes_by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, Ima
 
 
 def fused(frame_id: str, found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig) -> FrameDetections:
-    """Return the boxes of one frame, given what each detector found on frames, by frame id."""
+    """Return the final boxes of one frame, from each detector's boxes by frame id."""
     answers = [by_frame.get(frame_id, ImageDetections.empty()) for by_frame in found]
     return suppress(
         fuse_detections(answers, iou=config.fusion_iou),

@@ -103,7 +103,7 @@ class Neighbours:
         looks = sum(num_looks(self._frame_times[key], row.duration_seconds, self.config) for key, row in rows.items())
         num_frames = sum(len(self._frame_times[key]) for key in rows)
         logger.info(
-            "detection: to follow objects, up to %d pictures around %s of %s are decoded, kept, and looked at by %s",
+            "detection: to follow objects, up to %d pictures around %s of %s are decoded, stored, and examined by %s",
             looks,
             counted(num_frames, "frame"),
             counted(len(rows), "video"),
@@ -137,7 +137,7 @@ class Neighbours:
         try:
             self._make(video_key, room, why_gone)
         except (VideoPermanentError, VideoTransientError, ClaimHeldError) as error:
-            logger.warning("detection: no objects are followed in %s: %s", video_key, error)
+            logger.warning("detection: objects are not followed in %s: %s", video_key, error)
             self.failed[video_key] = str(error)
 
     def _make(self, video_key: str, room: Room, why_gone: str) -> None:
@@ -146,8 +146,8 @@ class Neighbours:
         with self._platform.hold_video(video_key) as claim:
             row = find_video(self._platform.database, video_key)
             if row is None or not self._has_source(row):
-                self.failed[video_key] = f"its file is not there{f': {why_gone}' if why_gone else ''}"
-                logger.warning("detection: no objects are followed in %s: %s", video_key, self.failed[video_key])
+                self.failed[video_key] = f"its file is missing{f': {why_gone}' if why_gone else ''}"
+                logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
                 return
             fingerprint, wanted = self._fingerprint_of(row), self._wanted[video_key]
             stored = read_stored_windows(layout, video_key)

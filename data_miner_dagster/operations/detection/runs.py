@@ -268,11 +268,11 @@ def _detect(
     with model_call(detector):
         answers = detector.detect(images, classes, confidence_floor=config.confidence_floor)
     if len(answers) != len(images):
-        raise ValueError(f"the detector gives {len(answers)} answers to {len(images)} images")
+        raise ValueError(f"the detector returned {len(answers)} answers to {len(images)} images")
     for image, answer in zip(images, answers, strict=True):
         image_wh = (image.shape[1], image.shape[0])
         if strange := next((mask for mask in answer.masks if mask and mask.resolution_wh != image_wh), None):
-            raise ValueError(f"the detector gives a mask of {strange.resolution_wh} for an image of {image_wh}")
+            raise ValueError(f"the detector returned a mask of {strange.resolution_wh} for an image of {image_wh}")
     return answers
 
 

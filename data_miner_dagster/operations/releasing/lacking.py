@@ -45,7 +45,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
 def changed_stages(recipe: Recipe) -> list[str]:
     """Return the stages whose version has changed in this package."""
     return [
-        f"{stage} is done otherwise by this version (its version is {BUILD_VERSIONS.get(stage)}, and was {version})"
+        f"{stage} is different in this version (it is version {BUILD_VERSIONS.get(stage)}, and was {version})"
         for stage, version in sorted(recipe.stages.items())
         if BUILD_VERSIONS.get(stage) != version and stage != "report"
     ]
@@ -80,16 +80,16 @@ def lacking_files(
         videos: the stored facts about each video with frames, by key.
         left_out: videos and frames that the release itself left out.
     """
-    steps = Steps("rebuild: has looked at", "videos", len(videos))
+    steps = Steps("rebuild: has examined", "videos", len(videos))
     encoder = _encoder_of(platform)
     for key, then in sorted(videos.items()):
         steps.advance()
         found = frames_identity(platform.layout, key)
         if found is None:
-            yield f"frames of {key}: gone; extract them again, if its video is there"
+            yield f"frames of {key}: missing; extract them again, if its video exists"
             continue
         if found.fingerprint != then["frames"]:
-            yield f"frames of {key}: made anew since, from another file or with other settings"
+            yield f"frames of {key}: recreated since, from another file or with other settings"
             continue
         yield from _lacking_images(platform, key, left_out)
         if encoder is None or not then["is_embedded"]:
@@ -97,7 +97,7 @@ def lacking_files(
         name, fingerprint = encoder
         file = platform.layout.embedding_file(name, key)
         if read_vectors_fingerprint(file) != embeddings_fingerprint_of(found.fingerprint, fingerprint):
-            yield f"embeddings of {key} by {name}: gone; `data-miner run` makes them again"
+            yield f"embeddings of {key} by {name}: missing; `data-miner run` recreates them"
 
 
 def _encoder_of(platform: Platform) -> tuple[str, str] | None:
@@ -126,7 +126,7 @@ def lacking_releases(platform: Platform, project: str, version: str, recipe: Rec
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:
-            yield f"release {name}: gone, and what changed since it is part of {version}"
+            yield f"release {name}: missing, and the changes since it are part of {version}"
         elif found[name] != sha256:
             yield f"release {name}: its release.json has changed since"
 
@@ -134,7 +134,7 @@ def lacking_releases(platform: Platform, project: str, version: str, recipe: Rec
 def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
     """Yield a line for exemplars, and for other projects and releases, that are missing or have changed."""
     for what, look in (
-        ("pictures beside prompts and classes", lambda: _same_exemplars(platform, config, recipe)),
+        ("exemplars of prompts and classes", lambda: _same_exemplars(platform, config, recipe)),
         ("projects and releases that it was compared with", lambda: _same_others(platform, config, recipe)),
     ):
         yield from _line_of(what, look)

@@ -103,8 +103,8 @@ def plan_rebuild(
     recipe = read_recipe(inputs)
     if recipe is None:
         raise DataMinerError(
-            f"release {project} {name} cannot be rebuilt: nothing is kept of the rows and versions that it was made "
-            "from, since an earlier version of this package made it, or a video that it knew was forgotten"
+            f"release {project} {name} cannot be rebuilt: the rows and versions that it was made from are not "
+            "stored, since an earlier version of this package made it, or a video that it knew was forgotten"
         )
     videos, config = {}, None
     for row in read_stored_rows(inputs):
@@ -113,7 +113,7 @@ def plan_rebuild(
         elif row.table == "projects":
             config = _config_of(project, name, row)
     if config is None:
-        raise DataMinerError(f"{inputs} does not say how {project!r} was configured; restore it from a copy")
+        raise DataMinerError(f"{inputs} does not contain the configuration of {project!r}; restore it from a copy")
     plan = RebuildPlan(project, name, content, file.read_bytes(), recipe, config, videos)
     of_then = _with_models_of(platform, recipe)
     plan.lacks.extend([] if any_versions else changed_versions(recipe))
@@ -259,7 +259,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
     if fingerprint != plan.manifest["fingerprint"]:
         tables = plan.recipe.tables
         others = [name for name, value in source.fingerprints.items() if tables.get(name) != value]
-        what = f"{', '.join(others)} came out otherwise" if others else "it was chosen, or judged, by something else"
+        what = f"{', '.join(others)} came out differently" if others else "it was chosen, or judged, differently"
         raise DataMinerError(f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written")
     standing = standing_of(scratch, config, selection)
     release = scratch.layout.release_folder(plan.project, plan.version)
@@ -277,9 +277,9 @@ def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:
         were, are = dict(read_checksums(original)), dict(read_checksums(release))
         if names := sorted(name for name in were.keys() | are.keys() if were.get(name) != are.get(name)):
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            return f"{', '.join(names[:3])}{more} came out otherwise"
+            return f"{', '.join(names[:3])}{more} came out differently"
     content = read_manifest(release) or {}
     names = sorted(
         name for name in content.keys() | plan.manifest.keys() if content.get(name) != plan.manifest.get(name)
     )
-    return f"{', '.join(names) or 'the order of its keys'} of release.json came out otherwise"
+    return f"{', '.join(names) or 'the order of its keys'} of release.json came out differently"

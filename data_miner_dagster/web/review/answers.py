@@ -25,7 +25,7 @@ _PAGE: Final = 10
 
 
 class AnswerEndpoints:
-    """The addresses that speak JSON about a project's questions."""
+    """The JSON routes for a project's questions."""
 
     def __init__(self, open_desk: OpenDesk) -> None:
         self._open_desk = open_desk

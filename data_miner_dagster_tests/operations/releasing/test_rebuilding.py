@@ -129,7 +129,7 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
     lacks = _lacks(copy, "v002")
     assert [line.partition(":")[0] for line in lacks] == [
         "numpy",
-        "filtering is done otherwise by this version (its version is 1, and was 99)",
+        "filtering is different in this version (it is version 1, and was 99)",
         "model colours",
         "images of files-x0",
         "images of files-x1",
@@ -139,7 +139,7 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
     ]
     assert lacks[0].endswith(", 1.0.0 then")
     assert "1 image gone or changed (000000.jpg)" in lacks[3]
-    with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: numpy: .*; release v001: gone"):
+    with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: numpy: .*; release v001: missing"):
         rebuild_release(copy, plan_rebuild(copy, PROJECT, version="v002"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -151,7 +151,7 @@ def test_rebuild_release__another_result_is_not_handed_over(copy: LivingPlatform
     assert files_of(rebuild_release(copy, plan, tmp_path / "same").folder) == files_of(_folder(copy, "v001"))
     copy.looking.grow = 3.0  # the same weights find other boxes here
     shutil.rmtree(copy.layout.detection_parts(PROJECT))
-    with pytest.raises(DataMinerError, match=r"cannot be rebuilt: annotations/.* came out otherwise; nothing was"):
+    with pytest.raises(DataMinerError, match=r"cannot be rebuilt: annotations/.* came out differently; nothing was"):
         rebuild_release(copy, plan, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
