@@ -158,7 +158,7 @@ def test_rebuild_release__another_result_is_not_handed_over(copy: LivingPlatform
 
 def test_plan_rebuild__where_nothing_is_kept_of_a_release(copy: LivingPlatform, tmp_path: Path) -> None:
     copy.layout.release_inputs(PROJECT, "v001").unlink()  # as an earlier version left it
-    with pytest.raises(DataMinerError, match=r"v001 cannot be rebuilt: nothing is kept of the rows"):
+    with pytest.raises(DataMinerError, match=r"v001 cannot be rebuilt: the rows and versions that it was made from"):
         _lacks(copy)
     forget_videos(copy, "files-x5", reason="asked", keep_releases=True)
     with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: .* a video that it knew was forgotten"):
