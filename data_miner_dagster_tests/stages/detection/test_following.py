@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.tracking import TrackingConfig
 from data_miner_dagster.domain.records import ImageDetections
 from data_miner_dagster.domain.tracks import BoxTrack, Sighting
@@ -101,6 +102,11 @@ def test_follow__gives_only_what_is_wanted_and_holds_no_more_than_its_windows() 
         assert number - max((frame.frame for frame in given), default=0) < 20, "a frame waits two windows at most"
     given += follower.finish()
     assert [frame.frame for frame in given] == list(range(0, 200, 10))
+
+
+def test_detection_config__tracking_replaces_agreement() -> None:
+    with pytest.raises(ValueError, match="agreement_seconds: tracking replaces it"):
+        DetectionConfig.model_validate({"classes": {"bus": []}, "agreement_seconds": 2, "tracking": {}})
 
 
 @pytest.mark.parametrize("wrong", [{"every_seconds": 2.0}, {"window_seconds": 30.0, "every_seconds": 0.01}])
