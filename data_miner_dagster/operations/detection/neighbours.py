@@ -38,6 +38,7 @@ from data_miner_dagster.storage.windows import read_stored_windows, read_windows
 
 _WINDOWS_VERSION: Final = 1
 """Raise it when the same times of the same file yield other pictures."""
+_VIDEOS_AT_ONCE: Final = 500
 _MOST_DECODER_THREADS: Final = 4
 
 logger = logging.getLogger(__name__)
@@ -61,13 +62,11 @@ class Neighbours:
         self._platform = platform
         self._project = project
         self._fingerprints = {name: part.fingerprint for name, part in parts.items()}
-        self._wanted: dict[str, WantedTimes] = {}
-        self._frame_times: dict[str, frozenset[float]] = {}
-        for video_key, group in groupby(frames, key=lambda frame: frame.video_key):
-            if not has_foreign_pictures(video_key):
-                times = [frame.pts_seconds for frame in group]
-                self._wanted[video_key] = wanted_times(times, config)
-                self._frame_times[video_key] = frozenset(times)
+        self._times = {  # of the frames of each video
+            video_key: tuple(frame.pts_seconds for frame in group)
+            for video_key, group in groupby(frames, key=lambda frame: frame.video_key)
+            if not has_foreign_pictures(video_key)
+        }
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -84,15 +83,18 @@ class Neighbours:
 
     def prepare(self) -> None:
         """Decode what is missing, after logging its cost. Files of videos that are gone are downloaded again."""
-        missing = [key for key in self._wanted if self._lacks_pictures(key)]
-        if not missing:
+        rows, keys = dict[str, VideoRow](), iter(self._times)
+        while some := set(islice(keys, _VIDEOS_AT_ONCE)):
+            found = {row.key: row for row in find_videos(self._platform.database, some)}
+            self.failed |= dict.fromkeys(some - found.keys(), "it is no longer in the catalog")
+            rows |= {key: row for key, row in found.items() if self._lacks_pictures(row)}
+        if not rows:
             return
-        rows = {row.key: row for row in find_videos(self._platform.database, missing)}
         self._say_cost(rows)
         gone = [row for row in rows.values() if not self._has_source(row)]
         fetched = fetch_missing_sources(self._platform, gone)
         room = Room(self._platform)
-        for key in missing:
+        for key in rows:
             work = partial(self._attempt, key, room, fetched[key].message if key in fetched else "")
             self._guard.attempt(key, work, partial(self._take_fault, key))
 
@@ -100,8 +102,8 @@ class Neighbours:
         self.failed[video_key] = fault.line
 
     def _say_cost(self, rows: Mapping[str, VideoRow]) -> None:
-        looks = sum(num_looks(self._frame_times[key], row.duration_seconds, self.config) for key, row in rows.items())
-        num_frames = sum(len(self._frame_times[key]) for key in rows)
+        looks = sum(num_looks(self._times[key], row.duration_seconds, self.config) for key, row in rows.items())
+        num_frames = sum(len(self._times[key]) for key in rows)
         logger.info(
             "detection: to follow objects, up to %d pictures around %s of %s are decoded, stored, and examined by %s",
             looks,
@@ -109,6 +111,9 @@ class Neighbours:
             counted(len(rows), "video"),
             counted(len(self._fingerprints), "detector"),
         )
+
+    def _wanted(self, video_key: str) -> WantedTimes:
+        return wanted_times(self._times[video_key], self.config)
 
     def _has_source(self, row: VideoRow) -> bool:
         return bool(row.file_name) and (self._platform.layout.video_folder(row.key) / (row.file_name or "")).is_file()
@@ -118,13 +123,13 @@ class Neighbours:
         pictures = {"format": config.image_format, "quality": config.jpeg_quality}
         return fingerprint_of({"video": row.sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
 
-    def _lacks_pictures(self, video_key: str) -> bool:
+    def _lacks_pictures(self, row: VideoRow) -> bool:
         """Return whether a video must be decoded: for its list of pictures, or for unexamined pictures."""
-        row = find_video(self._platform.database, video_key)
+        video_key = row.key
         stored = read_stored_windows(self._platform.layout, video_key)
-        if row is None or stored is None or stored.fingerprint != self._fingerprint_of(row):
+        if stored is None or stored.fingerprint != self._fingerprint_of(row):
             return True
-        if not WantedTimes(stored.times_us, stored.steps_us).covers(self._wanted[video_key]):
+        if not WantedTimes(stored.times_us, stored.steps_us).covers(self._wanted(video_key)):
             return True
         first = next(self.frames_of(video_key), None)
         if first is None or first.picture.path.is_file():
@@ -149,7 +154,7 @@ class Neighbours:
                 self.failed[video_key] = f"its file is missing{f': {why_gone}' if why_gone else ''}"
                 logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
                 return
-            fingerprint, wanted = self._fingerprint_of(row), self._wanted[video_key]
+            fingerprint, wanted = self._fingerprint_of(row), self._wanted(video_key)
             stored = read_stored_windows(layout, video_key)
             if stored is not None and stored.fingerprint == fingerprint:
                 wanted |= WantedTimes(stored.times_us, stored.steps_us)
@@ -175,7 +180,7 @@ class Neighbours:
         Raises:
             DamagedFileError: the list of pictures cannot be read.
         """
-        wanted, of_frames = self._wanted[video_key], self._frame_times[video_key]
+        wanted, of_frames = self._wanted(video_key), frozenset(self._times[video_key])
         for row in read_windows(self._platform.layout, video_key):
             if row["pts_seconds"] not in of_frames and any(map(wanted.holds, row["times_us"])):
                 yield self._frame(video_key, row)
@@ -194,7 +199,7 @@ class Neighbours:
 
     def followed(self, video_key: str) -> bool:
         """Return whether objects of a video can be followed."""
-        return video_key in self._wanted and video_key not in self.failed
+        return video_key in self._times and video_key not in self.failed
 
     def parts_of(self, video_key: str) -> list[DetectionParts]:
         """Return each detector's boxes around a video's frames, in the order of the detectors."""
@@ -217,7 +222,7 @@ class Neighbours:
 
     def look_at(self, looker: Looker, detector: DetectorRole) -> None:
         """Let a detector examine the pictures that it has not seen, part by part. A kill loses one part."""
-        for video_key in self._wanted:
+        for video_key in self._times:
             if self.followed(video_key):
                 parts = self._parts(detector.name, video_key)
                 parts.prepare()
@@ -229,7 +234,7 @@ class Neighbours:
         """Remove pictures that all detectors have examined, unless they are to be kept. Their list stays."""
         if self.config.keep_windows:
             return
-        for video_key in filter(self.followed, self._wanted):
+        for video_key in filter(self.followed, self._times):
             folder = self._platform.layout.windows_folder(video_key)
             for row in read_windows(self._platform.layout, video_key):
                 (folder / row["file_name"]).unlink(missing_ok=True)

@@ -96,7 +96,7 @@ def test_follow__classes_and_stretches_are_apart() -> None:
 
 def test_follow__gives_only_what_is_wanted_and_holds_no_more_than_its_windows() -> None:
     follower: Follower[int] = Follower(TRACKING, tracker)
-    given = []
+    given: list[FollowedFrame[int]] = []
     for number in range(200):
         given += follower.add(observed(number, [moving(number % 8)], is_wanted=number % 10 == 0))
         assert number - max((frame.frame for frame in given), default=0) < 20, "a frame waits two windows at most"
