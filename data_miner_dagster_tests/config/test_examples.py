@@ -1,5 +1,6 @@
 """The projects in `examples/` are valid, and use the models that they say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,12 @@ def test_any_words__other_detectors_that_it_names_exist() -> None:
     ]
     assert len(named) == 3
     assert set(named) <= set(BUILT_IN)
+
+
+def test_what_to_choose_when__names_entries_and_architectures_that_exist() -> None:
+    page = (EXAMPLES.parent / "docs" / "detection.md").read_text(encoding="utf-8")
+    table = page.partition("## What to choose when")[2].partition("\n## ")[0]
+    cells = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ")]
+    named = {name for cell in cells for name in re.findall(r"`([a-z0-9-]+)`", cell)}
+    assert len(named) >= 12
+    assert named <= {*BUILT_IN, *ARCHITECTURES}
