@@ -225,9 +225,9 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
     for line in left:
         echo(f"left: {line}", err=True)
     if left:
+        places = f"{counted(len(left), 'place')} still {'names' if len(left) == 1 else 'name'} it"
         echo(
-            f"{len(left)} places still name it. Change project files yourself; for the rest, stop `data-miner up` "
-            "and run the same command again",
+            f"{places}. Change project files yourself; for the rest, stop `data-miner up` and run the same command again",
             err=True,
         )
         raise typer.Exit(1)

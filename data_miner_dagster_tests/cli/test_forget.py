@@ -120,7 +120,7 @@ def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand,
     file.write_text("urls: [https://videos.example/files-aaa.mp4]\n")
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"left: {file}: its content\n1 places still name it")
+    assert result.stderr.startswith(f"left: {file}: its content\n1 place still names it")
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ function refresh() {
   const complete = document.querySelector("[data-do=complete]");
   complete.title = undecided ? `${undecided} unsure without an answer: nothing there` : "";
   const isDropped = "drop" in item.frame.verdicts;
-  document.querySelector("[data-do=keep]").firstChild.data = isDropped ? "Back in " : "Keep ";
+  document.querySelector("[data-do=keep]").firstChild.data = isDropped ? "Back in " : "Keep frame ";
   canvas.draw(visible(), current, (box) => classText.get(box.class_name) ?? box.class_name);
   byId("boxes").replaceChildren(...visible().map(({ box, index }) => row(box, index)));
 }
