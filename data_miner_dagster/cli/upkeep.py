@@ -227,7 +227,7 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
     if left:
         places = f"{counted(len(left), 'place')} still {'names' if len(left) == 1 else 'name'} it"
         echo(
-            f"{places}. Change project files yourself; for the rest, stop `data-miner up` and run the same command again",
+            f"{places}. Change project files yourself; for the rest, stop `data-miner up` and run this command again",
             err=True,
         )
         raise typer.Exit(1)
