@@ -26,7 +26,7 @@ from data_miner_dagster.config.environment import (
     WEB_HOSTS_VARIABLE,
     set_variable,
 )
-from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
@@ -190,7 +190,7 @@ def locked_root(layout: "StorageLayout") -> int | None:
     """Take the lock of a root. If its file system does not support locks, warn and return None.
 
     Raises:
-        DataMinerError: another process holds the lock.
+        ConfigError: another process holds the lock.
     """
     from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
 
@@ -205,7 +205,7 @@ def locked_root(layout: "StorageLayout") -> int | None:
                 continue
             who = "another process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
             how = "" if holder is None else f" or `kill {holder.pid}`"
-            raise DataMinerError(
+            raise ConfigError(
                 f"`data-miner up` is already running on {layout.root}: {who}; stop it (Ctrl-C there{how}), or use "
                 "another --root"
             ) from None

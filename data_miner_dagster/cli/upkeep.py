@@ -189,8 +189,8 @@ def forget(
     remove_stray_partitions(platform)
     num_runs = forget_in_history(platform, needles, forgotten.projects)
     if num_runs:
-        are = "is" if num_runs == 1 else "are"
-        echo(f"{counted(num_runs, 'run')} that showed or named it {are} gone from Dagster's history")
+        were = "was" if num_runs == 1 else "were"
+        echo(f"{counted(num_runs, 'run')} that showed or named it {were} removed from Dagster's history")
     _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
     if forgotten.projects:
         echo(

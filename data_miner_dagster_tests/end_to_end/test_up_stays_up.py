@@ -48,7 +48,7 @@ def pid_of(platform: RunningPlatform, part: str) -> int | None:
 
 def test_up__a_second_one_says_who_is_there(platform: RunningPlatform) -> None:
     second = data_miner("up", "--root", platform.root, "--port", "1")
-    assert second.returncode == 1
+    assert second.returncode == 2
     assert f"process {platform.process.pid} on " in second.stdout
     assert "or use another --root" in second.stdout
     port = platform.address.rpartition(":")[2]
