@@ -17,6 +17,7 @@ from data_miner_dagster.storage.damage import reading
 FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
 MADE_FROM_KEY: Final = "data_miner.made_from"
 """Metadata key for the fingerprint of the single table that the rows were made from, if a stage has one."""
+_ROWS_AT_ONCE: Final = 500
 FRAMES_KEY: Final = "frames"
 """Metadata key for a JSON object from video key to the fingerprint of the frames that the rows describe."""
 
@@ -179,6 +180,18 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
             if batch is None:
                 return
             yield batch
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows one by one, in order. Few are held as Python's objects at a time, however many there are.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        DamagedFileError: it cannot be read.
+    """
+    for batch in read_batches(path, columns):
+        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+            yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
 def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:

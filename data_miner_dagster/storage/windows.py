@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from data_miner_dagster.domain.tables import WINDOWS_SCHEMA
 from data_miner_dagster.storage.layout import StorageLayout
-from data_miner_dagster.storage.tables import FINGERPRINT_KEY, read_batches, read_metadata
+from data_miner_dagster.storage.tables import FINGERPRINT_KEY, read_metadata, read_rows
 
 TIMES_KEY: Final = "data_miner.times_us"
 STEPS_KEY: Final = "data_miner.steps_us"
@@ -39,11 +39,10 @@ def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows 
 
 
 def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a video's manifest, by time, in bounded memory.
+    """Return the rows of a video's manifest, by time, in bounded memory.
 
     Raises:
         FileNotFoundError: there is no manifest.
         DamagedFileError: it cannot be read.
     """
-    for batch in read_batches(layout.windows_table(video_key), WINDOWS_SCHEMA.names):
-        yield from batch.to_pylist()
+    return read_rows(layout.windows_table(video_key), WINDOWS_SCHEMA.names)

@@ -40,7 +40,7 @@ from data_miner_dagster.storage.tables import (
 NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
 """Metadata key for a JSON object from video key to the reason why its objects could not be followed."""
 _FRAMES_AT_ONCE: Final = 256
-_ROWS_PER_GROUP: Final = 10_000
+_ROWS_PER_GROUP: Final = 2_000
 
 
 @dataclass(slots=True)

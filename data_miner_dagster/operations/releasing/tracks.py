@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
-from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.splits import split_at
@@ -18,7 +15,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.planning import ReleasePlan
 from data_miner_dagster.stages.releasing import DECIMALS, clip_box
 from data_miner_dagster.stages.reviewing.states import BoxState, FrameClasses
-from data_miner_dagster.storage.tables import read_batches, read_fingerprint
+from data_miner_dagster.storage.tables import read_fingerprint, read_rows
 
 
 def has_tracks(platform: Platform, project: str) -> bool:
@@ -39,9 +36,9 @@ def tracked_frames(platform: Platform, plan: ReleasePlan) -> Iterator[TrackedFra
     layout, project = platform.layout, plan.header.project
     classes = FrameClasses.of(plan.config)
     detector = "+".join(plan.config.detection.detectors or (platform.models.detector.name,))
-    of_frame = groupby(_rows(layout.tracks_table(project), TRACKS_SCHEMA), key=_place)
+    of_frame = groupby(read_rows(layout.tracks_table(project), TRACKS_SCHEMA.names), key=_place)
     place, boxes = next(of_frame, (None, iter(())))
-    for row in _rows(layout.tracked_frames_table(project), TRACKED_FRAMES_SCHEMA):
+    for row in read_rows(layout.tracked_frames_table(project), TRACKED_FRAMES_SCHEMA.names):
         own: tuple[ReleaseBox, ...] = ()
         if place == _place(row):
             found = (_box(box, row, classes, detector) for box in boxes)
@@ -50,11 +47,6 @@ def tracked_frames(platform: Platform, plan: ReleasePlan) -> Iterator[TrackedFra
         split = split_at(plan.split_by_video.get(row["video_key"], ""), row["pts_seconds"])
         if split:
             yield TrackedFrame(**row, split=split, boxes=own)
-
-
-def _rows(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
-    for batch in read_batches(path, schema.names):
-        yield from batch.to_pylist()
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, int]:
