@@ -128,8 +128,8 @@ def digests(*folders: Path) -> dict[str, str]:
 def result_digests(root: Path) -> dict[str, str]:
     """Return the digests of everything a project is made of: frames, embeddings, tables, releases, reports.
 
-    What was spent, which a report says, is measured, and no two runs spend the same. Rows of the catalog, which are kept
-    to make a release again, say when each thing was found and done.
+    What was spent, which a report says, is measured, and no two runs spend the same. Rows of the catalog, which are
+    kept to make a release again, say when each thing was found and done.
     """
     pages = {
         f"reports/{page.relative_to(root / 'reports')}": hashlib.sha256(
