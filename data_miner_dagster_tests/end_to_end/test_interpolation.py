@@ -63,7 +63,7 @@ def test_run__a_value_of_the_environment_stands_in_no_text(served_clips: Recordi
         return done.stdout
 
     first = write_project(tmp_path / "riders.yaml", served_clips.address, description="by ${oc.env:DM_TEST_MAKER}")
-    assert "there is no such file or folder" in say("config", "check", first, status=2)
+    assert "there is no file or folder" in say("config", "check", first, status=2)
     say("--verbose", "run", "--config", first, "--root", root)
     assert any(path.endswith("?from=zqvisitor/4711") for path in served_clips.requests)
     write_project(first, served_clips.address, description="of ${oc.env:DM_TEST_MAKER}, again")

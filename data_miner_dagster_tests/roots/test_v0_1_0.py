@@ -90,7 +90,7 @@ def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCom
         "cup.mp4": "EXTRACTED +3 +3",
         "stills": "EXTRACTED +3 +3",
         "stars": "EXTRACTED +2 +2",
-        "broken.mp4": "FAILED +not_a_video: the file is in no video format known",
+        "broken.mp4": "FAILED +not a video: the file is in no video format known",
         "http://127.0.0.1:18765/web/gone.mp4": "UNAVAILABLE +removed: HTTP Error 404: File not found",
     }.items():
         assert re.search(f"^{re.escape(name)} +{is_now}", videos, re.MULTILINE)
