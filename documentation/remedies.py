@@ -11,7 +11,7 @@ from typing import Final
 from data_miner_dagster.domain import errors
 from data_miner_dagster.domain.reasons import DropReason, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.work import FailureKind
-from data_miner_dagster.operations.upkeep.inspection import Drift
+from data_miner_dagster.operations.upkeep.inspection import Discrepancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,22 +328,26 @@ DROPS: Final[Mapping[DropReason, str]] = {
     DropReason.OVER_VIDEO_CAP: "`filtering.max_frames_per_video`, `filtering.cap_by`",
 }
 
-DRIFTS: Final[Mapping[Drift, Advice]] = {
-    Drift.FRAMES_MISSING: Advice("The catalog says EXTRACTED, but there is no `frames.parquet`.", "extracts again", ""),
-    Drift.EMBEDDINGS_MISSING: Advice("Embeddings are on record, but there is no file.", "embeds again", ""),
-    Drift.VIDEO_MISSING: Advice("The catalog says DOWNLOADED, but there is no `info.json`.", "downloads again", ""),
-    Drift.WORKER_GONE: Advice("Something is at work that nobody works on.", "frees it", ""),
-    Drift.STRAY_FILES: Advice("Files of a video that the catalog does not know.", "removes them", ""),
-    Drift.STRAY_PROJECT: Advice(
+DISCREPANCIES: Final[Mapping[Discrepancy, Advice]] = {
+    Discrepancy.FRAMES_MISSING: Advice(
+        "The catalog says EXTRACTED, but there is no `frames.parquet`.", "extracts again", ""
+    ),
+    Discrepancy.EMBEDDINGS_MISSING: Advice("Embeddings are on record, but there is no file.", "embeds again", ""),
+    Discrepancy.VIDEO_MISSING: Advice(
+        "The catalog says DOWNLOADED, but there is no `info.json`.", "downloads again", ""
+    ),
+    Discrepancy.WORKER_GONE: Advice("Something is at work that nobody works on.", "frees it", ""),
+    Discrepancy.STRAY_FILES: Advice("Files of a video that the catalog does not know.", "removes them", ""),
+    Discrepancy.STRAY_PROJECT: Advice(
         "Tables of a project that the catalog does not know.", "", "Remove them, or `populate` the project again."
     ),
-    Drift.PARTIAL: Advice("A killed writer left a partial file.", "removes it", ""),
-    Drift.DAMAGED: Advice(
+    Discrepancy.PARTIAL: Advice("A killed writer left a partial file.", "removes it", ""),
+    Discrepancy.DAMAGED: Advice(
         "A file cannot be read.", "removes a derived file", "Restore what cannot be made again from a backup."
     ),
-    Drift.RELEASE_MISSING: Advice(
+    Discrepancy.RELEASE_MISSING: Advice(
         "A release is on record, but its folder is gone.", "", "Restore it from a backup, or release again."
     ),
-    Drift.PARTITION_MISSING: Advice("Dagster does not know a partition of the catalog.", "adds it", ""),
-    Drift.PARTITION_STRAY: Advice("Dagster has a partition that the catalog does not know.", "removes it", ""),
+    Discrepancy.PARTITION_MISSING: Advice("Dagster does not know a partition of the catalog.", "adds it", ""),
+    Discrepancy.PARTITION_STRAY: Advice("Dagster has a partition that the catalog does not know.", "removes it", ""),
 }

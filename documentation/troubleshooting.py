@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.phrases import phrase_of
-from documentation.remedies import CLASSES, DRIFTS, DROPS, REJECTIONS, RUNS, VIDEOS, Advice
+from documentation.remedies import CLASSES, DISCREPANCIES, DROPS, REJECTIONS, RUNS, VIDEOS, Advice
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
@@ -71,7 +71,7 @@ def troubleshooting_page() -> str:
         "",
         _DOCTOR,
         "",
-        *_table(("finding", "what is behind it", "`--fix`", "what you can do"), _kind_rows(DRIFTS)),
+        *_table(("finding", "what is behind it", "`--fix`", "what you can do"), _kind_rows(DISCREPANCIES)),
     ]
     return "\n".join(lines).rstrip() + "\n"
 

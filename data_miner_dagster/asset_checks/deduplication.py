@@ -21,7 +21,7 @@ def duplicates_are_covered(context: dg.AssetCheckExecutionContext, platform: Pla
         metadata={
             "representatives": found.report.num_representatives,
             "representatives compared with all": found.report.num_representatives_checked,
-            "removed": found.report.num_removed,
+            "duplicates": found.report.num_duplicates,
             "too close to another representative": found.report.num_too_close,
             "without a representative within reach": found.report.num_unsupported,
             "recall": found.report.recall,

@@ -122,7 +122,7 @@ def _partition_findings(platform: "Platform", instance: "dg.DagsterInstance", *,
     from data_miner_dagster.catalog.projects import find_projects
     from data_miner_dagster.catalog.videos import wanted_videos
     from data_miner_dagster.history.partition_keys import find_stray_keys, keys_not_in_use, remove_stray_keys
-    from data_miner_dagster.operations.upkeep.inspection import Drift, Finding
+    from data_miner_dagster.operations.upkeep.inspection import Discrepancy, Finding
     from data_miner_dagster.partitions import PROJECTS, VIDEOS, add_partitions
 
     findings = []
@@ -134,11 +134,11 @@ def _partition_findings(platform: "Platform", instance: "dg.DagsterInstance", *,
     for definition, keys in wanted.items():
         name = str(definition.name)
         for key in sorted(keys - set(instance.get_dynamic_partitions(name))):
-            findings.append(Finding(Drift.PARTITION_MISSING, f"{name}: {key}", "add it to Dagster"))
+            findings.append(Finding(Discrepancy.PARTITION_MISSING, f"{name}: {key}", "add it to Dagster"))
         free = set(keys_not_in_use(instance, name, strays[name]))
         for key in sorted(strays[name]):
             remedy = "remove it from Dagster" + ("" if key in free else " once no run is in flight on it")
-            findings.append(Finding(Drift.PARTITION_STRAY, f"{name}: {key}", remedy, is_fixable=key in free))
+            findings.append(Finding(Discrepancy.PARTITION_STRAY, f"{name}: {key}", remedy, is_fixable=key in free))
         if fix:
             add_partitions(instance, definition, keys)
     if fix:

@@ -17,7 +17,7 @@ VIDEOS: Mapping[str, Sequence[int]] = {"files-aaa": (0, 1, 0), "files-bbb": (0, 
 SOUND = {
     "representatives": 3,
     "representatives compared with all": 3,
-    "removed": 2,
+    "duplicates": 2,
     TOO_CLOSE: 0,
     UNSUPPORTED: 0,
     "recall": 1.0,
@@ -25,7 +25,7 @@ SOUND = {
 KEPT = {"is_representative": True, "similarity": None, "tier": None}
 FAULTS: dict[str, tuple[Mapping[str, float], str, Callable[[Rows], object]]] = {
     "a duplicate that was kept": (
-        {"representatives": 4, "representatives compared with all": 4, "removed": 1, TOO_CLOSE: 1, "recall": 0.5},
+        {"representatives": 4, "representatives compared with all": 4, "duplicates": 1, TOO_CLOSE: 1, "recall": 0.5},
         "files-bbb/000000 and files-aaa/000000",
         lambda rows: rows[3].update(KEPT, representative_frame_id="files-bbb/000000"),
     ),

@@ -6,7 +6,7 @@ import pytest
 from data_miner_dagster.cli.doctor import partition_findings
 from data_miner_dagster.deployment import existing_instance, prepare_dagster_home
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.upkeep.inspection import Drift
+from data_miner_dagster.operations.upkeep.inspection import Discrepancy
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.support.sample_project import build_project
@@ -59,9 +59,9 @@ def test_partition_findings__missing_and_stray_are_mended(tmp_path: Path) -> Non
         instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists"])
     found = [(finding.drift, finding.subject) for finding in partition_findings(platform, fix=True)]
     assert found == [
-        (Drift.PARTITION_MISSING, "videos: files-bbb"),
-        (Drift.PARTITION_MISSING, "videos: files-ccc"),
-        (Drift.PARTITION_MISSING, "videos: files-ddd"),
-        (Drift.PARTITION_STRAY, "videos: files-gone"),
+        (Discrepancy.PARTITION_MISSING, "videos: files-bbb"),
+        (Discrepancy.PARTITION_MISSING, "videos: files-ccc"),
+        (Discrepancy.PARTITION_MISSING, "videos: files-ddd"),
+        (Discrepancy.PARTITION_STRAY, "videos: files-gone"),
     ]
     assert partition_findings(platform, fix=False) == []

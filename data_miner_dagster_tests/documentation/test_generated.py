@@ -9,12 +9,12 @@ from data_miner_dagster.cli.main import _COMMANDS
 from data_miner_dagster.domain import errors
 from data_miner_dagster.domain.reasons import DropReason, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.work import FailureKind
-from data_miner_dagster.operations.upkeep.inspection import Drift
+from data_miner_dagster.operations.upkeep.inspection import Discrepancy
 from documentation.asset_graph import Asset, assets_of_code, draw
 from documentation.commands import commands_page
 from documentation.generated import GENERATED, REPOSITORY
 from documentation.messages import messages_in, messages_section
-from documentation.remedies import CLASSES, DRIFTS, DROPS, REJECTIONS, RUNS, VIDEOS
+from documentation.remedies import CLASSES, DISCREPANCIES, DROPS, REJECTIONS, RUNS, VIDEOS
 
 
 @pytest.mark.parametrize("place", GENERATED)
@@ -29,7 +29,7 @@ def test_generated__is_up_to_date(place: str) -> None:
         (FailureKind, RUNS),
         (RejectionRule, REJECTIONS),
         (DropReason, DROPS),
-        (Drift, DRIFTS),
+        (Discrepancy, DISCREPANCIES),
     ],
 )
 def test_remedies__explain_every_kind(kinds: type[StrEnum], explained: object) -> None:

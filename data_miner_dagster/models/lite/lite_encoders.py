@@ -43,7 +43,7 @@ MAX_CLASSES_OF_CONCEPT: Final = 130
 _CLASSIFIER_PIXELS: Final = efficientnet_lite.INPUT_SIDE**2 * 3
 
 
-def unit_rows(vectors: Float32Array) -> Float32Array:
+def nonzero_unit_rows(vectors: Float32Array) -> Float32Array:
     """Return rows scaled to length 1. A row of zeros, which has no direction, becomes the first unit vector."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = np.zeros(vectors.shape, np.float32)
@@ -70,7 +70,7 @@ class LiteEfficientNetEncoder:
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
         """Return (N, 1280) unit vectors."""
-        return unit_rows(self._network.features_and_logits(batch)[0])
+        return nonzero_unit_rows(self._network.features_and_logits(batch)[0])
 
 
 class LiteConseEncoder:
@@ -119,11 +119,11 @@ class LiteConseEncoder:
         probabilities = _top_only(_softmax(self._classifier.features_and_logits(squashed)[1]), NUM_TOP_CLASSES)
         confidences = self._detector.class_confidences(letterboxed)
         confidences = np.where(confidences >= MIN_DETECTION_CONFIDENCE, confidences, 0)
-        return unit_rows(probabilities @ self._names.classes + confidences @ self._names.detected)
+        return nonzero_unit_rows(probabilities @ self._names.classes + confidences @ self._names.detected)
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         """Return (P, 384) unit vectors."""
-        return unit_rows(self._sentences().embed(prompts) - self._names.centre)
+        return nonzero_unit_rows(self._sentences().embed(prompts) - self._names.centre)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +143,9 @@ class EmbeddedNames:
         row = {text: index for index, text in enumerate(texts)}
         vectors = sentences.embed(texts)
         midst = [vectors[[row[text] for text in concepts]].mean(axis=0) for concepts in class_concepts]
-        names = np.concatenate([unit_rows(np.stack(midst)), vectors[[row[text] for text in detected_names]]])
+        names = np.concatenate([nonzero_unit_rows(np.stack(midst)), vectors[[row[text] for text in detected_names]]])
         centre: Float32Array = names.mean(axis=0)
-        centred = unit_rows(names - centre)
+        centred = nonzero_unit_rows(names - centre)
         return cls(centred[: len(midst)], centred[len(midst) :], centre)
 
     @classmethod

@@ -49,7 +49,7 @@ class DeduplicationCheck:
         """One line for the user."""
         report = self.report
         line = (
-            f"{report.num_removed:,} removed frames and {report.num_representatives_checked:,} of "
+            f"{report.num_duplicates:,} duplicates and {report.num_representatives_checked:,} of "
             f"{report.num_representatives:,} representatives compared again: {report.num_unsupported:,} frames without "
             f"a representative in reach, {report.num_too_close:,} representatives too close to another"
         )

@@ -39,7 +39,7 @@ PARTIAL_AGE_SECONDS: Final = 3600.0
 """A partial file younger than this may have a writer without a claim (such as a report)."""
 
 
-class Drift(StrEnum):
+class Discrepancy(StrEnum):
     """Where the catalog and the files disagree."""
 
     FRAMES_MISSING = "frames_missing"  # EXTRACTED, without frames.parquet
@@ -59,7 +59,7 @@ class Drift(StrEnum):
 class Finding:
     """One difference. `remedy` says what `doctor --fix` does, or what a person must do."""
 
-    drift: Drift
+    drift: Discrepancy
     subject: str
     remedy: str
     is_fixable: bool = True
@@ -108,22 +108,22 @@ def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
     by_status = Counter(video.status for video in videos)
     return {
         # What is extracted may be without its file, which makes room once its frames are there.
-        WorkStage.DOWNLOADING: VideoFiles(by_status[VideoStatus.DOWNLOADED], missing[Drift.VIDEO_MISSING]),
-        WorkStage.EXTRACTION: VideoFiles(by_status[VideoStatus.EXTRACTED], missing[Drift.FRAMES_MISSING]),
-        WorkStage.EMBEDDING: VideoFiles(num_embedded, missing[Drift.EMBEDDINGS_MISSING]),
+        WorkStage.DOWNLOADING: VideoFiles(by_status[VideoStatus.DOWNLOADED], missing[Discrepancy.VIDEO_MISSING]),
+        WorkStage.EXTRACTION: VideoFiles(by_status[VideoStatus.EXTRACTED], missing[Discrepancy.FRAMES_MISSING]),
+        WorkStage.EMBEDDING: VideoFiles(num_embedded, missing[Discrepancy.EMBEDDINGS_MISSING]),
     }
 
 
 def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
     """Apply the findings' remedies where that is safe. Return how many were repaired. Idempotent."""
     num_mended = 0
-    if any(finding.drift is Drift.WORKER_GONE for finding in findings):
+    if any(finding.drift is Discrepancy.WORKER_GONE for finding in findings):
         num_mended += len(reset_orphans(platform.database))
         delete_dead_claims(platform.database)
     for finding in findings:
         was_fixed = attempt_alone("doctor", finding.subject, partial(_mend, platform, finding))
         num_mended += was_fixed is True
-    if any(finding.drift is Drift.DAMAGED and finding.is_fixable for finding in findings):
+    if any(finding.drift is Discrepancy.DAMAGED and finding.is_fixable for finding in findings):
         removed = remove_damaged_files(platform.layout)
         num_mended += len(removed)
         for path in removed:
@@ -135,12 +135,12 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
 
 def _mend(platform: Platform, finding: Finding) -> bool:
     """Repair one finding, unless its kind is repaired for all at once. Return whether it was repaired."""
-    if finding.drift in (Drift.FRAMES_MISSING, Drift.VIDEO_MISSING):
+    if finding.drift in (Discrepancy.FRAMES_MISSING, Discrepancy.VIDEO_MISSING):
         return _step_back(platform, finding.subject)
-    if finding.drift is Drift.EMBEDDINGS_MISSING:
+    if finding.drift is Discrepancy.EMBEDDINGS_MISSING:
         return bool(audit_files(platform, [finding.subject]).changed)
     path = platform.root / finding.subject
-    if finding.drift not in (Drift.STRAY_FILES, Drift.PARTIAL) or not path.exists():
+    if finding.drift not in (Discrepancy.STRAY_FILES, Discrepancy.PARTIAL) or not path.exists():
         return False
     if path.is_dir():
         shutil.rmtree(path)
@@ -156,20 +156,20 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
         if f"video/{video.key}" in claimed:
             continue
         if video.status in (VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING):
-            yield Finding(Drift.WORKER_GONE, video.key, f"take it back from {video.status}; a run resumes it")
+            yield Finding(Discrepancy.WORKER_GONE, video.key, f"take it back from {video.status}; a run resumes it")
         elif video.status is VideoStatus.EXTRACTED and not has_frames(layout, video.key):
-            yield Finding(Drift.FRAMES_MISSING, video.key, "set it back, so that its frames are recreated")
+            yield Finding(Discrepancy.FRAMES_MISSING, video.key, "set it back, so that its frames are recreated")
         elif video.embedding_basis is not None and video.embedding_basis == embedded:
             if not layout.embedding_file(encoder, video.key).exists():
-                yield Finding(Drift.EMBEDDINGS_MISSING, video.key, "request them again")
+                yield Finding(Discrepancy.EMBEDDINGS_MISSING, video.key, "request them again")
         elif video.status is VideoStatus.DOWNLOADED and not layout.video_info(video.key).exists():
-            yield Finding(Drift.VIDEO_MISSING, video.key, "set it back, so that it is downloaded again")
+            yield Finding(Discrepancy.VIDEO_MISSING, video.key, "set it back, so that it is downloaded again")
 
 
 def _of_projects(platform: Platform, claimed: set[str]) -> Iterator[Finding]:
     for project in find_projects(platform.database):
         if project.stage in PROJECT_WAY and f"project/{project.name}" not in claimed:
-            yield Finding(Drift.WORKER_GONE, project.name, f"take it back from {project.stage}; a run resumes it")
+            yield Finding(Discrepancy.WORKER_GONE, project.name, f"take it back from {project.stage}; a run resumes it")
 
 
 def _step_back(platform: Platform, video_key: str) -> bool:
@@ -194,11 +194,11 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
     projects = {row.name for row in find_projects(platform.database)}
     for path in (*_stray_files(layout, videos), *_stray_previews(layout, videos, projects)):
         remedy = "remove it: the catalog does not know it"
-        yield Finding(Drift.STRAY_FILES, str(path.relative_to(layout.root)), remedy)
+        yield Finding(Discrepancy.STRAY_FILES, str(path.relative_to(layout.root)), remedy)
     for entry in _entries(layout.projects):
         if entry.name not in projects:
             yield Finding(
-                Drift.STRAY_PROJECT,
+                Discrepancy.STRAY_PROJECT,
                 str(entry.relative_to(layout.root)),
                 "remove it by hand, or populate the project again",
                 is_fixable=False,
@@ -241,14 +241,16 @@ def _partials(platform: Platform) -> Iterator[Finding]:
                     continue
                 modified = modified_at(path)
                 if modified is not None and modified < oldest:
-                    yield Finding(Drift.PARTIAL, str(path.relative_to(layout.root)), "remove it: its writer is gone")
+                    yield Finding(
+                        Discrepancy.PARTIAL, str(path.relative_to(layout.root)), "remove it: its writer is gone"
+                    )
 
 
 def _damaged(platform: Platform) -> Iterator[Finding]:
     for damaged in find_damaged_files(platform.layout):
         remedy = "remove it, so that it is recreated" if damaged.is_derived else "restore it from a copy"
         yield Finding(
-            Drift.DAMAGED, str(damaged.path.relative_to(platform.root)), remedy, is_fixable=damaged.is_derived
+            Discrepancy.DAMAGED, str(damaged.path.relative_to(platform.root)), remedy, is_fixable=damaged.is_derived
         )
 
 
@@ -258,7 +260,7 @@ def _releases(platform: Platform) -> Iterator[Finding]:
             folder = platform.layout.release_folder(project.name, release.version)
             if not folder.is_dir() and release.withdrawn_reason is None:
                 yield Finding(
-                    Drift.RELEASE_MISSING,
+                    Discrepancy.RELEASE_MISSING,
                     f"{project.name} {release.version}",
                     "restore it from a backup, or release again",
                     is_fixable=False,

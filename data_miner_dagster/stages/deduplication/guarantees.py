@@ -1,7 +1,7 @@
 """Prove or refute the two guarantees of deduplication from vectors, files, hashes and what is told apart.
 
     1. No two representatives are within reach of each other.
-    2. Every removed frame is within reach of the representative it names, which precedes it in order.
+    2. Every duplicate is within reach of the representative it names, which precedes it in order.
 
 Within reach means equal files, near hashes, or a cosine at or above the threshold, unless the two are told apart.
 
@@ -29,9 +29,9 @@ class GuaranteeReport:
 
     num_representatives: int
     num_representatives_checked: int  # smaller if only a sample was compared
-    num_removed: int
+    num_duplicates: int
     num_too_close: int  # checked representatives with another representative within reach
-    num_unsupported: int  # removed frames whose named frame is no earlier representative or is not within reach
+    num_unsupported: int  # duplicates whose named frame is no earlier representative or is not within reach
     too_close_pairs: tuple[tuple[int, int], ...]
     unsupported_pairs: tuple[tuple[int, int], ...]
 
@@ -42,12 +42,12 @@ class GuaranteeReport:
 
     @property
     def recall(self) -> float:
-        """The share of removable frames that were removed. It is exactly 1 if the first guarantee holds.
+        """The share of duplicates that were found. It is exactly 1 if the first guarantee holds.
 
         For a sample it is an estimate that scales the superfluous representatives found to all representatives.
         """
         missed = self.num_too_close * self.num_representatives / max(self.num_representatives_checked, 1)
-        return self.num_removed / (self.num_removed + missed) if self.num_removed + missed else 1.0
+        return self.num_duplicates / (self.num_duplicates + missed) if self.num_duplicates + missed else 1.0
 
 
 def verify_guarantees(
@@ -72,15 +72,15 @@ def verify_guarantees(
     num_leaders = len(leaders)
     own_ids = np.arange(len(newcomers)) + num_leaders
     is_kept = representative_ids == own_ids
-    kept_rows, removed_rows = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
+    kept_rows, duplicate_rows = np.flatnonzero(is_kept), np.flatnonzero(~is_kept)
     everything = VectorBlock(leaders, newcomers, num_leaders, len(newcomers))
     relation = _Relation(everything, threshold, appearances)
 
     is_known = np.concatenate([np.ones(num_leaders, np.bool_), is_kept])
-    named = representative_ids[removed_rows]
-    supported = is_known[named] & (named < own_ids[removed_rows])
-    supported &= relation.are_within(removed_rows, named)
-    unsupported = removed_rows[~supported]
+    named = representative_ids[duplicate_rows]
+    supported = is_known[named] & (named < own_ids[duplicate_rows])
+    supported &= relation.are_within(duplicate_rows, named)
+    unsupported = duplicate_rows[~supported]
 
     checked = np.arange(len(kept_rows))
     if sample_size is not None and sample_size < len(kept_rows):
@@ -95,7 +95,7 @@ def verify_guarantees(
     return GuaranteeReport(
         num_representatives=len(kept_rows),
         num_representatives_checked=len(checked),
-        num_removed=len(removed_rows),
+        num_duplicates=len(duplicate_rows),
         num_too_close=len(close_rows),
         num_unsupported=len(unsupported),
         too_close_pairs=tuple(close_pairs),

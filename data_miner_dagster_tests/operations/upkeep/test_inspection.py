@@ -13,7 +13,7 @@ from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.previews import Preview, save_preview
-from data_miner_dagster.operations.upkeep.inspection import Drift, Finding, inspect_platform, mend_platform
+from data_miner_dagster.operations.upkeep.inspection import Discrepancy, Finding, inspect_platform, mend_platform
 from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 
@@ -22,7 +22,7 @@ def platform(tmp_path: Path) -> Platform:
     return build_project(tmp_path, through="filtering")
 
 
-def drifts(findings: list[Finding]) -> list[tuple[Drift, str]]:
+def drifts(findings: list[Finding]) -> list[tuple[Discrepancy, str]]:
     return [(finding.drift, finding.subject) for finding in findings]
 
 
@@ -43,7 +43,7 @@ def test_inspect_platform__agreement(platform: Platform) -> None:
 def test_inspect_platform__lost_frames_are_made_again(platform: Platform) -> None:
     platform.layout.frames_table("files-aaa").unlink()
     findings = inspect_platform(platform)
-    assert drifts(findings) == [(Drift.FRAMES_MISSING, "files-aaa")]
+    assert drifts(findings) == [(Discrepancy.FRAMES_MISSING, "files-aaa")]
     assert mend_platform(platform, findings) == 1
     assert status_of(platform, "files-aaa") is VideoStatus.PENDING  # its video file is not there either
     assert inspect_platform(platform) == []
@@ -55,7 +55,10 @@ def test_mend_platform__a_finding_that_cannot_be_mended_keeps_no_other(
     for name in ("files-x", "files-y"):
         (platform.layout.frames / name).mkdir()
     findings = inspect_platform(platform)
-    assert drifts(findings) == [(Drift.STRAY_FILES, "frames/files-x"), (Drift.STRAY_FILES, "frames/files-y")]
+    assert drifts(findings) == [
+        (Discrepancy.STRAY_FILES, "frames/files-x"),
+        (Discrepancy.STRAY_FILES, "frames/files-y"),
+    ]
 
     def remove(path: Path) -> None:
         if path.name == "files-x":
@@ -65,7 +68,7 @@ def test_mend_platform__a_finding_that_cannot_be_mended_keeps_no_other(
     with monkeypatch.context() as patched:
         patched.setattr("data_miner_dagster.operations.upkeep.inspection.shutil.rmtree", remove)
         assert mend_platform(platform, findings) == 1
-    assert drifts(inspect_platform(platform)) == [(Drift.STRAY_FILES, "frames/files-x")]
+    assert drifts(inspect_platform(platform)) == [(Discrepancy.STRAY_FILES, "frames/files-x")]
 
 
 def test_inspect_platform__lost_frames_of_a_video_that_is_there(platform: Platform) -> None:
@@ -82,7 +85,7 @@ def test_inspect_platform__dead_worker_but_not_a_live_one(platform: Platform) ->
     with platform.hold_video("files-eee"):
         assert inspect_platform(platform) == []
     findings = inspect_platform(platform)
-    assert drifts(findings) == [(Drift.WORKER_GONE, "files-eee")]
+    assert drifts(findings) == [(Discrepancy.WORKER_GONE, "files-eee")]
     assert mend_platform(platform, findings) == 1
     assert status_of(platform, "files-eee") is VideoStatus.PENDING
 
@@ -93,7 +96,7 @@ def test_inspect_platform__a_project_whose_worker_is_gone_but_not_one_at_work(pl
     with platform.hold_project("cyclists"):
         assert inspect_platform(platform) == []
     findings = inspect_platform(platform)
-    assert drifts(findings) == [(Drift.WORKER_GONE, "cyclists")]
+    assert drifts(findings) == [(Discrepancy.WORKER_GONE, "cyclists")]
     assert findings[0].remedy == "take it back from DETECTION; a run resumes it"
     assert mend_platform(platform, findings) == 1
     project = find_project(platform.database, "cyclists")
@@ -116,15 +119,15 @@ def test_inspect_platform__strays_of_videos_go_of_projects_stay(platform: Platfo
     layout.project_folder("somebody").mkdir()
     findings = inspect_platform(platform)
     assert drifts(findings) == [
-        (Drift.STRAY_FILES, "frames/files-zzz"),
-        (Drift.STRAY_FILES, "embeddings/lite-conse/files-zzz.npz"),
-        (Drift.STRAY_FILES, "previews/videos/files-zzz.webp"),
-        (Drift.STRAY_FILES, "previews/projects/somebody"),
-        (Drift.STRAY_PROJECT, "projects/somebody"),
+        (Discrepancy.STRAY_FILES, "frames/files-zzz"),
+        (Discrepancy.STRAY_FILES, "embeddings/lite-conse/files-zzz.npz"),
+        (Discrepancy.STRAY_FILES, "previews/videos/files-zzz.webp"),
+        (Discrepancy.STRAY_FILES, "previews/projects/somebody"),
+        (Discrepancy.STRAY_PROJECT, "projects/somebody"),
     ]
     assert mend_platform(platform, findings) == 4
     assert [preview.exists() for preview in shown] == [True, False, True, False]
-    assert drifts(inspect_platform(platform)) == [(Drift.STRAY_PROJECT, "projects/somebody")]
+    assert drifts(inspect_platform(platform)) == [(Discrepancy.STRAY_PROJECT, "projects/somebody")]
     assert prompt.exists()
 
 
@@ -140,7 +143,7 @@ def test_inspect_platform__old_partials_go_young_ones_stay(platform: Platform) -
     at_work.mkdir()
     os.utime(at_work, (0, 0))
     findings = inspect_platform(platform)
-    assert drifts(findings) == [(Drift.PARTIAL, "frames/files-aaa/.partial-old-1.jpg")]
+    assert drifts(findings) == [(Discrepancy.PARTIAL, "frames/files-aaa/.partial-old-1.jpg")]
     assert mend_platform(platform, findings) == 1
     assert young.exists()
     assert not old.exists()
@@ -151,6 +154,6 @@ def test_inspect_platform__missing_release_is_a_persons_business(platform: Platf
         row = ReleaseRow(project_name="cyclists", version="v1", fingerprint="f", num_images=1, num_boxes=1)
         add_release(session, row)
     findings = inspect_platform(platform)
-    assert drifts(findings) == [(Drift.RELEASE_MISSING, "cyclists v1")]
+    assert drifts(findings) == [(Discrepancy.RELEASE_MISSING, "cyclists v1")]
     assert not findings[0].is_fixable
     assert mend_platform(platform, findings) == 0

@@ -219,7 +219,7 @@ def test_find_representatives__both_guarantees_hold(seed: int, threshold: float,
     vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
     report = verify_guarantees(none_of(32), vectors, find(vectors, threshold, block=13).representative_ids, threshold)
     assert report.holds
-    assert report.num_representatives + report.num_removed == num
+    assert report.num_representatives + report.num_duplicates == num
 
 
 FAR_APART = np.eye(6, dtype=np.float16)
