@@ -64,16 +64,25 @@ class _Fragment:
         self._columns = columns
         self._fragments = fragments
         self._rows: list[dict[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []  # rows as Arrow holds them, which takes a fraction of the memory
 
     def add(self, image: ReleaseImage, content: bytes) -> None:
         self._rows.append({"image": content, **row_of(image, self._columns)})
+        if len(self._rows) == _ROWS_AT_ONCE:
+            self._pack()
 
     def close(self) -> None:
         from lance.fragment import LanceFragment
 
-        rows = pa.Table.from_pylist(self._rows, schema=self._schema)
-        self._rows = []
+        self._pack()
+        rows = pa.Table.from_batches(self._batches, self._schema)
+        self._batches = []
         self._fragments.append(LanceFragment.create(self._table, rows))
+
+    def _pack(self) -> None:
+        if self._rows:
+            self._batches.append(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
 
 
 def lance_problems(folder: Path, expected: Expected) -> Iterator[str]:

@@ -104,6 +104,11 @@ def test_release_project__whole_clip_tracks(tracked: Platform, tmp_path: Path) -
     assert last.recovered_from == (Sighting(0.75, 0.5), Sighting(1.25, 0.25))
     export_release(tracked, "cyclists", format="parquet", to=tmp_path / "exported")
     assert list(read_tracked_frames(tmp_path / "exported")) == frames
+    export_release(tracked, "cyclists", format="mot", to=tmp_path / "mot")
+    (lines,) = [path.read_text() for path in (tmp_path / "mot").rglob("files-aaa/gt/gt.txt")]
+    assert lines.splitlines() == ["1,1,4.0,6.0,60.0,24.0,1,2,1", "3,1,6.0,6.0,58.0,24.0,1,2,1"]
+    export_release(tracked, "cyclists", format="youtube-vis", to=tmp_path / "youtube-vis")
+    assert len(list((tmp_path / "youtube-vis").rglob("files-aaa/000002.jpg"))) == 1
 
 
 def test_release_project__tracks_of_other_detections_are_left_out(tracked: Platform) -> None:
