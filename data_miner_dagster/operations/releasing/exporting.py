@@ -12,6 +12,7 @@ from typing import Final
 
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.full_disks import is_disk_full
 from data_miner_dagster.export.codec import Destination, Expected
 from data_miner_dagster.export.datasheet import DATASHEET_FILE
 from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES, WHOLE, Format
@@ -197,6 +198,7 @@ def _export_folder(to: Path) -> Iterator[Path]:
 
     Raises:
         ConfigError: another export fills it at this moment, or has just finished.
+        DataMinerError: the disk is full.
     """
     try:
         with only_atomic_folder(to) as folder:
@@ -205,6 +207,12 @@ def _export_folder(to: Path) -> Iterator[Path]:
     except FolderInUseError as error:
         raise ConfigError(
             f"another export writes to {to}; wait until it has finished, or name another folder"
+        ) from error
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise DataMinerError(
+            f"no space is left on the disk of {to}; free some, or name another folder; nothing was exported"
         ) from error
 
 
