@@ -8,9 +8,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from data_miner_dagster.export.records import ReleaseImage
+
+MAX_SHARD_IMAGES: Final = 10_000
 
 
 class Shard(Protocol):
@@ -30,6 +32,7 @@ class _Open:
     shard: Shard
     number: int
     size_bytes: int = 0
+    num_images: int = 0
 
 
 class ShardedWriter:
@@ -39,18 +42,27 @@ class ShardedWriter:
         release: the folder with the images.
         open_shard: opens a shard of a split, by its number from 0.
         max_shard_bytes: a shard that holds this many bytes of images is full.
+        max_shard_images: so is one that holds this many images, since what is remembered of each takes memory.
     """
 
-    def __init__(self, release: Path, open_shard: Callable[[str, int], Shard], max_shard_bytes: int) -> None:
+    def __init__(
+        self,
+        release: Path,
+        open_shard: Callable[[str, int], Shard],
+        max_shard_bytes: int,
+        *,
+        max_shard_images: int = MAX_SHARD_IMAGES,
+    ) -> None:
         self._release = release
         self._open_shard = open_shard
         self._max_shard_bytes = max_shard_bytes
+        self._max_shard_images = max_shard_images
         self._last: dict[str, _Open] = {}
 
     def add(self, image: ReleaseImage) -> None:
         """Write one image and its labels, to a new shard if the split's last one is full."""
         last = self._last.get(image.split)
-        if last is None or last.size_bytes >= self._max_shard_bytes:
+        if last is None or last.size_bytes >= self._max_shard_bytes or last.num_images >= self._max_shard_images:
             number = 0
             if last is not None:
                 last.shard.close()
@@ -59,6 +71,7 @@ class ShardedWriter:
         content = (self._release / image.path_in_release).read_bytes()
         last.shard.add(image, content)
         last.size_bytes += len(content)
+        last.num_images += 1
 
     def close(self) -> None:
         """Finish the last shard of every split. If one cannot be finished, still close all of them."""
