@@ -40,7 +40,7 @@ def test_docs__what_they_say_lives_somewhere_does(path: Path) -> None:
 
 
 def test_upgrading__shows_the_newest_revision_of_the_catalog() -> None:
-    assert f"brought from revision 0002 to {head_revision()};" in read(REPOSITORY / "docs" / "upgrading.md")
+    assert f"was migrated from revision 0002 to {head_revision()};" in read(REPOSITORY / "docs" / "upgrading.md")
 
 
 def test_package__every_module_that_a_docstring_or_comment_names_exists() -> None:

@@ -90,8 +90,7 @@ class DecisionBasis:
 def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Decide on every frame of every member that has frames and current embeddings.
 
-    Members without them are left out and counted. They join when they are ready. No model is loaded unless a prompt is
-    new.
+    Members without them are left out and counted, and join when they are ready. Only a new prompt loads a model.
 
     Args:
         platform: the platform of one root.
