@@ -189,7 +189,7 @@ def _end(instance: dg.DagsterInstance, database: Database, run: dg.DagsterRun, j
 
 def _reason(process: ProcessIdentity | None, state: RunState) -> str:
     if process is None:
-        return f"its process never said that it lives, for {LEASE_SECONDS:.0f} s"
+        return f"its process has not reported for {LEASE_SECONDS:.0f} s"
     where = f"its process ({process.pid} on {process.host.partition('|')[0]})"
     if state is RunState.GONE:
         return f"{where} is gone"

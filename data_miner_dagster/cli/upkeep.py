@@ -57,14 +57,14 @@ def delete_videos(
     keys: Annotated[list[str], typer.Argument(help="Video keys.")],
     force: Annotated[bool, typer.Option("--force", help="Also remove videos that projects want.")] = False,
     project: Annotated[
-        str | None, typer.Option("--project", "-p", help="Remove them from this project only; no file is removed.")
+        str | None, typer.Option("--project", "-p", help="Remove them only from this project; no file is removed.")
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove videos with their frames and embeddings, or take them out of one project.
+    """Remove videos with their frames and embeddings, or only from one project.
 
     Refuses videos that a project wants. With --force they are removed, but return when a source lists them again.
     """

@@ -21,7 +21,7 @@ class Measured:
     bytes_received: int = 0
     """Bytes of the bodies of answers, as they came (compressed, if they were)."""
     bytes_written: int = 0
-    """Bytes of the files that were made and kept."""
+    """Bytes of the files that were written and kept."""
     cpu_seconds: float = 0.0
     """Of all threads and worker processes that worked on it."""
     gpu_seconds: float = 0.0

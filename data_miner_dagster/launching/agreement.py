@@ -36,7 +36,7 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
             if launcher == known:
                 raise ConfigError(
                     f"{file} launches runs by {launcher}, and platform.cluster.launcher is 'local', so that they ask "
-                    f"for nothing there: write launcher: {name}, or take run_launcher out of that file"
+                    f"for nothing there: write launcher: {name}, or remove run_launcher from that file"
                 )
         return
     package, is_missing = _EXTRAS[cluster.launcher]

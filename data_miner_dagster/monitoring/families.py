@@ -33,18 +33,20 @@ FAMILIES: Final[dict[str, Family]] = {
     family.name: family
     for family in (
         # work
-        Family("pending_items", "Videos and projects that wait for a stage and are due now.", ("stage",)),
-        Family("waiting_items", "Videos that wait for a stage and are due later.", ("stage",)),
-        Family("oldest_pending_seconds", "How long the item has been due that waits longest; 0: none is.", ("stage",)),
-        Family("items_in_flight", "Items that were given to a run that has not ended.", ("stage",)),
-        Family("runs", "Runs whose process lives, by stage, or by the name of their job.", ("stage",)),
+        Family("pending_items", "Videos and projects that are due now at a stage.", ("stage",)),
+        Family("waiting_items", "Videos that are due later at a stage.", ("stage",)),
+        Family(
+            "oldest_pending_seconds", "How long the longest-waiting item has been due; 0 if none is due.", ("stage",)
+        ),
+        Family("items_in_flight", "Items in runs that have not ended.", ("stage",)),
+        Family("runs", "Runs with a live process, by stage, or by the name of their job.", ("stage",)),
         Family("failed_items", "Items whose last attempt at a stage failed, by kind of failure.", ("stage", "kind")),
         Family("videos", "Videos by status and, for those that failed, reason.", ("status", "reason")),
         # what holds work back
-        Family("stage_closed", "1 while the gate of a stage is closed by what every item would meet.", ("stage",)),
+        Family("stage_closed", "1 while the gate of a stage is closed because of an outage.", ("stage",)),
         Family("stage_closed_seconds", "How long the gate of a stage has been closed; 0 if it is open.", ("stage",)),
-        Family("stage_paused", "1 while a person holds a stage of every project.", ("stage",)),
-        Family("host_blocked", "1 for each site that nothing is asked of now; `*` stands for every site.", ("site",)),
+        Family("stage_paused", "1 while a person holds a stage for all projects.", ("stage",)),
+        Family("host_blocked", "1 for each site that receives no requests now; `*` means every site.", ("site",)),
         Family(
             "site_budget_used_ratio",
             "Share of the hourly or the daily budget of downloads that is used, whichever is larger, of the 20 sites "
@@ -52,16 +54,16 @@ FAMILIES: Final[dict[str, Family]] = {
             ("site",),
         ),
         Family("pool_slots", "Places of a pool.", ("pool",)),
-        Family("pool_slots_used", "Places of a pool that are taken.", ("pool",)),
+        Family("pool_slots_used", "Places of a pool that are in use.", ("pool",)),
         # the cost of work, from the catalog: it survives the run that counted it
         _counter("items", "Attempts at an item that ended, by outcome: done or failed.", "outcome"),
         _counter("requests", "Requests sent to sites."),
-        _counter("bytes_received", "Bytes of answers, as they came."),
-        _counter("bytes_written", "Bytes of the files that were made and kept."),
+        _counter("bytes_received", "Bytes of answers, as received."),
+        _counter("bytes_written", "Bytes of the files that were written and kept."),
         _counter("cpu_seconds", "CPU time of all threads and worker processes."),
         _counter("gpu_seconds", "Time in models that run on a GPU."),
         _counter("wall_seconds", "Time from the beginning to the end of each item, added up."),
-        _counter("frames", "Frames that were made or looked at."),
+        _counter("frames", "Frames that were made or examined."),
         _counter("boxes", "Boxes that were found."),
         # projects
         Family(
@@ -74,9 +76,9 @@ FAMILIES: Final[dict[str, Family]] = {
             "Frames of a project as of its last stage, by step: seen, kept, representatives, released.",
             ("project", "step"),
         ),
-        Family("project_stage", "1 for the state that a project is in.", ("project", "stage")),
+        Family("project_stage", "1 for the current state of a project.", ("project", "stage")),
         Family("project_progress_ratio", "Share of a project's work that is done.", ("project",)),
-        Family("project_eta_seconds", "Time until a project is done, as far as it can be told.", ("project",)),
+        Family("project_eta_seconds", "Estimated time until a project is done.", ("project",)),
         # room and machine
         Family("root_bytes", "Bytes under the root, by kind: videos, frames.", ("kind",)),
         Family("disk_free_bytes", "Free bytes on the disk of the root."),
@@ -84,10 +86,10 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("quota_bytes", "The quota of the root in bytes; absent if there is none."),
         Family("gpu_memory_used_bytes", "Memory of a GPU in use.", ("gpu",)),
         Family("gpu_memory_size_bytes", "Memory of a GPU.", ("gpu",)),
-        Family("gpu_utilization_ratio", "Share of the last moments in which a GPU was at work.", ("gpu",)),
+        Family("gpu_utilization_ratio", "Share of the last moments in which a GPU was busy.", ("gpu",)),
         # the platform itself
-        Family("last_tick_timestamp_seconds", "When the sensor that plans all work last looked."),
-        Family("alerts_active", "Alerts that somebody was told of and that are not over.", ("kind",)),
+        Family("last_tick_timestamp_seconds", "When the sensor that plans all work last ran."),
+        Family("alerts_active", "Alerts that were sent and are not over.", ("kind",)),
         Family("catalog_seconds", "How long the last collection took."),
         Family("collection_failed", "1 for a part of the metrics that could not be collected, else 0.", ("part",)),
         Family("build_info", "The version of the package; always 1.", ("version",)),

@@ -36,7 +36,7 @@ class ThumbnailMaker:
         return np.concatenate([planes[..., 0].ravel(), colours[..., 0].ravel(), colours[..., 1].ravel()])
 
     def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
-        """Return the same values in float32."""
+        """Return the thumbnails of a batch in float32."""
         return np.asarray(batch, np.float32)
 
 

@@ -128,7 +128,7 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
 
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the same rows, by frame id, with columns from the manifests of their videos.
+    """Return the rows, by frame id, with columns from the manifests of their videos.
 
     Raises:
         VideosLeftOutError: manifests cannot be read, or lack a frame.

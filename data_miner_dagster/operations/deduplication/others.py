@@ -135,8 +135,8 @@ def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
                 yield read_table(path, KEY_COLUMNS)
             except DamagedFileError as error:  # which nothing can recreate
                 raise PermanentError(
-                    f"release {release} cannot be compared with: {path} is damaged; restore it from a copy, or take it "
-                    "out of deduplication.against_releases"
+                    f"release {release} cannot be compared with: {path} is damaged; restore it from a copy, or "
+                    "remove it from deduplication.against_releases"
                 ) from error
 
 

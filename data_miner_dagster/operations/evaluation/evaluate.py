@@ -75,7 +75,9 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
         write_quality(outcome.file, outcome.evaluation)
         report = refresh_report(platform, config)
     if truth == REVIEWED and version is not None:
-        remarks += ("the release applies verdicts: on frames judged before it was made, people judge themselves",)
+        remarks += (
+            "the release applies verdicts: on frames judged before it was made, this compares people with themselves",
+        )
     return replace(outcome, report=report, remarks=(*remarks, *outcome.remarks))
 
 

@@ -4,7 +4,7 @@ from data_miner_dagster.config.verification import VerifierConfig
 
 
 class Budget:
-    """The budget of one project, for all that it ever asks.
+    """The budget of one project, for all its questions.
 
     The cost of an answer is known only afterwards. So a question is asked only if it and the questions in flight stay
     within the budget at the highest price seen so far. The first is asked before there is a price.
