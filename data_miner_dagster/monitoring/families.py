@@ -49,8 +49,8 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("host_blocked", "1 for each site that receives no requests now; `*` means every site.", ("site",)),
         Family(
             "site_budget_used_ratio",
-            "Share of the hourly or the daily budget of downloads that is used, whichever is larger, of the 20 sites "
-            "that most was downloaded from.",
+            "Share of the hourly or the daily budget of downloads that is used, whichever is larger, for the 20 sites "
+            "with the most downloads.",
             ("site",),
         ),
         Family("pool_slots", "Places of a pool.", ("pool",)),
