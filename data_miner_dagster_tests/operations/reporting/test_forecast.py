@@ -75,6 +75,15 @@ def test_plan__a_table_and_the_next_step(project_file: Path, tmp_path: Path) -> 
     assert result.output.splitlines()[-1].startswith("No video was fetched. Next: data-miner run --config ")
 
 
+def test_plan__says_what_following_objects_costs(project_file: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(project_file.read_text())
+    content["detection"]["tracking"] = {"whole_clip": True, "every_seconds": 0.5}
+    project_file.write_text(yaml.safe_dump(content))
+    result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(tmp_path / "root")])
+    [line] = [line for line in result.output.splitlines() if line.startswith("pictures to follow objects")]
+    assert "1,240" in line, "620 s of video, a picture each half second"
+
+
 def test_plan__nothing_can_be_listed(server: HostileServer, project_file: Path, tmp_path: Path) -> None:
     content = yaml.safe_load(project_file.read_text())
     content["sourcing"]["sources"] = [{"type": "feeds", "urls": [server.url("/gone")]}]
