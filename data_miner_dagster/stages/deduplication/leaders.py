@@ -147,6 +147,13 @@ def find_representatives(
         alike: an empty index by appearance, which is filled here too; its appearances also distinguish pairs. None:
             only embeddings decide.
         block_rows: rows processed at once. Does not change the result.
+
+    Example:
+        >>> from data_miner_dagster.index.faiss_index import FaissIndex
+        >>> newcomers = np.array([[1, 0], [0, 1], [0.8, 0.6]], np.float16)
+        >>> found = find_representatives(np.empty((0, 2), np.float16), newcomers, 0.7, FaissIndex(2))
+        >>> found.representative_ids.tolist(), found.is_representative.tolist()
+        ([0, 1, 0], [True, True, False])
     """
     num_leaders = len(leaders)
     margin = max(index.similarity_error, single_precision_error(newcomers.shape[1]))

@@ -18,6 +18,10 @@ def tile_windows(image_wh: tuple[int, int], *, side: int, overlap: float, includ
 
     Neighbours share at least `overlap` of a side. An image no larger than a tile is one window. If `include_whole` is
     true, the whole image comes first.
+
+    Example:
+        >>> tile_windows((1000, 600), side=640, overlap=0.2, include_whole=True)
+        [(0, 0, 1000, 600), (0, 0, 640, 600), (360, 0, 1000, 600)]
     """
     width, height = image_wh
     windows = [

@@ -58,6 +58,12 @@ def draw_splits(
         shares: split to share, the training split first. The shares sum to 1.
         contents: the contribution of each video.
         decided: video key to split, as remembered or set; a cut video has its cuts.
+
+    Example:
+        >>> contents = {key: VideoContent(num_images=10) for key in ("a", "b", "c", "d")}
+        >>> splits = draw_splits([("a", "b"), ("c",), ("d",)], {"train": 0.5, "val": 0.5}, contents)
+        >>> splits["a"] == splits["b"], sorted(splits.values())
+        (True, ['train', 'train', 'val', 'val'])
     """
     order, known = list(shares), decided or {}
     splits: dict[str, str] = {}
