@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.loading import load_project_file
+from data_miner_dagster.domain.phrases import phrase_of
+from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.export.codec import Destination
 from data_miner_dagster.export.formats import EXPORT_FORMATS
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
@@ -76,6 +78,14 @@ def test_check__refuses_what_the_command_line_does_not_take() -> None:
     for words in (["runs"], ["run", "--configs", "x.yaml"], ["config", "chek", "x.yaml"], ["cost"]):
         with pytest.raises(MISUSE):
             check(words)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md", "docs/tutorial.md"])
+def test_pages__show_the_funnel_in_the_words_of_today(name: str) -> None:
+    page = (REPOSITORY / name).read_text(encoding="utf-8")
+    words = re.search(r"(?m)^frames kept +\d+  without \d+ (.+)$", page)
+    assert words is not None
+    assert words[1] == phrase_of(DropReason.BELOW_POSITIVE)
 
 
 def test_tutorial__its_first_commands_make_a_project_that_can_be_changed_as_it_says(
