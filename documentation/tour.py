@@ -23,8 +23,8 @@ SETTLING_MILLISECONDS: Final = 4000
 """How long pages of Dagster take to draw and animate after everything has loaded."""
 WEB: Final[dict[str, tuple[str, str]]] = {
     "asset-graph": ("/assets/detections?view=lineage&lineageScope=neighbors&lineageDepth=1", "text=Latest event"),
-    "filtered-frames": ("/assets/filtered_frames?view=partitions&partition=demo", "text=counts"),
-    "release": ("/assets/dataset?view=partitions&partition=demo", "text=counts"),
+    "filtered-frames": ("/assets/filtered_frames?view=partitions&partition=demo", "text=/historical events .[1-9]/"),
+    "release": ("/assets/dataset?view=partitions&partition=demo", "text=/historical events .[1-9]/"),
     "checks": ("/assets/dataset?view=checks", "text=release_is_whole"),
     "automation": ("/automation", "text=wanted_work"),
 }
