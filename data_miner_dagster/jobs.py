@@ -23,6 +23,10 @@ DOWNLOAD_VIDEOS: Final = "download_videos"
 EXTRACT_FRAMES: Final = "extract_frames"
 EMBED_FRAMES: Final = "embed_frames"
 PROCESS_VIDEOS: Final = "process_videos"
+TRAIN_STUDENT: Final = "train_student"
+
+OPTIONAL_ASSETS: Final[Mapping[str, str]] = {TRAIN_STUDENT: "student"}
+"""Assets that no build waits for, and that nothing asks for by itself, by the job that materializes each."""
 
 JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     WorkStage.SOURCING: LIST_SOURCES,
@@ -65,13 +69,14 @@ POOL_BY_STAGE: Final[Mapping[WorkStage, str]] = {
 _FORMER_JOBS: Final = ("build_dataset",)
 """Jobs of earlier versions, whose runs may be under way when this one is installed."""
 
-_OUR_ASSETS: Final = frozenset(map(dg.AssetKey, ASSETS.values()))
+_OUR_ASSETS: Final = frozenset(map(dg.AssetKey, (*ASSETS.values(), *OPTIONAL_ASSETS.values())))
 
 _DESCRIPTIONS: Final = {
     DOWNLOAD_VIDEOS: "Download and verify videos.",
     EXTRACT_FRAMES: "Sample the frames of videos.",
     EMBED_FRAMES: "Embed the frames of videos.",
     PROCESS_VIDEOS: "Download, extract and embed the videos of one project, side by side, as `data-miner run` does.",
+    TRAIN_STUDENT: "Train a small network on the latest release of one project, to see whether it teaches.",
     LIST_SOURCES: "List a project's sources to find the videos that belong to it.",
     **{JOB_BY_STAGE[WorkStage(stage.value)]: f"Take one project through {stage.word}." for stage in PROJECT_WAY},
     **{
@@ -130,6 +135,12 @@ JOBS: Final = {
             tags=_NO_TIME_LIMIT,
         )
         for stage, name in JOB_BY_STAGE.items()
+    },
+    **{
+        name: dg.define_asset_job(
+            name, selection=dg.AssetSelection.assets(asset), description=_DESCRIPTIONS[name], tags=_NO_TIME_LIMIT
+        )
+        for name, asset in OPTIONAL_ASSETS.items()
     },
     PROCESS_VIDEOS: _job_of(PROCESS_VIDEOS, _process_videos),
     **{SHARE_JOB_BY_STAGE[stage]: _job_of_shards(stage) for stage in SHARED_STAGES},

@@ -15,11 +15,13 @@ from data_miner_dagster.asset_checks import ALL_CHECKS
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain import versions
 from data_miner_dagster.domain.work import ASSETS
-from data_miner_dagster.jobs import JOB_BY_STAGE, OP_BY_JOB, PROJECT_JOBS
+from data_miner_dagster.jobs import JOB_BY_STAGE, OP_BY_JOB, OPTIONAL_ASSETS, PROJECT_JOBS
 from data_miner_dagster_tests.end_to_end.commands import environment
 
 PER_VIDEO = {"videos", "frames", "frame_embeddings"}
 PER_PROJECT = {"project_videos", "filtered_frames", "deduplicated_frames", "detections", "dataset"}
+OPTIONAL = {"student"}
+"""Of projects too, but no part of a build."""
 POOLS = {
     "project_videos": "sourcing",
     "videos": "download",
@@ -29,6 +31,7 @@ POOLS = {
     "deduplicated_frames": "inference",
     "detections": "inference",
     "dataset": "release",
+    "student": "training",
 }
 
 
@@ -37,9 +40,9 @@ def graph() -> AssetGraph:
     return defs.resolve_asset_graph()
 
 
-def test_definitions__hold_the_eight_assets_and_no_phantom(graph: AssetGraph) -> None:
+def test_definitions__hold_the_assets_and_no_phantom(graph: AssetGraph) -> None:
     keys = {key.to_user_string() for key in graph.get_all_asset_keys()}
-    assert keys == PER_VIDEO | PER_PROJECT
+    assert keys == PER_VIDEO | PER_PROJECT | OPTIONAL
     assert {key.to_user_string() for key in graph.executable_asset_keys} == keys
 
 
@@ -52,6 +55,15 @@ def test_definitions__assets_of_a_project_follow_each_other_in_the_order_of_its_
         "detections": {"deduplicated_frames"},
         "dataset": {"detections"},
     }
+
+
+def test_definitions__what_no_build_waits_for_has_a_job_of_its_own(graph: AssetGraph) -> None:
+    assert set(OPTIONAL_ASSETS.values()) == OPTIONAL
+    for job, asset in OPTIONAL_ASSETS.items():
+        assert graph.get(dg.AssetKey(asset)).parent_keys == {dg.AssetKey("dataset")}
+        assert graph.get(dg.AssetKey(asset)).child_keys == set()
+        assert set(defs.resolve_job_def(job).graph.node_names()) == {asset}
+        assert not [other for other in JOB_BY_STAGE.values() if asset in defs.resolve_job_def(other).graph.node_names()]
 
 
 def test_definitions__every_stage_has_a_job() -> None:
@@ -93,7 +105,7 @@ def test_definitions__partition_sets(graph: AssetGraph) -> None:
         definition = graph.get(key).partitions_def
         assert isinstance(definition, dg.DynamicPartitionsDefinition)
         names[key.to_user_string()] = definition.name
-    assert names == dict.fromkeys(PER_VIDEO, "videos") | dict.fromkeys(PER_PROJECT, "projects")
+    assert names == dict.fromkeys(PER_VIDEO, "videos") | dict.fromkeys(PER_PROJECT | OPTIONAL, "projects")
 
 
 def test_definitions__edges_between_the_sets_ask_nothing_of_partitions(graph: AssetGraph) -> None:
@@ -115,7 +127,7 @@ def test_definitions__every_asset_says_what_it_is(graph: AssetGraph) -> None:
         node = graph.get(key)
         name = key.to_user_string()
         assert node.pools == {POOLS[name]}
-        assert node.group_name in {"acquisition", "frames", "dataset"}
+        assert node.group_name in {"acquisition", "frames", "dataset", "training"}
         assert node.kinds
         assert node.owners == ["team:data-miner"]
         assert node.tags["scope"] == ("shared" if name in PER_VIDEO else "project")
@@ -134,6 +146,7 @@ def test_definitions__the_code_version_of_an_asset_is_its_stages(graph: AssetGra
         "deduplicated_frames": str(versions.DEDUPLICATION_VERSION),
         "detections": str(versions.DETECTION_VERSION),
         "dataset": f"{versions.RELEASING_VERSION}.{versions.REPORT_VERSION}",
+        "student": str(versions.TRAINING_VERSION),
     }
 
 

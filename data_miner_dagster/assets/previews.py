@@ -170,3 +170,21 @@ def _changes(platform: Platform, project: str, version: str) -> Metadata:
     released = list_releases(platform, project)
     changes = next((release.changes for release in released if release.version == version), "")
     return {CHANGES: dg.MetadataValue.text(changes)} if changes else {}
+
+
+def student_metadata(platform: Platform, project: str) -> Metadata:
+    """Return the curve of the latest student, what it learned, and where to look at what it disagrees with."""
+    from data_miner_dagster.domain.students import student_name
+    from data_miner_dagster.operations.training.students import curve_preview, latest_student
+
+    student = latest_student(platform, project)
+    if student is None:
+        return {}
+    name = student_name(project)
+    then = f"`data-miner review {{project}}` begins where {name} disagrees"
+    links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.STUDENT}")}
+    ways = _stage_ways(platform, project, "student", partial(curve_preview, student), then, links)
+    return ways | {
+        CHANGES: dg.MetadataValue.text(student.line),
+        "mAP50": dg.MetadataValue.float(student.best.map50),
+    }

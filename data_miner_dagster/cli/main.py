@@ -43,6 +43,7 @@ from data_miner_dagster.cli.selecting import select
 from data_miner_dagster.cli.showing import projects, status, videos
 from data_miner_dagster.cli.similar import similar
 from data_miner_dagster.cli.tracing import diff, trace
+from data_miner_dagster.cli.training import train_check
 from data_miner_dagster.cli.up import up
 from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget
 from data_miner_dagster.config.environment import DEBUG_VARIABLE, VERBOSE_VARIABLE, set_variable
@@ -63,7 +64,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Catalog": (init_db, populate, add_video, migrate_to),
     "Copies": (publish, backup, restore, backups),
     "Look": (status, projects, videos, releases, trace, diff, similar, cost, evaluate, doctor, metrics),
-    "Tune": (calibrate, select),
+    "Tune": (calibrate, select, train_check),
     "Stop": (pause, hold, resume),
     "Again": (retry, backfill, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget, clean, prune),

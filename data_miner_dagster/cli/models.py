@@ -20,7 +20,7 @@ def list_models(
 
     platform = opened(root, config, profile)
     used = {role.name for role in platform.models.roles}
-    entries = list(entries_of(platform.config.models).values())
+    entries = list(entries_of(platform.models.config_with_students()).values())
     if json:
         print_json(
             [

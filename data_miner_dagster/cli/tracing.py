@@ -47,7 +47,7 @@ def trace(
         echo(line)
     if found.image.boxes:
         echo("")
-        columns = ["box", "class", "confidence", "threshold", "x, y, x, y", "phrase", "detector", "a person said"]
+        columns = ["box", "class", "confidence", "threshold", "x, y, x, y", "phrase", "detector", "said of it"]
         rows = [_row_of(found, *pair) for pair in zip(found.annotation_ids, found.image.boxes, strict=True)]
         print_table(columns, rows, numbers=["box", "confidence", "threshold"])
     if found.runs:
@@ -132,5 +132,9 @@ def _row_of(found: "ImageProvenance", annotation_id: int, box: "ReleaseBox") -> 
         ", ".join(f"{value:.1f}" for value in box.box_xyxy),
         box.prompt,
         box.detector + (f" and {box.num_agreeing_detectors - 1} more" if box.num_agreeing_detectors > 1 else ""),
-        f"{box.verdict}{who}" if box.verdict else "",
+        ", ".join(filter(None, (f"{box.verdict}{who}" if box.verdict else "", _verifier_said(box)))),
     )
+
+
+def _verifier_said(box: "ReleaseBox") -> str:
+    return f"{box.verifier_verdict.replace('_', ' ')} (verifier)" if box.verifier_verdict else ""

@@ -3,7 +3,9 @@
 A command here only reads its options, calls its trial in `operations/` and passes the result to `show_trial`.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -15,8 +17,9 @@ from data_miner_dagster.cli.options import profile_option
 from data_miner_dagster.cli.output import PlainConsole, print_json
 from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.config.environment import ROOT_VARIABLE
 from data_miner_dagster.config.filtering import FilteringConfig
-from data_miner_dagster.config.loading import load_platform_config, load_project_file
+from data_miner_dagster.config.loading import load_platform_config, load_project_file, resolve_root
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.problems import describe_problems
 from data_miner_dagster.config.settings import ProjectFile
@@ -72,6 +75,12 @@ def _check_reachable(*roles: "ModelRole[Any]") -> None:
     """Ensure that weights exist or can be fetched, before importing the libraries that run them takes seconds."""
     for role in roles:
         role.check_reachable()
+
+
+def _root(file: ProjectFile | None) -> Path:
+    """Return the root whose students can be tried: that of `data-miner --root DIR try`, or of the settings."""
+    config = file.platform if file is not None else load_platform_config()
+    return resolve_root(os.environ.get(ROOT_VARIABLE) or None, config)
 
 
 def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> None:
@@ -131,11 +140,16 @@ def try_detect_command(
     """Draw boxes around objects of the given classes."""
     # Here, so that the command line starts without what only this command needs.
     from data_miner_dagster.models.provider import ModelProvider
+    from data_miner_dagster.operations.own_students import student_entries
+    from data_miner_dagster.storage.layout import StorageLayout
 
     file = read_config(config)
     asked = _classes([*(classes or ()), *(more_classes or ())], images or ())
     detection = _detection_config(file, asked, detector, threshold)
-    models = ModelProvider(models_config(file, profile, role="detector", model=None))
+    models = ModelProvider(
+        models_config(file, profile, role="detector", model=None),
+        find_students=partial(student_entries, StorageLayout(_root(file))),
+    )
     own_images = file is not None and not asked
     _check_reachable(*models.detectors(detection.detectors))
     from data_miner_dagster.operations.detection.trial import try_detect

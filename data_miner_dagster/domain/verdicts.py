@@ -55,6 +55,7 @@ PAIR_WORDS: Final = frozenset({VerdictWord.DUPLICATE, VerdictWord.NOT_DUPLICATE,
 class ReviewQueue(StrEnum):
     """Why a person was asked. Only answers to a random sample measure a share of all frames."""
 
+    STUDENT = "student"  # a network that was trained on the release disagrees with its labels
     UNSURE = "unsure"
     DISAGREEMENT = "disagreement"
     NEAR_THRESHOLD = "near_threshold"

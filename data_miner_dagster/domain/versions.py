@@ -37,6 +37,9 @@ TRACKING_VERSION: Final = 1
 RELEASING_VERSION: Final = 4
 """Raise it when the same tables yield other bytes."""
 
+TRAINING_VERSION: Final = 1
+"""Raise it when the same release and settings train another student."""
+
 REPORT_VERSION: Final = 5
 """Raise it when the page changes: the reports of existing releases are then rewritten."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from data_miner_dagster.domain.splits import cut_of
+from data_miner_dagster.domain.splits import cut_of, differ_in_gaps_alone
 from data_miner_dagster.export.licences import forbidding, licences_of
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseVideo
 from data_miner_dagster.export.templating import render
@@ -36,9 +36,16 @@ def write_datasheet(
         forbidding=forbidding(licences),
         limits=release.get("limits", ()),
         cuts=cuts_of(videos),
+        gaps=gaps_changed(release),
         max_videos=MAX_VIDEOS_LISTED,
     )
     (folder / DATASHEET_FILE).write_text(text, encoding="utf-8")
+
+
+def gaps_changed(release: Mapping[str, Any]) -> list[str]:
+    """Return the videos that are cut where they were, with other gaps between the parts."""
+    moved = (release.get("changes") or {}).get("videos_moved", ())
+    return [key for key, before, after in moved if differ_in_gaps_alone(before, after)]
 
 
 def cuts_of(videos: Sequence[ReleaseVideo]) -> dict[str, str]:

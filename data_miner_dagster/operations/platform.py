@@ -33,6 +33,7 @@ from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.catalog_place import catalog_url_in_force
 from data_miner_dagster.operations.damage import remove_damaged_files
 from data_miner_dagster.operations.devices import device_of_process
+from data_miner_dagster.operations.own_students import student_entries
 from data_miner_dagster.operations.tracing import item_span
 from data_miner_dagster.operations.verdict_files import adopt_verdict_files
 from data_miner_dagster.storage.atomic import publishing_as, write_json
@@ -97,12 +98,12 @@ class Platform:
         models: ModelProvider | None = None,
     ) -> None:
         self.config = config
-        self.models = models or ModelProvider(config.models, self._take_device)
-        """The models, each loaded at first use, once per process."""
         shown = os.fsencode(root.absolute()).decode("utf-8", "backslashreplace")
         if shown != str(root.absolute()):
             raise ConfigError(f"--root {shown}: its path is not UTF-8 and cannot be stored; use another")
         self.layout = StorageLayout(root.absolute())
+        self.models = models or ModelProvider(config.models, self._take_device, partial(student_entries, self.layout))
+        """The models, each loaded at first use, once per process."""
         self._given_catalog_url = catalog_url or config.storage.catalog_url
         self._lease: RunLease | None = None
         self.may_begin_catalog = False  # even beside files that a catalog knew: the user asked for it

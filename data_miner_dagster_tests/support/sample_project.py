@@ -5,7 +5,7 @@ The values are small enough to count by hand; see `build_project`.
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,6 +112,7 @@ def build_project(
     videos: Sequence[SampleVideo] = SAMPLE_VIDEOS,
     through: str = "detection",
     catalog_url: str | None = None,
+    picture_of: Callable[[int], Image.Image] | None = None,
     **sections: Any,
 ) -> Platform:
     """Write a project to disk as if its stages had run up to `through`, and return its platform.
@@ -132,7 +133,7 @@ def build_project(
     if reached >= 1:
         for video in videos:
             if video.rejected is None:
-                _write_frames(platform, video)
+                _write_frames(platform, video, picture_of)
     layout = platform.layout
     stage = ProjectStage.SOURCING
     if reached >= 2:
@@ -205,7 +206,14 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
     write_table(path, table_from_rows(rows, schema), fingerprint=fingerprint_of({"rows": [dict(row) for row in rows]}))
 
 
-def _write_frames(platform: Platform, video: SampleVideo) -> None:
+def seed_of(video_key: str, frame_index: int) -> int:
+    """Return what the picture of a frame is drawn from."""
+    return int.from_bytes(hashlib.sha256(f"{video_key}/{frame_index}".encode()).digest()[:4], "big")
+
+
+def _write_frames(
+    platform: Platform, video: SampleVideo, picture_of: Callable[[int], Image.Image] | None = None
+) -> None:
     database, layout = platform.database, platform.layout
     row = find_video(database, video.key)
     if row is None or row.status is VideoStatus.EXTRACTED:
@@ -223,9 +231,9 @@ def _write_frames(platform: Platform, video: SampleVideo) -> None:
             return
     seeds, contents = [], []
     for index in range(video.num_frames):
-        seeds.append(int.from_bytes(hashlib.sha256(f"{video.key}/{index}".encode()).digest()[:4], "big"))
+        seeds.append(seed_of(video.key, index))
         buffer = io.BytesIO()
-        textured_image(seeds[-1]).save(buffer, "JPEG", quality=90)
+        (picture_of or textured_image)(seeds[-1]).save(buffer, "JPEG", quality=90)
         contents.append(buffer.getvalue())
     write_pictures(
         layout,

@@ -221,7 +221,8 @@ def import_yolo() -> Any:
     import torch
 
     os.environ.update(_ENVIRONMENT)
-    os.environ.setdefault("YOLO_CONFIG_DIR", str(model_cache_folder() / "ultralytics"))
+    for variable in ("YOLO_CONFIG_DIR", "MPLCONFIGDIR"):  # it imports matplotlib, which would write into HOME
+        os.environ.setdefault(variable, str(model_cache_folder() / "ultralytics"))
     open_image, save, num_cv_threads = PIL.Image.open, torch.save, cv2.getNumThreads()
     with warnings.catch_warnings(), np.printoptions():
         from ultralytics import YOLO

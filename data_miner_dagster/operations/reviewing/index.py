@@ -75,6 +75,8 @@ class ReviewIndex:
     numbers: UInt64Array  # their sampling numbers
     facts: FrameFacts
     num_objects: Int64Array  # by class
+    student: Ranking  # examined frames on which a student and the labels disagree
+    why_student: Mapping[int, str]  # in which way, by row
     near_threshold: Ranking
     filter: Ranking
     duplicates: Ranking
@@ -90,7 +92,7 @@ class ReviewIndex:
 
 def table_marks(platform: Platform, project: str) -> tuple[object, ...]:
     """Return a value that changes whenever a table of the project is rewritten."""
-    return tuple(mark_of(path) for path in _tables(platform, project))
+    return tuple(mark_of(path) for path in (*_tables(platform, project), _student_table(platform, project)))
 
 
 def _tables(platform: Platform, project: str) -> tuple[Path, ...]:
@@ -101,6 +103,10 @@ def _tables(platform: Platform, project: str) -> tuple[Path, ...]:
         layout.detections_table(project),
         layout.detected_frames_table(project),
     )
+
+
+def _student_table(platform: Platform, project: str) -> Path:
+    return platform.layout.student_disagreements(project)
 
 
 def mark_of(path: Path) -> tuple[int, int, int] | None:
@@ -147,6 +153,7 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
     pairs, num_duplicates = _pairs(platform, project, codes) if deduplicated else ({}, 0)
     steps.reach(_NUM_PARTS)
     pa.default_memory_pool().release_unused()  # as the tables were while they were read
+    why_student, student = _student(platform, project, codes, rows)
     return ReviewIndex(
         config=config,
         classes=FrameClasses.of(config),
@@ -157,6 +164,8 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
         numbers=numbers,
         facts=facts,
         num_objects=num_objects,
+        student=student,
+        why_student=why_student,
         near_threshold=near_threshold,
         filter=filter_ranking,
         duplicates=_rank_pairs(codes, pairs),
@@ -223,6 +232,22 @@ def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRu
         turns.append(asked_at)
         classes.append(np.full(len(chosen), float(class_index)))
     return Ranking(np.concatenate(rows), (np.concatenate(turns), np.concatenate(classes)))
+
+
+def _student(platform: Platform, project: str, codes: FrameCodes, rows: Int64Array) -> tuple[dict[int, str], Ranking]:
+    """Rank the frames on which a student and the labels disagree, the surest box first, as far as they are examined."""
+    path = _student_table(platform, project)
+    if not path.is_file():
+        return {}, _nothing()
+    found: dict[int, tuple[float, str]] = {}
+    for batch in read_batches(path, ["frame_id", "confidence", "why"]):
+        for frame_id, confidence, why in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            code = codes.of_frame(frame_id)
+            if code is not None:
+                found[int(rows_of_codes(np.array(code)))] = confidence, why
+    asked = np.array(sorted(set(found) & set(rows.tolist())), np.int64)
+    confidences = np.array([found[row][0] for row in asked.tolist()], np.float64)
+    return {row: found[row][1] for row in asked.tolist()}, Ranking(asked, (-confidences,))
 
 
 def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes: FrameCodes) -> tuple[Ranking, int]:

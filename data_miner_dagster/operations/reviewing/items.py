@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from data_miner_dagster.domain.phrases import phrase_of
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.reviewing.frames import code_and_box
+from data_miner_dagster.operations.reviewing.frames import code_and_box, rows_of_codes
 from data_miner_dagster.operations.reviewing.index import ReviewIndex
 from data_miner_dagster.operations.reviewing.judged_frames import JudgedFrame, judge_frame, review_boxes
 from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFrame, ReviewItem
@@ -59,6 +61,8 @@ class ItemMaker:
         why = "one of the random sample"
         num_detectors = self._index.rules.num_detectors
         match queue:
+            case ReviewQueue.STUDENT:
+                why = self._index.why_student.get(int(rows_of_codes(np.array(code))), "a student disagreed")
             case ReviewQueue.UNSURE:
                 is_asked = lambda _position, one: one.state is BoxState.UNSURE  # noqa: E731
             case ReviewQueue.DISAGREEMENT:

@@ -23,6 +23,7 @@ from data_miner_dagster.stages.reviewing_queues import (
 )
 
 QUEUES: Final = (
+    ReviewQueue.STUDENT,
     ReviewQueue.UNSURE,
     ReviewQueue.DISAGREEMENT,
     ReviewQueue.NEAR_THRESHOLD,
@@ -58,6 +59,8 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
             return rank_unsure(standing.facts, index.rows)
         case ReviewQueue.DISAGREEMENT:
             return rank_disagreement(standing.facts, index.rows)
+        case ReviewQueue.STUDENT:
+            ranking = index.student
         case ReviewQueue.NEAR_THRESHOLD:
             ranking = index.near_threshold
         case ReviewQueue.RANDOM:

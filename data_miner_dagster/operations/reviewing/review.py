@@ -88,7 +88,9 @@ class Review:
         """Return the number of questions in each queue."""
         with self._lock:
             tables, standing = self._current()
-            return tuple(count_questions(tables.index, standing, queue) for queue in QUEUES)
+            counts = (count_questions(tables.index, standing, queue) for queue in QUEUES)
+            has_student = bool(len(tables.index.student.rows))  # most projects have none
+            return tuple(count for count in counts if has_student or count.queue is not ReviewQueue.STUDENT)
 
     def classes(self) -> tuple[BrowsedName, ...]:
         """Return the classes that can be browsed, in the order of the project."""

@@ -38,6 +38,7 @@ SENT_QUEUES: Final = (
     ReviewQueue.DISAGREEMENT,
     ReviewQueue.NEAR_THRESHOLD,
     ReviewQueue.RANDOM,
+    ReviewQueue.STUDENT,
 )
 """The queues about boxes of a frame."""
 _SPLIT: Final = "review"

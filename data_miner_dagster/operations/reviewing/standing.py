@@ -76,6 +76,7 @@ class StandingKeeper:
             said={code: words for code, words in said.items() if words},
             facts=self._facts(),
             settled={
+                ReviewQueue.STUDENT: rows_of_codes(_codes(self._judged)),
                 ReviewQueue.NEAR_THRESHOLD: self._met_boxes(),
                 ReviewQueue.RANDOM: rows_of_codes(complete),
                 ReviewQueue.CALIBRATION: by_hand,

@@ -133,7 +133,8 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
 def project_folders(layout: StorageLayout, name: str, *, with_files: bool, with_releases: bool) -> list[Path]:
     """Return the folders that `remove_project` removes. They belong to this project alone."""
     folders = [layout.project_previews(name)]
-    folders += [layout.project_folder(name), layout.report_folder(name)] if with_files else []
+    if with_files:
+        folders += [layout.project_folder(name), layout.report_folder(name), layout.students_folder(name)]
     return [*folders, layout.releases_folder(name)] if with_releases else folders
 
 

@@ -51,6 +51,10 @@ class QueueText:
 
 
 QUEUE_TEXTS: Final = {
+    ReviewQueue.STUDENT: QueueText(
+        "A student disagrees",
+        "Frames on which the network trained on the release disagrees with its labels: one of the two is wrong.",
+    ),
     ReviewQueue.UNSURE: QueueText(
         "Unsure boxes",
         "Frames with a box that is neither sure nor ruled out. The release holds them back until somebody has looked.",

@@ -155,6 +155,9 @@ def test_release_project__another_gap_moves_no_image_between_splits(tmp_path: Pa
     summary = list_releases(platform, "cyclists")[-1]
     assert "other gaps between the splits of 1 video" in summary.changes
     assert "another split" not in summary.changes
+    assert (
+        f"files-long is cut where it was, with other gaps: {CUT} became {wider}" in (after / "datasheet.md").read_text()
+    )
     _, same = release(tmp_path, LONG, guard_seconds=4.0)
     assert same["version"] == "v002"
     assert release(tmp_path, LONG)[0] == before  # without the setting, the gaps are those it was cut with

@@ -1,0 +1,64 @@
+"""The command `train-check`."""
+
+from typing import Annotated
+
+import typer
+
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    JsonOption,
+    ProfileOption,
+    ProjectArgument,
+    RootOption,
+    opened_existing,
+)
+from data_miner_dagster.cli.output import echo, print_json
+from data_miner_dagster.domain.students import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_EPOCHS,
+    DEFAULT_IMAGE_SIZE,
+    DEFAULT_NETWORK,
+    student_name,
+)
+
+
+def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its function
+    project: ProjectArgument,
+    version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
+    network: Annotated[
+        str, typer.Option("--network", help="An architecture of Ultralytics', or a YAML file that describes one.")
+    ] = DEFAULT_NETWORK,
+    epochs: Annotated[int, typer.Option("--epochs", min=1)] = DEFAULT_EPOCHS,
+    image_size: Annotated[int, typer.Option("--image-size", min=32, help="The longer side, in pixels.")] = (
+        DEFAULT_IMAGE_SIZE
+    ),
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = DEFAULT_BATCH_SIZE,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=0, help="Default: Ultralytics chooses.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Train again although nothing has changed.")] = False,
+    json: JsonOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Train a small network on a release: does it teach? And where does the network disagree with the labels?"""
+    from data_miner_dagster.cli.interrupts import ending_on_interrupt
+    from data_miner_dagster.cli.progress import progress_lines
+    from data_miner_dagster.domain.students import TrainingSettings
+    from data_miner_dagster.operations.training import train_check as operation
+
+    platform = opened_existing(root, config, profile)
+    settings = TrainingSettings(network, epochs, image_size, batch_size, learning_rate)
+    with ending_on_interrupt(), progress_lines(platform.config.logging):
+        outcome = operation.train_check(platform, project, settings, version=version, force=force)
+    if json:
+        print_json({"counts": dict(outcome.counts), **outcome.metadata})
+        return
+    echo(f"{project} {outcome.metadata['version']}: {outcome.metadata['line']} → {outcome.metadata['folder']}")
+    number = outcome.counts["frames in dispute"]
+    echo(f"{number:,} frames where the student disagrees with the labels")
+    echo(
+        f"next: `data-miner review {project}` shows these first; {student_name(project)} is a detector from now on "
+        f"(`data-miner try detect FOLDER --detector {student_name(project)}`)"
+    )

@@ -1,0 +1,155 @@
+"""Training of a small network by Ultralytics, in a process of its own, and its export to ONNX.
+
+Ultralytics writes settings, caches and runs wherever it finds a place, and looks for checkpoints and fonts on the web.
+Here everything goes into one folder, and a connection to anywhere is refused by the interpreter.
+
+Ultralytics' software is licensed under AGPL-3.0 or a licence bought from Ultralytics, and so is what it trains.
+"""
+
+import copy
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.students import CHECKPOINT_NAME, Epoch, TrainingSettings
+from data_miner_dagster.models.detectors.ultralytics_detector import import_yolo
+from data_miner_dagster.models.devices import resolve_device
+
+_SETTINGS_FOLDER: Final = "settings"
+_FOLDERS_OF_LIBRARIES: Final = (
+    "YOLO_CONFIG_DIR",
+    "MPLCONFIGDIR",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "HOME",
+)
+"""Variables by which libraries are told where to keep settings and caches."""
+_FEW_EPOCHS: Final = 10
+"""Of so few epochs none is spent on warming up, or on mosaics, which Ultralytics ends ten epochs before the last."""
+_NETWORK_SUFFIXES: Final = (".yaml", ".yml")
+
+
+def train(
+    folder: Path, data: Path, settings: TrainingSettings, device: str, tell: Callable[[Epoch], None]
+) -> tuple[tuple[Epoch, ...], int]:
+    """Train a network of random weights, and leave `student.pt` and `student.onnx` in a folder.
+
+    To be called in a process that does nothing else: it changes the working directory, and refuses all connections.
+
+    Args:
+        folder: an empty folder for everything that is written.
+        data: a data set as Ultralytics reads it (`data.yaml`).
+        settings: how.
+        device: as in `platform.models.device`.
+        tell: called after each epoch, and before the first for the untrained network.
+
+    Returns:
+        What the network could do after each epoch, the untrained one first; and the epoch whose weights are kept.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    os.chdir(folder)
+    os.environ.update(dict.fromkeys(_FOLDERS_OF_LIBRARIES, str(folder / _SETTINGS_FOLDER)))
+    refuse_connections()
+    yolo = import_yolo()
+    model = yolo(network_of(settings.network), task="detect")
+    curve: list[Epoch] = []
+
+    def add(epoch: Epoch) -> None:
+        curve.append(epoch)
+        tell(epoch)
+
+    model.add_callback("on_train_start", lambda trainer: add(_untrained(trainer)))
+    model.add_callback("on_fit_epoch_end", lambda trainer: _add_fitted(trainer, len(curve), add))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.train(
+            data=str(data), project=str(folder), name="run", device=resolve_device(device), **_arguments(settings)
+        )
+        best = Path(model.trainer.best)
+        best.replace(folder / CHECKPOINT_NAME)
+        trained = yolo(str(folder / CHECKPOINT_NAME), task="detect")
+        trained.export(format="onnx", imgsz=settings.image_size, simplify=False, dynamic=False, device="cpu")
+    fitness = [epoch.map50_95 for epoch in curve[1:]]
+    return tuple(curve), fitness.index(max(fitness)) + 1
+
+
+def network_of(name: str) -> str:
+    """Return what Ultralytics builds a network from: a description in YAML, never a checkpoint.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    from ultralytics.utils import ROOT
+
+    if name.endswith(_NETWORK_SUFFIXES):
+        if not Path(name).is_file():
+            raise ConfigError(f"there is no file {name} that describes a network; correct its path")
+        return name
+    known = {path.stem for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
+    # A size is a letter at the end of the name of a family, such as the n of yolo11n; one file describes all sizes.
+    if name not in known and name[:-1] not in known:
+        raise ConfigError(
+            f"{name!r} is not one of Ultralytics' networks, such as yolo11n or yolo26n, and no YAML file either; "
+            "name another"
+        )
+    return f"{name}.yaml"
+
+
+def _arguments(settings: TrainingSettings) -> dict[str, Any]:
+    is_short = settings.epochs <= _FEW_EPOCHS
+    chosen: dict[str, Any] = {"optimizer": "auto"}
+    if settings.learning_rate is not None:
+        chosen = {"optimizer": "AdamW", "lr0": settings.learning_rate, "lrf": 0.1}
+    return {
+        **chosen,
+        **({"warmup_epochs": 0.0, "mosaic": 0.0} if is_short else {}),
+        "epochs": settings.epochs,
+        "patience": settings.epochs,  # the curve is whole
+        "imgsz": settings.image_size,
+        "batch": settings.batch_size,
+        "nbs": settings.batch_size,  # a step after each batch
+        "seed": 0,
+        "deterministic": True,
+        "workers": 0,  # more processes would outlive this one when it is killed
+        "amp": False,  # whose check fetches a checkpoint
+        "pretrained": False,
+        "plots": False,  # which fetches a font
+        "save": True,
+        "val": True,
+        "exist_ok": True,
+        "verbose": False,
+    }
+
+
+def _untrained(trainer: Any) -> Epoch:
+    network = copy.deepcopy(trainer.ema.ema)  # measuring changes it: layers are fused
+    return _epoch(0, None, trainer.get_validator()(model=network))
+
+
+def _add_fitted(trainer: Any, number: int, add: Callable[[Epoch], None]) -> None:
+    if number > trainer.epochs:  # after the last epoch it is called once more, for the weights that were kept
+        return
+    add(_epoch(number, sum(float(loss) for loss in trainer.tloss.values()), trainer.metrics))
+
+
+def _epoch(number: int, loss: float | None, metrics: Mapping[str, Any]) -> Epoch:
+    return Epoch(number, loss, float(metrics["metrics/mAP50(B)"]), float(metrics["metrics/mAP50-95(B)"]))
+
+
+def refuse_connections() -> None:
+    """Have this process connect to no other machine, whatever any library tries. It cannot be taken back."""
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: Sequence[Any]) -> None:
+    is_elsewhere = event == "socket.connect" and arguments[0].family != socket.AF_UNIX
+    if is_elsewhere or event == "socket.getaddrinfo":
+        raise PermissionError(f"training connects to nothing; refused: {event} {arguments[1:]}")

@@ -1,0 +1,23 @@
+"""Students as models: each network that `data-miner train-check` has left under a root is a detector by its name."""
+
+from pathlib import Path
+
+from data_miner_dagster.config.models import ModelEntryConfig
+from data_miner_dagster.domain.students import EXPORTED_NAME, LICENCE, student_name
+from data_miner_dagster.stages.releasing import version_number
+from data_miner_dagster.storage.layout import StorageLayout
+from data_miner_dagster.storage.students import student_folders
+
+
+def student_entries(layout: StorageLayout) -> dict[str, ModelEntryConfig]:
+    """Return the students of a root by name: each by its release, and the latest of each project."""
+    entries = {}
+    folders = student_folders(layout)
+    for (project, version), folder in sorted(folders.items(), key=lambda item: version_number(item[0][1])):
+        entries[student_name(project, version)] = entries[student_name(project)] = student_entry(folder)
+    return entries
+
+
+def student_entry(folder: Path) -> ModelEntryConfig:
+    """Return the entry of the student in a folder. ONNX is no pickle: nothing in it runs when it is opened."""
+    return ModelEntryConfig(architecture="ultralytics", source=f"ultralytics:{folder / EXPORTED_NAME}", licence=LICENCE)

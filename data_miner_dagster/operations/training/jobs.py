@@ -1,0 +1,34 @@
+"""The process that trains: it serves one job, and is killed when its caller ends, or no longer wants it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.domain.students import Epoch, TrainingSettings
+from data_miner_dagster.workers.serving import Job, ask, serve
+
+JOBS_MODULE: Final = "data_miner_dagster.operations.training.jobs"
+
+
+def _train(arguments: dict[str, Any]) -> dict[str, Any]:
+    # Imported here, so that a worker that is cancelled at once has not loaded torch.
+    from data_miner_dagster.models.training import train
+
+    def tell(epoch: Epoch) -> None:
+        ask("epoch", asdict(epoch))
+
+    curve, best_epoch = train(
+        Path(arguments["folder"]),
+        Path(arguments["data"]),
+        TrainingSettings(**arguments["settings"]),
+        arguments["device"],
+        tell,
+    )
+    return {"curve": [asdict(epoch) for epoch in curve], "best_epoch": best_epoch}
+
+
+JOBS: Final[Mapping[str, Job]] = {"train": _train}
+
+if __name__ == "__main__":
+    serve(JOBS)

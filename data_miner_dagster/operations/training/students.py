@@ -1,0 +1,27 @@
+"""The students of a project, for people: the latest one, and its curve as a picture."""
+
+from data_miner_dagster.domain.students import Student
+from data_miner_dagster.media.curves import draw_curves
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.previews import Preview
+from data_miner_dagster.stages.releasing import version_number
+from data_miner_dagster.storage.students import read_student, student_folders
+
+
+def latest_student(platform: Platform, project: str) -> Student | None:
+    """Return the student of the newest release that was trained on, None without one."""
+    folders = {
+        version: folder for (name, version), folder in student_folders(platform.layout).items() if name == project
+    }
+    if not folders:
+        return None
+    return read_student(folders[max(folders, key=version_number)])
+
+
+def curve_preview(student: Student) -> Preview:
+    """Return how well a student did on `val` after each epoch, the untrained network first."""
+    curves = {
+        "mAP50": [epoch.map50 for epoch in student.curve],
+        "mAP50-95": [epoch.map50_95 for epoch in student.curve],
+    }
+    return Preview(len(student.curve), draw_curves(curves, unit="epochs"))

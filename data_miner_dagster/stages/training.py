@@ -1,0 +1,100 @@
+"""Where a network that learned from a release disagrees with the labels it learned from. Pure decisions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.stages.detection.boxes import iou_matrix
+
+LEAST_CONFIDENCE: Final = 0.05
+"""What a student is less sure of is not looked at."""
+_THRESHOLDS: Final = tuple(round(0.05 * step, 2) for step in range(1, 19))
+SAME_OBJECT_IOU: Final = 0.3
+"""A small student is less exact than labels are. What is asked is whether something is there, and what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLabels:
+    """N boxes of one image, from the release or from the student."""
+
+    boxes_xyxy: Float32Array  # (N, 4)
+    class_indices: npt.NDArray[np.int32]  # (N,)
+    confidences: Float32Array  # (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """The surest box of an image that only one of the two has."""
+
+    confidence: float
+    why: str  # for people
+
+
+def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
+    """Return the confidence from which a student's boxes agree best with labels (the highest F1; the lowest of equals).
+
+    Args:
+        frames: labels and the student's boxes of images that it did not learn from.
+    """
+    scores = []
+    for threshold in _THRESHOLDS:
+        num_alone = num_met = 0
+        for labels, student in frames:
+            alone, is_met, _ = _matched(labels, student, threshold)
+            num_met += int(is_met.sum())
+            num_alone += len(alone) + int((~is_met).sum())
+        scores.append(2 * num_met / max(1, 2 * num_met + num_alone))
+    return _THRESHOLDS[int(np.argmax(scores))]
+
+
+def find_disagreement(
+    labels: FrameLabels, student: FrameLabels, class_names: Sequence[str], threshold: float
+) -> Disagreement | None:
+    """Return where a student and the labels disagree most on an image; None if each box of one is one of the other.
+
+    Args:
+        labels: the boxes of the release.
+        student: those of the student, of any confidence.
+        class_names: by index.
+        threshold: the confidence from which the student sees something.
+    """
+    alone, is_met, sure = _matched(labels, student, threshold)
+    overlaps = iou_matrix(student.boxes_xyxy[sure], labels.boxes_xyxy)
+    found = []
+    for row in alone:
+        confidence = float(student.confidences[sure[row]])
+        name = class_names[student.class_indices[sure[row]]]
+        there = np.flatnonzero((overlaps[row] >= SAME_OBJECT_IOU) & ~is_met)
+        other = f", labelled {class_names[labels.class_indices[there[0]]]}" if len(there) else ", which is not labelled"
+        found.append(Disagreement(confidence, f"the student sees {name} {confidence:.2f}{other}"))
+    for position in np.flatnonzero(~is_met).tolist():
+        confidence = float(labels.confidences[position])
+        name = class_names[labels.class_indices[position]]
+        found.append(Disagreement(confidence, f"labelled {name} {confidence:.2f}, which the student does not see"))
+    return max(found, key=lambda one: one.confidence, default=None)
+
+
+def _matched(
+    labels: FrameLabels, student: FrameLabels, threshold: float
+) -> tuple[list[int], npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
+    """Return which of the student's sure boxes meet no label, which labels are met, and which boxes are sure.
+
+    Boxes of one class that overlap by `SAME_OBJECT_IOU` are the same object, the student's surest box first. A further
+    box on an object that is met says nothing about the labels.
+    """
+    sure = np.flatnonzero(student.confidences >= np.float32(threshold))
+    overlaps = iou_matrix(student.boxes_xyxy[sure], labels.boxes_xyxy)
+    is_same_class = student.class_indices[sure][:, None] == labels.class_indices[None, :]
+    is_met = np.zeros(len(labels.confidences), np.bool_)
+    alone = []
+    for row in np.argsort(-student.confidences[sure], kind="stable").tolist():
+        is_there = is_same_class[row] & (overlaps[row] >= SAME_OBJECT_IOU)
+        if (is_there & ~is_met).any():
+            is_met[int(np.argmax(np.where(is_there & ~is_met, overlaps[row], 0)))] = True
+        elif not is_there.any():
+            alone.append(row)
+    return alone, is_met, sure

@@ -1,0 +1,46 @@
+"""Folders of students under a root: what is known of each, and the models they are."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.json_records import as_json, from_json
+from data_miner_dagster.domain.students import Student
+from data_miner_dagster.storage.layout import StorageLayout
+
+STUDENT_FILE: Final = "student.json"
+"""Written last: a folder without it holds no student."""
+CURVE_FILE: Final = "curve.csv"
+
+
+def write_student(folder: Path, student: Student) -> None:
+    """Write what is known of a student into its folder, whose other files are in place."""
+    text = json.dumps(as_json(student), indent=1, ensure_ascii=False) + "\n"
+    (folder / STUDENT_FILE).write_text(text, encoding="utf-8")
+
+
+def read_student(folder: Path) -> Student | None:
+    """Return what is known of the student in a folder, None where there is none.
+
+    Raises:
+        DataMinerError: its file cannot be read.
+    """
+    path = folder / STUDENT_FILE
+    if not path.is_file():
+        return None
+    try:
+        return from_json(Student, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:
+        why = str(error).splitlines()[0]
+        raise DataMinerError(f"{path} is damaged ({why[:120]}); remove {folder} and train again") from error
+
+
+def student_folders(layout: StorageLayout) -> Mapping[tuple[str, str], Path]:
+    """Return the folders with a student, by project and version of its release. Reads none of them."""
+    if not layout.students.is_dir():
+        return {}
+    paths = sorted(layout.students.glob(f"*/*/{STUDENT_FILE}"))
+    found = {(path.parent.parent.name, path.parent.name): path.parent for path in paths}
+    return {names: folder for names, folder in found.items() if not folder.name.startswith(".")}
