@@ -30,7 +30,7 @@ WEB: Final[dict[str, tuple[str, str]]] = {
 }
 """Pages of Dagster: their address, and text that is present once they are drawn."""
 REVIEW: Final[dict[str, tuple[str, str]]] = {
-    "review-project": ("/projects/demo", "text=Where a look helps most"),
+    "review-project": ("/projects/demo", "text=Where answers help most"),
     "review-boxes": ("/projects/demo/queues/unsure", "canvas, svg"),
     "review-groups": ("/projects/demo/queues/duplicates", "img"),
     "review-calibration": ("/projects/demo/queues/calibration", "img"),

@@ -56,7 +56,7 @@ def test_release_project__cost_is_the_sum_of_what_was_measured(tmp_path: Path) -
     assert "21 requests, 210 kB received" in str(outcome.metadata["cost"])
     assert list_releases(platform, "cyclists")[0].cost == row.cost
     page = platform.layout.report_page("cyclists").read_text(encoding="utf-8")
-    assert "<h2>What it cost</h2>" in page
+    assert "<h2>Cost</h2>" in page
     assert "3 requests, 30 kB received" in page
     assert "1 video is shared with 1 other project" in page
 

@@ -290,7 +290,7 @@ function moved(index, outline) {
   correct(index, item.boxes[index].class_name, outline);
 }
 
-/** Everything is labelled: sure boxes without an answer are right, as they stand. */
+/** Everything is labelled: sure boxes without an answer are correct as they are. */
 function complete() {
   const standing = item.boxes.map((box, index) => ({ box, index })).filter(({ box }) => box.state === "object" && !box.verdict);
   const parts = [...standing.map(({ box }) => ({ word: "right", shown: box.shown })), { word: "complete" }];

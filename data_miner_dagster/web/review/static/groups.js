@@ -1,4 +1,4 @@
-// A representative, and the frames that it stands for: which are no duplicates, and is another one better?
+// A representative and its duplicates: which of them are not duplicates, and is another one better?
 import { Questions, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
 import { Tiles, enlarge, onKeys, pushButton, sayEmpty, text } from "./tiles.js";

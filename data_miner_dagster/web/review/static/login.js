@@ -1,4 +1,4 @@
-// Posts the secret that stands behind # in a login link, and goes on to the page that the link is for.
+// Posts the secret that follows # in a login link, and continues to the page that the link is for.
 const [secret, then] = decodeURIComponent(location.hash.slice(1)).split(" ");
 history.replaceState(null, "", location.pathname);
 const answer = secret ? await fetch("/api/login", {
@@ -6,7 +6,7 @@ const answer = secret ? await fetch("/api/login", {
   headers: { "Content-Type": "application/json" },
   body: JSON.stringify({ secret }),
 }) : null;
-// whoever opens a used link again is mostly logged in already
+// a visitor who opens a used link again is mostly logged in already
 await answer?.text();
 if (answer?.ok || (await fetch("/api/session")).ok) {
   location.replace(then?.startsWith("/") && !then.startsWith("//") ? then : "/");

@@ -58,7 +58,7 @@ async function send() {
       numSent += 1;
       delay = FIRST_DELAY;
     } else if (answer && answer.status >= 400 && answer.status < 500 && ![401, 408, 429].includes(answer.status)) {
-      forget(key); // it would be refused for ever
+      forget(key); // it would be refused forever
       const told = await answer.json().catch(() => ({}));
       trouble = refused = `Not stored: ${told.error ?? answer.statusText}.`;
     } else {

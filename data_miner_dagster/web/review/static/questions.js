@@ -52,7 +52,7 @@ export class Questions {
     const old = this.items[place];
     try {
       this.items[place] = await get(`queues/${page.queue}/item?key=${encodeURIComponent(old.key)}`);
-    } catch { /* it is no question any more, or the server is away: what is shown stays */ }
+    } catch { /* it is no longer a question, or the server is unreachable: keep what is shown */ }
     return this.items[place];
   }
 
@@ -69,7 +69,7 @@ export function preload(item) {
 }
 
 /** What the boxes of a frame have besides: "masks", or what a "verifier" said of them. Nothing where the project has
- * nothing, or it cannot be had: the boxes are there all the same. */
+ * nothing, or it is not available: the boxes are shown anyway. */
 export async function more_of(frame, kind) {
   if (!page[kind]) return [];
   const [key, index] = [frame.video_key, Number(frame.frame_id.slice(frame.frame_id.lastIndexOf("/") + 1))];
