@@ -50,6 +50,8 @@ def test_banned_phrases__are_found(tmp_path: Path, text: str, words: str | None)
 def texts_of_the_repository() -> Iterator[Path]:
     """Yield the files with docstrings, comments, messages or prose."""
     yield from (REPOSITORY / "data_miner_dagster").rglob("*.py")
+    yield from (REPOSITORY / "data_miner_dagster/web/review/templates").glob("*.j2")
+    yield from (REPOSITORY / "data_miner_dagster/web/review/static").glob("*.js")
     yield from (REPOSITORY / "documentation").rglob("*.py")
     yield from (REPOSITORY / "docs").rglob("*.md")
     yield from REPOSITORY.glob("*.md")
