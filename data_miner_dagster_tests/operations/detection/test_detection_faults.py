@@ -126,9 +126,7 @@ def test_detect_project__what_is_decided_of_a_frame_is_its_own(
 
     with monkeypatch.context() as patched:
         patched.setattr(deciding, boundary, raising)
-        _assert_without_red_and_blue(
-            platform, r"ZeroDivisionError: planted \(operations/detection/detect_project\.py:\d+\)"
-        )
+        _assert_without_red_and_blue(platform, r"ZeroDivisionError: planted \(operations/detection/deciding\.py:\d+\)")
     assert detect_project(platform, PROJECT).counts["frames"] == 4
 
 
