@@ -60,7 +60,7 @@ class _MotSequence:
         (folder / _PICTURES).mkdir()
         (folder / "gt" / "labels.txt").write_text(_labels(to.header), encoding="utf-8")
         self._lines = (folder / "gt" / "gt.txt").open("w", encoding="utf-8")
-        self._frames = (folder / "frames.csv").open("w", encoding="utf-8", newline="")
+        self._frames = (folder / "times.csv").open("w", encoding="utf-8", newline="")
         self._rows = csv.writer(self._frames, lineterminator="\n")
         self._rows.writerow(_FRAME_COLUMNS)
         self._numbering = Numbering()
@@ -88,7 +88,7 @@ class _MotSequence:
             facts = {
                 "name": self._folder.name,
                 "imDir": _PICTURES,
-                "frameRate": max(1, round(rate)),  # readers need an integer; frames.csv has the times
+                "frameRate": max(1, round(rate)),  # readers need an integer; times.csv has the times
                 "seqLength": self._num_frames,
                 "imWidth": width,
                 "imHeight": height,
@@ -135,10 +135,10 @@ def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]
     facts.read_string((place / "seqinfo.ini").read_text(encoding="utf-8"))
     if facts.getint("Sequence", "seqLength") != len(sequence.frames):
         yield f"{facts.get('Sequence', 'seqLength')} frames, expected {len(sequence.frames)}"
-    with (place / "frames.csv").open(encoding="utf-8", newline="") as file:
+    with (place / "times.csv").open(encoding="utf-8", newline="") as file:
         times = [(row["frame_id"] or None, float(row["pts_seconds"])) for row in csv.DictReader(file)]
     if times != [(frame.frame_id, frame.pts_seconds) for frame, _ in sequence.frames]:
-        yield "frames.csv does not hold the times of its frames"
+        yield "times.csv does not hold the times of its frames"
     for number, image in sequence.images.items():
         if not _picture(place, number).is_file() or sha256_of_file(_picture(place, number)) != image.sha256:
             yield f"the picture of frame {number} is not {image.file_name}"

@@ -12,7 +12,7 @@ IN_EXPORTS: dict[str, Fault] = {
     "certain of a box that a person drew": (in_text(GT, ",0,2,1\n", ",1,2,1\n"), "in the place of object 10"),
     "missing object": (in_text(GT, "1,1,4.0,6.0,36.0,24.0,1,1,1\n", ""), "gt.txt has 3 lines, expected 4"),
     "more frames": (in_text("val/files-b/seqinfo.ini", "seqLength=1", "seqLength=2"), "files-b: 2 frames, expected 1"),
-    "another time": (in_text("train/files-a/frames.csv", "2,2.0", "2,2.5"), "frames.csv does not hold the times"),
+    "another time": (in_text("train/files-a/times.csv", "2,2.0", "2,2.5"), "times.csv does not hold the times"),
     "another class": (
         in_text("train/files-a/gt/labels.txt", "person", "people"),
         "labels.txt does not hold the classes",
