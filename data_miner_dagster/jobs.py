@@ -26,7 +26,7 @@ PROCESS_VIDEOS: Final = "process_videos"
 TRAIN_STUDENT: Final = "train_student"
 
 OPTIONAL_ASSETS: Final[Mapping[str, str]] = {TRAIN_STUDENT: "student"}
-"""Assets that no build waits for, and that nothing asks for by itself, by the job that materializes each."""
+"""Assets that no build waits for, and that nothing requests automatically, by the job that materializes each."""
 
 JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     WorkStage.SOURCING: LIST_SOURCES,

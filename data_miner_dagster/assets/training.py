@@ -1,4 +1,4 @@
-"""The asset `student`: a small network trained on a release. Nothing asks for it by itself."""
+"""The asset `student`: a small network trained on a release. Nothing requests it automatically."""
 
 import dagster as dg
 

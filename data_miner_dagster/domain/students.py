@@ -27,7 +27,7 @@ class TrainingSettings:
     image_size: int = DEFAULT_IMAGE_SIZE
     batch_size: int = DEFAULT_BATCH_SIZE
     learning_rate: float | None = None
-    """None: what Ultralytics chooses by itself."""
+    """None: Ultralytics' own choice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,5 +19,5 @@ def student_entries(layout: StorageLayout) -> dict[str, ModelEntryConfig]:
 
 
 def student_entry(folder: Path) -> ModelEntryConfig:
-    """Return the entry of the student in a folder. ONNX is no pickle: nothing in it runs when it is opened."""
+    """Return the entry of the student in a folder. ONNX is not a pickle: opening it runs no code."""
     return ModelEntryConfig(architecture="ultralytics", source=f"ultralytics:{folder / EXPORTED_NAME}", licence=LICENCE)
