@@ -1,4 +1,4 @@
-"""Which of a project's images go into a release, where not all should."""
+"""Choosing which of a project's images go into a release, instead of all of them."""
 
 from typing import Literal
 

@@ -51,7 +51,7 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
     if coordinator != _COORDINATOR:
         raise ConfigError(
             f"platform.cluster.launcher is {cluster.launcher!r}, and the run_coordinator of {file} is {coordinator}, "
-            f"which tells no run what to ask for: write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
+            f"which gives runs no resources: write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
         )
     with _where_kubernetes_can_be_asked(cluster.launcher, file):
         _ = instance.run_launcher  # its own settings are checked when it is created

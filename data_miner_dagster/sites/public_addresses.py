@@ -1,7 +1,7 @@
-"""Which addresses may be spoken to, and the one function that connects. Independent of yt-dlp.
+"""Which addresses connections may go to, and the only function that connects. Independent of yt-dlp.
 
 Every address that a name resolves to must be public, unless the configuration names the host. The connection is made to
-the address that was checked, so that a name cannot change its mind in between.
+the checked address, so that a name cannot resolve differently in between.
 """
 
 import socket

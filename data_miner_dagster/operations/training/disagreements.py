@@ -76,7 +76,7 @@ def _seen(
     """Yield the images with their labels and what a student sees on them."""
     classes = [ClassPrompts(name, (name,)) for name in student.class_names]
     number = student.num_val_images if only_val else student.num_images
-    steps = Steps(f"student of {student.project}: has looked at", "images", number, platform)
+    steps = Steps(f"student of {student.project}: has examined", "images", number, platform)
     with StoredPictures(platform.config.extraction) as pictures:
         for image in read_images(release):
             if only_val and split_role(image.split) != "val":

@@ -94,7 +94,7 @@ class VideoFiles:
             return None
         return (
             f"files of {self.num_missing:,} of {counted(self.num_videos, 'video')} are missing: `data-miner doctor` "
-            "names them, `data-miner doctor --fix` has them made again"
+            "names them, `data-miner doctor --fix` has them recreated"
         )
 
 
