@@ -60,5 +60,5 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
     echo(f"{number:,} frames where the student disagrees with the labels")
     echo(
         f"next: `data-miner review {project}` shows these first; {student_name(project)} is a detector from now on "
-        f"(`data-miner try detect FOLDER --detector {student_name(project)}`)"
+        f"(`data-miner --root {platform.root} try detect FOLDER CLASS... --detector {student_name(project)}`)"
     )

@@ -23,6 +23,7 @@ from data_miner_dagster.export.comparing import corners_of, file_number_problems
 from data_miner_dagster.export.outlines import yolo_polygon, yolo_rectangle
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
 
+LABELS_FOLDER: Final = "labels"
 DATA_FILE: Final = "data.yaml"
 """For a release with folds: the file that validates on the first of them. `fold_file` names the others."""
 _DECIMALS: Final = 6
@@ -34,7 +35,7 @@ YoloBox = tuple[int, float, float, float, float]
 
 def label_file(folder: Path, file_name: str) -> Path:
     """Return the label file of `<split>/<image name>`."""
-    return folder / "labels" / Path(file_name).with_suffix(".txt")
+    return folder / LABELS_FOLDER / Path(file_name).with_suffix(".txt")
 
 
 def fold_file(fold: str) -> str:
@@ -55,7 +56,7 @@ class YoloWriter:
         self._last = ("", "")  # video and split of the last image; the images of a video come together
         self._cut_videos: list[str] = []
         for split in header.splits:
-            (folder / "labels" / split).mkdir(parents=True)
+            (folder / LABELS_FOLDER / split).mkdir(parents=True)
 
     def add(self, image: ReleaseImage) -> None:
         """Write one label file."""
@@ -198,7 +199,7 @@ def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
             left, top, right, bottom = (value * side for value, side in zip(corners, sides, strict=True))
             boxes.append((class_index, (left, top, right, bottom)))
         yield from label_problems(image, image.labels, boxes, _TOLERANCE * max(sides))
-    yield from file_number_problems(folder / "labels", expected.tally.num_images, suffix=".txt")
+    yield from file_number_problems(folder / LABELS_FOLDER, expected.tally.num_images, suffix=".txt")
 
 
 def _polygon_problems(image: ReleaseImage, found: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> Iterator[str]:

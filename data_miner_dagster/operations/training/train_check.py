@@ -26,6 +26,7 @@ from data_miner_dagster.domain.students import (
 from data_miner_dagster.domain.versions import TRAINING_VERSION
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.records import IMAGES_FOLDER
+from data_miner_dagster.export.yolo import LABELS_FOLDER
 from data_miner_dagster.operations.own_students import student_entry
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
@@ -40,6 +41,7 @@ from data_miner_dagster.workers.errors import WorkerDiedError, WorkerFaultError
 from data_miner_dagster.workers.pool import WorkerPool
 
 _WORK: Final = "work"
+_DATA: Final = "data"
 _DATA_FILE: Final = "data.yaml"
 _END_OF_JPEG: Final = b"\xff\xd9"
 
@@ -153,7 +155,7 @@ def _train(
 ) -> Student:
     work = folder / _WORK
     work.mkdir()
-    data = _write_data(release, folder / _WORK / "data")
+    data = _write_data(release, work / _DATA)
     curve: list[Epoch] = []
     steps = Steps(f"student of {release.project}: trained", "epochs", settings.epochs, platform)
 
@@ -212,7 +214,7 @@ def _write_data(release: _Release, folder: Path) -> Path:
 
     It follows links of folders to find them, so the images are linked one by one.
     """
-    shutil.copytree(release.folder / "labels", folder / "labels")
+    shutil.copytree(release.folder / LABELS_FOLDER, folder / LABELS_FOLDER)
     paths: dict[str, list[str]] = {"train": [], "val": []}
     for split, number in release.manifest["images_by_split"].items():
         shutil.copytree(
