@@ -43,7 +43,7 @@ def invoke(*arguments: str) -> Result:
 def test_calibrate__questions_then_a_threshold(platform: PlantedPlatform, tmp_path: Path) -> None:
     asked = invoke("--frames", "150")
     assert asked.exit_code == 0
-    assert "150 of 400 frames near the threshold, 0 answered so far" in asked.stdout
+    assert "150 of 400 frames to ask about, 0 answered so far" in asked.stdout
     assert "data-miner review pets  asks about them, under *Filter threshold*" in asked.stdout
     table = platform.layout.calibration_folder("pets") / "questions.csv"
     answers = tmp_path / "answers.csv"

@@ -112,7 +112,7 @@ def test_download_videos__without_a_network_no_video_is_charged(
     (outcome,) = download_videos(platform, keys[:1])  # may be that site's
     assert outcome.error_kind is VideoErrorKind.TRANSIENT
     retry_videos(platform.database)
-    with pytest.raises(OutageError, match=r"the network cannot be reached \(one.example, two.example: ") as raised:
+    with pytest.raises(OutageError, match=r"the network is not available \(one.example, two.example: ") as raised:
         download_videos(platform, keys)
     assert raised.value.kind == "network"
     assert [(row_of(platform, key).status, row_of(platform, key).attempts) for key in keys] == [

@@ -67,7 +67,7 @@ def test_calibrate_boxes__nothing_said(tmp_path: Path) -> None:
     assert found.calibration.verdicts_by_person == {}
     text = CliRunner().invoke(app, ["calibrate", "cyclists", "--boxes", "--root", str(tmp_path)]).stdout
     assert "missed objects: not measured" in text
-    assert "more verdicts are wanted (4 of person, 2 of bicycle); `data-miner review cyclists` takes them" in text
+    assert "more verdicts are wanted (4 of person, 2 of bicycle); give them in `data-miner review cyclists`" in text
 
 
 def test_read_box_calibration__damaged(tmp_path: Path) -> None:

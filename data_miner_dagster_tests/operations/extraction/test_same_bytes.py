@@ -88,7 +88,7 @@ def test_same_bytes__of_a_video_whose_frames_are_damaged_is_extracted(platform: 
 
 
 def test_same_bytes__needs_no_file_of_its_own(platform: ColourPlatform) -> None:
-    """What was removed to make room is not downloaded again where another video has the frames."""
+    """What was removed to free space is not downloaded again where another video has the frames."""
     extract_frames(platform, ["site-a"])
     (platform.layout.video_folder("site-b") / "video.mp4").unlink()
     [outcome] = extract_frames(platform, ["site-b"])
