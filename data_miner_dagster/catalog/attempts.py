@@ -92,7 +92,7 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Forget failures and deaths of items at a stage, because they have succeeded there or start afresh."""
+    """Forget failures and deaths of items at a stage, because they have succeeded there or start over."""
     if items:
         values = [{"of_stage": stage, "of_item": item} for item in items]
         session.flush()
@@ -103,7 +103,7 @@ def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -
 
 
 def forget_items(session: Session, items: Collection[str]) -> None:
-    """Forget the failures and deaths of videos or projects at every stage, because they start afresh."""
+    """Forget the failures and deaths of videos or projects at every stage, because they start over."""
     for stage in WorkStage:
         clear_attempts(session, stage, items)
 
@@ -174,7 +174,7 @@ class FailureCount:
 
 
 def count_failures(database: Database, project: str | None = None) -> list[FailureCount]:
-    """Return the last failures of all items, or of a project and its videos, by stage and kind, in order of stages."""
+    """Return the last failures of all items, or of a project and its videos, by stage and kind, in stage order."""
     last = select(func.max(AttemptRow.id)).group_by(AttemptRow.stage, AttemptRow.item)
     if project is not None:
         last = last.where(or_(AttemptRow.item == project, AttemptRow.item.in_(_members(project))))

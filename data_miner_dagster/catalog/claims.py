@@ -69,7 +69,9 @@ class Claim:
 
 
 def check_claim(database: Database, claim: Claim) -> None:
-    """Check that a claim is still held, before its holder publishes anything. Asks the catalog only after a pause.
+    """Check that a claim is still held, before its holder publishes anything.
+
+    Queries the catalog only if the renewal is overdue.
 
     Raises:
         ClaimLostError: another worker has taken it over.

@@ -58,7 +58,7 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
         ConfigError: the URL is not for SQLite or PostgreSQL.
     """
     if isinstance(url, str) and (problem := problem_of_catalog_url(url)):
-        raise ConfigError(f"the catalog's URL is {shown_catalog_url(url)}: {problem}")
+        raise ConfigError(f"the catalog URL {shown_catalog_url(url)} is not valid: {problem}")
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         # A connection dropped by the server or a firewall is detected before use, a hung host within half a minute.

@@ -38,13 +38,13 @@ _OWN_FAULT: Final = 0
 def charge_death(session: Session, batch_id: int, undone: Collection[str], failure: Failure | None = None) -> None:
     """Charge the death of a batch's process to its undone items, before the batch ends.
 
-    If the gate of the stage is closed, the death is the outage's, and no item is charged; items of a probe are tried
-    again in smaller batches all the same, so that one that kills its process cannot keep the gate closed.
+    If the stage's gate is closed, the outage is blamed and no item is charged. The items of a probe are still retried
+    in smaller batches, so that an item that kills its process cannot keep the gate closed.
 
     Args:
         session: the caller's transaction.
         batch_id: the batch.
-        undone: its items that are neither done nor failed for a reason of their own.
+        undone: its items that are neither done nor failed for their own reasons.
         failure: why the run ended, if that is known.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
@@ -119,7 +119,7 @@ def note_progress(session: Session, batch_id: int) -> None:
 
 
 def is_suspect(stage: ColumnElement[WorkStage], item: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the condition that an item is a suspect, and so only in batches of `suspects_to_try`."""
+    """Return the SQL condition that an item is a suspect. Suspects are tried only in batches of `suspects_to_try`."""
     return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
 
 

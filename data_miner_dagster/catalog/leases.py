@@ -1,4 +1,4 @@
-"""Leases of runs: which process executes a run, whether it lives, and how far it has come.
+"""Leases of runs: which process executes a run, whether it is alive, and its progress.
 
 Belongs here: taking, renewing, judging and removing the rows. Does not belong here: ending a dead run (runs.py).
 

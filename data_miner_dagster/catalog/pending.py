@@ -77,7 +77,7 @@ def reindex_videos(session: Session, video_keys: Collection[str]) -> None:
 def raise_content_versions(session: Session, projects: Collection[str]) -> None:
     """Tell projects that their inputs have changed: memberships, videos, or verdicts.
 
-    Call it after the changes of videos, so that all transactions take their locks in one order.
+    Call it after changing videos, so that all transactions take their locks in the same order.
     """
     names = sorted(set(projects))
     if not names:

@@ -38,7 +38,7 @@ def _drift() -> float:
 
 
 def held_clock() -> float:
-    """Return seconds on a clock that nobody can set and that continues while the machine sleeps, as leases do."""
+    """Return the seconds of a monotonic clock that, like a lease, keeps running while the machine sleeps."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
@@ -53,7 +53,7 @@ def note_progress() -> None:
 
 
 def idle_seconds() -> float:
-    """Return for how long this process has done nothing. The time while the machine sleeps does not count."""
+    """Return the seconds since this process last made progress. Time during which the machine sleeps does not count."""
     return time.monotonic() - _progress_at
 
 

@@ -39,14 +39,14 @@ class UtcDateTime(TypeDecorator[datetime]):
         """Return a time in UTC.
 
         Raises:
-            ValueError: the time has no zone.
+            ValueError: the time has no time zone.
         """
         if value is not None and value.tzinfo is None:
             raise ValueError(f"naive datetime {value!r}: the catalog needs a time zone")
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Return a stored time with its zone: databases without zones hold UTC."""
+        """Return a stored time with its time zone. Databases without time zones hold UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

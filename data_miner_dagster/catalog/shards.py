@@ -58,7 +58,7 @@ class OpenShard:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """How far a plan has come, for who may ask others to join in."""
+    """The progress of a plan, for a run that may ask others to join in."""
 
     plan: ShardPlan
     num_open: int
@@ -185,7 +185,7 @@ def is_any_at_work(database: Database, stage: WorkStage, project: str) -> bool:
 
 
 def sharings(database: Database) -> list[Sharing]:
-    """Return how far every plan has come."""
+    """Return the progress of every plan."""
     with database.reading() as session:
         plans = session.scalars(select(ShardPlanRow).order_by(ShardPlanRow.created_at, ShardPlanRow.id)).all()
         return [_sharing_of(session, row) for row in plans]

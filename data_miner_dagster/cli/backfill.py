@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def backfill(
     asset: Annotated[str, typer.Option("--asset", "-a", help="What to produce: videos, frames, frame_embeddings, ...")],
     project: Annotated[str, typer.Option("--project", "-p", help="The project to do this for.")],
-    missing: Annotated[bool, typer.Option("--missing", help="Videos without it. The default.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Videos for which it failed.")] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Videos without the asset (the default).")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Videos for which the asset failed.")] = False,
     stale: Annotated[
         bool, typer.Option("--stale", help="Videos with results from other settings or versions.")
     ] = False,
     keys_file: KeysFileOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Recreate it even if it is current.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Recreate the asset even if it is current.")] = False,
     dry_run: DryRunOption = False,
     root: RootOption = None,
     config: ConfigOption = None,

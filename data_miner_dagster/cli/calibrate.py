@@ -31,7 +31,7 @@ def calibrate(
         float | None, typer.Option(help="Desired share of good frames among the kept frames, such as 0.9.")
     ] = None,
     recall: Annotated[
-        float | None, typer.Option(help="Desired share of the good frames that are kept, such as 0.9.")
+        float | None, typer.Option(help="Desired share of good frames that are kept, such as 0.9.")
     ] = None,
     answers: Annotated[Path | None, typer.Option(help="CSV with frame_id and answer (keep or drop).")] = None,
     frames: Annotated[int, typer.Option(min=20, max=5000, help="How many frames to ask about.")] = 120,

@@ -1,7 +1,7 @@
 """`data-miner migrate-to`: move a root's catalog and Dagster's storage from SQLite to PostgreSQL.
 
 Can be killed at any moment and started again. Until the copy is whole the root is as it was, and a copy that was not
-used is made anew. Then the root is switched in steps that may be repeated; in between its commands refuse to work.
+used is recreated. Then the root is switched in steps that may be repeated; in between its commands refuse to work.
 """
 
 import os

@@ -26,7 +26,7 @@ class _StderrLines(logging.Handler):
 
 @contextmanager
 def steps_on_stderr() -> Iterator[None]:
-    """Show how far a command is, on standard error: its result on standard output may be for a program."""
+    """Show a command's progress on standard error, since a program may read its result on standard output."""
     # by its name, since its import takes a while
     with _heard(f"{data_miner_dagster.__name__}.operations.progress", _StderrLines()):
         yield

@@ -53,7 +53,7 @@ def read_config(path: Path | None) -> ProjectFile | None:
     """Return the project file that `--config` names, or None without that option.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the file cannot be read.
     """
     return load_project_file(path) if path is not None else None
 

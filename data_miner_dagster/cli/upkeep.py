@@ -139,7 +139,9 @@ def cleanup_orphans(
 
 def forget(
     target: Annotated[str, typer.Argument(help="A video's key, or a channel's id or exact name.")],
-    reason: Annotated[str, typer.Option("--reason", help="The reason to store, without names.")] = "on request",
+    reason: Annotated[
+        str, typer.Option("--reason", help="The reason to record. Do not include personal names.")
+    ] = "on request",
     keep_releases: Annotated[
         bool, typer.Option("--keep-releases", help="Keep the releases that contain it, marked as withdrawn.")
     ] = False,

@@ -1,4 +1,4 @@
-"""How far the work is, and what has changed: `data-miner status --watch`, and beside `data-miner up`."""
+"""Print progress and changes, for `data-miner status --watch` and beside `data-miner up`."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ _CHANGES_SECONDS: Final = 3.0
 
 
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
-    """Print how far each project and run is until nothing is due or at work, or Ctrl-C.
+    """Print the progress of each project and run until nothing is due or at work, or Ctrl-C.
 
     Beside a running `data-miner up`, a project that is on its way counts as work between two of its runs, too, and a
     second look is taken before the end, since a file may have been dropped just now.
@@ -136,7 +136,7 @@ class Changes:
 
 @contextmanager
 def telling_standing(platform: "Platform") -> Iterator[None]:
-    """Print every minute how far each project and run is, if that has changed, while the block runs."""
+    """Print the progress of each project and run every minute while the block runs, if it has changed."""
     from data_miner_dagster.operations.item_faults import attempt_extra
     from data_miner_dagster.operations.progress import Standing, standing_of
 

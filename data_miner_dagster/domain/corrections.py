@@ -27,7 +27,7 @@ class ReturnedBox:
     def __post_init__(self) -> None:
         """Refuse values from a damaged file."""
         if not all(map(math.isfinite, self.box)):
-            raise ValueError(f"a box {self.box} is not finite")
+            raise ValueError(f"the box {self.box} has a corner that is not finite")
 
 
 @dataclass(frozen=True, slots=True)

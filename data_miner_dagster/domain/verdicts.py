@@ -109,15 +109,16 @@ class Verdict:
     replaces: str | None = None  # the answer that the person saw and corrected
 
     def __post_init__(self) -> None:
-        """Refuse parts that do not fit."""
+        """Raise ConfigError if a part is missing, or is not allowed for this word."""
         if (self.shown is not None) is not (self.word in BOX_WORDS):
-            raise self._error("needs a box" if self.word in BOX_WORDS else "has no box")
+            raise self._error("needs a box" if self.word in BOX_WORDS else "cannot have a box")
         if (self.new_class_name is not None) is not (self.word is VerdictWord.OTHER_CLASS):
-            raise self._error("and a new class name do not go together")
+            is_needed = self.word is VerdictWord.OTHER_CLASS
+            raise self._error("needs a new class name" if is_needed else "cannot have a new class name")
         if (self.new_box is not None) is not (self.word is VerdictWord.SHIFTED):
-            raise self._error("and a new box do not go together")
+            raise self._error("needs a new box" if self.word is VerdictWord.SHIFTED else "cannot have a new box")
         if (self.other_place is not None) is not (self.word in PAIR_WORDS):
-            raise self._error("and a second frame do not go together")
+            raise self._error("needs a second frame" if self.word in PAIR_WORDS else "cannot have a second frame")
         for box in (self.shown.box if self.shown else None, self.new_box):
             if box is not None and not _is_box(box):
                 raise self._error(f"has a box {box} that is not four shares from 0 to 1, in order")

@@ -24,7 +24,7 @@ _SHAPES: Final = frozenset({"polygon", "polyline", "points", "cuboid", "ellipse"
 
 @dataclass(slots=True)
 class XmlBox:
-    """One `box`: its label, its corners in pixels, and its attributes by name."""
+    """A `box` element: its label, its corners in pixels, and its attributes by name."""
 
     label: str
     corners: tuple[float, float, float, float]
@@ -34,7 +34,7 @@ class XmlBox:
 
 @dataclass(slots=True)
 class XmlImage:
-    """One `image`."""
+    """An `image` element, with its boxes and tags."""
 
     number: int
     name: str
@@ -46,7 +46,7 @@ class XmlImage:
 
 
 class CvatXml:
-    """One file of CVAT. What its head says is known once the first image has been read."""
+    """A CVAT XML file. The contents of its header are known once the first image has been read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -115,7 +115,7 @@ class _Handlers:
         self._path.append(tag)
         self._text = []
         if tag == "track":
-            raise ValueError("it is of a video")
+            raise ValueError("it belongs to a video task")
         if tag == "image":
             width, height = int(values["width"]), int(values["height"])
             if min(width, height) < 1:
@@ -128,7 +128,7 @@ class _Handlers:
         if tag == "box":
             x_min, y_min, x_max, y_max = (float(values[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
             if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
-                raise ValueError("a box is not finite")
+                raise ValueError("a box has a corner that is not finite")
             is_turned = float(values.get("rotation", 0)) != 0
             image.boxes.append(XmlBox(values["label"], (x_min, y_min, x_max, y_max), is_turned))
         elif tag == "tag":

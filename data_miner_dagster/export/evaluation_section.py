@@ -51,7 +51,7 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class MatrixRow:
-    """One row of the confusion matrix: (count, share of the row from 0 to 1) of each column."""
+    """One row of the confusion matrix: (count, share of the row from 0 to 1) for each column."""
 
     name: str
     cells: tuple[tuple[int, float], ...]

@@ -51,7 +51,7 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
     """Return the header of an export for an annotation tool, and the revision of the detectors.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the header cannot be read.
     """
     path = shown_folder(folder) / _HEADER
     try:
@@ -94,7 +94,7 @@ def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str 
     """Ensure that a tool can hold every class name.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the tool cannot hold a name.
     """
     for name in header.class_names:
         why = "it has control characters" if any(ord(letter) < 32 for letter in name) else why_not(name)
@@ -156,7 +156,7 @@ def check_returned_size(size_bytes: int, path: Path) -> None:
     """Ensure that a returned file is not too large to be read.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: the file is too large.
     """
     if size_bytes > MAX_RETURNED_BYTES:
         raise ConfigError(

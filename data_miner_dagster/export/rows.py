@@ -43,7 +43,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table of a release, in bounded memory.
 
     Raises:
-        DataMinerError: it is damaged.
+        DataMinerError: the table is damaged.
     """
     with reading_table(path):
         batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP)

@@ -76,7 +76,7 @@ def check_tracks(to: Destination) -> None:
     """Ensure that a release has tracks.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: the release has no tracks.
     """
     if TRACK_ID_COLUMN not in to.header.extra_columns and not has_tracks(to.release):
         raise ConfigError(

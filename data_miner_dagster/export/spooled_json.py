@@ -49,7 +49,7 @@ def read_entries(path: Path, name: str) -> Iterator[Any]:
     """Yield the entries of a list that was written with one entry per line, in bounded memory.
 
     Raises:
-        ValueError: there is no such list, or it does not end.
+        ValueError: there is no such list, or it is truncated.
     """
     with path.open(encoding="utf-8") as lines:
         opening = f'"{name}": ['
@@ -59,14 +59,14 @@ def read_entries(path: Path, name: str) -> Iterator[Any]:
             if line.startswith("]"):
                 return
             yield json.loads(line.rstrip("\n").removesuffix(","))
-    raise ValueError(f"{path.name}: the list {name!r} does not end")
+    raise ValueError(f"{path.name}: the list {name!r} is truncated")
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """Return the facts before the first list.
 
     Raises:
-        ValueError: they are damaged.
+        ValueError: the file is damaged before its first list.
     """
     head = []
     with path.open(encoding="utf-8") as lines:

@@ -250,7 +250,7 @@ def _renumbered(record: str | None, spacing: int) -> str | None:
 
 
 def _in_utc(row: Row) -> dict[str, Any]:
-    """Return a row whose dates, which SQLite has without a zone, mean the same in any zone of a server."""
+    """Return a row whose dates, which SQLite stores without a time zone, are marked as UTC."""
     return {
         name: value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
         for name, value in row.items()

@@ -22,10 +22,10 @@ _COORDINATOR: Final = "PooledRunCoordinator"
 
 
 def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None:
-    """Check, before any launch, that runs go where the settings say, and request what they need there.
+    """Check, before any launch, that runs go where the settings say and request the resources they need.
 
     Raises:
-        ConfigError: they do not, or a requirement is missing.
+        ConfigError: dagster.yaml contradicts the settings, or a required package is missing.
     """
     ref = instance.get_ref()
     launcher = ref.run_launcher_data.class_name if ref.run_launcher_data is not None else ""
@@ -35,8 +35,8 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
         for name, known in _LAUNCHERS.items():
             if launcher == known:
                 raise ConfigError(
-                    f"{file} launches runs by {launcher}, and platform.cluster.launcher is 'local', so that they ask "
-                    f"for nothing there: write launcher: {name}, or remove run_launcher from that file"
+                    f"{file} launches runs by {launcher}, and platform.cluster.launcher is 'local', so they "
+                    f"request no resources there: write launcher: {name}, or remove run_launcher from that file"
                 )
         return
     package, is_missing = _EXTRAS[cluster.launcher]
@@ -50,8 +50,8 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
         )
     if coordinator != _COORDINATOR:
         raise ConfigError(
-            f"platform.cluster.launcher is {cluster.launcher!r}, and the run_coordinator of {file} is {coordinator}, "
-            f"which gives runs no resources: write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
+            f"platform.cluster.launcher is {cluster.launcher!r}, and the run_coordinator in {file} is {coordinator}, "
+            f"which requests no resources for runs: write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
         )
     with _where_kubernetes_can_be_asked(cluster.launcher, file):
         _ = instance.run_launcher  # its own settings are checked when it is created

@@ -29,7 +29,7 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
             raise
         if len(batch) <= 1:
             raise ModelError(
-                f"model {model}: the device has not enough memory for a single image; "
+                f"model {model}: the device does not have enough memory for one image; "
                 "use a smaller model, or `platform.models.device: cpu`"
             ) from error
     # Outside the except block, where the traceback would keep the tensors of the failed pass alive.

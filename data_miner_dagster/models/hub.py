@@ -54,7 +54,7 @@ def check_reachable(entry: ModelEntry) -> None:
     if (problem := _problem_of_hub(constants.ENDPOINT)) is not None:
         raise ModelError(
             f"the model hub {constants.ENDPOINT} does not answer ({problem}), and model {entry.name} "
-            f"({entry.location}) is not in the cache: fetch it where there is a network by `data-miner models fetch`, "
+            f"({entry.location}) is not in the cache: run `data-miner models fetch` with network access, "
             "or use `--profile lite`"
         )
 

@@ -75,10 +75,10 @@ class ModelRole(Generic[Model_co]):
         return self.entry.thresholds
 
     def check_allowed(self) -> None:
-        """Ensure that `allowed_licences` lets the model in.
+        """Ensure that the model's licence is among `allowed_licences`.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: the licence is not allowed.
         """
         if self.refusal is not None:
             raise ConfigError(self.refusal)

@@ -124,7 +124,7 @@ class ModelEntry:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with weights, revision, options and preprocessing; not with name, folder or licence.
+        """Fingerprint of weights, revision, options and preprocessing. Name, folder and licence do not affect it.
 
         Raises:
             ModelError: the folder of a `file:` source is missing.

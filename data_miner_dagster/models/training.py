@@ -1,9 +1,9 @@
-"""Training of a small network by Ultralytics, in a process of its own, and its export to ONNX.
+"""Train a small network with Ultralytics in a separate process, and export it to ONNX.
 
-Ultralytics writes settings, caches and runs wherever it finds a place, and looks for checkpoints and fonts on the web.
-Here everything goes into one folder, and a connection to anywhere is refused by the interpreter.
+Ultralytics writes settings, caches and runs to several default locations, and downloads checkpoints and fonts. Here
+everything goes into one folder, and the interpreter refuses all network connections.
 
-Ultralytics' software is licensed under AGPL-3.0 or a licence bought from Ultralytics, and so is what it trains.
+Ultralytics' software, and every network trained with it, is licensed under AGPL-3.0 or a commercial licence.
 """
 
 import copy
@@ -31,7 +31,7 @@ _FOLDERS_OF_LIBRARIES: Final = (
 )
 """Variables by which libraries are told where to keep settings and caches."""
 _FEW_EPOCHS: Final = 10
-"""Of so few epochs none is spent on warming up, or on mosaics, which Ultralytics ends ten epochs before the last."""
+"""Up to this many epochs run without warm-up or mosaics, which Ultralytics ends ten epochs before the last."""
 _NETWORK_SUFFIXES: Final = (".yaml", ".yml")
 
 
@@ -85,7 +85,7 @@ def network_of(name: str) -> str:
     """Return what Ultralytics builds a network from: a description in YAML, never a checkpoint.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: the name is unknown.
     """
     from ultralytics.utils import ROOT
 

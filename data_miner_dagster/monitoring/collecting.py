@@ -57,7 +57,7 @@ class Values:
     by_name: dict[str, dict[tuple[str, ...], float]] = field(default_factory=dict)
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        """Set one value. Its labels are in the order of the metric's."""
+        """Set the value for these labels, given in the order in which the metric declares them."""
         assert len(labels) == len(FAMILIES[name].labels), name
         self.by_name.setdefault(name, {})[labels] = value
 

@@ -48,7 +48,7 @@ class _Exported(ClientCollector):
 
 
 class RisingValues:
-    """Keeps counters from falling: what deleted videos and projects had cost leaves the catalog with them."""
+    """Keeps counters from falling when the catalog deletes videos and projects, and with them what they cost."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, tuple[str, ...]], float] = {}

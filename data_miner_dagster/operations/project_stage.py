@@ -36,7 +36,7 @@ class StageRun:
         """Stored beside the project's counts when it moves on."""
 
     def begin(self) -> None:
-        """Set the project to this stage: its result is not current, and the work begins now."""
+        """Move the project to this stage because its work starts now."""
         self._has_begun = True
         with self._platform.database.transaction() as session:
             move_project(session, self._project, self._stage, error=None)

@@ -1,7 +1,7 @@
-"""Requesting runs to join in the work on a project if its pool has free places and the work takes long enough.
+"""Request more runs for a project if its pool has free slots and the work takes long enough.
 
-Such a run costs the start of a process and usually the loading of a model, so none is requested for work that is done
-soon. No result depends on one: the leading run makes what is left.
+Each of these runs has to start a process and usually load a model, so none is requested for work that will be done
+soon. Results do not depend on them: the leading run does whatever work remains.
 """
 
 from datetime import datetime

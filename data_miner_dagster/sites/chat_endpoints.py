@@ -59,7 +59,7 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     """Ensure that an endpoint may be asked: its key is set, and its address is allowed. Sends nothing.
 
     Raises:
-        ConfigError: it may not; the message is one line.
+        ConfigError: the key is missing or the address is not allowed. The message is one line.
     """
     asker = f"platform.models.endpoints.{name}"
     if config.api_key is not None:

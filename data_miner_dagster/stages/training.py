@@ -35,7 +35,7 @@ class Disagreement:
 
 
 def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
-    """Return the confidence from which a student's boxes agree best with labels (the highest F1; the lowest of equals).
+    """Return the threshold at which a student's boxes agree best with labels: the highest F1, the lowest on ties.
 
     Args:
         frames: labels and the student's boxes of images that it did not learn from.

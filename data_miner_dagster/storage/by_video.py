@@ -71,7 +71,7 @@ def rows_of_frames(path: Path, frame_ids: Collection[str], columns: Sequence[str
 
     Raises:
         FileNotFoundError: there is no such table.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     wanted = pa.array(sorted(frame_ids), pa.string())
     with open_table(path) as file, reading(path):

@@ -31,7 +31,7 @@ class FileHashes:
         """Return a file's sha256, without reading the file if its size and modification time are unchanged.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         status = path.stat()
         identity = (status.st_size, status.st_mtime_ns)

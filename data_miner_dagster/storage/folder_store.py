@@ -65,7 +65,7 @@ class FolderStore:
             _copy(path, partial)
             sha256 = sha256_of_file(partial)
             if sha256 != sha256_of_file(path):
-                raise ObjectError(f"{self._path(name)} differs from {path}, of which it was copied; say the same again")
+                raise ObjectError(f"{self._path(name)} differs from {path}, from which it was copied; try again")
             return sha256
 
     def sha256_of(self, name: str) -> str:

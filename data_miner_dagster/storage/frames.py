@@ -118,7 +118,7 @@ def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameI
 
     Raises:
         FileNotFoundError: there is no table.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     table = read_frames(layout, video_key, _IMAGE_COLUMNS)
     rows = zip(*(table[name].to_pylist() for name in _IMAGE_COLUMNS), strict=True)

@@ -22,7 +22,7 @@ def read_box_calibration(path: Path) -> BoxCalibration | None:
     """Return the result of verdicts on boxes; None if there is no such file.
 
     Raises:
-        DataMinerError: it cannot be read.
+        DataMinerError: the file cannot be read.
     """
     return _read(BoxCalibration, path, "data-miner calibrate PROJECT --boxes")
 
@@ -31,7 +31,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
     """Return the last comparison with a truth; None if there is no such file.
 
     Raises:
-        DataMinerError: it cannot be read.
+        DataMinerError: the file cannot be read.
     """
     return _read(Evaluation, path, "data-miner evaluate PROJECT --truth ...")
 

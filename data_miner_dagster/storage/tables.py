@@ -105,7 +105,7 @@ def has_column(path: Path, name: str) -> bool:
 
     Raises:
         FileNotFoundError: there is no such table.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     with reading(path):
         return name in pq.read_schema(path).names
@@ -116,7 +116,7 @@ def has_values(path: Path, name: str) -> bool:
 
     Raises:
         FileNotFoundError: there is no such table.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     with open_table(path) as file, reading(path):
         groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
@@ -130,7 +130,7 @@ def open_table(path: Path) -> pq.ParquetFile:
 
     Raises:
         FileNotFoundError: there is no such table.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     with reading(path):
         return pq.ParquetFile(path, page_checksum_verification=True)
@@ -141,7 +141,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
     Raises:
         FileNotFoundError: there is no such table.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     with reading(path), open_table(path) as file:
         _check_columns(file, columns)
@@ -152,7 +152,7 @@ def rows_with(path: Path, columns: Sequence[str], condition: pc.Expression) -> l
     """Return the rows of the table at `path` that meet a condition; none if there is no such table.
 
     Raises:
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     try:
         with reading(path):
@@ -168,7 +168,7 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
 
     Raises:
         FileNotFoundError: there is no such table.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     with open_table(path) as file:
         with reading(path):
@@ -187,7 +187,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is no such table.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     for batch in read_batches(path, columns):
         for start in range(0, batch.num_rows, _ROWS_AT_ONCE):

@@ -112,7 +112,7 @@ def read_arrays(path: Path, *names: str) -> list[npt.NDArray[Any]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     with reading(path), zipfile.ZipFile(path) as archive:
         # read whole members first: a corrupt header could request any amount of memory

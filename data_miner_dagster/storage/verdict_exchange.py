@@ -184,7 +184,7 @@ def _verdict(row: Mapping[str, Any]) -> ExchangedVerdict:
     box = _box(row, "")
     class_name = row.get("class_name")
     if (box is None) is not (class_name is None):
-        raise ValueError("a box and its class_name go together")
+        raise ValueError("the box and class_name must be given together")
     shown = None
     if box is not None and class_name is not None:
         shown = ShownBox(class_name, box, row.get("detector"), row.get("revision"), _number(row, "confidence"))

@@ -43,6 +43,6 @@ def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, An
 
     Raises:
         FileNotFoundError: there is no manifest.
-        DamagedFileError: it cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     return read_rows(layout.windows_table(video_key), WINDOWS_SCHEMA.names)

@@ -166,10 +166,10 @@ def test_delete_verdicts__of_videos_and_of_a_project(bikes: Database) -> None:
         ({"shown": None}, "the verdict 'right' on local-a/000003 needs a box"),
         ({"shown": ShownBox("bicycle", (0.5, 0.2, 0.5, 0.7))}, "not four shares from 0 to 1, in order"),
         ({"shown": ShownBox("bicycle", (float("nan"), 0.2, 0.5, 0.7))}, "not four shares"),
-        ({"word": VerdictWord.SHIFTED}, "and a new box do not go together"),
-        ({"new_class_name": "car"}, "and a new class name do not go together"),
-        ({"word": VerdictWord.KEEP}, "has no box"),
-        ({"other_place": OTHER}, "and a second frame do not go together"),
+        ({"word": VerdictWord.SHIFTED}, "needs a new box"),
+        ({"new_class_name": "car"}, "cannot have a new class name"),
+        ({"word": VerdictWord.KEEP}, "cannot have a box"),
+        ({"other_place": OTHER}, "cannot have a second frame"),
     ],
 )
 def test_verdict__parts_that_do_not_fit_are_refused(changes: dict[str, object], message: str) -> None:

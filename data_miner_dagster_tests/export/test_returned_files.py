@@ -125,10 +125,13 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
         (f"<?xml version='1.0'?>{BOMB}<annotations>&b;</annotations>", "declares a document type"),
         ("<annotation></annotation>", "has no <annotations>"),
         ("<annotations><image", "unclosed token|not well-formed"),
-        ('<annotations><track id="0"></track></annotations>', "it is of a video"),
+        ('<annotations><track id="0"></track></annotations>', "it belongs to a video task"),
         (f"<annotations>{CVAT_IMAGE.format('<box/>')}</annotations>", "KeyError: 'xtl'"),
         (f"<annotations>{CVAT_IMAGE.format('').replace('200', '0')}</annotations>", "an image has 0 by 100 pixels"),
-        (f"<annotations>{CVAT_IMAGE.format(CVAT_BOX).replace('80.00', 'nan')}</annotations>", "a box is not finite"),
+        (
+            f"<annotations>{CVAT_IMAGE.format(CVAT_BOX).replace('80.00', 'nan')}</annotations>",
+            "a corner that is not finite",
+        ),
         ("", "no element found"),
     ],
 )

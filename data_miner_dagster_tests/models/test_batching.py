@@ -28,7 +28,7 @@ def test_run_in_halves__not_even_one() -> None:
     def run(_batch: Sequence[int]) -> list[int]:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.")
 
-    with pytest.raises(ModelError, match="model m: the device has not enough memory for a single image"):
+    with pytest.raises(ModelError, match="model m: the device does not have enough memory for one image"):
         run_in_halves(run, [1, 2, 3], model="m")
 
 

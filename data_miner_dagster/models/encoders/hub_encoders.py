@@ -64,7 +64,7 @@ class _Checkpoint:
 
     @property
     def graph_fingerprint(self) -> str:
-        """Changes with everything that affects the forward pass, including the commit of an unpinned checkpoint."""
+        """Fingerprint of everything that affects the forward pass, including the commit of an unpinned checkpoint."""
         commit = getattr(self.config, "_commit_hash", None)
         return fingerprint_of({"weights": self.entry.fingerprint, "commit": commit, "graph": GRAPH_VERSION})
 

@@ -150,7 +150,7 @@ def read_rows(file: Path) -> Iterator[FileRow]:
     """Yield the rows of a table of files.
 
     Raises:
-        ObjectError: it is damaged.
+        ObjectError: the table is damaged.
     """
     try:
         with gzip.open(file, "rb") as lines:

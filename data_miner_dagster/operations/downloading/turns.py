@@ -78,7 +78,7 @@ class Turns:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Hand out no more videos."""
+        """Stop handing out videos."""
         with self._changed:
             for line in self._lines.values():
                 line.waiting.clear()

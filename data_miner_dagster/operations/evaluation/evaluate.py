@@ -116,13 +116,13 @@ def _compare(predictions: Predictions, truth: Truth, file: Path) -> EvaluationOu
     if not matched.images:
         first = f", such as {truth.images[0].name}" if truth.images else ""
         raise ConfigError(
-            f"none of the {len(truth.images)} images of the truth is a frame of the project{first}: images are matched "
+            f"none of the {len(truth.images)} ground-truth images is a frame of the project{first}: images are matched "
             "by frame id, by the file name of a release, or by the sha256 of the picture"
         )
     names = tuple(name for name in predictions.class_names if name in truth.class_names)
     if not names:
         raise ConfigError(
-            f"the truth has the classes {', '.join(truth.class_names) or 'none'}, and the project "
+            f"the ground truth has the classes {', '.join(truth.class_names) or 'none'}, and the project "
             f"{', '.join(predictions.class_names)}: none in common"
         )
     frames = predictions.read(matched.images)

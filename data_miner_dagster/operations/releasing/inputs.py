@@ -222,7 +222,7 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
     """Yield all stored rows of a release.
 
     Raises:
-        DamagedFileError: they cannot be read.
+        DamagedFileError: the file cannot be read.
     """
     for batch in read_batches(path, _SCHEMA.names):
         for row in batch.to_pylist():

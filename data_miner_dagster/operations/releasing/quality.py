@@ -46,7 +46,7 @@ def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | No
     """Return the calibration of a project's boxes; None if there is none.
 
     Raises:
-        DataMinerError: it cannot be read.
+        DataMinerError: the stored calibration cannot be read.
     """
     calibration = read_box_calibration(platform.layout.box_calibration(project))
     if calibration is None:

@@ -1,4 +1,4 @@
-"""The releases of a project, and what each says about itself."""
+"""List, summarize and compare the releases of a project."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

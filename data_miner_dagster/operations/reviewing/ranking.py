@@ -146,11 +146,11 @@ def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArra
     """Return which questions come after a cursor.
 
     Raises:
-        ConfigError: it belongs to another queue, or to a video that is gone.
+        ConfigError: the cursor belongs to another queue, or to a video that is gone.
     """
     code = index.codes.of_frame(cursor.frame_id)
     if code is None or len(cursor.keys) != len(ranking.keys):
-        raise ConfigError("the previous page is of another queue, or of a missing video; start with the first page")
+        raise ConfigError("the previous page belongs to another queue or a missing video; start with the first page")
     return ranking.is_after(cursor.keys, int(rows_of_codes(np.array(code), cursor.box)))
 
 

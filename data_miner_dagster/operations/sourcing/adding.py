@@ -63,7 +63,7 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
     """Return the candidates that can be members, at least one.
 
     Raises:
-        ConfigError: there is none, or an address contains a secret.
+        ConfigError: no candidate can be a member, or an address contains a secret.
     """
     if refusals := [candidate.refusal for candidate in found if candidate.refusal is not None]:
         logger.warning("%s: %d entries are passed over; the first is %s", shown, len(refusals), refusals[0])

@@ -29,7 +29,7 @@ def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int)
     """Return the object at an address, or the first `most` videos below it, in order of their names.
 
     Raises:
-        SourceError: there is none, or the bucket cannot be listed.
+        SourceError: there are no videos, or the bucket cannot be listed.
     """
     try:
         url = bucket_url(address)
@@ -46,7 +46,7 @@ def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int)
         raise SourceError(str(error)) from error
     remark = Found([], passed_over).remark
     if not found:
-        raise SourceError(f"{url}: no video found below it{f'; {remark}' if remark else ''}")
+        raise SourceError(f"{url} contains no videos{f'; {remark}' if remark else ''}")
     found.sort(key=lambda entry: entry.path)
     return ObjectListing([_candidate(entry, source, address, rank) for rank, entry in enumerate(found)], remark)
 

@@ -79,7 +79,7 @@ def train_check(
     """Train a student on a release, keep it as a detector, and list the frames where it disagrees with the labels.
 
     The same release and settings are not trained on again. Interrupted or killed, nothing of the attempt stays, and the
-    next one begins anew.
+    next one starts over.
 
     Args:
         platform: the platform of one root.
@@ -231,7 +231,7 @@ def _write_data(release: _Release, folder: Path) -> Path:
 
 
 def _link(source: str, target: str) -> None:
-    """Link an image, or copy one whose end is not that of a JPEG: Ultralytics would write such a file anew."""
+    """Link an image, or copy it if it does not end like a JPEG, since Ultralytics would rewrite such a file."""
     with Path(source).open("rb") as file:
         file.seek(-len(_END_OF_JPEG), os.SEEK_END)
         is_left_alone = file.read() == _END_OF_JPEG

@@ -14,7 +14,7 @@ from data_miner_dagster.stages.verification.answers import answer_of
 
 
 class LocalVerifier:
-    """A model that is loaded when there is something to ask."""
+    """A verifier that runs a local model, which is loaded when the first crop arrives."""
 
     def __init__(self, role: VerifierRole, *, batch_size: int) -> None:
         self.name = role.name
@@ -24,7 +24,7 @@ class LocalVerifier:
         self._batch_size = batch_size
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop. A crop that meets an internal error has no answer; the others have theirs.
+        """Yield a reply to each crop. A crop that causes an internal error gets no answer; the others do.
 
         Raises:
             ModelError: the model is missing or cannot be loaded.

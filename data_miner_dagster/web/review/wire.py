@@ -90,7 +90,7 @@ def _answer(sent: _Answer) -> Answer:
 
 
 def page_json(page: Page) -> dict[str, object]:
-    """Return a page of a queue in the form in which it is sent."""
+    """Return a page of a queue in its wire format."""
     return {
         "items": [item_json(item) for item in page.items],
         "num_open": page.num_open,
@@ -99,7 +99,7 @@ def page_json(page: Page) -> dict[str, object]:
 
 
 def item_json(item: ReviewItem) -> dict[str, object]:
-    """Return a question in the form in which it is sent."""
+    """Return a question in its wire format."""
     return {
         "key": item.key,
         "why": printable(item.why),
@@ -155,12 +155,12 @@ def _box_json(box: ReviewBox) -> dict[str, object]:
 
 
 def mask_json(mask: ShownMask) -> dict[str, object]:
-    """Return a mask in the form in which it is sent."""
+    """Return a mask in its wire format."""
     return {"class_name": mask.class_name, "box": list(mask.box), "path": mask.path}
 
 
 def verifier_json(shown: ShownAnswer) -> dict[str, object]:
-    """Return a verifier's answer about a box in the form in which it is sent. The box is in pixels, as detected."""
+    """Return a verifier's answer about a box in its wire format. The box is in pixels, as detected."""
     return {
         "class_name": shown.class_name,
         "corners": list(shown.box_xyxy),

@@ -57,7 +57,7 @@ def test_list_objects__one_video_whatever_its_ending(buckets: FaultyBuckets) -> 
 
 
 def test_list_objects__an_error_is_never_an_empty_list(buckets: FaultyBuckets) -> None:
-    with pytest.raises(SourceError, match="no video found below it"):
+    with pytest.raises(SourceError, match="contains no videos"):
         _listed(buckets, f"{PLACE}/nothing")
     with pytest.raises(SourceError, match="no such object or bucket"):
         _listed(buckets, "s3://no-such-bucket")

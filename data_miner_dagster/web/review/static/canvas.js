@@ -76,7 +76,7 @@ export class Canvas {
     this.#current = current;
     if (!this.#library) return;
     this.#drawn = null;
-    // setting boxes anew ends a drag, so only those that lie elsewhere are
+    // setting boxes again ends a drag, so only those that lie elsewhere are
     if (!this.#areDrawn(boxes)) {
       const selected = this.#library.getSelected()[0]?.id;
       this.#library.setAnnotations(boxes.map(({ box, index }) => this.#annotation(index, box.box)));
