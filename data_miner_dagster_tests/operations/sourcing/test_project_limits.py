@@ -221,5 +221,5 @@ def test_load_rules__a_blocklist_outside(tmp_path: Path, outside: Path) -> None:
     platform = make_platform(tmp_path)
     drop(platform.layout.project_files, rules=f"  rules: {{blocked_channels_file: '{outside / 'list.txt'}'}}")
     assert register_project_files(platform) == []
-    with pytest.raises(ConfigError, match=r"blocklist .* lies outside"):
+    with pytest.raises(ConfigError, match=r"blocklist .* is outside"):
         load_rules(platform, "stranger")
