@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def half_until(is_killed: threading.Event, clip: bytes) -> Answer:
     return answer
 
 
+def is_any_alive(group: int) -> bool:
+    """Return whether any process of a group lives; one that is dead and not asked after does not."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _, of_group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(of_group) == group and state not in ("Z", "X"):
+                return True
+    return False
+
+
 @pytest.mark.slow
 def test_kill__in_the_middle_and_again(tmp_path: Path, catalog_url: str) -> None:
     clip = make_video(tmp_path / "clip.mp4", num_frames=40, size_wh=(320, 240)).read_bytes()
@@ -56,13 +67,16 @@ def test_kill__in_the_middle_and_again(tmp_path: Path, catalog_url: str) -> None
         list_sources(platform, "p")
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
         command = [sys.executable, "-m", "data_miner_dagster_tests.operations.downloading.download_worker", str(root)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as worker:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        ) as worker:
             assert worker.stdout is not None
             for _ in range(NUM_SERVED):
                 assert worker.stdout.readline().endswith(" done\n")
             wait_until(lambda: any(part.stat().st_size for part in root.glob("videos/*/.partial-*/*.part")))
             worker.send_signal(signal.SIGKILL)
             worker.wait()
+        wait_until(lambda: not is_any_alive(worker.pid))  # what fetched for it, too, which ends a moment later
         is_killed.set()
 
         assert platform.database.is_postgresql is catalog_url.startswith("postgresql")
