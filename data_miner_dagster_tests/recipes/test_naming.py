@@ -26,7 +26,7 @@ def read(path: Path) -> str:
 def test_contributing__what_it_names_exists() -> None:
     text = read(REPOSITORY / "CONTRIBUTING.md")
     (stage,) = sections(text, "How to add a stage of a project")
-    assert problems(stage, imagined="tracking") == []
+    assert problems(stage, imagined="linking") == []
     assert problems(text.replace(stage, "")) == []
 
 
@@ -118,5 +118,5 @@ def test_broken_links__by_hand(tmp_path: Path) -> None:
 
 
 def test_problems__of_an_example() -> None:
-    text = "1. `config/tracking.py` works inside `project_stage`, and `TRACKING` in `no_such_name`."
-    assert problems(text, imagined="tracking") == ["no_such_name is not in any file"]
+    text = "1. `config/linking.py` works inside `project_stage`, and `LINKING` in `no_such_name`."
+    assert problems(text, imagined="linking") == ["no_such_name is not in any file"]

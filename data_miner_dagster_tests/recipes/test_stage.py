@@ -1,4 +1,4 @@
-"""`How to add a stage of a project`: `tracking`, between detection and the release."""
+"""`How to add a stage of a project`: `linking`, between detection and the release."""
 
 import sys
 from pathlib import Path
@@ -9,21 +9,21 @@ import pytest
 from data_miner_dagster_tests.recipes.following import copy_of_package, run, unnamed_files, use
 
 NEW_FILES: Final = {
-    "config/tracking.py": '''
-"""The `tracking` section."""
+    "config/linking.py": '''
+"""The `linking` section."""
 
 from pydantic import Field
 
 from data_miner_dagster.config.base import ConfigModel
 
 
-class TrackingConfig(ConfigModel):
+class LinkingConfig(ConfigModel):
     """Which boxes are of the same thing."""
 
     within_seconds: float = Field(2.0, gt=0)
     """A box of the same class this soon after another continues its track."""
 ''',
-    "stages/tracking.py": '''
+    "stages/linking.py": '''
 """Which boxes are of the same thing."""
 
 from collections.abc import Sequence
@@ -37,29 +37,29 @@ def track_of_each(pts_seconds: Sequence[float], *, within_seconds: float) -> lis
         tracks.append(tracks[-1] + (not is_continued) if tracks else 0)
     return tracks
 ''',
-    "operations/tracking/__init__.py": '"""Tracks of boxes."""\n',
-    "operations/tracking/track_project.py": '''
+    "operations/linking/__init__.py": '"""Tracks of boxes."""\n',
+    "operations/linking/link_project.py": '''
 """tracks.parquet: which boxes of a project are of the same thing."""
 
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tables import TRACKS_SCHEMA
-from data_miner_dagster.domain.versions import TRACKING_VERSION
+from data_miner_dagster.domain.versions import LINKING_VERSION
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage, require_table
-from data_miner_dagster.stages.tracking import track_of_each
+from data_miner_dagster.stages.linking import track_of_each
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_fingerprint, read_table, table_from_rows, write_table
 
 
-def track_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+def link_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Follow the boxes of each class through each video."""
-    config = platform.project_config(project).tracking
-    path = platform.layout.table_of(project, ProjectStage.TRACKING)
-    with project_stage(platform, project, ProjectStage.TRACKING) as stage:
+    config = platform.project_config(project).linking
+    path = platform.layout.table_of(project, ProjectStage.LINKING)
+    with project_stage(platform, project, ProjectStage.LINKING) as stage:
         detected = require_table(platform, project, ProjectStage.DETECTION)
         settings = config.model_dump(mode="json")
-        fingerprint = fingerprint_of({"detections": detected, "tracking": settings, "version": TRACKING_VERSION})
+        fingerprint = fingerprint_of({"detections": detected, "linking": settings, "version": LINKING_VERSION})
         if not force and read_fingerprint(path) == fingerprint:
             return ProjectOutcome(project, OutcomeStatus.REUSED, fingerprint, {})
         stage.begin()
@@ -70,45 +70,45 @@ def track_project(platform: Platform, project: str, *, force: bool = False) -> P
         write_table(path, table_from_rows(rows, TRACKS_SCHEMA), fingerprint=fingerprint, metadata=made_from)
         return ProjectOutcome(project, OutcomeStatus.DONE, fingerprint, {"boxes": len(rows)})
 ''',
-    "assets/tracking.py": '''
+    "assets/linking.py": '''
 """The asset `tracks`."""
 
 import dagster as dg
 
 from data_miner_dagster.assets.outcomes import OWNERS, ForceConfig, materialize_project
 from data_miner_dagster.domain.statuses import ProjectStage, asset_before
-from data_miner_dagster.domain.versions import TRACKING_VERSION
+from data_miner_dagster.domain.versions import LINKING_VERSION
 from data_miner_dagster.partitions import PROJECTS
 from data_miner_dagster.resources.platform import PlatformResource
 
 
 @dg.asset(
     partitions_def=PROJECTS,
-    deps=[asset_before(ProjectStage.TRACKING)],
+    deps=[asset_before(ProjectStage.LINKING)],
     group_name="dataset",
     kinds={"parquet"},
     owners=OWNERS,
     tags={"scope": "project"},
     pool="inference",
-    code_version=str(TRACKING_VERSION),
+    code_version=str(LINKING_VERSION),
 )
 def tracks(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
     """Which boxes of a video are of the same thing."""
-    from data_miner_dagster.operations.tracking.track_project import track_project
+    from data_miner_dagster.operations.linking.link_project import link_project
 
     opened = platform.open()
     return materialize_project(
-        context, lambda project: track_project(opened, project, force=config.force), lambda project: {}
+        context, lambda project: link_project(opened, project, force=config.force), lambda project: {}
     )
 ''',
-    "asset_checks/tracking.py": '''
+    "asset_checks/linking.py": '''
 """The check of `tracks`."""
 
 import dagster as dg
 
-from data_miner_dagster.assets.tracking import tracks
+from data_miner_dagster.assets.linking import tracks
 from data_miner_dagster.partitions import PROJECTS
 
 
@@ -122,25 +122,25 @@ def every_box_has_a_track(context: dg.AssetCheckExecutionContext) -> dg.AssetChe
 CHANGES: Final = {
     "domain/versions.py": {
         "RELEASING_VERSION: Final = ": (
-            'TRACKING_VERSION: Final = 1\n"""Raise it when the same boxes yield other tracks."""\n\n'
+            'LINKING_VERSION: Final = 1\n"""Raise it when the same boxes yield other tracks."""\n\n'
             "RELEASING_VERSION: Final = "
         ),
     },
     "domain/statuses.py": {
         '    RELEASING_READY = "RELEASING_READY"\n': (
-            '    TRACKING_READY = "TRACKING_READY"\n    TRACKING = "TRACKING"\n'
+            '    LINKING_READY = "LINKING_READY"\n    LINKING = "LINKING"\n'
             '    RELEASING_READY = "RELEASING_READY"\n'
         ),
         "    ProjectStage.RELEASING: StageOnTheWay(": (
-            '    ProjectStage.TRACKING: StageOnTheWay(ProjectStage.TRACKING_READY, "tracks", "tracks.parquet"),\n'
+            '    ProjectStage.LINKING: StageOnTheWay(ProjectStage.LINKING_READY, "tracks", "tracks.parquet"),\n'
             "    ProjectStage.RELEASING: StageOnTheWay("
         ),
     },
     "domain/work.py": {
-        '    RELEASING = "RELEASING"\n': '    TRACKING = "TRACKING"\n    RELEASING = "RELEASING"\n',
+        '    RELEASING = "RELEASING"\n': '    LINKING = "LINKING"\n    RELEASING = "RELEASING"\n',
     },
     "jobs.py": {
-        "    WorkStage.RELEASING: ": '    WorkStage.TRACKING: "track_objects",\n    WorkStage.RELEASING: ',
+        "    WorkStage.RELEASING: ": '    WorkStage.LINKING: "track_objects",\n    WorkStage.RELEASING: ',
     },
     "domain/tables.py": {
         "DETECTED_FRAMES_SCHEMA: Final": (
@@ -151,10 +151,10 @@ CHANGES: Final = {
     },
     "config/settings.py": {
         "from data_miner_dagster.config.web import": (
-            "from data_miner_dagster.config.tracking import TrackingConfig\nfrom data_miner_dagster.config.web import"
+            "from data_miner_dagster.config.linking import LinkingConfig\nfrom data_miner_dagster.config.web import"
         ),
         "    releasing: ReleasingConfig = ": (
-            '    tracking: TrackingConfig = TrackingConfig()\n    """Which boxes are of the same thing."""\n'
+            '    linking: LinkingConfig = LinkingConfig()\n    """Which boxes are of the same thing."""\n'
             "    releasing: ReleasingConfig = "
         ),
     },
@@ -167,11 +167,11 @@ from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.definitions import defs
 from data_miner_dagster.domain.errors import NotReadyError, OutOfDateError
-from data_miner_dagster.domain.versions import TRACKING_VERSION
+from data_miner_dagster.domain.versions import LINKING_VERSION
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.jobs import OP_BY_JOB, PROJECT_JOBS
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster.operations.tracking.track_project import track_project
+from data_miner_dagster.operations.linking.link_project import link_project
 from data_miner_dagster.storage.tables import MADE_FROM_KEY, read_table, write_table
 from data_miner_dagster_tests.support.sample_project import build_project
 
@@ -181,24 +181,24 @@ assert OP_BY_JOB["track_objects"] == "tracks"
 nodes = set(defs.resolve_job_def("track_objects").graph.node_names())
 assert nodes == {"tracks", "tracks_every_box_has_a_track"}
 graph = defs.resolve_asset_graph()
-assert graph.get(dg.AssetKey("tracks")).code_version == str(TRACKING_VERSION)
+assert graph.get(dg.AssetKey("tracks")).code_version == str(LINKING_VERSION)
 for asset, before in (("tracks", "detections"), ("dataset", "tracks")):
     assert [key.to_user_string() for key in graph.get(dg.AssetKey(asset)).parent_keys] == [before]
 
 platform = build_project(tmp_path / "root")
 stage = lambda: find_project(platform.database, "cyclists").stage.value
 with platform.database.transaction() as session:
-    session.get_one(ProjectRow, "cyclists").stage = "TRACKING_READY"
+    session.get_one(ProjectRow, "cyclists").stage = "LINKING_READY"
 with pytest.raises(NotReadyError, match="has no tracks yet"):
     release_project(platform, "cyclists")
-assert stage() == "TRACKING_READY"
-made = track_project(platform, "cyclists")
+assert stage() == "LINKING_READY"
+made = link_project(platform, "cyclists")
 assert (made.status.value, stage()) == ("done", "RELEASING_READY")
-assert track_project(platform, "cyclists").status.value == "reused"
+assert link_project(platform, "cyclists").status.value == "reused"
 release = release_project(platform, "cyclists")
 assert (release.status.value, release.metadata["version"], stage()) == ("done", "v001", "COMPLETE")
 manifest = read_manifest(platform.layout.release_folder("cyclists", "v001"))
-assert manifest["config"]["tracking"] == {"within_seconds": 2.0}
+assert manifest["config"]["linking"] == {"within_seconds": 2.0}
 path = platform.root / "projects/cyclists/tracks.parquet"
 table = read_table(path)
 write_table(path, table, fingerprint=made.fingerprint, metadata={MADE_FROM_KEY: "of other detections"})
@@ -216,7 +216,7 @@ def copy(tmp_path: Path) -> Path:
     assert contracts.count("    reviewing\n    detection\n") == 1  # of decisions
     assert contracts.count("    reporting\n    detection\n") == 1  # of operations
     for above in ("reviewing", "reporting"):
-        contracts = contracts.replace(f"    {above}\n    detection\n", f"    {above}\n    tracking\n    detection\n")
+        contracts = contracts.replace(f"    {above}\n    detection\n", f"    {above}\n    linking\n    detection\n")
     (copy / "setup.cfg").write_text(contracts)
     return copy
 
