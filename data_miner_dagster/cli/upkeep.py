@@ -178,8 +178,7 @@ def forget(
     shown_by = f"{counted(len(held), 'release')} {'shows' if len(held) == 1 else 'show'} frames of it"
     echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
     for release in held:
-        what = "stays, marked as withdrawn" if keep_releases else "goes"
-        echo(f"release {release}: {what}")
+        echo(f"release {release}: {'stays, marked as withdrawn' if keep_releases else 'goes'}")
     for copy in outside:
         echo(f"outside the root: {copy}")
     if dry_run:
@@ -189,8 +188,7 @@ def forget(
     forgotten = forget_videos(platform, target, reason=reason, keep_releases=keep_releases)
     _print_removal(forgotten.removal)
     remove_stray_partitions(platform)
-    num_runs = forget_in_history(platform, needles, forgotten.projects)
-    if num_runs:
+    if num_runs := forget_in_history(platform, needles, forgotten.projects):
         were = "was" if num_runs == 1 else "were"
         echo(f"{counted(num_runs, 'run')} that showed or named it {were} removed from Dagster's history")
     _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
