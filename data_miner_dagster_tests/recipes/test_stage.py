@@ -128,8 +128,7 @@ CHANGES: Final = {
     },
     "domain/statuses.py": {
         '    RELEASING_READY = "RELEASING_READY"\n': (
-            '    LINKING_READY = "LINKING_READY"\n    LINKING = "LINKING"\n'
-            '    RELEASING_READY = "RELEASING_READY"\n'
+            '    LINKING_READY = "LINKING_READY"\n    LINKING = "LINKING"\n    RELEASING_READY = "RELEASING_READY"\n'
         ),
         "    ProjectStage.RELEASING: StageOnTheWay(": (
             '    ProjectStage.LINKING: StageOnTheWay(ProjectStage.LINKING_READY, "tracks", "tracks.parquet"),\n'
