@@ -97,6 +97,7 @@ class Neighbours:
         for key in rows:
             work = partial(self._attempt, key, room, fetched[key].message if key in fetched else "")
             self._guard.attempt(key, work, partial(self._take_fault, key))
+        self._workers.close()  # their memory is not needed while detectors work
 
     def _take_fault(self, video_key: str, fault: ItemFault) -> None:
         self.failed[video_key] = fault.line
