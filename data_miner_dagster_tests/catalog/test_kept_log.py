@@ -27,11 +27,19 @@ import sys
 from pathlib import Path
 from sqlalchemy import text
 from data_miner_dagster.catalog.database import Database, sqlite_url
+from data_miner_dagster.domain.errors import TransientError
 database = Database(sqlite_url(Path(sys.argv[1])))
+def add(number):
+    try:
+        with database.transaction() as session:
+            session.execute(text("INSERT INTO things (writer, number) VALUES (:writer, :number)"),
+                            {"writer": sys.argv[3], "number": number})
+    except TransientError as error:  # deleted at the very moment of opening: to be tried again, as work is
+        if "cannot be opened" not in str(error):
+            raise
+        add(number)
 for number in range(int(sys.argv[2])):
-    with database.transaction() as session:
-        session.execute(text("INSERT INTO things (writer, number) VALUES (:writer, :number)"),
-                        {"writer": sys.argv[3], "number": number})
+    add(number)
     if number % 5 == 4:
         database.dispose()
 """

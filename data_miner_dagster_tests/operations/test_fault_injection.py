@@ -219,7 +219,7 @@ def test_run__one_of_twenty_until_its_frames_exist(
         ("filtering.scoring:read_embeddings", {"members": 1}),
         ("embedding.vectors:load_vectors", {"members": 1}),
         ("foreign.stored_pictures:read_stored_image", {"members": 1}),
-        ("detection.detect_project:detection_rows", {"members": 1}),
+        ("detection.deciding:detection_rows", {"members": 1}),
         ("releasing.source:ReleaseSource._frame_of", {}),
         ("releasing.writing:_write_image", {}),
     ],

@@ -7,6 +7,7 @@ affects bytes. Pictures, videos and vectors are not copied: a release is rebuilt
 import json
 import platform as machine
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -167,8 +168,27 @@ def earlier_manifests(platform: Platform, project: str, version_name: str) -> di
     }
 
 
-def store_inputs(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> None:
-    """Store the inputs of a release before it appears. The caller holds the project's claim."""
+@contextmanager
+def stored_inputs(
+    platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]
+) -> Iterator[None]:
+    """Store the inputs of a release before it appears in the `with` block, and remove them if it does not appear.
+
+    The caller holds the project's claim. Removing them frees room: where the disk is full, the claim could not be
+    given back otherwise.
+    """
+    path = platform.layout.release_inputs(config.name, version_name)
+    is_new = not path.exists()
+    _store_inputs(platform, config, version_name, tables)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _store_inputs(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> None:
     recipe = present_recipe(platform, config, version_name, tables)
     content = {"format": _FORMAT, **{name: getattr(recipe, name) for name in Recipe.__dataclass_fields__}}
     path = platform.layout.release_inputs(config.name, version_name)

@@ -24,7 +24,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.left_out import going_on_without, read_left_out, record_left_out
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import project_stage
-from data_miner_dagster.operations.releasing.inputs import store_inputs
+from data_miner_dagster.operations.releasing.inputs import stored_inputs
 from data_miner_dagster.operations.releasing.labelling import Labelling
 from data_miner_dagster.operations.releasing.planning import Standing
 from data_miner_dagster.operations.releasing.quality import labelling_of
@@ -90,8 +90,10 @@ def release_project(
             stage.begin()
             version = existing or next_version(_known_versions(platform, standing))
             plan = plan_release(platform, standing, source, fingerprint, version)
-            store_inputs(platform, config, version, source.fingerprints)
-            with atomic_folder(releases / version) as folder:
+            with (
+                stored_inputs(platform, config, version, source.fingerprints),
+                atomic_folder(releases / version) as folder,
+            ):
                 write_release(folder, platform, source, plan)
             return version, OutcomeStatus.DONE
 

@@ -31,6 +31,7 @@ from data_miner_dagster_tests.export.faults.coco import in_json
 from data_miner_dagster_tests.export.faults.planting import Fault, in_text
 from data_miner_dagster_tests.operations.releasing.release_folders import release_folder
 from data_miner_dagster_tests.support.faults import change_rows
+from data_miner_dagster_tests.support.releases import OF_TRACKS
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project, project_config
 from data_miner_dagster_tests.support.verdicts import box_verdict
 
@@ -159,7 +160,7 @@ def test_export_release__crops_have_the_mask_as_alpha(platform: Platform, tmp_pa
             assert crop.mode == "RGBA"
 
 
-@pytest.mark.parametrize("format", sorted(EXPORT_FORMATS))
+@pytest.mark.parametrize("format", sorted({*EXPORT_FORMATS} - {*OF_TRACKS}))
 def test_export_release__every_format_reads_back(platform: Platform, format: str, tmp_path: Path) -> None:
     outcome = export_release(platform, "cyclists", format=format, to=tmp_path / "export")
     assert (outcome.num_images, outcome.num_boxes) == (1, len(MASKS))
