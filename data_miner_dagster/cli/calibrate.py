@@ -145,7 +145,10 @@ def _show_threshold(
     if found.num_unknown:
         echo(f"{found.num_unknown} answers are about frames that do not depend on the threshold, and were left out")
     if not result.is_assured and found.num_answered < found.num_questions:
-        echo(f"{found.num_questions - found.num_answered} questions are open; `data-miner review {project}` shows them")
+        num_open = found.num_questions - found.num_answered
+        review = f"data-miner review {project} --root {platform.root}"
+        is_last_line = result.chosen is None  # otherwise the settings follow, with a next step of their own
+        echo(f"next: {review} ({num_open} questions are open)" if is_last_line else f"{num_open} are open: {review}")
     show_settings(platform, project, "filtering", found.settings, is_to_be_written=is_to_be_written)
 
 

@@ -100,6 +100,7 @@ def test_calibrate__too_few_answers(tmp_path: Path) -> None:
     assert found.exit_code == 0
     assert "too few answers: 1, and a threshold needs at least 20" in found.stdout
     assert "positive_threshold" not in found.stdout
+    assert found.stdout.splitlines()[-1].startswith("next: data-miner review pets --root ")
 
 
 @pytest.mark.parametrize(
