@@ -35,7 +35,7 @@ A_FEW_SECONDS: Final = 10
 """How long a file takes whose tests are slow but do not say how slow."""
 
 # No test is timed: an example that takes long on a busy machine is no failure.
-hypothesis.settings.register_profile("data_miner", deadline=None)
+hypothesis.settings.register_profile("data_miner", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("data_miner")
 
 

@@ -72,8 +72,15 @@ def ended(
     return status, printed.out, errors[0] if errors else ""
 
 
-@pytest.mark.parametrize("name", [*DERIVED, *KEPT])
-@pytest.mark.parametrize("damage", DAMAGES)
+# each file in two ways, each way on four or more files: what reads a file does not ask how it was damaged
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (list(DAMAGES)[(number + turn) % len(DAMAGES)], name)
+        for number, name in enumerate((*DERIVED, *KEPT))
+        for turn in (0, 2)
+    ],
+)
 def test_status_and_doctor__one_line_or_what_there_is(
     root: Path, name: str, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
