@@ -9,31 +9,32 @@ from typing import Final
 import pyarrow as pa
 
 
-def _not_null(name: str, kind: pa.DataType) -> pa.Field:
+def not_null(name: str, kind: pa.DataType) -> pa.Field:
+    """Return a field without nulls."""
     return pa.field(name, kind, nullable=False)
 
 
 FRAMES_SCHEMA: Final = pa.schema(
     [
-        _not_null("frame_id", pa.string()),
-        _not_null("video_key", pa.string()),
-        _not_null("frame_index", pa.int32()),  # ordinal among the sampled frames, from 0
-        _not_null("file_name", pa.string()),  # inside frames/<video_key>/
-        _not_null("pts", pa.int64()),  # in units of the time base; exact time = pts * numerator / denominator
-        _not_null("time_base_numerator", pa.int64()),
-        _not_null("time_base_denominator", pa.int64()),
-        _not_null("pts_seconds", pa.float64()),  # `pts` in seconds, rounded to a float, for people
-        _not_null("source_frame_number", pa.int64()),  # ordinal among all frames of the video, from 0
-        _not_null("is_keyframe", pa.bool_()),
-        _not_null("width", pa.int32()),
-        _not_null("height", pa.int32()),
-        _not_null("size_bytes", pa.int64()),
-        _not_null("sha256", pa.string()),  # of the image file
-        _not_null("sharpness", pa.float32()),  # variance of the Laplacian of luma, at 360 lines
-        _not_null("brightness", pa.float32()),  # mean luma, 0..255
-        _not_null("contrast", pa.float32()),  # standard deviation of luma
-        _not_null("is_letterboxed", pa.bool_()),
-        _not_null("perceptual_hash", pa.uint64()),
+        not_null("frame_id", pa.string()),
+        not_null("video_key", pa.string()),
+        not_null("frame_index", pa.int32()),  # ordinal among the sampled frames, from 0
+        not_null("file_name", pa.string()),  # inside frames/<video_key>/
+        not_null("pts", pa.int64()),  # in units of the time base; exact time = pts * numerator / denominator
+        not_null("time_base_numerator", pa.int64()),
+        not_null("time_base_denominator", pa.int64()),
+        not_null("pts_seconds", pa.float64()),  # `pts` in seconds, rounded to a float, for people
+        not_null("source_frame_number", pa.int64()),  # ordinal among all frames of the video, from 0
+        not_null("is_keyframe", pa.bool_()),
+        not_null("width", pa.int32()),
+        not_null("height", pa.int32()),
+        not_null("size_bytes", pa.int64()),
+        not_null("sha256", pa.string()),  # of the image file
+        not_null("sharpness", pa.float32()),  # variance of the Laplacian of luma, at 360 lines
+        not_null("brightness", pa.float32()),  # mean luma, 0..255
+        not_null("contrast", pa.float32()),  # standard deviation of luma
+        not_null("is_letterboxed", pa.bool_()),
+        not_null("perceptual_hash", pa.uint64()),
         pa.field("text_share", pa.float32()),  # share of the picture inside lines of text; null where no flag needs it
         pa.field("plain_share", pa.float32()),  # share of the picture without texture; null where no flag needs it
         pa.field("quality_flag", pa.string()),  # domain.reasons.QualityFlag, or null
@@ -46,30 +47,30 @@ FRAMES_ROWS_PER_GROUP: Final = 1000
 
 WINDOWS_SCHEMA: Final = pa.schema(
     [
-        _not_null("file_name", pa.string()),
-        _not_null("pts", pa.int64()),
-        _not_null("pts_seconds", pa.float64()),
-        _not_null("times_us", pa.list_(pa.int64())),  # the times it was asked for, at which it is on screen
-        _not_null("width", pa.int32()),
-        _not_null("height", pa.int32()),
-        _not_null("sha256", pa.string()),  # of the image file
+        not_null("file_name", pa.string()),
+        not_null("pts", pa.int64()),
+        not_null("pts_seconds", pa.float64()),
+        not_null("times_us", pa.list_(pa.int64())),  # the times it was asked for, at which it is on screen
+        not_null("width", pa.int32()),
+        not_null("height", pa.int32()),
+        not_null("sha256", pa.string()),  # of the image file
     ]
 )
 """windows/<video_key>/windows.parquet: one row per picture around the frames of a video, in order of time."""
 
 FILTERED_SCHEMA: Final = pa.schema(
     [
-        _not_null("frame_id", pa.string()),
-        _not_null("video_key", pa.string()),
-        _not_null("frame_index", pa.int32()),
-        _not_null("pts_seconds", pa.float64()),
+        not_null("frame_id", pa.string()),
+        not_null("video_key", pa.string()),
+        not_null("frame_index", pa.int32()),
+        not_null("pts_seconds", pa.float64()),
         pa.field("positive_similarity", pa.float32()),  # null, like its prompt, if the frame was unreadable
         pa.field("positive_prompt", pa.string()),
         pa.field("negative_similarity", pa.float32()),
         pa.field("negative_prompt", pa.string()),
         pa.field("junk_similarity", pa.float32()),
         pa.field("junk_prompt", pa.string()),
-        _not_null("is_kept", pa.bool_()),
+        not_null("is_kept", pa.bool_()),
         pa.field("drop_reason", pa.string()),  # domain.reasons.DropReason, null if kept
     ]
 )
@@ -77,48 +78,48 @@ FILTERED_SCHEMA: Final = pa.schema(
 
 DEDUPLICATED_SCHEMA: Final = pa.schema(
     [
-        _not_null("frame_id", pa.string()),
-        _not_null("video_key", pa.string()),
-        _not_null("frame_index", pa.int32()),
-        _not_null("is_representative", pa.bool_()),
-        _not_null("representative_frame_id", pa.string()),  # its own id if is_representative
+        not_null("frame_id", pa.string()),
+        not_null("video_key", pa.string()),
+        not_null("frame_index", pa.int32()),
+        not_null("is_representative", pa.bool_()),
+        not_null("representative_frame_id", pa.string()),  # its own id if is_representative
         pa.field("similarity", pa.float32()),  # cosine to the representative; null if is_representative
         pa.field("tier", pa.string()),  # domain.reasons.DuplicateTier; null if is_representative
-        _not_null("quality_rank", pa.int32()),  # 0 is considered first
-        _not_null("generation", pa.int32()),  # 0 is the first; later generations were added with later videos
+        not_null("quality_rank", pa.int32()),  # 0 is considered first
+        not_null("generation", pa.int32()),  # 0 is the first; later generations were added with later videos
     ]
 )
 """projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
 
 REUPLOADS_SCHEMA: Final = pa.schema(
     [
-        _not_null("video_key", pa.string()),
-        _not_null("original_video_key", pa.string()),
-        _not_null("share", pa.float64()),  # share of the video's kept frames found in order in the original
-        _not_null("original_share", pa.float64()),  # share of the original's frames found in the video; <1: excerpt
-        _not_null("num_matched_frames", pa.int32()),
-        _not_null("num_frames", pa.int32()),
+        not_null("video_key", pa.string()),
+        not_null("original_video_key", pa.string()),
+        not_null("share", pa.float64()),  # share of the video's kept frames found in order in the original
+        not_null("original_share", pa.float64()),  # share of the original's frames found in the video; <1: excerpt
+        not_null("num_matched_frames", pa.int32()),
+        not_null("num_frames", pa.int32()),
     ]
 )
 """projects/<name>/reuploads.parquet: one row per video found as a whole in another, sorted by video key."""
 
-MASK_TYPE: Final = pa.struct([_not_null("size", pa.list_(pa.int32())), _not_null("counts", pa.string())])
+MASK_TYPE: Final = pa.struct([not_null("size", pa.list_(pa.int32())), not_null("counts", pa.string())])
 """A mask as COCO writes its compressed run lengths: [height, width] of the picture, and the counts."""
 
 DETECTIONS_SCHEMA: Final = pa.schema(
     [
-        _not_null("frame_id", pa.string()),
-        _not_null("video_key", pa.string()),
-        _not_null("frame_index", pa.int32()),
-        _not_null("class_name", pa.string()),
-        _not_null("prompt", pa.string()),
-        _not_null("confidence", pa.float32()),
-        _not_null("x_min", pa.float32()),  # absolute pixels of the stored frame
-        _not_null("y_min", pa.float32()),
-        _not_null("x_max", pa.float32()),
-        _not_null("y_max", pa.float32()),
-        _not_null("detector", pa.string()),  # registry name
-        _not_null("num_agreeing_detectors", pa.int32()),
+        not_null("frame_id", pa.string()),
+        not_null("video_key", pa.string()),
+        not_null("frame_index", pa.int32()),
+        not_null("class_name", pa.string()),
+        not_null("prompt", pa.string()),
+        not_null("confidence", pa.float32()),
+        not_null("x_min", pa.float32()),  # absolute pixels of the stored frame
+        not_null("y_min", pa.float32()),
+        not_null("x_max", pa.float32()),
+        not_null("y_max", pa.float32()),
+        not_null("detector", pa.string()),  # registry name
+        not_null("num_agreeing_detectors", pa.int32()),
         pa.field("mask", MASK_TYPE),  # of the stored frame; null: none. Earlier versions lack the column
     ]
 )
@@ -134,7 +135,7 @@ VERIFIER_COLUMNS: Final = (
 """Further columns of detections.parquet, in projects that have their boxes verified."""
 
 SIGHTINGS_TYPE: Final = pa.list_(
-    pa.struct([_not_null("pts_seconds", pa.float64()), _not_null("confidence", pa.float64())])
+    pa.struct([not_null("pts_seconds", pa.float64()), not_null("confidence", pa.float64())])
 )
 """Where else in its video a detector saw an object (domain.tracks.Sighting), in order of time."""
 TRACK_ID_COLUMN: Final = "track_id"
@@ -149,34 +150,34 @@ TRACK_COLUMNS: Final = (
 
 TRACKED_FRAMES_SCHEMA: Final = pa.schema(
     [
-        _not_null("video_key", pa.string()),
-        _not_null("tracked_frame", pa.int32()),  # ordinal among the tracked frames of its video, from 0, by time
-        _not_null("stretch", pa.int32()),  # ordinal of the unbroken stretch that it is in; no track is in two
-        _not_null("pts_seconds", pa.float64()),
+        not_null("video_key", pa.string()),
+        not_null("tracked_frame", pa.int32()),  # ordinal among the tracked frames of its video, from 0, by time
+        not_null("stretch", pa.int32()),  # ordinal of the unbroken stretch that it is in; no track is in two
+        not_null("pts_seconds", pa.float64()),
         pa.field("frame_id", pa.string()),  # the stored frame that it is; null: it was looked at for its neighbours
-        _not_null("width", pa.int32()),
-        _not_null("height", pa.int32()),
+        not_null("width", pa.int32()),
+        not_null("height", pa.int32()),
     ]
 )
 """projects/<name>/whole_clip_frames.parquet: one row per frame on which objects were followed, by video and time."""
 
 TRACKS_SCHEMA: Final = pa.schema(
     [
-        _not_null("video_key", pa.string()),
-        _not_null("tracked_frame", pa.int32()),
-        _not_null("pts_seconds", pa.float64()),
+        not_null("video_key", pa.string()),
+        not_null("tracked_frame", pa.int32()),
+        not_null("pts_seconds", pa.float64()),
         pa.field("frame_id", pa.string()),
-        _not_null(TRACK_ID_COLUMN, pa.int64()),
-        _not_null("class_name", pa.string()),
-        _not_null("prompt", pa.string()),
-        _not_null("confidence", pa.float32()),
-        _not_null("x_min", pa.float32()),  # absolute pixels of the frame, whose size is in whole_clip_frames.parquet
-        _not_null("y_min", pa.float32()),
-        _not_null("x_max", pa.float32()),
-        _not_null("y_max", pa.float32()),
-        _not_null("num_agreeing_detectors", pa.int32()),
+        not_null(TRACK_ID_COLUMN, pa.int64()),
+        not_null("class_name", pa.string()),
+        not_null("prompt", pa.string()),
+        not_null("confidence", pa.float32()),
+        not_null("x_min", pa.float32()),  # absolute pixels of the frame, whose size is in whole_clip_frames.parquet
+        not_null("y_min", pa.float32()),
+        not_null("x_max", pa.float32()),
+        not_null("y_max", pa.float32()),
+        not_null("num_agreeing_detectors", pa.int32()),
         pa.field("mask", MASK_TYPE),
-        _not_null(RECOVERED_COLUMN, pa.bool_()),
+        not_null(RECOVERED_COLUMN, pa.bool_()),
         pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),
     ]
 )
@@ -184,10 +185,10 @@ TRACKS_SCHEMA: Final = pa.schema(
 
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
-        _not_null("frame_id", pa.string()),
-        _not_null("image_sha256", pa.string()),  # of the image that was examined
-        _not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
-        _not_null("num_boxes", pa.int32()),
+        not_null("frame_id", pa.string()),
+        not_null("image_sha256", pa.string()),  # of the image that was examined
+        not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
+        not_null("num_boxes", pa.int32()),
     ]
 )
 """projects/<name>/detected_frames.parquet: one row per examined frame, including frames without boxes."""

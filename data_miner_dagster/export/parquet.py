@@ -23,6 +23,7 @@ from data_miner_dagster.domain.tables import (
     RECOVERED_FROM_COLUMN,
     TRACK_COLUMNS,
     VERDICT_COLUMN,
+    not_null,
 )
 from data_miner_dagster.domain.tracks import sightings_as_rows, sightings_from
 from data_miner_dagster.export.codec import Codec, Destination, Expected
@@ -37,59 +38,54 @@ from data_miner_dagster.export.records import (
 from data_miner_dagster.export.rows import RowWriter, read_rows, reading_table
 from data_miner_dagster.export.tracks import add_tracks, tracks_problems
 
-
-def _not_null(name: str, kind: pa.DataType) -> pa.Field:
-    return pa.field(name, kind, nullable=False)
-
-
 IMAGES_SCHEMA: Final = pa.schema(
     [
-        _not_null("image_id", pa.int64()),
-        _not_null("file_name", pa.string()),  # below images/
-        _not_null("split", pa.string()),
-        _not_null("width", pa.int32()),
-        _not_null("height", pa.int32()),
-        _not_null("size_bytes", pa.int64()),
-        _not_null("sha256", pa.string()),
-        _not_null("frame_id", pa.string()),  # also the name of its duplicate group, whose representative it is
-        _not_null("video_key", pa.string()),
-        _not_null("frame_index", pa.int32()),
-        _not_null("video_url", pa.string()),
-        _not_null("pts", pa.int64()),
-        _not_null("time_base_numerator", pa.int64()),
-        _not_null("time_base_denominator", pa.int64()),
-        _not_null("pts_seconds", pa.float64()),
-        _not_null("similarity", pa.float64()),  # to the prompt below
-        _not_null("similar_prompt", pa.string()),
-        _not_null("sharpness", pa.float64()),
-        _not_null("num_duplicates", pa.int32()),
-        _not_null("num_boxes", pa.int32()),  # without unsure ones
-        _not_null("num_unsure_boxes", pa.int32()),
+        not_null("image_id", pa.int64()),
+        not_null("file_name", pa.string()),  # below images/
+        not_null("split", pa.string()),
+        not_null("width", pa.int32()),
+        not_null("height", pa.int32()),
+        not_null("size_bytes", pa.int64()),
+        not_null("sha256", pa.string()),
+        not_null("frame_id", pa.string()),  # also the name of its duplicate group, whose representative it is
+        not_null("video_key", pa.string()),
+        not_null("frame_index", pa.int32()),
+        not_null("video_url", pa.string()),
+        not_null("pts", pa.int64()),
+        not_null("time_base_numerator", pa.int64()),
+        not_null("time_base_denominator", pa.int64()),
+        not_null("pts_seconds", pa.float64()),
+        not_null("similarity", pa.float64()),  # to the prompt below
+        not_null("similar_prompt", pa.string()),
+        not_null("sharpness", pa.float64()),
+        not_null("num_duplicates", pa.int32()),
+        not_null("num_boxes", pa.int32()),  # without unsure ones
+        not_null("num_unsure_boxes", pa.int32()),
     ]
 )
 BOXES_SCHEMA: Final = pa.schema(
     [
-        _not_null("image_id", pa.int64()),
-        _not_null("file_name", pa.string()),
-        _not_null("split", pa.string()),
-        _not_null("frame_id", pa.string()),
-        _not_null("video_key", pa.string()),
-        _not_null("video_url", pa.string()),
-        _not_null("pts_seconds", pa.float64()),
-        _not_null("class_index", pa.int32()),
-        _not_null("class_name", pa.string()),
-        _not_null("confidence", pa.float64()),
-        _not_null("x_min", pa.float64()),  # absolute pixels
-        _not_null("y_min", pa.float64()),
-        _not_null("x_max", pa.float64()),
-        _not_null("y_max", pa.float64()),
-        _not_null("prompt", pa.string()),
-        _not_null("detector", pa.string()),
-        _not_null("num_agreeing_detectors", pa.int32()),
+        not_null("image_id", pa.int64()),
+        not_null("file_name", pa.string()),
+        not_null("split", pa.string()),
+        not_null("frame_id", pa.string()),
+        not_null("video_key", pa.string()),
+        not_null("video_url", pa.string()),
+        not_null("pts_seconds", pa.float64()),
+        not_null("class_index", pa.int32()),
+        not_null("class_name", pa.string()),
+        not_null("confidence", pa.float64()),
+        not_null("x_min", pa.float64()),  # absolute pixels
+        not_null("y_min", pa.float64()),
+        not_null("x_max", pa.float64()),
+        not_null("y_max", pa.float64()),
+        not_null("prompt", pa.string()),
+        not_null("detector", pa.string()),
+        not_null("num_agreeing_detectors", pa.int32()),
         pa.field("verdict", pa.string()),  # of a person; null: not judged
         pa.field("answer_id", pa.string()),
         pa.field("confidence_calibrated", pa.float64()),  # null: no calibration
-        _not_null("is_unsure", pa.bool_()),  # no label: a region to ignore
+        not_null("is_unsure", pa.bool_()),  # no label: a region to ignore
     ]
 )
 EXTRA_FIELDS: Final = {
@@ -99,21 +95,21 @@ EXTRA_FIELDS: Final = {
 }
 VIDEOS_SCHEMA: Final = pa.schema(
     [
-        _not_null("video_key", pa.string()),
-        _not_null("split", pa.string()),
-        _not_null("group", pa.string()),
-        _not_null("url", pa.string()),
+        not_null("video_key", pa.string()),
+        not_null("split", pa.string()),
+        not_null("group", pa.string()),
+        not_null("url", pa.string()),
         pa.field("title", pa.string()),
         pa.field("channel", pa.string()),
         pa.field("licence", pa.string()),
         pa.field("upload_date", pa.string()),
         pa.field("duration_seconds", pa.float64()),
         pa.field("sha256", pa.string()),
-        _not_null("source", pa.string()),
-        _not_null("query", pa.string()),
-        _not_null("num_frames", pa.int64()),
-        _not_null("num_images", pa.int64()),
-        _not_null("num_boxes", pa.int64()),
+        not_null("source", pa.string()),
+        not_null("query", pa.string()),
+        not_null("num_frames", pa.int64()),
+        not_null("num_images", pa.int64()),
+        not_null("num_boxes", pa.int64()),
     ]
 )
 

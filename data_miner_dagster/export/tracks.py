@@ -21,50 +21,46 @@ from data_miner_dagster.domain.tables import (
     RECOVERED_FROM_COLUMN,
     SIGHTINGS_TYPE,
     TRACK_ID_COLUMN,
+    not_null,
 )
 from data_miner_dagster.domain.tracks import sightings_as_rows, sightings_from
 from data_miner_dagster.export.codec import Destination, Expected
 from data_miner_dagster.export.records import MASK_COLUMN, ReleaseBox, ReleaseTally
 from data_miner_dagster.export.rows import RowWriter, read_rows
 
-
-def _not_null(name: str, kind: pa.DataType) -> pa.Field:
-    return pa.field(name, kind, nullable=False)
-
-
 _OF_FRAMES: Final = (
-    _not_null("video_key", pa.string()),
-    _not_null("split", pa.string()),
-    _not_null("tracked_frame", pa.int32()),  # position among the tracked frames of its video, from 0, by time
-    _not_null("pts_seconds", pa.float64()),
+    not_null("video_key", pa.string()),
+    not_null("split", pa.string()),
+    not_null("tracked_frame", pa.int32()),  # position among the tracked frames of its video, from 0, by time
+    not_null("pts_seconds", pa.float64()),
     pa.field("frame_id", pa.string()),  # of an image of the release, or of another stored frame; null: neither
 )
 RELEASED_FRAMES_SCHEMA: Final = pa.schema(
     [
         *_OF_FRAMES,
         # number of the continuous stretch that contains it; no track is in two stretches
-        _not_null("stretch", pa.int32()),
-        _not_null("width", pa.int32()),
-        _not_null("height", pa.int32()),
-        _not_null("num_boxes", pa.int32()),
+        not_null("stretch", pa.int32()),
+        not_null("width", pa.int32()),
+        not_null("height", pa.int32()),
+        not_null("num_boxes", pa.int32()),
     ]
 )
 RELEASED_TRACKS_SCHEMA: Final = pa.schema(
     [
         *_OF_FRAMES,
-        _not_null(TRACK_ID_COLUMN, pa.int64()),  # unique within a video, from 1
-        _not_null("class_index", pa.int32()),
-        _not_null("class_name", pa.string()),
-        _not_null("confidence", pa.float64()),
-        _not_null("x_min", pa.float64()),  # absolute pixels
-        _not_null("y_min", pa.float64()),
-        _not_null("x_max", pa.float64()),
-        _not_null("y_max", pa.float64()),
-        _not_null("prompt", pa.string()),
-        _not_null("detector", pa.string()),
-        _not_null("num_agreeing_detectors", pa.int32()),
+        not_null(TRACK_ID_COLUMN, pa.int64()),  # unique within a video, from 1
+        not_null("class_index", pa.int32()),
+        not_null("class_name", pa.string()),
+        not_null("confidence", pa.float64()),
+        not_null("x_min", pa.float64()),  # absolute pixels
+        not_null("y_min", pa.float64()),
+        not_null("x_max", pa.float64()),
+        not_null("y_max", pa.float64()),
+        not_null("prompt", pa.string()),
+        not_null("detector", pa.string()),
+        not_null("num_agreeing_detectors", pa.int32()),
         pa.field(MASK_COLUMN, MASK_TYPE),
-        _not_null(RECOVERED_COLUMN, pa.bool_()),
+        not_null(RECOVERED_COLUMN, pa.bool_()),
         pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),
     ]
 )
