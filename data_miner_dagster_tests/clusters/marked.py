@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def marked(mark: str) -> list[int]:
-    """Return the living processes with this mark, `NAME=value`."""
+    """Return the living processes with this mark, `NAME=value`. A process has none while it starts a program."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -28,8 +28,11 @@ def marked(mark: str) -> list[int]:
 
 
 def kill_marked(mark: str) -> None:
-    """Send SIGKILL to the processes with a mark until there are none."""
-    while found := marked(mark):
+    """Send SIGKILL to the processes with a mark until none is seen twice in a row."""
+    looks_without = 0
+    while looks_without < 2:
+        found = marked(mark)
+        looks_without = 0 if found else looks_without + 1
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -6,6 +6,7 @@ import subprocess
 import uuid
 
 from data_miner_dagster_tests.clusters.marked import marked, start_reaper
+from data_miner_dagster_tests.support.waiting import wait_until
 
 
 def test_start_reaper__kills_all_with_the_mark_and_what_they_have_started() -> None:
@@ -17,7 +18,8 @@ def test_start_reaper__kills_all_with_the_mark_and_what_they_have_started() -> N
     )
     bystander = subprocess.Popen(["sleep", "600"])
     assert shell.stdout is not None
-    assert sorted(marked(mark)) == sorted([shell.pid, int(shell.stdout.readline())])
+    expected = sorted([shell.pid, int(shell.stdout.readline())])
+    wait_until(lambda: sorted(marked(mark)) == expected)
     reaper.communicate()
     assert shell.wait() == -signal.SIGKILL
     assert marked(mark) == []

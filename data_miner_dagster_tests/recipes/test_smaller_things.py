@@ -32,8 +32,8 @@ COMMAND: Final = {
 }
 COLUMN: Final = {
     "domain/tables.py": {
-        '        _not_null("sharpness", ': (
-            '        pa.field("num_black_pixels", pa.int32()),\n        _not_null("sharpness", '
+        '        not_null("sharpness", ': (
+            '        pa.field("num_black_pixels", pa.int32()),\n        not_null("sharpness", '
         ),
     },
     "operations/extraction/manifest.py": {

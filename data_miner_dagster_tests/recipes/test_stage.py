@@ -143,7 +143,7 @@ CHANGES: Final = {
     },
     "domain/tables.py": {
         "DETECTED_FRAMES_SCHEMA: Final": (
-            'TRACKS_SCHEMA: Final = pa.schema([_not_null("frame_id", pa.string()), _not_null("track", pa.int32())])\n'
+            'TRACKS_SCHEMA: Final = pa.schema([not_null("frame_id", pa.string()), not_null("track", pa.int32())])\n'
             '"""projects/<name>/tracks.parquet: one row per box, in the order of detections.parquet."""\n\n'
             "DETECTED_FRAMES_SCHEMA: Final"
         ),
