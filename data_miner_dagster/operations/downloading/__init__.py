@@ -1,1 +1,1 @@
-"""Downloading: from a key in the catalog to a verified file under the root. The entry is `download_videos`."""
+"""Downloading: fetches the catalog's videos as verified files under the root. The entry point is `download_videos`."""

@@ -1,7 +1,4 @@
-"""Whether a download may start, or must wait for a reason unrelated to its video.
-
-Reasons are disk space, the root's quota, and the site.
-"""
+"""Deciding whether a download may start now. Disk space, the root's quota or the site may delay it."""
 
 import shutil
 from datetime import datetime, timedelta
@@ -23,7 +20,7 @@ _POLL_SECONDS: Final = 0.3
 
 
 class NoRoomYetError(TransientError):
-    """Videos that wait for extraction use the space. Their files can be removed afterwards."""
+    """Raised if videos that wait for extraction use the space. Their files can be removed once they are extracted."""
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
@@ -34,7 +31,7 @@ def check_head_room(platform: Platform, row: VideoRow) -> None:
     """Raise if the disk does not have enough space for a download.
 
     Raises:
-        PostponedError: less than `min_free_bytes` are free.
+        PostponedError: the disk has less than `min_free_bytes` free.
     """
     config = platform.config.downloading
     if row.origin is Origin.LOCAL and (config.local_files != "copy" or row.key.startswith(FRAMES_PREFIX)):
@@ -52,9 +49,9 @@ def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
     """Raise if the quota does not allow a download to start.
 
     Raises:
-        NotYetError: other downloads go first for the moment.
-        NoRoomYetError: it must wait until other videos are extracted.
-        PostponedError: the existing files must stay, and use all the space.
+        NotYetError: other downloads come first. The wait is short.
+        NoRoomYetError: the download must wait until other videos are extracted.
+        PostponedError: the existing files use all the space, and none of them may be removed.
     """
     match found.answer:
         case RoomAnswer.AFTER_DOWNLOADS:
@@ -73,10 +70,10 @@ def postpone_if_not_its_own(
     error: VideoPermanentError | VideoTransientError,
     config: DownloadingConfig,
 ) -> None:
-    """Raise if a failure is not to be charged to its video.
+    """Raise if a failure must not count against its video.
 
     Raises:
-        PostponedError: the video did not cause it, so it does not count as an attempt.
+        PostponedError: something other than the video caused the failure, so it does not count as an attempt.
     """
     if error.kind is VideoErrorKind.DISK_FULL:
         until = utc_now() + timedelta(seconds=backoff_seconds(attempts, config))
@@ -84,7 +81,7 @@ def postpone_if_not_its_own(
     if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
         wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
         if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
-            politeness.check_gate(site)  # opened by another video, which has the reason
+            politeness.check_gate(site)  # another video opened the gate and stored the reason
         until = politeness.trip(site, wait, f"{site}: {error}")
         raise PostponedError(error.kind, until, str(error)) from None
 

@@ -1,4 +1,4 @@
-"""`download_videos`: from a key in the catalog to a verified file under the root."""
+"""`download_videos`: fetches the catalog's videos into verified files under the root."""
 
 import logging
 import shutil
@@ -96,9 +96,9 @@ class _Run:
     room: Room
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
-    is_another_try: bool = False  # bytes of interrupted downloads, within the same run
+    is_another_try: bool = False  # a retry of interrupted downloads within the same run
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the batch is shut down: threads stop waiting."""
+    """Set when the batch shuts down, so that threads stop waiting."""
 
 
 def download_videos(
@@ -107,18 +107,18 @@ def download_videos(
     """Download missing videos, several at once. Return one outcome per key, in the given order.
 
     Idempotent: a video whose manifest and file exist is REUSED. A failure is recorded with its kind and does not stop
-    other videos. A video that failed before is retried once its retry date has passed, or with `force`. While the
-    circuit breaker is open, or a budget is spent, videos are left with the date at which they continue automatically.
+    other videos. A video that failed before is retried once its retry date has passed, or with `force`. While a circuit
+    breaker is open, or a budget is spent, videos are postponed to a date on which they continue automatically.
 
     Raises:
-        ConfigError: a blocklist file, cookie file or variable of the configuration does not exist.
+        ConfigError: a blocklist file, cookie file or environment variable that the configuration names does not exist.
     """
     keys = list(dict.fromkeys(video_keys))
     config = platform.config.downloading
     politeness = SitePoliteness(platform)
     rules_by_video = load_rules_by_video(platform, keys)
     refused = refused_in_events(platform.database, keys)
-    keys.sort(key=lambda key: key in refused)  # another video is a better test of whether a site serves again
+    keys.sort(key=lambda key: key in refused)  # refused ones last: others test better whether a site serves again
     is_of_sites = any(_needs_a_site(platform, key) for key in keys)
     with (
         SiteWorkers(config, may_request=politeness.may_request, on_response=politeness.on_response) as client,
@@ -137,14 +137,14 @@ def download_videos(
 
         _download_all(run, keys, settle)
         for tries in range(1, config.tries_per_run):
-            # Not immediately: three downloads in a row that break off are not their videos' fault.
+            # Wait first: if several downloads in a row break off, their videos are not the cause.
             cut_off = [key for key, outcome in outcomes.items() if outcome.error_kind is VideoErrorKind.CUT_OFF]
             if not cut_off:
                 break
             time.sleep(try_delay_seconds(tries, config) or 0.0)
             _download_all(replace(run, is_another_try=True), cut_off, settle)
         for key, outcome in list(outcomes.items()):
-            # charged before the refusal of the whole site was known
+            # These failed before it was known that the whole site refuses requests.
             row = find_video(platform.database, key) if outcome.error_kind in SUSPECT_KINDS else None
             if row is not None and (now := _as_of_site(run, row, outcome)) is not outcome:
                 settle(now)
@@ -182,7 +182,7 @@ def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
         except BaseException:
             run.stopping.set()
             turns.stop()
-            run.client.close()  # nobody waits for the remaining downloads any longer
+            run.client.close()  # nothing waits for the remaining downloads any longer
             run.media.close()
             raise
         finally:
@@ -246,7 +246,7 @@ def _needs_a_site(platform: Platform, key: str) -> bool:
 
 
 def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
-    """Download one video. `begun_at` is when its site was asked for it; None for a local one."""
+    """Download one video. `begun_at` is the time of the request to its site; None for a local video."""
     platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
     with platform.database.transaction() as session:
         check_room(platform, row, run.room.promise(session, row))
@@ -291,7 +291,7 @@ def _outcome_of_error(
 
 
 def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
-    """Record that a site has given all it has for a video, and that it is of no use."""
+    """Record that a site answers again: it delivered a video completely, although its file is unusable."""
     if begun_at is None:
         return
     with run.platform.database.reading() as session:
@@ -301,7 +301,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
-    """Return the current outcome of a charged video: a refusal by its whole site is not its fault."""
+    """Return the outcome as a site's refusal if the video's whole site refuses requests; else unchanged."""
     if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
     reason = run.politeness.put_back(row.key, site_of(row.key, row.url))
@@ -338,16 +338,16 @@ def _rejections_of(run: _Run, candidate: VideoCandidate) -> dict[str, Rejection]
 
 
 def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
-    """Fetch, verify, publish: file first, manifest last.
+    """Fetch and verify a video, then publish it: the file first, the manifest last.
 
-    Return the manifest, and the projects that reject the video.
+    Return the manifest, and the rejections of the video by project.
     """
     platform, config = run.platform, run.platform.config.downloading
     if row.key.startswith(FRAMES_PREFIX):
         return take_frames(platform, row), {}
     folder = platform.layout.video_folder(row.key)
     partial = begin_partial_folder(folder, claim)
-    run.media.start()  # imports while the file arrives
+    run.media.start()  # the workers import their libraries while the file arrives
 
     def accept(candidate: VideoCandidate) -> None:
         rejections = _rejections_of(run, candidate)
@@ -369,11 +369,11 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
     except AddressError as error:
         raise VideoPermanentError(VideoErrorKind.POLICY, f"its address was listed, and {error}") from None
     except VideoPermanentError as error:
-        if not error.kind.is_of_site:  # which may still deliver the rest
+        if not error.kind.is_of_site:  # a site may still deliver the rest
             shutil.rmtree(partial)  # these bytes are not a useful start for another attempt
         raise
     platform.check_held(claim)
-    platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on the old file no longer counts
+    platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on, the old file no longer counts
     for old in folder.glob(f"{VIDEO_STEM}.*"):
         old.unlink()
     flush(fetched.path)  # before the manifest says that it exists
@@ -384,6 +384,6 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
         fetched.candidate,
         duration_seconds=info.file.duration_seconds,
         width=info.file.width,
-        height=max(info.file.height, fetched.candidate.height or 0),  # a larger one was available
+        height=max(info.file.height, fetched.candidate.height or 0),  # rules apply to the largest version on offer
     )
     return info, _rejections_of(run, proven if row.origin.is_of_site else with_known(proven, row))

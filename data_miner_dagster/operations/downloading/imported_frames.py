@@ -1,4 +1,4 @@
-"""Videos that are local folders of pictures: nothing is copied before their frames are made."""
+"""Videos that are local folders of pictures. Nothing is copied until their frames are made."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
     """Return the sorted pictures of a video that is a folder of frames; None for a video file.
 
     Raises:
-        VideoPermanentError: MISSING_FILE: the folder is gone, or its pictures differ from those that were listed.
+        VideoPermanentError: (MISSING_FILE) the folder is missing, or its pictures differ from those that were listed.
     """
     if not video_key.startswith(FRAMES_PREFIX):
         return None
@@ -33,7 +33,7 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
 
 
 def take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
-    """Write the manifest of a folder of frames. Nothing is copied before the frames are made."""
+    """Write the manifest of a folder of frames. Nothing is copied until the frames are made."""
     paths = imported_frame_paths(platform, row.key)
     assert paths is not None
     _, sha256 = key_of_frames(paths)
@@ -43,7 +43,7 @@ def take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
             file_name="",
             size_bytes=sum(path.stat().st_size for path in paths),
             sha256=sha256,
-            duration_seconds=float(len(paths)),  # one second each
+            duration_seconds=float(len(paths)),  # one second per picture
             width=0,  # pictures may differ in size: frames.parquet has each size
             height=0,
             title=row.title,

@@ -1,4 +1,4 @@
-"""Whether the whole network is down, as far as the downloads of one run can tell.
+"""Detecting, from the downloads of one run, that the whole network is down.
 
 Belongs here: failures of the network that no single site has caused. Does not belong here: refusals or failures of one
 site (operations/politeness.py).
@@ -17,13 +17,13 @@ from data_miner_dagster.domain.work import FailureKind, WorkStage
 from data_miner_dagster.operations.platform import Platform
 
 _NUM_SITES: Final = 2
-"""This many sites that fail in a row, without any answer in between, are not a coincidence."""
+"""The network counts as down once this many sites have failed in a row, without any answer in between."""
 _ROUTES: Final = (Path("/proc/net/route"), Path("/proc/net/ipv6_route"))
 _IS_UP: Final = 0x1
 
 
 class NetworkWatch:
-    """What the downloads of one run have seen of the network. Thread-safe."""
+    """Watches the network through the downloads of one run. Thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -31,12 +31,12 @@ class NetworkWatch:
         self._failed: dict[str, tuple[str, VideoRow]] = {}  # by video, since a site last answered
 
     def note_answer(self) -> None:
-        """Note that a site has answered, even with a refusal: the network works."""
+        """Note that a site has answered, even if with a refusal: the network works."""
         with self._lock:
             self._failed.clear()
 
     def note_failure(self, row: VideoRow, site: str, error: VideoPermanentError | VideoTransientError) -> None:
-        """Note a failed download, with the `row` from before it.
+        """Note a failed download. `row` is the video's row from before the attempt.
 
         Raises:
             OutageError: the network is down. The rows of videos that failed because of it are restored.
@@ -60,7 +60,7 @@ class NetworkWatch:
 
 
 def has_default_route() -> bool:
-    """Return whether this host has a route to others. True if the system does not say."""
+    """Return whether this host has a default route. True if the system does not list its routes."""
     try:
         ipv4, ipv6 = (path.read_text(encoding="ascii").splitlines() if path.exists() else [] for path in _ROUTES)
     except OSError:

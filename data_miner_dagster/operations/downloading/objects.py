@@ -1,4 +1,4 @@
-"""Fetching one video from a bucket into the folder of its attempt, where a later attempt continues."""
+"""Fetching one video from a bucket into the folder of its attempt, from which a later attempt can continue."""
 
 import time
 from collections.abc import Callable
@@ -27,24 +27,24 @@ _EXTRACTOR = "object"
 
 
 def bucket_of(address: str) -> str:
-    """Return what requests for an object count towards when places are shared: its bucket."""
+    """Return the address of an object's bucket, which the limits on simultaneous downloads apply to."""
     return "/".join(address.split("/", 3)[:3])
 
 
 def fetch_object(
     platform: Platform, row: VideoRow, url: ObjectUrl, folder: Path, *, check: Callable[[], None]
 ) -> FetchedVideo:
-    """Bring an object into `folder` as `video.<ext>`, continuing with the bytes of an earlier attempt.
+    """Download an object into `folder` as `video.<ext>`, continuing from the bytes of an earlier attempt.
 
     Args:
         platform: the platform.
         row: the video.
         url: its address.
         folder: an existing folder.
-        check: called between two requests; raises if the claim on the video is lost.
+        check: called between two requests. It raises if the claim on the video is lost.
 
     Raises:
-        VideoPermanentError: it is gone, forbidden, empty or too large.
+        VideoPermanentError: the object is missing, forbidden, empty or too large.
         VideoTransientError: the bucket does not answer or takes too long, or a setting for it is missing.
     """
     config = platform.config.downloading
@@ -73,7 +73,7 @@ def fetch_object(
 
 
 def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
-    """Download an object of an allowed size. Return the version of it that was downloaded."""
+    """Download an object if its size is allowed. Return the version that was downloaded."""
     found = store.find("")
     if found is None:
         raise ObjectMissingError(f"{store.shown}: there is no such object (any more)")

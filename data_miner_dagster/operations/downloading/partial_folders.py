@@ -1,7 +1,7 @@
 """Folders for the bytes of running downloads. Each belongs to one claim.
 
-Each is inside the video's folder and carries the claim's token. It survives a kill, so that the next attempt continues
-with its bytes, and two attempts never write into the same folder.
+Each is inside the video's folder and has the claim's token in its name. It survives a kill, so that the next attempt
+can continue from its bytes. Two attempts never write into the same folder.
 """
 
 import logging
@@ -30,7 +30,7 @@ def _copy(earlier: Path, own: Path) -> None:
     try:
         shutil.copytree(earlier, copied)
         copied.rename(own)
-    except OSError as error:  # gone meanwhile, or there is no space for it
+    except OSError as error:  # deleted in the meantime, or the disk is full
         logger.info("%s: its bytes are not reused: %s", earlier, error)
         shutil.rmtree(copied, ignore_errors=True)
         own.mkdir()
@@ -39,7 +39,7 @@ def _copy(earlier: Path, own: Path) -> None:
 def begin_partial_folder(folder: Path, claim: Claim) -> Path:
     """Return the folder for this attempt at a video, with the bytes of the last interrupted attempt.
 
-    If the writer of those bytes may still be running, they are copied, so that two processes never write into one file.
+    If the writer of those bytes may still be running, they are copied, so that two processes never write to one file.
     """
     own = folder / partial_name(_NAME, claim.token)
     if not own.exists():

@@ -1,4 +1,4 @@
-"""Checks of a file before it is published as a video: they read its bytes."""
+"""Checks of a downloaded file's content, made before it is published as a video."""
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.downloading import DownloadingConfig
@@ -17,10 +17,10 @@ from data_miner_dagster.storage.videos import VideoInfo
 
 
 def prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
-    """Return the manifest of a file, if it is a complete video and the requested one.
+    """Return the manifest of a file after checking that it is complete and is the requested video.
 
     Raises:
-        VideoPermanentError: it is not. The error says whether its site may be the cause.
+        VideoPermanentError: a check failed. `is_of_file_alone` is False if its site may be the cause.
     """
     try:
         return _prove(media, config, row, fetched)

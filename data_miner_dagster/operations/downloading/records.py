@@ -1,4 +1,4 @@
-"""Recording downloads in the catalog, in transactions made once the files are in place."""
+"""Recording downloads in the catalog, in transactions that start once the files are in place."""
 
 import shutil
 from collections.abc import Collection, Mapping
@@ -28,7 +28,7 @@ from data_miner_dagster.storage.videos import VideoInfo, read_video_info
 
 
 class NotWantedError(DataMinerError):
-    """Raised if every project that wanted the video rejects it, now that its page has been read."""
+    """Raised if every project that wanted a video rejects it after its page has been read."""
 
     def __init__(self, candidate: VideoCandidate, rejections: Mapping[str, Rejection]) -> None:
         super().__init__(_rejection_text(rejections))
@@ -43,7 +43,7 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
 def record_done(
     session: Session, info: VideoInfo, rejections: Mapping[str, Rejection], skipping: Collection[str] = ()
 ) -> None:
-    """Set a video DOWNLOADED, link it to the first identical video, and reject it in the projects whose rules say so.
+    """Mark a video DOWNLOADED, link it to the first identical video, and reject it where a project's rules say so.
 
     Projects in `skipping` also reject a video that is identical to one of theirs.
     """
@@ -65,7 +65,7 @@ def record_done(
 
 
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
-    """Return the first video with the same bytes, or else with the same pictures and duration, other than this one."""
+    """Return the first other video with the same bytes or, failing that, with the same pictures and duration."""
     fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
     alike = first_of_same_bytes(session, info.video_key, info.file.sha256)
     if alike is None and fingerprint is not None:
@@ -76,7 +76,7 @@ def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
             longest_seconds=seconds + SAME_DURATION_SECONDS,
         )
         alike = next((video for video, other in near if is_same_content(other, fingerprint)), None)
-    # A link leads to the first video of a set, which itself has none.
+    # Links always point to the first video of a set, which has no link of its own.
     return None if alike is None else alike.duplicate_of or alike.key
 
 
@@ -92,7 +92,7 @@ def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection
 
 
 def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) -> VideoOutcome:
-    """Set a video back to PENDING, since another project may want it. What its page said is kept."""
+    """Set a video back to PENDING, since another project may want it. Store the facts from its page."""
     candidate = error.candidate
     known = {name: value for name in VIDEO_FACTS if (value := getattr(candidate, name)) is not None}
     with platform.database.transaction() as session:
@@ -110,7 +110,7 @@ def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) 
 def record_failure(
     platform: Platform, key: str, attempts: int, error: VideoPermanentError | VideoTransientError
 ) -> VideoOutcome:
-    """Set a video FAILED or UNAVAILABLE, with the kind, the message, and the date of the next attempt."""
+    """Mark a video FAILED or UNAVAILABLE, with the kind of failure, the message, and the date of the next attempt."""
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
     with platform.database.transaction() as session:
@@ -129,7 +129,7 @@ def record_failure(
 
 
 def put_back(platform: Platform, row: VideoRow) -> None:
-    """Restore a row to its state before an attempt that an unexpected exception ended. The guard decides about it."""
+    """Restore a row to its state before an attempt that ended in an unexpected exception, which the guard handles."""
     with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         if not stays_downloaded(platform, session, row.key):
             move_video(
@@ -139,13 +139,13 @@ def put_back(platform: Platform, row: VideoRow) -> None:
 
 
 def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
-    """Set a video FAILED by an internal error, unless an earlier download of it exists."""
+    """Mark a video FAILED because of an internal error, unless an earlier download of it exists."""
     has_no_file = {VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE}
     return record_item_fault(platform.database, key, fault, stage=WorkStage.DOWNLOADING, only_from=has_no_file)
 
 
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
-    """Keep the file of an earlier download after a forced one has failed: nothing good is lost.
+    """Keep the file of an earlier download after a forced one has failed. Return whether there was one.
 
     If that file was removed to free space, its frames are kept instead.
     """
@@ -156,7 +156,7 @@ def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
 
 
 def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
-    """Update a row to match its file, after a kill between the two, or after a reset to PENDING."""
+    """Update a row to match its video's file, after a kill between the two or after a reset to PENDING."""
     lags = row.status in (VideoStatus.PENDING, VideoStatus.DOWNLOADING) or (
         row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != info.file.sha256
     )
@@ -169,7 +169,7 @@ def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
 
 
 def metadata_of(info: VideoInfo) -> dict[str, int | float | str]:
-    """Return what users see of a downloaded video."""
+    """Return the metadata of a downloaded video that users see."""
     metadata: dict[str, int | float | str] = {
         "size_bytes": info.file.size_bytes,
         "duration_seconds": info.file.duration_seconds,

@@ -1,6 +1,6 @@
-"""Which video comes next: videos are handed to threads so that none waits for a site while another site is free.
+"""Handing videos to threads, so that no thread waits for one site while another is free.
 
-Does not belong here: whether a site may be asked now (operations/politeness.py).
+Does not belong here: whether a request to a site is allowed now (operations/politeness.py).
 """
 
 import math
@@ -19,7 +19,7 @@ from data_miner_dagster.sites.keys import site_of_key
 
 @dataclass(slots=True)
 class _Line:
-    """The waiting videos of one site, with their overall positions."""
+    """The waiting videos of one site, with their positions among all videos."""
 
     most_at_work: float
     waiting: deque[tuple[int, str]] = field(default_factory=deque)
@@ -32,10 +32,10 @@ class _Line:
 
 
 class Turns:
-    """The videos of one call. Each is handed out once unless it has been restored. Thread-safe.
+    """The queue of one call's videos. Each is handed out once, unless it is put back. Thread-safe.
 
     Args:
-        site_by_key: the sites in the wanted order. None: a video without a site, such as a local one.
+        site_by_key: each video's site, in the wanted order; None for a video without one, such as a local file.
         concurrent_per_site: at most this many videos of one site are processed at once.
     """
 
@@ -49,7 +49,7 @@ class Turns:
         self._places = {key: place for place, key in enumerate(self._site_by_key)}
 
     def take(self) -> str | None:
-        """Return the first video whose site may be asked now, as soon as there is one; None if none is left."""
+        """Return the first video whose site is free, waiting until there is one; None if no video is left."""
         with self._changed:
             while any(line.waiting for line in self._lines.values()):
                 now = time.monotonic()
@@ -63,13 +63,13 @@ class Turns:
             return None
 
     def done(self, key: str) -> None:
-        """Free the place of a video that was taken."""
+        """Free the slot of a video that was taken."""
         with self._changed:
             self._lines[self._site_by_key[key]].num_at_work -= 1
             self._changed.notify_all()
 
     def put_back(self, key: str, seconds: float) -> None:
-        """Put a taken video back, and leave its site alone for this long."""
+        """Put a taken video back, and hand out no video of its site for this many seconds."""
         with self._changed:
             line = self._lines[self._site_by_key[key]]
             line.num_at_work -= 1
@@ -86,12 +86,12 @@ class Turns:
 
 
 def site_of(key: str, url: str) -> str:
-    """Return what a video's requests count towards: a site, or a host."""
+    """Return the site whose limits a video's requests count towards, or its host if the site is unknown."""
     return site_of_key(key) or host_of(url)
 
 
 def sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
-    """Return what each video's requests count towards, which may be a bucket; None if it has none."""
+    """Return the site, host or bucket whose limits each video's requests count towards; None if there is none."""
     addresses = addresses_of(platform.database, keys)
 
     def place_of(key: str) -> str | None:

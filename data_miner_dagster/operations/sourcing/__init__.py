@@ -1,1 +1,1 @@
-"""Sourcing: from a project's sources to its members in the catalog. The entry is `list_sources`."""
+"""Sourcing: lists a project's sources and stores its members in the catalog. The entry point is `list_sources`."""

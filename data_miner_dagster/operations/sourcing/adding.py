@@ -25,16 +25,16 @@ from data_miner_dagster.stages.sourcing import first_of_each
 logger = logging.getLogger(__name__)
 
 BY_HAND = "by_hand"
-"""The source that is stored for such a member."""
+"""Stored as the source of a member that was added by hand."""
 
 
 def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
-    """Make the videos at an address or local path members of a project. Return (video key, is new) for each.
+    """Add the videos at an address or local path to a project. Return (video key, whether it is new) for each.
 
     A page or folder with several videos adds them all. A member that a rule had rejected is restored.
 
     Raises:
-        ConfigError: there is no such project or file, the address cannot be listed, or it was forgotten on request.
+        ConfigError: the project or file does not exist, the address cannot be listed, or its videos were forgotten.
     """
     platform.project_config(project)
     shown = redact_url(address) if "://" in address else address
@@ -60,7 +60,7 @@ def _listed(platform: Platform, address: str, shown: str) -> list[VideoCandidate
 
 
 def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
-    """Return the candidates that can be members, at least one.
+    """Return the candidates that can become members, at least one.
 
     Raises:
         ConfigError: no candidate can be a member, or an address contains a secret.

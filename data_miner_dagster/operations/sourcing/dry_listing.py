@@ -1,4 +1,4 @@
-"""Listing the sources of a project file without storing anything: what a project would get."""
+"""Listing the sources of a project file without storing anything, to show which videos the project would get."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ from data_miner_dagster.storage.file_hashes import FileHashes
 
 @dataclass(frozen=True, slots=True)
 class DryListing:
-    """What the sources of a project list now."""
+    """The result of listing a project's sources without storing anything."""
 
-    wanted: Sequence[VideoCandidate]  # that pass the rules, up to `sourcing.max_videos`
+    wanted: Sequence[VideoCandidate]  # those that pass the rules, up to `sourcing.max_videos`
     num_listed: int
     num_repeated: int
     num_forgotten: int  # that were removed on request
@@ -47,12 +47,12 @@ class DryListing:
 
 
 def list_without_keeping(platform: Platform, config: ProjectConfig, config_file: Path) -> DryListing:
-    """Ask the sources of a project as `list_sources` does, but store nothing. Skips thumbnails.
+    """List the sources of a project as `list_sources` does, but store nothing and fetch no thumbnails.
 
-    The pauses and breakers of the root's sites apply here, too.
+    The root's pauses between requests and its circuit breakers apply here too.
 
     Args:
-        platform: a platform with a catalog. If it has a project of this name, that is what counts as known.
+        platform: a platform with a catalog. If it has a project of this name, that project's members count as known.
         config: the project.
         config_file: the file it was read from.
 

@@ -1,4 +1,4 @@
-"""`list_sources`: from a project's sources to its members in the catalog."""
+"""`list_sources`: lists a project's sources and stores its members in the catalog."""
 
 import logging
 import time
@@ -54,24 +54,25 @@ from data_miner_dagster.storage.file_hashes import FileHashes
 logger = logging.getLogger(__name__)
 
 _A_PORTION: Final = 2_000
-"""Candidates written in one transaction, which takes some tenths of a second and blocks other writers."""
+"""Candidates per transaction. One transaction takes a few tenths of a second and blocks other writers."""
 _PAUSE_SECONDS: Final = 0.02
-"""Pause between two portions, so that others that poll for the lock get it."""
+"""Pause between two transactions, so that other writers that poll for the lock can get it."""
 
 
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """List a project's sources and record which videos belong to it.
 
-    Each query fails on its own, and its members from earlier listings stay. Members that a source no longer lists stay
-    too: a search returns different results every day. What needs no network is listed every time; the rest only if the
-    project's configuration changed, its last listing failed, or `force`.
+    One query's failure does not affect the others, and its members from earlier listings stay. Members that a source no
+    longer lists stay too, because a search returns different results every day. Local sources are listed every time.
+    Sources on the network are listed only if the project's configuration changed, their last listing failed, or `force`
+    is True.
 
     Returns:
         DONE if a membership changed, REUSED if not. Counts: listed, repeated, forgotten (removed on request earlier),
         new, members, rejected by rule, failed sources.
 
     Raises:
-        ConfigError: no such project; a blocklist is missing; or every query failed and the project has no member.
+        ConfigError: the project or a blocklist does not exist, or every query failed and the project has no member.
     """
     config = platform.project_config(project)
     row = find_project(platform.database, project)
@@ -133,7 +134,7 @@ def _list(platform: Platform, project: str, config: ProjectConfig, *, force: boo
 
 @contextmanager
 def site_workers(platform: Platform) -> Iterator[SiteWorkers]:
-    """Open the workers that ask sites, with the root's politeness."""
+    """Open the workers that send requests to sites, under the root's limits on requests."""
     politeness = SitePoliteness(platform)
     with SiteWorkers(
         platform.config.downloading,
@@ -181,7 +182,7 @@ def _log_listings(platform: Platform, project: str, listings: list[Listing]) -> 
 
 
 def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes: FileHashes) -> list[VideoCandidate]:
-    """Return the candidates that were not removed on request. The hashes of removed files are dropped."""
+    """Return the candidates that were not removed on request. Drop the hashes of those that were."""
     allowed = without_forgotten(platform.database, candidates)
     forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
     hashes.drop([digest for key in sorted(forgotten) if (digest := digest_of_key(key)) is not None])
@@ -192,7 +193,7 @@ def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes:
 def _num_of_removed_sources(platform: Platform, project: str, queries: list[Query]) -> int:
     """Return how many wanted videos came from a query that the project no longer has, and were not added by hand.
 
-    Warns.
+    Log a warning if there are any.
     """
     present = {(query.source, query.text) for query in queries}
     num_left = sum(
@@ -230,7 +231,7 @@ def _cut_short(platform: Platform, listing: Listing) -> str:
 def _decide(
     platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
-    """Apply the rules to what the catalog already knows, then examine pictures of the candidates that pass."""
+    """Apply the rules to the facts that are known, then examine pictures of the candidates that pass."""
     rules = load_rules(platform, project)
     rows = {row.key: row for row in find_videos(platform.database, [candidate.video_key for candidate in candidates])}
     decided: list[tuple[VideoCandidate, Rejection | None]] = []
@@ -261,13 +262,13 @@ def _decide(
 def by_rules(
     rules: ProjectRules, listed: VideoCandidate, row: VideoRow | None
 ) -> tuple[VideoCandidate, Rejection | None]:
-    """Return a candidate with what the catalog knows about it, and a rejection if there is one."""
+    """Return a candidate completed with facts from the catalog, and its rejection or None."""
     if listed.fault is not None:
         return listed, Rejection(RejectionRule.INTERNAL_ERROR, listed.fault)
     if listed.refusal is not None:
         return listed, Rejection(RejectionRule.REFUSED_ADDRESS, listed.refusal)
     if secret := secret_in_address(listed.url):
-        # A site listed it like this. It would expire soon, and must not be stored in the catalog.
+        # The site itself listed this address. Such addresses expire soon and must not be stored in the catalog.
         shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
         return shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address holds {secret}")
     candidate = with_known(listed, row)
@@ -276,7 +277,7 @@ def by_rules(
 
 
 def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection | None:
-    """Return the rejection of a video that duplicates another one; None if that one cannot be used (any more)."""
+    """Return the rejection of a video that duplicates another; None if it does not, or the other is not usable."""
     if row.duplicate_of is None:
         return None
     with platform.database.reading() as session:
@@ -302,10 +303,11 @@ def _record_members(
     config_hash: str,
     listings: list[Listing],
 ) -> dict[str, int]:
-    """Apply the cap and write the memberships; return counts.
+    """Apply the cap and store the memberships. Return the counts.
 
-    In portions, so that others can write in between: a feed may have any number of entries. The query is marked as
-    listed with the last portion. Until then it is asked again, and existing rows stay unchanged.
+    A feed may have any number of entries, so they are written in several transactions, between which others can write.
+    The last transaction marks the queries as listed. If the process dies earlier, the queries are repeated, and rows
+    that exist stay unchanged.
     """
     database = platform.database
     with database.reading() as session:

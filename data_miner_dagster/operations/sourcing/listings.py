@@ -1,4 +1,4 @@
-"""Asking the queries of a project, several at once. Each fails on its own.
+"""Running a project's queries, several at once. One query's failure does not affect the others.
 
 Does not belong here: the queries (queries.py), and what happens to their results (list_sources.py).
 """
@@ -21,18 +21,18 @@ from data_miner_dagster.operations.sourcing.queries import Query
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The result of one query: candidates, or an error, never neither; both if some of its entries met a fault."""
+    """The result of one query: candidates, an error, or both if only some of its entries met a fault."""
 
     source: str
     query: str
     candidates: tuple[VideoCandidate, ...]
     error: str | None  # without the query's name, which the caller shows
     is_of_network: bool = False
-    passed_over: str = ""  # the other contents of a folder or glob, in words
+    passed_over: str = ""  # a remark on the other contents of a folder or glob
 
     @property
     def result(self) -> ListingResult:
-        """What the catalog stores about it."""
+        """The record that the catalog stores of this listing."""
         num_found = None if self.error is not None and not self.candidates else len(self.candidates)
         return ListingResult(self.source, self.query, num_found, self.error, self.passed_over or None)
 
@@ -40,7 +40,7 @@ class Listing:
 def list_all(
     platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
 ) -> list[Listing]:
-    """Ask the queries that are due. Return the results in order."""
+    """Run the queries that are due. Return their results in order."""
     is_changed = row.sourced_config_hash != row.config_hash
     listed_well = queries_listed_well(platform.database, row.name)
     wanted = [
@@ -52,7 +52,7 @@ def list_all(
 
 
 def ask_all(platform: Platform, client: SiteWorkers, queries: Sequence[Query]) -> list[Listing]:
-    """Ask these queries, several at once. Return the results in order."""
+    """Run these queries, several at once. Return their results in order."""
     if any(query.needs_network for query in queries):
         client.start()
 
@@ -82,7 +82,7 @@ def _answer(query: Query, client: SiteWorkers) -> Listing:
         candidates = tuple(answer.candidates)
         faults = [candidate.fault for candidate in candidates if candidate.fault is not None]
         error = _of_faults(faults, len(candidates)) if faults else None
-        if len(faults) == len(candidates) >= SMALLEST_BATCH:  # which says nothing about the entries
+        if len(faults) == len(candidates) >= SMALLEST_BATCH:  # the entries are not the cause
             return Listing(query.source, query.text, (), error)
         return Listing(query.source, query.text, candidates, error, query.needs_network, answer.passed_over)
     except (SourceError, PostponedError, ConfigError) as error:
@@ -94,7 +94,7 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Return the listings, with an error where a candidate later met a fault: they are asked again."""
+    """Return the listings, each with an error if one of its candidates met a fault later, so that it is repeated."""
     lines: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
         if candidate.fault is not None:

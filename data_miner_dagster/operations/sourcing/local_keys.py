@@ -1,7 +1,7 @@
-"""Keys of local files and folders: the keys that a root already has for the same content, else readable ones.
+"""Keys of local files and folders. Content that the root already has keeps its key; new content gets a readable one.
 
-A key identifies the content, whatever the file's name: a copy under another name is the same video. Roots of earlier
-versions have keys without a name, and keep them.
+A key identifies the content: a copy under another name is the same video. Roots of earlier versions have keys without a
+name, and keep them.
 """
 
 import os
@@ -17,7 +17,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.local_files import key_of_file, key_of_frames
 
 _MIN_DIGEST: int = 16
-"""Hex digits of the content in the key of a file or folder."""
+"""Hex digits of the content's SHA-256 in the key of a file or folder."""
 
 
 class LocalKeys:
@@ -34,7 +34,7 @@ class LocalKeys:
         return self._kept(*key_of_file(path, sha256_of), FILE_PREFIX)
 
     def key_of_frames(self, paths: Sequence[Path], sha256_of: Callable[[Path], str]) -> str:
-        """Return the key of a folder of pictures, from its ordered pictures."""
+        """Return the key of a folder of pictures, whose `paths` are in order."""
         return self._kept(*key_of_frames(paths, sha256_of), FRAMES_PREFIX)
 
     def _kept(self, key: str, sha256: str | None, prefix: str) -> str:
@@ -44,7 +44,7 @@ class LocalKeys:
             if self._known is None:
                 self._known = {f"{name.partition('-')[0]}-{digest}": name for name, digest in self._present()}
                 self._forgotten = forgotten_subjects(self._platform.database)
-            earlier = f"{prefix}{sha256[:32]}"  # what versions up to 0.3 called it
+            earlier = f"{prefix}{sha256[:32]}"  # its key in versions up to 0.3
             if forgotten_subject("video", earlier) in self._forgotten:
                 key = earlier  # so that it stays forgotten
             return self._known.setdefault(f"{prefix}{sha256[:_MIN_DIGEST]}", key)
@@ -52,7 +52,7 @@ class LocalKeys:
     def _present(self) -> Iterator[tuple[str, str]]:
         """Yield the root's keys, from its files and its catalog, with their digests."""
         names: list[str] = []
-        with suppress(FileNotFoundError):  # files first: a new catalog beside them finds them again
+        with suppress(FileNotFoundError):  # files first, since a new catalog does not know them yet
             names += sorted(entry.name for entry in os.scandir(self._platform.layout.videos))
         for prefix in (FILE_PREFIX, FRAMES_PREFIX):
             names += keys_with_prefix(self._platform.database, prefix)

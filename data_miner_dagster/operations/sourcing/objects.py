@@ -19,7 +19,7 @@ from data_miner_dagster.sites.local_files import VIDEO_ENDINGS, Found
 
 @dataclass(frozen=True, slots=True)
 class ObjectListing:
-    """The videos at one address, and what was passed over, in words."""
+    """The videos at one address, and a remark on the entries that were skipped."""
 
     candidates: Sequence[VideoCandidate]
     remark: str
@@ -52,7 +52,7 @@ def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int)
 
 
 def _videos_below(store: ObjectStore, passed_over: "Counter[str]") -> Iterator[str]:
-    """Yield the names of videos by the rules for a folder: hidden ones are neither taken nor counted."""
+    """Yield the names of videos, chosen as in a local folder: hidden ones are neither listed nor counted."""
     for entry in store.entries():
         name = entry.name.rpartition("/")[2]
         if any(part.startswith(".") for part in entry.name.split("/") if part not in (".", "..")):

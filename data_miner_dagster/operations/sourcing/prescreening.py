@@ -38,8 +38,8 @@ def prescreen(
 ) -> dict[str, Rejection]:
     """Return the rejections of candidates whose pictures are far from every positive prompt, by video key.
 
-    Scores are stored, and recomputed only if the encoder or the prompts changed. A candidate without pictures, or whose
-    pictures cannot be fetched, passes: not seen does not mean bad.
+    Scores are stored, and recomputed only if the encoder or the prompts changed. A candidate passes if it has no
+    pictures or they cannot be fetched: missing pictures do not make a bad video.
     """
     threshold = threshold_of(platform, config)
     exemplars = exemplars_of(platform, project, config.filtering)
@@ -61,7 +61,7 @@ def prescreen(
 
 
 def _pass_over(_fault: ItemFault) -> None:
-    """Let the candidate pass, since not seen does not mean bad. The log has the reason."""
+    """Let the candidate pass although its pictures could not be scored. The log has the reason."""
 
 
 def threshold_of(platform: Platform, config: ProjectConfig) -> float:
@@ -80,7 +80,7 @@ def threshold_of(platform: Platform, config: ProjectConfig) -> float:
 def fingerprint_of_prescreening(
     platform: Platform, config: ProjectConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> str:
-    """Return what a stored score depends on: the encoder, the prompts, and the number of pictures examined."""
+    """Return the fingerprint of what a stored score depends on: encoder, prompts, and number of pictures examined."""
     return fingerprint_of(
         {
             "encoder": platform.models.filter_encoder.fingerprint,

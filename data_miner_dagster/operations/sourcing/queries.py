@@ -1,4 +1,4 @@
-"""The queries of a project's sources, each once, with how to ask it. Nothing is asked here."""
+"""The queries of a project's sources, without repeats, and the functions that run them. Nothing is requested here."""
 
 import hashlib
 import os
@@ -69,7 +69,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of a query, and what it passed over, in words; empty if nothing."""
+    """The candidates that a query found, and a remark on the entries it skipped; empty if there were none."""
 
     candidates: Sequence[VideoCandidate]
     passed_over: str = ""
@@ -77,17 +77,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ProjectFolder:
-    """Where relative paths of a project's configuration start, and which files they may access."""
+    """The folder where a project's relative paths start, and the limits on the files that they may access."""
 
     path: Path
     limits: ProjectLimits
     platform: PlatformConfig
 
     def checked(self, paths: Sequence[Path], *, is_text: bool = False) -> Sequence[Path]:
-        """Return the paths, all of them allowed.
+        """Return the paths unchanged if all of them are allowed.
 
         Raises:
-            SourceError: one is outside of what the project's file may access.
+            SourceError: a path is outside the folders that the project file may access.
         """
         for path in paths:
             if problem := self.limits.problem_of_path(path, is_text=is_text):
@@ -97,7 +97,7 @@ class ProjectFolder:
 
 @dataclass(frozen=True, slots=True)
 class LocalFiles:
-    """What listings of local files need: their hashes, and their keys."""
+    """The hashes and keys that listings of local files need."""
 
     hashes: FileHashes
     keys: LocalKeys
@@ -106,12 +106,12 @@ class LocalFiles:
 def queries_of_project(
     config: ProjectConfig, folder: ProjectFolder, known_keys: Collection[str], local: LocalFiles
 ) -> Iterator[Query]:
-    """Yield each query of each source once, in order."""
+    """Yield the queries of all sources in order, each once."""
     seen: set[tuple[str, str]] = set()
     shown = config.shown
     for number, source in enumerate(config.sourcing.sources):
         name = f"sourcing.sources.{number}"
-        if problem := folder.limits.problem_of_source(source):  # allowed when it was registered, but not any more
+        if problem := folder.limits.problem_of_source(source):  # allowed at registration, but no longer
             yield _failing(source.type, name, f"{name}.{problem}")
             continue
         found = attempt_alone("list_sources", name, partial(_list_of_queries, source, folder, known_keys, local))
@@ -132,7 +132,7 @@ def _list_of_queries(
 
 
 def _masked(query: Query, text: str) -> Query:
-    """Return the query that is stored under this text."""
+    """Return the query under another text, which its candidates carry too."""
     if text == query.text:
         return query
 
@@ -212,7 +212,7 @@ def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
 
 
 def _shown(text: str) -> str:
-    """Return a query without its secrets that still differs from every other query."""
+    """Return a query's text without its secrets, but still different from every other query's text."""
     shown = redact_url(text) if "://" in text else text
     return shown if shown == text else f"{shown}{_OF_SECRETS}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -348,7 +348,7 @@ def _list_frame_folders(entry: str, folder: ProjectFolder, local: LocalFiles) ->
 def candidates_of_paths(
     source: str, entry: str, paths: Sequence[Path], candidate_of: Callable[[Path, int], VideoCandidate]
 ) -> list[VideoCandidate]:
-    """Return one candidate per path, in order. If an internal error prevented examining it, it has a `fault`."""
+    """Return one candidate per path, in order. A path that an internal error kept from being examined has a `fault`."""
     found: dict[int, VideoCandidate] = {}
 
     def record(fault: ItemFault, rank: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Registering a project file: load it, check it, and store a snapshot in the catalog. No listing, no download."""
+"""Registering a project file: load, check and store a snapshot in the catalog. Nothing is listed or downloaded."""
 
 import logging
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegisteredProject:
-    """A project as the catalog now has it. `is_changed` is True if it is new or its content changed."""
+    """A registered project. `is_changed` is True if it is new or its content changed."""
 
     name: str
     config_hash: str
@@ -51,17 +51,17 @@ def register_project_file(
     taken: Mapping[str, Path] = MappingProxyType({}),
     parse: ParseFile = parse_file,
 ) -> RegisteredProject:
-    """Load a project file and store its snapshot. Idempotent. Its relative paths start at its folder.
+    """Load a project file and store its snapshot. Idempotent. Relative paths in the file start at its folder.
 
     Args:
         platform: the platform of one root.
         path: the file.
-        taken: names that other files already use, with the file.
-        parse: the parser: in this process or in a separate one.
+        taken: names that are already in use, each with the file that uses it.
+        parse: the parser, which runs in this process or in a separate one.
 
     Raises:
-        ConfigError: the file is wrong, has another file's name, wants a sampling other than this root's, or names an
-            exemplar, or a project or release to compare with, that does not exist.
+        ConfigError: the file is invalid, uses the name of another file's project, differs from this root in its
+            sampling, or names an exemplar, project or release that does not exist.
     """
     path = path.absolute()
     limits = limits_of_file(platform, path)
@@ -97,9 +97,9 @@ def _check_addresses(file: ProjectFile, limits: ProjectLimits, path: Path) -> No
 def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
     """Return whether a project's file has disappeared from the watched folder.
 
-    Its sources are then no longer listed, and everything it has stays: `data-miner delete-project` removes it. If the
-    whole folder is missing, it is probably not mounted. A file registered from elsewhere is its owner's business.
-    Neither withdraws a project.
+    The sources of such a project are no longer listed, but its data stays until `data-miner delete-project` removes it.
+    A project is not withdrawn if the whole folder is missing, which is then probably not mounted, or if its file was
+    registered from another folder.
     """
     if project.config_file is None:
         return False
@@ -110,7 +110,7 @@ def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
 def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> None:
     """Compare the file's platform section with the running platform.
 
-    Only a different sampling is a reason to refuse.
+    Only a different sampling is refused.
     """
     if "platform" not in file.model_fields_set:
         return

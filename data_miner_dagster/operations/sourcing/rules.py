@@ -1,4 +1,4 @@
-"""A project's rules, ready to apply: its configuration, its blocklist files, and what the catalog knows."""
+"""A project's rules, ready to apply, from its configuration, its blocklist files and the catalog."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     """Return a project's rules.
 
     Raises:
-        ConfigError: a blocklist file cannot be read. Ignoring rules would be worse.
+        ConfigError: a blocklist file cannot be read. Skipping its rules would let unwanted videos in.
     """
     row = find_project(platform.database, project)
     return rules_of(platform, platform.project_config(project), row.config_file if row is not None else None)
@@ -86,7 +86,7 @@ def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict
 
 
 def with_known(candidate: VideoCandidate, row: VideoRow | None) -> VideoCandidate:
-    """Return a candidate, with gaps of the listing filled from the catalog."""
+    """Return a candidate whose missing facts are filled in from the catalog."""
     if row is None:
         return candidate
     return replace(
