@@ -148,7 +148,7 @@ def test_register_project_files__one_file_decides_for_no_other(platform: Platfor
         "caf\\xe9.yaml",
         "d.yaml",
     ]
-    assert f"is already the name of {folder / 'good.yaml'}" in refused[0]
+    assert f"is already defined by {folder / 'good.yaml'}" in refused[0]
     assert not any("\n" in line for line in refused)
     assert [row.name for row in find_projects(platform.database)] == ["good", "upper"]
     assert platform.project_config("good").description == "the first has the name"

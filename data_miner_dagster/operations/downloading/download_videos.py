@@ -207,7 +207,7 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
     row = find_video(platform.database, key)
     if row is None:
         return VideoOutcome(
-            key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; list the sources that hold it"
+            key, OutcomeStatus.BLOCKED, message=f"video {key!r} is not in the catalog; list the source it comes from"
         )
     info = None if run.force else read_video_info(platform.layout, key)
     if info is not None:

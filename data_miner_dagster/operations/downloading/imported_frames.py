@@ -27,7 +27,8 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
     paths = list_frames(folder) if folder.is_absolute() else []
     if not paths or not is_key_of_content(video_key, key_of_frames(paths)[1]):
         raise VideoPermanentError(
-            VideoErrorKind.MISSING_FILE, f"{folder} is gone or has changed since it was listed; list the sources again"
+            VideoErrorKind.MISSING_FILE,
+            f"{folder} is missing or has changed since it was listed; list the sources again",
         )
     return paths
 

@@ -31,7 +31,7 @@ def _copy(earlier: Path, own: Path) -> None:
         shutil.copytree(earlier, copied)
         copied.rename(own)
     except OSError as error:  # deleted in the meantime, or the disk is full
-        logger.info("%s: its bytes are not reused: %s", earlier, error)
+        logger.info("%s cannot be reused, so the download starts over: %s", earlier, error)
         shutil.rmtree(copied, ignore_errors=True)
         own.mkdir()
 

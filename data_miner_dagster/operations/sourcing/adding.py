@@ -11,6 +11,7 @@ from data_miner_dagster.domain.addresses import Origin, OwnAddress, advice_for, 
 from data_miner_dagster.domain.errors import ConfigError, SourceError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.object_urls import is_object_address
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.platform import Platform
@@ -43,7 +44,7 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     found = _taken(_listed(platform, address, shown), shown)
     candidates = without_forgotten(platform.database, found)
     if not candidates:
-        raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and stays out")
+        raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and cannot be added")
     distinct, _ = first_of_each(candidates)
     with platform.hold_project(project), platform.database.transaction() as session:
         are_new = add_candidates(session, project, [(candidate, None) for candidate in distinct], takes_back=True)
@@ -66,19 +67,29 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
         ConfigError: no candidate can be a member, or an address contains a secret.
     """
     if refusals := [candidate.refusal for candidate in found if candidate.refusal is not None]:
-        logger.warning("%s: %d entries are passed over; the first is %s", shown, len(refusals), refusals[0])
+        logger.warning(
+            "%s: skipped %s; the first: %s",
+            shown,
+            counted(len(refusals), "unusable entry", "unusable entries"),
+            refusals[0],
+        )
         found = [candidate for candidate in found if candidate.refusal is None]
         if not found:
             raise ConfigError(f"{shown} has no usable address: {refusals[0]}")
     if faults := [candidate.fault for candidate in found if candidate.fault is not None]:
-        logger.warning("%s: %d entries met an internal error; the first is %s", shown, len(faults), faults[0])
+        logger.warning(
+            "%s: skipped %s because of internal errors; the first: %s",
+            shown,
+            counted(len(faults), "entry", "entries"),
+            faults[0],
+        )
         found = [candidate for candidate in found if candidate.fault is None]
         if not found:
             raise ConfigError(f"{shown}: {faults[0]}")
     if not found:
         raise ConfigError(f"{shown} has no video; give the address of a video, or of a page with videos")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
-        raise ConfigError(f"{shown}: lists an address with {secrets[0]}, which must not be stored; nothing was added")
+        raise ConfigError(f"{shown} lists an address with {secrets[0]}, which must not be stored; nothing was added")
     return found
 
 

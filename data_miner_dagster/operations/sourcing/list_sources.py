@@ -29,6 +29,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import digest_of_key
 from data_miner_dagster.domain.meters import Meter
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome, Rejection, VideoCandidate
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
@@ -172,10 +173,8 @@ def _log_listings(platform: Platform, project: str, listings: list[Listing]) -> 
         logger.warning("%s: %s: %s", project, listing.query, _cut_short(platform, listing))
     for listing in listings:
         if listing.error is not None:
-            how = "in part" if listing.candidates else "not"
-            logger.warning(
-                "%s: %s %s could %s be listed: %s", project, listing.source, listing.query, how, listing.error
-            )
+            how = "be listed only in part" if listing.candidates else "not be listed"
+            logger.warning("%s: %s %s could %s: %s", project, listing.source, listing.query, how, listing.error)
     for listing in listings:
         if listing.passed_over:
             logger.info("%s: %s %s: %s", project, listing.source, listing.query, listing.passed_over)
@@ -204,10 +203,10 @@ def _num_of_removed_sources(platform: Platform, project: str, queries: list[Quer
     )
     if num_left:
         logger.warning(
-            "%s: %d videos come from sources that the project file no longer names; they stay: "
-            "`data-miner delete-videos KEY --project %s` removes one",
+            "%s: the project still has %s from sources that its file no longer names; "
+            "`data-miner delete-videos KEY --project %s` removes a video",
             project,
-            num_left,
+            counted(num_left, "video"),
             project,
         )
     return num_left
@@ -220,7 +219,7 @@ def _cut_short_of(platform: Platform, listings: list[Listing]) -> list[Listing]:
 
 def _cut_short(platform: Platform, listing: Listing) -> str:
     return (
-        f"the first {len(listing.candidates)} entries were taken, if there are more: "
+        f"stopped after {counted(len(listing.candidates), 'entry', 'entries')}, and there may be more: "
         f"platform.downloading.limits.max_entries is {platform.config.downloading.limits.max_entries}"
     )
 
@@ -270,7 +269,7 @@ def by_rules(
     if secret := secret_in_address(listed.url):
         # The site itself listed this address. Such addresses expire soon and must not be stored in the catalog.
         shown = replace(listed, url=redact_url(listed.url), thumbnail_url=None)
-        return shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address holds {secret}")
+        return shown, Rejection(RejectionRule.SECRET_ADDRESS, f"its address contains {secret}")
     candidate = with_known(listed, row)
     is_complete = row is not None and row.sha256 is not None and listed.origin.is_of_site
     return candidate, rules.rejection_of(candidate, is_complete=is_complete)

@@ -255,7 +255,7 @@ def _queries_of_url_file(source: UrlFilesSource, entry: str, folder: ProjectFold
         yield _failing(source.type, entry, str(error))
         return
     if not lines:
-        yield _failing(source.type, entry, "holds no address")
+        yield _failing(source.type, entry, "contains no address")
     for line in lines:
         if problem := folder.limits.problem_of_address(line):
             yield _failing(source.type, _shown(line), problem)
@@ -284,7 +284,7 @@ def _queries_of_query_file(source: SearchSource, entry: str, folder: ProjectFold
 def _read_query_file(content: object, max_results: int) -> Iterator[tuple[str, int]]:
     queries = content.get("queries") if isinstance(content, dict) else content
     if not isinstance(queries, list) or not queries:
-        raise SourceError("holds no list of queries")
+        raise SourceError("contains no list of queries")
     for item in queries:
         if isinstance(item, str) and item.strip():
             yield item, max_results
@@ -297,7 +297,7 @@ def _read_query_file(content: object, max_results: int) -> Iterator[tuple[str, i
         ):
             yield item["query"], item.get("max_results", max_results)
         else:
-            raise SourceError(f"{item!r} is neither words nor {{query: ..., max_results: ...}}")
+            raise SourceError(f"{item!r} is neither a search text nor {{query: ..., max_results: ...}}")
 
 
 def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
@@ -307,7 +307,7 @@ def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
     matches = matches_of(entry, folder.path) if is_glob(entry) else []
     found = [match for match in matches if match.is_file()]
     if not found:
-        raise SourceError("there is no such file")
+        raise SourceError("the file does not exist")
     return [*folder.checked(found, is_text=True)]
 
 

@@ -68,7 +68,7 @@ def register_project_file(
     file = load_project_file(path, limits, parse)
     _check_addresses(file, limits, path)
     if file.name in taken:
-        raise ConfigError(f"project {file.name!r} is already the name of {taken[file.name]}; rename one of them")
+        raise ConfigError(f"project {file.name!r} is already defined by {taken[file.name]}; rename one of them")
     _check_platform(platform.config, file, path)
     platform.check_sampling()
     known = find_project(platform.database, file.name)
@@ -117,7 +117,7 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
     for section_name in sorted(file.platform.model_fields_set - {"storage", "logging", "web"}):
         asked, has = getattr(file.platform, section_name), getattr(running, section_name)
         differing = [
-            f"{name} is another"
+            f"{name} differs"
             if is_secret_name(name) or name == "proxy"
             else redacted(f"{name} is {getattr(asked, name)!r}, the platform's is {getattr(has, name)!r}")
             for name in sorted(asked.model_fields_set)
@@ -131,7 +131,7 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
                 "shared by all projects of a root; remove the section from this file, or use another --root"
             )
         logger.warning(
-            "%s: platform.%s is not in force (%s): settings of a platform come from the file it was started with",
+            "%s: platform.%s has no effect (%s): the platform's settings come from the file it was started with",
             path,
             section_name,
             "; ".join(differing),

@@ -289,7 +289,7 @@ def test_list_sources__a_listing_that_is_cut_short_is_said_to_be(tmp_path: Path,
     outcome = list_sources(platform, "p")
     assert outcome.counts["members"] == 4
     said = outcome.metadata[f"cut short: {url}"]
-    assert "the first 4 entries were taken" in str(said)
+    assert "stopped after 4 entries" in str(said)
     add_project(platform, [{"type": "feeds", "urls": [url], "max_results": 3}], name="q")
     assert "cut short" not in str(list_sources(platform, "q").metadata)
 

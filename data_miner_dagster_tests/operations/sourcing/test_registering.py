@@ -75,7 +75,7 @@ def test_register_project_file__other_platform_settings_are_said_not_to_be_in_fo
     path.write_text(PROJECT + "platform: {models: {device: mps}}\n")
     with caplog.at_level(logging.WARNING, "data_miner_dagster"):
         assert register_project_file(platform, path).is_changed
-    assert "platform.models is not in force (device is 'mps', the platform's is 'auto')" in caplog.text
+    assert "platform.models has no effect (device is 'mps', the platform's is 'auto')" in caplog.text
 
 
 def test_register_project_file__no_secret_is_repeated(
@@ -87,5 +87,5 @@ def test_register_project_file__no_secret_is_repeated(
     )
     with caplog.at_level(logging.WARNING, "data_miner_dagster"):
         register_project_file(platform, path)
-    assert "proxy is another" in caplog.text
+    assert "proxy differs" in caplog.text
     assert "5EC12E7" not in caplog.text

@@ -101,7 +101,7 @@ def test_search__query_files(platform: Platform, tmp_path: Path) -> None:
     assert outcome.counts["members"] == 1
     found = errors(platform)
     assert found.keys() == {"red cars", "blue cars", "bad.yaml", "gone.yaml", "a.mp4"}
-    assert "neither words nor" in str(found["bad.yaml"])
+    assert "neither a search text nor" in str(found["bad.yaml"])
     assert all(found[query] for query in ("red cars", "blue cars", "gone.yaml"))  # an error, no empty list
 
 
@@ -356,7 +356,7 @@ def test_secrets__addresses_that_carry_them_in_plain_are_not_kept(
     }
     assert any("{env:NAME}" in str(message) for message in outcome.metadata.values())
     rejected = [row for row in find_members(platform.database, "p") if row.status is ProjectVideoStatus.REJECTED]
-    assert [row.reason for row in rejected] == ["secret_address: its address holds parameter 'sig'"]
+    assert [row.reason for row in rejected] == ["secret_address: its address contains parameter 'sig'"]
     platform.database.dispose()
     kept = b"".join(path.read_bytes() for path in platform.root.rglob("*") if path.is_file())
     assert b"5EC12E7x" not in kept
