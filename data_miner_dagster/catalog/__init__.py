@@ -1,8 +1,8 @@
-"""The catalog of videos: their projects, statuses and reasons. SQLAlchemy 2 on SQLite or PostgreSQL.
+"""The catalog of videos, projects, their statuses and the reasons for them: SQLAlchemy 2 on SQLite or PostgreSQL.
 
-The functions are grouped by topic. Those that take a `Database` run their own transaction; those that take a `Session`
-run in the caller's. Returned rows are detached: they can be read freely but must not be changed.
+The functions are grouped by topic. Functions that take a `Database` run their own transaction. Functions that take a
+`Session` run in the caller's transaction. Returned rows are detached: they may be read freely but must not be changed.
 
-Belongs here: tables, migrations, queries, changes, claims; all SQL. Does not belong here: frame rows (Parquet),
+Belongs here: tables, migrations, queries, updates, claims; all SQL. Does not belong here: frame rows (Parquet),
 Dagster, decisions.
 """

@@ -1,9 +1,9 @@
-"""Current alerts, when they began, and whom to notify: each change is sent once, to every target.
+"""Current alerts and the messages about them. Each change is sent once to every target.
 
-A message is a row until its target has accepted it, written in the transaction that records the change, so a crash
-loses none. If a process sends a message and dies before recording it, the message is sent once more.
+A message is a row that is written in the transaction that records the change and exists until its target has accepted
+it, so a crash loses no message. If a process sends a message and dies before recording it, it is sent once more.
 
-Belongs here: rows. Does not belong here: what counts as wrong (operations/alerting/conditions.py), and sending.
+Belongs here: rows. Does not belong here: the conditions for alerts (operations/alerting/conditions.py), and sending.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,14 +22,14 @@ from data_miner_dagster.domain.backoff import backoff_seconds
 
 _IS_OVER: Final = " is over"
 _SENDING: Final = timedelta(seconds=180)
-"""A message that was taken this long ago and is still there was not sent: its process is gone."""
+"""A message that was taken this long ago and still exists was not sent, because its process died."""
 _KEPT: Final = timedelta(days=1)
-"""A target that has accepted nothing for this long gets no old messages."""
+"""Messages older than this are discarded if their target has not accepted them."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertMessage:
-    """A message that this process has taken, to send it."""
+    """A message that this process has taken in order to send it."""
 
     id: int
     target: str
@@ -40,10 +40,10 @@ class AlertMessage:
 
 
 def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
-    """Compare current alerts with stored ones. Store changes, with a message for each target. Return the new titles.
+    """Update the stored alerts, queue a message about each change for every target, and return the new titles.
 
-    An alert is sent once it has lasted long enough. Its end is sent if its beginning was sent to anyone. Writes only if
-    something has changed.
+    An alert is sent once it has lasted long enough. Its end is sent if its beginning was sent to anyone. Nothing is
+    written if nothing has changed.
     """
     with database.reading() as session:
         known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}
@@ -91,10 +91,11 @@ def _say(session: Session, row: AlertRow, targets: Sequence[str], now: datetime,
 
 
 def take_message(database: Database, targets: Collection[str]) -> AlertMessage | None:
-    """Take the oldest message that is due, so that no other process sends it meanwhile; None if none is due.
+    """Take the oldest message that is due, so that no other process sends it. Return None if none is due.
 
-    An undelivered message delays later ones about the same alert, so that a target does not hear "is over" before the
-    last beginning. Messages to targets that are no longer configured, and those older than a day, are removed.
+    An undelivered message delays later ones about the same alert, so that a target is not told that an alert is over
+    before it is told that it began. Messages that are older than a day, or whose target is no longer configured, are
+    deleted.
     """
     with database.reading() as session:
         if not session.scalar(select(func.count()).select_from(AlertMessageRow)):
@@ -114,7 +115,7 @@ def take_message(database: Database, targets: Collection[str]) -> AlertMessage |
 
 
 def end_message(database: Database, message: AlertMessage, *, is_sent: bool) -> None:
-    """Remove a message that was sent; let one that was not be due again after a back-off."""
+    """Delete a message that was sent, or make it due again after a back-off."""
     is_this = AlertMessageRow.id == message.id
     with database.transaction() as session:
         if is_sent:
@@ -130,5 +131,5 @@ def find_alerts(session: Session) -> list[AlertRow]:
 
 
 def count_messages(session: Session) -> int:
-    """Return how many messages were not taken by their target yet."""
+    """Return the number of messages that their targets have not accepted yet."""
     return session.scalar(select(func.count()).select_from(AlertMessageRow)) or 0

@@ -1,7 +1,7 @@
-"""Failed attempts: what failed at which stage, how often in a row, and when it is tried again.
+"""Failed attempts: which item failed at which stage, how often in a row, and when it is retried.
 
-There is one row per failure. An item that succeeds at a stage loses the rows of that stage. Functions that take a
-session never commit. Belongs here: the rows. Does not belong here: what a failure concerns
+There is one row per failure. When an item succeeds at a stage, its rows for that stage are deleted. Functions that
+take a session never commit. Belongs here: the rows. Does not belong here: what a failure concerns
 (operations/run_failures.py), outages of a whole stage (gates.py), items whose process died (deaths.py).
 """
 
@@ -24,14 +24,14 @@ from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
 
 _MOST_ROWS: Final = 20
-"""Rows kept of one item at one stage. The back-off has reached its cap long before."""
+"""Maximum number of rows per item and stage. The back-off reaches its cap long before that."""
 _PATIENCE: Final = 3
-"""A fault of this program is tried so often with one version before it waits for another."""
+"""A fault of this program is tried this often with one version before it waits for another version."""
 _CLEAR: Final = tuple(
     delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
     for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))
 )
-"""Prebuilt, since each success of a video executes them."""
+"""Prebuilt, since they are executed each time a video succeeds."""
 
 
 def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failure, due_at: datetime | None) -> None:
@@ -40,10 +40,11 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
     Args:
         session: the caller's transaction.
         stage: the stage that failed.
-        item: the item it worked on.
-        failure: what happened.
-        due_at: when the item may be tried again. None: once its inputs or, for a fault of this program, the version
-            have changed, or a person asks for it.
+            item: the item that the stage worked on.
+            failure: what happened.
+            due_at: when the item may be retried. None: not before its inputs change or a person requests it. After a
+                fault
+                of this program, a new version also allows a retry.
     """
     known = session.scalars(
         select(AttemptRow.id).where(AttemptRow.stage == stage, AttemptRow.item == item).order_by(AttemptRow.id.desc())
@@ -68,7 +69,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Bring pending work up to date: of a video that has not failed itself, an attempt alone says when it is due."""
+    """Update the pending work. For a video that has not itself failed, only its attempts say when it is due."""
     if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
@@ -81,9 +82,10 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
     Args:
         session: the caller's transaction.
         stage: the stage that failed.
-        item: the item it worked on.
-        failure: what happened.
-        waits: True if only a person can change the cause. A fault of this program waits after the third attempt anyway.
+            item: the item that the stage worked on.
+            failure: what happened.
+            waits: True if only a person can fix the cause. A fault of this program waits after the third attempt in any
+                case.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
@@ -92,24 +94,25 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Forget failures and deaths of items at a stage, because they have succeeded there or start over."""
+    """Delete the failures and deaths of items at a stage, because they have succeeded there or start over."""
     if items:
         values = [{"of_stage": stage, "of_item": item} for item in items]
         session.flush()
         num_rows = sum([session.connection().execute(statement, values).rowcount for statement in _CLEAR])
-        # Most items have never failed, and then nothing changes. Of many items, drivers do not count the rows.
+        # Most items have never failed, and then nothing changes. For several items, drivers do not report the row
+        # count.
         if num_rows or len(items) > 1:
             _reindex(session, stage, items)
 
 
 def forget_items(session: Session, items: Collection[str]) -> None:
-    """Forget the failures and deaths of videos or projects at every stage, because they start over."""
+    """Delete the failures and deaths of videos or projects at every stage, because they start over."""
     for stage in WorkStage:
         clear_attempts(session, stage, items)
 
 
 def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> int:
-    """Return how often an item has failed in a row at a stage, and with `basis` only with these inputs."""
+    """Return how often an item has failed in a row at a stage, or, with `basis`, how often with these inputs."""
     query = select(func.count()).where(AttemptRow.stage == stage, AttemptRow.item == item)
     if basis is not None:
         query = query.where(AttemptRow.basis == basis)
@@ -117,9 +120,9 @@ def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | Non
 
 
 def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
-    """Return when an item may be asked for again: `AT_ONCE` if it has not failed, None if something has to change.
+    """Return when an item may be requested again: `AT_ONCE` if it has not failed, None if it waits for a change.
 
-    A failure with other inputs than `basis`, or a fault of another version of this program, says nothing.
+    Failures with inputs other than `basis`, and faults of another version of this program, are ignored.
     """
     return due_dates(session, stage, [item], basis).get(item, AT_ONCE)
 
@@ -127,14 +130,14 @@ def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = 
 def due_dates(
     session: Session, stage: WorkStage, items: Collection[str], basis: str | None = None
 ) -> dict[str, datetime | None]:
-    """Return `next_due` of the items that have failed at a stage."""
+    """Return the `next_due` date of each item that has failed at a stage."""
     return {row.item: _due_at(row, basis) for row in _last_attempts(session, stage, items)}
 
 
 def last_failures(
     session: Session, stages: Collection[WorkStage], items: Collection[str]
 ) -> list[tuple[AttemptRow, datetime | None]]:
-    """Return the last failure of each of the items at each of the stages, with `next_due`, by one statement."""
+    """Return the last failure of each item at each stage, with its `next_due` date, using one statement per portion."""
     found: list[tuple[AttemptRow, datetime | None]] = []
     for some in portions(items):
         last = select(func.max(AttemptRow.id)).where(AttemptRow.stage.in_(stages), AttemptRow.item.in_(some))
@@ -163,18 +166,18 @@ def _is_of_program(kind: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """How many items of a stage failed in one way, and when the first of them is retried."""
+    """The number of items of a stage that failed in the same way, and the date of the earliest retry."""
 
     stage: WorkStage
     scope: FailureScope
     kind: str
     num_items: int
     next_due: datetime | None  # None: none of them is retried automatically
-    message: str  # of the last one
+    message: str  # of the most recent failure
 
 
 def count_failures(database: Database, project: str | None = None) -> list[FailureCount]:
-    """Return the last failures of all items, or of a project and its videos, by stage and kind, in stage order."""
+    """Count the last failures of all items, or of a project and its videos, by stage and kind, in stage order."""
     last = select(func.max(AttemptRow.id)).group_by(AttemptRow.stage, AttemptRow.item)
     if project is not None:
         last = last.where(or_(AttemptRow.item == project, AttemptRow.item.in_(_members(project))))

@@ -1,6 +1,6 @@
-"""Which videos of a project a person means by "missing", "failed" and "stale" at a stage.
+"""Choose the videos of a project that a person means by "missing", "failed" and "stale" at a stage.
 
-Belongs here: choosing from the catalog. Does not belong here: what is due automatically (pending.py), the runs.
+Belongs here: choosing from the catalog. Does not belong here: work that is due automatically (pending.py), the runs.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,7 +30,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BackfillChoice:
-    """The videos that a backfill works on, and how many it leaves out."""
+    """The videos that a backfill processes, and the numbers of those that it leaves out."""
 
     video_keys: tuple[str, ...]
     num_failed: int  # of them
@@ -40,7 +40,7 @@ class BackfillChoice:
 
     @property
     def left_out(self) -> str:
-        """The omitted videos, in words; empty if there are none."""
+        """A description of the videos that are left out. Empty if there are none."""
         counts = {
             "at work already": self.num_in_flight,
             "held (`data-miner resume`)": self.num_held,
@@ -57,14 +57,14 @@ def choose_for_backfill(
     standings: Collection[Standing],
     video_keys: Sequence[str] | None = None,
 ) -> BackfillChoice:
-    """Return which videos of a project to process at a stage of videos.
+    """Choose the videos of a project that a backfill processes at a video stage.
 
     Args:
         database: the catalog.
         stage: downloading, extraction or embedding.
         project: the project that wants the videos.
-        standings: which videos to process, unless they are named.
-        video_keys: the videos to process in any state, in this order. None: those with one of `standings`.
+        standings: the states of the videos to process. Ignored if `video_keys` is given.
+        video_keys: the videos to process in any state, in this order. None: all videos in one of `standings`.
     """
     rows = {row.key: row for row in find_videos(database, video_keys, project=project)}
     with database.reading() as session:
@@ -113,7 +113,7 @@ def _standing(stage: WorkStage, row: VideoRow, *, is_pending: bool, has_failed: 
 
 
 def _held(session: Session, stage: WorkStage, project: str, video_keys: Sequence[str]) -> set[str]:
-    """Return the videos that are held by their key, for this project and stage."""
+    """Return the videos that are held individually, by key, for this project and stage."""
     covers = (
         or_(HoldRow.project.is_(None), HoldRow.project == project),
         or_(HoldRow.stage.is_(None), HoldRow.stage == stage),

@@ -1,4 +1,4 @@
-"""Copies of an SQLite catalog from before a migration, stored beside it."""
+"""Copies of an SQLite catalog that were made before a migration and are stored beside it."""
 
 import os
 import re
@@ -11,9 +11,9 @@ from data_miner_dagster.catalog.kept_log import KeptLog
 
 
 def copy_before_migration(file: Path, revision: str) -> Path:
-    """Atomically copy a catalog that is at `revision`, and return the copy's path.
+    """Atomically copy a catalog that is at `revision`, and return the path of the copy.
 
-    The copy contains all committed data, even if another connection is about to write. It replaces an earlier copy of
+    The copy contains all committed data, even if another connection is about to write. It replaces any earlier copy of
     the same revision.
     """
     copy = file.with_name(f"{file.stem}-{revision}{file.suffix}")
@@ -41,9 +41,9 @@ def earlier_catalogs(file: Path) -> list[Path]:
 
 
 def keys_wanted_in_copies(file: Path) -> set[str]:
-    """Return the videos that a project wanted when a copy was made. Who goes back to a copy needs their frames.
+    """Return the videos that a project wanted when a copy was made. Restoring a copy requires their frames.
 
-    A copy that cannot be read says nothing.
+    Copies that cannot be read are ignored.
     """
     wanted: set[str] = set()
     for copy in earlier_catalogs(file):

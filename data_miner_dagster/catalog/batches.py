@@ -1,7 +1,7 @@
-"""Batches: what runs are given to do, a few videos of one stage at a time, so that projects take turns.
+"""Batches assign each run a few videos of one stage at a time, so that projects take turns.
 
-Belongs here: choosing and ending batches, and the items in flight. Does not belong here: what is pending (pending.py),
-what stops a stage (gates.py), what a person stopped (holds.py).
+Belongs here: choosing and ending batches, and the items in flight. Does not belong here: pending work (pending.py),
+outages of a stage (gates.py), work that a person has stopped (holds.py).
 """
 
 from collections.abc import Collection, Sequence
@@ -48,13 +48,13 @@ from data_miner_dagster.catalog.writers import insert_into
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, WorkStage
 
 MAX_ITEMS: Final = 25
-"""Videos in a batch. A run that dies leaves at most this many unfinished."""
+"""Maximum number of videos in a batch, and so the most that a run leaves unfinished if it dies."""
 
 MAX_FRAMES: Final = 5000
-"""Frames in a batch of embedding, unless a single video has more: so that a few long videos are not all one run's."""
+"""Maximum number of frames in an embedding batch of several videos. It keeps several long videos out of one run."""
 
 WAIT_SECONDS: Final = 60
-"""A batch that is not full goes when its oldest video has been ready for so long."""
+"""A batch that is not full is released when its oldest video has been ready for this long."""
 
 _PENDING: Final = cast("Table", PendingWorkRow.__table__)
 _BATCHES: Final = cast("Table", WorkBatchRow.__table__)
@@ -62,12 +62,12 @@ _ITEMS: Final = cast("Table", BatchItemRow.__table__)
 _TURNS: Final = cast("Table", ProjectTurnRow.__table__)
 _GATES: Final = cast("Table", StageGateRow.__table__)
 
-_TAKING: Final = 0x646D_7462  # "dmtb": with the number of a stage, the advisory lock of who chooses its next batch
+_TAKING: Final = 0x646D_7462  # "dmtb": with the stage's number, the key of the advisory lock for choosing a batch
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Items of a stage that one run is to process: keys of videos, or the name of a project."""
+    """Items of one stage for a single run to process: keys of videos, or the name of a project."""
 
     id: int
     stage: WorkStage
@@ -82,18 +82,18 @@ class OpenBatch:
     stage: WorkStage
     size: int
     created_at: datetime
-    run_id: str | None  # None until the run that works on it is known
+    run_id: str | None  # None until it is known which run processes the batch
     reason: str | None  # why it is about to end, if that is known
 
 
 class BatchWishes(TypedDict, total=False):
-    """What `take_batch` may be asked for."""
+    """Optional arguments of `take_batch`."""
 
-    max_items: int  # the most videos
+    max_items: int  # maximum number of videos
     project: str | None  # only for this project; None: for any
     keys: Collection[str] | None  # only these videos; None: any
-    now: datetime | None  # None: the present
-    must_be_full_until_seconds: float  # 0: takes everything that is due
+    now: datetime | None  # None: the current time
+    must_be_full_until_seconds: float  # 0: take everything that is due
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +120,21 @@ class _Choice:
     """The contents of the next batch."""
 
     items: tuple[str, ...]
-    projects: tuple[str, ...]  # that it serves
-    is_probe: bool  # it tries a stage that was closed
+    projects: tuple[str, ...]  # the projects that it serves
+    is_probe: bool  # whether it tests a stage that was closed
 
 
 def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishes]) -> Batch | None:
-    """Give a run the next videos of a stage; None if there are none now.
+    """Take the next videos of a stage for a run. Return None if none are available now.
 
-    Takes videos that are due, not held and not in flight, in turns from the projects that want them: first from the
-    one that was served longest ago. A batch goes when it is full, when its oldest video has waited for a minute, or
-    when nothing upstream of its projects is due. Videos whose batch died are taken first, and only with each other.
+    Takes videos that are due, neither held nor in flight, in turn from the projects that want them. The project that
+    was
+    served longest ago comes first. A batch is released when it is full, when its oldest video has waited for a minute,
+    or when nothing upstream is due for its projects. Videos whose batch died are taken first, and never mixed with
+    others.
     """
     wish = _Wish(stage, **wishes)
-    with database.reading() as session:  # usually there are none, and seeing that needs no lock
+    with database.reading() as session:  # usually there are none, and finding that out needs no lock
         if _choose(session, wish, wish.now or database.now(session)) is None:
             return None
     with database.transaction() as session:
@@ -145,7 +147,7 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
 def take_project_batch(
     database: Database, stage: WorkStage, project: str, *, now: datetime | None = None
 ) -> Batch | None:
-    """Give a run a project to process, or None if it is in flight, or held, or its stage is closed."""
+    """Take a project for a run. Return None if the project is in flight or held, or its stage is closed."""
     with database.transaction() as session:
         _take_turns(session, stage)
         present = now or database.now(session)
@@ -171,19 +173,19 @@ def end_batch(
     failure: Failure | None = None,
     done: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """End a batch: its items are free again. Does nothing if it has ended before.
+    """End a batch and free its items. Does nothing if the batch has already ended.
 
     Args:
         database: the catalog.
         batch_id: the batch.
-        reason: how it ended, in a line for people.
-        died: its process died for an unknown reason. Its unfinished items are suspects: they are retried in smaller
-            batches, apart from other videos.
-        failure: the failure of the whole run, charged to what it concerns.
-        done: items that are finished, or whose own failure is stored. The videos that are no longer due are known.
+        reason: how it ended, in one line for people.
+        died: True if its process died for an unknown reason. Its unfinished items become suspects: they are retried in
+            smaller batches, apart from other videos.
+        failure: the failure of the whole run, which is charged to whatever it concerns.
+        done: items that are finished, or whose own failure is stored. Videos that are no longer due need not be listed.
 
     Returns:
-        The undone items.
+        The items that are not done.
     """
     with database.transaction() as session:
         now = database.now(session)
@@ -232,7 +234,7 @@ def batch_of(session: Session, stage: WorkStage, item: str) -> int | None:
 
 
 def is_any_takeable(database: Database, project: str) -> bool:
-    """Return whether any video of a project is due at any stage, and neither held nor in flight."""
+    """Return whether any video of a project is due at some stage and is neither held nor in flight."""
     with database.reading() as session:
         now = database.now(session)
         return any(
@@ -242,25 +244,25 @@ def is_any_takeable(database: Database, project: str) -> bool:
 
 
 def free_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Take videos out of the batches that they are in, because they are removed."""
+    """Take videos that are being removed out of their batches."""
     for some in portions(video_keys):
         session.execute(delete(_ITEMS).where(_ITEMS.c.stage.in_(VIDEO_STAGES), _ITEMS.c.item.in_(some)))
 
 
 def free_project(session: Session, project: str) -> None:
-    """Take a project out of the batches that it is in, because it is removed."""
+    """Take a project that is being removed out of its batches."""
     session.execute(delete(_ITEMS).where(_ITEMS.c.stage.not_in(VIDEO_STAGES), _ITEMS.c.item == project))
 
 
 def _take_turns(session: Session, stage: WorkStage) -> None:
-    """Let one process at a time choose a batch of a stage, until its transaction ends. On SQLite it is so anyway."""
+    """Let only one process at a time choose a batch of a stage, until its transaction ends. SQLite always does."""
     if session.get_bind().dialect.name == "postgresql":
         numbers = {"taking": _TAKING, "stage": list(WorkStage).index(stage)}
         session.execute(text("SELECT pg_advisory_xact_lock(:taking, :stage)"), numbers)
 
 
 def _gate(session: Session, stage: WorkStage, now: datetime) -> bool | None:
-    """Return None if a stage is closed, True if a batch would probe whether it is open again, False if it is open."""
+    """Return None if a stage is closed, True if a batch would probe it, and False if it is open."""
     if may_probe(session, stage, now):
         return True
     return False if gate_of(session, stage) is None else None
@@ -293,16 +295,16 @@ def _suspects(session: Session, wish: _Wish, *, is_probe: bool) -> tuple[str, ..
 
 
 def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool]:
-    """Return the condition that anything of a stage and project is due.
+    """Return the SQL condition that any work of a stage and project is due.
 
-    By the least date instead of EXISTS, for which PostgreSQL may think that reading all rows is quicker.
+    It compares the earliest date instead of using EXISTS, for which PostgreSQL may choose to read all rows.
     """
     of_project = _PENDING.c.stage == stage, _PENDING.c.project_name == project
     return select(func.min(_PENDING.c.due_at)).where(*of_project).scalar_subquery() <= now
 
 
 def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
-    """Return the projects for which the stage is due, first the one that was served longest ago."""
+    """Return the projects for which the stage is due. The one that was served longest ago comes first."""
     turn = and_(_TURNS.c.project_name == ProjectRow.name, _TURNS.c.stage == wish.stage)
     query = (
         select(ProjectRow.name)
@@ -316,10 +318,10 @@ def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
 
 
 def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequence[str]) -> list[_Ready]:
-    """Return rows with at most `max_items` different videos, with all rows of each of them."""
+    """Return one row per video, for at most `max_items` videos, taken from the projects in turn."""
     taken: dict[str, _Ready] = {}
     quota = -(-wish.max_items // max(1, len(projects)))
-    for limit in dict.fromkeys((quota, wish.max_items)):  # who has less than its share leaves the rest to the others
+    for limit in dict.fromkeys((quota, wish.max_items)):  # a project with less than its share leaves the rest to others
         for project in projects:
             for row in _rows_of(session, wish, project, now, limit) if len(taken) < wish.max_items else ():
                 if len(taken) < wish.max_items:
@@ -328,7 +330,7 @@ def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequen
 
 
 def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ...]:
-    """Return as many of the first videos as have `MAX_FRAMES` frames together, at least one."""
+    """Return the longest leading part of the videos with at most `MAX_FRAMES` frames in total, but at least one."""
     query = select(VideoRow.key, VideoRow.num_frames).where(VideoRow.key.in_(video_keys))
     num_frames = {key: number or 0 for key, number in session.execute(query)}
     totals = accumulate(num_frames.get(key, 0) for key in video_keys)
@@ -338,7 +340,7 @@ def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ..
 
 @lru_cache
 def _ready_rows() -> Select[Any]:
-    """Return the query for rows of one stage and project that are not in flight, held or suspected, oldest first."""
+    """Return the query for rows of one stage and project that are not in flight, held or suspects, oldest first."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
     suspected = is_suspect(_PENDING.c.stage, _PENDING.c.video_key)
     return (
@@ -349,13 +351,14 @@ def _ready_rows() -> Select[Any]:
             _PENDING.c.due_at <= bindparam("now"),
         )
         .where(~in_flight, ~suspected, ~is_work_held())
-        .order_by(_PENDING.c.due_at)  # alone: to sort rows of one date, the database would have to read them all
+        .order_by(_PENDING.c.due_at)  # alone: sorting rows with equal dates would mean reading them all
         .limit(bindparam("most", type_=Integer()))
     )
 
 
 def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: int) -> list[_Ready]:
-    # Not in order of names: files named alike may be damaged alike, and then look like a site that refuses everything.
+    # Not sorted by name: files with similar names may share a defect, and then look like a site that refuses
+    # everything.
     mixed = 8 if wish.stage is WorkStage.DOWNLOADING and wish.keys is None else 1
     parameters = {"of_stage": wish.stage, "of_project": project, "now": now, "most": limit * mixed}
     rows: list[_Ready] = []
@@ -369,7 +372,7 @@ def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: 
 
 
 def _is_more_on_its_way(session: Session, stage: WorkStage, projects: Sequence[str], now: datetime) -> bool:
-    """Return whether an earlier stage is due, or at work, for any of these projects."""
+    """Return whether an earlier stage is due or running for any of these projects."""
     if stage is WorkStage.DOWNLOADING:
         is_listed = ProjectRow.sourced_config_hash.is_not_distinct_from(ProjectRow.config_hash)
         in_flight = exists().where(_ITEMS.c.stage == WorkStage.SOURCING, _ITEMS.c.item == ProjectRow.name)

@@ -1,7 +1,7 @@
-"""What verifiers answered, a row for each question (stages/verification/): asked once, and paid for once.
+"""The answers of verifiers, one row per question (stages/verification/), so that each is asked and paid for once.
 
 Rows are added as answers arrive and never change. They belong to no project: the next project with the same question
-reuses the answer. `project_name` only says who asked, for budgets.
+reuses the answer. `project_name` only records which project asked, for its budget.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,7 +18,7 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class GivenAnswer:
-    """A received answer: to which question, about a crop of which video, and its cost."""
+    """A received answer, with its question, the video of the crop, and its cost."""
 
     question_key: str
     video_key: str
@@ -39,7 +39,7 @@ class Spent:
 
 
 def find_answers(database: Database, question_keys: Collection[str]) -> dict[str, BoxAnswer]:
-    """Return the answers that are there, by the key of the question."""
+    """Return the stored answers by question key."""
     found: dict[str, BoxAnswer] = {}
     with database.reading() as session:
         for some in portions(question_keys):
@@ -50,7 +50,7 @@ def find_answers(database: Database, question_keys: Collection[str]) -> dict[str
 
 
 def add_answers(database: Database, project: str, verifier: str, given: Sequence[GivenAnswer]) -> None:
-    """Store answers. One that another worker has stored meanwhile stays as it is."""
+    """Store answers. If another worker has already stored an answer to the same question, that one is kept."""
     if not given:
         return
     with database.transaction() as session:
@@ -73,7 +73,7 @@ def add_answers(database: Database, project: str, verifier: str, given: Sequence
 
 
 def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
-    """Return how many answers a project has received and their cost; only by one verifier if it is named."""
+    """Return the number and cost of the answers that a project has received, from one verifier if it is named."""
     sums = (func.sum(BoxAnswerRow.cost), func.max(BoxAnswerRow.cost))
     query = select(func.count(), func.count(BoxAnswerRow.cost), *sums)
     query = query.where(BoxAnswerRow.project_name == project)
@@ -85,6 +85,6 @@ def spent_on_answers(database: Database, project: str, verifier: str | None = No
 
 
 def delete_answers_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove the answers about crops of these videos, in every project."""
+    """Delete the answers about crops of these videos, for every project."""
     for some in portions(video_keys):
         session.execute(delete(BoxAnswerRow).where(BoxAnswerRow.video_key.in_(some)))

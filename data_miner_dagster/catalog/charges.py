@@ -1,4 +1,4 @@
-"""Whom a failed run is charged to: one item, the items that it left undone, or the whole stage.
+"""Charge a failed run to one item, to the items that it left undone, or to the whole stage.
 
 Belongs here: the effect on rows. Does not belong here: the meaning of an exception (operations/run_failures.py).
 """
@@ -20,16 +20,19 @@ def charge_run(
 ) -> None:
     """Charge the failure of a run, in the transaction that ends its batch, before the batch's items are freed.
 
-    - Of the stage: its gate closes, and no item is charged.
-    - A batch failed for a reason that may be one item's: its unfinished items are halved, as if the process had died.
-    - Of items, or a fault of this program: each undone item is due again after a back-off.
+    The effect depends on the failure:
+
+    - It concerns the stage: the stage's gate closes, and no item is charged.
+    - It concerns the batch, and one item may be the cause: the unfinished items are retried in batches of half the
+      size, as if the process had died.
+    - It concerns items, or is a fault of this program: each undone item is due again after a back-off.
 
     Args:
         session: the caller's transaction.
         stage: the stage of the run.
         failure: what happened.
-        undone: keys of the videos that are neither done nor failed for a reason of their own, or the project's name.
-        batch_id: the batch; None if something other than a planner requested the run.
+        undone: keys of the videos that are neither done nor failed for their own reasons, or the project's name.
+        batch_id: the batch. None if the run was not requested by a planner.
     """
     if failure.kind == FailureKind.TAKEN_OVER:
         return
@@ -47,7 +50,7 @@ def charge_run(
 
 
 _OF_EACH = frozenset({FailureKind.SYSTEMATIC_FAULT, FailureKind.DAMAGED_FILE})
-"""Failures of a batch that no halving would attribute to one item."""
+"""Failures of a batch that cannot be traced to one item by halving the batch."""
 
 
 def _charge_item(session: Session, stage: WorkStage, item: str, failure: Failure) -> None:

@@ -1,9 +1,9 @@
-"""Claims: ensure that only one worker does a piece of work, and free the work of dead workers.
+"""Claims ensure that only one worker does a piece of work, and they free the work of dead workers.
 
 A claim is a lease: a row with an expiry date that a thread of the holder renews. It is taken by an INSERT, or by an
-UPDATE conditional on the old holder's token, so that exactly one of two takers succeeds on any database. A claim is
-free when it has expired, or when its process on this host is gone, as it is immediately after a SIGKILL. Expiry dates
-use the database server's clock if there is a server, so hosts need not agree on the time.
+UPDATE conditional on the old holder's token, so that exactly one of two competing workers succeeds on any database. A
+claim is free when it has expired, or when its process no longer runs on this host, so it is free immediately after a
+SIGKILL. Expiry dates use the database server's clock if there is a server, so hosts need not agree on the time.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from data_miner_dagster.catalog.schema import ClaimRow
 from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError, DataMinerError
 
 POLL_SECONDS: Final = 0.5
-"""Longest pause between two checks of a claim held by someone else."""
+"""Longest pause between two checks of a claim that another worker holds."""
 _TOKENS_A_STATEMENT: Final = 500
 _CLAIMS: Final = cast("Table", ClaimRow.__table__)
 """Prebuilt Core statements take half the time of ORM statements, and every video takes a claim."""
@@ -51,20 +51,20 @@ def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
 class Claim:
     """A held claim. `is_lost` becomes true if another worker took it over because this one was suspended too long.
 
-    Losing a claim costs work but never correctness. Files appear atomically and are the same for every writer, and
-    only one of two workers can make the same status change.
+    Losing a claim costs work but never correctness. Files appear atomically and are the same for every writer, and only
+    one of two workers can make the same status change.
     """
 
     resource: str
     token: str
     may_have_rival: bool = False
-    """Whether it was taken from a holder that may still be running: one that had not renewed it in time."""
+    """Whether it was taken from a holder that did not renew it in time but may still be running."""
     is_lost: bool = False
     renewed_at: float = field(default_factory=held_clock)
 
     @property
     def shown(self) -> str:
-        """What is claimed."""
+        """The claimed resource, for messages."""
         return self.resource
 
 
@@ -85,7 +85,7 @@ def check_claim(database: Database, claim: Claim) -> None:
 
 
 def try_claim(database: Database, resource: str, *, run_id: str | None = None) -> Claim | None:
-    """Take a claim, or return None if a live worker holds it, including this process."""
+    """Take a claim. Return None if a live worker, which may be this process, holds it."""
     holder = this_process()
     claim = Claim(resource, uuid.uuid4().hex)
 
@@ -109,7 +109,7 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
             held = session.get(ClaimRow, resource)
             if held is None or is_claim_live(held, now):
                 return None
-            # Its expiry too: a holder that had only slept may have renewed it since it was read.
+            # Compare the expiry too: a holder that was only suspended may have renewed the claim since it was read.
             is_same = (
                 _CLAIMS.c.resource == resource,
                 _CLAIMS.c.token == held.token,
@@ -137,7 +137,7 @@ def _is_held(database: Database, resource: str) -> bool:
 
 
 def live_claims(database: Database) -> list[ClaimRow]:
-    """Return the claims whose holder may still be working, sorted by resource."""
+    """Return the claims whose holders may still be working, sorted by resource."""
     with database.reading() as session:
         now = database.now(session)
         return [row for row in session.scalars(select(ClaimRow).order_by(ClaimRow.resource)) if is_claim_live(row, now)]
@@ -155,10 +155,10 @@ def hold_claim(
 ) -> Iterator[Claim]:
     """Hold a claim while the block runs, after waiting up to `wait_seconds` for another holder to finish.
 
-    After a wait the caller must check whether anything is left to do. A claim is not re-entrant.
+    After waiting, the caller must check whether there is still anything to do. A claim is not re-entrant.
 
     Raises:
-        ClaimHeldError: a live worker still holds it after `wait_seconds`, or when `stopping` is set.
+        ClaimHeldError: a live worker still holds the claim after `wait_seconds`, or when `stopping` is set.
     """
     claim = _wait_for_claim(database, resource, wait_seconds, run_id, on_wait, stopping or threading.Event())
     renewer = renewer_of(database)
@@ -170,14 +170,14 @@ def hold_claim(
         try:
             release_claim(database, claim)
         except (SQLAlchemyError, DataMinerError) as error:
-            # Keep the block's own result or error. The claim is no longer renewed, so it expires.
+            # Keep the block's own result or error. The claim is no longer renewed, so it will expire.
             logger.warning("%s could not be released, and will expire in %.0f s: %s", resource, LEASE_SECONDS, error)
 
 
 def keep_claim(database: Database, claim: Claim) -> None:
     """Hold a claim until this process ends.
 
-    Takers that can check whether the process is alive may take it immediately afterwards.
+    A worker that can check whether the process is alive may take the claim immediately afterwards.
     """
     renewer_of(database).add(claim, _renew)
 
@@ -192,7 +192,7 @@ def _wait_for_claim(
 ) -> Claim:
     deadline = time.monotonic() + wait_seconds
     for attempt in itertools.count():
-        # The claim is nearly always free at the first try. Waiters check first to avoid competing for the write lock.
+        # The claim is nearly always free on the first try. Waiters check first, to avoid competing for the write lock.
         is_worth_a_try = attempt == 0 or not _is_held(database, resource)
         claim = try_claim(database, resource, run_id=run_id) if is_worth_a_try else None
         if claim is not None:
@@ -211,7 +211,7 @@ def _wait_for_claim(
 
 
 def renew_claims(database: Database, tokens: list[str]) -> set[str]:
-    """Extend the leases of these tokens, and return the tokens that are still held."""
+    """Extend the leases of these tokens, and return the tokens whose claims are still held."""
     kept: set[str] = set()
     for start in range(0, len(tokens), _TOKENS_A_STATEMENT):
         some = tokens[start : start + _TOKENS_A_STATEMENT]
@@ -228,9 +228,9 @@ def _renew(database: Database, claims: Sequence[Claim]) -> list[Claim]:
 
 
 def revoke_claims(database: Database, run_id: str) -> list[str]:
-    """Take the claims away from a run that was ended, even if its process continues. Return their resources.
+    """Revoke the claims of a run that was ended, even if its process continues, and return their resources.
 
-    The rows stay, expired: who takes them over knows that the holder may still be running.
+    The rows remain, expired, so that the next holder knows that the previous one may still be running.
     """
     with database.transaction() as session:
         now = database.now(session)

@@ -1,4 +1,4 @@
-"""The clock that all hosts of a catalog share, for dates that are compared outside a transaction."""
+"""A clock that all hosts of a catalog share, for dates that are compared outside a transaction."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -13,10 +13,10 @@ _ASK_AGAIN_SECONDS: Final = 60.0
 
 
 class SharedClock:
-    """The database's clock, without asking the database each time. Safe to share between threads.
+    """The database's clock, without a query for each reading. Safe to share between threads.
 
-    On PostgreSQL the server is asked once a minute, and in between the time that has passed here is added. On SQLite it
-    is this host's clock.
+    On PostgreSQL the server is queried once a minute, and the time elapsed on this host since then is added. On SQLite
+    it is this host's clock.
     """
 
     def __init__(self, database: Database) -> None:
@@ -25,7 +25,7 @@ class SharedClock:
         self._asked: tuple[datetime, float] | None = None  # the server's time, and when it was read by held_clock()
 
     def now(self) -> datetime:
-        """Return the present time."""
+        """Return the current time."""
         if not self._database.is_postgresql:
             return datetime.now(UTC)
         with self._lock:

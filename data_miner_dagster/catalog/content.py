@@ -1,4 +1,4 @@
-"""Find videos that may be the same under another key. Does not belong here: deciding whether they are (stages/)."""
+"""Find videos that may be identical to others. Does not belong here: deciding whether they are (stages/)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,38 +26,37 @@ _NEAR: Final = _OTHERS.where(
 
 @dataclass(frozen=True, slots=True)
 class SimilarVideo:
-    """A video that may be the same as another. A link leads to the first video of a set, which has no link itself."""
+    """A possible duplicate of a video. `duplicate_of` names the first video of its set, which has no link itself."""
 
     key: str
     duplicate_of: str | None
 
 
 def lock_content(session: Session) -> None:
-    """Until this transaction ends, let no other transaction decide which videos are identical.
+    """Prevent other transactions from deciding which videos are identical until this transaction ends.
 
-    The second of two downloads of the same content then finds the first. Must precede the lock of any row.
+    Of two downloads of the same content, the second then finds the first. Must be called before any row is locked.
     """
     lock_topic(session, Topic.CONTENT)
 
 
 def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> SimilarVideo | None:
-    """Return the first other video whose file has this checksum."""
+    """Return the first other video whose file has this checksum, or None."""
     row = session.execute(_SAME_BYTES, {"key": video_key, "sha256": sha256}).first()
     return None if row is None else SimilarVideo(row.key, row.duplicate_of)
 
 
 def of_same_bytes(session: Session, video_key: str, sha256: str) -> list[str]:
-    """Return the other videos whose file has this checksum, longest known first."""
+    """Return the other videos whose files have this checksum. The video that was added first comes first."""
     others = select(_VIDEO.key).where(_VIDEO.sha256 == sha256, _VIDEO.key != video_key)
     return list(session.scalars(others.order_by(_VIDEO.created_at, _VIDEO.key)))
 
 
 def originals_first(database: Database, video_keys: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the videos in two lists, in the given order.
+    """Split the videos into two lists that keep the given order: originals and repetitions.
 
-    The second has those whose file equals that of one in the first.
-
-    Among videos with the same bytes, the one that the catalog has known longest counts as the first.
+    A repetition has the same bytes as one of the originals. Among videos with the same bytes, the original is the one
+    that was added to the catalog first.
     """
     query = select(_VIDEO.key, _VIDEO.sha256, _VIDEO.created_at).where(_VIDEO.sha256.is_not(None))
     with database.reading() as session:
@@ -76,7 +75,7 @@ def of_like_duration(
 ) -> Iterator[tuple[SimilarVideo, str]]:
     """Yield the other videos with a duration between these bounds (inclusive), each with its content fingerprint.
 
-    The video that the catalog has known longest comes first. Videos without a fingerprint are left out.
+    The video that was added to the catalog first comes first. Videos without a fingerprint are skipped.
     """
     window = {"shortest": shortest_seconds, "longest": longest_seconds}
     for row in session.execute(_NEAR, {"key": video_key, **window}):

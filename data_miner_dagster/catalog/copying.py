@@ -1,7 +1,7 @@
-"""Copy tables from one database to another, as `data-miner migrate-to` does: in one transaction, in portions, counted.
+"""Copy tables from one database to another for `data-miner migrate-to`, in portions within one transaction.
 
-A copy is marked in the target, so that an unused copy can be distinguished from other data and made again. Belongs
-here: rows of any tables. Does not belong here: which databases, and the use of a copy (cli/moving.py,
+A copy is marked in the target, so that an unused copy can be distinguished from other data and replaced. Belongs here:
+rows of any tables. Does not belong here: choosing databases, and the use of a copy (cli/moving.py,
 history/copying.py).
 """
 
@@ -22,34 +22,34 @@ from data_miner_dagster.domain.errors import CatalogError, ConfigError
 
 _ROWS_A_PORTION: Final = 1000
 _MARKED_TABLE: Final = "alembic_version"
-"""The comment of this table is the mark: the table exists from the first revision on, and has no other comment."""
+"""The table whose comment is the mark: it exists from the first revision on, and has no other comment."""
 _DAGSTER_SCHEMA: Final = "dagster"
 
 Connection = _Connection
 """An open transaction on one of the two databases."""
 Table = _Table
-"""A table of either."""
+"""A table of either database."""
 Row = dict[str, Any]
 Adapt = Callable[[Row], Row]
-"""Returns a row as the target stores it."""
+"""Converts a row to the form in which the target stores it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyMark:
-    """What a copy records about itself: which attempt made it, and how many rows each table had then."""
+    """The mark of a copy: the attempt that made it, and the number of rows that each table had then."""
 
     attempt: str
     num_rows: Mapping[str, int]
 
 
 def catalog_tables() -> list[Table]:
-    """Return all tables of the catalog, each after those it refers to."""
-    assert WorkBatchRow.metadata is Base.metadata  # whose import adds the tables of planned work
+    """Return all tables of the catalog. Each table comes after those it refers to."""
+    assert WorkBatchRow.metadata is Base.metadata  # importing WorkBatchRow adds the tables of planned work
     return list(Base.metadata.sorted_tables)
 
 
 def count_rows(connection: Connection, tables: Collection[Table]) -> dict[str, int]:
-    """Return the number of rows of each table that exists, by name."""
+    """Return the number of rows by name for each of these tables that exists."""
     present = set(inspect(connection).get_table_names())
     return {
         table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -59,19 +59,19 @@ def count_rows(connection: Connection, tables: Collection[Table]) -> dict[str, i
 
 
 def copy_table(source: Connection, target: Connection, table: Table, *, adapt: Adapt | None = None) -> int:
-    """Copy all rows of a table and return how many there were. Holds one portion in memory."""
+    """Copy all rows of a table and return their number. Holds one portion in memory."""
     return insert_rows(target, table, map(adapt, read_rows(source, table)) if adapt else read_rows(source, table))
 
 
 def read_rows(source: Connection, table: Table) -> Iterator[Row]:
-    """Yield the rows of a table, by its key. Ends with the connection's transaction."""
+    """Yield the rows of a table in the order of its key. Valid until the connection's transaction ends."""
     statement = select(table).order_by(*table.primary_key.columns)
     result = source.execute(statement, execution_options={"yield_per": _ROWS_A_PORTION})
     yield from (dict(row) for row in result.mappings())
 
 
 def insert_rows(target: Connection, table: Table, rows: Iterable[Row]) -> int:
-    """Insert rows in portions; return how many there were."""
+    """Insert rows in portions, and return their number."""
     num_rows = 0
     portion: list[Row] = []
     for row in rows:
@@ -85,10 +85,10 @@ def insert_rows(target: Connection, table: Table, rows: Iterable[Row]) -> int:
 
 
 def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[str, int], attempt: str) -> None:
-    """Compare the target with what was read, let its sequences continue after the copied ids, and mark the copy.
+    """Compare the row counts, set the target's sequences to continue after the copied ids, and mark the copy.
 
     Raises:
-        CatalogError: a table has another number of rows than were read.
+        CatalogError: the number of rows in a table differs from the number that were read.
     """
     found = count_rows(target, tables)
     if differing := {name: count for name, count in found.items() if count != num_rows[name]}:
@@ -118,10 +118,10 @@ def copy_mark(target: Connection) -> CopyMark | None:
 
 
 def make_room(target: Connection, tables: Collection[Table], attempt: str) -> None:
-    """Empty the tables of a target that holds nothing but an unused copy by the same `attempt`.
+    """Empty the tables of a target that contains nothing but an unused copy by the same `attempt`.
 
     Raises:
-        ConfigError: it holds something else.
+        ConfigError: the target contains other data.
     """
     found = {name: count for name, count in count_rows(target, tables).items() if count}
     if not found:
@@ -139,15 +139,15 @@ def make_room(target: Connection, tables: Collection[Table], attempt: str) -> No
 
 
 def copy_catalog(source: Connection, target: Database, *, attempt: str) -> dict[str, int]:
-    """Copy the catalog into another database whose tables exist; return the number of rows by table.
+    """Copy the catalog into another database whose tables exist, and return the number of rows by table.
 
     Args:
         source: an open transaction on the catalog in which no other process can write.
         target: the other database.
-        attempt: whose copy this is. One that it has made before, and that was not used, is replaced.
+        attempt: identifies the attempt. An unused copy that the same attempt made earlier is replaced.
 
     Raises:
-        ConfigError: the target holds something else.
+        ConfigError: the target contains other data.
     """
     tables = catalog_tables()
     with target.engine.begin() as connection:
@@ -161,7 +161,7 @@ def copy_catalog(source: Connection, target: Database, *, attempt: str) -> dict[
 
 
 def dagster_url_beside(catalog_url: str) -> str:
-    """Return the URL of Dagster's storage in the catalog's PostgreSQL database: a separate schema.
+    """Return the URL of a separate schema for Dagster's storage in the catalog's PostgreSQL database.
 
     Both have a table `alembic_version`, so one schema cannot hold both.
     """
@@ -180,7 +180,7 @@ def create_dagster_schema(catalog_url: str) -> None:
 
 
 def without_password(url: str) -> tuple[str, bool]:
-    """Return a URL that is safe to store, and whether anything was removed from it."""
+    """Return the URL without its password, and whether it contained one."""
     parsed = make_url(url)
     has_any = bool(parsed.password or parsed.query.get("password"))
     public = URL.create(

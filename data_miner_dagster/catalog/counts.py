@@ -20,7 +20,7 @@ from data_miner_dagster.domain.statuses import (
 
 @dataclass(frozen=True, slots=True)
 class StatusCount:
-    """The number of memberships with a status and a reason ("" if the status needs none)."""
+    """The number of memberships with a status and a reason. The reason is "" if the status needs none."""
 
     status: str
     reason: str
@@ -29,19 +29,19 @@ class StatusCount:
 
 @dataclass(frozen=True, slots=True)
 class VideoCount:
-    """The number of videos with a status and a reason, and the outlook for failed ones."""
+    """The number of videos with a status and a reason, and the retry outlook for failed ones."""
 
     status: str
     reason: str
     count: int
-    num_stuck: int  # transient failures that have been tried often
-    next_try: datetime | None  # date of the earliest retry; None: none is automatic
+    num_stuck: int  # transient failures after many attempts
+    next_try: datetime | None  # date of the earliest retry; None: none is retried automatically
 
 
 def count_videos(database: Database, project: str | None = None, *, stuck_after: int = 1) -> list[VideoCount]:
     """Return exact counts of videos by status and error kind, in the order of the statuses.
 
-    A video with a transient failure is stuck after `stuck_after` attempts.
+    A video with a transient failure counts as stuck after `stuck_after` attempts.
     """
     passing = [kind for kind in VideoErrorKind if kind.is_transient]
     is_stuck = and_(

@@ -26,12 +26,12 @@ from data_miner_dagster.domain.errors import ConfigError, TransientError
 logger = logging.getLogger(__name__)
 
 Session = _Session
-"""One transaction, as yielded by `Database.transaction` and taken by the functions of the catalog."""
+"""A transaction, as `Database.transaction` yields it and the functions of the catalog take it."""
 
 _KEYS_A_STATEMENT: Final = 5000  # SQLite accepts about 32,000 parameters
 
 BUSY_SECONDS: Final = 60.0
-"""How long an SQLite transaction waits for one of another process to end."""
+"""Maximum time that an SQLite transaction waits for a transaction of another process."""
 
 
 def portions(keys: Collection[str]) -> Iterator[list[str]]:
@@ -50,20 +50,20 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
     """Return an engine. SQLite waits for locks, enforces foreign keys and uses write-ahead logging.
 
     An SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE). A read followed by a write
-    therefore never fails half-way because another process wrote in between. A read-only transaction takes no lock.
-    With write-ahead logging it sees the state at its start, and neither waits for a writer nor delays one. Connections
-    to an SQLite file go through `kept_log`, if there is one.
+    therefore never fails because another process wrote in between. A read-only transaction takes no lock. With
+    write-ahead logging it sees the state at its start, and neither waits for a writer nor delays one. Connections to an
+    SQLite file go through `kept_log`, if it is given.
 
     Raises:
-        ConfigError: the URL is not for SQLite or PostgreSQL.
+        ConfigError: the URL does not name an SQLite or PostgreSQL database.
     """
     if isinstance(url, str) and (problem := problem_of_catalog_url(url)):
         raise ConfigError(f"the catalog URL {shown_catalog_url(url)} is not valid: {problem}")
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        # A connection dropped by the server or a firewall is detected before use, a hung host within half a minute.
+        # A connection dropped by the server or a firewall is detected before use, and a hung host within half a minute.
         # Errors show the statement but not its values, which include addresses and configurations.
-        # The isolation is named since the functions of the catalog rely on it (writers.py), whatever the server's own.
+        # The isolation level is explicit because the catalog relies on it (writers.py). A server's default may differ.
         return create_engine(
             parsed,
             hide_parameters=True,
@@ -105,7 +105,7 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switch to write-ahead logging. SQLite does not wait automatically while another process makes this switch."""
+    """Switch to write-ahead logging. SQLite itself does not wait while another process makes this switch."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -130,7 +130,7 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
 
 
 def free_bytes(path: Path) -> int:
-    """Return how many bytes of an SQLite file are left from deleted rows."""
+    """Return the number of bytes in an SQLite file that deleted rows have left free."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         (num_pages,), (page_bytes,) = (
             connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size")
@@ -139,11 +139,11 @@ def free_bytes(path: Path) -> int:
 
 
 def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: float = 10.0) -> bool:
-    """Rewrite tables so that they contain no deleted data. Return False if one is in use.
+    """Rewrite tables so that they contain no deleted data. Return False if any of them is in use.
 
     An SQLite file is rewritten as a whole. On PostgreSQL this is VACUUM FULL, which waits up to `wait_seconds` for
-    locks. A table in use gets a plain vacuum instead, and its pages are overwritten over time. The server's
-    write-ahead log and backups cannot be reached.
+    locks. A table in use gets a plain vacuum instead, and its pages are overwritten over time. Deleted data may remain
+    in the server's write-ahead log and backups.
     """
     file = engine.url.database
     if engine.dialect.name == "sqlite":
@@ -178,20 +178,20 @@ def now_of(session: Session) -> datetime:
 
 
 class Database:
-    """One catalog and its transactions. Cheap to create, connects at first use, safe to share between threads."""
+    """A catalog and its transactions. Cheap to create, connects on first use, and is safe to share between threads."""
 
     def __init__(self, url: str | URL) -> None:
         kept_log = _kept_log_of(url)
         self.engine = make_engine(url, kept_log=kept_log)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._reading_engine = (
-            # Shares the pool. Statements of one transaction see one state of the catalog, as on SQLite.
+            # Shares the pool. All statements of a transaction see the same state of the catalog, as on SQLite.
             self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             if self.is_postgresql
             else make_engine(url, is_read_only=True, kept_log=kept_log)
         )
         self._reading_sessions = sessionmaker(self._reading_engine, expire_on_commit=False)
-        # At the latest when the process ends, so that a root copied without its -wal file is not empty.
+        # Runs at process exit at the latest, so that a root copied without its -wal file is not empty.
         self._dispose = partial(_dispose, self.engine, self._reading_engine, kept_log)
         weakref.finalize(self, self._dispose)
 
@@ -226,7 +226,7 @@ class Database:
         """Check that the database can be reached.
 
         Raises:
-            TransientError: the database does not answer. The message names it without its password.
+            TransientError: the database does not respond. The message shows its URL without the password.
             CatalogError: the database is damaged.
         """
         try:
@@ -244,7 +244,7 @@ class Database:
         return reclaim_space(self.engine, sorted(Base.metadata.tables))
 
     def dispose(self) -> None:
-        """Close all connections. Copies SQLite's write-ahead log into its file if no other process uses it."""
+        """Close all connections. If no other process uses the SQLite file, its write-ahead log is copied into it."""
         self._dispose()
 
 
@@ -272,11 +272,11 @@ def _close(engine: Engine, reading_engine: Engine) -> None:
             connection = engine.raw_connection()
             try:
                 cursor = connection.cursor()
-                cursor.execute("PRAGMA busy_timeout=200")  # the last process to close does it
+                cursor.execute("PRAGMA busy_timeout=200")  # the last process to close does the checkpoint
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 cursor.close()
             finally:
                 connection.close()
-        except (DBAPIError, sqlite3.Error):  # damaged, full or gone: nothing can be saved
+        except (DBAPIError, sqlite3.Error):  # damaged, full or missing: nothing can be saved
             pass
     engine.dispose()

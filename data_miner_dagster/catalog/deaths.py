@@ -1,9 +1,10 @@
-"""Items whose process died: halved until the one at fault is alone.
+"""Items whose process died: their batches are halved until the item at fault is alone.
 
-Nobody knows which item of a batch killed its process, so each that was undone becomes a suspect and is tried again in a
-batch of half the size, together with suspects of the same death. Only an item that dies alone is charged: it has failed
-as `crashed` and is tried again, alone, after a back-off that counts all deaths in which it took part. When several
-distinct items died alone and nothing succeeded between, the stage itself is at fault, and its gate closes.
+It is unknown which item of a batch killed its process. So each undone item becomes a suspect and is retried in a batch
+of half the size, together with suspects of the same death. Only an item whose process dies while it is alone in its
+batch is charged: it has failed as `crashed` and is retried, alone, after a back-off that counts all deaths in which it
+took part. If several distinct items die alone and nothing succeeds in between, the stage itself is at fault, and its
+gate closes.
 
 Functions that take a session never commit.
 """
@@ -30,9 +31,9 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
 
 LONE_DEATHS: Final = 3
-"""This many distinct items that died alone, one after another, are not a coincidence."""
+"""If this many distinct items die alone, one after another, the stage is at fault."""
 _OWN_FAULT: Final = 0
-"""The batch of a suspect that died alone before something else succeeded: the stage is not at fault."""
+"""The batch id of a suspect that died alone before something else succeeded, so that the stage is not at fault."""
 
 
 def charge_death(session: Session, batch_id: int, undone: Collection[str], failure: Failure | None = None) -> None:
@@ -44,12 +45,12 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     Args:
         session: the caller's transaction.
         batch_id: the batch.
-        undone: its items that are neither done nor failed for their own reasons.
+        undone: items of the batch that are neither done nor failed for their own reasons.
         failure: why the run ended, if that is known.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
     if batch.stage in VIDEO_STAGES:
-        lock_videos(session, undone)  # before the rows that follow from them, as everywhere (writers.py)
+        lock_videos(session, undone)  # before the rows that depend on them, as everywhere (writers.py)
     if len(undone) < batch.size:
         note_progress(session, batch_id)
     gate = gate_of(session, batch.stage)
@@ -84,8 +85,8 @@ def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, wh
         return
     claim = session.get(ClaimRow, f"video/{suspect.item}")
     if claim is not None and is_claim_live(claim, now_of(session)):
-        return  # another worker is at it
-    # A failed video gets a new date by way of PENDING, since a status cannot follow itself.
+        return  # another worker is processing it
+    # A failed video passes through PENDING to get a new date, since a status cannot follow itself.
     move_video(session, suspect.item, VideoStatus.PENDING, only_from={VideoStatus.FAILED})
     move_video(
         session,
@@ -99,13 +100,13 @@ def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, wh
 
 
 def _num_lone_deaths(session: Session, stage: WorkStage) -> int:
-    """Return how many distinct items died alone since anything of the stage succeeded."""
+    """Return the number of distinct items that died alone since anything at the stage succeeded."""
     of_lone = (WorkBatchRow.id == SuspectRow.batch_id) & (WorkBatchRow.size == 1)
     return session.scalar(select(func.count()).where(SuspectRow.stage == stage, exists().where(of_lone))) or 0
 
 
 def note_progress(session: Session, batch_id: int) -> None:
-    """Note that a batch has done some work: a probe opens its gate, and earlier lone deaths count as the items'."""
+    """Record progress of a batch: a probe opens its gate, and earlier lone deaths count against their items."""
     batch = session.get_one(WorkBatchRow, batch_id)
     gate = gate_of(session, batch.stage)
     if gate is not None and gate.probe_batch == batch_id:
@@ -119,17 +120,17 @@ def note_progress(session: Session, batch_id: int) -> None:
 
 
 def is_suspect(stage: ColumnElement[WorkStage], item: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the SQL condition that an item is a suspect. Suspects are tried only in batches of `suspects_to_try`."""
+    """Return the SQL condition that an item is a suspect. Suspects run only in batches from `suspects_to_try`."""
     return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
 
 
 def suspects_to_try(
     session: Session, stage: WorkStage, *, is_probe: bool = False, project: str | None = None
 ) -> list[str]:
-    """Return the suspects of a video stage (and project) that form the next batch; empty if none is due.
+    """Return the suspects of a video stage (and project) that form the next batch. Empty if none is due.
 
-    The smallest group goes first, so that the item at fault is found before others meet it. A probe takes the largest
-    one, and only if there are no other items: it has to show whether the stage works.
+    The smallest group goes first, so that the item at fault is isolated before it affects others. A probe takes the
+    largest group, and only if there are no other items, because it has to show whether the stage works.
     """
     is_due = exists().where(
         PendingWorkRow.stage == stage,

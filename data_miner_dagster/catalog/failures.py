@@ -27,11 +27,11 @@ _NOT_WRITABLE: Final = "readonly database"
 def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator[None]:
     """Translate database errors that concern the whole database into errors of this package.
 
-    Other errors pass through. Errors of single rows concern the caller, and locked databases are waited for.
+    Other errors pass through: errors of single rows are for the caller to handle, and locks are waited for elsewhere.
 
     Raises:
         CatalogError: the database file is damaged.
-        TransientError: the disk is full, or the database does not answer.
+        TransientError: the disk is full, or the database does not respond.
     """
     try:
         yield
@@ -81,7 +81,7 @@ def quick_check(path: Path) -> str | None:
 
 
 def damaged_catalog(where: object, why: object) -> CatalogError:
-    """Return the error for a damaged catalog."""
+    """Return the error for a damaged catalog, with the remedy."""
     return CatalogError(
         f"the catalog {where} is damaged ({why}): restore it from a copy; without one move it, and the files beside it "
         "that begin with its name, elsewhere, create a new one with `data-miner init-db`, and run the project files "

@@ -1,4 +1,4 @@
-"""Subjects that were removed on request and must not come back (`data-miner forget`)."""
+"""Subjects that were removed on request and must not be added again (`data-miner forget`)."""
 
 from collections.abc import Collection, Sequence
 
@@ -15,14 +15,14 @@ from data_miner_dagster.domain.records import VideoCandidate
 
 
 def without_forgotten(database: Database, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
-    """Return the candidates that were not removed on request, in order (`data-miner forget`)."""
+    """Return the candidates whose subjects were not removed on request (`data-miner forget`), in order."""
     with database.reading() as session:
         forgotten = _forgotten_of(session, candidates)
     return [candidate for candidate in candidates if candidate.video_key not in forgotten]
 
 
 def forgotten_among(session: Session, candidates: Sequence[VideoCandidate]) -> set[str]:
-    """Return the keys of the candidates that were removed on request. No more are until this transaction ends."""
+    """Return the keys of candidates that were removed on request. Prevents new removals until this transaction ends."""
     lock_topic(session, Topic.FORGOTTEN, is_shared=True)
     return _forgotten_of(session, candidates)
 

@@ -1,7 +1,7 @@
-"""The gate of each stage: closed by what every item would meet (a full disk, a missing model), opened by a probe.
+"""The gate of each stage, closed by problems that affect every item (a full disk, a missing model).
 
-While a gate is closed, nothing of its stage is requested, and no item is charged. When its time is over, one batch goes
-as a probe. If any of its items succeeds, the gate opens; if not, it closes again for an eighth of the time since it
+While a gate is closed, no work of its stage is requested, and no item is charged. After that, one batch is sent as a
+probe. If any of its items succeeds, the gate opens. If none does, it closes again for an eighth of the time since it
 first closed, at least 30 s and at most 6 h.
 
 Functions that take a session never commit. Does not belong here: refusals of sites (site_events.py).
@@ -24,8 +24,8 @@ from data_miner_dagster.domain.work import WorkStage
 def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
     """Close the gate of a stage, or close it again if `batch_id` was its probe. Return the gate.
 
-    A batch that was at work when the gate closed fails for the same reason. That neither prolongs the time for which
-    the gate is closed nor ends the probe of another batch.
+    A batch that was running when the gate closed may fail for the same reason. Its failure neither extends the closure
+    nor ends the probe of another batch.
     """
     now = now_of(session)
     gate = _locked(session, stage, now)
@@ -43,7 +43,7 @@ def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch
 
 
 def _locked(session: Session, stage: WorkStage, now: datetime) -> StageGateRow:
-    """Return the row of a stage, locked until this transaction ends. A new one has had no trip."""
+    """Return the gate of a stage, locked until this transaction ends. A newly created row has `num_trips` 0."""
     values = {"stage": stage, "closed_at": now, "closed_until": now, "kind": "", "reason": "", "num_trips": 0}
     insert_absent(session, StageGateRow, [values], returning="stage")
     query = select(StageGateRow).where(StageGateRow.stage == stage).with_for_update()
@@ -51,25 +51,25 @@ def _locked(session: Session, stage: WorkStage, now: datetime) -> StageGateRow:
 
 
 def gate_of(session: Session, stage: WorkStage) -> StageGateRow | None:
-    """Return the gate of a stage if it is closed, also while a probe is at work. None: it is open."""
+    """Return the gate of a stage if it is closed, which includes a running probe. None means that it is open."""
     return session.get(StageGateRow, stage, populate_existing=True)
 
 
 def closed_stages(session: Session) -> Sequence[StageGateRow]:
-    """Return the gates that are closed, by stage."""
+    """Return the closed gates in stage order."""
     order = list(WorkStage)
     return sorted(session.scalars(select(StageGateRow)), key=lambda gate: order.index(gate.stage))
 
 
 def may_probe(session: Session, stage: WorkStage, now: datetime) -> bool:
-    """Return whether one batch of a closed stage may be requested now: its time is over, and no probe is at work."""
+    """Return whether a batch may probe a closed stage now: its waiting time is over, and no probe is running."""
     gate = gate_of(session, stage)
     if gate is None or gate.closed_until > now:
         return False
     if gate.probe_batch is None:
         return True
     probe = session.get(WorkBatchRow, gate.probe_batch, populate_existing=True)
-    return probe is None or probe.ended_at is not None  # it ended without a verdict: cancelled, for example
+    return probe is None or probe.ended_at is not None  # it ended without a result: cancelled, for example
 
 
 def begin_probe(session: Session, stage: WorkStage, batch_id: int) -> None:

@@ -1,7 +1,7 @@
-"""Totals of everything, in a few statements, for monitoring every few seconds.
+"""Totals over the whole catalog, from a few statements, for monitoring every few seconds.
 
-Belongs here: counts over whole tables. Does not belong here: their names (monitoring/), questions about single items
-(counts.py, attempts.py), the cost of work (measurements.py).
+Belongs here: counts over whole tables. Does not belong here: the names of metrics (monitoring/), queries about single
+items (counts.py, attempts.py), the cost of work (measurements.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,15 +29,15 @@ _BUSIEST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class WaitingWork:
-    """Items that wait for one stage and were not given to a run."""
+    """The items that wait for one stage and are not assigned to a run."""
 
     num_due: int = 0
     num_later: int = 0
-    oldest_due: datetime | None = None  # since when the one that waits longest could be worked on
+    oldest_due: datetime | None = None  # when the item that has waited longest became ready
 
 
 def waiting_work(session: Session, now: datetime) -> dict[WorkStage, WaitingWork]:
-    """Return what waits for each stage, in order: videos, or projects that are between two stages."""
+    """Return the waiting work of each stage, in stage order: videos, or projects that are between two stages."""
     is_free, is_due = _ITEMS.item.is_(None), _PENDING.due_at <= now
     since = case((_PENDING.due_at > _PENDING.since, _PENDING.due_at), else_=_PENDING.since)
     query = (
@@ -65,7 +65,7 @@ def waiting_work(session: Session, now: datetime) -> dict[WorkStage, WaitingWork
 
 
 def items_in_flight(session: Session) -> dict[WorkStage, int]:
-    """Return how many items of each stage were given to a run that has not ended."""
+    """Return the number of items of each stage that are assigned to a run that has not ended."""
     rows = session.execute(select(_ITEMS.stage, func.count()).group_by(_ITEMS.stage))
     counts = {stage: int(number) for stage, number in rows}
     return {stage: counts.get(stage, 0) for stage in WorkStage}
@@ -83,13 +83,13 @@ class VideoCounts:
     """All videos by status and reason, and the bytes of their files."""
 
     by_status: Mapping[tuple[VideoStatus, str], int]
-    failed_downloads: Mapping[str, int]  # by reason, of videos that were never there
+    failed_downloads: Mapping[str, int]  # by reason, for videos that were never downloaded
     source_bytes: int
     frames_bytes: int
 
 
 def video_counts(session: Session) -> VideoCounts:
-    """Return the counts of all videos."""
+    """Return the counts of all videos, and the bytes of their files."""
     was_there = _VIDEOS.sha256.is_not(None)
     rows = session.execute(
         select(
@@ -113,7 +113,7 @@ def video_counts(session: Session) -> VideoCounts:
 
 @dataclass(frozen=True, slots=True)
 class StageCounts:
-    """How many videos of a project are done, failed and still pending at a stage."""
+    """The number of videos of a project that are done, failed and pending at a stage."""
 
     done: int = 0
     failed: int = 0
@@ -121,10 +121,10 @@ class StageCounts:
 
 
 def project_counts(session: Session) -> dict[str, dict[WorkStage, StageCounts]]:
-    """Return, for each project, where its videos are. A video that a stage failed on waits for no later one."""
+    """Return the counts of each project's videos by stage. A video that failed at a stage waits for no later one."""
     was_there, is_embedded = _VIDEOS.sha256.is_not(None), _VIDEOS.embedding_basis.is_not(None)
     group = _MEMBERS.project_name, _VIDEOS.status, was_there, is_embedded
-    # Videos first, and outer, so that SQLite goes through them once, instead of looking one up for each membership.
+    # Start with videos, in an outer join, so that SQLite scans them once instead of looking one up for each membership.
     both = VideoRow.__table__.outerjoin(ProjectVideoRow.__table__, _MEMBERS.video_key == _VIDEOS.key)
     wanted = _MEMBERS.status != ProjectVideoStatus.REJECTED
     found: dict[str, dict[WorkStage, StageCounts]] = {}
@@ -143,7 +143,7 @@ def project_counts(session: Session) -> dict[str, dict[WorkStage, StageCounts]]:
 
 
 def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[WorkStage, str]:
-    """Return the state of a video at each of the stages that concern it now."""
+    """Return the state of a video at each of the stages that currently concern it."""
     if not was_there:
         return {WorkStage.DOWNLOADING: "failed" if status in _HAS_FAILED else "pending"}
     if status is not VideoStatus.EXTRACTED:
@@ -153,14 +153,14 @@ def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[
 
 
 def since_waiting_for_room(session: Session) -> tuple[int, datetime | None]:
-    """Return how many downloads wait for space under the quota, and since when."""
+    """Return the number of downloads that wait for space under the quota, and the time of the oldest or None."""
     waits = _VIDEOS.status == VideoStatus.PENDING, _VIDEOS.error_kind == VideoErrorKind.DISK_FULL
     number, since = session.execute(select(func.count(), func.min(_VIDEOS.updated_at)).where(*waits)).one()
     return int(number), since
 
 
 def last_progress(session: Session) -> datetime | None:
-    """Return when any run last did anything, or a batch ended; None if that never was."""
+    """Return when a run last made progress or a batch ended. None if neither has happened yet."""
     at_work = session.scalar(select(func.max(RunLeaseRow.progress_at)))
     ended = session.scalar(select(func.max(WorkBatchRow.ended_at)))
     return max((date for date in (at_work, ended) if date is not None), default=None)
@@ -168,7 +168,7 @@ def last_progress(session: Session) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class SiteStarts:
-    """How many downloads from one site began lately."""
+    """The numbers of downloads from a site that began in the last hour and in the last day."""
 
     site: str
     in_hour: int
@@ -176,7 +176,7 @@ class SiteStarts:
 
 
 def busiest_sites(session: Session, now: datetime) -> Sequence[SiteStarts]:
-    """Return the sites from which most was downloaded in the last 24 hours."""
+    """Return the sites with the most downloads in the last 24 hours."""
     in_hour = func.sum(case((_STARTS.started_at > now - timedelta(hours=1), 1), else_=0))
     in_day = func.count()
     query = (

@@ -1,11 +1,11 @@
-"""Work that a person stopped: which work it is, until it may go on.
+"""Holds: work that a person has stopped until it is resumed.
 
-A hold covers the work that it names. A column that is None matches everything: a hold of a project covers each of its
-stages and videos, and a hold of a stage covers that stage of every project. Held work stays pending but is not
-requested, so a project waits for its held videos. A hold only affects requests: a running run continues.
+A hold covers the work that it names. A column that is None matches everything: a hold on a project covers each of its
+stages and videos, and a hold on a stage covers that stage of every project. Held work stays pending but is not
+requested, so a project waits for its held videos. A hold only affects requests. Work in a run continues.
 
-Belongs here: the rows of holds, and the conditions by which queries of other modules leave out held work. Does not
-belong here: what may go on after a failure (attempts.py, gates.py).
+Belongs here: the rows of holds, and the conditions with which queries of other modules exclude held work. Does not
+belong here: when failed work may continue (attempts.py, gates.py).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,27 +23,27 @@ from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.domain.work import WorkStage
 
 CANCELLED: Final = "its run was cancelled"
-"""The reason of holds for the work of a cancelled run."""
+"""The reason given for holds on the work of a cancelled run."""
 PAUSED: Final = "paused"
-"""The reason of batches whose run ends as cancelled because a person paused some of their work."""
+"""The reason given for batches whose run ends as cancelled because a person paused some of their work."""
 _MOST_LINES: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class WorkScope:
-    """Some of the existing work. None matches everything. Without video keys, the stages of projects are included."""
+    """A selection of work. None matches everything. Without video keys, the project stages are included."""
 
     project: str | None = None
     stage: WorkStage | None = None
     video_keys: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return a description of the selection."""
         return _words(self.project, self.stage, self.video_keys)
 
     @property
     def resume_command(self) -> str:
-        """The command that resumes it."""
+        """The command that resumes this work."""
         return _resume_command(self.project, self.stage, self.video_keys)
 
 
@@ -52,8 +52,8 @@ class WorkWithin:
     """The current amount of some work."""
 
     num_waiting: int  # pieces of work that would be requested, now or later: a video at a stage counts once
-    num_in_flight: int  # pieces of work that were given to a run
-    batches: Mapping[int, str | None]  # the open batches that they are in, each with the id of its run
+    num_in_flight: int  # pieces of work that are assigned to a run
+    batches: Mapping[int, str | None]  # run ids of the open batches that contain them, by batch id
 
 
 def hold_items(
@@ -70,7 +70,7 @@ def hold_items(
         database: the catalog.
         project: the project whose work is held.
         stage: the stage that is held.
-        video_keys: the videos that are held. None holds the stages of projects as well.
+        video_keys: the videos that are held. None also holds the project stages.
         reason: one line for people.
     """
     with database.transaction() as session:
@@ -85,7 +85,7 @@ def hold_in(
     video_keys: Collection[str] | None,
     reason: str,
 ) -> int:
-    """Do what `hold_items` does, in the caller's transaction."""
+    """Hold work like `hold_items`, but in the caller's transaction."""
     same = (_is(HoldRow.project, project), _is(HoldRow.stage, stage))
     known = set(session.scalars(select(HoldRow.video_key).where(*same)))
     wanted: Sequence[str | None] = [None] if video_keys is None else sorted(set(video_keys))
@@ -104,8 +104,8 @@ def release_holds(
 ) -> list[HoldRow]:
     """Remove the holds within the given scope, and return them. None matches everything.
 
-    A project includes the videos that it wants, even if they are held for every project, as are the unfinished videos
-    of a cancelled run. A hold that covers more than the scope stays (`holds_over`).
+    A project includes the videos that it wants, even if they are held for every project, as the unfinished videos of a
+    cancelled run are. A hold that covers more than the scope remains (`holds_over`).
     """
     with database.transaction() as session:
         released = holds_within(session, project, stage, video_keys)
@@ -121,15 +121,15 @@ def find_holds(
     stage: WorkStage | None = None,
     video_keys: Collection[str] | None = None,
 ) -> list[HoldRow]:
-    """Return the holds that `release_holds` would remove, oldest first. Without arguments: all of them."""
+    """Return the holds that `release_holds` would remove, oldest first. Without arguments, return all holds."""
     with database.reading() as session:
         return holds_within(session, project, stage, video_keys)
 
 
 def holds_over(database: Database, project: str | None = None, stage: WorkStage | None = None) -> list[HoldRow]:
-    """Return the holds without a video that cover a stage of a project, oldest first.
+    """Return the holds that cover a stage of a project and name no video, oldest first.
 
-    With None for either, only holds of every project or of every stage count.
+    If `project` or `stage` is None, only holds on every project or every stage, respectively, count.
     """
     query = select(HoldRow).where(
         HoldRow.video_key.is_(None), _covers(HoldRow.project, project), _covers(HoldRow.stage, stage)
@@ -139,15 +139,15 @@ def holds_over(database: Database, project: str | None = None, stage: WorkStage 
 
 
 def why_held(database: Database, project: str, stage: WorkStage | None = None) -> str | None:
-    """Return why a stage of a project (None: the project) is not requested and how to resume it; None if it is."""
+    """Return why a stage of a project, or the whole project, is held and how to resume it. None if it is not held."""
     over = holds_over(database, project, stage)
     return _line(over[0].project, over[0].stage, None, over[0].reason, over[0].held_at) if over else None
 
 
 def is_work_held() -> ColumnElement[bool]:
-    """Return the condition that a row of `pending_work` is held, for queries over `PendingWorkRow`.
+    """Return the SQL condition that a row of `pending_work` is held, for queries over `PendingWorkRow`.
 
-    The same video may be pending for a project that is held and for one that is not: each has its row.
+    A video may be pending for a held project and for another one: each has its own row.
     """
     of_row = _covers(HoldRow.project, PendingWorkRow.project_name), _covers(HoldRow.stage, PendingWorkRow.stage)
     # Two conditions instead of one with OR, so that both use the index on `video_key`.
@@ -160,23 +160,23 @@ def is_work_held() -> ColumnElement[bool]:
 def is_stage_held(
     project: InstrumentedAttribute[str] | str, stage: InstrumentedAttribute[WorkStage] | WorkStage
 ) -> ColumnElement[bool]:
-    """Return the condition that a stage of a project is held, for queries over projects."""
+    """Return the SQL condition that a stage of a project is held, for queries over projects."""
     return exists().where(HoldRow.video_key.is_(None), _covers(HoldRow.project, project), _covers(HoldRow.stage, stage))
 
 
 def delete_holds_of_project(session: Session, project: str) -> None:
-    """Remove the holds of a project that is removed."""
+    """Delete the holds of a project that is being removed."""
     session.execute(delete(HoldRow).where(HoldRow.project == project))
 
 
 def delete_holds_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove the holds of videos that are removed."""
+    """Delete the holds of videos that are being removed."""
     for some in portions(video_keys):
         session.execute(delete(HoldRow).where(HoldRow.video_key.in_(some)))
 
 
 def work_within(database: Database, scope: WorkScope) -> WorkWithin:
-    """Return the amount of work within a scope: for videos, all of it, and for projects, what is in flight."""
+    """Return the amount of work within a scope: all work for videos, and the work in flight for projects."""
     is_pending = exists().where(
         PendingWorkRow.stage == BatchItemRow.stage,
         PendingWorkRow.video_key == BatchItemRow.item,
@@ -203,16 +203,16 @@ def work_within(database: Database, scope: WorkScope) -> WorkWithin:
 
 
 def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
-    """Mark open batches whose runs `pause` cancels: other work in them continues and is not held."""
+    """Mark open batches whose runs are cancelled by `pause`. Their other work is not held, and is requested again."""
     with database.transaction() as session:
         is_open = WorkBatchRow.id.in_(sorted(batch_ids)), WorkBatchRow.ended_at.is_(None)
         session.execute(update(WorkBatchRow).where(*is_open).values(reason=PAUSED))
 
 
 def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
-    """Return one line for each group of holds, with the command that ends it, oldest first; cheap however many.
+    """Return one line for each group of holds, with the command that ends it, oldest first.
 
-    With `project`, only the holds that concern this project.
+    The cost does not depend on the number of groups. With `project`, only holds that concern this project are included.
     """
     groups = select(
         HoldRow.project,
@@ -272,7 +272,7 @@ def _when(date: datetime) -> str:
 def holds_within(
     session: Session, project: str | None, stage: WorkStage | None, video_keys: Collection[str] | None
 ) -> list[HoldRow]:
-    """Do what `find_holds` does, in the caller's transaction."""
+    """Return what `find_holds` returns, but in the caller's transaction."""
     query = select(HoldRow).order_by(HoldRow.id)
     if project is not None:
         query = query.where(_is_of_project(project))
@@ -285,7 +285,7 @@ def holds_within(
 
 
 def _is_of_project(project: str) -> ColumnElement[bool]:
-    """Return the condition that a hold is of a project, or for every project of a video that this one wants."""
+    """Return the SQL condition that a hold is on a project, or on one of its wanted videos for every project."""
     members = select(ProjectVideoRow.video_key).where(
         ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
     )
@@ -297,5 +297,5 @@ def _is(column: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool
 
 
 def _covers(column: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
-    """Return the condition that a hold's column is empty or has this value."""
+    """Return the SQL condition that a hold's column is empty or has this value."""
     return column.is_(None) if value is None else or_(column.is_(None), column == value)

@@ -1,4 +1,4 @@
-"""Work in flight, and work that may soon be: queries of planners and runs about all batches.
+"""Query the work in flight and the work that may soon follow, over all batches, for planners and runs.
 
 Does not belong here: choosing and ending batches (batches.py).
 """
@@ -17,14 +17,14 @@ _ITEMS: Final = cast("Table", BatchItemRow.__table__)
 
 
 def projects_in_flight(database: Database) -> set[tuple[WorkStage, str]]:
-    """Return the projects that were given to a run, each with the stage."""
+    """Return the projects that are assigned to a run, each with its stage."""
     query = select(_ITEMS.c.stage, _ITEMS.c.item).where(_ITEMS.c.stage.not_in(VIDEO_STAGES))
     with database.reading() as session:
         return {(stage, item) for stage, item in session.execute(query)}
 
 
 def is_more_coming(database: Database, stage: WorkStage, project: str | None = None) -> bool:
-    """Return whether a stage may soon have a batch: an earlier one is at work or due, or it waits for more videos."""
+    """Return whether a stage may soon get a batch: an earlier stage is running or due, or the stage itself is due."""
     earlier = list(WorkStage)[: list(WorkStage).index(stage)]
     at_work = exists().where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage.in_(earlier))
     with database.reading() as session:

@@ -1,11 +1,11 @@
-"""A second name for the write-ahead log of an SQLite catalog, so that deleting the files beside it loses nothing.
+"""Hard links to the write-ahead log of an SQLite catalog, so that deleting the files beside it loses nothing.
 
-While processes have a database open, `-wal` and `-shm` beside it are part of it. Deleting these files hides them from
-processes that start later, but not from those already at work: each side then goes on with a log of its own, and the
-copies of both end up in one file. So the processes that use a catalog keep hard links to both files, and each puts them
-back before it connects.
+While processes have a database open, the `-wal` and `-shm` files beside it are part of it. Deleting them hides them
+from processes that start later, but not from those already running. Each side then continues with its own log, and
+both logs are eventually written to the same database file. So the processes that use a catalog keep hard links to both
+files, and each process restores them before it connects.
 
-Belongs here: the links, and the locks that say whether they are current. Does not belong here: what is in the log.
+Belongs here: the links, and the locks that say whether they are current. Does not belong here: the log's contents.
 
 Source: https://sqlite.org/howtocorrupt.html, section 1.4 (unlinking of files in use); https://sqlite.org/wal.html
 """
@@ -30,7 +30,7 @@ _this_thread: Final = local()
 class KeptLog:
     """The log of one SQLite file, for the connections of one process. Safe to share between threads.
 
-    If a file system has no hard links or no locks, connections are made without this protection.
+    If the file system has no hard links or no locks, connections are made without this protection.
     """
 
     def __init__(self, file: Path) -> None:
@@ -40,7 +40,7 @@ class KeptLog:
         self._mutex = Lock()
 
     def connect(self, make: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
-        """Return a new connection to the file, whose log is the one that the other processes write to."""
+        """Return a new connection to the file that uses the same log as the other processes."""
         with self._mutex, self._door() as door_fd:
             if door_fd is None:
                 return make()
@@ -57,13 +57,13 @@ class KeptLog:
                 except BaseException:
                     connection.close()
                     raise
-                # They were deleted at this very moment, so this connection has opened new and empty files.
+                # The files were deleted at this very moment, so this connection has opened new and empty ones.
                 connection.close()
                 self._put_back()
             return make()
 
     def put_back(self) -> None:
-        """Put back what was deleted, for a program that opens the file directly. Does nothing if no process uses it."""
+        """Restore deleted files for a program that opens the file directly. Does nothing if no process uses it."""
         if not self._folder.is_dir():
             return
         with self._mutex, self._door() as door_fd:
@@ -75,16 +75,16 @@ class KeptLog:
             self._end_use(self._begin_use())
 
     def leave(self, close: Callable[[], None]) -> None:
-        """Close the connections of this process by `close`. The last process to do so removes the links.
+        """Close the connections of this process by calling `close`. The last process to do so removes the links.
 
-        SQLite then deletes the log. No process connects meanwhile, so none mistakes that for a deletion by a person.
+        SQLite then deletes the log. No process can connect at that moment and mistake this for a deletion by a person.
         """
         if self._use is None:
             close()
             return
         if getattr(_this_thread, "is_at_a_door", False):
-            # The garbage collector may end an object in the middle of another's connecting, and a second lock of the
-            # same file would wait for the first forever. The next process that connects alone removes the links.
+            # The garbage collector may finalize one object while another is connecting. A second lock on the same file
+            # would wait for the first forever. The next process that connects alone removes the links.
             close()
             os.close(self._use)
             self._use = None
@@ -96,11 +96,11 @@ class KeptLog:
 
     @contextmanager
     def _door(self) -> Iterator[int | None]:
-        """Let one process at a time look at the files and change them. Yield None if the lock is not available."""
+        """Let one process at a time examine and change the files. Yield None if the lock is not available."""
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)
             door = os.open(self._folder / "door", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:  # a read-only or full file system, no such folder: the connection reports it
+        except OSError:  # a read-only or full file system, or a missing folder: the connection reports it
             yield None
             return
         try:
@@ -133,7 +133,7 @@ class KeptLog:
             os.close(users)
 
     def _put_back(self) -> None:
-        """Give the files that the other processes have open their names again."""
+        """Restore the names of the files that the other processes have open."""
         for suffix in _SUFFIXES:
             link, path = self._link(suffix), self._path(suffix)
             if not link.exists() or _same_file(link, path):
@@ -146,9 +146,9 @@ class KeptLog:
                 replacement.replace(path)
 
     def _put_back_after_crash(self) -> None:
-        """Put back a deleted log that no process has open any more, if it contains data that the file lacks.
+        """Restore a deleted log that no process has open any more, if it contains data that the database file lacks.
 
-        SQLite writes to the file only what it has written to the log before, so a newer log contains more.
+        SQLite writes data to the log before it writes it to the file, so a newer log contains more.
         """
         link, path = self._link("-wal"), self._path("-wal")
         with suppress(OSError):
@@ -157,11 +157,11 @@ class KeptLog:
                 path.hardlink_to(link)
 
     def _keep(self) -> bool:
-        """Link the open files. Return False if they are not those that others use, or are gone."""
+        """Link the open files. Return False if they are missing or are not the ones that other processes use."""
         for suffix in _SUFFIXES:
             link, path = self._link(suffix), self._path(suffix)
             if not path.exists():
-                return suffix == "-shm" and not link.exists()  # SQLite may do without, alone
+                return suffix == "-shm" and not link.exists()  # SQLite may work without it when it is the only user
             if link.exists():
                 if not _same_file(link, path):
                     return False
@@ -187,7 +187,7 @@ class KeptLog:
 
 
 def _is_alone(users: int) -> bool:
-    """Return whether no other process uses the file; if so, the lock is exclusive until it is changed or closed."""
+    """Return whether no other process uses the file. If so, the lock is exclusive until it is changed or closed."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

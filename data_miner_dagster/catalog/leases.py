@@ -3,7 +3,7 @@
 Belongs here: taking, renewing, judging and removing the rows. Does not belong here: ending a dead run (runs.py).
 
 All judgements use one clock, the database's, and durations that the holder measured. A run whose process has not yet
-said anything gets a provisional lease, which expires like any other: no date of Dagster's is compared with ours.
+reported gets a provisional lease, which expires like any other. Dates from Dagster are never compared with ours.
 """
 
 import logging
@@ -35,17 +35,17 @@ logger = logging.getLogger(__name__)
 
 
 class RunState(StrEnum):
-    """What is known about the process of a run."""
+    """The state of a run's process, as far as it is known."""
 
     ALIVE = "alive"
     GONE = "gone"  # the process has certainly ended
     SILENT = "silent"  # on another host, and its lease has expired
-    HANGING = "hanging"  # it renews its lease and makes no progress
+    HANGING = "hanging"  # it renews its lease but makes no progress
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """What is known about one run, and its lease; None if the lease was just created."""
+    """The state of a run, and its lease. The lease is None if it was just created."""
 
     state: RunState
     lease: RunLeaseRow | None = None
@@ -53,7 +53,7 @@ class JudgedRun:
 
 @dataclass(slots=True, eq=False)
 class RunLease:
-    """A lease that this process holds on one run. Safe to share between threads."""
+    """A lease that this process holds on a run. Safe to share between threads."""
 
     run_id: str
     is_lost: bool = False
@@ -63,19 +63,19 @@ class RunLease:
 
     @property
     def shown(self) -> str:
-        """Which run it is."""
+        """The name of the run, for messages."""
         return f"run {self.run_id}"
 
     def advance(self, num_done: int = 1) -> None:
-        """Count items that were processed, with any outcome. The count is written with the next renewal."""
+        """Count processed items, whatever their outcome. The count is written at the next renewal."""
         self.num_done += num_done
         note_progress()
 
     def check(self) -> None:
-        """Check that the run may go on.
+        """Check that the run may continue.
 
         Raises:
-            RunEndedError: it was ended from outside.
+            RunEndedError: the run was ended from outside.
         """
         if self.is_lost:
             raise RunEndedError(
@@ -85,7 +85,7 @@ class RunLease:
 
 
 def take_lease(database: Database, run_id: str, job: str, project: str | None = None) -> RunLease:
-    """Take the lease of a run that this process begins to execute, even from another process."""
+    """Take the lease of a run that this process begins to execute, even if another process holds it."""
     lease = RunLease(run_id)
     note_progress()
     _take(database, lease, job, project)
@@ -107,14 +107,14 @@ def _take(database: Database, lease: RunLease, job: str, project: str | None) ->
             "progress_at": now,
             "expires_at": now + _LEASE,
         }
-        # A process that waits for this run may be making a provisional lease at this moment.
+        # A process that waits for this run may be creating a provisional lease at this moment.
         insert_absent(session, RunLeaseRow, [{"run_id": lease.run_id, **values}], returning="run_id")
         session.execute(update(_LEASES).where(_LEASES.c.run_id == lease.run_id).values(num_total=None, **values))
 
 
 @contextmanager
 def hold_lease(database: Database, run_id: str, job: str, project: str | None = None) -> Iterator[RunLease]:
-    """Hold the lease of a run while the block executes it, and remove it afterwards."""
+    """Hold the lease of a run while the block executes the run, and remove it afterwards."""
     lease = take_lease(database, run_id, job, project)
     renewer = renewer_of(database)
     try:
@@ -126,7 +126,7 @@ def hold_lease(database: Database, run_id: str, job: str, project: str | None = 
             with database.transaction() as session:
                 session.execute(delete(_LEASES).where(_LEASES.c.run_id == run_id, _is_mine()))
         except (SQLAlchemyError, DataMinerError) as error:
-            # Keep the block's own result or error. The lease is no longer renewed, so it expires.
+            # Keep the block's own result or error. The lease is no longer renewed, so it will expire.
             logger.warning("the lease of run %s could not be removed, and will expire: %s", run_id, error)
 
 
@@ -158,13 +158,13 @@ def _renew(database: Database, leases: Sequence[RunLease]) -> list[RunLease]:
 
 
 def find_leases(database: Database) -> list[RunLeaseRow]:
-    """Return all leases, expired and provisional ones included, by the start of their run."""
+    """Return all leases, including expired and provisional ones, in the order in which their runs started."""
     with database.reading() as session:
         return list(session.scalars(select(RunLeaseRow).order_by(RunLeaseRow.started_at, RunLeaseRow.run_id)))
 
 
 def process_of(lease: RunLeaseRow) -> ProcessIdentity | None:
-    """Return the process that holds a lease; None if it is provisional."""
+    """Return the process that holds a lease. None if the lease is provisional."""
     return None if lease.host == _NOBODY else ProcessIdentity(lease.host, lease.pid, lease.process_started)
 
 
@@ -177,15 +177,15 @@ def processes_with_claims(database: Database) -> set[ProcessIdentity]:
 
 
 def judge_leases(database: Database, awaited: Mapping[str, str], *, idle_limit: timedelta) -> dict[str, JudgedRun]:
-    """Return the state of every run with a lease, and of the awaited ones.
+    """Return the state of every run that has a lease, and of the awaited runs.
 
-    Idempotent, and safe when several processes do it at once.
+    Idempotent, and safe if several processes call it at once.
 
     Args:
         database: the catalog.
-        awaited: {run id: job} of the runs that must have a lease by now. One without gets a provisional lease, and is
-            SILENT when that has expired.
-        idle_limit: a run that has done nothing for longer is HANGING.
+        awaited: {run id: job} of the runs that must have a lease by now. A run without one gets a provisional lease,
+            and is SILENT once that has expired.
+        idle_limit: a run that has made no progress for longer is HANGING.
     """
     with database.reading() as session:
         rows = session.scalars(select(RunLeaseRow)).all()
@@ -205,7 +205,7 @@ def _state(row: RunLeaseRow, now: datetime, idle_limit: timedelta) -> RunState:
     is_expired = row.expires_at <= now
     if process is None or (is_expired and not process.is_alive()):
         return RunState.SILENT if is_expired else RunState.ALIVE
-    # The holder's own measurement at its last renewal: a clock that was set since cannot extend it.
+    # The holder measured this at its last renewal, so a clock that was set since then cannot extend it.
     idle = row.expires_at - _LEASE - row.progress_at
     return RunState.HANGING if idle > idle_limit else RunState.ALIVE
 
@@ -218,8 +218,9 @@ def _write(database: Database, missing: Mapping[str, str], postponed: Sequence[R
     with database.transaction() as session:
         now = database.now(session)
         for row in postponed:
-            # The process is alive but does not renew: it was suspended, or the clock was set. It did nothing for as
-            # long as the lease lasted. If the clock was set back, its dates are moved along.
+            # The process is alive but does not renew its lease: it was suspended, or the clock was set. The time since
+            # the
+            # lease expired counts as idle. If the clock was set back, the dates of the lease are moved back with it.
             passed = now - row.expires_at if row.expires_at <= now else now + _LEASE - row.expires_at
             session.execute(
                 update(_LEASES)
@@ -236,7 +237,7 @@ def _provisional(run_id: str, job: str, now: datetime) -> dict[str, Any]:
 
 
 def remove_leases(database: Database, run_ids: Collection[str]) -> None:
-    """Remove the leases of runs. A process that still executes one finds its lease lost, and stops."""
+    """Remove the leases of runs. A process that still executes one of them finds its lease lost, and stops."""
     if run_ids:
         with database.transaction() as session:
             for some in portions(run_ids):
@@ -244,14 +245,14 @@ def remove_leases(database: Database, run_ids: Collection[str]) -> None:
 
 
 def remove_provisional_leases(database: Database, run_ids: Collection[str]) -> None:
-    """Remove the leases of runs whose process has never reported. A run that has reported meanwhile keeps its own."""
+    """Remove the leases of runs whose process has never reported. A lease that a process has taken since is kept."""
     with database.transaction() as session:
         for some in portions(run_ids):
             session.execute(delete(_LEASES).where(_LEASES.c.run_id.in_(some), _LEASES.c.host == _NOBODY))
 
 
 def seize_lease(database: Database, judged: JudgedRun) -> bool:
-    """Remove the lease of a run that is to be ended. Return False if its process has proved to be alive since.
+    """Remove the lease of a run in order to end it. Return False if its process has proved to be alive since.
 
     A process that continues nevertheless finds its lease lost, and stops.
     """

@@ -1,4 +1,4 @@
-"""The last listing result of each source of a project."""
+"""The most recent listing result of each source of a project."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def forget_listings(session: Session, project: str, asked: Collection[tuple[str,
 
 
 def queries_listed_well(database: Database, project: str) -> set[tuple[str, str]]:
-    """Return (source, query) of a project's listings without errors."""
+    """Return (source, query) of a project's listings that had no errors."""
     query = select(SourceListingRow.source, SourceListingRow.query).where(
         SourceListingRow.project_name == project, SourceListingRow.error.is_(None)
     )

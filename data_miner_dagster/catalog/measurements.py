@@ -1,7 +1,8 @@
-"""What stages have spent, a row for each subject, stage and run (domain/measurements.py).
+"""The resources that stages have used, one row per subject, stage and run (domain/measurements.py).
 
-Written in the transaction that stores an item's outcome, by the holder of its claim. What a killed process had spent on
-its current item is lost with the outcome, and nothing counts twice. Functions that take a session never commit.
+Rows are written by the holder of an item's claim, in the transaction that stores the item's outcome. When a process is
+killed, the amounts spent on its current item are lost with the outcome, and nothing is counted twice. Functions that
+take a session never commit.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -37,15 +38,15 @@ def _adding(dialect: str) -> Any:
 def store_spent(
     session: Session, subject: str, *, is_failed: bool = False, is_over: bool = True, **results: int
 ) -> None:
-    """Add what the current work has spent until now to the row of its subject, stage and run.
+    """Add the amounts that the current work has used so far to the row of its subject, stage and run.
 
-    Does nothing if nothing is measured, or if the current work is on another subject.
+    Does nothing if no work is being measured, or if the current work is on another subject.
 
     Args:
         session: the transaction that stores the outcome of an attempt.
         subject: the video or project.
         is_failed: whether the attempt failed.
-        is_over: whether the attempt has ended. If not, more of it is stored later.
+        is_over: whether the attempt has ended. If not, further amounts are stored later.
         results: further amounts of `Measured`, such as `num_frames`.
     """
     meter = current_meter()
@@ -64,7 +65,7 @@ def store_spent(
 
 
 def forget_spent(session: Session, subjects: Collection[str], stages: Collection[WorkStage]) -> None:
-    """Remove the rows of videos or projects, which are removed themselves."""
+    """Delete the rows of videos or projects that are being removed."""
     for some in portions(subjects):
         session.execute(delete(_ROWS).where(_ROWS.c.subject.in_(some), _ROWS.c.stage.in_(stages)))
 
@@ -74,18 +75,18 @@ PROJECT_STAGES: Final = tuple(stage for stage in WorkStage if stage not in VIDEO
 
 @dataclass(frozen=True, slots=True)
 class RunOfItem:
-    """A run that worked on a video or project at one stage."""
+    """A run that processed a video or project at one stage."""
 
     stage: WorkStage
     run_id: str
-    """Empty: of no run of Dagster's."""
+    """Empty if the work was not part of a Dagster run."""
     measured_at: datetime
     wall_seconds: float
     is_failed: bool
 
 
 def runs_of_item(database: Database, subject: str, stages: Collection[WorkStage]) -> list[RunOfItem]:
-    """Return the runs that worked on a video or project at these stages, in order of stages, the last run first."""
+    """Return the runs that processed a video or project at these stages, in stage order, most recent first."""
     columns = (_ROWS.c.stage, _ROWS.c.run_id, _ROWS.c.measured_at, _ROWS.c.wall_seconds)
     query = select(*columns, _ROWS.c.num_failed >= _ROWS.c.num_items)
     query = query.where(_ROWS.c.subject == subject, _ROWS.c.stage.in_(stages))
@@ -96,13 +97,13 @@ def runs_of_item(database: Database, subject: str, stages: Collection[WorkStage]
 
 
 def spent_by_stage(database: Database, project: str | None = None) -> dict[WorkStage, Measured]:
-    """Return the spending of each stage, in order: in total, or for a project and its videos."""
+    """Return the resources used at each stage, in stage order: in total, or for a project and its videos."""
     with database.reading() as session:
         return spent_by_stage_in(session, project)
 
 
 def spent_by_stage_in(session: Session, project: str | None = None) -> dict[WorkStage, Measured]:
-    """Return what `spent_by_stage` does, as the caller's transaction sees it."""
+    """Return what `spent_by_stage` returns, as the caller's transaction sees it."""
     sums = [func.sum(_ROWS.c[name]) for name in AMOUNTS]
     query = select(_ROWS.c.stage, *sums).group_by(_ROWS.c.stage)
     if project is not None:
@@ -113,7 +114,7 @@ def spent_by_stage_in(session: Session, project: str | None = None) -> dict[Work
 
 
 def _videos_of(project: str) -> Select[str]:
-    """Return the query for the videos whose cost counts for a project: its members, and those only it rejects."""
+    """Return the query for the videos whose cost a project bears: its members, and videos that only it rejects."""
     other = aliased(ProjectVideoRow)
     is_wanted_elsewhere = exists().where(
         other.video_key == ProjectVideoRow.video_key,
@@ -125,7 +126,7 @@ def _videos_of(project: str) -> Select[str]:
 
 
 def count_sharing(session: Session, project: str) -> tuple[int, int]:
-    """Return how many of the videos that a project wants other projects want, too, and how many projects those are."""
+    """Return how many of a project's wanted videos other projects also want, and the number of those projects."""
     other = aliased(ProjectVideoRow)
     query = (
         select(func.count(ProjectVideoRow.video_key.distinct()), func.count(other.project_name.distinct()))
@@ -147,5 +148,5 @@ def _in_order(rows: Collection[Row[Any]]) -> dict[WorkStage, Measured]:
 
 
 def _measured(sums: Sequence[Any]) -> Measured:
-    """Return sums as a record; PostgreSQL adds whole numbers up to decimals."""
+    """Return sums as a record. They are converted to floats because PostgreSQL sums integers to decimals."""
     return measured_from_told({name: float(value) for name, value in zip(AMOUNTS, sums, strict=True)})

@@ -1,7 +1,7 @@
 """The videos of each project, their provenance, and whether they are rejected.
 
 Results sorted by key use Python's string order. A database sorts by its own collation, which may ignore case and
-punctuation, and the bytes of a project's tables must not depend on that.
+punctuation, but a project's tables must have the same bytes on every database.
 
 Belongs here: memberships. Does not belong here: their status as the stages progress (transitions.py).
 """
@@ -30,7 +30,7 @@ from data_miner_dagster.domain.statuses import (
 
 
 def is_wanted(project: str | None = None) -> ColumnElement[bool]:
-    """Return the condition that a project wants a video. None means any project."""
+    """Return the SQL condition that a project wants a video. None means any project."""
     condition = and_(ProjectVideoRow.video_key == VideoRow.key, ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
     if project is not None:
         condition = and_(condition, ProjectVideoRow.project_name == project)
@@ -38,14 +38,14 @@ def is_wanted(project: str | None = None) -> ColumnElement[bool]:
 
 
 def find_members(database: Database, project: str) -> list[ProjectVideoRow]:
-    """Return a project's memberships by video key, including rejected ones."""
+    """Return a project's memberships, including rejected ones, sorted by video key."""
     with database.reading() as session:
         rows = session.scalars(select(ProjectVideoRow).where(ProjectVideoRow.project_name == project))
         return sorted(rows, key=attrgetter("video_key"))
 
 
 def has_members(session: Session, project: str) -> bool:
-    """Return whether a project wants any video."""
+    """Return whether a project wants at least one video."""
     query = select(ProjectVideoRow.video_key).where(
         ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
     )
@@ -53,7 +53,7 @@ def has_members(session: Session, project: str) -> bool:
 
 
 def num_embedded_members(session: Session, project: str) -> int:
-    """Return how many videos a project could be built from. Reads all of them."""
+    """Return the number of videos that a project could be built from. Reads all memberships of the project."""
     query = (
         select(func.count())
         .select_from(ProjectVideoRow)
@@ -68,14 +68,14 @@ def num_embedded_members(session: Session, project: str) -> int:
 
 
 def is_usable_member(session: Session, project: str, video_key: str) -> bool:
-    """Return whether a project wants a video that has not failed."""
+    """Return whether a project wants a video and the video has not failed."""
     failed = (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
     query = select(VideoRow.key).where(VideoRow.key == video_key, VideoRow.status.not_in(failed), is_wanted(project))
     return session.scalar(query) is not None
 
 
 def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
-    """Return the videos that a project rejects as re-uploads, each with the video that it is the same as."""
+    """Return the videos that a project rejects as re-uploads, each with its original."""
     query = (
         select(VideoRow.key, VideoRow.duplicate_of)
         .join(ProjectVideoRow, ProjectVideoRow.video_key == VideoRow.key)
@@ -89,7 +89,7 @@ def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
 
 
 def take_back_reuploads(session: Session, project: str) -> list[str]:
-    """Let a project want the re-uploads again whose original can no longer be used. Return them, sorted."""
+    """Accept re-uploads again whose original the project can no longer use. Return their keys, sorted."""
     skipped = skipped_reuploads(session, project).items()
     gone = [key for key, original in skipped if not is_usable_member(session, project, original)]
     lock_videos(session, gone)
@@ -102,7 +102,7 @@ def take_back_reuploads(session: Session, project: str) -> list[str]:
 
 
 def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoStatus]:
-    """Return the status of each member of a project by video key, in no particular order."""
+    """Return the status of each membership of a project by video key, in no particular order."""
     query = select(ProjectVideoRow.video_key, ProjectVideoRow.status)
     return {row.video_key: row.status for row in session.execute(query.where(ProjectVideoRow.project_name == project))}
 
@@ -110,7 +110,7 @@ def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoSta
 def projects_wanting(
     database: Database, video_keys: Collection[str], *, also_rejected: bool = False
 ) -> dict[str, tuple[str, ...]]:
-    """Return the projects that want each of these videos. Leaves out videos that no project wants."""
+    """Return the projects that want each of these videos, by video key. Videos that no project wants are left out."""
     query = select(ProjectVideoRow.video_key, ProjectVideoRow.project_name).order_by(
         ProjectVideoRow.video_key, ProjectVideoRow.project_name
     )
@@ -134,9 +134,9 @@ def add_candidates(
     """Insert distinct videos and their memberships with any rejection reasons. Return which memberships are new.
 
     An existing membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules,
-    and REJECTED if it passed and is now rejected. A member that a person removed stays out unless a person
-    `takes_back`. An address known only from a listing becomes the user's own when the user writes it. What has been
-    removed on request in the meantime is left out.
+    and REJECTED if it passed and is now rejected. A video that a person removed from the project stays out unless
+    `takes_back` is set. An address known only from a listing counts as the user's own once the user enters it. Videos
+    that have been removed on request in the meantime are left out.
     """
     keys = [candidate.video_key for candidate, _ in decided]
     forgotten = forgotten_among(session, [candidate for candidate, _ in decided])
@@ -175,7 +175,7 @@ def add_candidates(
 
 
 def _add_videos(session: Session, candidates: Sequence[VideoCandidate]) -> None:
-    """Ensure that the videos exist, and that no other transaction changes them before this one ends."""
+    """Ensure that the videos exist, and that no other transaction changes them until this one ends."""
     rows = [
         {
             "key": candidate.video_key,
@@ -187,7 +187,7 @@ def _add_videos(session: Session, candidates: Sequence[VideoCandidate]) -> None:
         for candidate in candidates
     ]
     missing = {candidate.video_key for candidate in candidates}
-    while missing:  # again only for a video that another transaction was deleting
+    while missing:  # repeats only for a video that another transaction was deleting
         insert_absent(session, VideoRow, [row for row in rows if row["key"] in missing], returning="key")
         lock_videos(session, missing)
         for some in portions(missing):
@@ -202,7 +202,7 @@ def _add_videos(session: Session, candidates: Sequence[VideoCandidate]) -> None:
 
 
 def _locked_members(session: Session, project: str, video_keys: Collection[str]) -> dict[str, ProjectVideoRow]:
-    """Return the memberships that exist, by key. Nobody else changes them before the transaction ends."""
+    """Return the existing memberships by key, locked against changes until the transaction ends."""
     query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project).with_for_update()
     found: dict[str, ProjectVideoRow] = {}
     for some in portions(video_keys):
@@ -212,10 +212,10 @@ def _locked_members(session: Session, project: str, video_keys: Collection[str])
 
 
 def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, takes_back: bool) -> bool:
-    """Update a membership to the current decision of the rules, unless a person removed the video.
+    """Apply the current decision of the rules to a membership, unless a person removed the video.
 
     Returns:
-        True if the project begins or ceases to want the video.
+        True if the project now wants the video and did not before, or the reverse.
     """
     if (member.reason or "").startswith(f"{RejectionRule.BY_HAND.value}:") and not takes_back:
         return False
@@ -235,7 +235,7 @@ def delete_faulty_entries(
         database: the catalog.
         project: the project of the members.
         listed: (source, query) of the listings that were read.
-        still_there: keys that the listings contain now.
+        still_there: keys that the listings currently contain.
     """
     is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
     with database.transaction() as session:
@@ -256,7 +256,7 @@ def delete_faulty_entries(
 
 
 def take_out(database: Database, project: str, video_keys: Sequence[str]) -> list[str]:
-    """Reject members on a person's request. Return the sorted keys of those that the project wanted."""
+    """Reject members at a person's request. Return the sorted keys of those that the project wanted."""
     with database.transaction() as session:
         lock_videos(session, video_keys)
         rows = _locked_members(session, project, video_keys)

@@ -1,4 +1,4 @@
-"""Rows of copies outside the root: backups and published releases, so that a takedown can name them."""
+"""Rows for copies outside the root (backups and published releases), so that a takedown can name them."""
 
 from collections.abc import Collection
 
@@ -11,13 +11,13 @@ from data_miner_dagster.domain.copies import CopyKind
 
 
 def record_backup(database: Database, url: str, snapshot: str) -> None:
-    """Record a backup that is whole."""
+    """Record a complete backup."""
     with database.transaction() as session:
         _replace(session, OutsideCopyRow(kind=CopyKind.BACKUP, url=url, snapshot=snapshot))
 
 
 def record_publication(database: Database, url: str, project: str, version: str) -> None:
-    """Record a release that is about to be published: before its first file, so that a killed one is known, too."""
+    """Record a release before its first file is published, so that an interrupted publication is recorded, too."""
     with database.transaction() as session:
         _replace(session, OutsideCopyRow(kind=CopyKind.PUBLICATION, url=url, project_name=project, version=version))
 
@@ -32,7 +32,7 @@ def _replace(session: Session, row: OutsideCopyRow) -> None:
 
 
 def remove_backups(database: Database, url: str, snapshots: Collection[str]) -> None:
-    """Remove the records of backups that are no more."""
+    """Delete the records of backups that no longer exist."""
     with database.transaction() as session:
         session.execute(
             delete(OutsideCopyRow).where(
@@ -44,7 +44,7 @@ def remove_backups(database: Database, url: str, snapshots: Collection[str]) -> 
 
 
 def remove_publication(database: Database, url: str) -> None:
-    """Remove the record of a published release that is no more."""
+    """Delete the record of a published release that no longer exists."""
     with database.transaction() as session:
         session.execute(
             delete(OutsideCopyRow).where(OutsideCopyRow.kind == CopyKind.PUBLICATION, OutsideCopyRow.url == url)

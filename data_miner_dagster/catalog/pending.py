@@ -1,9 +1,10 @@
 """Pending work: the videos that each stage still has to process, kept up to date by the transactions that change them.
 
-A row of `pending_work` follows from a video's status, dates and bases, and from who wants it. Code that changes one of
-these calls `reindex_videos` in the same transaction, so that planners never read all videos, or any file.
+A row of `pending_work` follows from a video's status, dates and bases, and from the projects that want it. Code that
+changes one of these calls `reindex_videos` in the same transaction, so that planners never read all videos, or any
+file.
 
-Belongs here: those rows, and what projects learn of a change. Does not belong here: who works on them (batches.py).
+Belongs here: those rows, and notifying projects of a change. Does not belong here: assigning the work (batches.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -39,17 +40,17 @@ _ITEMS: Final = cast("Table", BatchItemRow.__table__)
 
 
 def join_frames_bases(of_videos: str, of_pictures: str) -> str:
-    """Return the basis of extraction, combined from the one for videos and the one for folders of pictures."""
+    """Return the basis of extraction, combined from the basis for videos and the basis for folders of pictures."""
     return of_videos + of_pictures
 
 
 def frames_basis_of(video_key: str, basis: str) -> str:
-    """Return the part of the basis of extraction that concerns a video."""
+    """Return the part of the basis of extraction that applies to a video."""
     return basis[BASIS_LENGTH:] if video_key.startswith(FRAMES_PREFIX) else basis[:BASIS_LENGTH]
 
 
 def _reindex(session: Session, scope: Scope, **named: Any) -> int:
-    """Bring the rows of a scope up to date; return how many were deleted."""
+    """Update the rows of a scope, and return the number of deleted rows."""
     connection = session.connection()
     dialect = connection.dialect.name
     parameters = {"version": __version__, **named} | ({} if dialect == "postgresql" else {"now": utc_now()})
@@ -59,25 +60,25 @@ def _reindex(session: Session, scope: Scope, **named: Any) -> int:
 
 
 def reindex_held_video(session: Session, video_key: str) -> None:
-    """Bring the pending work of a video up to date whose row this transaction has changed, and so holds."""
+    """Update the pending work of a video whose row this transaction has changed, and therefore locked."""
     _reindex(session, "one", of_key=video_key)
 
 
 def reindex_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Bring the pending work of videos up to date with their statuses, dates, bases and memberships.
+    """Update the pending work of videos to match their statuses, dates, bases and memberships.
 
-    Call it after the change, in the same transaction. A row that stays keeps its dates.
+    Call this after the change, in the same transaction. Rows that remain keep their dates.
     """
     session.flush()
     for some in portions(video_keys):
-        lock_videos(session, some)  # of two transactions at one video, the second sees what the first has changed
+        lock_videos(session, some)  # if two transactions change a video, the second sees the changes of the first
         _reindex(session, "some", keys=some)
 
 
 def raise_content_versions(session: Session, projects: Collection[str]) -> None:
-    """Tell projects that their inputs have changed: memberships, videos, or verdicts.
+    """Record that the inputs of projects have changed: their memberships, videos or verdicts.
 
-    Call it after changing videos, so that all transactions take their locks in the same order.
+    Call this after changing videos, so that all transactions take their locks in the same order.
     """
     names = sorted(set(projects))
     if not names:
@@ -100,18 +101,18 @@ def projects_of(session: Session, video_keys: Collection[str]) -> set[str]:
 
 
 def end_embedding(session: Session, video_key: str) -> None:
-    """Record that a video, whose row this transaction has locked, is no longer EXTRACTED, and so not embedded."""
+    """Clear the embedding of a video that is no longer EXTRACTED. This transaction must have locked its row."""
     session.execute(update(_VIDEOS).where(_VIDEOS.c.key == video_key).values(embedding_basis=None))
     raise_content_versions(session, projects_of(session, [video_key]))
 
 
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
-    """Record what the frames or the embeddings of EXTRACTED videos were made with; None: they are missing.
+    """Record the bases from which the frames or embeddings of EXTRACTED videos were made. None: they are missing.
 
-    Call it when the files are in place.
+    Call this when the files are in place.
 
     Returns:
-        The videos for which this is new. Their pending work is up to date, and their projects know.
+        The videos whose basis has changed. Their pending work and their projects' content versions are up to date.
     """
     column = _VIDEOS.c.frames_basis if stage is WorkStage.EXTRACTION else _VIDEOS.c.embedding_basis
     changed = []
@@ -136,11 +137,12 @@ def bases_on_record(database: Database) -> dict[WorkStage, str]:
 
 
 def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
-    """Determine all pending work again if any of these bases differs from the one on record; else cheap.
+    """Determine all pending work again if any of these bases differs from the recorded one. Otherwise, return quickly.
 
     Args:
         database: the catalog.
-        bases: by stage, the fingerprint of what decides whether its work is done: settings, version, weights.
+        bases: by stage, the fingerprint of everything that decides whether its work is done: settings, version,
+            weights.
 
     Returns:
         The number of rows that became pending.
@@ -159,18 +161,18 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
         number = select(func.count()).select_from(_PENDING)
         num_before = session.scalar(number) or 0
         num_deleted = _reindex(session, "all")
-        if changed & recorded.keys() & {WorkStage.EXTRACTION, WorkStage.EMBEDDING}:  # other videos are ready now
+        if changed & recorded.keys() & {WorkStage.EXTRACTION, WorkStage.EMBEDDING}:  # now other videos are ready
             raise_content_versions(session, session.scalars(select(_PROJECTS.c.name)).all())
         return (session.scalar(number) or 0) - (num_before - num_deleted)
 
 
 def is_project_settled(session: Session, project: str, now: datetime) -> bool:
-    """Return whether no video of a project is due or worked on: it is embedded, failed, or waits for a date.
+    """Return whether no video of a project is due or in flight: each is embedded, failed, or waiting for a date.
 
     A video that waits for space has not failed: the project waits for it, whatever its date.
     """
     of_project = _PENDING.c.project_name == project
-    # The least date instead of EXISTS, for which PostgreSQL may think that reading all rows is quicker.
+    # The earliest date instead of EXISTS, for which PostgreSQL may choose to read all rows.
     next_due_at = select(func.min(_PENDING.c.due_at)).where(of_project).scalar_subquery()
     is_due = func.coalesce(next_due_at <= now, false())
     in_flight = exists().where(of_project, _ITEMS.c.item == _PENDING.c.video_key, _ITEMS.c.stage == _PENDING.c.stage)
@@ -188,14 +190,14 @@ def project_basis(row: ProjectRow, *, models: str) -> str:
     """Return the fingerprint of a project's current inputs.
 
     Args:
-        row: the project. Its content version is raised by changes of its videos, and by verdicts.
+        row: the project. Changes to its videos and new verdicts raise its content version.
         models: the fingerprint of the platform's models.
     """
     return fingerprint_of({"content": row.content_version, "config": row.config_hash, "models": models})
 
 
 def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
-    """Record what projects were built from, where that is not recorded yet. Their dates stay."""
+    """Record the bases that projects were built from, where none is recorded yet. Their dates do not change."""
     with database.transaction() as session:
         for name, basis in sorted(basis_by_project.items()):
             is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)

@@ -1,8 +1,8 @@
-"""State that all runs share about a site: its circuit breaker, budgets and request spacing.
+"""The state of each site that all runs share: its circuit breaker, budgets and request spacing.
 
 Belongs here: the rows and their changes. Each change is one transaction that locks the site's row, so that only one of
-two processes gets the last place in a budget. Dates are by the database's clock, which all hosts share. Does not belong
-here: what the limits are (config), when a breaker opens (operations/politeness.py).
+two processes gets the last slot in a budget. Dates use the database's clock, which all hosts share. Does not belong
+here: the limits (config), the decision to open a breaker (operations/politeness.py).
 """
 
 from collections.abc import Collection
@@ -28,7 +28,7 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Result of requesting a download slot: when to start (already counted), or when to ask again and why."""
+    """The result of requesting a download slot: a start time (already counted), or when to retry and why."""
 
     start_at: datetime | None
     wait_until: datetime | None = None
@@ -38,12 +38,12 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class ClosedGate:
-    """An open breaker: no request to the site before `until`."""
+    """An open breaker: no requests are sent to the site before `until`."""
 
     site: str
     until: datetime
     reason: str
-    is_event: bool = False  # the whole site refuses (catalog/site_events.py)
+    is_event: bool = False  # the whole site refuses requests (catalog/site_events.py)
 
 
 def locked_gate(session: Session, site: str) -> SiteGateRow:
@@ -59,7 +59,7 @@ class GateState:
 
     closed: ClosedGate | None
     num_trips: int  # consecutive trips
-    is_event: bool = False  # an event of the site is on, whether or not its closing time is over
+    is_event: bool = False  # an event of the site is in progress, whether or not its closing time is over
 
 
 _GATE: Final = cast("Table", SiteGateRow.__table__).c
@@ -89,7 +89,7 @@ def gate_state(database: Database, site: str, now: datetime | None = None) -> Ga
 
 
 def closed_gates(database: Database, now: datetime | None = None) -> list[ClosedGate]:
-    """Return all open breakers, by site."""
+    """Return all open breakers, sorted by site."""
     with database.reading() as session:
         present = now or database.now(session)
         rows = session.scalars(select(SiteGateRow).where(SiteGateRow.closed_until > present).order_by(SiteGateRow.site))
@@ -112,7 +112,12 @@ def admit_download(
     """Reserve and count one download from a site if its breaker and budgets allow it, and return when it may start.
 
     Args:
+        database: the catalog.
+        site: the site.
+        hourly_budget: maximum number of downloads in an hour. None: no limit.
+        daily_budget: maximum number of downloads in a day. None: no limit.
         spacing_seconds: minimum delay from this download to the site's next one, in any process.
+        now: the current time. None: the time of the database's clock.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -130,7 +135,7 @@ def admit_download(
             in_window = (DownloadStartRow.site == site, DownloadStartRow.started_at > start_at - window)
             count = session.scalar(select(func.count()).select_from(DownloadStartRow).where(*in_window)) or 0
             if count >= budget:
-                # A place becomes free when only budget - 1 starts remain in the window.
+                # A slot becomes free when only budget - 1 starts remain in the window.
                 leaves = session.scalar(
                     select(DownloadStartRow.started_at)
                     .where(*in_window)
@@ -163,7 +168,7 @@ def num_trips(database: Database, site: str) -> int:
 
 
 def note_success(database: Database, sites: Collection[str]) -> None:
-    """Reset the count of trips. Writes only if a count changes."""
+    """Reset the trip counts of sites. Writes only if a count changes."""
     with database.reading() as session:
         tripped = session.scalars(
             select(SiteGateRow.site).where(SiteGateRow.site.in_(sites), SiteGateRow.num_trips > 0)
@@ -183,7 +188,12 @@ def postpone_video(
     """Postpone a video that was not tried, or that was stopped for reasons unrelated to it.
 
     Args:
-        attempts: the value to reset the number of attempts to.
+        session: the caller's transaction.
+        video_key: the video.
+        until: the date from which it may be retried.
+        kind: the stored error kind.
+        message: the reason, in one line.
+        attempts: the value to which the number of attempts is reset.
     """
     session.execute(
         update(VideoRow)

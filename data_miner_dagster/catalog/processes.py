@@ -1,4 +1,4 @@
-"""Identify processes and detect dead ones, so that a SIGKILL is noticed before its lease expires."""
+"""Identify processes and detect dead ones, so that a SIGKILL is noticed before the lease expires."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """One process of one boot of one host. `started` distinguishes the process from a later one with the same pid."""
+    """A process of one boot of one host. `started` distinguishes it from a later process with the same pid."""
 
     host: str
     pid: int
@@ -31,7 +31,7 @@ class ProcessIdentity:
         """Parse an identity from its `str` form.
 
         Raises:
-            ValueError: the text has a different form.
+            ValueError: the text does not have this form.
         """
         pid, started, host = text.split("@", 2)
         return cls(host, int(pid), started)
@@ -45,8 +45,9 @@ def this_process() -> ProcessIdentity:
 def _process_started(pid: int) -> str | None:
     """Return a stamp that differs between two processes with the same pid, or None if there is no such process.
 
-    Source: proc(5), field 22 of /proc/<pid>/stat, start time in clock ticks since boot. On systems other than Linux,
-    only the existence of the pid is checked.
+    On systems other than Linux, only the existence of the pid is checked.
+
+    Source: proc(5), field 22 of /proc/<pid>/stat, start time in clock ticks since boot.
     """
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
@@ -66,7 +67,7 @@ def _process_started(pid: int) -> str | None:
 
 @lru_cache(maxsize=1)
 def _host() -> str:
-    # The boot id distinguishes two containers, and one machine before and after a restart.
+    # The boot id distinguishes two containers, and a machine before and after a restart.
     boot = Path("/proc/sys/kernel/random/boot_id")
     pid_namespace = Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]

@@ -1,6 +1,7 @@
-"""The rows of one project as text, from which a separate catalog can be made later to rebuild a release.
+"""The rows of one project as text, from which a separate catalog can be created later to rebuild a release.
 
-Belongs here: which rows a release depends on, and converting them to JSON and back. Does not belong here: files.
+Belongs here: the choice of rows that a release depends on, and their conversion to JSON and back. Does not belong here:
+files.
 """
 
 import json
@@ -32,21 +33,21 @@ _ROWS_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """One row of a table of the catalog."""
+    """A row of one of the catalog's tables."""
 
     table: str
-    video_key: str | None  # the video that it is about
+    video_key: str | None  # the video that the row concerns
     content: str  # JSON: column to value
 
 
 def rows_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Yield the rows that a release of a project depends on, in the order in which they can be inserted."""
+    """Yield the rows that a release of a project depends on, in an order in which they can be inserted."""
     for model, condition in _conditions(project):
         table = model.__table__
         query = select(table).where(condition).order_by(*table.primary_key)
         for row in session.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings():
             about = row.get("key") if model is VideoRow else row.get("video_key")
-            # in order, since classes are read in order too
+            # The order of keys is preserved, because classes are read in order, too.
             content = {name: _as_json(value) for name, value in row.items() if name != "id"}
             yield StoredRow(model.__tablename__, about, json.dumps(content, ensure_ascii=False))
 
@@ -63,9 +64,9 @@ def _conditions(project: str) -> Iterator[tuple[type[Base], ColumnElement[bool]]
 
 
 def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
-    """Insert stored rows into a catalog that has none of them. Return their number.
+    """Insert stored rows into a catalog that contains none of them. Return their number.
 
-    Rows of an earlier version may lack columns, which get their defaults, and may have columns that no longer exist.
+    Rows from an earlier version may lack columns, which get their defaults, or have columns that no longer exist.
     """
     tables = {model.__tablename__: cast("Table", model.__table__) for model, _ in _conditions("")}
     num_rows = 0
@@ -84,7 +85,7 @@ def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
 
 
 def row_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Yield the row of a project without the rows of its videos: enough to know that it exists."""
+    """Yield only the row of a project, without those of its videos: enough to know that the project exists."""
     return (row for row in rows_of_project(session, project) if row.table == ProjectRow.__tablename__)
 
 

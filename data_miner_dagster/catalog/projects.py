@@ -1,4 +1,4 @@
-"""Projects: configuration snapshots, progress, and the notes of builds.
+"""Projects: their configuration snapshots, their progress, and the records of their builds.
 
 Belongs here: rows of projects. Does not belong here: a project's stage (transitions.py), its videos (members.py).
 """
@@ -34,7 +34,7 @@ from data_miner_dagster.domain.statuses import (
 )
 
 _LOOKS_AGAIN: Final = "looks again"
-"""The stored inputs of a project that must be built although they have not changed. Not a fingerprint."""
+"""The stored inputs of a project that must be rebuilt although they have not changed. Not a fingerprint."""
 _IS_COMPLETE: Final = ProjectRow.stage == ProjectStage.COMPLETE
 
 
@@ -63,19 +63,19 @@ def save_snapshot(
 
 
 def find_project(database: Database, name: str) -> ProjectRow | None:
-    """Return one project."""
+    """Return the project with this name, or None."""
     with database.reading() as session:
         return session.get(ProjectRow, name)
 
 
 def find_projects(database: Database) -> list[ProjectRow]:
-    """Return all projects by name."""
+    """Return all projects, sorted by name."""
     with database.reading() as session:
         return list(session.scalars(select(ProjectRow).order_by(ProjectRow.name)))
 
 
 def update_project(database: Database, name: str, **values: Any) -> None:
-    """Set columns other than `stage`, which catalog/transitions.py changes."""
+    """Set columns other than `stage`, which only catalog/transitions.py changes."""
     with database.transaction() as session:
         row = session.get_one(ProjectRow, name)
         for column, value in values.items():
@@ -83,9 +83,9 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project checks again what the build that ends now has left out; never if nothing was left out.
+    """Record when a project retries what the current build has left out. Clears the date if nothing was left out.
 
-    The wait is like that after a failure, and grows with every consecutive build that leaves something out.
+    The wait is the same as after a failure, and grows with every consecutive build that leaves something out.
     """
     with database.transaction() as session:
         row = session.get_one(ProjectRow, name, with_for_update=True)
@@ -95,7 +95,7 @@ def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
 
 
 def ask_for_looks(database: Database) -> list[str]:
-    """Ask for a build of the complete projects whose date to look again has come; return their names."""
+    """Request a build of the complete projects whose retry date has come, and return their names."""
     with database.reading() as session:
         is_due = ProjectRow.look_again_at <= now_of(session)
         names = list(session.scalars(select(ProjectRow.name).where(is_due, _IS_COMPLETE).order_by(ProjectRow.name)))
@@ -108,7 +108,7 @@ def ask_for_looks(database: Database) -> list[str]:
 
 
 def mark_sourced(session: Session, name: str, config_hash: str) -> None:
-    """Record that a project's sources have been listed with a configuration."""
+    """Record that a project's sources have been listed with a given configuration."""
     row = session.get_one(ProjectRow, name)
     row.sourced_config_hash, row.sourced_at = config_hash, utc_now()
     session.flush()
@@ -120,7 +120,7 @@ class ProjectProgress:
 
     name: str
     stage: ProjectStage
-    is_sourced: bool  # its sources have been listed with the current configuration
+    is_sourced: bool  # whether its sources have been listed with the current configuration
     num_members: int
     num_rejected: int
     num_settled: int
@@ -128,9 +128,9 @@ class ProjectProgress:
 
 
 def project_progress(database: Database) -> list[ProjectProgress]:
-    """Return every project's progress, by name."""
+    """Return the progress of every project, sorted by name."""
     of_membership = ProjectVideoRow.project_name, ProjectVideoRow.status == ProjectVideoStatus.REJECTED, VideoRow.status
-    # Outer, so that SQLite goes through the videos once, instead of looking up the video of each membership.
+    # An outer join, so that SQLite scans the videos once, instead of looking up the video of each membership.
     of_videos = outerjoin(VideoRow, ProjectVideoRow, ProjectVideoRow.video_key == VideoRow.key)
     counting = select(*of_membership, func.count()).select_from(of_videos).group_by(*of_membership)
     rejected: Counter[str] = Counter()
@@ -157,7 +157,7 @@ def project_progress(database: Database) -> list[ProjectProgress]:
 
 
 def delete_project(database: Database, name: str) -> bool:
-    """Remove a project and its memberships but keep its videos and releases. Return False if it does not exist."""
+    """Delete a project and its memberships but keep its videos and releases. Return False if it does not exist."""
     with database.transaction() as session:
         row = session.get(ProjectRow, name)
         if row is None:

@@ -1,4 +1,4 @@
-"""Rows of releases: which projects they belong to, and which were withdrawn. The files are in `releases/`."""
+"""Rows of releases: their projects, and whether they were withdrawn. The files are in `releases/`."""
 
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from data_miner_dagster.catalog.writers import insert_absent
 
 
 def add_release(session: Session, release: ReleaseRow) -> None:
-    """Record a release. A second call with the same version changes nothing."""
+    """Record a release. A repeated call with the same version changes nothing."""
     values = {name: value for name, value in vars(release).items() if name in ReleaseRow.__mapper__.columns}
     insert_absent(session, ReleaseRow, [values], returning="id")
 
@@ -27,14 +27,14 @@ def find_releases(database: Database, project: str) -> list[ReleaseRow]:
 
 
 def num_released_videos(database: Database, project: str) -> int:
-    """Return the number of videos that the project's latest release considered, or 0 without a release."""
+    """Return the number of videos that the project's latest release considered, or 0 if there is no release."""
     query = select(ReleaseRow.num_videos).where(ReleaseRow.project_name == project).order_by(ReleaseRow.id.desc())
     with database.reading() as session:
         return session.scalar(query.limit(1)) or 0
 
 
 def withdraw_release(database: Database, project: str, version: str, reason: str) -> bool:
-    """Mark a release as withdrawn, with a reason. Return False if it is unknown or was withdrawn before."""
+    """Mark a release as withdrawn, with a reason. Return False if it is unknown or already withdrawn."""
     statement = update(ReleaseRow).where(
         ReleaseRow.project_name == project, ReleaseRow.version == version, ReleaseRow.withdrawn_reason.is_(None)
     )

@@ -20,7 +20,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 _SPENT: Final = cast("Table", MeasurementRow.__table__)
 _WINDOW: Final = timedelta(days=1)
 _GAP: Final = timedelta(minutes=5)
-"""Work that nothing followed for so long belongs to an earlier run."""
+"""After a pause of this length, earlier work belongs to an earlier run."""
 _MOST_ROWS: Final = 20_000
 _FEW: Final = 200
 
@@ -35,12 +35,12 @@ class LeftVideo:
     origin: Origin
     url: str
     claimed_at: datetime | None
-    """Since when it is worked on."""
+    """When the current work on it began. None: it is not in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkedVideo:
-    """What a stage recently spent on a video."""
+    """The resources that a stage recently used for a video."""
 
     video_key: str
     stage: WorkStage
@@ -54,7 +54,7 @@ class WorkedVideo:
 
     @property
     def began_at(self) -> datetime:
-        """When the work began, if it was not interrupted."""
+        """The time at which the work began, if it was not interrupted."""
         return self.measured_at - timedelta(seconds=self.wall_seconds)
 
 
@@ -64,14 +64,14 @@ def projects_with_work(session: Session, now: datetime) -> set[str]:
 
 
 def left_videos(session: Session, project: str | None, now: datetime, limit: int) -> tuple[list[LeftVideo], int]:
-    """Return the videos that are due at a stage, of a project or of all, and their number.
+    """Return the videos that are due at a stage, and their number. A project limits both to its own videos.
 
     If there are more than `limit`, those that have been due longest are returned.
     """
     is_due = PendingWorkRow.due_at <= now
     if project is not None:
         is_due = and_(is_due, PendingWorkRow.project_name == project)
-    # The limit precedes the joins, which would otherwise be made for each of 100,000 videos.
+    # The limit comes before the joins, which would otherwise be executed for each of 100,000 videos.
     columns = (PendingWorkRow.video_key, PendingWorkRow.stage, PendingWorkRow.due_at)
     due = select(*columns).where(is_due).order_by(PendingWorkRow.due_at, PendingWorkRow.video_key).limit(limit)
     first = due.subquery()
@@ -84,7 +84,7 @@ def left_videos(session: Session, project: str | None, now: datetime, limit: int
         .order_by(first.c.due_at, VideoRow.key)
     )
     counting = select(func.count(PendingWorkRow.video_key.distinct())).where(is_due)
-    found = {row[0]: LeftVideo(*row) for row in session.execute(query)}  # once, however many projects want it
+    found = {row[0]: LeftVideo(*row) for row in session.execute(query)}  # once, even if several projects want it
     return list(found.values()), session.scalar(counting) or 0
 
 
@@ -103,7 +103,7 @@ def work_of_this_run(session: Session, project: str | None, now: datetime) -> li
 
 
 def work_before(session: Session, stage: WorkStage) -> list[WorkedVideo]:
-    """Return a stage's last result, in any run and project."""
+    """Return the last 200 results of a stage, newest first, from any run and project."""
     return [WorkedVideo(*row) for row in session.execute(_worked(None).where(_SPENT.c.stage == stage).limit(_FEW))]
 
 
@@ -124,7 +124,7 @@ def _worked(project: str | None) -> Select[Any]:
 
 
 def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
-    """Return how long each stage of a project has taken per filtered frame; empty if no frame was filtered yet."""
+    """Return the seconds that each project stage has taken per filtered frame. Empty if no frame was filtered yet."""
     sums = select(_SPENT.c.stage, func.sum(_SPENT.c.wall_seconds), func.sum(_SPENT.c.num_frames))
     rows = session.execute(sums.where(_SPENT.c.stage.not_in(VIDEO_STAGES)).group_by(_SPENT.c.stage)).all()
     num_filtered = next((number for stage, _, number in rows if stage is WorkStage.FILTERING), 0)
@@ -132,7 +132,7 @@ def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
 
 
 def expected_frames(session: Session, project: str) -> float:
-    """Return how many frames the videos of a project have, or will have at the rate of those that have some."""
+    """Return the number of frames of a project's videos, extrapolated by duration where it is not known yet."""
     rows: Sequence[tuple[float | None, int | None]] = [
         (row[0], row[1])
         for row in session.execute(
@@ -147,6 +147,6 @@ def expected_frames(session: Session, project: str) -> float:
 
 
 def runs_at_work(session: Session, now: datetime) -> list[RunLeaseRow]:
-    """Return the leases of the runs that are alive and say how much they have to do."""
+    """Return the leases of the runs that are alive and have reported their amount of work."""
     query = select(RunLeaseRow).where(RunLeaseRow.expires_at > now, RunLeaseRow.num_total > 0)
     return list(session.scalars(query.order_by(RunLeaseRow.started_at)))

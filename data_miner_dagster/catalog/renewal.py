@@ -19,16 +19,16 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.domain.errors import DataMinerError
 
 LEASE_SECONDS: Final = 90.0
-"""A holder on another host is considered dead if it has not renewed for this long."""
+"""A holder on another host is considered dead if it has not renewed its lease for this long."""
 RENEW_SECONDS: Final = 20.0
 """Interval between renewals. Several may fail before a lease expires."""
 RENEW_AGAIN_SECONDS: Final = 5.0
-"""Delay after a renewal that the database refused."""
+"""Delay before the next attempt if the database refused a renewal."""
 _IDLE_SECONDS: Final = 1.0
-"""How often the idle thread checks for new leases. Reusing it is cheaper than starting a thread per claim."""
+"""Interval at which the idle thread checks for new leases. Reusing it is cheaper than starting a thread per claim."""
 
 _SET_SECONDS: Final = 5.0
-"""A clock that differs by more from one moment to the next was set."""
+"""If the wall clock shifts by more than this against the monotonic clock, somebody has set it."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,18 +47,18 @@ _progress_at = time.monotonic()
 
 
 def note_progress() -> None:
-    """Note that this process has made progress: an item, a part of one, a batch."""
+    """Record that this process has made progress: an item, a part of one, or a batch."""
     global _progress_at
     _progress_at = time.monotonic()
 
 
 def idle_seconds() -> float:
-    """Return the seconds since this process last made progress. Time during which the machine sleeps does not count."""
+    """Return the seconds since this process last made progress, not counting time during which the machine sleeps."""
     return time.monotonic() - _progress_at
 
 
 class Held(Protocol):
-    """Something with a lease. `is_lost` becomes true when another process has taken it."""
+    """An object with a lease. `is_lost` becomes true when another process has taken it."""
 
     is_lost: bool
     renewed_at: float  # held_clock()
@@ -73,18 +73,18 @@ Renew = Callable[[Database, Sequence[Any]], Sequence[Any]]
 
 
 class Renewer:
-    """A thread that renews everything this process holds in one catalog. It ends soon after nothing is left."""
+    """A thread that renews everything this process holds in one catalog. It ends once nothing is left to renew."""
 
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)
         self._held: dict[int, tuple[Held, Renew]] = {}
-        self._contexts: dict[int, Context] = {}  # in which each is held, and so of what its lines speak
+        self._contexts: dict[int, Context] = {}  # the context in which each is held, for the log lines about it
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
     def add(self, held: Held, renew: Renew) -> None:
-        """Renew `held` from now on."""
+        """Start renewing `held`."""
         with self._lock:
             if self._pid != os.getpid():  # after a fork: the held objects and the thread belong to the parent
                 self._held, self._contexts, self._thread, self._pid = {}, {}, None, os.getpid()
@@ -94,7 +94,7 @@ class Renewer:
                 self._thread.start()
 
     def remove(self, held: Held) -> None:
-        """Renew `held` no longer."""
+        """Stop renewing `held`."""
         with self._lock:
             self._held.pop(id(held), None)
             self._contexts.pop(id(held), None)
@@ -103,7 +103,7 @@ class Renewer:
         due, drift = held_clock() + RENEW_SECONDS, _drift()
         while True:
             time.sleep(min(_IDLE_SECONDS, max(0.0, due - held_clock())))
-            # the clock was set: according to it, what is held may have expired
+            # The clock was set, and by its new time the leases may have expired.
             if abs(_drift() - drift) > _SET_SECONDS:
                 due, drift = held_clock(), _drift()
             with self._lock:
@@ -118,7 +118,7 @@ class Renewer:
                 for renew in dict.fromkeys(renew for _, renew in held):
                     renew_now(database, [one for one, its_renew in held if its_renew is renew], renew)
             except (SQLAlchemyError, DataMinerError) as error:
-                # For example a database restart or a full disk. The lease outlasts a few failures.
+                # For example, the database is restarting or the disk is full. The lease outlasts a few failures.
                 self._warn(held[0][0], "%d leases could not be renewed, retrying: %s", len(held), error)
                 due = held_clock() + RENEW_AGAIN_SECONDS
                 continue

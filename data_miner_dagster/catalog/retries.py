@@ -1,7 +1,7 @@
-"""Retrying failed work immediately, at a person's request.
+"""Retry failed work immediately, at a person's request.
 
-Belongs here: what a retry clears, for videos and for projects. Does not belong here: when work is retried automatically
-(attempts.py, gates.py).
+Belongs here: what a retry clears, for videos and for projects. Does not belong here: automatic retries (attempts.py,
+gates.py).
 """
 
 from collections.abc import Collection
@@ -30,10 +30,10 @@ _TABLES: Final = (AttemptRow, SuspectRow)
 class Retried:
     """The result of a retry."""
 
-    videos: tuple[str, ...]  # failed, unavailable or given up by a stage, by key
-    projects: tuple[str, ...]  # with a failed stage, by name
+    videos: tuple[str, ...]  # keys of videos that had failed, were unavailable, or had failed at a stage
+    projects: tuple[str, ...]  # names of projects with a failed stage
     num_holds: int
-    stages: tuple[WorkStage, ...]  # that waited for an outage to pass
+    stages: tuple[WorkStage, ...]  # the stages that waited for the end of an outage
 
     @property
     def is_empty(self) -> bool:
@@ -44,10 +44,10 @@ class Retried:
 def retry_work(
     database: Database, scope: WorkScope, *, kinds: Collection[str] | None = None, is_dry_run: bool = False
 ) -> Retried:
-    """Forget the failures within a scope, so that the work is due immediately, and end its holds.
+    """Clear the failures within a scope, so that the work is due immediately, and end its holds.
 
     Work that is held because its run was cancelled resumes in any case. Work that a person held resumes only if the
-    scope names a video, project or stage. With `kinds`, only failures of these kinds are forgotten, and no hold ends.
+    scope names a video, project or stage. With `kinds`, only failures of these kinds are cleared, and no hold ends.
     """
     with database.transaction() as session:
         retried = _retry(session, scope, kinds)
@@ -81,7 +81,7 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
 
 
 def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | None) -> set[tuple[WorkStage, str]]:
-    """Return the stages and items within a scope with a failed attempt, or on which a process died."""
+    """Return the stages and items within a scope that have a failed attempt or on which a process died."""
     found: set[tuple[WorkStage, str]] = set()
     for row in _TABLES:
         query = select(row.stage, row.item).distinct()
@@ -102,7 +102,7 @@ def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | N
 
 
 def _reset_projects(session: Session, scope: WorkScope, only: Collection[str] | None) -> list[str]:
-    """Let projects with a failed stage start over. Current results are reused. Return their names."""
+    """Reset projects with a failed stage. Results that are still current are reused. Return the projects' names."""
     query = select(ProjectRow.name, ProjectRow.error).where(ProjectRow.stage == ProjectStage.FAILED)
     if scope.project is not None:
         query = query.where(ProjectRow.name == scope.project)
@@ -125,7 +125,7 @@ def _end_holds(session: Session, scope: WorkScope) -> int:
 
 
 def _open_gates(session: Session, scope: WorkScope) -> tuple[WorkStage, ...]:
-    """Let stages that wait for an outage to pass try one batch immediately, unless only a project or video is meant."""
+    """Let stages that wait for the end of an outage try one batch now, unless the scope names a project or videos."""
     if scope.project is not None or scope.video_keys is not None:
         return ()
     query = select(StageGateRow).order_by(StageGateRow.stage)

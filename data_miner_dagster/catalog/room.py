@@ -1,6 +1,6 @@
 """The space that videos and frames use under the root, reservations of downloads, and files that may be removed.
 
-Belongs here: rows and their sums. Does not belong here: files, and what may be removed when (operations/room.py).
+Belongs here: rows and their sums. Does not belong here: files, and the choice of what to remove (operations/room.py).
 """
 
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 
 _VIDEO: Final = cast("Table", VideoRow.__table__).c
 _LOCK: Final = 7_240_611
-"""Names the advisory lock under which room is promised on PostgreSQL. SQLite has one writer anyway."""
+"""The key of the advisory lock for reserving space on PostgreSQL. SQLite allows only one writer in any case."""
 _IS_ANOTHER_DOWNLOAD: Final = and_(
     _VIDEO.status == VideoStatus.DOWNLOADING,
     _VIDEO.key != bindparam("own_key"),  # a dead worker may have left a reservation
@@ -34,17 +34,17 @@ _IS_EXTRACTED: Final = and_(
 
 @dataclass(frozen=True, slots=True)
 class VideosRoom:
-    """Sums over all videos, in bytes."""
+    """Sums over all videos, in bytes unless noted otherwise."""
 
     sources: int  # files of videos
     frames: int
-    promised: int  # to downloads under way
-    to_extract: int  # files of videos whose frames are not there yet
+    promised: int  # reserved by running downloads
+    to_extract: int  # files of videos that have no frames yet
     num_to_extract: int
     typical_source: int  # the mean of the videos downloaded so far
-    # for the videos extracted so far: size of frames per size of source; None if there is none
+    # for the videos extracted so far: size of frames per size of source; None if there are none
     frames_per_byte: float | None
-    last_progress: datetime | None  # when a download or an extraction last changed anything
+    last_progress: datetime | None  # when a download or an extraction last changed something
 
 
 _SUMS: Final = select(
@@ -61,7 +61,7 @@ _SUMS: Final = select(
 
 
 def videos_room(session: Session, *, but_promised_to: str = "") -> VideosRoom:
-    """Return the space that videos and frames use, and the reservations of downloads other than that of one video."""
+    """Return the space that videos and frames use, and the reservations of all downloads except one video's."""
     row = session.execute(_SUMS, {"own_key": but_promised_to}).one()
     sources, frames, promised, to_extract, num_to_extract, typical, frames_of, made_from, last = row
     return VideosRoom(
@@ -77,7 +77,7 @@ def videos_room(session: Session, *, but_promised_to: str = "") -> VideosRoom:
 
 
 def lock_room(database: Database, session: Session) -> None:
-    """Let no other process reserve space until this transaction ends."""
+    """Prevent other processes from reserving space until this transaction ends."""
     if database.is_postgresql:
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
@@ -88,9 +88,9 @@ def promise_room(session: Session, video_key: str, size_bytes: int) -> None:
 
 
 def wait_for_room(session: Session, video_key: str, until: datetime, message: str, *, attempts: int) -> None:
-    """Let a video that has no room yet wait until a date. It is PENDING, so that its projects wait for it.
+    """Postpone a video for which there is not enough space. It becomes PENDING, so that its projects wait for it.
 
-    A video that already has frames keeps its status: somebody forced another download of it.
+    A video that already has frames keeps its status, because its new download was only forced by a person.
     """
     has_no_frames = set(VideoStatus) - {VideoStatus.EXTRACTED, VideoStatus.EXTRACTING}
     move_video(session, video_key, VideoStatus.DOWNLOADING, only_from=has_no_frames)  # a status cannot follow itself
@@ -107,7 +107,7 @@ def wait_for_room(session: Session, video_key: str, until: datetime, message: st
 
 
 def waiting_for_room(database: Database, project: str) -> set[str]:
-    """Return the videos that a project wants and whose download waits for others to be extracted."""
+    """Return a project's wanted videos whose downloads wait until other videos have been extracted."""
     waits = _VIDEO.status == VideoStatus.PENDING, _VIDEO.error_kind == VideoErrorKind.DISK_FULL
     with database.reading() as session:
         return set(session.scalars(select(_VIDEO.key).where(*waits, is_wanted(project))))
@@ -115,7 +115,7 @@ def waiting_for_room(database: Database, project: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class StoredVideo:
-    """A video whose file, or frames, may be removed."""
+    """A video whose file or frames may be removed."""
 
     key: str
     size_bytes: int
@@ -123,13 +123,13 @@ class StoredVideo:
 
 
 def _may_lose_source() -> ColumnElement[bool]:
-    """Frames exist, or extraction failed, or no project wants the video: if it is needed again, it is downloaded."""
+    """Return the SQL condition that a video has frames, failed, or is unwanted: if needed, it is downloaded again."""
     is_unwanted = and_(_VIDEO.status == VideoStatus.DOWNLOADED, ~is_wanted())
     return or_(_VIDEO.status.in_((VideoStatus.EXTRACTED, VideoStatus.FAILED)), is_unwanted)
 
 
 def removable_sources(session: Session) -> Sequence[StoredVideo]:
-    """Return the videos whose file may be removed: those with frames first, then longest unchanged first."""
+    """Return the videos whose files may be removed: those with frames first, then the longest unchanged first."""
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.stored_bytes, _VIDEO.sha256)
         .where(_VIDEO.stored_bytes > 0, _may_lose_source())
@@ -139,7 +139,7 @@ def removable_sources(session: Session) -> Sequence[StoredVideo]:
 
 
 def count_removable_sources(session: Session) -> tuple[int, int]:
-    """Return of how many videos the file may be removed, and how many bytes that would be."""
+    """Return the number of videos whose files may be removed, and the total size of these files in bytes."""
     number, size_bytes = session.execute(
         select(func.count(), func.coalesce(func.sum(_VIDEO.stored_bytes), 0)).where(
             _VIDEO.stored_bytes > 0, _may_lose_source()
@@ -149,7 +149,7 @@ def count_removable_sources(session: Session) -> tuple[int, int]:
 
 
 def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
-    """Return the videos with frames that no project wants, longest unchanged first."""
+    """Return the videos with frames that no project wants, the longest unchanged first."""
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.frames_bytes, _VIDEO.sha256)
         .where(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes > 0, ~is_wanted())
@@ -159,16 +159,16 @@ def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
 
 
 def record_source_removed(session: Session, video_key: str, left_bytes: int | None = None) -> None:
-    """Record that a video's file is gone, or that it takes other room than was thought. All other facts stay."""
+    """Record that a video's file was removed, or that its size on disk has changed. All other facts stay the same."""
     session.execute(
         update(VideoRow)
         .where(VideoRow.key == video_key)
-        .values(stored_bytes=left_bytes, updated_at=VideoRow.updated_at)  # nothing was made
+        .values(stored_bytes=left_bytes, updated_at=VideoRow.updated_at)  # not an update: nothing was produced
     )
 
 
 def record_frames_removed(session: Session, video_key: str) -> bool:
-    """Set a video whose frames are to be removed one step back, unless a project now wants it."""
+    """Move a video back to DOWNLOADED before its frames are removed. Return False if a project now wants it."""
     lock_videos(session, [video_key])  # so that no project begins to want it
     if session.scalar(select(_VIDEO.key).where(_VIDEO.key == video_key, is_wanted())) is not None:
         return False
@@ -179,7 +179,7 @@ def record_frames_removed(session: Session, video_key: str) -> bool:
 
 
 def record_frames_bytes(session: Session, size_by_key: dict[str, int]) -> None:
-    """Record how much room the frames of videos take."""
+    """Record the disk space that the frames of videos take, in bytes by video key."""
     for key, size_bytes in size_by_key.items():
         session.execute(
             update(VideoRow).where(VideoRow.key == key).values(frames_bytes=size_bytes, updated_at=VideoRow.updated_at)
@@ -195,7 +195,7 @@ def unmeasured_frames(session: Session) -> Sequence[str]:
 def removed_sources(
     session: Session, video_keys: Collection[str] | None = None, project: str | None = None
 ) -> Sequence[StoredVideo]:
-    """Return the videos, of those named or that a project wants, that were downloaded and whose file is gone."""
+    """Return downloaded videos whose files were removed, among those named or wanted by a project."""
     query = select(_VIDEO.key, _VIDEO.size_bytes, _VIDEO.sha256).where(
         _VIDEO.sha256.is_not(None), _VIDEO.file_name != "", _VIDEO.stored_bytes.is_(None)
     )

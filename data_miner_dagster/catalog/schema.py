@@ -1,4 +1,4 @@
-"""The tables, as typed ORM rows. Those of planned work are in work_tables.py."""
+"""The catalog's tables, as typed ORM rows. The tables of planned work are in work_tables.py."""
 
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -30,13 +30,13 @@ from data_miner_dagster.domain.verification import VerifierVerdict
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A timezone-aware UTC datetime on every database. SQLite itself does not store the zone."""
+    """A timezone-aware UTC datetime on every database. SQLite itself does not store the time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Return a time in UTC.
+        """Return a time converted to UTC.
 
         Raises:
             ValueError: the time has no time zone.
@@ -46,7 +46,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Return a stored time with its time zone. Databases without time zones hold UTC."""
+        """Return a stored time with its time zone. Databases without time zones store UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -68,7 +68,7 @@ _CONSTRAINT_NAMES: Final = {
 
 
 class Base(DeclarativeBase):
-    """All tables of the catalog."""
+    """Base class of all tables of the catalog."""
 
     metadata = MetaData(naming_convention=_CONSTRAINT_NAMES)
 
@@ -81,7 +81,7 @@ class ProjectRow(Base):
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     config: Mapped[dict[str, object]] = mapped_column(JSON)  # config.settings.ProjectConfig as JSON
     config_hash: Mapped[str] = mapped_column(String(64))
-    config_file: Mapped[str | None] = mapped_column(Text)  # relative paths of the config start at its folder
+    config_file: Mapped[str | None] = mapped_column(Text)  # relative paths in the config are relative to its folder
     stage: Mapped[ProjectStage] = mapped_column(Enum(ProjectStage, native_enum=False, length=32))
     counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)  # the funnel, as of the last stage run
     error: Mapped[str | None] = mapped_column(Text)
@@ -89,11 +89,11 @@ class ProjectRow(Base):
     sourced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     released_version: Mapped[str | None] = mapped_column(String(64))
     content_version: Mapped[int] = mapped_column(default=0, server_default="0")  # raised when its usable videos change
-    building_basis: Mapped[str | None] = mapped_column(String(64))  # what the running build is made from
-    built_basis: Mapped[str | None] = mapped_column(String(64))  # what the last finished build was made from
-    # when the parts that the last build left out may be back
+    building_basis: Mapped[str | None] = mapped_column(String(64))  # fingerprint of the running build's inputs
+    built_basis: Mapped[str | None] = mapped_column(String(64))  # fingerprint of the last finished build's inputs
+    # when to retry the items that the last build left out
     look_again_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    num_left_out_builds: Mapped[int] = mapped_column(default=0, server_default="0")  # in a row
+    num_left_out_builds: Mapped[int] = mapped_column(default=0, server_default="0")  # consecutive builds
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 
@@ -107,7 +107,7 @@ class VideoRow(Base):
 
     key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
     url: Mapped[str] = mapped_column(Text)
-    origin: Mapped[Origin] = mapped_column(  # who wrote `url`: foreign text is never expanded or taken as a path
+    origin: Mapped[Origin] = mapped_column(  # who wrote `url`: foreign text is never expanded or used as a path
         Enum(Origin, native_enum=False, length=16, values_callable=lambda kinds: [kind.value for kind in kinds]),
         default=Origin.FOREIGN,
     )
@@ -135,11 +135,11 @@ class VideoRow(Base):
     duplicate_of: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the first video with this content
     frames_basis: Mapped[str | None] = mapped_column(String(64))  # settings and version of its frames; None: unknown
     embedding_basis: Mapped[str | None] = mapped_column(String(64))  # encoder and frames of its embeddings
-    # of its source file; None: the file does not exist (any more)
+    # of its source file; None: the file does not exist (any longer)
     stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # of its folder of frames; None: no frames, or not measured
     frames_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    reserved_bytes: Mapped[int | None] = mapped_column(BigInteger)  # what its download may take, while DOWNLOADING
+    reserved_bytes: Mapped[int | None] = mapped_column(BigInteger)  # the limit of its download, while DOWNLOADING
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, onupdate=utc_now)
 
@@ -147,7 +147,7 @@ class VideoRow(Base):
 
 
 class ProjectVideoRow(Base):
-    """One video in one project: where it was found, and its status there."""
+    """One video in one project, with its provenance and its status there."""
 
     __tablename__ = "project_videos"
     __table_args__ = (
@@ -171,7 +171,7 @@ class ProjectVideoRow(Base):
 
 
 class ClaimRow(Base):
-    """Work held by one live worker. This lease replaces row locks, heartbeats and stale-lock resets."""
+    """A piece of work held by one live worker. This lease replaces row locks, heartbeats and stale-lock resets."""
 
     __tablename__ = "claims"
 
@@ -186,7 +186,7 @@ class ClaimRow(Base):
 
 
 class ForgottenRow(Base):
-    """A video or channel removed on request. No listing brings it back, and its name is not stored."""
+    """A video or channel removed on request. No listing adds it again, and its name is not stored."""
 
     __tablename__ = "forgotten"
 
@@ -196,7 +196,7 @@ class ForgottenRow(Base):
 
 
 class SourceListingRow(Base):
-    """One listing of one source of one project. An error is never treated as an empty list."""
+    """The last listing of one source of one project. An error is never treated as an empty list."""
 
     __tablename__ = "source_listings"
     __table_args__ = (UniqueConstraint("project_name", "source", "query"),)
@@ -246,7 +246,7 @@ class OutsideCopyRow(Base):
 
 
 class SiteGateRow(Base):
-    """Whether requests to a site are allowed now: the circuit breaker and spacing shared by all runs."""
+    """The circuit breaker and spacing of one site, shared by all runs."""
 
     __tablename__ = "site_gates"
 
@@ -255,12 +255,12 @@ class SiteGateRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     num_trips: Mapped[int] = mapped_column(default=0)  # trips since the last success
     next_start_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    event_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # start of a refusal by the whole site
+    event_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when the whole site began to refuse requests
     probe_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the one video to try after `closed_until`
 
 
 class SiteRefusalRow(Base):
-    """A video that its site refused recently in a way that may concern the whole site (catalog/site_events.py)."""
+    """A video that its site refused recently in a way that may affect the whole site (catalog/site_events.py)."""
 
     __tablename__ = "site_refusals"
 
@@ -272,7 +272,7 @@ class SiteRefusalRow(Base):
 
 
 class DownloadStartRow(Base):
-    """One started download, counted by the hourly and daily budgets. Kept for a day."""
+    """One started download, which counts towards the hourly and daily budgets. Stored for a day."""
 
     __tablename__ = "download_starts"
     __table_args__ = (Index(None, "site", "started_at"),)
@@ -291,7 +291,7 @@ class PrescreeningRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
-    fingerprint: Mapped[str] = mapped_column(String(64))  # of encoder and prompts; a change causes rescoring
+    fingerprint: Mapped[str] = mapped_column(String(64))  # of encoder and prompts; if it changes, scores are renewed
     similarity: Mapped[float]
     prompt: Mapped[str] = mapped_column(Text)  # the best one
     num_pictures: Mapped[int]
@@ -301,7 +301,7 @@ class PrescreeningRow(Base):
 class VideoSplitRow(Base):
     """The permanent split of one video in one project, under the shares it was drawn with.
 
-    It outlives releases, memberships and the video itself, so that a video that comes back keeps its split.
+    It outlives releases, memberships and the video itself, so that a video that is added again keeps its split.
     """
 
     __tablename__ = "video_splits"
@@ -330,9 +330,9 @@ class VideoGenerationRow(Base):
 
 
 class VerdictRow(Base):
-    """One answer of one person (domain/verdicts.py). Rows are added and undone, never changed otherwise.
+    """One answer of one person (domain/verdicts.py). Rows are added or undone, but otherwise never change.
 
-    Verdicts cannot be made again, so they outlive memberships, videos, and everything that a project has derived.
+    Verdicts cannot be recreated, so they outlive memberships, videos, and everything that a project has derived.
     """
 
     __tablename__ = "verdicts"
@@ -352,12 +352,12 @@ class VerdictRow(Base):
     subject: Mapped[str] = mapped_column(String(64))
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
     pts_seconds: Mapped[float]
-    frame_id: Mapped[str] = mapped_column(Text)  # as shown; it may belong to another frame by now
+    frame_id: Mapped[str] = mapped_column(Text)  # as shown; by now it may identify another frame
     other_video_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))
     other_pts_seconds: Mapped[float | None]
     other_frame_id: Mapped[str | None] = mapped_column(Text)
     class_name: Mapped[str | None] = mapped_column(Text)
-    box: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))  # shares of width and height
+    box: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))  # fractions of width and height
     detector: Mapped[str | None] = mapped_column(Text)
     revision: Mapped[str | None] = mapped_column(Text)
     confidence: Mapped[float | None]
@@ -376,7 +376,7 @@ class VerdictRow(Base):
 class BoxAnswerRow(Base):
     """A verifier's answer about one crop (catalog/box_answers.py).
 
-    Rows are added, never changed: they were paid for.
+    Rows are added but never changed or replaced, because the answers were paid for.
     """
 
     __tablename__ = "box_answers"
@@ -384,7 +384,7 @@ class BoxAnswerRow(Base):
 
     question_key: Mapped[str] = mapped_column(String(32), primary_key=True)
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
-    project_name: Mapped[str] = mapped_column(String(100))  # who asked
+    project_name: Mapped[str] = mapped_column(String(100))  # the project that asked
     verifier: Mapped[str] = mapped_column(String(64))  # fingerprint
     verdict: Mapped[VerifierVerdict] = mapped_column(
         Enum(VerifierVerdict, native_enum=False, length=16, values_callable=lambda all_: [one.value for one in all_])

@@ -1,4 +1,4 @@
-"""Sums over the videos that a root has seen, from which the cost of new ones is forecast."""
+"""Sums over the videos that a root has already processed, from which the cost of new ones is forecast."""
 
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -17,22 +17,22 @@ _CONSIDERED: Final = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_E
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Sums over the videos of a root, or of one of its projects. Each pair is over the videos that have both."""
+    """Sums over the videos of a root or project. A numerator and its denominator cover the same videos."""
 
     num_videos: int  # with a known duration
-    seconds: float  # of these
+    seconds: float  # duration of these videos
     num_files: int  # with a known size as well
     file_bytes: int
     file_seconds: float
     num_extracted: int
     num_frames: int
     frame_seconds: float
-    measured_frames: int  # with a known number of received bytes
+    measured_frames: int  # frames with a known size in bytes
     frames_bytes: int
     num_downloads: int
     num_requests: int
     num_releases: int  # the latest release of each project
-    released_from_frames: int  # stored frames of the videos that they considered
+    released_from_frames: int  # stored frames of the videos that these releases considered
     num_images: int
     num_boxes: int
 
@@ -74,7 +74,7 @@ def _videos(project: str | None) -> Select[tuple[Any, ...]]:
 
 
 def _released(session: Session, project: str | None) -> tuple[int, int, int, int]:
-    """Return sums over the latest release of each project: releases, the frames behind them, images and boxes."""
+    """Return sums over the latest release of each project: releases, source frames, images and boxes."""
     latest = select(func.max(ReleaseRow.id)).where(ReleaseRow.withdrawn_reason.is_(None))
     if project is not None:
         latest = latest.where(ReleaseRow.project_name == project)

@@ -1,11 +1,11 @@
-"""Shards: one project's work at a stage, cut up so that several runs can share it.
+"""Shards: a project's work at a stage, divided so that several runs can share it.
 
 The run that holds the project's claim leads: it writes the plan and combines the results. Any other run may join in.
-Each shard has its own claim (claims.py), so only one of several takers succeeds, and a dead worker's shard becomes
-free. Files show what is done; rows only show what is not finished yet.
+Each shard has its own claim (claims.py), so only one of several competing workers gets it, and a dead worker's shard
+becomes free. Files show which shards are finished. Rows only show which are not finished yet.
 
-Belongs here: the rows. Does not belong here: how work is cut (stages/sharding.py), what making a shard means
-(operations/), when others are asked to join in (sensors/sharing.py).
+Belongs here: the rows. Does not belong here: dividing work (stages/sharding.py), processing a shard (operations/),
+requesting more runs (sensors/sharing.py).
 """
 
 import uuid
@@ -28,49 +28,49 @@ _PLANS: Final = cast("Table", ShardPlanRow.__table__)
 _SHARDS: Final = cast("Table", ShardRow.__table__)
 _ASK_SECONDS: Final = 60.0
 _MOST_ASK_SECONDS: Final = 3600.0
-"""How long to wait for runs that were asked to join in. Doubled each time that none of them has made a shard."""
+"""How long to wait for requested runs to join in. The wait doubles each time that none of them finished a shard."""
 _ROWS_A_STATEMENT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """How one project's work at a stage is shared."""
+    """The division of one project's work at a stage into shards."""
 
     id: str
     stage: WorkStage
     project: str
-    basis: str  # fingerprint of what the shards are made from, and with what
+    basis: str  # fingerprint of the inputs and settings of the shards
     num_shards: int
-    first_part: int  # no part that was there before has this number, or a later one
+    first_part: int  # greater than the number of any part that existed before
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class OpenShard:
-    """A shard that is still to be made."""
+    """A shard that is not finished yet."""
 
     plan_id: str
     number: int
     range: ShardRange
-    num_taken: int  # workers that began it and have not put it back: if they are gone, it may have killed them
+    num_taken: int  # workers that began it and did not return it; if they are dead, it may have killed them
     resource: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """The progress of a plan, for a run that may ask others to join in."""
+    """The progress of a plan, for a process that may request more runs."""
 
     plan: ShardPlan
     num_open: int
     num_free: int  # shards that no worker has started
-    num_asked: int
+    num_asked: int  # requested runs
     ask_again_at: datetime
 
 
 def begin_sharing(
     database: Database, stage: WorkStage, project: str, basis: str, ranges: Sequence[ShardRange], *, first_part: int
 ) -> ShardPlan:
-    """Write the plan of a project whose claim the caller holds, in place of any other."""
+    """Store the plan of a project whose claim the caller holds. It replaces any earlier plan for the stage."""
     plan_id = uuid.uuid4().hex
     with database.transaction() as session:
         now = database.now(session)
@@ -106,7 +106,7 @@ def begin_sharing(
 
 
 def find_plan(database: Database, stage: WorkStage, project: str) -> ShardPlan | None:
-    """Return how a project's work at a stage is shared, or None if it is not."""
+    """Return the current plan for a project's work at a stage, or None if the work is not shared."""
     with database.reading() as session:
         query = select(ShardPlanRow).where(ShardPlanRow.stage == stage, ShardPlanRow.project_name == project)
         row = session.scalars(query).one_or_none()
@@ -114,13 +114,13 @@ def find_plan(database: Database, stage: WorkStage, project: str) -> ShardPlan |
 
 
 def is_in_force(database: Database, plan: ShardPlan) -> bool:
-    """Return whether a plan has neither ended nor been replaced."""
+    """Return whether a plan is still current: neither ended nor replaced."""
     with database.reading() as session:
         return session.get(ShardPlanRow, plan.id) is not None
 
 
 def end_sharing(database: Database, stage: WorkStage, project: str) -> None:
-    """Remove the plan of a project, whose claim the caller holds. Workers of its shards publish nothing more."""
+    """Delete the plan of a project whose claim the caller holds. Workers on its shards publish nothing more."""
     with database.transaction() as session:
         session.execute(delete(_PLANS).where(_PLANS.c.stage == stage, _PLANS.c.project_name == project))
 
@@ -128,8 +128,8 @@ def end_sharing(database: Database, stage: WorkStage, project: str) -> None:
 def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard | None:
     """Return the next free shard, or None. The caller must then take its claim.
 
-    Only the run that leads is given one whose worker has died: if the shard kills its worker, that run is known to have
-    died of it, and the project is charged.
+    Only the leading run receives a shard whose worker has died. If the shard kills this worker, too, its death is
+    attributed to the shard, and the project is charged.
     """
     of_plan = _SHARDS.c.plan_id == plan.id
     in_order = select(_SHARDS).where(of_plan).order_by(_SHARDS.c.num_taken, _SHARDS.c.number)
@@ -149,20 +149,20 @@ def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard
 
 
 def begin_shard(database: Database, shard: OpenShard) -> bool:
-    """Note that the caller, who holds its claim, begins a shard; return False if it is made."""
+    """Record that the caller, who holds its claim, begins a shard. Return False if the shard is already finished."""
     counted = update(_SHARDS).where(_is(shard)).values(num_taken=_SHARDS.c.num_taken + 1)
     with database.transaction() as session:
         return session.scalar(counted.returning(_SHARDS.c.num_taken)) is not None
 
 
 def put_back_shard(database: Database, shard: OpenShard) -> None:
-    """Note that a worker who lives leaves a shard that it began."""
+    """Record that a live worker returns a shard that it began but did not finish."""
     with database.transaction() as session:
         session.execute(update(_SHARDS).where(_is(shard)).values(num_taken=_SHARDS.c.num_taken - 1))
 
 
 def finish_shard(database: Database, plan: ShardPlan, shard: OpenShard, *, leads: bool) -> None:
-    """Record that a shard is made: all its results are in files. The leading run stores the cost at the end."""
+    """Record that all results of a shard are in files. The cost is stored here, or at the end by the leading run."""
     with database.transaction() as session:
         session.execute(delete(_SHARDS).where(_is(shard)))
         if not leads:
@@ -171,7 +171,7 @@ def finish_shard(database: Database, plan: ShardPlan, shard: OpenShard, *, leads
 
 
 def num_open_shards(database: Database, plan: ShardPlan) -> int:
-    """Return how many shards of a plan are not made yet."""
+    """Return the number of shards of a plan that are not finished yet."""
     with database.reading() as session:
         return session.scalar(select(func.count()).where(_SHARDS.c.plan_id == plan.id)) or 0
 
@@ -192,7 +192,7 @@ def sharings(database: Database) -> list[Sharing]:
 
 
 def ask_to_join(database: Database, plan: ShardPlan, number: int) -> int | None:
-    """Record that this many runs are asked to join in. Return how many had been, or None if the plan has ended."""
+    """Record a request for this many runs. Return the number requested before, or None if the plan has ended."""
     with database.transaction() as session:
         row = session.get(ShardPlanRow, plan.id, with_for_update=True)
         if row is None:

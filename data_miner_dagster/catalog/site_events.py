@@ -1,4 +1,4 @@
-"""Refusals by whole sites, shared by all runs of a root: streaks, events, probes and videos that are put back.
+"""Refusals by whole sites, shared by all runs of a root: streaks, events, probes, and videos to be retried.
 
 Belongs here: the rows and their changes. Does not belong here: when a streak becomes an event
 (stages/downloading/site_health.py), and the consequences of an event (operations/politeness.py).
@@ -26,11 +26,11 @@ _REMEMBERED_FOR: Final = timedelta(days=30)
 
 
 class RefusalState(StrEnum):
-    """What a refusal is attributed to: the video or the site."""
+    """Whether a refusal is attributed to the video or to the site."""
 
     STREAK = "streak"  # refused since the site last served a video; counted against the video
     EVENT = "event"  # a refusal by the whole site; not counted against the video
-    CLEARED = "cleared"  # the site has served others since; the next refusal concerns the video itself
+    CLEARED = "cleared"  # the site has served other videos since; the next refusal concerns the video itself
 
 
 _REFUSAL: Final = cast("Table", SiteRefusalRow.__table__).c
@@ -51,10 +51,10 @@ class Streak:
 
     num_videos: int
     is_confirmed: bool
-    """Whether the last one was requested after another had been refused. Downloads run in parallel, so three bad videos
-    next to each other are refused together."""
+    """Whether the last video was requested after another had been refused. Downloads run in parallel, so three bad
+    videos next to each other are refused together."""
     is_event: bool
-    """Whether this is known to be a refusal by the whole site."""
+    """Whether the whole site is known to refuse requests."""
 
 
 def note_refusal(
@@ -63,14 +63,17 @@ def note_refusal(
     """Record a refused video, and return the streak it belongs to.
 
     Args:
+        database: the catalog.
+        site: the site that refused the video.
+        video_key: the video.
         may_count: False if the video is known to be refused independently of its site's state.
-        since: earlier refusals are ignored.
-        begun_at: when the video was asked for.
+        since: refusals before this time are ignored.
+        begun_at: when the video was requested.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
         is_on = gate.event_since is not None
-        now = database.now(session)  # before the row is added, which a query of the server's clock would write
+        now = database.now(session)  # before the row is added, because querying the server's clock would flush it
         row = session.get(SiteRefusalRow, (site, video_key))
         if row is None:
             row = SiteRefusalRow(site=site, video_key=video_key, counts=may_count)
@@ -95,10 +98,14 @@ def note_refusal(
 def declare_event(
     database: Database, site: str, until: datetime, reason: str, *, since: datetime, kinds: Collection[VideoErrorKind]
 ) -> None:
-    """Close a site's gate because of a refusal by the whole site, and reset the videos that failed because of it.
+    """Close a site's gate because the whole site refuses requests, and reset the videos that failed because of it.
 
     Args:
-        since: earlier refusals are not changed.
+        database: the catalog.
+        site: the site.
+        until: the date before which the site is not contacted.
+        reason: the reason, in one line.
+        since: refusals before this time are not changed.
         kinds: error kinds of videos that failed because of this refusal.
     """
     with database.transaction() as session:
@@ -151,7 +158,7 @@ def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorK
 def put_back_if_of_event(
     database: Database, site: str, video_key: str, kinds: Collection[VideoErrorKind]
 ) -> str | None:
-    """Put back a video that has just failed if its refusal belongs to an event. Return the event's reason."""
+    """Reset a video that has just failed if its refusal belongs to an event. Return the event's reason, or None."""
     with database.reading() as session:
         row = session.get(SiteRefusalRow, (site, video_key))
         if row is None or row.state != RefusalState.EVENT:
@@ -165,13 +172,13 @@ def put_back_if_of_event(
 
 
 def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Return whether `note_served` has anything to do. A cheap check in a transaction that the caller needs anyway."""
+    """Return whether `note_served` would change anything. A cheap check within a transaction that is needed anyway."""
     values = {"site": site, "video_key": video_key, "begun_at": begun_at}
     return session.connection().execute(_REFUSED_BEFORE, values).first() is not None
 
 
 def note_served(database: Database, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Record that a site served a video requested at `begun_at`, which ends its earlier refusals.
+    """Record that a site served a video that was requested at `begun_at`, which ends its earlier refusals.
 
     A request that was already running when the refusals began proves nothing about them.
 
@@ -207,9 +214,9 @@ def note_served(database: Database, site: str, video_key: str, begun_at: datetim
 
 
 def take_probe(database: Database, site: str, video_key: str) -> bool:
-    """Return whether a video claimed by the caller may be requested now from a site whose closing time is over.
+    """Return whether a video that the caller has claimed may be requested now from a site whose closing time is over.
 
-    Allows one video at a time. A probe whose process is gone does not count.
+    One video at a time is allowed. A probe whose process is dead does not count.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -235,7 +242,7 @@ def end_probe(database: Database, site: str, video_key: str) -> None:
 
 
 def refused_in_events(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return the videos that a site refused in an event that is still on."""
+    """Return the videos that a site refused in an event that is still in progress."""
     with database.reading() as session:
         known = session.scalars(
             select(SiteRefusalRow.video_key).where(SiteRefusalRow.state == RefusalState.EVENT)

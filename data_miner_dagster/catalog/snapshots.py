@@ -1,4 +1,4 @@
-"""The catalog at one moment, in a separate SQLite file: for backups, and for roots restored from them."""
+"""A consistent copy of the catalog in a separate SQLite file, for backups and for roots restored from them."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from data_miner_dagster.catalog.work_tables import BatchItemRow, RunLeaseRow, Wo
 def snapshot_catalog(database: Database, file: Path) -> None:
     """Write all committed data of a catalog to a new SQLite file, from any kind of database. Delays no other process.
 
-    SQLite's own backup reads the file in one step, PostgreSQL in one transaction that sees one state.
+    SQLite's own backup reads the file in one step. PostgreSQL is read in one transaction that sees a single state.
     """
     if database.file is not None:
         KeptLog(database.file).put_back()
@@ -35,10 +35,11 @@ def snapshot_catalog(database: Database, file: Path) -> None:
 
 
 def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
-    """Turn a restored catalog into that of a root where nothing is running. Idempotent.
+    """Adapt a restored catalog to a root where nothing is running. Idempotent.
 
-    Claims, leases and batches belong to processes that do not run here: what they held becomes free, as after a kill. A
-    project whose file was under the old root gets the file under the new one.
+    Claims, leases and batches belong to processes that do not run here, so their work becomes free, as after a kill. If
+    a
+    project's file was under the old root, its path is changed to the new root.
     """
     database = Database(sqlite_url(file))
     initialise(database)
@@ -63,5 +64,5 @@ def _moved(path: str, old_root: str, root: Path) -> str:
 
 
 def _sidecars(file: Path) -> Sequence[Path]:
-    """Return the names of SQLite's files beside a database, which hold nothing once it was closed."""
+    """Return the paths of SQLite's files beside a database. They contain nothing once the database has been closed."""
     return [file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm")]

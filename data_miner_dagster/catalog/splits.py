@@ -15,7 +15,7 @@ from data_miner_dagster.catalog.writers import insert_absent
 
 
 def read_splits(database: Database, project: str, shares: str) -> dict[str, str]:
-    """Return video key to split, sorted by key, as decided under these shares (`split_memory.shares_text`)."""
+    """Return the splits drawn under these shares (`split_memory.shares_text`), by video key and sorted by it."""
     query = (
         select(VideoSplitRow.video_key, VideoSplitRow.split)
         .where(VideoSplitRow.project_name == project, VideoSplitRow.shares == shares)
@@ -35,7 +35,7 @@ def add_splits(session: Session, project: str, shares: str, splits: Mapping[str,
 
 
 def read_generations(database: Database, project: str) -> dict[str, int]:
-    """Return video key to the number of the first release it was decided for, sorted by key."""
+    """Return the number of the first release that each video was decided for, by video key and sorted by it."""
     query = (
         select(VideoGenerationRow.video_key, VideoGenerationRow.generation)
         .where(VideoGenerationRow.project_name == project)
@@ -55,13 +55,13 @@ def add_generations(session: Session, project: str, generations: Mapping[str, in
 
 
 def delete_memory_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove the splits and generations of these videos in every project."""
+    """Delete the splits and generations of these videos in every project."""
     for some in portions(video_keys):
         for table in (VideoSplitRow, VideoGenerationRow):
             session.execute(delete(table).where(table.video_key.in_(some)))
 
 
 def delete_memory_of_project(session: Session, project: str) -> None:
-    """Remove the splits and generations of one project."""
+    """Delete the splits and generations of one project."""
     for table in (VideoSplitRow, VideoGenerationRow):
         session.execute(delete(table).where(table.project_name == project))

@@ -1,4 +1,4 @@
-"""SQLite files that other libraries create and open through SQLAlchemy: keeping them small, and commits to them cheap.
+"""SQLite files that other libraries create and open through SQLAlchemy: smaller pages, and cheaper commits.
 
 Belongs here: settings of such files. Does not belong here: the catalog's own file (database.py).
 """
@@ -14,27 +14,28 @@ from typing import Final
 from sqlalchemy import Engine, event
 
 SMALL_PAGE_BYTES: Final = 1_024
-"""A quarter of the default."""
+"""A quarter of SQLite's default page size."""
 
 _small: set[str] = set()
 _unhurried: set[str] = set()
 
 
 def use_small_pages(folder: Path) -> None:
-    """Give the SQLite files small pages that this process creates directly in a folder from now on.
+    """Use small pages in the SQLite files that this process creates directly in a folder from now on.
 
-    For files that are many or have rows of about 2 kB: each empty table takes a page, and of a default page with two
-    such rows a quarter stays free. Files that exist stay as they are, and any program reads both kinds.
+    Useful for folders with many files, or with rows of about 2 kB. Each empty table takes a page, and a default page
+    with two such rows leaves a quarter of its space unused. Existing files do not change, and any program can read both
+    kinds.
     """
     _listen()
     _small.add(os.path.realpath(folder))
 
 
 def commit_unhurried(folder: Path) -> None:
-    """Let commits of this process to the SQLite files under a folder not wait for the disk, if they write ahead.
+    """Do not wait for the disk when this process commits to SQLite files under a folder that use write-ahead logging.
 
-    Files that it creates write ahead from the start. A process that dies loses nothing. A power cut may lose the last
-    commits, never the file.
+    Files that it creates use write-ahead logging from the start. If the process dies, nothing is lost. A power failure
+    may lose the last commits, but never the file.
     """
     _listen()
     _unhurried.add(os.path.realpath(folder))
@@ -42,17 +43,17 @@ def commit_unhurried(folder: Path) -> None:
 
 @contextmanager
 def kept_open(files: Iterable[Path]) -> Iterator[None]:
-    """Keep a connection to each SQLite file that exists, without a transaction, while the block runs.
+    """Keep a connection to each existing SQLite file open, without a transaction, while the block runs.
 
     The process that closes the last connection to a file copies its write-ahead log into it. A library that opens the
     file for every statement would do so each time.
     """
     with ExitStack() as stack:
         for file in files:
-            with suppress(sqlite3.Error):  # it is missing or damaged: the code that needs it reports it
+            with suppress(sqlite3.Error):  # missing or damaged: the code that needs the file reports it
                 uri = f"{file.absolute().as_uri()}?mode=rw"
                 connection = stack.enter_context(closing(sqlite3.connect(uri, uri=True, check_same_thread=False)))
-                connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the log, too
+                connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # also opens the log
         yield
 
 

@@ -36,7 +36,7 @@ from data_miner_dagster.domain.work import Failure, WorkStage
 _S = TypeVar("_S", bound=StrEnum)
 
 _WISHES: Final = (ProjectVideoStatus.REJECTED, ProjectVideoStatus.PENDING)
-"""Statuses with which a membership may begin or cease to be a wish for the video."""
+"""Statuses that decide whether a project wants the video of a membership."""
 _FAILURES: Final = (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
 _STATUS: Final = select(VideoRow.status).where(VideoRow.key == bindparam("key"))
 _STAGE_OF: Final[Mapping[VideoStatus | None, WorkStage]] = {
@@ -44,12 +44,12 @@ _STAGE_OF: Final[Mapping[VideoStatus | None, WorkStage]] = {
     VideoStatus.EXTRACTING: WorkStage.EXTRACTION,
     VideoStatus.EXTRACTED: WorkStage.EMBEDDING,
 }
-"""The stage that works on videos in a status; for all others it is downloading."""
+"""The stage that processes videos in a status. For all other statuses it is downloading."""
 _SUCCESS_OF: Final = {VideoStatus.DOWNLOADED: WorkStage.DOWNLOADING, VideoStatus.EXTRACTED: WorkStage.EXTRACTION}
 _NOT_CHARGED: Final = frozenset(
     {VideoErrorKind.DISK_FULL, VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK, VideoErrorKind.SITE_REFUSAL}
 )
-"""Failures that are not the video's own: every video, or every video of the site, would meet them."""
+"""Failures that are not the video's own: they would affect every video, or every video of the site."""
 
 
 def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_from: Collection[_S] | None) -> list[_S]:
@@ -61,7 +61,7 @@ def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_f
 def _statement(
     row: type[Base], column: str, keys: tuple[str, ...], sources: tuple[StrEnum, ...], returned: str
 ) -> ReturningUpdate[Any]:
-    """Return the cached statement, since building it takes longer than running it. The parameters set the values."""
+    """Return a cached UPDATE statement, since building it takes longer than running it. Parameters set the values."""
     table = cast("Table", row.__table__)
     by_key = [table.c[key] == bindparam(f"of_{key}") for key in keys]
     return update(table).where(*by_key, table.c[column].in_(sources)).returning(table.c[returned])
@@ -76,7 +76,7 @@ def _move(
     returned: str,
 ) -> tuple[Any] | None:
     """Set columns of one row if its status allows it. Return its column `returned`, or None if nothing was set."""
-    # Executed below the ORM: objects already loaded by the session keep their old values.
+    # Executed below the ORM: objects that the session has already loaded keep their old values.
     session.flush()
     column = "stage" if row is ProjectRow else "status"
     statement = _statement(row, column, tuple(keys), tuple(sources), returned)
@@ -96,18 +96,18 @@ def move_video(
 ) -> bool:
     """Set a video's status (and other columns) if the transition is allowed from its current status.
 
-    A failure is also recorded as an attempt at its stage, and a success removes the attempts at its stage.
+    A failure is also recorded as an attempt at its stage, and a success deletes the attempts at its stage.
 
     Args:
         session: the caller's transaction.
         video_key: the video.
-        target: its new status.
-        only_from: the statuses in which it may be. None: all from which the transition is allowed.
-        failed_at: the stage that failed. None: the one that works on videos in its current status.
+        target: the new status.
+        only_from: the statuses that the video may currently have. None: all from which the transition is allowed.
+        failed_at: the stage that failed. None: the stage that processes videos in the current status.
         values: other columns.
 
     Returns:
-        True if this call made the change; False if the transition is not allowed or the video does not exist.
+        True if this call made the change. False if the transition is not allowed or the video does not exist.
     """
     sources = _allowed_sources(VIDEO_TRANSITIONS, target, only_from)
     if target in _FAILURES and failed_at is None:
@@ -130,7 +130,7 @@ def move_video(
 
 
 def _as_shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return columns as people may see them: in an error, secrets are replaced by their references."""
+    """Return columns with the secrets in an error replaced by their references, so that people may see them."""
     return {name: with_references(value) if name == "error" and value else value for name, value in values.items()}
 
 
@@ -146,7 +146,7 @@ def move_project_video(
     """Set the status (and other columns) of one video in one project if the transition is allowed.
 
     Returns:
-        True if this call made the change; False if the transition is not allowed or there is no such membership.
+        True if this call made the change. False if the transition is not allowed or the membership does not exist.
     """
     sources = _allowed_sources(PROJECT_VIDEO_TRANSITIONS, target, only_from)
     keys = {"project_name": project, "video_key": video_key}
@@ -165,7 +165,7 @@ def move_project_videos(
 ) -> None:
     """Set the status and the (num_passed_frames, reason) of many videos in one project with one statement.
 
-    Videos whose current status does not allow the transition are unchanged.
+    Videos whose current status does not allow the transition do not change.
     """
     if not values_by_key:
         return
@@ -193,13 +193,13 @@ def move_project_videos(
 
 
 def _hold_wished(session: Session, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
-    """Lock the videos whose pending work `_follow_wishes` will change: before their memberships (writers.py)."""
+    """Lock the videos whose pending work `_follow_wishes` will change, before their memberships (writers.py)."""
     if target in _WISHES:
         lock_videos(session, video_keys)
 
 
 def _follow_wishes(session: Session, project: str, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
-    """Update pending work where a membership may have started or stopped wanting the video."""
+    """Update the pending work of videos that the project may have started or stopped wanting."""
     if target in _WISHES:
         reindex_videos(session, video_keys)
     if target is ProjectVideoStatus.REJECTED:

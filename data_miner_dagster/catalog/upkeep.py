@@ -1,4 +1,4 @@
-"""Clean up videos, projects and claims whose worker is gone or has failed.
+"""Clean up videos, projects and claims whose workers have died or failed.
 
 Does not belong here: held claims (claims.py), requests by a person (videos.py, projects.py).
 """
@@ -39,16 +39,16 @@ _ONE_STEP_BACK: Final = {
 def reset_orphans(database: Database) -> list[str]:
     """Move videos and projects back one step if they are in a working status but no live worker holds them.
 
-    A project waits again for the stage that was interrupted.
+    An interrupted project waits for the same stage again.
 
     Returns:
-        The names of the projects moved, then the keys of the videos moved, each sorted.
+        The names of the moved projects, then the keys of the moved videos, each sorted.
     """
     moved = []
     with database.transaction() as session:
-        # Read statuses before claims. A worker takes its claim before it changes a status, so the claim for every
-        # working status seen here is seen too. Locked, so that no status changes in between; what another transaction
-        # is changing has a worker, and is skipped.
+        # Read statuses before claims. A worker takes its claim before it changes a status, so for every working status
+        # seen here its claim is seen, too. Rows are locked so that no status changes in between. Rows that another
+        # transaction is changing have a worker and are skipped.
         videos = session.scalars(
             select(VideoRow)
             .where(VideoRow.status.in_(_ONE_STEP_BACK))
@@ -87,9 +87,9 @@ def record_internal_error(
 ) -> bool:
     """Set a video to FAILED/INTERNAL_ERROR for this version unless a live worker holds it. Return whether it was set.
 
-    A video in a status not in `only_from` is unchanged because another worker has advanced it since. The video is due
-    when another version runs, or after `retry_videos`. With `may_pass` (an error of the system, not of this program) it
-    has failed for the moment, and is due after a back-off.
+    A video whose status is not in `only_from` does not change, because another worker has advanced it since. The video
+    is due when another version runs, or after `retry_videos`. With `may_pass` (an error of the system, not of this
+    program) the failure is transient instead, and the video is due after a back-off.
     """
     with database.transaction() as session:
         lock_videos(session, [video_key])  # before its claim is read, so that no worker begins in between
@@ -103,7 +103,7 @@ def record_internal_error(
         claim = session.get(ClaimRow, f"video/{video_key}")
         if claim is not None and is_claim_live(claim, database.now(session)):
             return False
-        # A failed video gets a new reason by way of PENDING, since a status cannot follow itself.
+        # A failed video passes through PENDING to get a new reason, since a status cannot follow itself.
         has_failed = {VideoStatus.FAILED, VideoStatus.UNAVAILABLE} & set(only_from)
         move_video(session, video_key, VideoStatus.PENDING, only_from=has_failed)
         store_spent(session, video_key, is_failed=True)
@@ -111,7 +111,7 @@ def record_internal_error(
 
 
 def fail_for_now(database: Database, video_key: str, stage: WorkStage, kind: VideoErrorKind, line: str) -> None:
-    """Set a video, whose claim the caller holds, to FAILED, due again after a back-off."""
+    """Set a video whose claim the caller holds to FAILED. It is due again after a back-off."""
     with database.transaction() as session:
         due_at = _next_try(session, stage, video_key)
         move_video(
@@ -131,14 +131,14 @@ def _next_try(session: Session, stage: WorkStage, video_key: str) -> datetime:
 
 
 def delete_dead_claims(database: Database) -> list[str]:
-    """Remove claims whose holder is gone, and return their resources. Optional: dead claims block nobody."""
+    """Delete claims whose holder is dead, and return their resources. Optional, since dead claims block nobody."""
     dead = []
     with database.transaction() as session:
         now = database.now(session)
         for row in session.scalars(select(ClaimRow).order_by(ClaimRow.resource)).all():
             if not is_claim_live(row, now):
                 is_same = ClaimRow.resource == row.resource, ClaimRow.token == row.token
-                # Not if its holder, which had only slept, has renewed it since it was read.
+                # Do not delete a claim that its holder, which was only suspended, has renewed since it was read.
                 session.execute(delete(ClaimRow).where(*is_same, ClaimRow.expires_at == row.expires_at))
                 dead.append(row.resource)
     return dead

@@ -1,7 +1,7 @@
 """People's verdicts: adding, undoing and finding them.
 
-A verdict is in force unless it was undone, or a person who saw it corrected it (`replaces`), or a later one is about
-the same subject. Every change tells the project, so that it is built again.
+A verdict is in force unless it was undone, corrected by a person who saw it (`replaces`), or followed by a later
+verdict on the same subject. Every change raises the project's content version, so that the project is rebuilt.
 
 Belongs here: rows of verdicts. Does not belong here: the effect of a verdict (stages/), and the questions to people
 (operations/reviewing/).
@@ -25,12 +25,12 @@ from data_miner_dagster.domain.verdicts import FramePlace, RelativeBox, ShownBox
 _VERDICTS: Final = cast("Table", VerdictRow.__table__)
 _ROWS_AT_A_TIME: Final = 1000
 _SAME_SHARE: Final = 1e-6
-"""Boxes whose edges differ by less are the same, as shares of the picture."""
+"""Boxes whose edges differ by less than this fraction of the picture are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """A verdict and its state. `number` counts up in the order in which verdicts were stored."""
+    """A verdict and its state. `number` increases in the order in which verdicts were stored."""
 
     number: int
     verdict: Verdict
@@ -39,7 +39,7 @@ class StoredVerdict:
 
 
 def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]) -> int:
-    """Store verdicts. Return how many are new. An answer that is already stored, by its id, stays unchanged."""
+    """Store verdicts, and return the number of new ones. An answer whose id is already stored does not change."""
     if not verdicts:
         return 0
     num_added = 0
@@ -54,7 +54,7 @@ def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]
 
 
 def undo_verdict(database: Database, project: str, answer_id: str, *, who: str) -> bool:
-    """Undo a verdict. The previous one is in force again. Return False if there is nothing to undo."""
+    """Undo a verdict, so that the previous one is in force again. Return False if there is nothing to undo."""
     with database.transaction() as session:
         is_it = (
             _VERDICTS.c.project_name == project,
@@ -75,13 +75,13 @@ def verdicts_in_force(
     words: Collection[VerdictWord] | None = None,
     video_keys: Collection[str] | None = None,
 ) -> list[Verdict]:
-    """Return the verdicts of a project that count, oldest first.
+    """Return the verdicts of a project that are in force, oldest first.
 
     Args:
         database: the catalog.
-        project: its name.
-        words: only these; None for all.
-        video_keys: only those whose frame (for a pair, the first of the two) is of these videos; None for all.
+        project: the name of the project.
+        words: only verdicts with these words. None: all words.
+        video_keys: only verdicts on frames of these videos. For a pair of frames, the first counts. None: all videos.
     """
     query = _of_project(project).where(_VERDICTS.c.undone_at.is_(None))
     with database.reading() as session:
@@ -90,7 +90,7 @@ def verdicts_in_force(
         else:
             some = (query.where(_VERDICTS.c.video_key.in_(keys)) for keys in portions(video_keys))
             found = [(_stored(row).verdict, row.subject) for part in some for row in session.execute(part)]
-            found.sort(key=lambda one: one[0].given_at)  # stable: within a video they are in order
+            found.sort(key=lambda one: one[0].given_at)  # stable: the verdicts of each video are already in order
     by_id = {verdict.answer_id: verdict for verdict, _ in found}
     replaced = {verdict.replaces for verdict, _ in found if not _is_on_what_it_made(verdict, by_id)}
     last = {subject: verdict.answer_id for verdict, subject in found}
@@ -104,10 +104,10 @@ def verdicts_in_force(
 
 
 def _is_on_what_it_made(verdict: Verdict, by_id: Mapping[str, Verdict]) -> bool:
-    """Return whether a verdict corrects a box at the place where another answer had put it, not where it was detected.
+    """Return whether a verdict corrects a box where another answer had placed it, not where it was detected.
 
-    The other answer then stays in force: it alone says which detected box that is (stages/reviewing/judging.py lets
-    only the later one state anything).
+    The other answer then stays in force, because it alone identifies the detected box. Of the two,
+    stages/reviewing/judging.py lets only the later one have an effect.
     """
     earlier = by_id.get(verdict.replaces or "")
     if earlier is None or earlier.final_box is None or verdict.shown is None or earlier.subject == verdict.subject:
@@ -118,26 +118,26 @@ def _is_on_what_it_made(verdict: Verdict, by_id: Mapping[str, Verdict]) -> bool:
 
 
 def all_verdicts(database: Database, project: str) -> Iterator[StoredVerdict]:
-    """Yield every verdict that was ever given, undone ones included, oldest first."""
+    """Yield all verdicts ever given, including undone ones, oldest first."""
     with database.reading() as session:
         rows = session.execute(_of_project(project), execution_options={"yield_per": _ROWS_AT_A_TIME})
         yield from map(_stored, rows)
 
 
 def find_verdict(database: Database, project: str, answer_id: str) -> StoredVerdict | None:
-    """Return one verdict of a project, whether it is in force or not."""
+    """Return one verdict of a project, whether or not it is in force. None if it does not exist."""
     with database.reading() as session:
         row = session.execute(_of_project(project).where(_VERDICTS.c.answer_id == answer_id)).one_or_none()
         return None if row is None else _stored(row)
 
 
 def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int]:
-    """Return how many verdicts are in force, by word, without unused words."""
+    """Return the number of verdicts in force by word, without unused words."""
     return Counter(verdict.word for verdict in verdicts_in_force(database, project))
 
 
 def verdicts_version(database: Database, project: str) -> tuple[int, int]:
-    """Return what changes whenever a verdict is added or undone: the last number, and how many are undone."""
+    """Return values that change when a verdict is added or undone: the last number, and the number of undone ones."""
     query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
     with database.reading() as session:
         last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
@@ -145,7 +145,7 @@ def verdicts_version(database: Database, project: str) -> tuple[int, int]:
 
 
 def last_said_at(database: Database, project: str) -> datetime | None:
-    """Return when the last verdict was given or undone; None if there was none."""
+    """Return when a verdict was last given or undone. None if there was none."""
     query = select(func.max(_VERDICTS.c.given_at), func.max(_VERDICTS.c.undone_at))
     with database.reading() as session:
         times = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
@@ -153,19 +153,19 @@ def last_said_at(database: Database, project: str) -> datetime | None:
 
 
 def delete_verdicts_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove all verdicts on frames of these videos, in every project."""
+    """Delete all verdicts on frames of these videos, in every project."""
     for some in portions(video_keys):
         is_about = or_(_VERDICTS.c.video_key.in_(some), _VERDICTS.c.other_video_key.in_(some))
         session.execute(delete(_VERDICTS).where(is_about))
 
 
 def delete_verdicts_of_project(session: Session, project: str) -> None:
-    """Remove all verdicts on frames of one project."""
+    """Delete all verdicts on frames of one project."""
     session.execute(delete(_VERDICTS).where(_VERDICTS.c.project_name == project))
 
 
 def count_verdicts_to_delete(database: Database, project: str) -> int:
-    """Return how many verdicts `delete_verdicts_of_project` would remove."""
+    """Return the number of verdicts that `delete_verdicts_of_project` would delete."""
     query = select(func.count()).select_from(_VERDICTS).where(_VERDICTS.c.project_name == project)
     with database.reading() as session:
         return session.scalar(query) or 0

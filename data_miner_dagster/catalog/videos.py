@@ -1,4 +1,4 @@
-"""Videos: finding them, due and unwanted ones, recording downloads, retries and deletion.
+"""Videos: queries, due and unwanted videos, recording downloads, retries and deletion.
 
 Results sorted by key use Python's string order (see members.py for the reason).
 
@@ -43,7 +43,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
 def keys_with_prefix(database: Database, prefix: str) -> list[str]:
-    """Return the keys of all videos that begin so, sorted; by the index of keys alone."""
+    """Return the keys of all videos that start with `prefix`, sorted. Reads only the index of keys."""
     above = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     with database.reading() as session:
         query = select(VideoRow.key).where(VideoRow.key >= prefix, VideoRow.key < above)
@@ -51,7 +51,7 @@ def keys_with_prefix(database: Database, prefix: str) -> list[str]:
 
 
 def find_video(database: Database, key: str) -> VideoRow | None:
-    """Return one video."""
+    """Return the video with this key, or None."""
     with database.reading() as session:
         return session.get(VideoRow, key)
 
@@ -81,8 +81,8 @@ def find_videos_after(
     project: str | None = None,
     statuses: Collection[VideoStatus] | None = None,
 ) -> tuple[list[VideoRow], int]:
-    """Return the first `limit` of the videos that `find_videos` returns after a key, and how many these are in all."""
-    # Python's order, which PostgreSQL has under this name. SQLite has only this one.
+    """Return the first `limit` of the videos that `find_videos` returns after a key, and the number of all of them."""
+    # Python's order, which PostgreSQL calls "C". SQLite has no other order.
     key = VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
     conditions = [*_conditions(project, statuses), key > after]
     with database.reading() as session:
@@ -97,7 +97,7 @@ def _conditions(project: str | None, statuses: Collection[VideoStatus] | None) -
 
 
 def extracted_keys(database: Database, *, after: str | None, limit: int, only_without_basis: bool = False) -> list[str]:
-    """Return the next EXTRACTED videos after a key, in order, or only those without a basis of frames."""
+    """Return the next EXTRACTED videos after a key, in order, or only those whose frames have no recorded basis."""
     query = select(VideoRow.key).where(VideoRow.status == VideoStatus.EXTRACTED).order_by(VideoRow.key).limit(limit)
     if after is not None:
         query = query.where(VideoRow.key > after)
@@ -108,7 +108,7 @@ def extracted_keys(database: Database, *, after: str | None, limit: int, only_wi
 
 
 def embedded_keys(database: Database, basis: str, project: str | None = None) -> tuple[list[str], int]:
-    """Return the videos whose frames have embeddings with this basis, in order, and how many others have frames."""
+    """Return the videos whose embeddings have this basis, in order, and the number of other videos with frames."""
     query = select(VideoRow.key, VideoRow.embedding_basis == basis).where(
         *_conditions(project, {VideoStatus.EXTRACTED})
     )
@@ -134,7 +134,7 @@ class WantedVideo:
     key: str
     status: VideoStatus
     retry_after: datetime | None  # also set if an update of this package makes the video due
-    has_file: bool  # a downloaded and verified file is on record
+    has_file: bool  # whether a downloaded and verified file is recorded
 
 
 def wanted_videos(database: Database, project: str | None = None) -> list[WantedVideo]:
@@ -157,13 +157,13 @@ def wanted_videos(database: Database, project: str | None = None) -> list[Wanted
 
 
 def unwanted_videos(database: Database) -> Sequence[VideoRow]:
-    """Return the videos that no project wants any more, by key."""
+    """Return the videos that no project wants any longer, sorted by key."""
     with database.reading() as session:
         return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
 
 
 def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return which of these videos ever had an internal error."""
+    """Return those of these videos that have ever had an internal error."""
     query = select(VideoRow.key).where(VideoRow.internal_error_version.is_not(None))
     found: set[str] = set()
     with database.reading() as session:
@@ -173,7 +173,7 @@ def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -
 
 
 def addresses_of(database: Database, video_keys: Collection[str]) -> dict[str, tuple[Origin, str]]:
-    """Return the origin and address of each of these videos. Leaves out unknown videos."""
+    """Return the origin and address of each of these videos. Unknown videos are left out."""
     query = select(VideoRow.key, VideoRow.origin, VideoRow.url)
     found: dict[str, tuple[Origin, str]] = {}
     with database.reading() as session:
@@ -199,7 +199,7 @@ def due_at(
 
 
 def is_due(video: VideoRow, now: datetime | None = None) -> bool:
-    """Return whether a FAILED or UNAVAILABLE video may be retried now, because it has a due date that has passed."""
+    """Return whether a FAILED or UNAVAILABLE video may be retried now, because its due date has passed."""
     due = due_at(video.error_kind, video.internal_error_version, video.retry_after)
     return due is not None and due <= (now or utc_now())
 
@@ -207,7 +207,7 @@ def is_due(video: VideoRow, now: datetime | None = None) -> bool:
 def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
     """Move a video from DOWNLOADING to DOWNLOADED with the verified facts of its file, which must be in place.
 
-    A failure with an earlier file says nothing about this one.
+    Failures with an earlier file are cleared, because they do not concern this one.
     """
     clear_attempts(session, WorkStage.EXTRACTION, [video_key])
     known: dict[str, Any] = {
@@ -246,7 +246,7 @@ def _end_probes(session: Session, video_keys: Collection[str]) -> None:
 
 
 def restore_extracted(session: Session, video_key: str) -> bool:
-    """Move a video back from DOWNLOADING to EXTRACTED: its frames are there, and its file was removed before."""
+    """Move a video back from DOWNLOADING to EXTRACTED, because its frames exist and its file was removed earlier."""
     return (
         move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.DOWNLOADING})
         and move_video(session, video_key, VideoStatus.EXTRACTING)
@@ -263,7 +263,7 @@ def retry_videos(
 ) -> list[str]:
     """Reset FAILED and UNAVAILABLE videos so that they are retried. Return their keys, sorted.
 
-    A video with a file (it failed at extraction) goes back to DOWNLOADED, any other to PENDING.
+    A video with a file (extraction failed) goes back to DOWNLOADED, any other to PENDING.
     """
     with database.transaction() as session:
         return retry_videos_in(session, project=project, kinds=kinds, video_keys=video_keys)
@@ -277,7 +277,7 @@ def retry_videos_in(
     video_keys: Collection[str] | None = None,
     stage: WorkStage | None = None,
 ) -> list[str]:
-    """Do what `retry_videos` does, in the caller's transaction; with `stage`, only where this stage failed."""
+    """Retry videos like `retry_videos`, but in the caller's transaction and, with `stage`, only where it failed."""
     query = select(VideoRow).where(VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}))
     if project is not None:
         query = query.where(is_wanted(project))
@@ -299,15 +299,15 @@ def retry_videos_in(
 
 
 def delete_videos(database: Database, video_keys: Collection[str], *, only_unwanted: bool = True) -> list[str]:
-    """Remove videos, their memberships and their records. Return the keys removed, sorted.
+    """Delete videos, their memberships and their records. Return the deleted keys, sorted.
 
-    With `only_unwanted`, a video that a project wants at the time of the deletion stays.
+    With `only_unwanted`, videos that a project wants at the time of the deletion are kept.
     """
     removed: list[str] = []
     with database.transaction() as session:
-        lock_content(session)  # a download that is just ending may be linked to one of them
+        lock_content(session)  # a download that is about to finish may be linked to one of them
         _end_probes(session, video_keys)
-        lock_videos(session, video_keys)  # so that no project begins to want one
+        lock_videos(session, video_keys)  # so that no project starts to want one of them
         for named in portions(video_keys):
             query = select(VideoRow.key).where(VideoRow.key.in_(named))
             if only_unwanted:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.catalog.writers import Insert
 
 BASIS_LENGTH: Final = 32
-"""For a fingerprint. The basis of extraction consists of two: for videos, and for folders of pictures."""
+"""Length of a fingerprint. The basis of extraction consists of two: for videos, and for folders of pictures."""
 
 _VIDEOS: Final = cast("Table", VideoRow.__table__)
 _MEMBERS: Final = cast("Table", ProjectVideoRow.__table__)
@@ -48,7 +48,7 @@ _TIME_TYPE: Final = _PENDING.c.due_at.type
 
 
 def _constant(value: str | int) -> ColumnElement[Any]:
-    """Return a word or number of ours as part of a statement's text: to pass parameters takes longer than the rest."""
+    """Return one of our own words or numbers as SQL text: passing parameters takes longer than everything else."""
     return literal_column(f"'{value}'" if isinstance(value, str) else str(value))
 
 
@@ -80,7 +80,7 @@ def _has_stale_embeddings() -> ColumnElement[bool]:
 
 
 def _stage_of_video() -> ColumnElement[WorkStage | None]:
-    """Return the expression for the stage that a video needs next; NULL if it needs none."""
+    """Return the SQL expression for the stage that a video needs next. NULL if it needs none."""
     status = _VIDEOS.c.status
     has_file = _VIDEOS.c.sha256.is_not(None)
     downloading, extraction, embedding = (_constant(stage.value) for stage in VIDEO_STAGES)
@@ -99,7 +99,7 @@ _LAST: Final = _ATTEMPTS.alias("last_attempts")
 
 
 def _is_last_failure() -> ColumnElement[bool]:
-    """Return the condition that an attempt is a video's last failure at the stage that it needs next."""
+    """Return the SQL condition that an attempt is a video's last failure at the stage that it needs next."""
     others = select(func.max(_ATTEMPTS.c.id)).where(
         _ATTEMPTS.c.stage == _stage_of_video(), _ATTEMPTS.c.item == _VIDEOS.c.key
     )
@@ -107,7 +107,7 @@ def _is_last_failure() -> ColumnElement[bool]:
 
 
 def _failure_counts() -> ColumnElement[bool]:
-    """Return the condition that the last failure says anything: as `due_dates` in attempts.py has it."""
+    """Return the SQL condition that the last failure still counts, as in `due_dates` of attempts.py."""
     kinds_of_program = [kind.value for kind in FailureKind if kind.is_of_program]
     wanted = case(
         (_LAST.c.stage == _constant(WorkStage.EXTRACTION.value), _wanted_frames_basis()),
@@ -119,10 +119,10 @@ def _failure_counts() -> ColumnElement[bool]:
 
 
 def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
-    """Return the expression for when a video is due; NULL if it waits for a person or for a change.
+    """Return the SQL expression for the date on which a video is due. NULL if it waits for a person or for a change.
 
-    Of a failed video its row says it, as `due_at` in videos.py has it. Of others the last attempt does, if their run
-    failed for a reason that is not theirs alone.
+    For a failed video, its own row decides, as in `due_at` of videos.py. For other videos, the last attempt decides, if
+    their run failed for a reason that is not theirs alone.
     """
     kind, date = _VIDEOS.c.error_kind, _VIDEOS.c.retry_after
     is_of_another_version = and_(
@@ -141,12 +141,12 @@ def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | N
 
 
 def _now(dialect: str) -> ColumnElement[datetime]:
-    """Return the expression for the time: by the server's clock, which all hosts share, if there is a server."""
+    """Return the SQL expression for the current time. A database server's clock is shared by all hosts."""
     return func.now() if dialect == "postgresql" else bindparam("now", type_=_TIME_TYPE)
 
 
 def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for (stage, project, key, due) of videos. Those without a date wait for a person."""
+    """Return the query for (stage, project, key, due date) of videos. Those without a date wait for a person."""
     stage, due_at = _stage_of_video().label("stage"), _due_at_of_video(now).label("due_at")
     of_videos = (
         select(stage, _MEMBERS.c.project_name, _MEMBERS.c.video_key, due_at)
@@ -159,7 +159,7 @@ def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool])
 
 
 Scope = Literal["one", "some", "all"]
-"""The videos that a statement concerns: `of_key`, `keys`, or every video."""
+"""The videos that a statement applies to: `of_key`, `keys`, or every video."""
 
 
 def _conditions(scope: Scope, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
@@ -174,9 +174,9 @@ def _conditions(scope: Scope, column: ColumnElement[str]) -> list[ColumnElement[
 
 @lru_cache
 def delete_statement(scope: Scope, dialect: str) -> Delete:
-    """Return the statement that deletes the rows which are pending no longer. Its parameters: `version`, `now`.
+    """Return the statement that deletes rows that are no longer pending.
 
-    `now` is only for SQLite.
+    Its parameters are `version` and, on SQLite, `now`, as well as `of_key` or `keys` where the scope needs it.
     """
     wanted = _wanted_rows(_now(dialect), *_conditions(scope, _VIDEOS.c.key)).subquery()
     is_wanted = exists().where(
@@ -190,9 +190,9 @@ def delete_statement(scope: Scope, dialect: str) -> Delete:
 
 @lru_cache
 def upsert_statement(scope: Scope, dialect: str) -> "Insert":
-    """Return the statement that inserts missing rows, with the same parameters.
+    """Return the statement that inserts missing rows and updates dates. It takes the parameters of `delete_statement`.
 
-    A row that is there keeps `since`, and its date too if it was due before and still is.
+    An existing row keeps `since`. It also keeps its date if it was due before and still is.
     """
     now = _now(dialect)
     wanted = _wanted_rows(now, *_conditions(scope, _VIDEOS.c.key)).subquery()

@@ -34,7 +34,7 @@ _STAGE: Final = Enum(WorkStage, native_enum=False, length=32)
 
 
 class RunLeaseRow(Base):
-    """A run of Dagster's with the process that executes it. Renewed like a claim; an expired one means it is dead."""
+    """A Dagster run, with the process that executes it. Renewed like a claim. If it expires, the process is dead."""
 
     __tablename__ = "run_leases"
 
@@ -69,7 +69,7 @@ class PendingWorkRow(Base):
 
 
 class WorkBatchRow(Base):
-    """Items of one stage that were given to one run. Its number is used once, so it identifies the request."""
+    """Items of one stage that are assigned to one run. The id is never reused, so it identifies the request."""
 
     __tablename__ = "work_batches"
     __table_args__ = (Index(None, "ended_at"), {"sqlite_autoincrement": True})
@@ -84,7 +84,7 @@ class WorkBatchRow(Base):
 
 
 class BatchItemRow(Base):
-    """An item in flight: a video or project is in at most one open batch of a stage."""
+    """An item in flight. A video or project is in at most one open batch of a stage."""
 
     __tablename__ = "batch_items"
     __table_args__ = (Index(None, "batch_id"),)
@@ -95,7 +95,7 @@ class BatchItemRow(Base):
 
 
 class ProjectTurnRow(Base):
-    """The last batch of a stage that served a project: the project that was served longest ago comes next."""
+    """The last batch of a stage that served a project. The project that was served longest ago comes next."""
 
     __tablename__ = "project_turns"
 
@@ -111,13 +111,13 @@ class SuspectRow(Base):
 
     stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
     item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
-    batch_id: Mapped[int]  # the batch that died: items of one death are tried again together
+    batch_id: Mapped[int]  # the batch that died: items of the same death are retried together
     size: Mapped[int]  # of the largest batch that may contain it
     num_deaths: Mapped[int]
 
 
 class AttemptRow(Base):
-    """A failed attempt at one item, or at a whole stage. Removed when the item succeeds at that stage."""
+    """A failed attempt at one item, or at a whole stage. Deleted when the item succeeds at that stage."""
 
     __tablename__ = "attempts"
     __table_args__ = (Index(None, "stage", "item"), Index(None, "failed_at"))
@@ -130,13 +130,13 @@ class AttemptRow(Base):
     message: Mapped[str] = mapped_column(Text)
     run_id: Mapped[str | None] = mapped_column(String(64))
     version: Mapped[str] = mapped_column(String(64))  # of this package
-    basis: Mapped[str | None] = mapped_column(String(64))  # of the inputs: a failure with other inputs says nothing
+    basis: Mapped[str | None] = mapped_column(String(64))  # of the inputs: failures with other inputs are ignored
     failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: once something has changed
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: not before something has changed
 
 
 class StageGateRow(Base):
-    """The circuit breaker of a stage: closed by what would hit every item, opened by one batch that succeeds."""
+    """The circuit breaker of a stage, closed by problems that affect every item, opened by one successful batch."""
 
     __tablename__ = "stage_gates"
 
@@ -146,11 +146,11 @@ class StageGateRow(Base):
     kind: Mapped[str] = mapped_column(String(64))
     reason: Mapped[str] = mapped_column(Text)
     num_trips: Mapped[int] = mapped_column(default=1)
-    probe_batch: Mapped[int | None]  # the one batch that may try after `closed_until`
+    probe_batch: Mapped[int | None]  # the one batch that may run after `closed_until`
 
 
 class HoldRow(Base):
-    """Work that a person stopped: nothing under a hold is requested until it is resumed."""
+    """Work that a person stopped. Nothing under a hold is requested until it is resumed."""
 
     __tablename__ = "holds"
     __table_args__ = (Index(None, "video_key"),)
@@ -173,14 +173,14 @@ class WorkBasisRow(Base):
 
 
 class MeasurementRow(Base):
-    """What a stage has spent on a video or project in one run (domain/measurements.py). Runs of an item add up."""
+    """The resources that a stage used for a video or project in one run (domain/measurements.py). Runs add up."""
 
     __tablename__ = "measurements"
     __table_args__ = (Index(None, "stage", "measured_at"),)
 
     subject: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)  # video key or project name
     stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
-    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # "": not of a Dagster run
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # "": not part of a Dagster run
     num_items: Mapped[int]
     num_failed: Mapped[int]
     num_requests: Mapped[int] = mapped_column(BigInteger)
@@ -196,7 +196,7 @@ class MeasurementRow(Base):
 
 
 class ShardPlanRow(Base):
-    """How one project's work at a stage is shared: cut into shards, which any number of runs make in parallel."""
+    """The division of a project's work at a stage into shards, which any number of runs process in parallel."""
 
     __tablename__ = "shard_plans"
     __table_args__ = (UniqueConstraint("stage", "project_name"),)
@@ -204,17 +204,17 @@ class ShardPlanRow(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     stage: Mapped[WorkStage] = mapped_column(_STAGE)
     project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
-    basis: Mapped[str] = mapped_column(String(64))  # of what the shards are made from, and with what
+    basis: Mapped[str] = mapped_column(String(64))  # fingerprint of the inputs and settings of the shards
     num_shards: Mapped[int]
-    first_part: Mapped[int]  # no part that was there before has this number, or a later one
+    first_part: Mapped[int]  # greater than the number of any part that existed before
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    num_asked: Mapped[int] = mapped_column(default=0)  # runs that were asked to join in
-    num_fruitless: Mapped[int] = mapped_column(default=0)  # how often they were asked since one of them made a shard
+    num_asked: Mapped[int] = mapped_column(default=0)  # runs that were requested to join in
+    num_fruitless: Mapped[int] = mapped_column(default=0)  # requests since one of these runs last finished a shard
     ask_again_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class ShardRow(Base):
-    """A shard that is still to be made: a range of a project's items, in their order."""
+    """A shard that is not finished yet: a range of a project's items, in their order."""
 
     __tablename__ = "shards"
     __table_args__ = (Index(None, "plan_id", "num_taken", "number"), Index(None, "resource"))
@@ -223,14 +223,14 @@ class ShardRow(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     first: Mapped[str] = mapped_column(String(255))  # the first and the last item
     last: Mapped[str] = mapped_column(String(255))
-    start: Mapped[int]  # items of the plan before it
+    start: Mapped[int]  # number of the plan's items before it
     size: Mapped[int]
-    num_taken: Mapped[int] = mapped_column(default=0)  # workers that began it and have not put it back
+    num_taken: Mapped[int] = mapped_column(default=0)  # workers that began it and have not returned it
     resource: Mapped[str] = mapped_column(String(300))  # of its claim
 
 
 class AlertRow(Base):
-    """Something that is wrong now."""
+    """A problem that currently exists."""
 
     __tablename__ = "alerts"
 
@@ -238,7 +238,7 @@ class AlertRow(Base):
     subject: Mapped[str] = mapped_column(String(255), primary_key=True)  # a project, stage or site; "": the root
     line: Mapped[str] = mapped_column(Text)
     since: Mapped[datetime] = mapped_column(UtcDateTime)
-    told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: not long enough yet
+    told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: it has not lasted long enough
 
 
 class AlertMessageRow(Base):
@@ -248,7 +248,7 @@ class AlertMessageRow(Base):
     __table_args__ = (Index(None, "due_at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    target: Mapped[str] = mapped_column(Text)  # the reference, never the address
+    target: Mapped[str] = mapped_column(Text)  # the reference to its address, never the address
     title: Mapped[str] = mapped_column(Text)
     line: Mapped[str] = mapped_column(Text)
     is_over: Mapped[bool]

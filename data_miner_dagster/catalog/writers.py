@@ -1,12 +1,13 @@
-"""What lets two writers meet on PostgreSQL as they do on SQLite, whose writing transactions exclude each other.
+"""Locks that make two writers behave on PostgreSQL as on SQLite, whose writing transactions exclude each other.
 
-On PostgreSQL each statement of a transaction sees what others have committed until then, and nothing excludes them. So:
+On PostgreSQL each statement of a transaction sees everything that others have committed by then, and nothing excludes
+concurrent writers. Therefore:
 
-- A row that may exist already is inserted with `insert_absent`, and only then read.
-- Data that decides a change is read under a lock: of the videos' rows (`lock_videos`) for statuses, claims and
-  memberships, of a topic (`lock_topic`) for what has no row of its own.
-- Locks are taken in one order, so that no two writers wait for each other: topic, sites, videos, what follows from them
-  (memberships, pending work, attempts, suspects), projects; rows of a table in the order of their keys.
+- A row that may already exist is inserted with `insert_absent`, and is only read afterwards.
+- Data that decides a change is read under a lock. For statuses, claims and memberships the videos' rows are locked
+  (`lock_videos`). Data without a row of its own is locked by topic (`lock_topic`).
+- Locks are taken in one order, so that no two writers wait for each other: topics, sites, videos, their dependent rows
+  (memberships, pending work, attempts, suspects), projects. Rows of one table are locked in the order of their keys.
 
 Does not belong here: the data itself.
 """
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class Topic(IntEnum):
-    """Topics that a transaction decides on without a row to lock. The numbers are those of advisory locks."""
+    """Decisions that need a lock but have no row to lock. The numbers are the keys of advisory locks."""
 
     CONTENT = 0x646D_6362
-    """Which video is the same as which."""
+    """Which videos are identical."""
     FORGOTTEN = 0x646D_6363
-    """Removals on request, which must not be added again."""
+    """Removals on request. The removed subjects must not be added again."""
     BASES = 0x646D_6364
-    """What decides whether work is done (work_bases)."""
+    """The bases that decide whether work is done (work_bases)."""
     ALERTS = 0x646D_6365
     """Alerts, and the messages about them."""
 
@@ -45,27 +46,28 @@ def is_postgresql(session: Session) -> bool:
 
 
 def lock_topic(session: Session, topic: Topic, *, is_shared: bool = False) -> None:
-    """Exclude the other transactions that lock this topic until this one ends. Shared locks exclude only others."""
+    """Exclude other transactions that lock this topic until this one ends. Shared locks do not exclude each other."""
     if is_postgresql(session):
         how = "pg_advisory_xact_lock_shared" if is_shared else "pg_advisory_xact_lock"
         session.execute(text(f"SELECT {how}(:number)"), {"number": int(topic)})
 
 
 def lock_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Exclude other changes of these videos and of their memberships until this transaction ends. Skips unknown ones.
+    """Exclude other changes to these videos and their memberships until this transaction ends. Skips unknown videos.
 
-    Later reads see what the last writer left.
+    Later reads see the changes of the last writer.
     """
     if video_keys and is_postgresql(session):
-        # One statement: the locks of several would be in no order. FOR NO KEY UPDATE lets others refer to the rows.
+        # One statement, since several would take the locks in no fixed order. FOR NO KEY UPDATE lets others refer to
+        # the rows.
         query = select(VideoRow.key).where(VideoRow.key.in_(sorted(set(video_keys)))).order_by(VideoRow.key)
         session.execute(query.with_for_update(key_share=True)).all()
 
 
 def insert_into(table: Table, dialect: str) -> "Insert":
-    """Return an INSERT that can say what happens to an existing row. Imports only the dialect of the database.
+    """Return an INSERT that can specify how to treat an existing row. Imports only the dialect of the database.
 
-    The package of PostgreSQL's imports all its drivers, which takes longer than a short command's own work.
+    SQLAlchemy's PostgreSQL package imports all its drivers, which takes longer than the work of a short command.
     """
     if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql
@@ -79,15 +81,15 @@ def insert_into(table: Table, dialect: str) -> "Insert":
 def insert_absent(
     session: Session, row: type[Base], values: Sequence[Mapping[str, Any]], *, returning: str
 ) -> Sequence[Row[Any]]:
-    """Insert the rows that do not exist yet. Return this column of those that were inserted.
+    """Insert the rows that do not exist yet. Return one column of the rows that were inserted.
 
-    Waits for rows that another transaction is inserting. Afterwards each row exists.
+    Waits for rows that another transaction is inserting. Afterwards every row exists.
 
     Args:
         session: the caller's transaction.
         row: the table.
         values: the columns of each row, all with the same names, in the order of the table's key.
-        returning: the name of a column.
+        returning: the name of the column to return.
     """
     if not values:
         return []

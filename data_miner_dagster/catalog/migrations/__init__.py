@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 FOLDER: Final = Path(__file__).parent
-_LOCK_NUMBER: Final = 0x646D_6361  # "dmca": the advisory lock of this catalog's migrations
+_LOCK_NUMBER: Final = 0x646D_6361  # "dmca": the key of the advisory lock for this catalog's migrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Migration:
     from_revision: str
     to_revision: str | None
     copy: Path | None
-    """Copy of the catalog before the migration. None on PostgreSQL, where the owner makes copies with pg_dump."""
+    """Copy of the catalog from before the migration. None on PostgreSQL, where the owner makes copies with pg_dump."""
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return a one-line description for people."""
         kept = (
             f"a copy of the earlier one is kept in {self.copy}"
             if self.copy is not None
@@ -45,13 +45,13 @@ class Migration:
 
 
 def head_revision() -> str | None:
-    """Return the newest revision, or None before the first. Revisions are numbered, so Alembic is not imported."""
+    """Return the newest revision, or None if there is none. Reads only file names, so Alembic is not imported."""
     numbers = [path.stem[:4] for path in (FOLDER / "versions").iterdir() if re.match(r"\d{4}_\w+\.py$", path.name)]
     return max(numbers, default=None)
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Return the revision of a database, or None if it has no tables of this package."""
+    """Return the revision of a database, or None if it contains no tables of this package."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -59,7 +59,7 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def has_tables(database: Database) -> bool:
-    """Return whether the database has tables of this package.
+    """Return whether the database contains tables of this package.
 
     Raises:
         TransientError: the database cannot be opened.
@@ -73,7 +73,7 @@ def has_tables(database: Database) -> bool:
 def initialise(database: Database) -> Migration | None:
     """Create or migrate the tables. Idempotent, and safe to call from several processes at once.
 
-    Returns the migration of tables from an earlier version, or None if none was needed.
+    Returns the migration of tables that an earlier version created, or None if none was needed.
 
     Raises:
         TransientError: the database cannot be opened.
@@ -86,13 +86,14 @@ def initialise(database: Database) -> Migration | None:
 
 
 def migrate(engine: Engine) -> Migration | None:
-    """Bring a database to the newest revision in one transaction. Idempotent, and fast if nothing is to be done.
+    """Migrate a database to the newest revision in one transaction. Idempotent, and fast if there is nothing to do.
 
-    Returns the migration of tables from an earlier version, or None if there were none or they are up to date. An
-    SQLite file of an earlier version is copied first.
+    Returns the migration of tables that an earlier version created, or None if there were none or they are up to date.
+    An SQLite file from an earlier version is copied first.
 
-    Safe to call from several processes at once: SQLite's write lock, or an advisory lock on PostgreSQL, lets the first
-    one migrate while the others wait.
+    Safe to call from several processes at once: SQLite's write lock, or an advisory lock on PostgreSQL, lets one of
+    them
+    migrate while the others wait.
 
     Raises:
         ConfigError: the database was created by a newer version of this package.
@@ -113,7 +114,8 @@ def migrate(engine: Engine) -> Migration | None:
         if current == head:
             return None
         file = engine.url.database if engine.dialect.name == "sqlite" else None
-        # Under the lock, so that only one process makes the copy and nothing is written between copy and migration.
+        # Under the lock, so that only one process makes the copy and nothing is written between the copy and the
+        # migration.
         copy = copy_before_migration(Path(file), current) if file and current is not None else None
         from alembic import command
 
@@ -126,7 +128,7 @@ def _altering(engine: Engine) -> Iterator[Connection]:
     """Yield a connection inside a transaction in which SQLite may rebuild tables.
 
     SQLite alters a table by dropping it. With foreign keys enforced, that deletes the rows of other tables that refer
-    to it. Enforcement is therefore off meanwhile, and all foreign keys are checked before the commit.
+    to it. Enforcement is therefore off during the transaction, and all foreign keys are checked before the commit.
 
     Source: SQLite's documentation, "Making Other Kinds Of Table Schema Changes".
     """
@@ -155,7 +157,7 @@ def _set_foreign_keys(connection: Connection, state: str) -> None:
 
 
 def alembic_config(connection: Connection) -> "Config":
-    """Return Alembic's settings for this chain on an open connection. The caller owns its transaction."""
+    """Return Alembic's configuration for this chain on an open connection. The caller owns its transaction."""
     from alembic.config import Config
 
     config = Config()

@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.work_tables import Base
 
 
 def _render(kind: str, thing: object, _context: AutogenContext) -> str | Literal[False]:
-    """Render types as the database knows them, so that revisions do not change when our classes and enums do."""
+    """Render types as the database stores them, so that revisions do not change when our classes and enums do."""
     if kind == "type" and isinstance(thing, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(thing, Enum):

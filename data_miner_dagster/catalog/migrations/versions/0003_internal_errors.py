@@ -1,4 +1,4 @@
-"""Which version of the package met an internal error."""
+"""The version of the package in which an internal error occurred."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Who wrote a video's address."""
+"""The origin of each video's address."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ _MEMBERS = sa.table("project_videos", sa.column("video_key"), sa.column("source"
 
 
 def upgrade() -> None:
-    """Apply.
+    """Apply this revision.
 
     A path is local if its video key is based on content, as only local-file sources do. An address is the user's own
     if it equals the user's query exactly. Everything else came from a listing.

@@ -1,4 +1,4 @@
-"""Splits and generations of videos for the life of a project; forgotten subjects without their names."""
+"""Splits and generations of videos for the life of a project, and digests in place of forgotten names."""
 
 import hashlib
 

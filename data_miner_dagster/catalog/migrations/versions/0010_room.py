@@ -1,4 +1,4 @@
-"""How much room each video takes under the root."""
+"""The disk space that each video takes under the root."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +15,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("stored_bytes", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("frames_bytes", sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column("reserved_bytes", sa.BigInteger(), nullable=True))
-    # Until now nothing removed the file of a video; a folder of pictures has none.
+    # Until now nothing removed the file of a video. A folder of pictures has no such file.
     op.execute("UPDATE videos SET stored_bytes = size_bytes WHERE sha256 IS NOT NULL AND file_name <> ''")
 
 

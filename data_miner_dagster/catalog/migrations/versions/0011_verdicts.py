@@ -1,4 +1,4 @@
-"""What people said about boxes, frames and duplicates."""
+"""Verdicts of people on boxes, frames and duplicates."""
 
 import sqlalchemy as sa
 from alembic import op

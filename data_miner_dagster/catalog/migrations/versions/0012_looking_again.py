@@ -1,4 +1,4 @@
-"""When a project looks again at what its last build left out."""
+"""When a project retries the items that its last build left out."""
 
 import sqlalchemy as sa
 from alembic import op

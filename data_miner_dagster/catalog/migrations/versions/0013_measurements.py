@@ -1,4 +1,4 @@
-"""What each stage has spent on each video and project, and what a release cost."""
+"""The resources that each stage has used for each video and project, and the cost of a release."""
 
 import sqlalchemy as sa
 from alembic import op

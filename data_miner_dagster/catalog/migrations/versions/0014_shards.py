@@ -1,4 +1,4 @@
-"""Work on one project that several runs share."""
+"""The work on one project that several runs share."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What is wrong, and who has still to be told."""
+"""Current alerts, and the messages about them that are still to be sent."""
 
 import sqlalchemy as sa
 from alembic import op

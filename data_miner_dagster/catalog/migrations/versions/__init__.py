@@ -1,1 +1,1 @@
-"""One module per revision of the catalog's tables, written from the difference between two schemas."""
+"""One module per revision of the catalog's tables, generated from the difference between two schemas."""
