@@ -120,7 +120,7 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
             taken = session.execute(update(_CLAIMS).where(*is_same).values(**values(now)))
             if cast("CursorResult[Any]", taken).rowcount != 1:
                 return None
-            logger.info("%s: took over from process %s on %s, which is gone", resource, held.pid, held.host)
+            logger.info("%s: took over from process %s on %s, which has ended", resource, held.pid, held.host)
     return claim
 
 
@@ -171,7 +171,7 @@ def hold_claim(
             release_claim(database, claim)
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The claim is no longer renewed, so it will expire.
-            logger.warning("%s could not be released, and will expire in %.0f s: %s", resource, LEASE_SECONDS, error)
+            logger.warning("%s could not be released; it will expire in %.0f s: %s", resource, LEASE_SECONDS, error)
 
 
 def keep_claim(database: Database, claim: Claim) -> None:

@@ -19,6 +19,7 @@ from data_miner_dagster.catalog.database import Database, make_engine
 from data_miner_dagster.catalog.schema import Base
 from data_miner_dagster.catalog.work_tables import WorkBatchRow
 from data_miner_dagster.domain.errors import CatalogError, ConfigError
+from data_miner_dagster.domain.phrases import counted
 
 _ROWS_A_PORTION: Final = 1000
 _MARKED_TABLE: Final = "alembic_version"
@@ -93,7 +94,10 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
     found = count_rows(target, tables)
     if differing := {name: count for name, count in found.items() if count != num_rows[name]}:
         name = min(differing)
-        raise CatalogError(f"table {name} has {found[name]} rows after copying {num_rows[name]}: nothing was changed")
+        raise CatalogError(
+            f"table {name} has {counted(found[name], 'row')} after {num_rows[name]} were copied into it; nothing was "
+            f"changed"
+        )
     for table in tables:
         column = table.autoincrement_column
         if column is None or not isinstance(column.type, Integer) or column.foreign_keys:

@@ -161,8 +161,8 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
         connection.exec_driver_sql("RESET lock_timeout")
     if in_use:
         logger.warning(
-            "%s: space of deleted rows of %s may still contain their text: stop all users of the database, then "
-            "`VACUUM FULL` them",
+            "%s: the space of deleted rows in %s may still contain their text; stop all users of the database, then "
+            "run `VACUUM FULL` on these tables",
             engine.url.render_as_string(hide_password=True),
             ", ".join(in_use),
         )

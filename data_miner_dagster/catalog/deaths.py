@@ -71,7 +71,9 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
         close_gate(session, batch.stage, gate.kind, gate.reason, batch_id)
     elif batch.size == 1 and (num_dead := _num_lone_deaths(session, batch.stage)) >= LONE_DEATHS:
         word = batch.stage.value.lower()
-        reason = f"the processes of {num_dead} items of {word} died one after another, each alone, and none succeeded"
+        reason = (
+            f"the processes of {num_dead} items of {word} died one after another, each alone, and no item succeeded"
+        )
         close_gate(session, batch.stage, FailureKind.CRASHED, reason, batch_id)
 
 

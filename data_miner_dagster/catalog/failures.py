@@ -76,16 +76,16 @@ def quick_check(path: Path) -> str | None:
     except sqlite3.DatabaseError as error:
         return str(error)
     except UnicodeDecodeError as error:  # in SQLite's message, which also quotes the file
-        return clean_text(error.object.decode(errors="replace"), 200) or "its schema is not text"
+        return clean_text(error.object.decode(errors="replace"), 200) or "its schema is not valid text"
     return None if found == "ok" else clean_text(found, 200) or "no reason given"
 
 
 def damaged_catalog(where: object, why: object) -> CatalogError:
     """Return the error for a damaged catalog, with the remedy."""
     return CatalogError(
-        f"the catalog {where} is damaged ({why}): restore it from a copy; without one move it, and the files beside it "
-        "that begin with its name, elsewhere, create a new one with `data-miner init-db`, and run the project files "
-        "again: videos and frames are found again, the history of releases is not"
+        f"the catalog {where} is damaged ({why}); restore it from a copy. Without a copy, move the catalog and all "
+        "files whose names begin with its name elsewhere, create a new one with `data-miner init-db`, and run the "
+        "project files again: this finds the videos and frames again, but not the history of releases"
     )
 
 

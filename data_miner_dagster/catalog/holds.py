@@ -235,7 +235,7 @@ def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
     return (
         lines
         if len(lines) <= _MOST_LINES
-        else [*lines[:_MOST_LINES], "and there are more holds: data-miner status --json"]
+        else [*lines[:_MOST_LINES], "and more holds, which `data-miner status --json` lists"]
     )
 
 

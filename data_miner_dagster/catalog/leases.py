@@ -79,7 +79,7 @@ class RunLease:
         """
         if self.is_lost:
             raise RunEndedError(
-                "this run was ended while its process was suspended, or made no progress: it stops here, and the next "
+                "this run was ended while its process was suspended or made no progress; it stops here, and the next "
                 "run continues its work"
             )
 
@@ -127,7 +127,7 @@ def hold_lease(database: Database, run_id: str, job: str, project: str | None = 
                 session.execute(delete(_LEASES).where(_LEASES.c.run_id == run_id, _is_mine()))
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The lease is no longer renewed, so it will expire.
-            logger.warning("the lease of run %s could not be removed, and will expire: %s", run_id, error)
+            logger.warning("the lease of run %s could not be removed; it will expire: %s", run_id, error)
 
 
 def _is_mine() -> Any:

@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.pending import reindex_videos
 from data_miner_dagster.catalog.schema import DownloadStartRow, SiteGateRow, VideoRow
 from data_miner_dagster.catalog.writers import insert_absent
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -144,7 +145,9 @@ def admit_download(
                     .limit(1)
                 )
                 until = (leaves or now) + window
-                return Admission(None, until, f"the {word} budget of {budget} downloads from {site} is spent")
+                return Admission(
+                    None, until, f"the {word} budget of {counted(budget, 'download')} from {site} is used up"
+                )
         gate.next_start_at = start_at + timedelta(seconds=spacing_seconds)
         session.add(DownloadStartRow(site=site, started_at=start_at))
         return Admission(start_at, num_trips=state.num_trips)

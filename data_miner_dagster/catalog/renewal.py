@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.phrases import counted
 
 LEASE_SECONDS: Final = 90.0
 """A holder on another host is considered dead if it has not renewed its lease for this long."""
@@ -119,7 +120,9 @@ class Renewer:
                     renew_now(database, [one for one, its_renew in held if its_renew is renew], renew)
             except (SQLAlchemyError, DataMinerError) as error:
                 # For example, the database is restarting or the disk is full. The lease outlasts a few failures.
-                self._warn(held[0][0], "%d leases could not be renewed, retrying: %s", len(held), error)
+                self._warn(
+                    held[0][0], "%s could not be renewed and will be retried: %s", counted(len(held), "lease"), error
+                )
                 due = held_clock() + RENEW_AGAIN_SECONDS
                 continue
             due = held_clock() + RENEW_SECONDS

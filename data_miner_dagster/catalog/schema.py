@@ -42,7 +42,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             ValueError: the time has no time zone.
         """
         if value is not None and value.tzinfo is None:
-            raise ValueError(f"naive datetime {value!r}: the catalog needs a time zone")
+            raise ValueError(f"the datetime {value!r} has no time zone; the catalog needs one")
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:

@@ -72,7 +72,8 @@ def test_migrate__copies_an_earlier_catalog_and_no_other(tmp_path: Path) -> None
     migration = migrate(database.engine)
     copy = tmp_path / "catalog-0002.sqlite"
     assert str(migration) == (
-        f"the catalog was migrated from revision 0002 to {head_revision()}; a copy of the earlier one is kept in {copy}"
+        f"the catalog was migrated from revision 0002 to {head_revision()}; "
+        f"a copy of the earlier catalog is stored in {copy}"
     )
     assert names_in(copy) == ["file-0a"]
     database.dispose()
@@ -111,6 +112,6 @@ def test_migrate__postgresql_is_left_to_its_own_backups(postgres_url: str) -> No
     migration = migrate(database.engine)
     assert (
         str(migration)
-        == f"the catalog was migrated from revision 0002 to {head_revision()}; no copy of the earlier one was made"
+        == f"the catalog was migrated from revision 0002 to {head_revision()}; no copy of the earlier catalog was made"
     )
     database.dispose()

@@ -20,5 +20,5 @@ def test_utc_date_time__zone_survives_and_naive_is_refused(database: Database) -
     assert video.retry_after == datetime(2026, 1, 1, tzinfo=UTC)
     assert video.retry_after is not None
     assert video.retry_after.tzinfo is UTC
-    with pytest.raises(StatementError, match="naive datetime"):
+    with pytest.raises(StatementError, match="has no time zone"):
         add_video(database, "urls-b", retry_after=datetime(2026, 1, 1))

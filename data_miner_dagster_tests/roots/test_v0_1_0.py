@@ -66,7 +66,7 @@ def test_catalog__is_copied_then_migrated_with_every_row(made: Path, run_command
     migrated, *notes = shown.stderr.splitlines()
     assert migrated.endswith(
         f": the catalog was migrated from revision 0002 to {head_revision()}; "
-        f"a copy of the earlier one is kept in {copy}"
+        f"a copy of the earlier catalog is stored in {copy}"
     )
     assert notes == [f"note: {line}" for line in (ANIMALS_REDONE, SERVED_REDONE, FRAMES_REDONE)]
     assert rows_of(copy) == before
@@ -201,8 +201,8 @@ def test_a_root_of_a_later_version__is_refused_in_one_line(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert capsys.readouterr().err == (
-        f"error: the catalog sqlite:///{catalog} is at revision 9999, newer than this version's {head_revision()}: "
-        "upgrade data-miner-dagster, or use another --root\n"
+        f"error: the catalog sqlite:///{catalog} is at revision 9999, newer than revision {head_revision()} "
+        "of this version; upgrade data-miner-dagster, or use another --root\n"
     )
     assert rows_of(catalog) == before
     assert not list(catalog.parent.glob("catalog-*"))

@@ -37,9 +37,9 @@ class Migration:
     def __str__(self) -> str:
         """Return a one-line description for people."""
         kept = (
-            f"a copy of the earlier one is kept in {self.copy}"
+            f"a copy of the earlier catalog is stored in {self.copy}"
             if self.copy is not None
-            else "no copy of the earlier one was made"
+            else "no copy of the earlier catalog was made"
         )
         return f"the catalog was migrated from revision {self.from_revision} to {self.to_revision}; {kept}"
 
@@ -109,7 +109,7 @@ def migrate(engine: Engine) -> Migration | None:
         if current is not None and head is not None and current > head:
             raise ConfigError(
                 f"the catalog {engine.url.render_as_string(hide_password=True)} is at revision {current}, newer than "
-                f"this version's {head}: upgrade data-miner-dagster, or use another --root"
+                f"revision {head} of this version; upgrade data-miner-dagster, or use another --root"
             )
         if current == head:
             return None
@@ -144,8 +144,8 @@ def _altering(engine: Engine) -> Iterator[Connection]:
                 dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
                 if dangling:
                     raise PermanentError(
-                        f"a migration of the catalog would leave rows in {dangling[0][0]} that refer to nothing in "
-                        f"{dangling[0][2]}; nothing was changed: report this line"
+                        f"a migration of the catalog would leave rows in {dangling[0][0]} that refer to missing rows "
+                        f"in {dangling[0][2]}; nothing was changed. Please report this message as a bug"
                     )
         finally:
             _set_foreign_keys(connection, "ON")
