@@ -1,6 +1,6 @@
-"""The cost of a dataset: the spending of its stages, per image and box, and how close each stage came to its minimum.
+"""The cost of a dataset: the resources used by each stage, per image and box, and how close each came to its minimum.
 
-Pure. Does not belong here: measuring (domain/meters.py), the rows (catalog/measurements.py).
+Pure functions. Does not belong here: measuring (domain/meters.py), the rows (catalog/measurements.py).
 """
 
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from data_miner_dagster.domain.work import WorkStage
 _RATES: Final = ("num_requests", "bytes_received", "cpu_seconds", "gpu_seconds")
 """The amounts that are shown per image and per box."""
 _DIGITS: Final = 3
-"""Decimals of seconds and of rates."""
+"""Decimal places of seconds and of rates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of a project until now.
+    """The cost of a project so far.
 
     A video's download, frames and embeddings count in full for each project that has the video. `num_shared_videos` of
-    them also belong to others, `num_sharing_projects` projects in total.
+    the videos also belong to other projects, `num_sharing_projects` in total.
     """
 
     by_stage: Mapping[WorkStage, Measured]
@@ -33,11 +33,11 @@ class Cost:
 
     @property
     def total(self) -> Measured:
-        """What all stages spent."""
+        """The resources used by all stages together."""
         return sum(self.by_stage.values(), Measured())
 
     def as_json(self) -> dict[str, Any]:
-        """Return the cost as plain numbers; seconds are rounded to milliseconds."""
+        """Return the cost as plain numbers. Seconds are rounded to milliseconds."""
         total = self.total
         return {
             "num_images": self.num_images,
@@ -60,14 +60,14 @@ class Cost:
 
 
 def achieved(stage: WorkStage, spent: Measured) -> float | None:
-    """Return the share of a stage's time that it spent on its minimum work; None if that is not measured."""
+    """Return the fraction of a stage's time spent on its minimum work. None if it is not measured."""
     if stage not in FLOORS or not spent.floor_seconds or not spent.wall_seconds:
         return None
     return min(1.0, spent.floor_seconds / spent.wall_seconds)
 
 
 def cost_line(cost: Mapping[str, Any]) -> str:
-    """Return a cost (`Cost.as_json`) in one line for people."""
+    """Return a cost (`Cost.as_json`) as one line for people."""
     received = bool(cost["total"]["num_requests"] or cost["total"]["bytes_received"])
     told = [f"{_rates_text(cost['total'], received)} in all"]
     told += [
@@ -79,7 +79,7 @@ def cost_line(cost: Mapping[str, Any]) -> str:
 
 
 def sharing_line(cost: Mapping[str, Any]) -> str:
-    """Return a note about videos that belong to other projects too; "" without any."""
+    """Return a note about videos that also belong to other projects, or "" if there are none."""
     number, projects = cost["num_shared_videos"], cost["num_sharing_projects"]
     if not number:
         return ""
@@ -91,7 +91,7 @@ def sharing_line(cost: Mapping[str, Any]) -> str:
 
 
 def cost_rows(cost: Mapping[str, Any]) -> list[list[str]]:
-    """Return a cost (`Cost.as_json`) as rows of text: `COST_COLUMNS`, one row per stage, and the sum."""
+    """Return a cost (`Cost.as_json`) as rows of text in the order of `COST_COLUMNS`: one per stage, and the total."""
     rows = [_row(row["stage"], row, row) for row in cost["stages"]]
     return [*rows, _row("all", cost["total"], None)] if rows else []
 
@@ -149,7 +149,7 @@ def _rates_text(rates: Mapping[str, int | float], received: bool) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
+    """Return a duration in a suitable unit."""
     if not seconds:
         return "0 s"
     if seconds < 60:

@@ -1,10 +1,10 @@
 """The embedding pipeline: threads decode images while the model runs. A batch never mixes images of two groups.
 
-The last bits of a vector depend on how many images its batch has. If a batch held frames of several videos, a video's
-vectors would depend on what happened to be embedded with it.
+The last bits of a vector depend on the number of images in its batch. If a batch contained frames of several videos,
+a video's vectors would depend on the other videos that happened to be embedded with it.
 
-Belongs here: batching, overlap, bounded queues, handling out-of-memory errors. Does not belong here: where images
-come from and where vectors go (operations/embedding/encoding.py), the models.
+Belongs here: batching, overlap, bounded queues, handling out-of-memory errors. Does not belong here: the source of
+images and the destination of vectors (operations/embedding/encoding.py), the models.
 """
 
 from collections import deque
@@ -72,8 +72,8 @@ def embed_in_batches(
         encoder: computes the vectors.
         frames: the frames to embed; may be endless.
         load: returns a frame's image, at any size not below the encoder's `input_side`. Raises UnreadableImageError.
-        batching: how large a batch may be, and how many threads prepare it.
-        group_of: returns what frames of one batch have in common: their video. Frames of a group follow each other.
+        batching: the size of batches, and the number of threads that prepare them.
+        group_of: returns the group of a frame, for example its video. Frames of a group must be consecutive.
         is_of_frame: returns whether an error other than UnreadableImageError concerns a single frame only. If the
             model fails on a batch with such an error, its frames are run one by one. The error of the model is raised
             if it now also fails on a frame that it accepted before.
@@ -148,7 +148,7 @@ class _PreparedAhead(Generic[Frame]):
 
 
 class _BatchRunner:
-    """Runs the model in batches that fit, and remembers what fits."""
+    """Runs the model in batches that fit into memory, and remembers the size that fits."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class _BatchRunner:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a framework's error says that memory ran out, on the device or on the host.
 
-    Checks names and messages because this layer imports no framework. torch.OutOfMemoryError is a RuntimeError;
+    Checks names and messages because this layer imports no framework. torch.OutOfMemoryError is a RuntimeError.
     torch's CPU allocator raises a plain RuntimeError.
     """
     return (

@@ -2,7 +2,7 @@
 
 Each stratum of a population has an unknown share, whose Jeffreys posterior given the answers is
 Beta(yes + 1/2, no + 1/2). Many draws of these shares, and of the number among the unanswered items, yield the
-distribution of whatever is computed from them. Medians are the estimates, and the central 95% are the intervals. A
+distribution of any quantity computed from them. Medians are the estimates, and the central 95% are the intervals. A
 stratum without answers can contain anything and widens the intervals accordingly.
 
 Source of the interval: Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion", section 4.3.
@@ -20,27 +20,27 @@ Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 FEWEST_ANSWERS: Final = 20
-"""With fewer answers no threshold is offered."""
+"""With fewer answers, no threshold is suggested."""
 NUM_DRAWS: Final = 2000
 _CONFIDENCE: Final = 0.95
 
 
 def stratum_of(scores: Float64Array, edges: Float64Array) -> Int64Array:
-    """Return the stratum of each score. Strata are half-open."""
+    """Return the stratum of each score. Strata include their lower edge but not their upper edge."""
     strata: Int64Array = np.searchsorted(edges, scores, side="right") - 1
     return strata
 
 
 def draw_numbers(sizes: Int64Array, yes: Int64Array, no: Int64Array, *, design_effect: float = 1.0) -> Float64Array:
-    """Return (D, S) draws of how many items of each stratum are a yes. The same answers yield the same draws.
+    """Return (D, S) draws of the number of items in each stratum that are a yes. Equal answers yield equal draws.
 
     Only unanswered items are drawn, so there is no spread once every item has been answered.
 
     Args:
-        sizes: (S,) how many items each stratum has.
-        yes: (S,) how many of the answers are yes.
-        no: (S,) how many are no.
-        design_effect: how many answers say as much as one independent one.
+        sizes: (S,) number of items in each stratum.
+        yes: (S,) number of answers that are yes.
+        no: (S,) number of answers that are no.
+        design_effect: number of answers that carry as much information as one independent answer.
     """
     generator = np.random.default_rng(0)
     shares = generator.beta(yes / design_effect + 0.5, no / design_effect + 0.5, size=(NUM_DRAWS, len(sizes)))
@@ -56,11 +56,11 @@ def estimate_of(draws: Float64Array) -> Estimate:
 
 
 def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
-    """Return how many answers say as much as one independent one: 1 or more.
+    """Return how many answers carry as much information as one independent answer: 1 or more.
 
     Args:
         residuals: (N,) each answer (1 or 0) minus its expected share.
-        clusters: (N,) what the answers share, such as the frame they are on.
+        clusters: (N,) the cluster of each answer, such as the frame it is on.
 
     Source: Kish 1965, "Survey Sampling", section 8.2; the variance of cluster totals over that of single answers.
     """
@@ -73,9 +73,9 @@ def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
 
 
 def clustered_share(is_yes: BoolArray, clusters: Int64Array) -> Estimate | None:
-    """Return the share of yes among items that were sampled by clusters, such as objects by frames. None without items.
+    """Return the share of yes among items sampled in clusters, such as objects by frame. None if there are no items.
 
-    The estimate is the ratio of totals, and its interval a Jeffreys interval of as many answers as the items are worth.
+    The estimate is the ratio of totals. Its interval is a Jeffreys interval for the effective number of answers.
     """
     if not len(is_yes):
         return None

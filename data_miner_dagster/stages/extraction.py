@@ -20,23 +20,23 @@ _LEAST_PROMINENCE: Final = 2.5
 _LEAST_SEEK_PACKETS: Final = 12
 _LEAST_SEEK_BYTES: Final = 1 << 19
 """Measured on 720p and 1080p mp4 files in the page cache. Reading a packet takes 5 to 14 microseconds plus 0.2 per
-kilobyte. A seek including its keyframe takes 36 to 103, as long as 6 to 10 packets of the same file."""
+kilobyte. A seek including its keyframe takes 36 to 103 microseconds, as long as 6 to 10 packets of the same file."""
 
 _LAST_TICK: Final = int(np.iinfo(np.int64).max)
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
-"""Plainness alone is not enough: a clear sky is plain too. Of 40 text-free photographs and frames, those as plain as
-slides have no detected text."""
+"""Minimum share of text in a slide. Plainness alone is not enough, because a clear sky is plain, too. Of 40 text-free
+photographs and frames, those as plain as slides have no detected text."""
 
 
 def exact_seconds(seconds: float) -> Fraction:
-    """Return a setting as the exact decimal the user wrote, so that 0.1 means one tenth."""
+    """Return a setting as the exact decimal that the user wrote, so that 0.1 means one tenth."""
     return Fraction(str(seconds))
 
 
 def frames_on_screen(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
     """Return the distinct pts of the frames on screen at `times`, ascending.
 
-    The frame on screen at t is the last one with pts_seconds <= t. Before the first frame it is the first frame.
+    The frame on screen at t is the last one with pts_seconds <= t. Before the first frame, it is the first frame.
     """
     positions = np.maximum(np.searchsorted(index.frame_pts, _ticks(index, times), side="right") - 1, 0)
     return np.unique(index.frame_pts[positions])
@@ -61,7 +61,7 @@ class RegularTimes:
     def frames_on_screen(self, index: VideoIndex) -> Int64Array:
         """Return the distinct pts of the frames on screen at these times, ascending.
 
-        Iterates over the times or the frames, whichever are fewer.
+        Iterates over the times or over the frames, whichever are fewer.
         """
         ends = _ticks(index, [self.start, self.start + self.step * (self.count - 1)])
         first, last = np.maximum(np.searchsorted(index.frame_pts, ends, side="right") - 1, 0).tolist()
@@ -89,9 +89,9 @@ def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Ar
     """Return the distinct pts of the frames to take, ascending. Empty only if the video has no frames.
 
     Args:
-        index: the video. Times count from its first frame.
+        index: the index of the video. Times count from its first frame.
         config: the strategy and its settings.
-        cut_pts: the first frame of every shot except the first. Used only by `scene`.
+        cut_pts: the first frame of every shot except the first. Only used by the strategy `scene`.
     """
     if index.num_frames == 0:
         return np.zeros(0, np.int64)
@@ -134,7 +134,7 @@ def _regular_times(index: VideoIndex, step: Fraction) -> RegularTimes:
 def _snapped(index: VideoIndex, exact: Int64Array, config: ExtractionConfig) -> Int64Array:
     """Return the exact frames, each replaced by a cheaper one nearby where the tolerance allows it.
 
-    Within the tolerance the nearest keyframe wins. Otherwise the nearest frame that other frames reference wins.
+    Within the tolerance, the nearest keyframe wins. Without one, the nearest frame that other frames reference wins.
     """
     tolerance = _tolerance(index, config)
     if tolerance == 0 or index.is_from_content:
@@ -187,7 +187,8 @@ def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | 
                 wanted, groups = _groups_on_screen(index, list(times))
             else:
                 wanted, groups = _groups_on_screen(index, _middles_of_shares(index, config.num_frames))
-            # The frame on screen lies between its group's keyframe and the wanted time, so the keyframe is even nearer.
+            # The frame on screen lies between its group's keyframe and the wanted time, so it is even nearer than the
+            # keyframe.
             since_start = wanted - starts[groups]
             to_next = np.append(starts[1:], np.iinfo(np.int64).max)[groups] - wanted
             is_sure = (since_start <= _tolerance(index, config)) & (since_start <= to_next)
@@ -205,20 +206,20 @@ def groups_at(index: GroupIndex, times: Sequence[Fraction]) -> Int64Array | None
 
 
 def _unknown_groups(index: GroupIndex, wanted: Int64Array) -> Int64Array | None:
-    """Return those of the wanted groups that are not indexed completely; None if they are most of the file."""
+    """Return the wanted groups that are not indexed completely. None if they are most of the file."""
     known = np.flatnonzero(np.bincount(index.groups) == index.group_sizes)
     unknown = np.setdiff1d(wanted, known)
     return unknown if 2 * int(index.group_sizes[unknown].sum()) <= index.num_packets else None
 
 
 def _groups_on_screen(index: GroupIndex, times: Sequence[Fraction]) -> tuple[Int64Array, Int64Array]:
-    """Return the times in ticks, and the group that each falls into."""
+    """Return the times in ticks, and the group that each time falls into."""
     ticks = _ticks(index, times)
     return ticks, np.searchsorted(index.keyframe_pts, ticks, side="right") - 1
 
 
 def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
-    """Add frames so that no gap exceeds the limit, between chosen frames or at either end of the video."""
+    """Add frames so that no gap exceeds the limit, whether between chosen frames or at either end of the video."""
     added = [times.frames_on_screen(index) for times in _times_in_gaps(index, chosen, max_gap_seconds)]
     return np.union1d(chosen, np.concatenate(added)) if added else chosen
 

@@ -1,4 +1,4 @@
-"""Forecasting the cost and results of a project from its listed sources. Pure arithmetic on given rates.
+"""Forecast the cost and results of a project from its listed sources. Pure arithmetic on given rates.
 
 Does not belong here: listing (operations/sourcing/dry_listing.py), the sums over a root's videos (catalog/seen.py).
 """
@@ -14,7 +14,7 @@ _DAY_SECONDS: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One rate and its origin: `DEFAULT`, or what it was measured on."""
+    """A rate and its origin: `DEFAULT`, or a description of the data it was measured on."""
 
     value: float
     origin: str = DEFAULT
@@ -22,14 +22,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The cost and results of a video."""
+    """The rates from which the cost and results of videos are computed."""
 
     seconds_per_video: Rate  # for videos without a listed duration
     bytes_per_second: Rate  # of a video file, per second of video
     requests_per_video: Rate
     frames_per_second: Rate  # stored by extraction, per second of video
     bytes_per_frame: Rate  # of a stored frame
-    images_per_frame: Rate  # released, as a share of the stored frames
+    images_per_frame: Rate  # released images, as a fraction of the stored frames
     boxes_per_image: Rate
 
 
@@ -37,23 +37,23 @@ DEFAULT_RATES: Final = Rates(
     seconds_per_video=Rate(300.0),
     bytes_per_second=Rate(150_000.0),  # 720 lines in h264
     requests_per_video=Rate(6.0),  # page, player, manifest, file in a few ranges
-    frames_per_second=Rate(1.0),  # of `extraction.every_seconds`
+    frames_per_second=Rate(1.0),  # corresponds to `extraction.every_seconds`
     bytes_per_frame=Rate(120_000.0),  # a JPEG of 1280 by 720 at quality 92
     images_per_frame=Rate(0.1),
     boxes_per_image=Rate(1.5),
 )
-"""For a root without history. These are orders of magnitude: the last two depend on subject and filter."""
+"""Rates for a root without history. They are orders of magnitude. The last two depend on the subject and filter."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedVideo:
-    """One video that would be added."""
+    """A video that would be added."""
 
-    site: str | None  # what its requests count towards; None: no site is asked
+    site: str | None  # the site whose budgets its requests count towards; None: no site is contacted
     duration_seconds: float | None = None
     size_bytes: int | None = None
-    has_file: bool = False  # it is already under the root
-    has_frames: bool = False  # and so are its frames
+    has_file: bool = False  # its file is already under the root
+    has_frames: bool = False  # its frames are already under the root
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class SiteLimits:
     seconds_between: float = 0.0  # seconds between the starts of two downloads, on average
 
     def days(self, num_downloads: int) -> float:
-        """Return how many days this many downloads take at least."""
+        """Return the minimum number of days that this many downloads take."""
         hours = num_downloads / self.hourly_budget if self.hourly_budget else 0.0
         days = num_downloads / self.daily_budget if self.daily_budget else 0.0
         return max(days, hours / 24, num_downloads * self.seconds_between / _DAY_SECONDS)
@@ -73,7 +73,7 @@ class SiteLimits:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The cost and results of a project."""
+    """The expected cost and results of a project."""
 
     num_videos: int
     num_to_download: int
@@ -81,9 +81,9 @@ class Forecast:
     num_unknown_durations: int
     num_requests: int
     days: float
-    slowest_site: str | None  # the site that the days are for; None: no site is asked
-    videos_bytes: int  # to be downloaded or copied
-    frames_bytes: int  # to be stored
+    slowest_site: str | None  # the site that determines `days`; None: no site is contacted
+    videos_bytes: int  # size of the files to download or copy
+    frames_bytes: int  # size of the frames to store
     num_frames: int
     num_images: int
     num_boxes: int
@@ -96,12 +96,12 @@ class Forecast:
 
 
 def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str, SiteLimits]) -> Forecast:
-    """Return the cost and results of these videos.
+    """Return the expected cost and results of these videos.
 
     Args:
         videos: the videos that would be added.
         rates: the rates to use.
-        limits: the limits of each site; a missing site has none.
+        limits: the limits of each site. Sites that are missing have no limits.
     """
     seconds = [seconds_of(video, rates) for video in videos]
     fresh = [video for video in videos if not video.has_file]
@@ -139,7 +139,7 @@ def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str
 
 
 def seconds_of(video: ListedVideo, rates: Rates) -> float:
-    """Return the duration of a video, known, or estimated from its size or from the average."""
+    """Return the known duration of a video, or an estimate from its size or from the average, in seconds."""
     if video.duration_seconds is not None:
         return video.duration_seconds
     if video.size_bytes is not None:
@@ -148,7 +148,7 @@ def seconds_of(video: ListedVideo, rates: Rates) -> float:
 
 
 def origins_of(rates: Rates) -> dict[str, list[str]]:
-    """Return, by origin, the names of the rates that come from there."""
+    """Return the names of the rates by their origin."""
     names: dict[str, list[str]] = {}
     for field in fields(rates):
         names.setdefault(getattr(rates, field.name).origin, []).append(field.name)

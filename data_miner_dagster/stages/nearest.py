@@ -1,4 +1,4 @@
-"""The vectors most similar to a given one, exactly, among any number that arrive in portions. Pure."""
+"""Find the vectors most similar to a given one, exactly, among any number that arrive in portions. Pure functions."""
 
 import threading
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SHORTEST: Final = 1e-12
 
 @dataclass(frozen=True, slots=True, order=True)
 class Match:
-    """One vector that was found. Order: most similar first, then by group and number."""
+    """A vector that was found. Sorted by similarity, most similar first, then by group and number."""
 
     distance: float  # the cosine, negated
     group: str
@@ -29,25 +29,25 @@ class Match:
 
 
 class Nearest:
-    """Keeps the most similar vectors of those that are offered, by several threads and in any order.
+    """Collects the most similar vectors among those that are offered, by several threads and in any order.
 
-    Products in single precision leave out what cannot be among them; cosines of the rest are in double precision. The
-    result depends neither on the order of the portions nor on their sizes.
+    Single-precision products exclude vectors that cannot be among them. The cosines of the rest are computed in double
+    precision. The result depends neither on the order of the portions nor on their sizes.
     """
 
     def __init__(self, query: Float32Array, count: int) -> None:
-        """Start without any.
+        """Start without vectors.
 
         Args:
-            query: (D,) of any length but zero.
-            count: how many are kept.
+            query: (D,) a vector of any length except zero.
+            count: the number of vectors to keep.
         """
         self._query = query.astype(np.float64) / max(float(np.linalg.norm(query.astype(np.float64))), _SHORTEST)
         self._fast_query = self._query.astype(np.float32)
         self._margin = np.float32(2 * single_precision_error(len(query)))
         self._count = count
         self._kept: list[Match] = []
-        self._least = np.float32(-np.inf)  # no vector with a smaller product can be among the kept
+        self._least = np.float32(-np.inf)  # no vector with a smaller product can be among those kept
         self._lock = threading.Lock()
 
     def offer(self, group: str, numbers: npt.NDArray[np.int32], vectors: Float16Array) -> None:
@@ -70,7 +70,7 @@ class Nearest:
 
     @property
     def matches(self) -> tuple[Match, ...]:
-        """The most similar so far, in order."""
+        """The most similar vectors so far, in order."""
         return tuple(self._kept)
 
     def _cosines(self, vectors: Float16Array) -> Float64Array:

@@ -1,6 +1,6 @@
 """Decide what a release contains: its frames and boxes, and the version name.
 
-Pure decisions. Does not belong here: the split of each video (splitting/), writing formats (export/), reading tables
+Pure functions. Does not belong here: the split of each video (splitting/), writing formats (export/), reading tables
 (operations/releasing/source.py).
 """
 
@@ -27,28 +27,28 @@ from data_miner_dagster.stages.reviewing.states import BoxState
 
 _VERSION: Final = re.compile(r"v(\d+)")
 MIN_BOX_SIDE_PIXELS: Final = 1.0
-"""A box narrower or lower than this after clipping to the image is useless for training."""
+"""A box that is narrower or lower than this after clipping to the image is useless for training."""
 DECIMALS: Final = 6
 """Decimal places of released float32 values: enough to distinguish them where it matters, and short to read."""
 
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
-"""Not secrets, but parts of a signed address that has expired long before anyone reads the release."""
+"""Parameters that are not secrets, but parts of a signed address that expires before anyone reads the release."""
 
 
 class FrameOutcome(StrEnum):
     """The outcome of a frame that a release examines. Values are stored."""
 
     RELEASED = "released"
-    HELD = "held"  # it has an unsure box, and waits until a person has looked at it
-    WITHOUT_BOXES = "without_boxes"  # and the project wants no such frames
+    HELD = "held"  # it has an unsure box, and waits until a person has reviewed it
+    WITHOUT_BOXES = "without_boxes"  # it has no boxes, and the project does not want such frames
     LEFT_OUT = "left_out"  # its files are missing or unreadable
-    NOT_CHOSEN = "not_chosen"  # a selection chose others
-    BETWEEN_BLOCKS = "between_blocks"  # in the gap between two splits of one video
+    NOT_CHOSEN = "not_chosen"  # a selection chose other frames
+    BETWEEN_BLOCKS = "between_blocks"  # it is in the gap between two splits of one video
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRules:
-    """What a project allows in a release."""
+    """The kinds of frames and boxes that a project allows in a release."""
 
     include_frames_without_boxes: bool
     unsure: UnsurePolicy = "hold"
@@ -61,9 +61,9 @@ class ReleaseRules:
 
 @dataclass(frozen=True, slots=True)
 class ReleasableBox:
-    """One box as released: clipped to the frame and rounded."""
+    """A box as released: clipped to the frame and rounded."""
 
-    position: int | None  # among the boxes found on the frame; None: only a person saw it
+    position: int | None  # among the boxes detected on the frame; None: only a person saw it
     class_index: int
     confidence: float  # 1 where only a person saw it
     box_xyxy: BoxXyxy
@@ -95,16 +95,16 @@ def candidate_frames(
 def releasable_boxes(
     found: Sequence[FoundBox], judgement: Judgement, rules: ReleaseRules, resolution_wh: tuple[int, int]
 ) -> list[ReleasableBox] | FrameOutcome:
-    """Return the released boxes of one frame, most confident first, or why the frame is not released.
+    """Return the released boxes of one frame, most confident first, or the reason why the frame is not released.
 
-    A box counts if at least one pixel per side lies inside the frame. Objects are released. What unsure boxes lead to
-    is a matter of the rules, and so is a frame without objects. Boxes of equal confidence are ordered by class, then
-    coordinates.
+    A box counts if at least one pixel per side lies inside the frame. Objects are released. The rules decide the effect
+    of unsure boxes, and whether a frame without objects is released. Boxes of equal confidence are ordered by class,
+    then coordinates.
 
     Args:
         found: the boxes that were detected on the frame.
         judgement: these boxes after the verdicts on them.
-        rules: what the project allows.
+        rules: the rules of the project.
         resolution_wh: the size of the frame in pixels.
     """
     boxes = []
@@ -155,14 +155,14 @@ class Candidates:
     frame_indices: npt.NDArray[np.int32]  # (N,)
     similarities: Float32Array  # (N,) to the positive prompt that kept the frame
     box_offsets: npt.NDArray[np.int64]  # (N+1,) the boxes of image i are the half-open slice offsets[i]:offsets[i+1]
-    box_classes: npt.NDArray[np.int32]  # (B,) by position in the class list
+    box_classes: npt.NDArray[np.int32]  # (B,) positions in the class list
     box_confidences: Float32Array  # (B,)
 
     def where(self, is_wanted: npt.NDArray[np.bool_]) -> "Candidates":
-        """Return the images where `is_wanted` is True, with their boxes. A video may be left without any.
+        """Return the images where `is_wanted` is True, with their boxes. A video may be left without images.
 
         Args:
-            is_wanted: (N,) which.
+            is_wanted: (N,) whether to include each image.
         """
         counts_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(is_wanted, dtype=np.int64)])
         num_boxes = np.diff(self.box_offsets)
@@ -179,7 +179,7 @@ class Candidates:
 
 
 class ImageSelection(Protocol):
-    """Choose among all images that a project could release, for example with a cap per class."""
+    """Chooses among all images that a project could release, for example with a cap per class."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -192,11 +192,11 @@ class ImageSelection(Protocol):
 
 
 class ConfidenceCalibration(Protocol):
-    """Turn a detector's confidence into the probability that a box is right."""
+    """Converts a detector's confidence to the probability that a box is right."""
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the mapping depends on, as JSON-compatible values. Part of the release's fingerprint."""
+        """The inputs of the conversion, as JSON-compatible values. Part of the release's fingerprint."""
         ...
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
@@ -205,7 +205,7 @@ class ConfidenceCalibration(Protocol):
 
 
 class CandidateColumns:
-    """Collect `Candidates` from a stream of images. Keeps about 20 bytes per image and 8 per box."""
+    """Collects `Candidates` from a stream of images. Keeps about 20 bytes per image and 8 per box."""
 
     def __init__(self) -> None:
         self._videos: dict[str, int] = {}  # key → number of images
@@ -213,7 +213,7 @@ class CandidateColumns:
         self._num_boxes, self._box_classes, self._box_confidences = array("i"), array("i"), array("f")
 
     def add(self, video_key: str, frame_index: int, similarity: float, boxes: Iterable[tuple[int, float]]) -> None:
-        """Add one image with the (class, confidence) of its boxes. Images must come in order of video and time."""
+        """Add one image with the (class, confidence) of its boxes. Images must be sorted by video and time."""
         self._videos[video_key] = self._videos.get(video_key, 0) + 1
         self._frame_indices.append(frame_index)
         self._similarities.append(similarity)
@@ -242,7 +242,7 @@ def _offsets(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.i
 
 
 def chosen_frames(candidates: Candidates, is_chosen: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.int32]]:
-    """Return the chosen frame indices of each video, in order, without videos that have none."""
+    """Return the chosen frame indices of each video, in order. Videos without chosen frames are left out."""
     chosen = {
         key: candidates.frame_indices[start:stop][is_chosen[start:stop]]
         for key, start, stop in zip(

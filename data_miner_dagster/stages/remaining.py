@@ -1,10 +1,10 @@
-"""How long work on unequal videos still takes, from what those that are done took. Pure.
+"""Estimate the remaining time of work on videos of different lengths from the times of finished videos. Pure functions.
 
-Each stage's time for a video is a line in the video's duration (least squares, not below zero), which a factor for each
-site adjusts. Two bounds are computed: from the stage that takes longest alone, at the observed number of parallel
-videos, and from the CPU time that is left on these cores. The stages share the cores, so a stage that later works alone
-is faster than was observed. Videos at work count with the time they have taken so far, so that long videos, which end
-last, are not forgotten.
+The time that each stage takes for a video is modelled as a linear function of the video's duration (least squares, not
+below zero), adjusted by a factor for each site. Two bounds are computed: from the stage that takes longest alone, at
+the observed number of parallel videos, and from the CPU time that remains on these cores. The stages share the cores,
+so a stage that later works alone is faster than observed. Videos in progress count with the time they have taken so
+far, so that long videos, which finish last, are not ignored.
 
 Does not belong here: reading the figures (operations/progress.py).
 """
@@ -17,26 +17,26 @@ from itertools import chain
 from typing import Final
 
 _FEWEST_FOR_A_LINE: Final = 4
-"""With fewer videos a stage's time is taken to be in proportion to the duration."""
+"""With fewer videos, a stage's time is assumed to be proportional to the duration."""
 _REST_OF_THE_OVERDUE: Final = 0.15
-"""A video that takes longer than expected is thought to take this share of the expected time still."""
+"""A video that takes longer than expected is assumed to need this further fraction of the expected time."""
 _LONGER_THAN_SEEN: Final = 1.3
 """An overdue item is expected to take this many times the time it has taken so far."""
 _BUSY: Final = (0.8, 0.95)
-"""From the first share of the cores on they begin to be what stages wait for; from the second they are."""
+"""Above the first fraction of busy cores, stages begin to wait for the cores. Above the second, they mainly do."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoneVideo:
-    """A video that a stage is done with, well or badly."""
+    """A video that a stage has finished, successfully or not."""
 
     duration_seconds: float
     wall_seconds: float
     cpu_seconds: float = 0.0
     group: str = ""
-    """What videos that take alike have in common: their site."""
+    """The group of videos that take similar times: their site."""
     is_lost: bool = False
-    """It failed, and no later stage sees it."""
+    """Whether it failed, so that no later stage processes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class OpenVideo:
     duration_seconds: float
     group: str = ""
     taken_seconds: float | None = None
-    """For how long it has been worked on; None if that has not begun."""
+    """The time for which it has been in progress. None if it has not started."""
     may_be_lost: bool = False
-    """It is not downloaded yet."""
+    """Whether it has not been downloaded yet, so that it may still fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +58,22 @@ class StageWork:
     done: Sequence[DoneVideo]
     open: Sequence[OpenVideo]
     most_at_once: int
-    """How many videos the stage is assumed to process in parallel until that has been observed."""
+    """The number of videos that the stage is assumed to process in parallel until this has been observed."""
     seen_seconds: float
     """Time since the stage began to work."""
     open_stands_for: float = 1.0
-    """How many videos each of `open` represents."""
+    """The number of videos that each item of `open` represents."""
     earlier: Sequence[DoneVideo] = ()
-    """Videos of other runs, which are used until the stage has finished one."""
+    """Videos of other runs, which are used until the stage has finished a video in this run."""
 
 
 def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, num_cores: int) -> float | None:
-    """Return how long all stages still take, in seconds; None where nothing shows it yet.
+    """Return the remaining time of all stages in seconds. None if there is no data to estimate it from.
 
     Args:
-        stages: in order; a video that is open at one stage is also open at later ones.
-        elapsed_seconds: since the first of them started; more than 0 if anything is done or at work.
-        num_cores: of this machine.
+        stages: the stages in order. A video that is open at one stage is also open at later ones.
+        elapsed_seconds: time since the first stage started. More than 0 if anything is finished or in progress.
+        num_cores: number of cores of this machine.
     """
     outlooks = [_Outlook(stage, _share_lost(stages)) for stage in stages if stage.open]
     if not outlooks:
@@ -96,7 +96,7 @@ def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, nu
 
 
 def share_done(stages: Sequence[StageWork]) -> float:
-    """Return the share of the whole work that is done, by the time that it takes: 0 to 1."""
+    """Return the finished fraction of the whole work, measured by the time that it takes: 0 to 1."""
     outlooks = [_Outlook(stage, _share_lost(stages)) for stage in stages]
     done = sum(outlook.busy_seconds for outlook in outlooks)
     left = sum(outlook.left_seconds for outlook in outlooks)
@@ -110,7 +110,7 @@ def _share_lost(stages: Sequence[StageWork]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A time that grows with the duration."""
+    """A time that is a linear function of the duration."""
 
     constant: float = 0.0
     slope: float = 0.0
@@ -120,7 +120,7 @@ class _Line:
 
 
 def _line_through(points: Collection[tuple[float, float]]) -> _Line:
-    """Return the line that fits (duration, time) best, neither falling nor below zero."""
+    """Return the line that best fits (duration, time), neither falling nor below zero."""
     number = len(points)
     if not number:
         return _Line()
@@ -138,7 +138,7 @@ def _line_through(points: Collection[tuple[float, float]]) -> _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """The expected time of a stage."""
+    """The expected times of a stage."""
 
     line: _Line
     factors: Mapping[str, float]
@@ -164,7 +164,7 @@ def _times_from(seen: Sequence[_Seen]) -> _Times:
 
 
 class _Outlook:
-    """The time of a stage that is done and left, in seconds."""
+    """The past and remaining time of a stage, in seconds."""
 
     def __init__(self, stage: StageWork, share_lost: float) -> None:
         self._stage = stage
@@ -175,7 +175,7 @@ class _Outlook:
 
     @property
     def is_known(self) -> bool:
-        """Whether anything shows how long the stage takes."""
+        """Whether there is any data on the time that the stage takes."""
         return bool(self._shown_by or self._at_work)
 
     @cached_property
@@ -205,7 +205,7 @@ class _Outlook:
 
     @property
     def left_seconds(self) -> float:
-        """What its open videos still take, each on its own."""
+        """The total time that its open videos still take, as if processed one after the other."""
         return sum(self._left) * self._stage.open_stands_for
 
     @property
@@ -219,14 +219,14 @@ class _Outlook:
 
     @property
     def busy_seconds(self) -> float:
-        """What its videos have taken until now, each on its own."""
+        """The total time that its videos have taken so far, as if processed one after the other."""
         return sum(video.wall_seconds for video in self._stage.done) + sum(
             v.taken_seconds or 0.0 for v in self._at_work
         )
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU time they have used. For videos at work, it is estimated."""
+        """The CPU time that its videos have used. It is estimated for videos in progress."""
         total = sum(video.cpu_seconds for video in self._stage.done)
         for video in self._at_work:
             expected = self._times.of(video.duration_seconds, video.group)
@@ -236,7 +236,7 @@ class _Outlook:
 
     @property
     def seconds_alone(self) -> float:
-        """How long the stage takes if it waits for no other stage, with the observed number of parallel videos."""
+        """The time that the stage takes if it waits for no other stage, with the observed number of parallel videos."""
         if not self._stage.open:
             return 0.0
         at_once = self.busy_seconds / self._stage.seen_seconds if self._stage.seen_seconds > 0 else 0.0
@@ -252,4 +252,4 @@ class _Outlook:
             if video.taken_seconds is None:
                 heapq.heappush(places, heapq.heappop(places) + left)
         last, total = max(places), sum(places)
-        return total / at_once + last - total / num_places  # the rest of one long video does not divide
+        return total / at_once + last - total / num_places  # the rest of one long video cannot be divided

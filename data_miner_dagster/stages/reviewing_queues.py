@@ -1,15 +1,15 @@
-"""Decide in which order people are asked, so that each answer teaches most. Pure functions of arrays.
+"""Decide the order in which people are asked, so that each answer is as useful as possible. Pure functions of arrays.
 
-    unsure           frames that one answer frees first, then those with the rarest class, then nearest to a threshold
-    disagreement     the most confident box that not all detectors of an ensemble found, first
+    unsure           fewest unsure boxes first, then frames with the rarest class, then nearest to a threshold
+    disagreement     first the most confident box that not all detectors of an ensemble found
     near_threshold   boxes drawn at random from strata of confidence, all classes in turn
     calibration      frames drawn at random from strata of similarity, so that their answers measure a threshold
     random           frames in a fixed pseudo-random order, so that the sample only grows
     filter           nearest to the filter's threshold first
-    duplicates       group by group, the one with the least similar pair first, and so within a group
+    duplicates       group by group, least similar pair first, and in the same order within a group
     browsing         a class: nearest to its threshold first; a video: in order of time
 
-Ties go by video, then time, then box. The same state gives the same order.
+Ties are broken by video, then time, then box. The same state gives the same order.
 """
 
 from collections.abc import Sequence
@@ -32,23 +32,23 @@ UInt64Array = npt.NDArray[np.uint64]
 BOXES_PER_CLASS: Final = 150
 """This many answers near its threshold are enough for a class."""
 NO_OBJECT, UNSURE, OBJECT = 0, 1, 2
-"""Codes of what a box counts as in a release."""
+"""Codes of the state of a box in a release."""
 _STATES: Final = (BoxState.NONE, BoxState.UNSURE, BoxState.OBJECT)
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Questions and their sort keys: the smallest keys come first, the first key decides, then the row."""
+    """Questions and their sort keys. The smallest keys come first. Earlier keys take precedence, then the row."""
 
     rows: Int64Array
     keys: tuple[Float64Array, ...]
 
     def order(self) -> Int64Array:
-        """Return the positions of the questions in the order of asking."""
+        """Return the positions of the questions in the order in which they are asked."""
         return np.lexsort((self.rows, *reversed(self.keys))).astype(np.int64)
 
     def is_after(self, keys: Sequence[float], row: int) -> npt.NDArray[np.bool_]:
-        """Return which questions come after one with these keys and this row."""
+        """Return which questions come after a question with these keys and this row."""
         after = self.rows > row
         for values, mark in zip(reversed(self.keys), reversed(keys), strict=True):
             after = (values > mark) | ((values == mark) & after)
@@ -61,13 +61,13 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class BoxRules:
-    """What makes a box an object, or unsure: values by class, in the order of the class list."""
+    """The rules by which a box is an object or unsure. Values by class are in the order of the class list."""
 
     thresholds: Float32Array
     unsure_from: Float32Array
     num_detectors: int
     by_verdict: npt.NDArray[np.int8] = field(default_factory=lambda: _states_by_verdict(VerifierRules()))
-    """(verdicts, states) the state of a box after a verifier's answer, by the codes of both."""
+    """(verdicts, states) the state of a box after a verifier's answer, indexed by the codes of both."""
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "BoxRules":
@@ -89,13 +89,13 @@ def _states_by_verdict(rules: VerifierRules) -> npt.NDArray[np.int8]:
 
 @dataclass(frozen=True, slots=True)
 class BoxArrays:
-    """N boxes of examined frames: the frame of each by its position, its class by the class list."""
+    """N boxes of examined frames. `frames` are positions of frames, `classes` positions in the class list."""
 
     frames: npt.NDArray[np.integer]
     classes: npt.NDArray[np.integer]
     confidences: Float32Array
     num_agreeing: npt.NDArray[np.integer]
-    verdicts: npt.NDArray[np.integer]  # of a verifier, by VERDICT_CODES
+    verdicts: npt.NDArray[np.integer]  # of a verifier, as positions in VERDICT_CODES
 
     def some(self, where: slice | Int64Array) -> "BoxArrays":
         """Return some of the boxes."""
@@ -109,7 +109,7 @@ class BoxArrays:
 
 
 def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
-    """Return the state of each box without any verdict of a person."""
+    """Return the state of each box as if no person had judged it."""
     confidences = boxes.confidences
     could_be = confidences >= rules.unsure_from[boxes.classes]
     is_object = (confidences >= rules.thresholds[boxes.classes]) | (
@@ -121,16 +121,16 @@ def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
 
 
 class FrameFacts:
-    """The sort keys of N frames. Collected from boxes that arrive in any order, in several parts."""
+    """The sort keys of N frames, collected from boxes that arrive in any order and in several parts."""
 
     def __init__(self, num_frames: int) -> None:
         self.num_unsure = np.zeros(num_frames, np.uint16)
         self.rarity = np.full(num_frames, np.iinfo(np.uint32).max, np.uint32)
-        """Objects in the project of the rarest class that an unsure box of the frame has."""
+        """The number of objects in the project of the rarest class among the frame's unsure boxes."""
         self.distance = np.full(num_frames, np.inf, np.float32)
-        """For the unsure box that is nearest to its threshold."""
+        """The distance of the frame's unsure box that is nearest to its threshold."""
         self.disagreement = np.full(num_frames, -1, np.float32)
-        """The confidence of the surest box that not all detectors found; -1 without one."""
+        """The confidence of the most confident box that not all detectors found, or -1 without such a box."""
 
     def add(self, boxes: BoxArrays, rules: BoxRules, num_objects: Int64Array) -> None:
         """Add boxes. `num_objects` is the number of objects in the project, by class."""
@@ -144,12 +144,12 @@ class FrameFacts:
         np.maximum.at(self.disagreement, boxes.frames[disputed], boxes.confidences[disputed])
 
     def clear(self, frames: Int64Array) -> None:
-        """Forget the boxes of some frames."""
+        """Reset the keys of some frames, as if they had no boxes."""
         self.num_unsure[frames], self.rarity[frames] = 0, np.iinfo(np.uint32).max
         self.distance[frames], self.disagreement[frames] = np.inf, -1
 
     def copy(self) -> "FrameFacts":
-        """Return facts that can be changed without changing these."""
+        """Return an independent copy."""
         copied = FrameFacts(0)
         copied.num_unsure, copied.rarity = self.num_unsure.copy(), self.rarity.copy()
         copied.distance, copied.disagreement = self.distance.copy(), self.disagreement.copy()
@@ -175,17 +175,17 @@ def rank_random(numbers: UInt64Array, rows: Int64Array) -> Ranking:
 
 
 def rank_calibration(rows: Int64Array, turns: Float64Array) -> Ranking:
-    """Rank the frames of a calibration by when each is asked."""
+    """Rank the frames of a calibration by their turns."""
     return Ranking(rows, (turns,))
 
 
 def rank_duplicates(rows: Int64Array, representatives: Int64Array, similarities: Float64Array) -> Ranking:
-    """Rank pairs of a duplicate and its representative. Pairs of one representative are adjacent.
+    """Rank pairs of a duplicate and its representative. Pairs with the same representative are adjacent.
 
     Args:
-        rows: (N,) of the duplicates.
-        representatives: (N,) any number that distinguishes representatives.
-        similarities: (N,) of the pairs.
+        rows: (N,) rows of the duplicates.
+        representatives: (N,) any numbers that distinguish representatives.
+        similarities: (N,) similarities of the pairs.
     """
     _, groups = np.unique(representatives, return_inverse=True)
     lowest = np.full(len(rows), np.inf)
@@ -196,21 +196,22 @@ def rank_duplicates(rows: Int64Array, representatives: Int64Array, similarities:
 def draw_near_threshold(
     confidences: Float32Array, threshold: float, numbers: UInt64Array
 ) -> tuple[Int64Array, Float64Array]:
-    """Choose the boxes of one class that say most about its threshold.
+    """Choose the boxes of one class that are most informative about its threshold.
 
-    Each side of the threshold has strata of confidence, narrow near it and wide away from it, and the nearest gets the
-    most questions (as in the filter's calibration). Within a stratum the lowest sampling numbers come first.
+    Each side of the threshold has strata of confidence, narrow near it and wide away from it. The nearest stratum gets
+    the most questions, as in the filter's calibration. Within a stratum, the lowest sampling numbers come first.
 
     Returns:
-        The chosen boxes, and when each is asked, as a share of `BOXES_PER_CLASS`: any first part is spread over the
-        strata as the whole is. Those from 1 on are for people who continue.
+        The chosen boxes, and the position of each in the order of the questions, as a share of `BOXES_PER_CLASS`. Any
+        leading part is spread over the strata in the same way as the whole. Positions from 1 on are for people who
+        continue.
     """
     headroom = confidences.astype(np.float64) - threshold
     return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)
 
 
 class NearestToZero:
-    """Keep the rows whose values are nearest to zero, of a stream of any length."""
+    """Keeps the rows of a stream of any length whose values are nearest to zero."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -218,7 +219,7 @@ class NearestToZero:
         self.values = np.zeros(0, np.float64)
 
     def add(self, rows: Int64Array, values: Float64Array) -> None:
-        """Add rows with their values. Of equal distances the lower row stays."""
+        """Add rows with their values. Among equal distances the lower row is kept."""
         self.rows, self.values = np.concatenate([self.rows, rows]), np.concatenate([self.values, values])
         kept = np.sort(np.lexsort((self.rows, np.abs(self.values)))[: self._most])
         self.rows, self.values = self.rows[kept], self.values[kept]

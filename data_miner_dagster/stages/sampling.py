@@ -1,6 +1,6 @@
-"""Fixed pseudo-random orders, so that a sample only grows; and which frames belong to the sample.
+"""Fixed pseudo-random orders, so that a sample only grows, and the choice of frames that belong to a sample.
 
-Pure functions. Does not belong here: who is asked what (stages/reviewing_queues.py).
+Pure functions. Does not belong here: the order of questions (stages/reviewing_queues.py).
 """
 
 import zlib
@@ -17,7 +17,7 @@ _MICROSECONDS: Final = 1e6
 
 
 def mixed_numbers(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Return a pseudo-random number for each number; different ones for different numbers.
+    """Return a pseudo-random number for each number. Different numbers give different results.
 
     Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators" (SplitMix64).
     """
@@ -30,13 +30,14 @@ def mixed_numbers(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def sampling_numbers(
     video_keys: Sequence[str], videos: npt.NDArray[np.int64], pts_seconds: npt.NDArray[np.float64]
 ) -> UInt64Array:
-    """Return a fixed pseudo-random number for each frame; those with the lowest are asked about first.
+    """Return a fixed pseudo-random number for each frame. Frames with the lowest numbers are asked about first.
 
-    It depends only on the video and the time: frames that are extracted again keep it, and no other video changes it.
+    A number depends only on the video and the time. Frames that are extracted again keep it, and other videos do not
+    change it.
 
     Args:
         video_keys: all videos.
-        videos: (N,) the video of each frame, by its position.
+        videos: (N,) the position of each frame's video in `video_keys`.
         pts_seconds: (N,) the times of the frames.
     """
     seeds = np.array([zlib.crc32(key.encode()) for key in video_keys], np.uint64)
@@ -47,8 +48,10 @@ def sampling_numbers(
 def sampled_places(verdicts: Iterable[Verdict]) -> frozenset[FramePlace]:
     """Return the frames of the random sample that were marked as complete, in any queue.
 
-    Somebody who is asked about unsure frames first leaves only the others to the queue of the sample, and those alone
-    would look better than all frames are. So the sample is every complete frame up to the last one of this queue.
+    A person who reviews the unsure frames first leaves only the other frames to the queue of the sample, and these
+    alone
+    would look better than average. The sample therefore consists of all complete frames up to the last one of this
+    queue.
     """
     complete = [verdict for verdict in verdicts if verdict.word is VerdictWord.COMPLETE]
     places = sorted({verdict.place for verdict in complete})

@@ -1,9 +1,11 @@
-"""Choose images within a budget: far from each other, uncertain, balanced by class, with limits per group. Pure.
+"""Choose images within a budget: diverse, uncertain, balanced by class, with limits per group. Pure functions.
 
-The choice is greedy. With `vectors`, each step takes the image that is farthest from all chosen so far (Gonzalez 1985,
-"Clustering to minimize the maximum intercluster distance": the radius that is left uncovered is at most twice the best
-possible), among those whose groups have room. Classes are served first, the rarest first, each up to an equal share of
-the budget. Limits are never exceeded; a class gets its share if enough of its images exist within them.
+The choice is greedy. With `vectors`, each step takes the image that is farthest from all images chosen so far, among
+those whose groups are below their limits. The radius that remains uncovered is at most twice the best possible.
+Classes are served first, the rarest first, each up to an equal share of the budget. Limits are never exceeded. A class
+gets its share if enough of its images exist within the limits.
+
+Source: Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".
 """
 
 from collections.abc import Sequence
@@ -19,26 +21,27 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 PROJECTED_DIMENSIONS: Final = 128
-"""Vectors of more dimensions are projected at random, which keeps distances within some percent and memory small."""
+"""Vectors with more dimensions are projected at random, which preserves distances within some percent and saves
+memory."""
 _VECTORS_AT_ONCE: Final = 8192
 _CHOSEN_AT_ONCE: Final = 1024
 _DECIMALS: Final = 4
-"""Distances are compared rounded, since their last digits differ between machines."""
+"""Distances are rounded before they are compared, since their last digits differ between machines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """N images to choose from."""
 
-    priorities: Float32Array  # (N,) 0..1: the value of each alone
+    priorities: Float32Array  # (N,) 0..1: the value of each image on its own
     box_offsets: IntArray  # (N+1,) the boxes of image i are the half-open slice offsets[i]:offsets[i+1]
     box_classes: npt.NDArray[np.int32]  # (B,)
-    vectors: Float32Array | None = None  # (N, D) unit vectors; None: how far images are from each other does not count
+    vectors: Float32Array | None = None  # (N, D) unit vectors; None: distances between images are not considered
 
 
 @dataclass(frozen=True, slots=True)
 class GroupLimit:
-    """At most this many images of each group."""
+    """A maximum number of images for each group."""
 
     group_of: IntArray  # (N,)
     limit: int
@@ -52,9 +55,9 @@ def choose_images(
     Args:
         pool: the images.
         count: the budget.
-        num_classes: serve this many classes first, each up to its share of the budget; 0: classes do not count.
-        limits: on groups. If there are several, each group of one should be inside a group of the other, such as videos
-            in channels; then no image is excluded needlessly.
+        num_classes: serve this many classes first, each up to its share of the budget. 0: classes are not considered.
+        limits: limits for groups. If there are several, the groups of one limit should be nested in those of another,
+            such as videos in channels. Then no image is excluded needlessly.
     """
     choosing = _Choosing(pool, limits)
     for class_index in _rarest_first(pool, num_classes):
@@ -78,7 +81,7 @@ def projected(vectors: Float32Array) -> Float32Array:
 
 
 def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
-    """Return the greatest distance (1 minus the cosine) of any of the vectors to the nearest chosen one."""
+    """Return the maximum distance (1 minus the cosine) of any of the vectors to the nearest chosen one."""
     nearest = np.full(len(vectors), -np.inf, np.float32)
     for start in range(0, len(chosen), _CHOSEN_AT_ONCE):
         some = vectors[chosen[start : start + _CHOSEN_AT_ONCE]]
@@ -93,7 +96,7 @@ def uncertainties(
 ) -> Float32Array:
     """Return (N,) how close the least certain box of each image is to its threshold: 1 at it, 0 at full confidence.
 
-    An image without boxes has 0.
+    The value of an image without boxes is 0.
     """
     room = np.maximum(np.float32(1) - thresholds[box_classes], np.float32(1e-6))
     closeness = (1 - (box_confidences - thresholds[box_classes]) / room).clip(0, 1)
@@ -123,8 +126,8 @@ class _Choosing:
         self._pool = pool
         self._limits = limits
         self._rooms = [np.full(int(one.group_of.max(initial=-1)) + 1, one.limit) for one in limits]
-        self._distances = np.full(num, np.float32(2))  # to the nearest chosen image; before the first, the greatest
-        self._is_open = np.ones(num, np.bool_)  # not chosen, and its groups have room
+        self._distances = np.full(num, np.float32(2))  # to the nearest chosen image; initially the maximum
+        self._is_open = np.ones(num, np.bool_)  # not chosen, and its groups are below their limits
         self.is_chosen = np.zeros(num, np.bool_)
 
     @property
@@ -132,7 +135,7 @@ class _Choosing:
         return int(np.count_nonzero(self.is_chosen))
 
     def take(self, number: int, is_wanted: BoolArray) -> None:
-        """Choose among some images, as many as there are."""
+        """Choose up to `number` of the wanted images."""
         for _ in range(number):
             candidates = np.flatnonzero(self._is_open & is_wanted)
             if not len(candidates):
@@ -140,7 +143,7 @@ class _Choosing:
             worth = self._pool.priorities[candidates]
             if self._pool.vectors is not None:
                 worth = np.round(self._distances[candidates], _DECIMALS) * (1 + worth)
-            self._choose(int(candidates[np.argmax(worth)]))  # the first of equals
+            self._choose(int(candidates[np.argmax(worth)]))  # the first among equals
 
     def _choose(self, row: int) -> None:
         self.is_chosen[row], self._is_open[row] = True, False

@@ -1,4 +1,4 @@
-"""Cutting the work on one project into shards, which several runs make in parallel."""
+"""Cut the work on one project into shards, which several runs process in parallel."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,15 +8,15 @@ from data_miner_dagster.domain.work import ShardRange
 MOST_ITEMS: Final = 256
 FEWEST_ITEMS: Final = 32
 NUM_SHARDS: Final = 64
-"""Shards that a project is cut into, as long as each has between the fewest and the most items."""
+"""Number of shards of a project, as long as each has between the fewest and the most items."""
 _SHARE_OF_REST: Final = 4
-"""No shard has more than this part of the remaining work, so that workers of different speed finish together."""
+"""No shard has more than this fraction of the remaining work, so that workers of different speed finish together."""
 
 
 def cut_into_shards(items: Sequence[str], batch_size: int) -> list[ShardRange]:
-    """Return ranges that cover sorted items. Equal items and batch size give equal ranges.
+    """Return ranges that cover sorted items. Equal items and batch sizes give equal ranges.
 
-    All shards except the last contain whole batches: items are batched as if one worker processed them all, and the
+    All shards except the last contain whole batches. Items are batched as if one worker processed them all, because the
     last bits of a model's result for an item may depend on its batch. The last few shards become smaller and smaller,
     down to one batch. If there are only enough items for one shard, they are not cut.
     """

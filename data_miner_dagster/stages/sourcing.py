@@ -42,12 +42,12 @@ class Blocklists:
 
 
 def reupload_rejection(original: str) -> Rejection:
-    """Return the rejection of a video that is the same as another one of the project."""
+    """Return the rejection of a video that has the same content as another video of the project."""
     return Rejection(RejectionRule.REUPLOAD, f"the same video as {original}")
 
 
 def list_entries(text: str) -> list[str]:
-    """Return the entries of a text, one per line. `# ` begins a comment; `#tag` is an entry."""
+    """Return the entries of a text, one per line. `# ` begins a comment, but `#tag` is an entry."""
     entries = []
     for line in text.removeprefix("\ufeff").splitlines():
         entry = re.split(r"(?:^|\s)#(?=\s|$)", line, maxsplit=1)[0].strip()
@@ -57,7 +57,7 @@ def list_entries(text: str) -> list[str]:
 
 
 def first_of_each(candidates: Iterable[VideoCandidate]) -> tuple[list[VideoCandidate], int]:
-    """Return the first candidate of each video key, in order, and the number of repeats left out."""
+    """Return the first candidate of each video key, in order, and the number of repeats that were left out."""
     kept: dict[str, VideoCandidate] = {}
     num_repeats = 0
     for candidate in candidates:
@@ -129,7 +129,7 @@ def _by_licence(candidate: VideoCandidate, rules: RulesConfig, is_complete: bool
     if not rules.licences:
         return None
     if candidate.licence is None:
-        # A page that names no licence grants none. That is only known once the page has been read.
+        # A page that names no licence grants none. This is only known once the page has been read.
         return "the site names no licence" if is_complete else None
     licence = fold(candidate.licence)
     return None if any(fold(wanted) in licence for wanted in rules.licences) else f"licence {candidate.licence}"
@@ -140,7 +140,7 @@ def _by_words(candidate: VideoCandidate, rules: RulesConfig, is_complete: bool) 
     for word in rules.blocked_words:
         if _contains_word(text, word):
             return f"contains {word!r}"
-    # The page may still contain the word if the listing came without a description.
+    # If the listing came without a description, the page may still contain the word.
     can_judge = bool(text) and (is_complete or candidate.description is not None)
     if rules.required_words and can_judge and not any(_contains_word(text, word) for word in rules.required_words):
         return f"contains none of {', '.join(map(repr, rules.required_words[:5]))}"
@@ -158,6 +158,9 @@ def rejection_of(
     """Return the first rule that rejects a candidate, in the order of `RejectionRule`, or None.
 
     Args:
+        candidate: the candidate.
+        rules: the rules of the project.
+        blocklists: the blocklists of the project. None: no hashtag or channel is blocked.
         is_complete: True if the video's page has been read, so a missing value means that the site does not state it.
     """
     blocklists = blocklists or Blocklists()

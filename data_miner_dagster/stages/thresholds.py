@@ -1,4 +1,4 @@
-"""Look up thresholds for the encoder in use, and refuse those set for another encoder."""
+"""Look up thresholds for the encoder in use, and reject thresholds that were set for another encoder."""
 
 from collections.abc import Mapping
 
@@ -13,12 +13,12 @@ def value_for_encoder(
 
     Args:
         field: name of the field in the project file.
-        given: a single number, or numbers per encoder.
+        given: a single number, or numbers by encoder.
         encoder_name: registry name of the encoder in use.
         remedy: how to find a value, for the error message.
 
     Raises:
-        ConfigError: values are given per encoder, but not for this one.
+        ConfigError: values are given by encoder, but this encoder is missing.
     """
     if given is None:
         return None
@@ -39,7 +39,7 @@ def check_same_scale(
     earlier_encoder_name: str,
     earlier_unnamed: Mapping[str, float],
 ) -> None:
-    """Refuse thresholds that were set for another encoder.
+    """Reject thresholds that were set for another encoder.
 
     Args:
         section: name of the section of the project file.
@@ -49,7 +49,7 @@ def check_same_scale(
         earlier_unnamed: the numbers of the last decisions that named no encoder, by field.
 
     Raises:
-        ConfigError: the encoder has changed but a number has not.
+        ConfigError: the encoder has changed, but at least one number has not.
     """
     if encoder_name == earlier_encoder_name:
         return

@@ -1,4 +1,4 @@
-"""Where a network that learned from a release disagrees with the labels it learned from. Pure decisions."""
+"""Find disagreements between the labels of a release and a network trained on them. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.stages.detection.boxes import iou_matrix
 
 LEAST_CONFIDENCE: Final = 0.05
-"""What a student is less sure of is not looked at."""
+"""Detections of a student below this confidence are ignored."""
 _THRESHOLDS: Final = tuple(round(0.05 * step, 2) for step in range(1, 19))
 SAME_OBJECT_IOU: Final = 0.3
-"""A small student is less exact than labels are. What is asked is whether something is there, and what it is."""
+"""A small student is less exact than the labels. What matters is whether an object is there, and its class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class FrameLabels:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """The surest box of an image that only one of the two has."""
+    """The most confident box of an image that only the labels or only the student have."""
 
     confidence: float
     why: str  # for people
@@ -38,7 +38,7 @@ def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
     """Return the threshold at which a student's boxes agree best with labels: the highest F1, the lowest on ties.
 
     Args:
-        frames: labels and the student's boxes of images that it did not learn from.
+        frames: the labels and the student's boxes for images that it was not trained on.
     """
     scores = []
     for threshold in _THRESHOLDS:
@@ -54,13 +54,13 @@ def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
 def find_disagreement(
     labels: FrameLabels, student: FrameLabels, class_names: Sequence[str], threshold: float
 ) -> Disagreement | None:
-    """Return where a student and the labels disagree most on an image; None if each box of one is one of the other.
+    """Return the greatest disagreement of a student with an image's labels. None if their boxes match one another.
 
     Args:
         labels: the boxes of the release.
-        student: those of the student, of any confidence.
-        class_names: by index.
-        threshold: the confidence from which the student sees something.
+        student: the student's boxes, of any confidence.
+        class_names: class names by index.
+        threshold: the minimum confidence of the student's boxes that count.
     """
     alone, is_met, sure = _matched(labels, student, threshold)
     overlaps = iou_matrix(student.boxes_xyxy[sure], labels.boxes_xyxy)
@@ -81,10 +81,10 @@ def find_disagreement(
 def _matched(
     labels: FrameLabels, student: FrameLabels, threshold: float
 ) -> tuple[list[int], npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Return which of the student's sure boxes meet no label, which labels are met, and which boxes are sure.
+    """Return the student's confident boxes that match no label, the mask of matched labels, and the confident boxes.
 
-    Boxes of one class that overlap by `SAME_OBJECT_IOU` are the same object, the student's surest box first. A further
-    box on an object that is met says nothing about the labels.
+    Boxes of one class that overlap by `SAME_OBJECT_IOU` are the same object. The student's most confident box comes
+    first. A further box on an object that is already matched is ignored.
     """
     sure = np.flatnonzero(student.confidences >= np.float32(threshold))
     overlaps = iou_matrix(student.boxes_xyxy[sure], labels.boxes_xyxy)

@@ -11,7 +11,7 @@ _REDONE: Final[Mapping[str, str]] = {
     "releasing": "the release (as a new version)",
     "report": "the report",
 }
-"""In stage order: when a stage has changed, every later stage is redone too."""
+"""In stage order. If a stage has changed, every later stage is also redone."""
 
 _OF_A_RELEASE: Final = ("releasing", "report")
 _FROM_STORED_BOXES: Final = "the table of boxes (from stored boxes)"
@@ -26,7 +26,7 @@ _KEPT: Final[Mapping[str, str]] = {
 def describe_upgrade(
     project: str, made_by: Mapping[str, int], current: Mapping[str, int], releases: Sequence[str]
 ) -> str | None:
-    """Return one line saying what the next build redoes, why, and what it keeps. None if no version differs.
+    """Return one line that says what the next build redoes, why, and what it keeps. None if no version differs.
 
     Args:
         project: the name of the project.
@@ -54,7 +54,7 @@ def describe_upgrade(
 
 
 def describe_earlier_frames(num_videos_by_version: Mapping[int, int], current: int) -> str | None:
-    """Return one line saying how many videos have frames from earlier extraction versions. None if no video has."""
+    """Return a line with the number of videos that have frames from earlier extraction versions. None if none has."""
     if not num_videos_by_version:
         return None
     made = ", ".join(f"{number} by version {version}" for version, number in num_videos_by_version.items())

@@ -1,4 +1,4 @@
-"""Exact arithmetic on stored vectors. Shared by the stages that compare frames."""
+"""Exact arithmetic on stored vectors, shared by the stages that compare frames."""
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ def exact_cosines(left: Float16Array, right: Float16Array) -> Float64Array:
 
 
 def unit_rows(vectors: Float16Array) -> Float32Array:
-    """Return the rows in float32, scaled to length 1. A row of zeros stays zero."""
+    """Return the rows in float32, scaled to length 1. A row of zeros remains zero."""
     rows = vectors.astype(np.float32)
     norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     rows /= np.where(norms > 0, norms, 1)[:, None].astype(np.float32)

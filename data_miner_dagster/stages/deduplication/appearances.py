@@ -1,7 +1,7 @@
 """Find frames that look alike without a model, by their files and perceptual hashes.
 
 Belongs here: when two frames look alike, and finding representatives that look like a frame. Does not belong here:
-how a hash is computed (`media/quality.py`), or what similarity of embeddings means (`cosines.py`).
+computing a hash (`media/quality.py`), or the similarity of embeddings (`cosines.py`).
 """
 
 from collections import defaultdict
@@ -18,8 +18,9 @@ from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART, 
 HashArray = npt.NDArray[np.uint64]
 
 _LEAST_SET_BITS: Final = 16
-"""A hash marks the coefficients above their median: 32 of 64 in any photograph. Fewer set bits mean that most
-coefficients are equal, as in plain colours and test patterns. Such hashes are close whatever the frames show."""
+"""Minimum number of set bits of an informative hash. A hash marks the coefficients above their median: 32 of 64 in any
+photograph. Fewer set bits mean that most coefficients are equal, as in plain colours and test patterns. Such hashes are
+close to each other whatever the frames show."""
 
 
 def telling_hashes(hashes: HashArray, contrast: npt.NDArray[np.floating], minimum_contrast: float) -> BoolArray:
@@ -65,7 +66,7 @@ class Appearances:
 
 
 class AlikeRepresentatives:
-    """An exact index of the representatives so far, by appearance."""
+    """An exact index of the current representatives by appearance."""
 
     def __init__(self, appearances: Appearances, hash_index: HashIndex) -> None:
         """Start empty. `hash_index` must be empty and built for the same distance."""
@@ -75,7 +76,7 @@ class AlikeRepresentatives:
         self._ids_by_file: defaultdict[int, list[int]] = defaultdict(list)
 
     def add(self, ids: IntArray) -> None:
-        """Add representatives. Ids must ascend from call to call."""
+        """Add representatives. Ids must ascend from one call to the next."""
         for file_code, representative in zip(self.appearances.file_codes[ids].tolist(), ids.tolist(), strict=True):
             self._ids_by_file[file_code].append(representative)
         telling = ids[self.appearances.is_telling[ids]]

@@ -40,7 +40,7 @@ class CandidatePairs:
         return CandidatePairs(self.rows[is_chosen], self.ids[is_chosen], self.similarities[is_chosen])
 
     def joined(self, other: "CandidatePairs") -> "CandidatePairs":
-        """Return these pairs, followed by the other ones."""
+        """Return these pairs, followed by the other pairs."""
         return CandidatePairs(
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.ids, other.ids]),
@@ -64,7 +64,7 @@ class VectorBlock:
         return self.newcomers[start : start + self.num_rows]
 
     def by_id(self, ids: IntArray) -> Float16Array:
-        """Return the vectors of leaders and newcomers by id."""
+        """Return the vectors of leaders and newcomers with these ids."""
         vectors = np.empty((len(ids), self.newcomers.shape[1]), np.float16)
         is_new = ids >= len(self.leaders)
         vectors[is_new] = self.newcomers[ids[is_new] - len(self.leaders)]

@@ -1,7 +1,7 @@
 """Pairs that count as different although their files, hashes or embeddings are alike.
 
-Two reasons are known: something changed in a fixed view (`views.py`), and a person said that the two are not
-duplicates. Both are part of what "within reach" means, for the search and for its proof.
+There are two reasons: something changed in a fixed view (`views.py`), or a person said that the two frames are not
+duplicates. Both are part of the definition of "within reach", for the search and for its proof.
 """
 
 from collections.abc import Callable, Collection
@@ -15,9 +15,9 @@ from data_miner_dagster.stages.deduplication.views import ThumbnailArray, Views
 
 @dataclass(frozen=True, slots=True)
 class Distinctions:
-    """Tells pairs of frames apart, by id as in `Assignment`."""
+    """Decides which pairs of frames count as different, by id as in `Assignment`."""
 
-    thumbnails: Callable[[IntArray], ThumbnailArray] | None = None  # of frames, by id; None: views are not compared
+    thumbnails: Callable[[IntArray], ThumbnailArray] | None = None  # by frame id; None: views are not compared
     video_codes: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)
     is_across_videos: bool = True  # whether views of two videos are compared, too
     said_different: Collection[tuple[int, int]] = frozenset()  # (lower id, higher id)

@@ -1,9 +1,10 @@
-"""Prove or refute the two guarantees of deduplication from vectors, files, hashes and what is told apart.
+"""Prove or refute the two guarantees of deduplication from vectors, files, hashes and pairs that count as different.
 
     1. No two representatives are within reach of each other.
     2. Every duplicate is within reach of the representative it names, which precedes it in order.
 
-Within reach means equal files, near hashes, or a cosine at or above the threshold, unless the two are told apart.
+Within reach means equal files, near hashes, or a cosine at or above the threshold, unless the two frames count as
+different.
 
 Belongs here: the proof, written without the index and shortcuts of the search that it checks.
 """
@@ -25,13 +26,13 @@ _LISTED_PAIRS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class GuaranteeReport:
-    """The findings of a check of both guarantees. Pairs are (id, id), as in `Assignment`; at most 20 are listed."""
+    """The findings of a check of both guarantees. Pairs are (id, id), as in `Assignment`. At most 20 are listed."""
 
     num_representatives: int
     num_representatives_checked: int  # smaller if only a sample was compared
     num_duplicates: int
     num_too_close: int  # checked representatives with another representative within reach
-    num_unsupported: int  # duplicates whose named frame is no earlier representative or is not within reach
+    num_unsupported: int  # duplicates whose named frame is not an earlier representative or not within reach
     too_close_pairs: tuple[tuple[int, int], ...]
     unsupported_pairs: tuple[tuple[int, int], ...]
 
@@ -42,7 +43,7 @@ class GuaranteeReport:
 
     @property
     def recall(self) -> float:
-        """The share of duplicates that were found. It is exactly 1 if the first guarantee holds.
+        """The fraction of duplicates that were found. It is exactly 1 if the first guarantee holds.
 
         For a sample it is an estimate that scales the superfluous representatives found to all representatives.
         """
@@ -62,7 +63,7 @@ def verify_guarantees(
     """Prove or refute both guarantees by comparing all pairs again, without an index.
 
     Args:
-        leaders: (L, D) vectors of representatives known before. They are not compared with each other.
+        leaders: (L, D) vectors of previously known representatives. They are not compared with each other.
         newcomers: (N, D) vectors, in order.
         representative_ids: (N,) ids, as in `Assignment`.
         threshold: the threshold used by the search.
@@ -105,7 +106,7 @@ def verify_guarantees(
 
 @dataclass(frozen=True, slots=True)
 class _Relation:
-    """What "within reach" means for these frames."""
+    """The definition of "within reach" for these frames."""
 
     everything: VectorBlock
     threshold: float

@@ -1,4 +1,4 @@
-"""Near-duplicates: the order of quality, the greedy choice of leaders, and the comparison that caught each pair.
+"""Near-duplicates: the order of quality, the greedy choice of leaders, and the comparison that matched each pair.
 
 The result has two guarantees, which `guarantees.py` checks:
 
@@ -6,10 +6,10 @@ The result has two guarantees, which `guarantees.py` checks:
     2. Every duplicate is within reach of the representative it names, which precedes it in order.
 
 Two frames are within reach of each other if their files are equal, their perceptual hashes are near
-(`appearances.py`), or their cosine is at or above the threshold (`cosines.py`), unless they are told apart
+(`appearances.py`), or their cosine is at or above the threshold (`cosines.py`), unless they count as different
 (`distinctions.py`).
 
-Belongs here: which frames are kept, and why. Does not belong here: where vectors and frames come from.
+Belongs here: which frames are kept, and why. Does not belong here: the source of vectors and frames.
 """
 
 from collections.abc import Sequence
@@ -31,15 +31,15 @@ from data_miner_dagster.stages.deduplication.reach import BestWithin, Reach, fin
 from data_miner_dagster.stages.vectors import Float16Array, Float64Array, unit_rows
 
 BLOCK_ROWS: Final = 2048
-"""Rows compared at once. Large enough for the matrix product to run at full speed; the products take 16 MB."""
+"""Rows compared at once. Large enough for the matrix product to run at full speed. The products take 16 MB."""
 _BLOCK_ROWS_TOLD_APART: Final = 256
-"""Find representatives where some pairs must not become duplicates. A row can then have any number of representatives
+"""Rows compared at once if some pairs must not become duplicates. A row can then have any number of representatives
 at a cosine within reach, and pairs within a block are examined row by row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Which frame represents each of N newcomers, given L leaders known before, in order.
+    """The representative of each of N newcomers, given L previously known leaders, in order.
 
     `representative_ids` is (N,): an id below L is a known leader, and L + r is newcomer r. A newcomer that names itself
     is a representative. `similarities` is (N,) float64: exact cosines, even for pairs matched by file or hash, and 1
@@ -58,7 +58,7 @@ class Assignment:
 
 
 def quality_order(frames: pa.Table, chosen: Sequence[str] = ()) -> IntArray:
-    """Return the row numbers of `frames`, best first. Those that a person chose come before all others.
+    """Return the row numbers of `frames`, best first. Frames that a person chose come before all others.
 
     Sorts by generation (earlier first), positive similarity, sharpness and number of pixels (higher first), then
     frame id. The frame id makes the order total and independent of the order of the rows.
@@ -137,14 +137,14 @@ def find_representatives(
 
     The leaders precede all newcomers and stay representatives. Adding newcomers to the result of an earlier call
     therefore yields the same result as one call over both, at a cost of newcomers x representatives. The earlier of
-    equally similar representatives is chosen. There is no limit on neighbours.
+    equally similar representatives is chosen. The number of neighbours is not limited.
 
     Args:
         leaders: (L, D) vectors that are representatives from the start, in order.
         newcomers: (N, D) vectors in order of quality, best first.
         threshold: two vectors at or above this cosine are near-duplicates.
         index: an empty index, filled here with the representatives. An exact index ensures both guarantees.
-        alike: an empty index by appearance, which is filled here too; its appearances also distinguish pairs. None:
+        alike: an empty index by appearance, which is also filled here. Its appearances also distinguish pairs. None:
             only embeddings decide.
         block_rows: rows processed at once. Does not change the result.
 
@@ -215,7 +215,7 @@ class _Known:
 def _pairs_with_open_rows(
     units: Float32Array, is_open: BoolArray, minimum: float, first_id: int, appearances: Appearances | None
 ) -> CandidatePairs:
-    # Pairs of a row with an earlier open row of this block, sorted by row.
+    # Returns pairs of a row with an earlier open row of this block, sorted by row.
     open_rows = np.flatnonzero(is_open)
     products = units @ units[open_rows].T
     if appearances is not None:
@@ -228,7 +228,7 @@ def _pairs_with_open_rows(
 
 
 def _choose_leaders(pairs: CandidatePairs, is_open: BoolArray, block: VectorBlock, reach: Reach) -> BoolArray:
-    # In order, an open row becomes a leader unless an earlier leader is within reach.
+    # In order, each open row becomes a leader unless an earlier leader is within reach.
     is_leader = is_open.copy()
     contested = pairs.chosen(is_open[pairs.rows])
     rows, counts = np.unique(contested.rows, return_counts=True)
@@ -248,7 +248,7 @@ def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: I
     perceptual hashes are near, both frames come from one video. Otherwise they come from two videos.
 
     Args:
-        frames: by id, with `video_key` and `foreign_tier` (null for own frames).
+        frames: indexed by id, with `video_key` and `foreign_tier` (null for the project's own frames).
         appearances: appearances of the same frames.
         ids: (R,) ids of duplicates.
         named: (R,) ids of the representatives that they name.

@@ -1,7 +1,7 @@
-"""The representative within reach that is most similar to a frame, among candidate pairs.
+"""Find the most similar representative within reach of a frame, among candidate pairs.
 
-Candidates are looked at in order of their cosine, and no further than the first that counts requires: telling a pair
-apart costs far more than a cosine, and a fixed camera has any number of candidates for each of its frames.
+Candidates are examined in order of their cosine, and only until the best one is certain. Deciding whether a pair
+counts as different costs far more than a cosine, and with a fixed camera each frame may have any number of candidates.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MOST_AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """When a candidate pair is within reach. `margin` is the greatest error of an approximate cosine."""
+    """The conditions for "within reach". `margin` is the maximum error of an approximate cosine."""
 
     threshold: float
     margin: float
@@ -26,7 +26,7 @@ class Reach:
 
 
 class BestWithin:
-    """The best representative within reach of each row so far: -1, at a cosine of -inf, where there is none."""
+    """The best representative within reach of each row so far: id -1 and cosine -inf if there is none."""
 
     def __init__(self, num_rows: int) -> None:
         self.ids: IntArray = np.full(num_rows, -1, np.int64)
@@ -38,13 +38,13 @@ class BestWithin:
         return np.asarray(self.ids < 0)
 
     def beaten_by(self, rows: IntArray, ids: IntArray, cosines: Float64Array) -> BoolArray:
-        """Return (P,) which pairs are better than what their rows have: more similar, or as similar and earlier."""
+        """Return (P,) which pairs beat the current best of their rows: more similar, or equally similar and earlier."""
         is_earlier = (cosines == self.cosines[rows]) & (ids < self.ids[rows])
         return np.asarray((cosines > self.cosines[rows]) | is_earlier)
 
     def take(self, rows: IntArray, ids: IntArray, cosines: Float64Array) -> None:
-        """Take the best pair of each row. All are better than what their rows have."""
-        # In this order the last pair of each row is the best, and the last value assigned stays.
+        """Take the best pair of each row. All pairs must beat the current best of their rows."""
+        # In this order the last pair of each row is the best, and the last value assigned is the one that remains.
         by_row = np.lexsort((-ids, cosines, rows))
         last = by_row[np.append(np.flatnonzero(np.diff(rows[by_row])), len(rows) - 1)] if len(rows) else by_row
         self.ids[rows[last]] = ids[last]
@@ -52,7 +52,7 @@ class BestWithin:
 
 
 def find_best(pairs: CandidatePairs, block: VectorBlock, reach: Reach, best: BestWithin) -> None:
-    """Improve `best` by the pairs that are within reach."""
+    """Improve `best` with the pairs that are within reach."""
     pairs, are_alike = _with_cosines(pairs, block)
     by_row = np.lexsort((-pairs.similarities, pairs.rows))
     pairs, are_alike = pairs.chosen(by_row), are_alike[by_row]
@@ -61,7 +61,7 @@ def find_best(pairs: CandidatePairs, block: VectorBlock, reach: Reach, best: Bes
     nexts = stops - counts
     num_at_once = 1
     while len(rows):
-        # Later pairs of a row are no more similar than its next one.
+        # Later pairs of a row are no more similar than its next pair.
         is_going = nexts < stops
         is_going[is_going] = pairs.similarities[nexts[is_going]] >= best.cosines[rows[is_going]] - reach.margin
         rows, nexts, stops = rows[is_going], nexts[is_going], stops[is_going]
@@ -88,7 +88,7 @@ def is_any_within(pairs: CandidatePairs, block: VectorBlock, reach: Reach) -> bo
 
 
 def _with_cosines(pairs: CandidatePairs, block: VectorBlock) -> tuple[CandidatePairs, BoolArray]:
-    """Return the pairs with the cosines of those that are alike, whose cosine is not known, and which these are."""
+    """Return the pairs with the exact cosines of those marked `ALIKE` filled in, and a mask of those pairs."""
     are_alike = pairs.are_alike
     similarities = pairs.similarities.copy()
     similarities[are_alike] = block.cosines(pairs.chosen(are_alike))
@@ -106,7 +106,7 @@ def _improve(pairs: CandidatePairs, are_alike: BoolArray, block: VectorBlock, re
 
 
 def _positions(starts: IntArray, stops: IntArray) -> IntArray:
-    """Return the numbers of all half-open ranges, one after the other."""
+    """Return the integers of all half-open ranges, one range after the other."""
     lengths = stops - starts
     firsts = np.cumsum(lengths) - lengths
     return np.asarray(np.repeat(starts - firsts, lengths) + np.arange(int(lengths.sum())))

@@ -2,7 +2,7 @@
 
 Uses the decisions of deduplication: two frames show the same picture if they belong to the same duplicate group. A
 video's frames in time order are then a sequence of groups. A re-upload is a video whose sequence occurs, in order,
-within another's. Cuts, other frame rates, added intros and slight speed changes do not prevent a match.
+within another video's sequence. Cuts, other frame rates, added intros and slight speed changes do not prevent a match.
 """
 
 from collections import Counter, defaultdict
@@ -24,8 +24,8 @@ class Reupload:
 
     video_key: str
     original_video_key: str
-    share: float  # share of the video's kept frames found in order in the original
-    original_share: float  # share of the original's frames found in order in the video; below 1 it is an excerpt
+    share: float  # fraction of the video's kept frames that occur in order in the original
+    original_share: float  # fraction of the original's frames in the video, in order; below 1 it is an excerpt
     num_matched_frames: int
     num_frames: int  # kept by filtering
 
@@ -41,14 +41,14 @@ class _Run:
 def find_reuploads(decided: pa.Table, *, minimum_share: float, minimum_pictures: int) -> list[Reupload]:
     """Return the videos of which at least `minimum_share` occurs in order in one other video, sorted by key.
 
-    If two videos contain each other, the one with fewer representatives (then the later key) is the re-upload.
-    Each video names the original that contains most of it, or among equals the one with most representatives.
+    If two videos contain each other, the one with fewer representatives (then the later key) is the re-upload. Each
+    re-upload names the original that contains most of it, or among equals the one with the most representatives.
 
     Args:
         decided: deduplicated frames: `frame_id`, `video_key`, `frame_index`, `representative_frame_id`,
             `is_representative`. The order of the rows does not matter.
-        minimum_share: minimum share of the frames that filtering kept.
-        minimum_pictures: matches with fewer different pictures are ignored.
+        minimum_share: minimum fraction of the frames that filtering kept.
+        minimum_pictures: matches with fewer distinct pictures are ignored.
     """
     decided = decided.sort_by([("video_key", "ascending"), ("frame_index", "ascending")])
     groups_by_video: dict[str, list[str]] = defaultdict(list)
@@ -119,7 +119,7 @@ def _compare(
 
 
 def _longest_match(runs: Sequence[_Run], others: Sequence[_Run]) -> tuple[int, int]:
-    """Return (number of frames, number of runs) of the common subsequence that covers most frames of `runs`.
+    """Return (number of frames, number of runs) of the common subsequence that covers the most frames of `runs`.
 
     Computes the longest common subsequence, weighted by frames, row by row in O(len(runs)) vector operations.
     """

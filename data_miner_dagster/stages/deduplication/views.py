@@ -1,18 +1,19 @@
-"""Whether two frames show one fixed view in which something has changed, by their thumbnails.
+"""Decide from their thumbnails whether two frames show one fixed view in which something has changed.
 
-Embeddings see the place. Here the two pictures are laid on top of each other:
+Embeddings represent the place, not small changes in it. Here the two pictures are compared pixel by pixel:
 
-1. The lighting is removed: each pixel minus the mean of its surroundings, and one common factor for the pair.
-2. The pair is *aligned* if enough textured blocks look the same, and what differs in them is explained neither by a
-   camera that moved nor by one that zoomed: a step of Lucas and Kanade over those blocks gives how far.
-3. It is *changed* if, somewhere, neighbouring pixels differ by more than the noise of the pair, and more than an edge
-   at that place could that moved by a fraction of a pixel.
+1. The lighting is removed: the mean of its surroundings is subtracted from each pixel, and the pair is scaled by one
+   common factor.
+2. The pair is *aligned* if enough textured blocks look the same and the camera neither moved nor zoomed. A step of
+   Lucas and Kanade over those blocks estimates the motion.
+3. It is *changed* if, somewhere, neighbouring pixels differ by more than the noise of the pair, and by more than an
+   edge at that place could cause if it moved by a fraction of a pixel.
 
-Only aligned and changed pairs are told apart. Between frames of two videos, the parts of a picture where channels put
-logos, captions and clocks do not count, or a re-upload with a logo would be another picture.
+Only pairs that are both aligned and changed count as different. Between frames of two videos, the parts of a picture
+where channels put logos, captions and clocks are ignored. Otherwise a re-upload with a logo would be another picture.
 
-The parameters were chosen on seeds 0 to 29 of `benchmarks.same_place`; docs/deduplication.md has figures of others.
-Sums run over the pixels of one pair at a time, so a pair is decided alike in any company.
+The parameters were chosen on seeds 0 to 29 of `benchmarks.same_place`. docs/deduplication.md has figures for others.
+Sums run over the pixels of one pair at a time, so the result for a pair does not depend on other pairs.
 
 Source: B. Lucas, T. Kanade, "An iterative image registration technique", IJCAI 1981.
 """
@@ -39,8 +40,8 @@ _LEVELS_OF_NOISE: Final = 2.0
 _SAME_CORRELATION: Final = 0.5
 _LEAST_SHARE: Final = 0.25  # of the textured blocks
 _LEAST_BLOCKS: Final = 6
-_GREATEST_MOTION: Final = 0.5  # pixels of the thumbnail: .8 % of the picture's width
-_STIFFNESS: Final = 50.0  # keeps the motion of pictures without texture near zero
+_GREATEST_MOTION: Final = 0.5  # pixels of the thumbnail: 0.8 % of the picture's width
+_STIFFNESS: Final = 50.0  # keeps the estimated motion of pictures without texture near zero
 
 _NOISE_CAP: Final = 10.0
 _LUMA_LEVELS: Final = 8.0
@@ -53,18 +54,18 @@ _OVERLAY_STRIP: Final = 0.13  # of the height, at the top and bottom
 _OVERLAY_CORNER_WH: Final = (0.22, 0.42)
 
 _PAIRS_AT_ONCE: Final = 256
-_TILE: Final = 16  # neighbouring rows are compared with each other, so that the work on a frame serves many pairs
+_TILE: Final = 16  # neighbouring rows are compared with each other, so that work on a frame is reused for many pairs
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """The thumbnails of frames and the videos they are of, by row."""
+    """The thumbnails of frames, and the video of each frame, by row."""
 
     thumbnails: ThumbnailArray  # (N, NUM_VALUES)
     video_codes: IntArray  # (N,)
 
     def are_changed(self, rows: IntArray, others: IntArray) -> BoolArray:
-        """Return (P,) whether each pair is of one aligned view in which something changed."""
+        """Return (P,) whether each pair shows one aligned view in which something changed."""
         is_changed = np.zeros(len(rows), np.bool_)
         is_within = self.video_codes[rows] == self.video_codes[others]
         for chosen, counted in ((is_within, _EVERYTHING), (~is_within, _INNER)):
@@ -76,12 +77,12 @@ class Views:
         return is_changed
 
 
-# --- what counts ---
+# --- which pixels count ---
 
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """The pixels that are compared, as ones among zeros."""
+    """Masks of the pixels that are compared: 1 where they are, 0 elsewhere."""
 
     luma: Float32Array
     chroma: Float32Array
@@ -136,7 +137,7 @@ def _are_changed(thumbnails: ThumbnailArray, rows: IntArray, others: IntArray, c
 
 
 def _detail(planes: Float32Array, counted: Float32Array, window: int) -> _Detail:
-    """Return the planes minus the mean of the valid pixels around each pixel; zero where none is valid."""
+    """Return the planes minus the mean of the valid pixels around each pixel. Zero for pixels that do not count."""
     means = _window_sums(planes * counted, window) / np.maximum(_window_sums(counted[None], window), 1)
     levels = np.asarray((planes - means) * counted, np.float32)
     padded = np.pad(levels, ((0, 0), (1, 1), (1, 1)), mode="edge")
@@ -148,7 +149,7 @@ def _detail(planes: Float32Array, counted: Float32Array, window: int) -> _Detail
 
 
 def _window_sums(planes: Float32Array, window: int) -> Float32Array:
-    """Return the sum of the window around each pixel, cut off at the edges. Sums of whole numbers are exact."""
+    """Return the sum of the window around each pixel, clipped at the edges. Sums of integers are exact."""
     num, height, width = planes.shape
     sums = np.zeros((num, height + 1, width + 1), np.float32)
     np.cumsum(planes, axis=1, out=sums[:, 1:, 1:])
@@ -161,7 +162,7 @@ def _window_sums(planes: Float32Array, window: int) -> Float32Array:
 
 
 def _same_light(one: _Detail, other: _Detail) -> tuple[_Detail, _Detail]:
-    """Return both scaled to one contrast, which is measured where they agree in sign, that is, on unchanged parts."""
+    """Return both scaled to the same contrast, measured where they agree in sign, that is, on unchanged parts."""
     agrees = one.levels * other.levels > 0
     strengths = [_sums(np.abs(each.levels) * agrees) + 1 for each in (one, other)]
     gain = np.sqrt(strengths[1] / strengths[0]).clip(1 / _GREATEST_GAIN, _GREATEST_GAIN)[:, None, None]
@@ -177,7 +178,7 @@ def _sums(values: Float32Array) -> Float32Array:
 
 
 def _are_aligned(one: Float32Array, other: Float32Array) -> BoolArray:
-    """Return (P,) whether both show one view: enough of it looks the same, and the camera neither moved nor zoomed."""
+    """Return (P,) whether each pair shows one view: enough looks the same, and the camera neither moved nor zoomed."""
     energies = (_block_sums(one * one) + _block_sums(other * other)) / 2
     num_pixels = _BLOCK_HW[0] * _BLOCK_HW[1]
     is_textured = energies > num_pixels * _TEXTURED_LEVELS**2
@@ -200,7 +201,7 @@ def _block_sums(values: Float32Array) -> Float32Array:
 
 
 def _motions(one: Float32Array, other: Float32Array, is_same: BoolArray) -> Float32Array:
-    """Return (P,) how far, in pixels, a shift and a zoom move a point halfway between centre and edge."""
+    """Return (P,) the displacement by shift and zoom, in pixels, of a point halfway between centre and edge."""
     _, height, width = one.shape
     middle, difference = (one + other) / 2, one - other
     across, down = np.zeros_like(middle), np.zeros_like(middle)
@@ -223,7 +224,7 @@ def _motions(one: Float32Array, other: Float32Array, is_same: BoolArray) -> Floa
 
 
 def _have_spots(one: _Detail, other: _Detail, levels: float, noises: float, *, is_large: bool) -> BoolArray:
-    """Return (P,) whether neighbouring pixels differ by more than noise and edges could; a large spot is 3 x 3."""
+    """Return (P,) whether adjacent pixels differ by more than noise and edges explain. A large spot is 3 x 3 pixels."""
     difference = one.levels - other.levels
     noise = _sums(np.minimum(np.abs(difference), _NOISE_CAP)) / np.float32(difference[0].size)
     allowed = (

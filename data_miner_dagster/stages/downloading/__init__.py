@@ -1,1 +1,1 @@
-"""Decisions of downloading: how to handle a failure, and when a whole site refuses."""
+"""Decisions of downloading: how to handle a failure, and when a whole site refuses requests."""

@@ -1,4 +1,4 @@
-"""Decisions of downloading: handling failed videos, how long a breaker stays open, and recognising the same video.
+"""Decisions of downloading: handling failed videos, the duration of an open breaker, and recognising the same video.
 
 Pure functions.
 """
@@ -13,13 +13,15 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 
 MAX_DIFFERENT_BITS: Final = 10
-"""Out of 64. Source: `python -m benchmarks.same_video`. 84 encodings of 12 clips (three codecs, crf 40, a third of the
-size, half the frame rate) differ from the original by 0 to 10 bits; 48 pairs of different scenes by at least 26. Two
-moments of one still scene may differ by only 3: five of 18 such pairs are linked if their durations are equal."""
+"""Out of 64 bits. 84 encodings of 12 clips (three codecs, crf 40, a third of the size, half the frame rate) differ
+from the original by 0 to 10 bits. 48 pairs of different scenes differ by at least 26 bits. Two moments of one still
+scene may differ by only 3 bits: five of 18 such pairs are linked if their durations are equal.
+
+Source: `python -m benchmarks.same_video`."""
 MAX_WAIT_SECONDS: Final = 24 * 3600.0
-"""Longest server-requested Retry-After that is honoured."""
+"""Longest Retry-After of a server that is honoured."""
 SAME_DURATION_SECONDS: Final = 0.5
-"""Encodings of the same video differ by less than this in duration."""
+"""Durations of encodings of the same video differ by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class FailureDecision:
 
 
 def backoff_seconds(attempts: int, config: DownloadingConfig) -> float:
-    """Return the delay of a video after this many failed runs (at least 1), as the settings have it."""
+    """Return the configured delay of a video after this many failed runs (at least 1)."""
     return backoff.backoff_seconds(
         attempts, first_seconds=config.backoff_seconds, longest_seconds=config.max_backoff_seconds
     )
@@ -47,9 +49,9 @@ def decide_failure(
     now: datetime,
     config: DownloadingConfig,
 ) -> FailureDecision:
-    """Return what to store for a failed download.
+    """Return the status and retry date to store for a failed download.
 
-    Transient failures are retried without limit, after a growing delay or the server's requested delay if that is
+    Transient failures are retried without limit, after a growing delay or the server's requested delay, whichever is
     longer. Videos that the site withholds are retried after `unavailable_retry_days`. Other failures are not retried.
     """
     if kind.is_of_site:
@@ -69,19 +71,19 @@ def try_delay_seconds(tries: int, config: DownloadingConfig) -> float | None:
 
 
 def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> float:
-    """Return how much of a server's Retry-After to honour: up to a day, or less if it also stops other sites."""
+    """Return the part of a server's Retry-After to honour: up to a day, or less if it also stops other sites."""
     longest = config.max_open_seconds if config.stops == "all" else max(config.max_open_seconds, MAX_WAIT_SECONDS)
     return min(asked_seconds or 0.0, longest)
 
 
 def breaker_seconds(num_trips: int, retry_after_seconds: float | None, config: BreakerConfig) -> float:
-    """Return how long a breaker stays open after `num_trips` earlier consecutive trips."""
+    """Return how long a breaker stays open after `num_trips` earlier consecutive trips, in seconds."""
     own = min(config.open_seconds * 2.0 ** min(num_trips, 40), config.max_open_seconds)
     return max(own, granted_wait_seconds(retry_after_seconds, config))
 
 
 def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: float) -> bool:
-    """Return whether a file's duration matches its site's, within 2 seconds or the relative `tolerance` if larger."""
+    """Return whether a file's duration matches the site's, within 2 seconds or `tolerance`, a fraction, if larger."""
     if site_seconds is None:
         return True
     return abs(file_seconds - site_seconds) <= max(2.0, tolerance * site_seconds)
@@ -90,7 +92,7 @@ def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: 
 def is_same_content(one: str, other: str) -> bool:
     """Return whether two content fingerprints belong to the same video. A fingerprint is hex hashes joined by "-".
 
-    Pictures of one video in two encodings differ in a few of 64 bits. Pictures of different videos differ in about 32.
+    Hashes of the same video in two encodings differ in a few of 64 bits. Hashes of different videos differ in about 32.
     """
     ours, theirs = one.split("-"), other.split("-")
     if len(ours) != len(theirs) or not ours:

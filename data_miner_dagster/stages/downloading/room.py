@@ -1,45 +1,45 @@
-"""Decide whether a download may begin under a quota, and how much has to be removed for it. Pure functions."""
+"""Decide whether a download may begin under a quota. Pure functions."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 FRAMES_PER_BYTE: Final = 1.0
-"""Bytes of frames to one of video, before any video has been extracted: about that at 720p and a frame a second."""
+"""Bytes of frames per byte of video, assumed before any video has been extracted. Measured at 720p, 1 frame/s."""
 FILLED_SHARE: Final = 0.9
-"""Downloads fill no more of a quota: the rest is for what grows meanwhile (tables, events, the catalog's log)."""
+"""The fraction of a quota that downloads may fill. The rest is for files that grow (tables, events, the log)."""
 
 
 class RoomAnswer(StrEnum):
-    """Whether a download may begin."""
+    """Whether a download may begin, and otherwise what it waits for."""
 
     YES = "yes"
-    AFTER_DOWNLOADS = "after_downloads"  # what others may take has to be known first: within seconds
-    AFTER_EXTRACTION = "after_extraction"  # files of videos that wait for their frames are in the way
-    NO = "no"  # existing files stay
+    AFTER_DOWNLOADS = "after_downloads"  # once the sizes of other downloads are known, usually within seconds
+    AFTER_EXTRACTION = "after_extraction"  # once videos that wait for extraction have freed their space
+    NO = "no"  # the existing files will not be removed
 
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """The bytes under a root, as a download that is about to begin meets them."""
+    """The bytes under a root when a download is about to begin."""
 
     quota: int
     held: int  # on disk, plus frames still to come for existing videos
-    promised: int  # to other downloads
+    promised: int  # reserved by other downloads
     is_extracting: bool  # videos are being extracted; their files can be removed afterwards
-    goes_on_beyond: bool  # one at a time, if nothing else helps
+    goes_on_beyond: bool  # allow downloads beyond the quota, one at a time, if nothing else helps
 
 
 def filled_limit(quota: int) -> int:
-    """Return how many bytes of a quota may be filled."""
+    """Return the number of bytes of a quota that may be filled."""
     return round(FILLED_SHARE * quota)
 
 
 def may_download(state: RoomState, frames_bytes: int) -> RoomAnswer:
-    """Return whether a download may begin whose frames will take `frames_bytes`.
+    """Return whether a download whose frames will take `frames_bytes` may begin.
 
-    It may if all that is there and promised is within the quota without the video itself: so at most the quota and one
-    video is ever taken.
+    It may if everything that is stored and reserved fits into the quota without the video itself. So at most the quota
+    plus one video is ever used.
     """
     limit = filled_limit(state.quota)
     if state.held + frames_bytes + state.promised <= limit:

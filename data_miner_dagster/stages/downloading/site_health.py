@@ -1,7 +1,7 @@
 """Decide when failures of single videos are a refusal by the whole site, and describe that refusal.
 
-Pure functions. A site that changes its player, wants a token or limits requests fails every video in the same few
-ways. Such failures say nothing about the videos: counting them per video would postpone all of them for a month.
+Pure functions. A site that changes its player, requires a token or limits requests makes every video fail in the same
+few ways. Such failures say nothing about the videos: counting them per video would postpone all videos for a month.
 """
 
 import re
@@ -35,11 +35,11 @@ def is_of_file_alone(kind: VideoErrorKind, *, is_direct: bool, is_complete: bool
     """Return whether a failure is caused by the file itself and says nothing about its site.
 
     A server that states a file's size and sends that many bytes has served it completely, so the file was already
-    damaged. This proves nothing for a site whose pages hand out media addresses. If such a site wants a token, it
-    sends part of the video and reports that part's size as the whole.
+    damaged. This proves nothing for a site whose pages link to media files. If such a site requires a token, it sends
+    part of the video and reports that part's size as the whole.
 
     Args:
-        kind: what is wrong with the video.
+        kind: the error kind of the video.
         is_direct: True if the address named the file itself, not through a page or extractor.
         is_complete: True if the server stated the file's size and sent exactly that many bytes.
     """
@@ -63,7 +63,7 @@ def age_days(version: str, today: date) -> int | None:
 
 
 def age_text(version: str, today: date) -> str:
-    """Return "yt-dlp 2025.10.22, 10 days old"."""
+    """Return a version with its age, such as "yt-dlp 2025.10.22, 10 days old"."""
     days = age_days(version, today)
     return f"yt-dlp {version}" + ("" if days is None else f", {days} day{'' if days == 1 else 's'} old")
 

@@ -1,1 +1,1 @@
-"""Evaluation: how good boxes are, against a truth or by people's verdicts. Pure functions over arrays."""
+"""Evaluate the quality of boxes against a ground truth or by people's verdicts. Pure functions over arrays."""

@@ -1,6 +1,6 @@
-"""The implications of the verdicts on one frame for its detected boxes and its objects.
+"""Derive from the verdicts on one frame which of its boxes are right and which objects it shows.
 
-Pure decisions. Does not belong here: the effect of a verdict on a release (stages/reviewing/), reading (operations/).
+Pure functions. Does not belong here: the effect of a verdict on a release (stages/reviewing/), reading (operations/).
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,14 +21,14 @@ from data_miner_dagster.stages.reviewing.states import FrameClasses
 class FoundOnFrame:
     """The N boxes that were detected on one frame, in absolute pixels."""
 
-    classes: Int64Array  # (N,) by position in the class list
+    classes: Int64Array  # (N,) positions in the class list
     confidences: Float64Array  # (N,)
     boxes_xyxy: Float64Array  # (N, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class TruthObject:
-    """An object that a person stated, in absolute pixels."""
+    """An object that a person confirmed or drew, in absolute pixels."""
 
     class_index: int
     box_xyxy: BoxXyxy
@@ -36,13 +36,13 @@ class TruthObject:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedFrame:
-    """One frame with verdicts: its boxes, and people's verdicts."""
+    """One frame with its detected boxes and people's verdicts."""
 
     frame_id: str
     resolution_wh: tuple[int, int]
     found: FoundOnFrame
     verdicts: tuple[Verdict, ...]
-    is_random: bool = False  # of the random sample, and complete (stages/sampling.py)
+    is_random: bool = False  # belongs to the random sample, and is complete (stages/sampling.py)
 
     @property
     def is_complete(self) -> bool:
@@ -52,35 +52,36 @@ class ReviewedFrame:
 
 @dataclass(frozen=True, slots=True)
 class FrameAnswers:
-    """What is known about one frame.
+    """Facts about one frame that follow from its verdicts.
 
-    `objects` is None unless the frame is judged completely: every object is known, and so is each box.
+    `objects` is None unless the frame was judged completely, so that every object and every box is known.
     """
 
     positions: Int64Array  # (A,) the boxes that are known to be right or wrong
     is_right: BoolArray  # (A,)
     objects: tuple[tuple[TruthObject, float | None], ...] | None  # with the confidence of the box that found each
-    num_other_detector: int  # verdicts on boxes of another detector or class list
+    num_other_detector: int  # verdicts on boxes from another detector or class list
     num_unjudged: int  # boxes at or above their threshold, on a complete frame, that have no verdict
 
 
 def stated_objects(frame: ReviewedFrame, classes: FrameClasses) -> tuple[TruthObject, ...]:
-    """Return the objects that the verdicts in force state, regardless of detections."""
+    """Return the objects that follow from the verdicts in force, regardless of detections."""
     judgement = judge_boxes((), frame.verdicts, classes, frame.resolution_wh)
     return tuple(TruthObject(box.class_index, box.box_xyxy) for box in judgement.boxes)
 
 
 def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str) -> FrameAnswers:
-    """Return what the verdicts imply for a frame's boxes.
+    """Return the facts that the verdicts imply about a frame's boxes.
 
-    On a frame that is judged completely, a box is right if it is matched with an object that a person stated. Elsewhere
-    only boxes of the present detector that a person was shown are known: right ones, and those that were moved and
-    still overlap.
+    On a frame that was judged completely, a box is right if it matches an object that a person confirmed or drew. On
+    other frames, only boxes of the current detector that a person was shown are known. Boxes judged right count as
+    right,
+    and so do moved boxes that still overlap their new position.
 
     Args:
         frame: the frame, with the verdicts in force.
-        classes: of the project.
-        revision: fingerprint of the present detector and class list.
+        classes: the classes of the project.
+        revision: fingerprint of the current detector and class list.
     """
     on_boxes = [verdict for verdict in frame.verdicts if verdict.word in BOX_WORDS]
     shown = [verdict for verdict in on_boxes if verdict.word is not VerdictWord.MISSING]
@@ -102,7 +103,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
 
 
 def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
-    """Return how many boxes at or above the threshold of their class no person was shown, or drew.
+    """Return the number of boxes at or above their class's threshold that no person was shown or drew.
 
     On a complete frame such boxes, for example from a later detector, are wrong, since every object has its box.
     """
@@ -124,7 +125,7 @@ def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
 
 
 def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes: FrameClasses) -> Int64Array:
-    """Return (N,) the index of the object that each box matches, negative where there is none. All are of one class."""
+    """Return (N,) the index of the object that each box matches, within its class. Negative if there is no match."""
     matches = np.full(len(found.classes), -1, np.int64)
     for class_index in range(len(classes.names)):
         rows = np.flatnonzero(found.classes == class_index)
@@ -138,7 +139,7 @@ def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes
 
 
 def _answered(frame: ReviewedFrame, verdicts: Iterable[Verdict], classes: FrameClasses) -> tuple[Int64Array, BoolArray]:
-    """Return the boxes that verdicts are on, one to one, in the order of the verdicts, and whether each is right."""
+    """Return the boxes that verdicts refer to, one to one, in the order of the verdicts, and whether each is right."""
     positions: list[int] = []
     is_right: list[bool] = []
     for verdict in verdicts:

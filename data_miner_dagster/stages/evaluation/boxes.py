@@ -1,4 +1,4 @@
-"""Boxes of a truth and boxes that were found, in columns, and which is which."""
+"""Ground-truth boxes and found boxes as arrays, and the matching between them."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from data_miner_dagster.stages.evaluation.matching import UNMATCHED, match_boxes
 
 @dataclass(frozen=True, slots=True)
 class TruthBoxes:
-    """M objects of a truth, on frames that are known by position, in absolute pixels."""
+    """M objects of a ground truth, on frames identified by position, in absolute pixels."""
 
     frames: Int64Array  # (M,)
     classes: Int64Array  # (M,)
     boxes_xyxy: Float64Array  # (M, 4)
     is_crowd: BoolArray  # (M,) a region with many objects, in which boxes are not counted
-    areas: Float64Array  # (M,) of the object, which may fill less than its box
+    areas: Float64Array  # (M,) area of the object, which may be smaller than its box
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBoxes:
-    """N boxes that were found on the same frames."""
+    """N boxes that were found on the same frames, in absolute pixels."""
 
     frames: Int64Array  # (N,)
     classes: Int64Array  # (N,)
@@ -30,7 +30,7 @@ class FoundBoxes:
 
 
 def match_all(truth: TruthBoxes, found: FoundBoxes) -> Int64Array:
-    """Return (N,) the object that each found box matches (same frame and class, IoU .5), UNMATCHED or IN_CROWD."""
+    """Return (N,) the object that each box matches (same frame and class, IoU 0.5), or UNMATCHED, or IN_CROWD."""
     matches = np.full(len(found.frames), UNMATCHED, np.int64)
     num_classes = 1 + max(int(truth.classes.max(initial=0)), int(found.classes.max(initial=0)))
     objects = rows_by_group(truth.frames * num_classes + truth.classes)
@@ -46,7 +46,7 @@ def match_all(truth: TruthBoxes, found: FoundBoxes) -> Int64Array:
 
 
 def rows_by_group(groups: Int64Array) -> dict[int, Int64Array]:
-    """Return the rows of each group, in order."""
+    """Return the rows of each group, in their original order."""
     order = np.argsort(groups, kind="stable")
     names, starts = np.unique(groups[order], return_index=True)
     return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=False)) if len(groups) else {}

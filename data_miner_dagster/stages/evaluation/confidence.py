@@ -1,9 +1,9 @@
-"""Evaluating confidences with verdicts: precision at a threshold, a threshold for a precision, probabilities.
+"""Evaluate confidences with verdicts: precision at a threshold, the threshold for a precision, and probabilities.
 
-The boxes of a class are divided by confidence into strata: those from which the review draws its questions, narrow near
-the threshold and wide far from it, and finer ones where there are many answers. Within a stratum, the answers represent
-all its boxes, so most questions may be asked near the threshold: each stratum is weighted by its number of boxes. Boxes
-on one frame are not independent; `design_effect` says how much less information they carry.
+The boxes of a class are divided by confidence into strata. These are the strata from which the review draws its
+questions, narrow near the threshold and wide far from it, divided further where there are many answers. Within a
+stratum, the answers represent all its boxes, and each stratum is weighted by its number of boxes. So most questions may
+be asked near the threshold. Boxes on one frame are not independent; `design_effect` measures the lost information.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,13 @@ from data_miner_dagster.stages.estimates import (
 from data_miner_dagster.stages.filtering.calibration import stratum_edges
 
 WANTED_ANSWERS: Final = 150
-"""Answers per class. With this many, the interval of the chosen threshold's precision is about .15 wide."""
+"""Answers per class. With this many, the interval of the chosen threshold's precision is about 0.15 wide."""
 WIDEST_INTERVAL: Final = 0.16
 THRESHOLD_DECIMALS: Final = 4
 _ANSWERS_PER_STRATUM: Final = 18
 _FEWEST_PER_STRATUM: Final = 4
 _SMALL_SHARE: Final = 0.05
-"""Of all boxes of a class. A smaller stratum with hardly any answers is merged with a neighbour."""
+"""Fraction of all boxes of a class. A smaller stratum with hardly any answers is merged with a neighbour."""
 _FEWEST_FOR_OWN_KNOTS: Final = 60
 _CURVE_POINTS: Final = 20
 
@@ -43,12 +43,12 @@ class JudgedBoxes:
 
     confidences: Float64Array  # (A,)
     is_right: BoolArray  # (A,)
-    frames: Int64Array  # (A,) which frame each is on
+    frames: Int64Array  # (A,) the frame of each box
     edges: Float64Array = field(default_factory=lambda: np.array([-np.inf, np.inf]))  # of the strata, ascending
 
     @classmethod
     def of(cls, answers: Sequence[BoxAnswer], strata: Sequence[float] = ()) -> "JudgedBoxes":
-        """Return stored answers as columns; `strata` are the finite edges."""
+        """Return stored answers as arrays. `strata` are the finite edges."""
         return cls(
             np.array([answer.confidence for answer in answers], np.float64),
             np.array([answer.is_right for answer in answers], np.bool_),
@@ -57,22 +57,22 @@ class JudgedBoxes:
         )
 
     def as_answers(self) -> tuple[BoxAnswer, ...]:
-        """Return the stored boxes, by confidence."""
+        """Return the judged boxes as answers to store, sorted by confidence."""
         order = np.lexsort((self.frames, self.is_right, self.confidences)).tolist()
         return tuple(BoxAnswer(float(self.confidences[i]), bool(self.is_right[i]), int(self.frames[i])) for i in order)
 
 
 def strata_edges(confidences: Float64Array, population: Float64Array, threshold: float) -> Float64Array:
-    """Return ascending edges of the strata of a class. The outer ones are infinite.
+    """Return the ascending edges of the strata of a class. The outermost edges are infinite.
 
-    They are the strata of the questions (stages/filtering/calibration.py). A stratum with many answers is divided into
-    parts with equal numbers of them. A small one with hardly any is merged with its smaller neighbour. A large one
-    without answers stays, and its content is unknown.
+    The strata are those of the questions (stages/filtering/calibration.py). A stratum with many answers is divided into
+    parts with equal numbers of answers. A small stratum with hardly any answers is merged with its smaller neighbour. A
+    large stratum without answers remains, and its content is unknown.
 
     Args:
-        confidences: of the judged boxes.
-        population: of all boxes, ascending.
-        threshold: the one in force.
+        confidences: confidences of the judged boxes.
+        population: confidences of all boxes, ascending.
+        threshold: the current threshold.
     """
     asked = stratum_edges(population - threshold) + threshold
     strata = stratum_of(confidences, asked)
@@ -91,7 +91,7 @@ def strata_edges(confidences: Float64Array, population: Float64Array, threshold:
 
 
 def _even_edges(confidences: Float64Array) -> Float64Array:
-    """Return ascending edges of strata with about equal numbers of answers. The outer ones are infinite."""
+    """Return ascending edges of strata with about equal numbers of answers. The outermost edges are infinite."""
     num_strata = max(1, len(confidences) // _ANSWERS_PER_STRATUM)
     if num_strata == 1:
         return np.array([-np.inf, np.inf])
@@ -100,20 +100,20 @@ def _even_edges(confidences: Float64Array) -> Float64Array:
 
 
 def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: float) -> tuple[Float64Array, int]:
-    """Return draws of how many boxes at or above a threshold are correct, and how many there are.
+    """Return draws of the number of correct boxes at or above a threshold, and the number of boxes there.
 
     Args:
-        population: confidences of all boxes of the class, ascending, the judged ones included.
-        judged: what is known about some of them.
-        threshold: the least confidence.
+        population: confidences of all boxes of the class, ascending, including the judged boxes.
+        judged: the judged boxes.
+        threshold: the minimum confidence.
     """
-    least = float(np.float32(threshold))  # as a release compares
+    least = float(np.float32(threshold))  # the precision with which a release compares
     edges = np.unique([*judged.edges, least])
     sizes = np.diff(np.searchsorted(population, edges, side="left"))
     strata = stratum_of(judged.confidences, edges)
     right = np.bincount(strata[judged.is_right], minlength=len(sizes))
     wrong = np.bincount(strata[~judged.is_right], minlength=len(sizes))
-    # Boxes may have gone since they were judged.
+    # Boxes may have been removed since they were judged.
     sizes = np.maximum(sizes, right + wrong)
     expected = (right + 0.5) / (right + wrong + 1)
     is_above = judged.confidences >= least
@@ -125,22 +125,22 @@ def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: fl
 
 
 def has_enough(population: Float64Array, judged: JudgedBoxes) -> bool:
-    """Return whether there are enough answers for a conclusion: `FEWEST_ANSWERS`, or all existing boxes."""
+    """Return whether there are enough answers for a conclusion: `FEWEST_ANSWERS`, or one for every existing box."""
     return len(judged.confidences) >= min(FEWEST_ANSWERS, max(1, len(population)))
 
 
 def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float) -> ThresholdPrecision | None:
-    """Return the precision of a threshold, None if no box reaches it."""
+    """Return the precision of a threshold. None if no box reaches the threshold."""
     above, num_boxes = draw_precisions(population, judged, threshold)
     return ThresholdPrecision(threshold, estimate_of(above / num_boxes), num_boxes) if num_boxes else None
 
 
 def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: float) -> float | None:
-    """Return the lowest threshold, among the judged confidences, whose expected precision is at least as wanted.
+    """Return the lowest threshold among the judged confidences whose expected precision reaches the wanted one.
 
     The expectation for a box without an answer comes from a logistic curve through the answers, shifted in each stratum
     towards the share that was found there. A choice by the shares alone would favour thresholds above which the answers
-    happened to be good.
+    happened to be good. None if no threshold reaches the precision.
     """
     edges = judged.edges
     strata = stratum_of(judged.confidences, edges)
@@ -168,7 +168,7 @@ def _sum_from(thresholds: Float64Array, confidences: Float64Array, values: Float
 
 
 def _logistic_curve(judged: JudgedBoxes, num_steps: int = 12) -> Callable[[Float64Array], Float64Array]:
-    """Return the logistic curve of the answers, fitted by Newton's method with a weak pull towards a flat one."""
+    """Return the logistic curve of the answers, fitted by Newton's method with weak regularization."""
     centre = judged.confidences.mean()
     columns = np.stack([np.ones_like(judged.confidences), judged.confidences - centre], axis=1)
     weights, pull = np.zeros(2), np.diag([0.1, 0.05])
@@ -187,14 +187,14 @@ def _logistic_curve(judged: JudgedBoxes, num_steps: int = 12) -> Callable[[Float
 def calibrate_class(
     population: Float64Array, judged: JudgedBoxes, *, in_force: float, wanted: float, pooled: JudgedBoxes
 ) -> ClassCalibration:
-    """Return the result of the verdicts on one class.
+    """Return the calibration of one class from its verdicts.
 
     Args:
-        population: confidences of all its boxes, ascending.
-        judged: the judged ones; their strata are found here.
-        in_force: the project's threshold.
+        population: confidences of all boxes of the class, ascending.
+        judged: the judged boxes. Their strata are determined here.
+        in_force: the project's current threshold.
         wanted: the precision to reach, in 0..1.
-        pooled: the judged boxes of all classes, for the probabilities of a class that has few.
+        pooled: the judged boxes of all classes, for the probabilities of a class with few answers.
     """
     judged = replace(judged, edges=strata_edges(judged.confidences, population, in_force))
     num_answers = len(judged.confidences)
@@ -226,7 +226,7 @@ def _num_more(num_answers: int, chosen: ThresholdPrecision | None) -> int:
     width = chosen.precision.high - chosen.precision.low
     if width <= WIDEST_INTERVAL:
         return 0
-    # The width of an interval shrinks with the square root of the number of answers.
+    # The width of an interval is inversely proportional to the square root of the number of answers.
     return max(WANTED_ANSWERS, round(num_answers * (width / WIDEST_INTERVAL) ** 2)) - num_answers
 
 
@@ -261,10 +261,10 @@ def _curve(population: Float64Array, judged: JudgedBoxes) -> tuple[ThresholdPrec
 
 
 def probability_knots(judged: JudgedBoxes) -> tuple[tuple[float, float], ...]:
-    """Return (confidence, probability) pairs, ascending in both, that `probabilities` reads. None with too few answers.
+    """Return (confidence, probability) pairs for `probabilities`, ascending in both. Empty with too few answers.
 
     The share of correct boxes in each stratum is placed at the mean confidence of its answers. If a stratum has a
-    smaller share than the one below, both get their common share.
+    smaller share than the stratum below, both get their common share.
 
     Source: Ayer et al. 1955, "An empirical distribution function for sampling with incomplete information"
     (pool adjacent violators).
@@ -300,9 +300,9 @@ def probabilities(knots: Sequence[tuple[float, float]], confidences: Float64Arra
 def overall_precision(
     populations: Mapping[str, Float64Array], judged: Mapping[str, JudgedBoxes], thresholds: Mapping[str, float]
 ) -> Estimate | None:
-    """Return the precision of the boxes of all classes at their thresholds. None where any class has too few answers.
+    """Return the precision of the boxes of all classes at their thresholds. None if any class has too few answers.
 
-    A class without boxes at its threshold needs none.
+    A class without boxes at its threshold needs no answers.
     """
     right: Float64Array | None = None
     num_boxes = 0
@@ -312,7 +312,7 @@ def overall_precision(
         if not has_enough(population, judged[name]):
             return None
         above, number = draw_precisions(population, judged[name], thresholds[name])
-        # Classes are drawn independently: the draws of one must not follow those of another.
+        # Classes are drawn independently: the draws of one class must not correlate with those of another.
         above = np.random.default_rng(len(populations) + num_boxes).permutation(above)
         right = above if right is None else right + above
         num_boxes += number

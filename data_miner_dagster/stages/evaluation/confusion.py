@@ -1,4 +1,4 @@
-"""The confusion matrix: which class of box covers which class of object."""
+"""The confusion matrix: the classes of objects against the classes of the boxes that cover them."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def confusion_matrix(
 ) -> ConfusionMatrix:
     """Count objects by their class and the class of the box that covers them, one to one, best overlaps first.
 
-    Boxes below the threshold of their class are left out, and so are boxes without an object in a crowd of their class.
+    Boxes below the threshold of their class are left out, as are unmatched boxes in a crowd region of their class.
     """
     counts = np.zeros((len(class_names) + 1, len(class_names) + 1), np.int64)
     is_taken = found.confidences.astype(np.float32) >= np.array(thresholds, np.float32)[found.classes]

@@ -11,12 +11,12 @@ from data_miner_dagster.stages.estimates import BoolArray, Float64Array, Int64Ar
 CURVE_POINTS: Final = 101
 _RESAMPLES: Final = 200
 _GRID: Final = 200
-"""Thresholds between which the best is sought again in each resample."""
+"""Number of candidate thresholds among which each resample selects the best."""
 
 
 @dataclass(frozen=True, slots=True)
 class MatchedClass:
-    """The boxes of one class that count: N of them, with M objects. Both are on frames known by position."""
+    """The N counted boxes and the M objects of one class, on frames identified by position."""
 
     confidences: Float64Array  # (N,)
     is_right: BoolArray  # (N,)
@@ -26,7 +26,7 @@ class MatchedClass:
 
 @dataclass(frozen=True, slots=True)
 class ClassCurve:
-    """The curve of one class, its point of highest F1 and the interval of that threshold."""
+    """The curve of one class, its point of highest F1, and the interval of that point's threshold."""
 
     points: tuple[CurvePoint, ...]
     best: CurvePoint
@@ -34,17 +34,17 @@ class ClassCurve:
 
 
 def class_curve(matched: MatchedClass) -> ClassCurve | None:
-    """Return the curve of a class; None without boxes or without objects."""
+    """Return the curve of a class. None if there are no boxes or no objects."""
     num_objects = len(matched.object_frames)
     if not len(matched.confidences) or not num_objects:
         return None
     order = np.argsort(-matched.confidences, kind="stable")
     confidences = matched.confidences[order]
     num_right = np.cumsum(matched.is_right[order])
-    last = np.append(np.flatnonzero(np.diff(confidences)), len(confidences) - 1)  # of boxes with equal confidences
+    last = np.append(np.flatnonzero(np.diff(confidences)), len(confidences) - 1)  # among boxes with equal confidences
     thresholds, right, taken = confidences[last], num_right[last], last + 1
     f1 = 2 * right / (taken + num_objects)
-    best = int(f1.argmax())  # of equal ones the highest threshold
+    best = int(f1.argmax())  # among equal ones, the highest threshold
     shown = np.unique(np.append(np.linspace(0, len(last) - 1, CURVE_POINTS).astype(np.int64), best))[::-1]
 
     def point(position: int) -> CurvePoint:
@@ -66,7 +66,7 @@ def class_curve(matched: MatchedClass) -> ClassCurve | None:
 
 
 def point_at(matched: MatchedClass, threshold: float) -> CurvePoint | None:
-    """Return precision, recall and F1 of a threshold; None without objects, or if no box reaches it."""
+    """Return precision, recall and F1 at a threshold. None if there are no objects or no box reaches the threshold."""
     is_taken = matched.confidences.astype(np.float32) >= np.float32(threshold)
     num_objects, num_taken = len(matched.object_frames), int(is_taken.sum())
     if not num_objects or not num_taken:
@@ -78,12 +78,12 @@ def point_at(matched: MatchedClass, threshold: float) -> CurvePoint | None:
 
 
 def _best_thresholds(matched: MatchedClass, thresholds: Float64Array) -> Float64Array:
-    """Return the best threshold in each of many resamples of the frames, which are the sampling unit of a truth.
+    """Return the best threshold in each of many resamples of the frames, which are the sampling unit of the truth.
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13 (percentile interval).
     """
     grid = np.unique(thresholds[np.unique(np.linspace(0, len(thresholds) - 1, _GRID).astype(np.int64))])
-    bins = np.searchsorted(grid, matched.confidences, side="right") - 1  # below the grid: in no bin
+    bins = np.searchsorted(grid, matched.confidences, side="right") - 1  # -1 below the grid
     is_inside = bins >= 0
     num_frames = 1 + max(int(matched.frames.max()), int(matched.object_frames.max()))
     generator = np.random.default_rng(0)

@@ -1,7 +1,7 @@
-"""Which found box is which object of the truth, on one frame.
+"""Match found boxes with objects of the ground truth on one frame.
 
-Source: the matching of the COCO evaluation, https://github.com/cocodataset/cocoapi (`evaluateImg`): by descending
-confidence, each box takes the object it overlaps most among those that are free; regions of crowds take any number.
+Source: the matching of the COCO evaluation, https://github.com/cocodataset/cocoapi (`evaluateImg`). By descending
+confidence, each box takes the unmatched object that it overlaps most. Regions of crowds take any number of boxes.
 """
 
 from typing import Final
@@ -24,14 +24,14 @@ def match_boxes(
     *,
     iou: float = SAME_BOX_IOU,
 ) -> Int64Array:
-    """Return (N,) which object each found box of one class is, UNMATCHED, or IN_CROWD if it is not to be counted.
+    """Return (N,) the object that each found box of one class matches, or UNMATCHED, or IN_CROWD if it does not count.
 
     Args:
         found_xyxy: (N, 4) boxes in any order.
-        confidences: (N,); of equal ones the first comes first.
+        confidences: (N,) confidences. Among equal ones, the first box takes precedence.
         truth_xyxy: (M, 4) boxes of the truth.
         is_crowd: (M,) whether each is a region with many objects.
-        iou: the least overlap of a box with its object.
+        iou: the minimum overlap of a box with its object.
     """
     matches = np.full(len(found_xyxy), UNMATCHED, np.int64)
     if not len(found_xyxy) or not len(truth_xyxy):
@@ -41,7 +41,7 @@ def match_boxes(
     is_free = ~is_crowd
     for position in np.argsort(-confidences, kind="stable").tolist():
         candidates = np.where(is_free, overlaps[position], -1.0)
-        # Among equal overlaps, COCO takes the last.
+        # Among equal overlaps, COCO takes the last one.
         best = len(candidates) - 1 - int(candidates[::-1].argmax())
         if candidates[best] >= iou:
             matches[position] = best
@@ -52,7 +52,7 @@ def match_boxes(
 
 
 def shares_inside(found_xyxy: Float64Array, regions_xyxy: Float64Array) -> Float64Array:
-    """Return (N, M) the share of each box that is inside each region."""
+    """Return (N, M) the fraction of each box that is inside each region."""
     low = np.maximum(found_xyxy[:, None, :2], regions_xyxy[None, :, :2])
     high = np.minimum(found_xyxy[:, None, 2:], regions_xyxy[None, :, 2:])
     intersections = np.clip(high - low, 0, None).prod(axis=2)

@@ -1,6 +1,6 @@
 """The share of objects that have no box, from frames that were sampled at random and judged completely.
 
-An object is missed if no detected box of its class overlaps it (IoU .5, one to one) at or above the class's threshold.
+An object is missed if no box of its class at or above the class's threshold overlaps it (IoU 0.5, one to one).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from data_miner_dagster.stages.estimates import clustered_share
 
 @dataclass(frozen=True, slots=True)
 class MissedShare:
-    """How many of the objects on randomly sampled frames have no box. Frames were sampled, not objects."""
+    """The number and share of objects without a box on randomly sampled frames. The sampling unit is the frame."""
 
     num_objects: int
     num_missed: int
@@ -22,11 +22,11 @@ class MissedShare:
 
 
 def missed_share(objects: Sequence[JudgedObject], thresholds: Mapping[str, float]) -> MissedShare | None:
-    """Return the share of objects without a box at their class's threshold. None without any object.
+    """Return the share of objects without a box at their class's threshold. None if there are no objects.
 
     Args:
         objects: all objects on the sampled frames.
-        thresholds: by class name. Objects of other classes are left out.
+        thresholds: thresholds by class name. Objects of other classes are left out.
     """
     wanted = [found for found in objects if found.class_name in thresholds]
     is_missed = np.array([_is_missed(found, thresholds[found.class_name]) for found in wanted], np.bool_)

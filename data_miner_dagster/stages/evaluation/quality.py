@@ -23,10 +23,10 @@ from data_miner_dagster.stages.evaluation.missing import MissedShare, missed_sha
 
 
 class QualityState(StrEnum):
-    """Whether anything is known of the quality of a release."""
+    """Whether the quality of a release was measured."""
 
     MEASURED = "measured"
-    OTHER_DETECTOR = "other_detector"  # the calibration is of another detector or class list
+    OTHER_DETECTOR = "other_detector"  # the calibration belongs to another detector or class list
     NOT_MEASURED = "not_measured"
 
 
@@ -40,7 +40,7 @@ class ThresholdOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassQuality:
-    """What is known about one class. Shares are None if nothing was measured."""
+    """The measured quality of one class. Estimates are None if nothing was measured."""
 
     threshold: float
     origin: ThresholdOrigin
@@ -52,7 +52,7 @@ class ClassQuality:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseQuality:
-    """What is known about a release. `precision_line` and `missed_line` are for people."""
+    """The measured quality of a release. `precision_line` and `missed_line` are for people."""
 
     state: QualityState
     precision: Estimate | None
@@ -75,14 +75,14 @@ def release_quality(
     calibration: BoxCalibration | None,
     detection_fingerprint: str,
 ) -> ReleaseQuality:
-    """Return what is known about a release.
+    """Return the measured quality of a release.
 
     Args:
-        project: the name, for the remedy.
+        project: the project's name, for the remedy.
         releasing: the settings of the release.
         populations: confidences of all stored boxes by class, ascending.
-        calibration: the result of the verdicts; None without a calibration.
-        detection_fingerprint: of the present detector and class list.
+        calibration: the result of the verdicts. None if there is no calibration.
+        detection_fingerprint: fingerprint of the current detector and class list.
     """
     thresholds = {name: releasing.threshold_of(name) for name in populations}
     is_present = calibration is not None and calibration.detection_fingerprint == detection_fingerprint
@@ -143,7 +143,7 @@ def _class_quality(
 def threshold_origin(
     name: str, releasing: ReleasingConfig, calibration: BoxCalibration | None
 ) -> tuple[ThresholdOrigin, str]:
-    """Return the origin of the threshold of a class, and the same in words."""
+    """Return the origin of the threshold of a class, and a description of it."""
     threshold = releasing.threshold_of(name)
     of_class = calibration.classes.get(name) if calibration is not None else None
     chosen = of_class.chosen if of_class is not None else None
@@ -161,7 +161,7 @@ def threshold_origin(
 def _unmeasured(
     populations: Mapping[str, Float64Array], judged: Mapping[str, JudgedBoxes], thresholds: Mapping[str, float]
 ) -> list[str]:
-    """Return the classes that have boxes in the release and too few verdicts."""
+    """Return the classes that have boxes in the release but too few verdicts."""
     return [
         name
         for name, population in populations.items()

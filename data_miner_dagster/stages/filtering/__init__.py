@@ -1,1 +1,1 @@
-"""Decisions of filtering: which frames to keep, and which threshold a person's answers call for."""
+"""Decisions of filtering: which frames to keep, and which threshold follows from a person's answers."""

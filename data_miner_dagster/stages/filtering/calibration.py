@@ -3,7 +3,7 @@
 Scores are *headroom*: positive similarity minus the current threshold, so the decision changes at 0. Frames are
 sampled at random within strata, which are narrow near the threshold and wide far from it. The score of every frame
 is known, so each answer represents a known number of frames. A candidate threshold splits the stratum it falls into.
-stages/estimates.py says how shares follow from answers.
+stages/estimates.py derives shares from answers.
 """
 
 import zlib
@@ -53,7 +53,7 @@ def stratum_edges(headroom: Float64Array) -> Float64Array:
 
 
 def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questions: int) -> list[int]:
-    """Return how many frames to ask about in each stratum, at most the number it contains.
+    """Return the number of frames to ask about in each stratum, at most the number that it contains.
 
     Each side of the current threshold gets half of the questions. Questions that a small stratum or side cannot use
     go to the others.
@@ -89,12 +89,13 @@ def draw_in_strata(
     Args:
         headroom: (N,) scores of the items minus the threshold.
         edges: (S+1,) edges of the strata.
-        numbers: (N,) sampling numbers. Within a stratum, the items with the lowest come first.
-        num_questions: how many questions are wanted.
+        numbers: (N,) sampling numbers. Within a stratum, the items with the lowest numbers come first.
+        num_questions: number of wanted questions.
 
     Returns:
-        The chosen items, and when each is asked, as a share of the wanted questions: any first part is spread over the
-        strata as the whole is. Those from 1 on are for people who continue.
+        The chosen items, and the position of each in the order of the questions, as a share of the wanted questions.
+        Any leading part is spread over the strata in the same way as the whole. Positions from 1 on are for people who
+        continue.
     """
     strata = stratum_of(headroom, edges)
     sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
@@ -111,7 +112,7 @@ def draw_in_strata(
 
 @dataclass(frozen=True, slots=True)
 class SampledAnswers:
-    """Answers about items of strata: (A,) each. `is_asked`: by the calibration, and not for another reason."""
+    """A answers about items in strata. `is_asked` is true if the calibration asked, rather than anything else."""
 
     strata: Int64Array
     numbers: npt.NDArray[np.uint64]  # sampling numbers
@@ -121,16 +122,16 @@ class SampledAnswers:
 def answers_that_count(
     answers: SampledAnswers, planned_strata: Int64Array, planned_numbers: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.bool_]:
-    """Return which answers are a random sample of their stratum, regardless of who asked.
+    """Return which answers are a random sample of their stratum, regardless of which queue asked.
 
     A person who is first shown the frames nearest to the threshold answers only for those, and these differ from the
-    rest of their stratum. But such answers must not be left out either: nobody is asked twice, so the calibration's
-    later questions would lack exactly these frames. So in each stratum every answer counts up to the highest sampling
-    number that the calibration has asked about, because up to there it asked about everything without an answer. If all
-    planned questions of a stratum have an answer, those count.
+    rest of their stratum. Still, such answers must not be left out: no question is asked twice, so the calibration's
+    later questions would lack exactly these frames. In each stratum, every answer therefore counts up to the highest
+    sampling number that the calibration has asked about, because up to that number it asked about every frame without
+    an answer. If all planned questions of a stratum have answers, these count.
 
     Args:
-        answers: everything that was answered.
+        answers: all answers.
         planned_strata: (P,) the strata of the planned questions.
         planned_numbers: (P,) their sampling numbers.
     """
@@ -158,7 +159,7 @@ def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.
 
 @dataclass(frozen=True, slots=True)
 class ThresholdQuality:
-    """The effect of a threshold. `shift` is relative to the current threshold; `num_kept` counts all frames."""
+    """The effect of a threshold. `shift` is relative to the current threshold. `num_kept` counts all frames."""
 
     shift: float
     precision: Estimate
@@ -168,10 +169,10 @@ class ThresholdQuality:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationResult:
-    """The threshold for a goal, or the reason that no threshold was found.
+    """The threshold for a goal, or the reason why no threshold was found.
 
     `chosen` is the threshold whose estimate meets the goal with the smallest loss in the other measure. `is_assured`
-    is true if the lower end of its interval meets the goal too. `in_force` is the effect of the current threshold.
+    is true if the lower end of its interval also meets the goal. `in_force` is the effect of the current threshold.
     """
 
     goal: Goal
@@ -213,7 +214,8 @@ def calibrate(
     qualities = [
         threshold_quality(population, edges, answered_headroom, answers, shift=float(shift)) for shift in candidates
     ]
-    # The lowest threshold with enough precision keeps the most frames. The highest with enough recall is most precise.
+    # The lowest threshold with enough precision keeps the most frames. The highest with enough recall is the most
+    # precise.
     fitting = [
         quality
         for quality in (qualities if goal == "precision" else reversed(qualities))

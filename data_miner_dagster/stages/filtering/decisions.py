@@ -13,8 +13,8 @@ A frame is dropped for the first reason that applies, in the order of `DropReaso
 A frame that a person kept stays whatever the rules say, unless it could not be read. It does not displace other
 frames: gap and cap apply only to frames that the rules keep. A frame that a person dropped makes room for others.
 
-If positive prompts have individual thresholds, the one with the most *headroom* (similarity minus threshold) counts,
-so that prompts of different ranges can be compared. "Better" means more headroom, then earlier.
+If positive prompts have individual thresholds, the prompt with the most *headroom* (similarity minus threshold)
+counts, so that prompts with different ranges can be compared. "Better" means more headroom, then earlier.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ class PromptRule:
 
     text: str
     threshold: float | None  # None: no minimum
-    margin: float | None  # None: not compared with the positive
+    margin: float | None  # None: not compared with the positive similarity
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
     """Return the rules with the values for one encoder.
 
     Raises:
-        ConfigError: a threshold is given per encoder, but not for this one.
+        ConfigError: a threshold is given by encoder, but this encoder is missing.
     """
 
     def value(field: str, given: Threshold | Margin | None, default: float | None) -> float | None:
@@ -115,7 +115,7 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
 
 
 def unnamed_values(config: FilteringConfig) -> dict[str, float]:
-    """Return the explicit thresholds and margins that name no encoder, by field. Leaves out margins of 0."""
+    """Return the explicit thresholds and margins that name no encoder, by field. Margins of 0 are left out."""
     fields: dict[str, Threshold | Margin | None] = {
         name: getattr(config, name)
         for name in ("positive_threshold", "negative_threshold", "negative_margin", "junk_threshold", "junk_margin")
@@ -184,7 +184,7 @@ def decide(
     quality_reasons: npt.NDArray[np.int8],
     verdicts: npt.NDArray[np.int8] | None = None,
 ) -> Decisions:
-    """Decide on the frames of complete videos.
+    """Decide which frames of complete videos to keep.
 
     Args:
         similarity_by_prompt: (N,) similarities for every prompt of the rules. NaN where a frame could not be read.
@@ -247,7 +247,7 @@ def _lead_of_negatives(
 ) -> tuple[Float64Array, _Strongest]:
     """Return the strengths of the strongest prompts at or above their thresholds, and the prompts to show.
 
-    A prompt below its threshold is shown if there is no other, but it never drops a frame.
+    A prompt below its threshold is shown if no prompt reaches its threshold, but it never drops a frame.
     """
     lead, lead_of_all = _Strongest.nothing(num_frames), _Strongest.nothing(num_frames)
     for position, rule in enumerate(rules.negative):
@@ -285,7 +285,7 @@ def _texts(rules: FilteringRules) -> tuple[str, ...]:
 
 
 def _best_first(candidates: npt.NDArray[np.int64], headroom: Float64Array) -> npt.NDArray[np.int64]:
-    """Return candidates by descending headroom, then ascending position."""
+    """Return the candidates by descending headroom, then ascending position."""
     return candidates[np.argsort(-headroom[candidates], kind="stable")]
 
 
@@ -296,14 +296,14 @@ def _too_close(
     video_offsets: npt.NDArray[np.int64],
     min_gap_seconds: float,
 ) -> npt.NDArray[np.bool_]:
-    """Return which candidates are closer than the gap to a better candidate of their video that stays."""
+    """Return which candidates are closer than the gap to a better candidate of their video that is kept."""
     dropped = np.zeros(len(pts_seconds), bool)
     for start, stop in zip(video_offsets[:-1].tolist(), video_offsets[1:].tolist(), strict=True):
         candidates = start + np.flatnonzero(is_candidate[start:stop])
         if len(candidates) < 2:
             continue
         times = pts_seconds[candidates]
-        # Half-open slices of neighbours closer than the gap, so that frames exactly one gap apart both stay.
+        # Half-open slices of neighbours closer than the gap, so that frames exactly one gap apart are both kept.
         first = np.searchsorted(times, times - min_gap_seconds, side="right").tolist()
         last = np.searchsorted(times, times + min_gap_seconds, side="left").tolist()
         is_near = bytearray(len(candidates))

@@ -30,17 +30,17 @@ def distribution_of(scores: Float64Array) -> ScoreDistribution:
 
 
 def counts_within(edges: Sequence[float], scores: Float64Array) -> npt.NDArray[np.int64]:
-    """Return how many scores fall into each half-open bin. The first and last bins are unbounded."""
+    """Return the number of scores in each half-open bin. The first and last bins are unbounded."""
     return np.bincount(np.searchsorted(np.asarray(edges), scores, side="right"), minlength=len(edges) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How much new scores differ from the reference.
+    """The difference between new scores and the reference.
 
-    `psi` is the population stability index over ten bins (usually read as: below .1 the same population, above .25
-    a different one). `ks` is the largest difference between the cumulative shares, 0..1. `noise` is the PSI expected
-    for samples of these sizes without any drift.
+    `psi` is the population stability index over ten bins (usually interpreted as: below 0.1 the same population, above
+    0.25 a different one). `ks` is the largest difference between the cumulative shares, 0..1. `noise` is the PSI
+    expected for samples of these sizes without any drift.
     """
 
     num_frames: int
@@ -50,7 +50,7 @@ class Drift:
 
     @property
     def is_drifted(self) -> bool:
-        """True if there are enough frames to judge and the distribution differs."""
+        """True if there are enough frames to judge and the distributions differ."""
         return self.num_frames >= _FEWEST_FRAMES and self.psi > DRIFTED_PSI + self.noise
 
 

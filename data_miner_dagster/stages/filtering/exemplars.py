@@ -1,11 +1,11 @@
-"""Combining the words of a prompt and its exemplars into one similarity. Pure, no model.
+"""Combine the words of a prompt and its exemplars into one similarity. Pure functions, no model.
 
 A frame's raw similarity is the weighted mean of its cosine to the words and its mean cosine to the exemplars. Cosines
-between pictures have another range than cosines between pictures and words, and the range depends on the encoder, so no
-threshold fits the raw value. The exemplars show the range: each is compared with the words and with the *other*
+between pictures have a different range from cosines between pictures and words, and this range depends on the encoder,
+so no threshold fits the raw value. The exemplars show the range: each is compared with the words and with the *other*
 exemplars, as a frame would be. The raw value is shifted so that the least typical exemplar gets the encoder's own
 threshold for words. A frame then passes at that threshold if it is at least as close to the words and the exemplars as
-that exemplar is.
+the least typical exemplar is.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from data_miner_dagster.domain.records import Float32Array
 
 @dataclass(frozen=True, slots=True)
 class ExemplarVectors:
-    """The exemplars of one prompt: (E, D) unit vectors by the encoder of words, and (E, X) by that of pictures."""
+    """The exemplars of one prompt as unit vectors: (E, D) from the encoder of words, (E, X) from that of pictures."""
 
     by_words_encoder: Float32Array
     by_picture_encoder: Float32Array
@@ -28,8 +28,8 @@ class ExemplarVectors:
 class PromptScores:
     """Computes the similarities of pictures to P prompts.
 
-    `words` (P, D) is multiplied with vectors by the encoder of words, `pictures` (P, X) with vectors by the encoder of
-    pictures, and `offsets` (P,) are added.
+    `words` (P, D) is multiplied by vectors from the encoder of words, and `pictures` (P, X) by vectors from the encoder
+    of pictures. `offsets` (P,) are then added.
     """
 
     words: Float32Array
@@ -41,11 +41,11 @@ class PromptScores:
         """Return (N, P) similarities, from -1 to 1.
 
         Args:
-            vectors: (N, D) unit vectors by the encoder of words.
-            picture_vectors: (N, X) by the encoder of pictures; None: it is the same encoder.
+            vectors: (N, D) unit vectors from the encoder of words.
+            picture_vectors: (N, X) unit vectors from the encoder of pictures. None: it is the same encoder.
         """
         products: Float32Array = vectors @ self.words.T
-        if not self.has_exemplars:  # words alone: exactly the cosines
+        if not self.has_exemplars:  # words alone: the cosines, unchanged
             return products
         beside: Float32Array = (vectors if picture_vectors is None else picture_vectors) @ self.pictures.T
         clipped: Float32Array = np.clip(products + beside + self.offsets, -1, 1)
@@ -53,19 +53,19 @@ class PromptScores:
 
 
 def words_alone(words: Float32Array) -> PromptScores:
-    """Return how pictures are compared with prompts that have no exemplars; `words` is (P, D)."""
+    """Return the scorer for prompts that have no exemplars. `words` is (P, D)."""
     return PromptScores(words, np.zeros((len(words), 1), np.float32), np.zeros(len(words), np.float32), False)
 
 
 def score_prompts_of(
     words: Float32Array, exemplars: Sequence[ExemplarVectors | None], *, weight: float, threshold: float
 ) -> PromptScores:
-    """Return how pictures are compared with prompts.
+    """Return the scorer for prompts, some of which have exemplars.
 
     Args:
-        words: (P, D) unit vectors of the words of each.
-        exemplars: those of each prompt, at least two; None for prompts without any.
-        weight: the share of exemplars in the similarity to a prompt that has any, from 0 to 1.
+        words: (P, D) unit vectors of the words of each prompt.
+        exemplars: the exemplars of each prompt, at least two. None for prompts that have none.
+        weight: the weight of exemplars in the similarity to a prompt that has any, from 0 to 1.
         threshold: the encoder's own threshold for words.
     """
     width = next((one.by_picture_encoder.shape[1] for one in exemplars if one is not None), 1)

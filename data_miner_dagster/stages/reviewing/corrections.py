@@ -1,6 +1,6 @@
-"""Deriving verdicts from another tool: comparing the boxes that were sent with those that came back.
+"""Derive verdicts from the results of another tool by comparing the exported boxes with those that it returned.
 
-Pure decisions. Does not belong here: reading files (export/), storing verdicts (operations/reviewing/round_trips.py).
+Pure functions. Does not belong here: reading files (export/), storing verdicts (operations/reviewing/round_trips.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,15 +15,15 @@ from data_miner_dagster.domain.verdicts import SAME_BOX_IOU, RelativeBox, ShownB
 from data_miner_dagster.stages.detection.boxes import iou_matrix
 
 SAME_PLACE_PIXELS: Final = 1.0
-"""A box was moved if one of its edges was moved by more than this. Tools that store whole pixels round the corner and
-the size, which moves an edge by up to a pixel."""
+"""A box was moved if one of its edges was moved by more than this. Tools that store integer pixels round the corner
+and the size, which moves an edge by up to a pixel."""
 SHARE_DECIMALS: Final = 6
-"""Verdicts on one box are recognised by its shares to this many places."""
+"""Verdicts on one box are recognised by its relative coordinates, rounded to this many decimal places."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentBox:
-    """One box as it was sent. `answer` is the verdict in force that made it so."""
+    """A box as it was exported. `answer` is the verdict in force that made it so."""
 
     box_id: str
     class_name: str
@@ -33,13 +33,13 @@ class SentBox:
 
     @property
     def judged(self) -> ShownBox:
-        """The box that a verdict is about: for one that a person has changed, the box as it was found."""
+        """The box that a verdict refers to. For a box that a person has changed, this is the box as it was detected."""
         return self.shown if self.answer is None or self.answer.shown is None else self.answer.shown
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A person's verdict on one box: the parts of a verdict."""
+    """A person's verdict on one box, as the parts of a `Verdict`."""
 
     word: VerdictWord
     shown: ShownBox
@@ -49,7 +49,7 @@ class Correction:
 
     @property
     def is_change(self) -> bool:
-        """Whether the file that came back differs here from the one that went out."""
+        """Whether the returned file differs from the exported one here."""
         return self.word is not VerdictWord.RIGHT or self.replaces is not None
 
 
@@ -58,13 +58,13 @@ def corrections(
 ) -> tuple[Correction, ...]:
     """Return the person's verdict on each box, given that they have examined the whole image.
 
-    Boxes are matched one to one: by name, and the rest by place (IoU of at least `SAME_BOX_IOU`), boxes of one class
-    first. A box that came back unchanged is correct, or keeps its verdict. One that came back with another class and in
-    another place is wrong, and the other one is missing.
+    Boxes are matched one to one: first by name, and the rest by place (IoU of at least `SAME_BOX_IOU`), boxes of the
+    same class first. A box that was returned unchanged is right, or keeps its verdict. If a box was returned with
+    another class and in another place, the exported box is wrong, and the returned one was missing.
 
     Args:
-        sent: the boxes of the image, each with a unique name.
-        returned: the boxes that came back. Parts outside the picture are cut off.
+        sent: the exported boxes of the image, each with a unique name.
+        returned: the returned boxes. Parts outside the picture are cut off.
         resolution_wh: the size of the picture in pixels.
     """
     found = [box for box in map(_within, returned) if box is not None]
@@ -79,7 +79,7 @@ def corrections(
 
 
 def _within(box: ReturnedBox) -> ReturnedBox | None:
-    """Return the part of a box inside the picture; None if there is none."""
+    """Return the part of a box inside the picture. None if there is none."""
     x_min, y_min, x_max, y_max = (round(min(max(value, 0.0), 1.0), SHARE_DECIMALS) for value in box.box)
     if not (x_min < x_max and y_min < y_max):
         return None
@@ -123,7 +123,7 @@ def _is_same_place(one: RelativeBox, other: RelativeBox, resolution_wh: tuple[in
 
 
 def _pairs(sent: Sequence[SentBox], found: Sequence[ReturnedBox], resolution_wh: tuple[int, int]) -> dict[int, int]:
-    """Return position among those sent to position among those that came back, one to one."""
+    """Return the positions of matching boxes, one to one: from exported box to returned box."""
     if not sent or not found:
         return {}
     ious = iou_matrix(
@@ -135,7 +135,7 @@ def _pairs(sent: Sequence[SentBox], found: Sequence[ReturnedBox], resolution_wh:
     for row, box in enumerate(sent):
         for column, other in enumerate(found):
             iou = float(ious[row, column])
-            if box.box_id == other.box_id:  # a copied box has the name of the other
+            if box.box_id == other.box_id:  # a copied box has the name of the original
                 by_name.append((-iou, row, column))
             elif iou >= SAME_BOX_IOU:
                 by_place.append((box.class_name != other.class_name, -iou, row, column))

@@ -1,6 +1,6 @@
 """Apply the verdicts in force on one frame to the boxes that were detected on it.
 
-Pure decisions. Does not belong here: reading boxes and verdicts (operations/), clipping and order of released boxes
+Pure functions. Does not belong here: reading boxes and verdicts (operations/), clipping and order of released boxes
 (stages/releasing.py).
 """
 
@@ -17,13 +17,13 @@ from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster.stages.reviewing.states import BoxState, FrameClasses
 
 UNCHANGED_BOX_IOU: Final = 0.9
-"""A later verdict on a box that an earlier one made replaces it. Other tools round coordinates; real neighbours overlap
-less than this."""
+"""Minimum IoU at which a later verdict on a box that an earlier verdict made replaces the earlier one. Other tools
+round coordinates, but real neighbours overlap less than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBox:
-    """One box as stored by detection, in absolute pixels. It may extend beyond the frame. Confidence is a float32."""
+    """A box as stored by detection, in absolute pixels. It may extend beyond the frame. Confidence is a float32."""
 
     class_index: int
     confidence: float
@@ -34,22 +34,22 @@ class FoundBox:
 
 @dataclass(frozen=True, slots=True)
 class JudgedBox:
-    """One box after the verdicts. Without a verdict it is the detected box itself."""
+    """A box after the verdicts. Without a verdict it is the detected box itself."""
 
     class_index: int
     box_xyxy: BoxXyxy
     state: BoxState
     position: int | None  # among the boxes detected on the frame; None: only a person saw it
-    verdict: Verdict | None = None  # the one that made it an object
+    verdict: Verdict | None = None  # the verdict that made it an object
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The boxes of one frame after the verdicts, without those that a person removed."""
 
-    boxes: tuple[JudgedBox, ...]  # detected ones in their order, then those that only a person saw
-    unmet: tuple[Verdict, ...]  # verdicts without effect, since they match no box and state none
-    is_complete: bool  # a person marked the frame as complete
+    boxes: tuple[JudgedBox, ...]  # detected boxes in their order, then boxes that only a person saw
+    unmet: tuple[Verdict, ...]  # verdicts without effect, because they match no box and describe none
+    is_complete: bool  # whether a person marked the frame as complete
 
     @property
     def is_unsure(self) -> bool:
@@ -60,16 +60,19 @@ class Judgement:
 def judge_boxes(
     found: Sequence[FoundBox], verdicts: Iterable[Verdict], classes: FrameClasses, resolution_wh: tuple[int, int]
 ) -> Judgement:
-    """Return the boxes of one frame after the verdicts in force on it. The order of verdicts with equal times counts.
+    """Return the boxes of one frame after the verdicts in force on it. Verdicts with equal times apply in their order.
 
-    Verdicts meet boxes one to one, where class and place (IoU of at least `SAME_BOX_IOU`) are the same, best pairs
-    first: verdicts that state a box meet the box that they state, then all verdicts meet the box that the person saw.
-    A stated box replaces what its verdict met, and absorbs every other detected box of its class in the same place. It
-    is an object even if it met nothing. A verdict that states no box removes what it met.
+    Verdicts are matched with boxes one to one, by class and place (IoU of at least `SAME_BOX_IOU`), best pairs first.
+    First, verdicts that state a resulting box are matched by that box. Then all verdicts are matched by the box that
+    the
+    person saw. A stated box replaces the box that its verdict matched, and absorbs every other detected box of its
+    class
+    in the same place. It is an object even if its verdict matched nothing. A verdict that states no box removes the box
+    that it matched.
 
     Args:
         found: the boxes that were detected on the frame.
-        verdicts: the verdicts in force on the frame. Those that are not on boxes, nor COMPLETE, have no effect.
+        verdicts: the verdicts in force on the frame. Only verdicts on boxes and COMPLETE have an effect.
         classes: the classes of the project.
         resolution_wh: the size of the frame in pixels.
     """
@@ -109,7 +112,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A verdict in terms of the frame. `stated` is the box after the verdict, `seen` the one that the person judged."""
+    """A verdict in coordinates of the frame. `stated` is the box after the verdict, `seen` the box before it."""
 
     verdict: Verdict
     stated: _Place | None
@@ -153,7 +156,7 @@ def _unjudged(
 
 
 def _pairs(claimed: Sequence[_Place | None], inside: Sequence[_Place], rows: Iterable[int]) -> dict[int, int]:
-    """Return claim to box, one to one, best pairs first; of equal ones the earlier claim, then the earlier box."""
+    """Return claim to box, one to one, best pairs first. Among equals, the earlier claim wins, then the earlier box."""
     candidates = [
         (-_iou(place.box_xyxy, inside[row].box_xyxy), index, row)
         for row in rows
@@ -178,7 +181,7 @@ def _replaces_any(index: int, claims: Sequence[_Claim]) -> bool:
 
 
 def _replaces(later: _Claim, earlier: _Claim) -> bool:
-    """Return whether a verdict judges the box that an earlier one made, or draws what another person drew before."""
+    """Return whether a verdict judges the box that an earlier one made, or redraws a box that another person drew."""
     is_made = earlier.verdict.word in (VerdictWord.MISSING, VerdictWord.SHIFTED, VerdictWord.OTHER_CLASS)
     if later.verdict.word is VerdictWord.MISSING:
         by_another = later.verdict.who != earlier.verdict.who

@@ -1,4 +1,4 @@
-"""The three states of a detected box: an object, unsure, or none."""
+"""The three states of a detected box: an object, unsure, or not an object."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,16 +15,16 @@ SETTLING_DETECTORS: Final = 2
 
 
 class BoxState(StrEnum):
-    """What a box counts as."""
+    """The state of a box."""
 
     OBJECT = "object"
-    UNSURE = "unsure"  # it may be an object, and is undecided
+    UNSURE = "unsure"  # it may be an object, but this is undecided
     NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceRange:
-    """The confidences of one class: objects from `threshold`, unsure boxes from `unsure_from` up to it."""
+    """The confidences of one class: objects from `threshold`, unsure boxes from `unsure_from` up to `threshold`."""
 
     unsure_from: float
     threshold: float
@@ -40,7 +40,7 @@ class ConfidenceRange:
 
 @dataclass(frozen=True, slots=True)
 class VerifierRules:
-    """The state of a box after a verifier's answer, by whether its confidence makes it an object, unsure or neither."""
+    """The state of a box after a verifier's answer, depending on its state by confidence."""
 
     config: VerifierRulesConfig = field(default_factory=VerifierRulesConfig)
 
@@ -50,9 +50,9 @@ class VerifierRules:
         return cls(config.releasing.verifier or VerifierRulesConfig())
 
     def state_of(self, state: BoxState, verdict: VerifierVerdict | None) -> BoxState:
-        """Return the state of a box after the verdict (None: nobody has looked at it).
+        """Return the state of a box after a verifier's verdict. None means that no verifier has examined it.
 
-        `BoxState.NONE` stays as it is.
+        `BoxState.NONE` does not change.
         """
         if state is BoxState.NONE or verdict is None:
             return state
@@ -67,7 +67,7 @@ class VerifierRules:
 
 @dataclass(frozen=True, slots=True)
 class FrameClasses:
-    """The class list of a project, the confidence range of each class, in the same order, and a verifier's weight."""
+    """The class list of a project, the confidence range of each class in the same order, and the verifier's rules."""
 
     names: tuple[str, ...]
     ranges: tuple[ConfidenceRange, ...]

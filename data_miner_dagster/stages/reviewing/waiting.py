@@ -1,21 +1,21 @@
-"""The remark on how many frames of a release wait for review, and on the remedy if they are many."""
+"""Remarks on the number of frames of a release that wait for review, and on the remedy if there are many."""
 
 from typing import Final
 
 WAITING: Final = "waiting for review (an unsure box)"
-"""Why a frame is not settled."""
+"""The reason why a frame is not settled."""
 MANY_WAITING: Final = 0.2
-"""If more than this share of the frames waits, the remedy is shown."""
+"""If more than this fraction of the frames waits, the remedy is shown."""
 
 
 def waiting_line(num_waiting: int, num_looked_at: int) -> str:
-    """Return how many frames wait for review, as part of a sentence."""
+    """Return the number of frames that wait for review, as part of a sentence."""
     share = f" ({num_waiting / num_looked_at:.0%})" if num_looked_at else ""
     return f"{num_waiting:,} of {num_looked_at:,} frames{share} wait for review, since a box on them is unsure"
 
 
 def waiting_remedy(project: str) -> str:
-    """Return what can be done about frames that wait, as part of a sentence."""
+    """Return the options for frames that wait for review, as part of a sentence."""
     return (
         f"review them (`data-miner review {project}`), raise `releasing.unsure_from`, or set `releasing.unsure` to "
         "`ignore_regions` or `as_negative`"
@@ -23,7 +23,7 @@ def waiting_remedy(project: str) -> str:
 
 
 def waiting_warning(project: str, num_waiting: int, num_looked_at: int) -> str | None:
-    """Return a warning with its remedy if more frames wait than `MANY_WAITING` allows, else None."""
+    """Return a warning with its remedy if more frames wait than `MANY_WAITING` allows. Otherwise, return None."""
     if num_waiting <= MANY_WAITING * num_looked_at:
         return None
     return f"{waiting_line(num_waiting, num_looked_at)}: {waiting_remedy(project)}"

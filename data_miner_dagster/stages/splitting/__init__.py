@@ -1,4 +1,4 @@
-"""Deciding which split each video, or each part of a video, goes to. Pure decisions.
+"""Decide the split of each video, or of each part of a video. Pure functions.
 
-Does not belong here: remembering them (operations/split_memory.py), or writing them (export/).
+Does not belong here: remembering splits (operations/split_memory.py), or writing them (export/).
 """

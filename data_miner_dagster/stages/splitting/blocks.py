@@ -7,13 +7,13 @@ from typing import Final
 from data_miner_dagster.domain.splits import Block, cut_of, text_of_cut
 
 MAX_VIDEOS_CUT: Final = 2
-"""With this many videos, a project cannot fill its splits with whole videos."""
+"""With at most this many videos, a project cannot fill its splits with whole videos."""
 DEFAULT_GUARD_SECONDS: Final = 5.0
-_LARGEST_GUARD: Final = 0.05  # of the time that the images span, if no gap is set
+_LARGEST_GUARD: Final = 0.05  # fraction of the time that the images span, if no gap is set
 
 
 def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_seconds: float | None) -> str | None:
-    """Return the blocks of one video, as `text_of_cut` writes them. None if some split would have no image.
+    """Return the blocks of one video, as `text_of_cut` writes them. None if any split would have no image.
 
     The first split has the first block, and the others follow in order. Images in the gaps are left out.
 
@@ -30,7 +30,7 @@ def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_sec
     )
     num_images = len(times)
     starts = _starts(times, shares, guard, num_images)
-    if starts is not None:  # shares of the images that remain, once the cost of the gaps is known
+    if starts is not None:  # apply the shares to the remaining images, once the cost of the gaps is known
         num_lost = sum(any(start - guard <= time < start for start in starts) for time in times)
         starts = _starts(times, shares, guard, num_images - num_lost) or starts
     if starts is None:
@@ -43,12 +43,12 @@ def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_sec
 def with_gaps(split: str, guard_seconds: float | None) -> str:
     """Return a remembered split with gaps of another width, if it is a cut and the gaps fit.
 
-    Every block keeps its beginning, so no image moves from one split to another. A wider gap takes images from the end
-    of the previous block, and a narrower one adds images to it that were in no split.
+    Every block keeps its start, so no image moves from one split to another. A wider gap removes images from the end of
+    the previous block. A narrower gap adds images to it that were in no split.
 
     Args:
         split: the split of a whole video, or the cut of one.
-        guard_seconds: the gap before each later block. None: the gaps it was cut with.
+        guard_seconds: the gap before each later block. None: the gaps with which the video was cut.
     """
     blocks = cut_of(split)
     if not blocks or guard_seconds is None:
@@ -62,9 +62,9 @@ def with_gaps(split: str, guard_seconds: float | None) -> str:
 
 
 def gaps_fit(split: str, guard_seconds: float | None) -> bool:
-    """Return whether gaps of this width leave something of every block of a cut.
+    """Return whether every block of a cut keeps some of its time with gaps of this width.
 
-    True for the split of a whole video.
+    Always true for the split of a whole video.
     """
     blocks = cut_of(split)
     return guard_seconds is None or all(
@@ -73,9 +73,9 @@ def gaps_fit(split: str, guard_seconds: float | None) -> bool:
 
 
 def _starts(times: Sequence[float], shares: Mapping[str, float], guard: float, num_images: int) -> list[float] | None:
-    """Return the beginning of each block except the first.
+    """Return the start of each block except the first, or None if some block would have no image.
 
-    The last blocks take their images first; the first gets the rest.
+    The last blocks take their images first. The first block gets the rest.
     """
     starts: list[float] = []
     end = len(times)

@@ -1,9 +1,10 @@
-"""Drawing the splits of groups of videos so that every class is distributed like the images.
+"""Draw the splits of groups of videos so that every class is distributed like the images.
 
-Source: Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011: the rarest class is
-distributed first, and each example goes where its class is still needed most. Here an example is a group of videos with
-many images and boxes, so groups come in order of size, and single moves afterwards correct what a large one left. All
-arithmetic is in integers: the same project gets the same splits on any machine.
+The rarest class is distributed first, and each example goes to the split that needs its class most. Here an example is
+a group of videos with many images and boxes. So groups are placed in order of size, and single moves afterwards correct
+the imbalance that large groups leave. All arithmetic uses integers, so a project gets the same splits on any machine.
+
+Source: Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ _MANY_GROUPS: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class VideoContent:
-    """The contribution of one video to a release: its images, and by class the images and boxes."""
+    """The contribution of one video to a release: its images, and the images and boxes of each class."""
 
     num_images: int
     images_by_class: Mapping[int, int] = field(default_factory=dict)
@@ -47,17 +48,19 @@ def draw_splits(
 ) -> dict[str, str]:
     """Return the split of every video.
 
-    A video with a decided split keeps it, and the rest of its group joins it. If a new link joined videos of different
+    A video with a decided split keeps it, and the rest of its group joins it. If a new link has joined videos of
+    different
     splits, the rest goes to the first of these splits in the order of `shares`, and `divided_groups` reports the group.
     The other groups are drawn so that images, and images and boxes of each class, reach the wanted shares together with
-    what is already decided. First, however, training gets a group, `val` gets one if there are two, every split gets
-    one if there are as many groups as splits, and a class with `GROUPS_FOR_EVERY_SPLIT` groups is put into every split.
+    the decided ones. Before that, minimum requirements are met: training gets a group, `val` gets one if there are two,
+    every split gets one if there are as many groups as splits, and a class with `GROUPS_FOR_EVERY_SPLIT` groups is put
+    into every split.
 
     Args:
         groups: groups from `group_videos`.
         shares: split to share, the training split first. The shares sum to 1.
         contents: the contribution of each video.
-        decided: video key to split, as remembered or set; a cut video has its cuts.
+        decided: video key to split, as remembered or set. A cut video has its cuts.
 
     Example:
         >>> contents = {key: VideoContent(num_images=10) for key in ("a", "b", "c", "d")}
@@ -84,7 +87,7 @@ def draw_splits(
 
 
 class _Strata:
-    """The columns to distribute: all images, then images and boxes of each class that occurs."""
+    """The columns to distribute: all images, then the images and boxes of each class that occurs."""
 
     def __init__(self, groups: Sequence[tuple[str, ...]], contents: Mapping[str, VideoContent]) -> None:
         self._contents = contents
@@ -106,14 +109,14 @@ class _Strata:
 
 
 class _Draw:
-    """The state of one draw: each split's total of each column, in counts and in groups."""
+    """The state of one draw: the total of each column in each split, in counts and in groups."""
 
     def __init__(
         self, order: Sequence[str], shares: Mapping[str, float], strata: _Strata, decided: Mapping[str, str]
     ) -> None:
         self._strata = strata
         self._shares = np.asarray([round(shares[split] * _UNIT) for split in order], np.int64)[:, None]
-        # `val` before the others: a trainer asks for it.
+        # `val` before the others, because training programs need it.
         filled_first = sorted(
             range(len(order)), key=lambda at: (order[at] != TRAIN_SPLIT, split_role(order[at]) != "val", at)
         )
@@ -127,7 +130,7 @@ class _Draw:
             self._groups[position[split]] += self._marks(row)
 
     def place(self, fresh: Sequence[tuple[str, ...]]) -> list[int]:
-        """Return the position of the split of each group."""
+        """Return the position of each group's split in `order`."""
         if not fresh:
             return []
         rows = np.stack([self._strata.row_of(group) for group in fresh])
@@ -147,7 +150,7 @@ class _Draw:
         return marks
 
     def _set_needs(self, groups_by_column: IntMatrix) -> None:
-        """Decide which columns must occur in which splits."""
+        """Determine which columns must occur in which splits."""
         num_splits = len(self._shares)
         needed = np.repeat((groups_by_column >= GROUPS_FOR_EVERY_SPLIT)[None, :], num_splits, axis=0)
         needed[:, 0] = self._preference < groups_by_column[0]
@@ -157,7 +160,7 @@ class _Draw:
         self._weights[0] = max(1, len(groups_by_column) // 2)
 
     def _first_places(self, rows: IntMatrix, marks: IntMatrix) -> list[int]:
-        """Distribute the rarest column first, its largest groups before the small ones."""
+        """Distribute the rarest column first, and its groups from the largest to the smallest."""
         places = [-1] * len(rows)
         left = marks.sum(axis=0)
         is_open = np.ones(len(rows), np.bool_)
@@ -185,7 +188,7 @@ class _Draw:
             self._groups[source] -= marks
 
     def _improve(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> bool:
-        """Move each group to the best split. Return whether any moved."""
+        """Move each group to its best split. Return whether any group moved."""
         has_moved = False
         for at in range(len(rows)):
             target = self._better_place(rows[at], marks[at], places[at])
@@ -196,8 +199,8 @@ class _Draw:
         return has_moved
 
     def _better_place(self, row: IntMatrix, marks: IntMatrix, source: int) -> int | None:
-        """Return the split that a group should move to; None if it is in the best one."""
-        lost = self._gap(self._groups - marks) - self._gap(self._groups)  # (S,) unmet needs once it is gone
+        """Return the split that a group should move to. None if it is already in the best one."""
+        lost = self._gap(self._groups - marks) - self._gap(self._groups)  # (S,) unmet needs once it has left
         met = self._gap(self._groups) - self._gap(self._groups + marks)
         now, without, having = (self._error(self._counts + change) for change in (0, -row, row))
         needs = lost[source] - met

@@ -1,4 +1,4 @@
-"""Which videos must share a split, and their splits in earlier releases."""
+"""Determine the videos that must share a split, and merge the splits of earlier releases."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from itertools import pairwise
 
 
 def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
-    """Return the groups of videos that must share a split. Each group is sorted; groups are ordered by first key.
+    """Return the groups of videos that must share a split. Each group is sorted. Groups are ordered by their first key.
 
     A link joins two videos that contain near-duplicates of each other. A chain of links is one group. A link may name
     a video of another project, not in `video_keys`. Such a video connects its neighbours but is not returned.
@@ -43,7 +43,7 @@ def channel_links(channels: Mapping[str, str | None]) -> set[tuple[str, str]]:
 
 
 def divided_groups(groups: Sequence[tuple[str, ...]], splits: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return the groups split across several splits, whose test images may be near-duplicates of training images."""
+    """Return the groups that are spread over several splits, so that test images may resemble training images."""
     return [group for group in groups if len({splits[key] for key in group}) > 1]
 
 
@@ -51,7 +51,8 @@ def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) ->
     """Return one split per video, merged from releases (oldest first) that may contradict each other.
 
     The newest release decides for its own videos. Any other video gets the earliest split in `order` that it ever had,
-    before any cut in time. The training split is first in `order`, so training data is never tested on.
+    in preference to any cut in time. The training split is first in `order`, so training data is never used for
+    testing.
     """
     rank = {split: position for position, split in enumerate(order)}
     merged: dict[str, str] = {}
@@ -62,10 +63,11 @@ def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) ->
 
 
 def position_of(group: tuple[str, ...]) -> int:
-    """Return a number that stays the same as long as the group's speaker, one of its members, stays.
+    """Return a number that does not change as long as the group's representative member, called its speaker, stays.
 
     It orders groups that are otherwise equal, so that the names of videos do not favour a split.
     """
-    # The speaker and the position use different hashes. With one hash, the smallest of several would come early.
+    # The speaker and the position use different hashes. With one hash, the minimum over several keys would tend to be
+    # low.
     speaker = min(group, key=lambda key: hashlib.sha256(f"speaker:{key}".encode()).digest())
     return int.from_bytes(hashlib.sha256(f"split:{speaker}".encode()).digest()[:7], "big")

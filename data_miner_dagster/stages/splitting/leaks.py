@@ -1,7 +1,7 @@
-"""Find images of different splits that look alike, by comparing all of them.
+"""Find images of different splits that look alike, by comparing all pairs.
 
-The near-duplicates that decide on groups were found with one encoder and an index. Here every pair is compared, with
-other representations: perceptual hashes, and vectors of another encoder. Does not belong here: reading them.
+The near-duplicates by which videos are grouped were found with one encoder and an index. Here every pair is compared
+with other representations: perceptual hashes, and vectors of another encoder. Does not belong here: reading them.
 """
 
 import heapq
@@ -14,16 +14,16 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 BLOCK: Final = 2_048
-"""Rows that are compared at once: their products use 17 MB, and two blocks of 768 values 6 MB each."""
+"""Rows that are compared at once. Their products use 17 MB, and each of two blocks of 768 values uses 6 MB."""
 MAX_NAMED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class LeakLimits:
-    """The limits within which two images count as the same, if both hold. Both are inclusive.
+    """The limits within which two images count as the same. Both must hold, and both are inclusive.
 
-    One alone is not proof: a semantic encoder finds two plain pictures alike, and a hash finds two pictures of one
-    layout alike.
+    One alone is not proof: a semantic encoder finds two plain pictures alike, and a hash finds two pictures with the
+    same layout alike.
     """
 
     hash_distance: int  # of 64 bits, if both hashes are meaningful
@@ -55,23 +55,23 @@ class Leak:
 class LeakTally:
     """The result of comparing all images of different splits."""
 
-    num_pairs: int = 0  # compared
-    num_leaks: int = 0  # of two videos
-    num_within_videos: int = 0  # within one video that is cut in time: unavoidable in such a split
+    num_pairs: int = 0  # number of compared pairs
+    num_leaks: int = 0  # pairs from two videos
+    num_within_videos: int = 0  # pairs within one video that is cut in time: unavoidable in such a split
     closest: Sequence[Leak] = ()
 
 
 def find_leaks(
     images: ComparedImages, limits: LeakLimits, said_different: frozenset[tuple[int, int]] = frozenset()
 ) -> LeakTally:
-    """Return how many images of different splits look alike, and the closest of them.
+    """Return the number of pairs of images from different splits that look alike, and the closest of them.
 
-    Time grows with the number of pairs, memory does not.
+    Time grows with the number of pairs. Memory does not.
 
     Args:
         images: the images to compare.
-        limits: the meaning of "alike".
-        said_different: pairs of rows, the lower first, that a person marked as not duplicates.
+        limits: the limits within which images look alike.
+        said_different: pairs of rows, the lower row first, that a person marked as not duplicates.
     """
     tally, closest = LeakTally(), []
     for one, other in _block_pairs(images.split_codes):
@@ -100,7 +100,7 @@ def find_leaks(
 
 
 def _block_pairs(split_codes: IntArray) -> Iterator[tuple[slice, slice]]:
-    """Yield all pairs of blocks with rows of different splits, the earlier block first."""
+    """Yield all pairs of blocks that contain rows of different splits, the earlier block first."""
     blocks = [slice(start, min(start + BLOCK, len(split_codes))) for start in range(0, len(split_codes), BLOCK)]
     for position, one in enumerate(blocks):
         for other in blocks[position:]:

@@ -1,1 +1,1 @@
-"""Verification: which boxes to ask about, the picture and the question, and the meaning of an answer. Pure."""
+"""Verification of boxes: which to ask about, the picture, the question, and the meaning of an answer. Pure."""

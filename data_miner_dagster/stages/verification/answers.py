@@ -1,4 +1,4 @@
-"""Reading a verifier's answer, which is untrusted text: anything that does not fit the form is *cannot tell*."""
+"""Parse a verifier's answer, which is untrusted text. Anything without the required form is *cannot tell*."""
 
 import json
 from collections.abc import Iterator
@@ -15,9 +15,10 @@ _DECODER: Final = json.JSONDecoder()
 
 
 def answer_of(text: str) -> BoxAnswer:
-    """Return the meaning of an answer: the JSON object in it that has the form of one, whatever surrounds it.
+    """Return the meaning of an answer: the JSON object in it that has the required form, whatever surrounds it.
 
-    Models put it between quotes, or think aloud before it. Without such an object, or with several contradictory ones,
+    Models put the object in quotes, or think aloud before it. Without such an object, or with several contradictory
+    ones,
     the answer says nothing about the box.
     """
     found = [answer for thing in _objects(text[-_MAX_TEXT:]) if (answer := _answer_in(thing)) is not None]

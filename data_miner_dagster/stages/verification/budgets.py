@@ -1,4 +1,4 @@
-"""How many boxes a project may still ask about, and for how much."""
+"""The remaining budget of a project for questions about boxes, in boxes and in money."""
 
 from data_miner_dagster.config.verification import VerifierConfig
 
@@ -6,21 +6,21 @@ from data_miner_dagster.config.verification import VerifierConfig
 class Budget:
     """The budget of one project, for all its questions.
 
-    The cost of an answer is known only afterwards. So a question is asked only if it and the questions in flight stay
-    within the budget at the highest price seen so far. The first is asked before there is a price.
+    The cost of an answer is only known afterwards. So a question is asked only if it and the questions in flight stay
+    within the budget at the highest price seen so far. The first question is asked before any price is known.
 
     Args:
         config: the limits.
-        num_before: answers that were paid for before.
+        num_before: number of answers that were paid for earlier.
         cost_before: their cost.
         top_price: the highest price of a single answer.
     """
 
     def __init__(self, config: VerifierConfig, num_before: int, cost_before: float, *, top_price: float = 0.0) -> None:
         self.num_over = 0
-        """Questions that were not asked since the budget is spent."""
+        """Questions that were not asked because the budget is used up."""
         self.num_now = 0
-        """Questions that were answered now."""
+        """Questions that were answered in this run."""
         self._config = config
         self._num_before = num_before
         self._cost_before = cost_before
@@ -31,11 +31,11 @@ class Budget:
 
     @property
     def cost(self) -> float:
-        """What all answers cost."""
+        """The cost of all answers."""
         return self._cost_before + self._cost_now
 
     def take(self) -> bool:
-        """Take one more question from the budget. Return False, and count it, if nothing is left for it."""
+        """Reserve budget for one more question. Return False, and count the question, if not enough is left."""
         num_taken = self._num_before + self.num_now + self._num_open
         max_boxes, max_cost = self._config.max_boxes, self._config.max_cost
         is_within = max_boxes is None or num_taken < max_boxes
@@ -46,7 +46,7 @@ class Budget:
         return is_within
 
     def settle(self, *, is_answered: bool, cost: float | None) -> None:
-        """Record the outcome of a question. Without an answer, it is returned to the budget."""
+        """Record the outcome of a question. Without an answer, its reservation is returned to the budget."""
         self._num_open -= 1
         self.num_now += is_answered
         if is_answered and cost is not None:
@@ -56,7 +56,7 @@ class Budget:
 
     @property
     def line(self) -> str:
-        """The questions asked now and their cost, in words."""
+        """A summary of the questions asked in this run and their cost."""
         told = f"answered about {self.num_now:,} boxes now, {self._num_before + self.num_now:,} in all"
         if self._num_priced_now:
             each = 1000 * self._cost_now / self._num_priced_now

@@ -1,8 +1,8 @@
-"""Deciding the question about a box: the part of the frame, the words, and the name of the question.
+"""Decide the question about a box: the part of the frame, the words, and the key of the question.
 
-A question is named by its picture, its words and the verifier, so the same question is never asked twice. The picture
-is named by the frame's checksum and whole pixels, not by the bytes of a crop, which differ between versions of an image
-library.
+A question is identified by its picture, its words and the verifier, so the same question is never asked twice. The
+picture is identified by the frame's checksum and integer pixels, not by the bytes of a crop, which differ between
+versions of an image library.
 """
 
 import math
@@ -16,10 +16,10 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import ClassPrompts
 
 PROMPT_VERSION: Final = 1
-"""Raise it when the words around a question, or the way its picture is made, change: all boxes are then asked about
-again."""
+"""Increment this when the words around a question, or the way its picture is made, change. All boxes are then asked
+about again."""
 MIN_SIDE_PIXELS: Final = 64
-"""A picture with a shorter side is enlarged: several models refuse smaller ones."""
+"""A picture with a shorter side is enlarged, because several models reject smaller pictures."""
 MAX_REASON_LENGTH: Final = 300
 
 _FORM: Final = """\
@@ -44,12 +44,12 @@ Window = tuple[int, int, int, int]
 
 
 def is_asked(confidence: float, config: VerifierConfig) -> bool:
-    """Return whether a box of this confidence is asked about."""
+    """Return whether a question is asked about boxes of this confidence."""
     return config.min_confidence <= confidence <= config.max_confidence
 
 
 def prompt_of(wanted: ClassPrompts, config: VerifierConfig) -> str:
-    """Return the whole text that accompanies the picture of a box of a class."""
+    """Return the complete text that accompanies the picture of a box of a class."""
     phrases = _any_of(wanted.prompts or (wanted.class_name,))
     question = config.question.format(class_name=wanted.class_name, phrases=phrases)
     return f"The picture shows a detected object and a little around it.\n{question}\n{_FORM}"
@@ -61,14 +61,14 @@ def _any_of(phrases: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The shown part of a frame: a window, and the size to which it is scaled."""
+    """The part of a frame to show: a window, and the size to which it is scaled."""
 
     window: Window
     size_wh: tuple[int, int]
 
 
 def shown_of(box_xyxy: BoxXyxy, frame_wh: tuple[int, int], config: VerifierConfig) -> Shown | None:
-    """Return the window for a box, with a margin; None if no pixel of the box is inside the frame."""
+    """Return the window for a box, with a margin. None if no pixel of the box is inside the frame."""
     spans = []
     for low, high, length in zip(box_xyxy[:2], box_xyxy[2:], frame_wh, strict=True):
         margin = config.margin * (high - low)
@@ -83,7 +83,7 @@ def shown_of(box_xyxy: BoxXyxy, frame_wh: tuple[int, int], config: VerifierConfi
 
 
 def question_key(image_sha256: str, shown: Shown, prompt: str, verifier_fingerprint: str) -> str:
-    """Return the name of a question: 32 hex digits."""
+    """Return the key of a question: 32 hex digits."""
     return fingerprint_of(
         {
             "image": image_sha256,
@@ -97,6 +97,6 @@ def question_key(image_sha256: str, shown: Shown, prompt: str, verifier_fingerpr
 
 
 def asking_fingerprint(config: VerifierConfig, verifier_fingerprint: str) -> str:
-    """Return what the set of questions depends on, besides boxes and classes. If it is equal, no question is new."""
+    """Return a fingerprint of the inputs of the questions, except boxes and classes. If equal, no question is new."""
     settings = config.model_dump(mode="json", exclude={"when_unavailable", "model"})
     return fingerprint_of({"settings": settings, "verifier": verifier_fingerprint, "version": PROMPT_VERSION})
