@@ -1,4 +1,4 @@
-"""`data-miner alerts`: what is wrong now, and whether the targets can be notified."""
+"""The `data-miner alerts` commands: list current alerts, and send a test message to the targets."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def tell_targets(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Send a test message to each target. Exits with status 1 if one could not be notified."""
+    """Send a test message to each target. Exits with status 1 if a message could not be delivered."""
     from data_miner_dagster.domain.errors import ConfigError, DataMinerError
     from data_miner_dagster.operations.alerting.sending import send
 
@@ -45,7 +45,7 @@ def tell_targets(
 
 @app.command("list")
 def list_alerts(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
-    """Show what is wrong now, since when, and who is still to be notified."""
+    """List the current alerts: what is wrong, since when, and when the targets were notified."""
     from data_miner_dagster.catalog.alerts import count_messages, find_alerts
 
     platform = opened_existing(root, config)

@@ -1,4 +1,4 @@
-"""`data-miner backfill`: make one asset for chosen videos of a project, or run one stage of the project."""
+"""The command `backfill`: produce one asset for chosen videos of a project, or run one of its stages."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +30,7 @@ def backfill(
 ) -> None:
     """Produce one asset for chosen videos of a project, or run one of its stages.
 
-    A running daemon is asked for runs of 25 videos; without one the work is done here.
+    If a daemon is running, it receives the work in runs of 25 videos. Otherwise the work is done in this process.
     """
     from data_miner_dagster.catalog.backfills import Standing, choose_for_backfill
     from data_miner_dagster.catalog.holds import WorkScope, why_held

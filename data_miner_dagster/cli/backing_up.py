@@ -1,4 +1,4 @@
-"""Commands on copies of a whole root: `backup`, `restore`, `backups`."""
+"""Commands that copy a whole root and manage the copies: `backup`, `restore`, `backups`."""
 
 import os
 from typing import Annotated
@@ -27,7 +27,7 @@ def backup(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Copy the catalog and all files to another place, while work goes on. Sends only what is missing there."""
+    """Back up the catalog and all files to another place while work continues. Sends only files missing there."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.operations.copies.backup import make_backup
     from data_miner_dagster.operations.object_stores import open_place
@@ -50,7 +50,7 @@ def restore(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Write a backup into an empty --root. After a kill, say the same again."""
+    """Restore a backup into an empty --root. If it is interrupted, run the same command again."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.cli.up import locked_root
     from data_miner_dagster.domain.errors import ConfigError
@@ -91,7 +91,7 @@ def backups(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """List the backups in a place, or remove old ones with what only they hold."""
+    """List the backups in a place, or remove old ones along with the files that only they use."""
     from data_miner_dagster.domain.json_records import as_json as plain
     from data_miner_dagster.operations.copies.retention import keep_latest
     from data_miner_dagster.operations.copies.snapshots import read_snapshots

@@ -1,4 +1,4 @@
-"""What `data-miner calibrate PROJECT --boxes` prints."""
+"""The output of `data-miner calibrate PROJECT --boxes`."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -86,7 +86,7 @@ def _precision(found: "ThresholdPrecision | None") -> str:
 
 
 def estimate_text(estimate: "Estimate") -> str:
-    """Return an estimate with its interval."""
+    """Return an estimate with its interval as text: `0.91 (0.85 to 0.95)`."""
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 

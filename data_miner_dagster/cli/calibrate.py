@@ -1,4 +1,4 @@
-"""`data-miner calibrate PROJECT`: thresholds from people's answers, of frames by default, of boxes with --boxes."""
+"""The command `calibrate`: compute thresholds from people's answers about frames, or with --boxes about boxes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,10 +48,11 @@ def calibrate(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn answers about frames near the threshold into a threshold: --precision or --recall is the goal.
+    """Compute the filter threshold that reaches --precision or --recall, from answers about frames near it.
 
-    Answers are given with `data-miner review`, under *Filter threshold*. Without a goal, the same questions are written
-    as a CSV. With --boxes: thresholds of classes, and the share of missed objects, from verdicts on boxes.
+    Answer the questions in `data-miner review`, under *Filter threshold*. Without a goal, this writes the same
+    questions to a CSV file. With --boxes, it computes a threshold for each class, and the share of missed objects,
+    from verdicts on boxes.
     """
     from data_miner_dagster.operations.evaluation.calibration import calibrate_boxes
     from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions

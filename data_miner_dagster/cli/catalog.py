@@ -28,7 +28,7 @@ def populate(
     profile: ProfileOption = None,
     force: Annotated[bool, typer.Option("--force", help="List every source again, even if nothing changed.")] = False,
 ) -> None:
-    """Register a project file and list its sources to find its videos. Records why candidates were rejected."""
+    """Register a project file, and list its sources to find videos. Records why each candidate was rejected."""
     from data_miner_dagster.operations.sourcing.list_sources import list_sources
     from data_miner_dagster.operations.sourcing.registering import register_project_file
 
@@ -49,7 +49,7 @@ def add_video(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Add a video (or all videos of a page) to a project, bypassing its sources and rules."""
+    """Add a video, or all videos of a page, to a project, bypassing its sources and rules."""
     from data_miner_dagster.operations.sourcing.adding import add_video as add
 
     platform = opened(root, config)

@@ -1,4 +1,4 @@
-"""`data-miner config`: show the allowed keys, and check a file."""
+"""The `data-miner config` commands: show the configuration keys, and check a file."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ app = typer.Typer(help="Show the configuration keys, and check a file.", no_args
 def schema(
     json: Annotated[bool, typer.Option("--json", help="JSON Schema, for editors.")] = False,
 ) -> None:
-    """Show every key, its type, default and meaning."""
+    """Show every configuration key with its type, default and meaning."""
     from data_miner_dagster.config.reference import reference_text
     from data_miner_dagster.config.settings import ProjectFile
 
@@ -35,10 +35,10 @@ def check(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Check a file without changing anything. Prints one line if there is a mistake.
+    """Check a file without changing anything. Reports a mistake in one line.
 
-    Licences of models are compared with those that the file itself allows. With a root or a profile, also checks
-    whether the models exist and know the classes, and whether frames would be sampled like those of the root.
+    Checks that the file's own settings allow the licences of its models. With a root or a profile, also checks that
+    the models exist and know the classes, and that frames would be sampled in the same way as those of the root.
     """
     from data_miner_dagster.config.loading import is_platform_file, load_platform_config, load_project_file
     from data_miner_dagster.models.provider import ModelProvider
@@ -68,7 +68,7 @@ def cluster(
     file: Annotated[Path, typer.Argument(help="A file with a `platform` section.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show the cluster resources that one run of each pool requests, and the tag that its launcher reads."""
+    """Show the cluster resources that a run in each pool requests, and the tag that passes them to the launcher."""
     from data_miner_dagster.config.cluster import POOL_NAMES
     from data_miner_dagster.config.loading import load_platform_config
     from data_miner_dagster.launching.tags import ASKED_TAG, run_tags

@@ -1,4 +1,4 @@
-"""The command `cost`: the cost of a project until now."""
+"""The command `cost`: show the cost of a project so far."""
 
 from data_miner_dagster.cli.options import (
     ConfigOption,
@@ -13,7 +13,7 @@ from data_miner_dagster.cli.output import echo, print_json, print_table
 def cost(
     project: ProjectArgument, as_json: JsonOption = False, root: RootOption = None, config: ConfigOption = None
 ) -> None:
-    """Show the cost of a project: requests, bytes, CPU and GPU time by stage, and per image and box."""
+    """Show the cost of a project so far: requests, bytes, CPU and GPU time, by stage and per image and box."""
     from data_miner_dagster.operations.reporting.costs import project_cost
     from data_miner_dagster.stages.costs import COST_COLUMNS, cost_line, cost_rows, sharing_line
 

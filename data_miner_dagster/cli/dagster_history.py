@@ -33,9 +33,9 @@ def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
 
 
 def remove_stray_partitions(platform: "Platform") -> int | None:
-    """Remove the partitions of videos and projects that the catalog does not know; return how many were removed.
+    """Remove the partitions of videos and projects that are not in the catalog; return the number removed.
 
-    Returns None if some have to wait for a run in flight.
+    Returns None if some cannot be removed until a run in flight has ended.
     """
     from data_miner_dagster.history.partition_keys import remove_stray_keys
 
@@ -45,7 +45,7 @@ def remove_stray_partitions(platform: "Platform") -> int | None:
 
 
 def forget_in_history(platform: "Platform", needles: Collection[str], projects: Collection[str]) -> int:
-    """Delete every run that names one of `needles` or worked on one of `projects`; return how many were deleted.
+    """Delete every run that names one of `needles` or worked on one of `projects`; return the number deleted.
 
     All runs of the projects are deleted because they store previews with pictures. This shortens the history that
     Dagster shows, but loses nothing that further work needs. Runs in flight are kept.
@@ -99,9 +99,9 @@ def _concerns(
 
 
 def _forget_in_events(instance: "dg.DagsterInstance", projects: Collection[str]) -> None:
-    """Delete what pruning kept of the projects, and overwrite what Dagster stores in addition to events.
+    """Delete the projects' events that pruning kept, and overwrite the state that Dagster stores beside its events.
 
-    That is each asset's last materialization, and summaries.
+    This state consists of each asset's last materialization and of summaries.
     """
     import dagster as dg
     from dagster._core.instance import RUNLESS_RUN_ID

@@ -1,7 +1,7 @@
-"""Telling Dagster about actions of people, and cancelling runs.
+"""Functions that record a person's actions in Dagster, and cancel runs.
 
-Belongs here: the instance's runs that are at work, and observations. Does not belong here: the history
-(dagster_history.py), the catalog's side (catalog/holds.py, catalog/batches.py).
+Belongs here: the instance's active runs, and observations. Does not belong here: Dagster's history
+(dagster_history.py), or holds and batches in the catalog (catalog/holds.py, catalog/batches.py).
 """
 
 import time
@@ -21,7 +21,10 @@ _CANCEL_SECONDS: Final = 15.0
 
 
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
-    """Show on the asset of some work why it is held, or that it resumes (None). Does nothing without an instance."""
+    """Report on the asset why its work is held, or with `reason` None that it resumes.
+
+    Does nothing if there is no Dagster instance.
+    """
     from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
 
@@ -45,7 +48,7 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
 def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") -> "Iterator[str]":
     """Cancel the runs of batches and wait until they have ended; yield a line for each run.
 
-    Unfinished work in them that is not held continues in other runs, such as the videos of other projects.
+    Their unfinished work continues in other runs unless it is held. An example is the work on videos of other projects.
     """
     from data_miner_dagster.catalog.holds import mark_paused
     from data_miner_dagster.sensors.lost_work import run_of_batch
@@ -63,7 +66,7 @@ def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") ->
 def _cancelled(instance: "dg.DagsterInstance", run: "dg.DagsterRun") -> str:
     started = time.monotonic()
     name = f"run {run.run_id[:8]} ({run.job_name})"
-    # Only a run that a code server has started can be reached. `data-miner run` executes its own.
+    # Only a run that a code server started can be reached. `data-miner run` executes its runs in its own process.
     if not instance.run_coordinator.cancel_run(run.run_id):
         return f"{name} cannot be cancelled from here: press Ctrl-C where it runs"
     while time.monotonic() - started < _CANCEL_SECONDS:

@@ -1,7 +1,7 @@
-"""Find and delete rows of Dagster's storage that name something, on any of its databases.
+"""Find and delete rows of Dagster's storage that name a given text, on any database that Dagster supports.
 
-Belongs here: operations that Dagster's own API does not offer. Does not belong here: those that it does offer (runs,
-partitions, ticks: dagster_history.py).
+Belongs here: operations that Dagster's own API does not offer. Does not belong here: operations that it offers, such as
+those on runs, partitions and ticks (dagster_history.py).
 """
 
 from collections.abc import Collection, Iterator
@@ -25,9 +25,9 @@ _A_STATEMENT: Final = 500
 def find_dagster_rows(
     instance: "dg.DagsterInstance", needles: Collection[str], *, searched: Collection[Path] = ()
 ) -> Iterator[str]:
-    """Yield every table of Dagster's storage with a row that names one of `needles`.
+    """Yield the name of each table in Dagster's storage that has a row naming one of `needles`.
 
-    SQLite files under the folders in `searched` are skipped.
+    Skips SQLite files under the folders in `searched`.
     """
     for connection in _databases(instance):
         file = _sqlite_file(connection)
@@ -50,14 +50,14 @@ def delete_dagster_rows(
 
 
 def reclaim_dagster_space(instance: "dg.DagsterInstance") -> None:
-    """Rewrite the databases so that they retain no data of deleted rows."""
+    """Rewrite the databases so that no data of deleted rows remains in them."""
     engines = [connection.engine for connection in _databases(instance)]
     for engine in engines:  # only now are the connections above closed
         reclaim_space(engine, sorted(_tables()))
 
 
 def _tables() -> dict[str, Table]:
-    """Return the tables of this version of Dagster by name, regardless of the database that contains them."""
+    """Return the tables of this version of Dagster by name, whichever database contains them."""
     from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
     from dagster._core.storage.runs.schema import RunStorageSqlMetadata
     from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
@@ -67,7 +67,7 @@ def _tables() -> dict[str, Table]:
 
 
 def _databases(instance: "dg.DagsterInstance") -> "Iterator[Connection]":
-    """Yield a connection to each database of the storage in turn. Each is committed before the next one opens."""
+    """Yield a connection to each database of the storage in turn. Commits each one before the next is opened."""
     storages = cast("Any", (instance.run_storage, instance.event_log_storage, instance.schedule_storage))
     runs, events, schedules = storages
     seen: set[str] = set()

@@ -1,13 +1,14 @@
-"""Recognise unexpected errors that a damaged database caused. Such errors can surface anywhere."""
+"""Recognition of unexpected errors that were caused by a damaged database. Such errors can surface anywhere."""
 
 import sys
 import traceback
 
 
 def damage_behind(error: Exception) -> str | None:
-    """Return one line about the damaged database under the root that caused an error, or None if there is none.
+    """Return one line about the damaged database that caused an error, or None if no database is damaged.
 
-    Checks only if a database library is in the error's traceback, so that bugs of ours are not mistaken for damage.
+    Checks the databases only if the traceback passes through a database library, so that a bug in this program is not
+    mistaken for damage.
     """
     modules = {
         str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -1,4 +1,4 @@
-"""`data-miner demo`: the whole pipeline on real clips, downloaded by the real downloader from a loopback server."""
+"""The command `demo`: run the whole pipeline on real clips that the downloader fetches from a loopback server."""
 
 import sys
 import threading
@@ -16,7 +16,7 @@ from data_miner_dagster.cli.progress import console
 from data_miner_dagster.domain.errors import ConfigError
 
 PORT: Final = 18765
-"""Fixed, since a video's key depends on its address: a second run should find the videos of the first."""
+"""Fixed because a video's key depends on its address: a second run must find the videos of the first."""
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
@@ -36,7 +36,7 @@ def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
     """Serve a folder on 127.0.0.1 while the block runs; yield the base address.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: another process is using the port.
     """
     try:
         server = _QuietServer(("127.0.0.1", port), partial(_QuietHandler, directory=str(folder)))
@@ -60,7 +60,7 @@ def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
 def demo(
     root: Annotated[Path, typer.Option("--root", help="The folder for all data.")] = Path("demo_root"),
 ) -> None:
-    """Run the sample project: fetch models and clips, then run every stage from download to release."""
+    """Run the sample project: fetch models and sample clips, then run every stage from download to release."""
     from data_miner_dagster.cli.run import run
     from data_miner_dagster.deployment import deployment_file
     from data_miner_dagster.models.packages import fetch_profile, fetch_samples

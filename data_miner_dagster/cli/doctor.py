@@ -1,4 +1,4 @@
-"""`data-miner doctor`: compares the catalog, the files and Dagster's partitions, and repairs differences."""
+"""The command `doctor`: compare the catalog, the files and Dagster's partitions, and repair differences."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,9 +38,9 @@ def doctor(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Compare the catalog, the files and Dagster's partitions, and name projects that are stuck.
+    """Compare the catalog, the files and Dagster's partitions, and list projects that are stuck.
 
-    Exits with status 1 if anything still needs repair, or a project or project file waits for you.
+    Exits with status 1 if anything still needs repair, or if a project or project file needs your attention.
     """
     if environment:
         _show_environment(opened(root, config), json=json)
@@ -90,7 +90,7 @@ def _mended(platform: "Platform", findings: "list[Finding]", *, json: bool) -> i
 
 
 def _show_environment(platform: "Platform", *, json: bool) -> None:
-    """Print every part of the environment with its remedy. Exits with status 1 if one is a problem."""
+    """Print the state of every part of the environment, with a remedy. Exits with status 1 if any part is a problem."""
     from data_miner_dagster.deployment import home_part, launcher_part
     from data_miner_dagster.operations.upkeep.environment import State, inspect_environment
 
@@ -109,8 +109,8 @@ def _show_environment(platform: "Platform", *, json: bool) -> None:
 def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
     """Return the differences between Dagster's dynamic partitions and the catalog; with `fix`, repair them.
 
-    Returns an empty list if there is no Dagster instance. Partitions that the catalog does not know are kept while a
-    run may be working on them.
+    Returns an empty list if there is no Dagster instance. A partition that is not in the catalog is kept while a run
+    may be working on it.
     """
     from data_miner_dagster.cli.dagster_history import open_history
 

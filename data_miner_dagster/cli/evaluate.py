@@ -1,4 +1,4 @@
-"""`data-miner evaluate PROJECT --truth ...`: how good boxes are, against a truth."""
+"""The command `evaluate`: measure boxes against ground truth."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +31,7 @@ def evaluate(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare boxes with a truth: AP, AR, the best threshold of each class, and the confusion of classes."""
+    """Evaluate boxes against ground truth: AP, AR, the best threshold of each class, and the confusion matrix."""
     from data_miner_dagster.operations.evaluation.evaluate import evaluate_boxes
 
     project, _, version = target.partition("/")

@@ -1,4 +1,4 @@
-"""`data-miner review export|import|list`: verdicts as files, and as a table."""
+"""The commands `review export`, `review import` and `review list`: exchange verdicts as files, and list them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -44,7 +44,7 @@ def export_verdicts(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Write every verdict with who gave it and when, undone ones included; or with --for, frames to review."""
+    """Export every verdict with its author and time, including undone ones. With --for, export frames to review."""
     platform = opened_existing(root, config, profile)
     if tool is not None:
         send(platform, project, tool=tool, queue=queue, to=to.expanduser(), limit=limit)
@@ -88,9 +88,9 @@ def import_verdicts(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add the verdicts of a file, with their author and time.
+    """Import the verdicts in a file, with their author and time.
 
-    Existing ones stay. If a line is wrong, nothing is stored.
+    Existing verdicts stay. If any line is invalid, nothing is stored.
     """
     platform = opened_existing(root, config, profile)
     if tool is not None:
@@ -144,7 +144,7 @@ def list_verdicts(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the verdicts in force, the latest first."""
+    """List the verdicts in force, latest first."""
     from data_miner_dagster.catalog.verdicts import verdicts_in_force
     from data_miner_dagster.operations.reviewing.review import open_review
 

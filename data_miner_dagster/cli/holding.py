@@ -31,9 +31,9 @@ def pause(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Stop a project, a stage or all work until `resume`. Running work is finished, except with --cancel.
+    """Pause a project, a stage or all work until `resume`. Work in progress is finished, unless --cancel is given.
 
-    A video that another project also wants continues for that project.
+    Work on a video that another project also wants continues for that project.
     """
     platform = opened_existing(root, config)
     scope = scope_named(platform, project, stage)
@@ -55,7 +55,7 @@ def hold(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Stop work on single videos, a project or a stage until `resume`. A project waits for its held videos."""
+    """Hold single videos, a project or a stage until `resume`. A project waits for its held videos."""
     from data_miner_dagster.domain.errors import ConfigError
 
     platform = opened_existing(root, config)
@@ -74,7 +74,7 @@ def resume(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Resume paused and held work, and the work of cancelled runs: all of it, or what is named."""
+    """Resume paused and held work and the work of cancelled runs: everything, or only the work that you name."""
     from data_miner_dagster.catalog.holds import find_holds, holds_over, lines_of_holds, release_holds
     from data_miner_dagster.cli.dagster_runs import observe
 
@@ -101,11 +101,11 @@ def scope_named(
     keys: "list[str] | None" = None,
     keys_file: Path | None = None,
 ) -> "WorkScope":
-    """Return the work that a command was asked for.
+    """Return the scope of work that a command's arguments name.
 
     Raises:
-        ConfigError: there is no such project, stage or video, a video does not belong to the project, or the file names
-            none.
+        ConfigError: the project, the stage or a video does not exist, a video does not belong to the project, or
+            `keys_file` contains no video key.
     """
     from data_miner_dagster.catalog.holds import WorkScope
 
@@ -118,10 +118,10 @@ def scope_named(
 
 
 def stage_named(word: str | None) -> "WorkStage | None":
-    """Return the stage that has this name, or None for None.
+    """Return the stage that `word` names, or None if `word` is None.
 
     Raises:
-        ConfigError: there is no such stage.
+        ConfigError: no stage has this name.
     """
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
@@ -136,10 +136,10 @@ def stage_named(word: str | None) -> "WorkStage | None":
 
 
 def keys_in_file(path: Path) -> list[str]:
-    """Return the video keys of a text file, one per line. Empty lines, and lines that begin with #, are skipped.
+    """Return the video keys in a text file, one per line. Skips empty lines and lines that begin with #.
 
     Raises:
-        ConfigError: it cannot be read, or contains no key.
+        ConfigError: the file cannot be read, or contains no key.
     """
     from data_miner_dagster.config.text_files import MAX_LIST_BYTES, read_text_file
     from data_miner_dagster.domain.errors import ConfigError
@@ -155,10 +155,10 @@ def keys_in_file(path: Path) -> list[str]:
 
 
 def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> list[str]:
-    """Return the distinct keys in the given order.
+    """Return the distinct keys in the given order, after checking that their videos exist.
 
     Raises:
-        ConfigError: a key belongs to no video, or not to the project.
+        ConfigError: no video has one of the keys, or its video does not belong to the project.
     """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.domain.errors import ConfigError
@@ -180,7 +180,7 @@ def _some(keys: list[str], most: int = 3) -> str:
 
 
 def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
-    """Hold some work, and say in one line what that means. Return the amount of work."""
+    """Hold some work, and print its effect in one line. Return the amount of work."""
     from data_miner_dagster.catalog.holds import hold_items, work_within
     from data_miner_dagster.cli.dagster_runs import observe
 

@@ -1,6 +1,6 @@
-"""Take a project to its release through Dagster in this process, for `run` and `demo`.
+"""Build a project's release through Dagster in this process, for `run` and `demo`.
 
-The work is taken from the catalog in batches, as the runs of the daemon take theirs, so that both agree.
+Takes work from the catalog in batches, exactly as the daemon's runs do, so that the two can work side by side.
 """
 
 import logging
@@ -55,17 +55,17 @@ from data_miner_dagster.sensors.requests import PROJECTS_TAG, VIDEOS_TAG
 from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 MAX_ROUNDS: Final = 3
-"""Each round works on every video that is due. The next one works on what has become due, or was left, meanwhile."""
+"""Each round works on every due video. The next round takes videos that were left over or became due during it."""
 _LOOK_SECONDS: Final = 0.5
 
 MAX_MENDINGS: Final = 5
-"""Each repair removes all damaged files, so more than two or three mean that the disk corrupts what is written."""
+"""Each repair removes all damaged files, so needing more than two or three means that the disk corrupts new files."""
 
 _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
     error.__name__: error
     for error in (ConfigError, ModelError, NothingToReleaseError, SystematicFaultError, TransientError)
 }
-"""The error classes as which a run's failure is raised: those that callers or the exit status distinguish."""
+"""The error classes that a failed run can raise, by name: those that callers or the exit status distinguish."""
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -73,7 +73,7 @@ logger = logging.getLogger(__name__)
 
 
 class InProcessRunner:
-    """Takes one project to its release, on a Dagster instance under the root and without a daemon."""
+    """Builds the release of one project on the root's Dagster instance, without a daemon."""
 
     def __init__(self, platform: Platform, instance: dg.DagsterInstance, project: str) -> None:
         self.platform = platform
@@ -89,7 +89,10 @@ class InProcessRunner:
         tags: Mapping[str, str] | None = None,
         config: Mapping[str, object] | None = None,
     ) -> DataMinerError | None:
-        """Run one job. Return None if it succeeded, otherwise a one-line error of the failure's class, for raising."""
+        """Run one job. Return None if it succeeded, otherwise an error for the caller to raise.
+
+        The error has the class of the failure, and a message of one line.
+        """
         run_config: dict[str, object] = {**_QUIET, "ops": config_of(job, **config) if config else {}}
         result = defs.resolve_job_def(job).execute_in_process(
             instance=self.instance,
@@ -120,7 +123,7 @@ class InProcessRunner:
         """Process every member as far as possible, then build the dataset. Repeat if damaged files were removed.
 
         Raises:
-            NothingToReleaseError: nothing survived to the release.
+            NothingToReleaseError: no image is left to release.
             DataMinerError: a run failed as a whole.
         """
         for _ in range(MAX_MENDINGS):
@@ -138,12 +141,12 @@ class InProcessRunner:
         raise DataMinerError(f"files under {self.platform.root} keep getting damaged: check its disk")
 
     def settle_videos(self) -> None:
-        """Download, extract and embed every member in parallel, until no work is left for now.
+        """Download, extract and embed every member, all three stages at once, until no work is due.
 
-        Waits for the work of other runs. A video that fails with a date in the future is left for then.
+        Waits for the work of other runs. Does not wait for a failed video that is to be retried later.
 
         Raises:
-            DataMinerError: a stage is closed or held, or failed as a whole.
+            DataMinerError: a stage is closed or held, or a run failed as a whole.
         """
         settle_bases(self.platform)
         extracted = find_videos(self.platform.database, project=self.project, statuses=[VideoStatus.EXTRACTED])
@@ -164,7 +167,7 @@ class InProcessRunner:
             return is_project_settled(session, self.project, utc_now())
 
     def _wait_for_others(self) -> None:
-        """Wait while all open work on this project's videos is in the hands of other runs, and end those that died."""
+        """Wait while other runs hold all open work on this project's videos, and end runs whose process has died."""
         is_said = False
         while True:
             for line in end_lost_work(lambda: self.instance, self.platform):
@@ -178,7 +181,7 @@ class InProcessRunner:
             time.sleep(_LOOK_SECONDS)
 
     def _check_not_stopped(self) -> None:
-        """Raise why due work is not given out, if a person or a closed stage stops it."""
+        """Raise an error with the reason if a hold or a closed stage keeps due work from starting."""
         if held := lines_of_holds(self.platform.database, self.project):
             raise DataMinerError(held[0])
         with self.platform.database.reading() as session:
@@ -190,28 +193,29 @@ class InProcessRunner:
             )
 
     def build_dataset(self, *, force: bool) -> None:
-        """Take the project through each stage of a build.
+        """Take the project through every stage of a build.
 
         Raises:
-            NothingToReleaseError: nothing survived to the release.
-            DataMinerError: a stage failed, or its result did not pass a check, or a person holds it.
+            NothingToReleaseError: no image is left to release.
+            DataMinerError: a stage failed, its result did not pass a check, or a person holds it.
         """
         for job in PROJECT_JOBS:
             if failure := self._execute_stage(job, force=force):
                 raise failure
 
     def list_sources(self) -> None:
-        """Find the videos of the project."""
+        """List the project's sources to find its videos."""
         add_partitions(self.instance, PROJECTS, [self.project])
         if failure := self._execute_stage(LIST_SOURCES, force=True):
             raise failure
 
     def _execute_stage(self, job: str, *, force: bool) -> DataMinerError | None:
-        """Run the job of one stage of the project, in a batch, so that no planner requests it meanwhile."""
+        """Run the job of one stage of the project in a batch, so that no planner requests the stage as well."""
         stage, database = STAGE_BY_JOB[job], self.platform.database
         if (held := why_held(database, self.project, stage)) is not None:
             return DataMinerError(held)
-        # None: another run has it, whose claim is waited for; or the stage is closed, and this run is a person's probe.
+        # None means that another run has the batch, and the job waits for its claim, or that the stage is closed, and
+        # this run is a probe that a person started.
         batch = take_project_batch(database, stage, self.project)
         tags = {PROJECTS_TAG: self.project} | ({BATCH_TAG: str(batch.id)} if batch is not None else {})
         config = {"force": True} if force else {}
@@ -223,7 +227,7 @@ class InProcessRunner:
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> str:
-    """Return one line with the failed checks of a run and the reasons, or "" if none failed."""
+    """Return one line that names a run's failed checks and their reasons, or "" if none failed."""
     return "; ".join(
         f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or 'no reason'}"
         for check in (
@@ -236,21 +240,21 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> str:
 
 
 def check_not_held(platform: Platform, project: str) -> None:
-    """Refuse to work on a project, or on anything, that a person has paused.
+    """Raise if a person has paused the project or all work.
 
     Raises:
-        DataMinerError: it is paused; the message says since when, why, and how to resume it.
+        DataMinerError: the work is paused. The message says since when, why, and how to resume it.
     """
     if (held := why_held(platform.database, project)) is not None:
         raise DataMinerError(f"{held}, then run again")
 
 
 def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> InProcessRunner:
-    """Take a project file to its release; return the runner, which knows what was done. Ctrl-C ends the process.
+    """Build the release of a project file; return the runner, which counts the finished tasks. Ctrl-C ends the process.
 
     Raises:
-        ConfigError: there is a mistake that can be found before any work.
-        NothingToReleaseError: nothing survived to the release.
+        ConfigError: a mistake in the file or the settings was found before any work began.
+        NothingToReleaseError: no image is left to release.
         DataMinerError: a run failed as a whole, or a person paused the project.
     """
     options = platform_options(root, config_file, profile)

@@ -1,4 +1,4 @@
-"""`data-miner init`: write a commented project file to begin with, by asking or by options."""
+"""The command `init`: write a commented project file to start from, using options or interactive questions."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def init(
     name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: the file's name.")] = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Write a commented project file for a folder, a search or a URL. Asks for everything that no option states."""
+    """Write a commented project file for a folder, a search or a URL. Asks for anything that the options leave open."""
     if file.exists():
         raise ConfigError(f"{file} already exists; give another name: data-miner init FILE")
     given = _Given(tuple(folder or ()), tuple(search or ()), tuple(url or ()))
@@ -62,7 +62,7 @@ def init(
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """The sources of videos."""
+    """The sources of videos that the user has given."""
 
     folders: tuple[Path, ...] = ()
     searches: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def _source(kind: str, values: "list[str] | tuple[str, ...]", more: str = "") ->
 
 
 def _quoted(values: "list[str] | tuple[str, ...]") -> str:
-    """Return texts as a list in YAML, whatever they contain."""
+    """Return texts as a YAML list, quoted so that they may contain any characters."""
     return json.dumps(list(values), ensure_ascii=False)
 
 
@@ -149,7 +149,7 @@ releasing:
 
 
 def _write_checked(file: Path, text: str) -> list[str]:
-    """Write the file, unless it would be refused. Return which of its paths are missing, if any.
+    """Write the file, unless its content is invalid. Return remarks on its paths that are missing or have no videos.
 
     Raises:
         ConfigError: an argument is not valid in a project file, or the file cannot be written.
@@ -177,7 +177,7 @@ def _write_checked(file: Path, text: str) -> list[str]:
 
 
 def _asked_source() -> _Given:
-    """Ask where videos come from."""
+    """Ask for the source of the videos."""
     answer = _asked("Where are the videos? A folder or file, a URL, or words to search YouTube for")
     if not answer:
         raise ConfigError("there is no source yet: give --folder PATH, --search WORDS or --url ADDRESS")
@@ -192,7 +192,7 @@ def _asked_list(question: str) -> list[str]:
 
 
 def _asked(question: str) -> str:
-    """Return the answer to a question; empty if no person is there to answer."""
+    """Ask a question and return the answer, or an empty string if the input is not interactive."""
     try:
         return str(typer.prompt(question, default="", show_default=False, err=True)).strip()
     except typer.Abort:
@@ -206,5 +206,5 @@ def _name_of(file: Path) -> str:
 
 
 def _with_article(word: str) -> str:
-    """Return a class as one sees it: encoders know `a bicycle` better than `bicycle`."""
+    """Return a class with its article, because encoders match `a bicycle` better than `bicycle`."""
     return word if " " in word else f"{'an' if word[:1].lower() in _VOWELS else 'a'} {word}"

@@ -1,8 +1,8 @@
-"""End a command immediately on Ctrl-C, whatever it is doing.
+"""Immediate termination of a command on Ctrl-C, whatever it is doing.
 
-Download threads, native library code, and Dagster, which delays interrupts while it writes events, could keep the
-process alive for minutes. Ending immediately loses nothing: all our writes are atomic, and the next run takes over the
-claims and runs of a process that is gone.
+Download threads and native library code could keep the process alive for minutes. So could Dagster, which delays
+interrupts while it writes events. Ending immediately loses nothing: all our writes are atomic, and the next run takes
+over the claims and runs of a process that has ended.
 """
 
 import os
@@ -22,9 +22,9 @@ _LINE: Final = "interrupted; run again to continue"
 
 @contextmanager
 def ending_on_interrupt() -> Iterator[None]:
-    """End the process with one line and status 130 as soon as Ctrl-C is pressed while the block runs.
+    """While the block runs, let Ctrl-C end the process immediately, with one line and status 130.
 
-    Does not use Python's signal handlers, which libraries replace and which wait for the main thread.
+    Does not use Python's signal handlers, because libraries replace them and they wait for the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

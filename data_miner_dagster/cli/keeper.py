@@ -1,7 +1,7 @@
-"""Kill every process that `data-miner up` started, directly or indirectly, once `up` itself is gone.
+"""A program that kills every process that `data-miner up` started, directly or indirectly, once `up` has ended.
 
-This is a separate program, so that nothing kills it together with `up`, and it uses only the standard library. It reads
-process groups from its standard input, one per line. Only `up` has the other end open. When that closes for any reason,
+It is separate so that nothing kills it together with `up`, and it uses only the standard library. It reads process
+groups from its standard input, one per line. Only `up` holds the other end open. When that end closes for any reason,
 the program kills the groups. It holds an inherited lock until then, so that no new `up` starts too early.
 """
 
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def end_groups(groups: Iterable[int]) -> None:
-    """Kill process groups and wait until they are gone, for a few seconds at most."""
+    """Kill process groups and wait for them to end, for a few seconds at most."""
     left = set(groups)
     deadline = time.monotonic() + _WAIT_SECONDS
     while left and time.monotonic() < deadline:
@@ -54,9 +54,9 @@ def is_there(group: int) -> bool:
 
 
 def _groups_alive(groups: set[int]) -> set[int]:
-    """Return the groups that have a living process, or all groups if the system does not show this.
+    """Return the groups that have a live process, or all groups if the system has no /proc.
 
-    In a container without an init process, dead orphans stay in the process table as zombies.
+    Zombies do not count: without an init process in a container, dead orphans stay in the process table.
     """
     if not Path("/proc/self/stat").exists():
         return groups

@@ -1,7 +1,7 @@
-"""Show runs that a command has executed in its own process under the code location that `data-miner up` serves.
+"""Assignment of in-process runs to the code location that `data-miner up` serves, so that the UI shows them there.
 
-Dagster's timeline and the pages of jobs list runs by the location that they were launched from, and a run that is
-executed in process has none.
+Dagster's timeline and job pages list runs by the location that they were launched from. A run that a command executes
+in its own process has no such location.
 """
 
 import dagster as dg
@@ -17,18 +17,18 @@ import data_miner_dagster.definitions
 from data_miner_dagster.history.pruning import LOCATION
 
 _REPOSITORY = "__repository__"
-"""How Dagster calls the repository of a `Definitions` object."""
+"""Dagster's name for the repository of a `Definitions` object."""
 
 
 def locate_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Let the UI show a finished run with its job. Idempotent."""
+    """Make the UI list a finished run under its job. Idempotent."""
     run = instance.get_run_by_id(run_id)
     if run is None or run.remote_job_origin is not None:
         return
     module = LoadableTargetOrigin(module_name=data_miner_dagster.definitions.__name__)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(loadable_target_origin=module, location_name=LOCATION)
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, _REPOSITORY), run.job_name)
-    # The tags first: the origin is written with those that the run has.
+    # Add the tags first, because the origin is written together with the run's tags.
     label = origin.repository_origin.get_label()
     instance.add_run_tags(run_id, {REPOSITORY_LABEL_TAG: label, CODE_LOCATION_TAG: LOCATION})
     tagged = instance.get_run_by_id(run_id)

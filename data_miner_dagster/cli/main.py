@@ -1,7 +1,7 @@
 """The `data-miner` command line and its error handling.
 
-Belongs here: registration of commands, and the one place that turns errors into one line and an exit status. Does not
-belong here: the body of any command. Command modules import heavy libraries inside functions, so that `--help` is fast.
+Belongs here: the registration of commands, and the only place that turns errors into one line and an exit status. Does
+not belong here: the body of any command. Command modules import heavy libraries inside functions to keep `--help` fast.
 """
 
 import inspect
@@ -82,7 +82,7 @@ app.add_typer(config_commands.app, name="config", rich_help_panel="Look")
 
 
 def _let_terminals_break_lines(group: typer.Typer) -> None:
-    """Take the line breaks out of the paragraphs of each command's help, which is shown as wide as the terminal is."""
+    """Remove line breaks within the paragraphs of each command's help, so that it fills the width of the terminal."""
     for command in group.registered_commands:
         paragraphs = inspect.cleandoc(command.help or inspect.getdoc(command.callback) or "").split("\n\n")
         command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
@@ -118,7 +118,10 @@ def common(
 
 
 def main() -> None:
-    """Run the command line. Errors of this package print one line to stderr: status 2 for mistakes in files, else 1."""
+    """Run the command line. An error of this package prints one line to stderr.
+
+    Exits with status 2 for mistakes in files, settings and options, and with status 1 for other errors.
+    """
     try:
         app()
     except DataMinerError as error:

@@ -1,4 +1,4 @@
-"""`data-miner metrics`: serve the platform's own metrics to Prometheus."""
+"""The command `metrics`: serve the platform's own metrics to Prometheus."""
 
 from typing import Annotated
 
@@ -21,7 +21,7 @@ def metrics(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Serve metrics for Prometheus at /metrics until Ctrl-C: queues, pools, breakers, costs, projects, disk, GPU."""
+    """Serve Prometheus metrics at /metrics until Ctrl-C: queues, pools, closed stages, costs, projects, disk, GPU."""
     from data_miner_dagster.config.monitoring import METRICS_PORT
     from data_miner_dagster.domain.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""`data-miner models`: list the models, and fetch their weights."""
+"""The `data-miner models` commands: list the models, and fetch their weights."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ app = typer.Typer(help="List and fetch models.", no_args_is_help=True)
 def list_models(
     json: JsonOption = False, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
 ) -> None:
-    """List the model registry; `*` marks the models that this platform uses."""
+    """List the models in the registry. `*` marks the models that this platform uses."""
     from data_miner_dagster.models.registry import entries_of
 
     platform = opened(root, config, profile)
@@ -61,7 +61,7 @@ def list_classes(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """List the classes that a detector with fixed classes finds, one per line."""
+    """List the classes that a detector with fixed classes can find, one per line."""
     from data_miner_dagster.models.vocabulary import names_of
 
     platform = opened(root, config, profile)
@@ -85,7 +85,7 @@ def fetch_models(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Fetch the models of a profile into the model cache: pinned, verified, resumable, and only once."""
+    """Fetch the models of a profile into the model cache. Downloads are pinned, verified and resumable."""
     from data_miner_dagster.models.cache import model_cache_folder
     from data_miner_dagster.models.packages import fetch_profile, fetch_samples
 

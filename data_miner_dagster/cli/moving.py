@@ -1,7 +1,8 @@
-"""`data-miner migrate-to`: move a root's catalog and Dagster's storage from SQLite to PostgreSQL.
+"""The command `migrate-to`: move a root's catalog and Dagster's storage from SQLite to PostgreSQL.
 
-Can be killed at any moment and started again. Until the copy is whole the root is as it was, and a copy that was not
-used is recreated. Then the root is switched in steps that may be repeated; in between its commands refuse to work.
+The command can be killed at any moment and started again. The root does not change until the copy is complete, and an
+unfinished copy is recreated. The root is then switched over in repeatable steps. Between those steps, commands refuse
+to work on it.
 """
 
 import os
@@ -59,10 +60,10 @@ def migrate_to(
 
 
 def _checked_target(url: str) -> str:
-    """Return the URL that was given or referred to.
+    """Return the URL, resolved if it is a reference.
 
     Raises:
-        ConfigError: it is not the address of a PostgreSQL database.
+        ConfigError: the URL is not that of a PostgreSQL database.
     """
     from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
     from data_miner_dagster.domain.errors import ConfigError
@@ -77,7 +78,7 @@ def _checked_target(url: str) -> str:
 
 
 def _kept_url(url: str) -> tuple[str, bool]:
-    """Return the URL in the form that the root stores, and whether its password was left out."""
+    """Return the URL in the form that the root stores, and whether its password was removed."""
     from data_miner_dagster.catalog.copying import without_password
     from data_miner_dagster.config.downloading import is_reference
 
@@ -90,7 +91,7 @@ def _kept_url(url: str) -> tuple[str, bool]:
 def _copy(
     platform: "Platform", url: str, target: str, earlier: "MovedCatalog | None", *, dry_run: bool
 ) -> "MovedCatalog | None":
-    """Copy everything. Return the move, which still has to be put into effect. With `dry_run`, only count."""
+    """Copy everything, and return the move, which still has to be put into effect. With `dry_run`, only count rows."""
     from data_miner_dagster.catalog.copying import (
         catalog_tables,
         copy_catalog,
@@ -136,10 +137,10 @@ def _copy(
 
 @contextmanager
 def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | None]]":
-    """Yield the catalog and Dagster's storage, in which nothing happens while the block runs.
+    """Yield the catalog and Dagster's storage, which nothing changes while the block runs.
 
     Raises:
-        ConfigError: the catalog is already in PostgreSQL, or is in use.
+        ConfigError: the catalog is already in PostgreSQL or in use, or Dagster has active runs.
     """
     from data_miner_dagster.catalog.claims import live_claims
     from data_miner_dagster.deployment import open_instance
@@ -167,10 +168,10 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
 
 
 def _has_own_storage(home: Path) -> bool:
-    """Return whether Dagster's storage is in PostgreSQL already, and stays there.
+    """Return whether Dagster's storage is already in PostgreSQL, and therefore stays there.
 
     Raises:
-        ConfigError: it is in another place that a user has chosen.
+        ConfigError: the user has configured another storage.
     """
     import yaml
 
@@ -191,7 +192,7 @@ def _has_own_storage(home: Path) -> bool:
 
 
 def _switched(platform: "Platform", moved: "MovedCatalog") -> "MovedCatalog":
-    """Make the root use the copy. Each step may be repeated."""
+    """Switch the root over to the copy. Each step may be repeated."""
     from data_miner_dagster.catalog.backups import earlier_catalogs
     from data_miner_dagster.deployment import DAGSTER_SETTINGS, POSTGRES_STORAGE, dagster_home
     from data_miner_dagster.storage.atomic import atomic_path

@@ -1,4 +1,4 @@
-"""Options that many commands share, and the platform they select. They may also be given before the command."""
+"""Options that many commands share, and the platform that they select. They may also be given before the command."""
 
 import getpass
 import os
@@ -30,7 +30,7 @@ ConfigOption = Annotated[
 
 
 def _current_context() -> Any:
-    """Return the context of the running command, None outside of one."""
+    """Return the context of the running command, or None if no command is running."""
     try:
         from typer._click.globals import get_current_context  # newer ones carry a copy of click, with its own contexts
     except ImportError:
@@ -39,7 +39,7 @@ def _current_context() -> Any:
 
 
 def _contexts(context: Any) -> Iterator[Any]:
-    """Yield the context of a command, and those of the groups around it, the innermost first."""
+    """Yield the context of a command, then those of its enclosing groups from the inside out."""
     while context is not None:
         yield context
         context = context.parent
@@ -54,7 +54,7 @@ def _complete_profile(incomplete: str) -> list[str]:
 
 
 def profile_option(help_text: str) -> Any:
-    """Return the option for a profile. An unknown name is refused in one line."""
+    """Return the `--profile` option, which rejects an unknown name with a one-line error."""
     return typer.Option(
         "--profile",
         metavar=f"[{'|'.join(PROFILE_NAMES)}]",
@@ -71,7 +71,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for con
 
 
 def complete_project(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of projects that begin with the typed text. Completion in a shell shows no errors."""
+    """Return the names of projects that begin with the typed text. Returns none on errors: a shell cannot show them."""
     try:
         from data_miner_dagster.catalog.projects import find_projects
 
@@ -92,7 +92,7 @@ ProjectOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class PlatformOptions:
-    """The platform that a command works on. None: the environment or the settings decide."""
+    """The options that select a command's platform. None leaves the choice to the environment or the settings."""
 
     root: Path | None = None
     config: Path | None = None
@@ -100,7 +100,7 @@ class PlatformOptions:
 
     def open(self) -> "Platform":
         """Return the platform."""
-        # Imported here so that a mistyped command does not import a database library.
+        # Imported here so that a mistyped command does not load a database library.
         from data_miner_dagster.operations.opening import open_platform
 
         return open_platform(self.root, self.config, self.profile)
@@ -117,7 +117,7 @@ class PlatformOptions:
 
 
 def platform_options(root: Path | None, config: Path | None, profile: str | None) -> PlatformOptions:
-    """Return a command's options, completed by those given before it. Also passes them on to child processes."""
+    """Return a command's options, completed by those given before the command. Also pass them on to child processes."""
     context = _current_context()
     before = (context.find_object(PlatformOptions) if context is not None else None) or PlatformOptions()
     options = PlatformOptions(
@@ -130,7 +130,7 @@ def platform_options(root: Path | None, config: Path | None, profile: str | None
 
 
 def _absolute(given: Path | None, before: Path | None, variable: str) -> Path | None:
-    """Return a path as absolute, since child processes may start in another folder."""
+    """Return an absolute path, because child processes may start in another folder."""
     if given is not None:
         return given.expanduser().absolute()
     if before is not None:
@@ -140,7 +140,7 @@ def _absolute(given: Path | None, before: Path | None, variable: str) -> Path | 
 
 
 def opened(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
-    """Return the platform that the options and the environment select, and set up logging from its settings."""
+    """Open the platform that the options and the environment select, and set up logging from its settings."""
     from data_miner_dagster.operations.logs import set_up_logging
 
     platform = platform_options(root, config, profile).open()
@@ -149,10 +149,10 @@ def opened(root: Path | None = None, config: Path | None = None, profile: str | 
 
 
 def opened_existing(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
-    """Return the selected platform for commands that only read. A root that does not exist is an error.
+    """Open the selected platform for a command that needs existing data.
 
     Raises:
-        ConfigError: the root contains no data yet.
+        ConfigError: the root does not exist, or contains no data yet.
     """
     from data_miner_dagster.domain.errors import ConfigError
 
@@ -167,9 +167,9 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
 
 
 def said_again(*, default_profile: str | None = None) -> str:
-    """Return the options to repeat in the next command: those of this command, or given before it.
+    """Return the options to repeat in the suggested next command: those given with or before this command.
 
-    Values from the environment or the settings are not repeated.
+    Does not repeat values from the environment or the settings.
     """
     said: dict[str, object] = {}
     for context in _contexts(_current_context()):
@@ -179,13 +179,13 @@ def said_again(*, default_profile: str | None = None) -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask for confirmation unless `--yes` was given; abort if the answer is no."""
+    """Ask for confirmation unless `yes` is set; abort if the answer is no."""
     if not yes:
         typer.confirm(question, abort=True)
 
 
 def user_name() -> str:
-    """Return the name of the user who runs this command, or "unknown", since a container's user may have none."""
+    """Return the name of the user who runs this command, or "unknown" if there is none, as in some containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

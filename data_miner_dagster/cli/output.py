@@ -1,6 +1,7 @@
-"""Tables for people and JSON for machines. All terminal output goes through here and is free of control sequences.
+"""Output of tables for people and JSON for machines. All terminal output passes through here.
 
-File names, video titles and messages of sites may contain sequences that move the cursor or set the clipboard.
+This module removes control sequences, since file names, video titles and sites' messages may contain sequences that
+move the cursor or set the clipboard.
 """
 
 import json
@@ -17,23 +18,23 @@ from rich.text import Text
 from data_miner_dagster.domain.foreign_text import printable
 
 _PIPE_WIDTH = 200
-"""Table width if output is not a terminal and COLUMNS says nothing: wide enough for `grep` to find a whole row."""
+"""Table width if the output is not a terminal and COLUMNS is not set: enough for `grep` to find a whole row."""
 
 
 class PlainConsole(Console):
-    """A console that prints text literally: it interprets no markup, and emits no control sequences but rich's own."""
+    """A console that prints text literally: no markup is interpreted, and the only control sequences are rich's own."""
 
     def __init__(self, *, width: int | None = None, soft_wrap: bool = False) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, width=width, soft_wrap=soft_wrap)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the segments with their text made printable."""
+        """Yield the segments, with unprintable characters of their text replaced."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print one or more lines."""
+    """Print one or more lines, with unprintable characters replaced."""
     typer.echo(printable(text), err=err)
 
 
@@ -50,12 +51,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        # Made printable before the columns are measured.
+        # Replaced here, before rich measures the columns.
         table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     console.print(table)
 
 
 def shortened(text: str | None, length: int) -> str:
-    """Return the first line, cut to `length` characters."""
+    """Return the first line of a text, cut to `length` characters."""
     first = (text or "").split("\n", 1)[0]
     return first if len(first) <= length else first[: length - 1] + "…"

@@ -1,4 +1,4 @@
-"""Check whether a web server can listen on a port, and find the process that already does."""
+"""Checks whether a web server can listen on a port, and which process already does."""
 
 import errno
 import re
@@ -15,10 +15,10 @@ _IS_UP: Final = re.compile(r"data[-_]miner\S* .*\bup\b")
 
 
 def check_port(host: str, port: int, option: str = "--port") -> None:
-    """Ensure that a server can listen at an address, without keeping it open. `option` is how the port was chosen.
+    """Check that a server can listen at an address, then release it. `option` is the option that set the port.
 
     Raises:
-        ConfigError: it cannot; the message says which process to stop, or which option to use.
+        ConfigError: a server cannot listen there. The message says which process to stop, or which option to use.
     """
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -56,7 +56,7 @@ def listener(port: int) -> tuple[int, str] | None:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(file.readlink()) in wanted for file in (process / "fd").iterdir()):
-                # our web server is restarted when it is stopped, so its `up` must be stopped instead
+                # `up` restarts our web server when it is stopped, so `up` must be stopped instead
                 parent = Path("/proc") / (process / "stat").read_text().rpartition(")")[2].split()[1]
                 who = parent if _IS_UP.search(_command(parent)) else process
                 return int(who.name), _command(who)[:_MOST_OF_A_COMMAND]

@@ -1,4 +1,4 @@
-"""Progress on the terminal: one line per finished video or project, without Dagster's own log. In JSON if asked for."""
+"""Progress on the terminal: one line per finished video or project, without Dagster's own log, optionally as JSON."""
 
 import logging
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ class _StderrLines(logging.Handler):
 
 @contextmanager
 def steps_on_stderr() -> Iterator[None]:
-    """Show a command's progress on standard error, since a program may read its result on standard output."""
-    # by its name, since its import takes a while
+    """Show a command's progress on standard error, because a program may read its result from standard output."""
+    # by name, because importing the module is slow
     with _heard(f"{data_miner_dagster.__name__}.operations.progress", _StderrLines()):
         yield
 
@@ -45,7 +45,7 @@ def progress_lines(config: LoggingConfig) -> Iterator[None]:
 
 @contextmanager
 def _heard(name: str, handler: logging.Handler) -> Iterator[None]:
-    """Let one handler alone hear a logger, from INFO on, while the block runs."""
+    """Send a logger's messages, from INFO up, only to this handler while the block runs."""
     logger = logging.getLogger(name)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""`data-miner prune`: removes old history from Dagster's storage."""
+"""The command `prune`: remove old history from Dagster's storage."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,8 +23,8 @@ def prune(
 ) -> None:
     """Remove old runs, ticks and logs from Dagster's storage.
 
-    The latest materialization of each partition stays, with its metadata and checks, so the UI shows the same state.
-    Runs in flight are not touched. `data-miner up` does this once a day (`platform.storage.history_days`).
+    Keeps the latest materialization of each partition with its metadata and checks, so the UI shows the same state.
+    Does not touch runs in flight. `data-miner up` prunes once a day (`platform.storage.history_days`).
     """
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.history.pruning import prune_history, would_prune
@@ -46,10 +46,10 @@ def prune(
 
 
 def parse_age(text: str) -> timedelta:
-    """Return an age such as `30d`, `12h` or `2w`.
+    """Return the duration that a text such as `30d`, `12h` or `2w` stands for.
 
     Raises:
-        ConfigError: it is not an age.
+        ConfigError: the text is not a duration, or is more than a hundred years.
     """
     from data_miner_dagster.domain.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""The command `rebuild`."""
+"""The command `rebuild`: rebuild a release byte for byte from the stored files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Rebuild a release, byte for byte, from the stored files. Names everything that is missing."""
+    """Rebuild a release byte for byte from the stored files. Lists everything that is missing."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.domain.phrases import counted

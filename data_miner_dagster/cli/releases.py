@@ -1,4 +1,4 @@
-"""Commands on existing releases: `export`, `releases`."""
+"""Commands on existing releases: `export`, `publish`, `releases`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +36,7 @@ def export(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Copy a release, or one format of it, out of the root. Includes the images and verifies every file."""
+    """Export a release, or one format of it, out of the root. Includes the images, and verifies every file."""
     from data_miner_dagster.export.datasheet import DATASHEET_FILE
     from data_miner_dagster.operations.releasing.exporting import export_release
 
@@ -71,7 +71,7 @@ def publish(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Put a release where others find it, and remember where, so that `forget` can name it."""
+    """Publish a release to a bucket or the Hugging Face Hub, and record its place so that `forget` can name it."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.copies.publishing import publish_release, withdraw_publication
@@ -106,7 +106,7 @@ def releases(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """List a project's releases with their content, and optionally verify their files."""
+    """List a project's releases with their contents. With --check, verify their files."""
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.operations.releasing.standing import list_releases
     from data_miner_dagster.stages.costs import cost_line

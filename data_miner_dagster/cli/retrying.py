@@ -23,7 +23,7 @@ def retry(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Retry failed and unavailable videos, failed stages of projects, and the work of cancelled runs, now."""
+    """Retry failed and unavailable videos, failed stages of projects and the work of cancelled runs now."""
     from data_miner_dagster.catalog.holds import lines_of_holds
     from data_miner_dagster.catalog.retries import retry_work
     from data_miner_dagster.config.problems import did_you_mean
@@ -48,7 +48,7 @@ def retry(
 
 
 def _line(retried: "Retried", *, dry_run: bool) -> str:
-    """Return in one line what was done and what happens next."""
+    """Return one line that says what was done and what happens next."""
     projects = f" and {len(retried.projects)} projects" if retried.projects else ""
     holds = f"; {retried.num_holds} holds {'would end' if dry_run else 'ended'}" if retried.num_holds else ""
     stages = ", ".join(stage.value.lower() for stage in retried.stages)

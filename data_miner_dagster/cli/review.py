@@ -1,4 +1,4 @@
-"""`data-miner review PROJECT`: look at frames and boxes in the browser, and say what is right."""
+"""The command `review`: judge a project's frames and boxes in the browser."""
 
 import os
 import sys
@@ -28,16 +28,16 @@ WhoOption = Annotated[str | None, typer.Option("--who", help="The author of the 
 
 
 class _OpensByDefault(TyperGroup):
-    """A group whose first argument may be a project instead of a command: it is then opened."""
+    """A group that opens the review pages if its first argument is a project and not a command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that the arguments name, or else `open`."""
+        """Return the command that the arguments name, or `open` if they name none."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             args = ["open", *args]
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        """Return the commands and the projects that begin with what was typed."""
+        """Return the commands and projects that begin with the typed text."""
         found = super().shell_complete(ctx, incomplete)
         opened = self.get_command(ctx, "open")
         if opened is None or incomplete.startswith("-"):
@@ -69,7 +69,7 @@ def open_pages(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Serve the review pages and print a link that logs one browser in. `review PROJECT` does the same."""
+    """Serve the review pages, and print a link that logs one browser in. `review PROJECT` does the same."""
     from data_miner_dagster.config.web import REVIEW_HOST
     from data_miner_dagster.web.review.desk import project_desks
     from data_miner_dagster.web.review.serving import is_served, listening, login_link, review_server
@@ -97,7 +97,7 @@ def reviewer(who: str | None) -> str:
     """Return the name under which answers are stored.
 
     Raises:
-        ConfigError: nothing of the name can be shown.
+        ConfigError: the name is too long, or has no printable characters.
     """
     from data_miner_dagster.web.review.access import MAX_NAME_LENGTH, reviewer_name
 
@@ -109,7 +109,7 @@ def reviewer(who: str | None) -> str:
 
 
 def _show(platform: "Platform", link: str, *, no_open: bool) -> None:
-    """Open a link in a browser of this desktop, by a private file: other users see the arguments of a process."""
+    """Open a link in the desktop's browser through a private file, because other users can see process arguments."""
     has_desktop = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if no_open or not has_desktop:
         return

@@ -28,7 +28,10 @@ def clean(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove what can be recreated or downloaded again: files of videos with frames, and unneeded frames and caches."""
+    """Free disk space by removing files that can be recreated or downloaded again.
+
+    Removes the files of videos that have frames, and frames and caches that are not needed.
+    """
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.item_faults import attempt_alone
@@ -55,7 +58,7 @@ def clean(
 
 
 def room_content(platform: "Platform") -> "list[dict[str, object]]":
-    """Return what uses space, by kind; empty if nothing does and no quota is set."""
+    """Return a row of disk usage for each kind of file; empty if there are no files and no quota is set."""
     from data_miner_dagster.operations.upkeep.cleaning import room_overview
 
     overview = room_overview(platform)
@@ -82,7 +85,7 @@ def room_content(platform: "Platform") -> "list[dict[str, object]]":
 
 
 def print_room(content: "list[dict[str, object]]") -> None:
-    """Print what takes room."""
+    """Print a table of disk usage. Prints nothing if `content` is empty."""
     if not content:
         return
     echo("")
@@ -98,7 +101,7 @@ def print_room(content: "list[dict[str, object]]") -> None:
 
 
 def room_lines(platform: "Platform") -> list[str]:
-    """Return a line if there is a quota, and another one if the files that must stay exceed it."""
+    """Return a line about the use of the quota, if one is set, and another if the files that must stay exceed it."""
     from data_miner_dagster.operations.upkeep.cleaning import room_overview
 
     if platform.config.room.quota is None:

@@ -1,4 +1,4 @@
-"""Other annotation tools: what `review export --for` and `review import --from` do, and the lines they print."""
+"""Round trips through other annotation tools, for `review export --for` and `review import --from`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +16,7 @@ _MOST_LEFT_OUT: Final = 10
 def send(
     platform: "Platform", project: str, *, tool: str, queue: "ReviewQueue | None", to: Path, limit: int | None
 ) -> None:
-    """Write the frames of a queue for a tool."""
+    """Export the frames of a review queue for another annotation tool."""
     from data_miner_dagster.domain.verdicts import ReviewQueue
     from data_miner_dagster.operations.reviewing.sending import send_frames
 
@@ -34,7 +34,7 @@ def receive(
     version: str | None,
     as_json: bool,
 ) -> None:
-    """Turn corrected labels into verdicts."""
+    """Import labels that were corrected in another annotation tool, as verdicts."""
     from data_miner_dagster.operations.reviewing.round_trips import find_sent, import_corrections
 
     folder = sent.expanduser() if sent is not None else None

@@ -1,4 +1,4 @@
-"""`data-miner run`: take one project file from its sources to its release, through Dagster in this process."""
+"""The command `run`: build the release of one project file, through Dagster in this process."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ def run(
     profile: ProfileOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build the dataset again even if it is current.")] = False,
 ) -> None:
-    """Take one project file to its release, without a server or a daemon."""
+    """Build the release of one project file, without a server or a daemon."""
     from data_miner_dagster.cli.in_process import run_project_file
     from data_miner_dagster.cli.summary import print_summary
 

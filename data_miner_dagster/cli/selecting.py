@@ -1,4 +1,4 @@
-"""The command `select`."""
+"""The command `select`: choose the most useful images of a project within a budget."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -36,7 +36,7 @@ def select(  # noqa: PLR0913 - an option of a command is a parameter of its func
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Choose among the images a project could release now: within a budget, and by what makes them worth it."""
+    """Choose the most useful of the images that a project could release now, within a budget of --count images."""
     from data_miner_dagster.config.selecting import SelectionConfig
     from data_miner_dagster.operations.releasing.selecting import try_selection
     from data_miner_dagster.storage.atomic import atomic_path

@@ -1,4 +1,4 @@
-"""The result of a calibration as settings: shown with the file they belong in, or written there."""
+"""Settings that a command found: print them with the project file they belong in, or write them there."""
 
 import shlex
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def show_settings(
     platform: "Platform", project: str, section: str, settings: Mapping[str, object], *, is_to_be_written: bool
 ) -> None:
-    """Print settings and the file they belong in, or write them there, then the next step and its cost."""
+    """Print settings with the file they belong in, or write them there. Then print the next step and what it redoes."""
     from data_miner_dagster.config.editing import one_line_yaml
     from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
 
@@ -41,7 +41,7 @@ def next_command(platform: "Platform", file: str) -> str:
 def settings_json(
     platform: "Platform", project: str, section: str, settings: Mapping[str, object], *, is_to_be_written: bool
 ) -> dict[str, object]:
-    """Return settings, the file they belong in, and whether they were written there."""
+    """Return settings, the file they belong in and whether they were written there, as JSON content."""
     from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
 
     is_written = is_to_be_written and bool(settings)

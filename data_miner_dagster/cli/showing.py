@@ -31,9 +31,9 @@ def status(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show the state of everything: projects, videos by status with reasons, progress, and active workers.
+    """Show the state of the root: projects, videos by status and reason, progress, and active workers.
 
-    Exits with status 1 if a project or a project file waits for you.
+    Exits with status 1 if a project or a project file needs your attention.
     """
     from data_miner_dagster.operations.progress import standing_of
 
@@ -91,7 +91,7 @@ def _print_status(
 def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
     """List the projects with their stage, videos, latest release and errors.
 
-    Exits with status 1 if a project waits for you.
+    Exits with status 1 if a project needs your attention.
     """
     platform = opened_existing(root, config)
     found = _projects(platform, None)
@@ -117,7 +117,7 @@ def videos(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """List videos with their status and its reason, in the order of their keys."""
+    """List videos with their status and its reason, ordered by key."""
     from data_miner_dagster.catalog.videos import find_videos_after
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
@@ -160,7 +160,7 @@ def videos(
 
 
 def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
-    """Print work that is not requested at present, and running work."""
+    """Print the work that has to wait, with the reasons, and the work in progress."""
     if content["sites"]:
         echo("")
         print_table(["nothing is asked of", "until", "because"], [list(row.values()) for row in content["sites"]])
@@ -315,7 +315,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
 
 
 def _with_words(row: "dict[str, object]") -> "dict[str, object]":
-    """Return a row with its stored reason in words."""
+    """Return a row with its stored reason replaced by words for people."""
     return row | {"reason": phrase_of(str(row["reason"])) if row["reason"] else row["reason"]}
 
 

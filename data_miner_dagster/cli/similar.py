@@ -1,4 +1,4 @@
-"""The command `similar`."""
+"""The command `similar`: find frames that resemble a frame, a picture or words."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +34,7 @@ def similar(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Find the frames that look most like a frame, a picture or words, among all that have embeddings."""
+    """Find the frames that are most similar to a frame, a picture or words, among all frames with embeddings."""
     from data_miner_dagster.operations.embedding.similar_frames import find_similar
 
     found = find_similar(opened_existing(root, config, profile), what, count=count, project=project)

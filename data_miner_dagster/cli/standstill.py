@@ -1,4 +1,4 @@
-"""What is stuck and needs a person: projects whose stage failed, and project files that were refused."""
+"""Listing of projects whose stage failed and of project files that were refused, both of which may need a person."""
 
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def standing_still(platform: "Platform", project: str | None = None) -> "list[dict[str, object]]":
-    """Return a row for each refused project file and each project with a failed stage; of one project if it is named.
+    """Return a row for each refused project file and each project with a failed stage.
 
-    `needs_you` says that nothing happens until a person acts.
+    With `project`, returns only a row about that project. `needs_you` means that nothing happens until a person acts.
     """
     from data_miner_dagster.sensors.project_files import refused_files
     from data_miner_dagster.sensors.states import stopped_projects
@@ -54,13 +54,13 @@ def standing_still(platform: "Platform", project: str | None = None) -> "list[di
 
 
 def print_standing_still(rows: "list[dict[str, object]]") -> None:
-    """Print a line for each."""
+    """Print one line for each row."""
     for row in rows:
         echo(f"{'NEEDS YOU' if row['needs_you'] else 'FAILED'}  {row['message']}")
 
 
 def print_next(platform: "Platform", projects: "list[dict[str, object]]", still: "list[dict[str, object]]") -> None:
-    """Print where the report of each release is, and the most useful command for each project."""
+    """Print the path of each project's report, and the most useful next command for each project."""
     from data_miner_dagster.catalog.projects import find_projects
 
     again = said_again()
@@ -85,5 +85,5 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
 
 
 def needs_somebody(rows: "list[dict[str, object]]") -> bool:
-    """Return whether something waits until a person acts."""
+    """Return whether any row needs a person to act."""
     return any(row["needs_you"] for row in rows)

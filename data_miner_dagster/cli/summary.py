@@ -17,7 +17,7 @@ from data_miner_dagster.operations.reporting.funnel import Funnel, project_funne
 from data_miner_dagster.stages.costs import cost_line
 
 _MOST_OF_A_REASON: Final = 3
-"""Videos shown per reason. A site that refuses is the reason for many videos."""
+"""The most videos shown per reason, since one site that refuses requests can be the reason for many videos."""
 
 
 def funnel_table(funnel: Funnel) -> Table:
@@ -53,7 +53,7 @@ def print_summary(platform: Platform, project: str) -> None:
 
 
 def next_lines(platform: Platform, project: str) -> list[str]:
-    """Return the next commands after a release, each with its purpose."""
+    """Return the commands to suggest after a release, each with its purpose."""
     root = f" --root {platform.root}"
     return [
         f"data-miner review {project}{root}: answer where it helps most, and find thresholds",

@@ -1,4 +1,4 @@
-"""Keeping processes alive: each one that dies is restarted, and all of them end together.
+"""Supervision of processes: each one that ends is restarted, and all of them are stopped together.
 
 Belongs here: starting, watching and ending processes. Does not belong here: the choice of processes (up.py).
 """
@@ -39,7 +39,7 @@ class Patience:
     stop_seconds: float = 5.0  # time for an orderly shutdown
 
     def delay_seconds(self, num_deaths: int) -> float:
-        """Return the delay after this many consecutive deaths, at least 1."""
+        """Return the delay in seconds after `num_deaths` consecutive deaths (1 or more)."""
         return min(self.first_seconds * 2.0 ** min(num_deaths - 1, 40), self.longest_seconds)
 
 
@@ -53,10 +53,8 @@ def supervise(
 ) -> int:
     """Run the named commands until a signal arrives, and restart each one that ends; return the exit status.
 
-    Their output goes to `log`, or else to standard error.
-
-    However this process ends, all processes started here end too, including their descendants. The open file `lock` is
-    kept open until then.
+    Their output goes to `log`, or to standard error by default. However this process ends, all processes that it
+    started end too, including their descendants. The file descriptor `lock` stays open until then.
     """
     received: list[int] = []
 
@@ -86,7 +84,7 @@ def supervise(
 
 
 class _Keeper:
-    """The program that kills the process groups when this process is gone (keeper.py). It is restarted if it dies."""
+    """The program that kills the process groups once this process has ended (keeper.py). It is restarted if it dies."""
 
     def __init__(self, lock: int | None) -> None:
         self._lock = lock
@@ -110,7 +108,7 @@ class _Keeper:
         return self._process.stdin.fileno()
 
     def look(self) -> None:
-        """Start the program again if it has died."""
+        """Restart the program if it has died."""
         if self._process.poll() is None:
             return
         assert self._process.stdin is not None
@@ -120,7 +118,7 @@ class _Keeper:
         os.write(self.pipe, "".join(f"{group}\n" for group in self._groups).encode())
 
     def add(self, group: int) -> None:
-        """Remember a group that has already reported itself to the program."""
+        """Record a group that has already reported itself to the program."""
         self._groups.add(group)
 
     def end(self) -> None:
@@ -152,7 +150,7 @@ class _Child:
         self._num_same_words = 0
 
     def look(self, groups: _Keeper) -> None:
-        """Start the process if that is due. If it has died, report this and the time of its restart."""
+        """Start the process if its start is due. If it has ended, report this and when it will be restarted."""
         if self._process is None:
             if time.monotonic() >= self._due_at:
                 self._start(groups)
@@ -169,14 +167,14 @@ class _Child:
             self._process.send_signal(signal.SIGINT)
 
     def _start(self, groups: _Keeper) -> None:
-        # It gets its own session and process group: a Ctrl-C reaches it only once, through us, and its children can be
-        # ended with it. It reports itself to the keeper before it runs the command, which leaves no gap.
+        # It gets its own session and process group, so that Ctrl-C reaches it only once, through us, and its children
+        # can be ended with it. It reports itself to the keeper before it runs the command, which leaves no gap.
         self._process = subprocess.Popen(  # noqa: S603 - a list of our own making, no shell
             self._command,
             cwd=self._working_folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,  # Dagster's servers say most on their standard output
+            stderr=subprocess.STDOUT,  # Dagster's servers log mostly to their standard output
             start_new_session=True,
             preexec_fn=partial(_tell, groups.pipe),
         )
@@ -218,7 +216,7 @@ def _tell(pipe: int) -> None:
 
 
 def _pass_on(pipe: IO[bytes], lines: "deque[str]", log: UpLog) -> None:
-    """Hand lines to the log, and keep the last ones."""
+    """Pass lines on to the log, and retain the last ones."""
     with pipe:
         for line in pipe:
             lines.append(log.take(line))

@@ -1,4 +1,4 @@
-"""Commands that say where something in a release comes from, and what changed between two: `trace`, `diff`."""
+"""Commands that show the origin of an image in a release, and the changes between two releases: `trace`, `diff`."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +36,7 @@ def trace(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show where an image of a release comes from, and why it and each of its boxes are there."""
+    """Show where an image of a release comes from, and why the release contains it and each of its boxes."""
     from data_miner_dagster.operations.releasing.provenance import trace_image
 
     found = trace_image(opened_existing(root, config), what, project=project, version=version)
@@ -67,7 +67,7 @@ def diff(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show what changed between two releases of a project: images, boxes, videos, splits, settings."""
+    """Show the changes between two releases of a project: images, boxes, videos, splits and settings."""
     from dataclasses import asdict
 
     from data_miner_dagster.operations.releasing.standing import difference_between

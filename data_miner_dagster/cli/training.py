@@ -1,4 +1,4 @@
-"""The command `train-check`."""
+"""The command `train-check`: train a small network on a release to check its labels."""
 
 from typing import Annotated
 
@@ -42,7 +42,7 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Train a small network on a release: does it teach? And where does the network disagree with the labels?"""
+    """Train a small network on a release, to test whether its labels can be learned and to find dubious ones."""
     from data_miner_dagster.cli.interrupts import ending_on_interrupt
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.students import TrainingSettings

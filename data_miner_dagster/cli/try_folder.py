@@ -1,6 +1,6 @@
-"""`data-miner try filter|dedup|detect FOLDER`: run a stage on any folder of images, without a root or a catalog.
+"""The commands `try filter`, `try dedup` and `try detect`: run a stage on any folder of images, without a catalog.
 
-A command here only reads its options, calls its trial in `operations/` and passes the result to `show_trial`.
+Each command only reads its options, calls its trial in `operations/` and passes the result to `show_trial`.
 """
 
 import os
@@ -46,7 +46,7 @@ _MAX_ROWS: Final = 200
 
 @app.callback()
 def try_folder() -> None:
-    """Try a stage on any folder of images, and show a table and a contact sheet."""
+    """Try a stage on any folder of images. Shows a table and writes a contact sheet."""
 
 
 def read_config(path: Path | None) -> ProjectFile | None:
@@ -65,27 +65,30 @@ def models_config(
     role: Literal["filter_encoder", "dedup_encoder", "detector"],
     model: str | None,
 ) -> ModelsConfig:
-    """Return the models to use. Flags override the project file, then DATA_MINER_CONFIG, then the defaults."""
+    """Return the models to use.
+
+    Options take precedence, followed by the project file, DATA_MINER_CONFIG and the defaults.
+    """
     config = file.platform.models if file is not None else load_platform_config().models
     changes = {"profile": profile, role: model}
     return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
 
 
 def _check_reachable(*roles: "ModelRole[Any]") -> None:
-    """Ensure that weights exist or can be fetched, before importing the libraries that run them takes seconds."""
+    """Check that weights exist or can be fetched, before spending seconds on importing the libraries that run them."""
     for role in roles:
         role.check_reachable()
 
 
 def _root(file: ProjectFile | None) -> Path:
-    """Return the root whose students can be tried: that of `data-miner --root DIR try`, or of the settings."""
+    """Return the root whose students can be tried: from `data-miner --root DIR try`, or from the settings."""
     config = file.platform if file is not None else load_platform_config()
     return resolve_root(os.environ.get(ROOT_VARIABLE) or None, config)
 
 
 def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> None:
     """Write the contact sheet and print the trial: a table for people, or one JSON object."""
-    # Imported here, as in the commands, so that the command line starts without what only a trial needs.
+    # Imported here, as in the commands, so that the command line starts without the libraries of a trial.
     from data_miner_dagster.operations.trials import write_contact_sheet
 
     num_shown = write_contact_sheet(trial, sheet)
@@ -137,8 +140,8 @@ def try_detect_command(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw boxes around objects of the given classes."""
-    # Here, so that the command line starts without what only this command needs.
+    """Detect objects of the given classes, and draw boxes around them."""
+    # Imported here so that the command line starts without the libraries of this command.
     from data_miner_dagster.models.provider import ModelProvider
     from data_miner_dagster.operations.own_students import student_entries
     from data_miner_dagster.storage.layout import StorageLayout
@@ -166,10 +169,10 @@ def try_detect_command(
 
 
 def _classes(classes: Sequence[str], images: Sequence[str]) -> dict[str, object]:
-    """Return the classes that a command line names, as a project file has them.
+    """Return the classes that the arguments name, in the form that a project file uses.
 
     Raises:
-        ConfigError: a picture is not said to be of a class.
+        ConfigError: an entry of `images` does not name a class.
     """
     asked: dict[str, object] = {}
     images_by_class: dict[str, list[str]] = {}
@@ -199,7 +202,8 @@ def _detection_config(
         raise ConfigError(
             "nothing to look for: name a class after the folder, such as bus, or give a --config with one"
         )
-    # An ensemble lowers the confidence of boxes that only one detector found, so each must return more than is shown.
+    # An ensemble lowers the confidence of boxes that only one detector found, so each detector must return more boxes
+    # than are shown.
     content["confidence_floor"] = min(threshold, float(str(content.get("confidence_floor", 0.05))))
     try:
         return DetectionConfig.model_validate(content)
@@ -222,7 +226,7 @@ def try_filter_command(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep or drop images by prompts."""
+    """Sort images into kept and dropped ones by comparing them with prompts."""
     from data_miner_dagster.models.provider import ModelProvider
 
     file = read_config(config)
@@ -276,7 +280,7 @@ def try_dedup_command(
     sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Group near-duplicate images, and show which one of each group is kept."""
+    """Group near-duplicate images, and show which image of each group is kept."""
     from data_miner_dagster.models.provider import ModelProvider
 
     file = read_config(config)

@@ -1,4 +1,4 @@
-"""`data-miner up`: run Dagster's web server and daemon, and the review pages, on one root until Ctrl-C."""
+"""The command `up`: run Dagster's web server and daemon, and the review pages, on one root until Ctrl-C."""
 
 import os
 import secrets
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.storage.layout import StorageLayout
 
 _TAKE_DOWN_SECONDS: Final = 10.0
-"""Time allowed for the processes of a killed `up` to be ended."""
+"""How long to wait for the processes of a killed `up` to end."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -58,9 +58,9 @@ def up(
         bool, typer.Option("--verbose", "-v", help="Show everything that the servers log, not only changes.")
     ] = False,
 ) -> None:
-    """Start the web server and the daemon. Materialize and backfill in the browser; sensors do the rest.
+    """Start the web server, the daemon and the review pages. Sensors start all work; the browser shows and controls it.
 
-    Prints a line for each change; everything else is in up.log under the root.
+    Prints a line for each change. The full log of the servers is up.log under the root.
     """
     if verbose:
         set_variable(VERBOSE_VARIABLE, 1)
@@ -79,9 +79,9 @@ def up(
 
 @dataclass(frozen=True, slots=True)
 class _Doors:
-    """The addresses for visitors, and the visitor's name.
+    """The addresses to serve pages on, and the reviewer's name.
 
-    `review_port` None: from the settings; `who` None: the user's name.
+    If `review_port` is None, the settings choose the port. If `who` is None, the reviewer has the user's name.
     """
 
     host: str
@@ -94,7 +94,7 @@ class _Doors:
 def _prepared(
     platform: "Platform", options: PlatformOptions, doors: _Doors
 ) -> tuple[dict[str, list[str]], Path, int | None]:
-    """Check and create what the servers need; return their commands by name, their folder, and the root's lock."""
+    """Prepare the root for the servers; return their commands by name, their working folder and the root's lock."""
     from data_miner_dagster.config.loading import resolve_project_files
     from data_miner_dagster.deployment import deployment_file, open_instance
     from data_miner_dagster.launching.agreement import check_launcher
@@ -102,7 +102,7 @@ def _prepared(
     from data_miner_dagster.runs import end_unstarted_runs
 
     is_new = not platform.root.exists()
-    if is_new:  # nothing is made where nothing can be started
+    if is_new:  # do not create a root if the servers cannot start
         _check_ports(doors.host, doors.port, doors.review_port or platform.config.web.review_port)
     check_root_is_writable(platform.root)
     platform.models.check_allowed()
@@ -111,11 +111,11 @@ def _prepared(
     _tell_children(doors.allowed_hosts, review_port)
     lock = locked_root(platform.layout)
     _check_ports(doors.host, doors.port, review_port)
-    # before the two servers, which would both try to create the databases
+    # opened before the two servers start, since both would try to create the databases
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
         check_launcher(platform.config.cluster, instance)
-        if lock is not None:  # an `up` before this one is gone, and all that it had started
+        if lock is not None:  # any earlier `up` has ended, and so have all processes that it started
             end_unstarted_runs(instance, platform.database)
     project_files = resolve_project_files(platform.config, platform.layout.project_files)
     project_files.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def _check_ports(host: str, port: int, review_port: int) -> None:
 
 
 def _metrics_command(platform: "Platform") -> dict[str, list[str]]:
-    """Return the command of the metrics, by its name, if the settings ask for them."""
+    """Return the command of the metrics server by its name, or nothing if the settings do not ask for metrics."""
     settings = platform.config.monitoring
     if settings.metrics_port is None:
         return {}
@@ -169,7 +169,7 @@ def _metrics_command(platform: "Platform") -> dict[str, list[str]]:
 
 
 def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
-    """Print where the pages are, with a link that logs one browser in to the review pages."""
+    """Print the addresses of the pages, with a link that logs one browser in to the review pages."""
     from data_miner_dagster.web.review.serving import login_link
 
     console.print(f"web            http://{doors.host}:{doors.port} (Ctrl-C stops)")
@@ -201,7 +201,7 @@ def locked_root(layout: "StorageLayout") -> int | None:
         except LockHeldError as error:
             holder = error.holder
             if holder is not None and holder.is_gone() and time.monotonic() < deadline:
-                time.sleep(0.2)  # the holder was killed, and its processes are being ended
+                time.sleep(0.2)  # the holder was killed, and its processes are still being ended
                 continue
             who = "another process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
             how = "" if holder is None else f" or `kill {holder.pid}`"

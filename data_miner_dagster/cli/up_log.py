@@ -1,6 +1,6 @@
-"""The log of the servers of `data-miner up`: all of it in a file under the root, on the terminal only if requested.
+"""The log of the servers of `data-miner up`: written to a file under the root, and shown on the terminal on request.
 
-A person who looks on wants a line for each change (watching.py), and not that a sensor has looked again.
+A person at the terminal wants a line for each change (watching.py), not for each evaluation of a sensor.
 """
 
 import os
@@ -13,15 +13,15 @@ from typing import Final
 
 _COLOURS: Final = re.compile(rb"\x1b\[[0-9;]*m")
 _MAX_BYTES: Final = 20_000_000
-"""Then the file is kept as `up.log.1`, in place of the one before."""
+"""At this size the file is renamed to `up.log.1`, which replaces the previous one."""
 
 
 class UpLog:
-    """Takes the lines of several processes. Threads may share it.
+    """Collects the lines that several processes print. Threads may share it.
 
     Args:
-        file: where all lines go; None: nowhere.
-        is_shown: whether they are also shown on standard error. Without a file they always are.
+        file: the file to write all lines to, or None to write none.
+        is_shown: whether to show the lines on standard error too. Without a file they are always shown.
     """
 
     def __init__(self, file: Path | None = None, *, is_shown: bool = False) -> None:
@@ -32,18 +32,18 @@ class UpLog:
 
     @property
     def hint(self) -> str:
-        """Where to find the rest, in words; empty if everything has been shown."""
+        """A remark that says where the log is, or an empty string if everything has been shown."""
         return "" if self._is_shown else f"; its log is in {self._file}"
 
     def take(self, line: bytes) -> str:
-        """Keep one line, and return it as plain text."""
+        """Write one line to the log, and return it as plain text."""
         plain = _COLOURS.sub(b"", line)
         with self._lock:
             if self._file is not None:
-                with suppress(OSError):  # a full disk must not stop the reading: the writer would block
+                with suppress(OSError):  # a full disk must not stop reading, or the writing process would block
                     self._append(self._file, plain)
             if self._is_shown:
-                with suppress(OSError, ValueError):  # the terminal is gone
+                with suppress(OSError, ValueError):  # the terminal has been closed
                     sys.stderr.buffer.write(line if self._keeps_colours else plain)
                     sys.stderr.buffer.flush()
         return plain.decode(errors="replace").strip()

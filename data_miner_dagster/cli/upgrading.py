@@ -1,4 +1,4 @@
-"""Announce what will be redone or downloaded again in a root, for `run`, `up`, `doctor` and others."""
+"""Lines that announce what a root's next builds will redo or download again, for `run`, `up`, `doctor` and others."""
 
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def project_lines(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return one line for each project (or only for `project`) whose next build redoes the work of another version.
+    """Return one line for each project whose next build redoes work of another version of this package.
 
-    A project that was never built has nothing to redo.
+    With `project`, considers only that project. A project that was never built has nothing to redo.
     """
     from data_miner_dagster.catalog.projects import find_projects
     from data_miner_dagster.operations.split_memory import release_versions
@@ -31,9 +31,10 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 
 
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return one line if videos of a project (or of all) have frames of an earlier version.
+    """Return one line if videos have frames that an earlier version extracted, otherwise nothing.
 
-    When this version first opens a root, this reads what each video's frames were made with.
+    With `project`, considers only its videos. When this version first opens a root, this reads the version and settings
+    of each video's frames.
     """
     from data_miner_dagster.operations.upkeep.auditing import count_earlier_frames, settle_bases
     from data_miner_dagster.stages.upgrading import describe_earlier_frames
@@ -50,7 +51,7 @@ def price_lines(
     video_keys: "Collection[str] | None" = None,
     with_current: bool = False,
 ) -> list[str]:
-    """Return a line if videos have to be downloaded again for their frames: how many, and how many bytes."""
+    """Return one line with the number and size of videos to download again for their frames, if there are any."""
     from data_miner_dagster.operations.extraction.extract_frames import refetch_price
 
     price = refetch_price(platform, video_keys=video_keys, project=project, with_current=with_current)
@@ -58,7 +59,10 @@ def price_lines(
 
 
 def lines_before_work(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return the lines to show before a project (or any) is built: what is redone, and what is downloaded again."""
+    """Return lines to show before a build: what will be redone, and what will be downloaded again.
+
+    With `project`, considers only that project.
+    """
     if not platform.has_catalog:
         return []
     lines = project_lines(platform, project)
@@ -66,7 +70,7 @@ def lines_before_work(platform: "Platform", project: str | None = None) -> list[
 
 
 def tell_upgrade(platform: "Platform") -> None:
-    """Open the catalog if there is one. If this migrated it, print to stderr what the next builds will redo."""
+    """Open the catalog if it exists. If this migrates it, print to stderr what the next builds will redo."""
     if platform.has_catalog and platform.database and platform.migration is not None:
         for line in [*project_lines(platform), *frames_lines(platform)]:
             echo(f"note: {line}", err=True)

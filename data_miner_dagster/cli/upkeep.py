@@ -1,4 +1,4 @@
-"""Commands that remove: `delete-project`, `delete-videos`, `cleanup-orphans`, `forget`."""
+"""Commands that remove data: `delete-project`, `delete-videos`, `cleanup-orphans`, `forget`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +35,7 @@ def delete_project(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove a project. Keeps its videos for other projects (`cleanup-orphans` removes those that no project wants)."""
+    """Remove a project. Keeps its videos; `cleanup-orphans` removes those that no other project wants."""
     from data_miner_dagster.operations.upkeep.counting import count_project
     from data_miner_dagster.operations.upkeep.removal import remove_project
 
@@ -64,9 +64,9 @@ def delete_videos(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove videos with their frames and embeddings, or only from one project.
+    """Remove videos with their frames and embeddings, or remove them only from one project.
 
-    Refuses videos that a project wants. With --force they are removed, but return when a source lists them again.
+    Keeps videos that a project wants. --force removes these too, but they are added again when a source lists them.
     """
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
@@ -93,7 +93,7 @@ def delete_videos(
 
 
 def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: bool) -> None:
-    """Remove videos from one project. Exits with status 1 if it does not have one of them."""
+    """Remove videos from one project. Exits with status 1 if any of them does not belong to it."""
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.operations.upkeep.removal import take_out_of_project
 
@@ -151,7 +151,7 @@ def forget(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove every trace of a video, or of all videos of a channel, and never accept it again."""
+    """Remove every trace of a video, or of all videos of a channel, and refuse it from then on."""
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
@@ -200,7 +200,7 @@ def forget(
 
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
-    """Search everything once more and report what is left. Exits with status 1 if that was not requested."""
+    """Search everything again and report the traces that are left. Exits with status 1 if any was to be removed."""
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.cli.dagster_tables import find_dagster_rows
     from data_miner_dagster.deployment import standing_dagster_home

@@ -1,6 +1,7 @@
-"""Runs that a person requests: executed by the daemon if there is one, else in this process.
+"""Runs that a person requests. The daemon executes them if it is running; otherwise this process does.
 
-Belongs here: sending requests to Dagster. Does not belong here: choosing the work (backfill.py), requests of sensors.
+Belongs here: submitting requests to Dagster. Does not belong here: choosing the work (backfill.py), or the requests of
+sensors.
 """
 
 import time
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _BEATS_WITHIN_SECONDS: Final = 90.0
-"""A daemon reports every 30 s that it is alive."""
+"""A daemon sends a heartbeat every 30 s."""
 _QUEUE_DAEMON: Final = "QUEUED_RUN_COORDINATOR"
 
 
@@ -34,13 +35,13 @@ class WantedRun:
 
 
 def runs_of_videos(stage: WorkStage, video_keys: Sequence[str], *, force: bool) -> list[WantedRun]:
-    """Return runs for any list of videos, at most 25 in each."""
+    """Divide a list of videos into runs of at most 25."""
     starts = range(0, len(video_keys), MAX_ITEMS)
     return [WantedRun(stage, tuple(video_keys[start : start + MAX_ITEMS]), force) for start in starts]
 
 
 def do_runs(platform: "Platform", project: str, runs: Sequence[WantedRun]) -> Iterator[str]:
-    """Have runs done for a project; yield a line for each.
+    """Submit or execute runs for a project; yield a line for each.
 
     Raises:
         DataMinerError: a run in this process failed as a whole.
@@ -58,15 +59,15 @@ def do_runs(platform: "Platform", project: str, runs: Sequence[WantedRun]) -> It
 
 
 def has_daemon(instance: "dg.DagsterInstance") -> bool:
-    """Return whether a daemon takes runs from the queue."""
+    """Return whether a daemon is taking runs from the queue."""
     beat = instance.get_daemon_heartbeats().get(_QUEUE_DAEMON)
     return beat is not None and time.time() - beat.timestamp < _BEATS_WITHIN_SECONDS
 
 
 def _batch_of(platform: "Platform", project: str, run: WantedRun) -> int | None:
-    """Put the videos of a run that are due in flight, so that nothing else requests them; return their batch's number.
+    """Mark the due videos of a run as in flight, so that nothing else requests them; return the id of their batch.
 
-    A project's stage has none: being requested too early is not a failure.
+    Returns None for a stage of a project, which has no batch here: requesting it too early is not a failure.
     """
     if run.stage not in VIDEO_STAGES:
         return None
@@ -82,7 +83,7 @@ def _batch_of(platform: "Platform", project: str, run: WantedRun) -> int | None:
 
 
 def _config_of(run: WantedRun, batch_id: int | None) -> dict[str, object]:
-    """Return the values that a run's op is given."""
+    """Return the configuration of a run's op."""
     if run.stage in VIDEO_STAGES:
         return {"batch": batch_id, "keys": list(run.items), "force": run.force}
     return {"force": run.force}
@@ -133,7 +134,7 @@ def _do_here(
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The code location by whose definitions a daemon's runs are described."""
+    """The loaded code location, whose definitions describe the runs of a daemon."""
 
     instance: "dg.DagsterInstance"
     context: "BaseWorkspaceRequestContext"
@@ -155,7 +156,7 @@ def open_workspace(instance: "dg.DagsterInstance") -> Iterator[Workspace]:
 
 
 def ask_for(platform: "Platform", workspace: Workspace, project: str, run: WantedRun) -> str:
-    """Put a run into the queue. Return its id. Its due videos are in flight from now on."""
+    """Queue a run and return its id. Its due videos are in flight from then on."""
     from data_miner_dagster.jobs import JOB_BY_STAGE, config_of
 
     batch_id, job = _batch_of(platform, project, run), JOB_BY_STAGE[run.stage]
@@ -164,7 +165,7 @@ def ask_for(platform: "Platform", workspace: Workspace, project: str, run: Wante
 
 
 def _submit(workspace: Workspace, job_name: str, run_config: Mapping[str, object], tags: Mapping[str, str]) -> str:
-    """Put a run into the queue, as `dagster job launch` does; return its id."""
+    """Queue a run in the way of `dagster job launch`; return its id."""
     from dagster._core.definitions.selector import JobSubsetSelector
 
     instance, location = workspace.instance, workspace.location

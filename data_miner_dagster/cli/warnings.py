@@ -1,4 +1,4 @@
-"""Warnings of `status` and `doctor` about things that are not drift and need no repair in the root."""
+"""Warnings that `status` and `doctor` print about conditions outside the root, which `doctor` cannot repair."""
 
 from datetime import UTC, datetime
 
@@ -7,6 +7,6 @@ from data_miner_dagster.stages.downloading.site_health import age_warning
 
 
 def platform_warnings() -> list[str]:
-    """Return one line per warning."""
+    """Return the warnings about the platform, one line each."""
     old = age_warning(yt_dlp_version(), datetime.now(UTC).date())
     return [] if old is None else [old]

@@ -1,4 +1,4 @@
-"""Print progress and changes, for `data-miner status --watch` and beside `data-miner up`."""
+"""Lines about progress and changes, printed by `data-miner status --watch` and during `data-miner up`."""
 
 import threading
 import time
@@ -18,16 +18,16 @@ _CHANGES_SECONDS: Final = 3.0
 
 
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
-    """Print the progress of each project and run until nothing is due or at work, or Ctrl-C.
+    """Print the progress of each project and run until no work is due or in progress, or until Ctrl-C.
 
-    Beside a running `data-miner up`, a project that is on its way counts as work between two of its runs, too, and a
-    second look is taken before the end, since a file may have been dropped just now.
+    While `data-miner up` is running, an unfinished project also counts as work between two of its runs. In that case
+    this checks once more before it ends, because a project file may just have been added.
     """
     from data_miner_dagster.operations.progress import standing_of
     from data_miner_dagster.storage.root_lock import is_root_locked
 
     with ending_on_interrupt():
-        is_quiet = False  # nothing was due at the last look
+        is_quiet = False  # whether the previous check found nothing due
         while True:
             standing, under_way = standing_of(platform, project), _under_way(platform, project)
             is_up = is_root_locked(platform.layout.up_lock)
@@ -47,7 +47,7 @@ def watch(platform: "Platform", project: str | None, interval_seconds: float) ->
 
 
 def _under_way(platform: "Platform", project: str | None) -> list[str]:
-    """Return a line for each project that has no release of what it is now, is not held, and has not failed."""
+    """Return a line for each project whose current state is not released yet and that is neither held nor failed."""
     from data_miner_dagster.catalog.holds import why_held
     from data_miner_dagster.catalog.projects import find_projects
     from data_miner_dagster.domain.phrases import phrase_of_stage
@@ -67,7 +67,7 @@ def _under_way(platform: "Platform", project: str | None) -> list[str]:
 
 @contextmanager
 def telling_changes(platform: "Platform") -> Iterator[None]:
-    """Print a line whenever a project gets somewhere or fails, or a file is refused, while the block runs."""
+    """While the block runs, print a line whenever a project advances or fails, or a project file is refused."""
     from data_miner_dagster.operations.item_faults import attempt_extra
 
     is_over = threading.Event()
@@ -87,7 +87,7 @@ def telling_changes(platform: "Platform") -> Iterator[None]:
 
 
 class Changes:
-    """What is new since the last look: one line for each listing, stage, release, failure and refused file."""
+    """Detects changes between calls: one line for each new listing, stage, release, failure and refused file."""
 
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform
@@ -95,7 +95,7 @@ class Changes:
         self._listed: dict[str, tuple[datetime, str]] = {}  # since counting reads all videos of a project
 
     def look(self) -> list[str]:
-        """Return the lines that are new. The first look tells only of what stands still."""
+        """Return the lines that are new since the last call. The first call returns only failures and refused files."""
         alarms, lines = self._alarms(), self._lines()
         before = lines if self._told is None else self._told
         self._told = lines | alarms
@@ -136,7 +136,7 @@ class Changes:
 
 @contextmanager
 def telling_standing(platform: "Platform") -> Iterator[None]:
-    """Print the progress of each project and run every minute while the block runs, if it has changed."""
+    """While the block runs, print the progress of each project and run every minute, if it has changed."""
     from data_miner_dagster.operations.item_faults import attempt_extra
     from data_miner_dagster.operations.progress import Standing, standing_of
 
