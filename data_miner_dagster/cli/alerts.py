@@ -6,16 +6,18 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, RootOption, opened, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.domain.phrases import counted
 
 app = typer.Typer(
-    name="alerts", help="Show what is wrong and who is notified, or send a test message.", no_args_is_help=True
+    name="alerts", help="List the current alerts, or send a test message to the targets.", no_args_is_help=True
 )
 
 
 @app.command("test")
 def tell_targets(
     target: Annotated[
-        list[str] | None, typer.Argument(help="env:NAME or file:PATH. Default: all of platform.alerts.targets.")
+        list[str] | None,
+        typer.Argument(help="A target, as env:NAME or file:PATH. Default: all platform.alerts.targets."),
     ] = None,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -28,17 +30,17 @@ def tell_targets(
     settings = platform.config.alerts
     targets = target or settings.targets
     if not targets:
-        raise ConfigError("platform.alerts.targets is empty; write env:NAME or file:PATH of an Apprise URL there")
+        raise ConfigError("platform.alerts.targets is empty; add env:NAME or file:PATH, where an Apprise URL is stored")
     num_failed = 0
     for one in targets:
         try:
-            line = f"Nothing is wrong: this is a test message ({platform.root})."
+            line = f"This is a test message from {platform.root}. Nothing is wrong."
             send(one, "data-miner: test", line, is_over=True, timeout_seconds=settings.timeout_seconds)
         except DataMinerError as error:
             num_failed += 1
             echo(f"{one}: {error}", err=True)
         else:
-            echo(f"{one}: told")
+            echo(f"{one}: notified")
     if num_failed:
         raise typer.Exit(1)
 
@@ -68,10 +70,10 @@ def list_alerts(json: JsonOption = False, root: RootOption = None, config: Confi
         dates = [f"{row.since:%Y-%m-%d %H:%M}" for row in rows]
         told = ["not yet" if row.told_at is None else f"{row.told_at:%Y-%m-%d %H:%M}" for row in rows]
         cells = [[row.kind.words(row.subject), *rest, row.line] for row, *rest in zip(rows, dates, told, strict=True)]
-        print_table(["what", "since", "told", "why"], cells)
+        print_table(["what", "since", "notified", "why"], cells)
     elif platform.config.alerts.targets:
         echo("nothing is wrong")
     else:
-        echo("platform.alerts.targets is empty, so nothing is watched")
+        echo("platform.alerts.targets is empty, so nothing is monitored")
     if num_messages:
-        echo(f"{num_messages} messages were not accepted yet, and will be retried")
+        echo(f"{counted(num_messages, 'message')} not delivered yet; delivery will be retried")

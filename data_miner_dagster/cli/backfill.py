@@ -9,18 +9,21 @@ from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOptio
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.cli.upgrading import price_lines
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.work import WorkStage
 
 
 def backfill(
-    asset: Annotated[str, typer.Option("--asset", "-a", help="What to produce: videos, frames, frame_embeddings, ...")],
-    project: Annotated[str, typer.Option("--project", "-p", help="The project to do this for.")],
-    missing: Annotated[bool, typer.Option("--missing", help="Videos without the asset (the default).")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Videos for which the asset failed.")] = False,
+    asset: Annotated[
+        str, typer.Option("--asset", "-a", help="The asset to produce: videos, frames, frame_embeddings, ...")
+    ],
+    project: Annotated[str, typer.Option("--project", "-p", help="The project that needs the asset.")],
+    missing: Annotated[bool, typer.Option("--missing", help="Choose videos without the asset (the default).")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Choose videos for which the asset failed.")] = False,
     stale: Annotated[
-        bool, typer.Option("--stale", help="Videos with results from other settings or versions.")
+        bool, typer.Option("--stale", help="Choose videos with results from other settings or versions.")
     ] = False,
     keys_file: KeysFileOption = None,
     force: Annotated[bool, typer.Option("--force", help="Recreate the asset even if it is current.")] = False,
@@ -42,7 +45,7 @@ def backfill(
     chosen = {Standing.MISSING: missing, Standing.FAILED: failed, Standing.STALE: stale}
     standings = {standing for standing, is_chosen in chosen.items() if is_chosen}
     if keys_file is not None and standings:
-        raise ConfigError("--keys-file names the videos: leave out --missing, --failed and --stale")
+        raise ConfigError("--keys-file already names the videos: omit --missing, --failed and --stale")
     platform = opened_existing(root, config)
     platform.project_config(project)
     stage = _stage_of(asset)
@@ -54,12 +57,13 @@ def backfill(
         choice = choose_for_backfill(platform.database, stage, project, standings=wanted, video_keys=keys)
         runs = runs_of_videos(stage, choice.video_keys, force=force)
         left_out = f"; left out: {choice.left_out}" if choice.left_out else ""
-        echo(f"{asset} of project {project}: {len(choice.video_keys)} videos in {len(runs)} runs{left_out}")
+        videos, in_runs = counted(len(choice.video_keys), "video"), counted(len(runs), "run")
+        echo(f"{asset} of project {project}: {videos} in {in_runs}{left_out}")
         if stage is WorkStage.EXTRACTION:  # everything that was chosen by its state is recreated
             for line in price_lines(platform, video_keys=choice.video_keys, with_current=force or keys is None):
                 echo(line)
     elif standings or keys_file is not None:
-        raise ConfigError(f"--asset {asset} is produced for a whole project: leave out options that choose videos")
+        raise ConfigError(f"--asset {asset} is produced for a whole project: omit the options that choose videos")
     else:
         choice, runs = None, [WantedRun(stage, (project,), force=force)]
         echo(f"{asset} of project {project}: one run")
@@ -80,5 +84,5 @@ def _stage_of(asset: str) -> "WorkStage":
 
     stages = {name: stage for stage, name in ASSETS.items()}
     if asset not in stages:
-        raise ConfigError(f"--asset {asset!r} is not a stage{did_you_mean(asset, list(stages))}")
+        raise ConfigError(f"--asset {asset!r} is not an asset{did_you_mean(asset, list(stages))}")
     return stages[asset]

@@ -16,6 +16,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 
 _PLACE_HELP = "A folder, or a bucket: s3://bucket/folder, gs://..., az://..."
@@ -41,12 +42,15 @@ def backup(
     what = f"{snapshot.num_files:,} files, {size_text(snapshot.num_bytes)} ({new})"
     echo(f"{what} would be in {store.shown}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}")
     if snapshot.num_gone:
-        echo(f"{snapshot.num_gone} files were removed or replaced while they were read, and are not in it")
+        were = "file was" if snapshot.num_gone == 1 else "files were"
+        echo(f"{snapshot.num_gone:,} {were} removed or replaced during the backup, which does not contain them")
 
 
 def restore(
     source: Annotated[str, typer.Option("--from", help=_PLACE_HELP)],
-    snapshot: Annotated[str | None, typer.Option("--snapshot", help="Which backup. Default: the latest.")] = None,
+    snapshot: Annotated[
+        str | None, typer.Option("--snapshot", help="The backup to restore. Default: the latest.")
+    ] = None,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -60,8 +64,8 @@ def restore(
     platform = opened(root, config)
     if platform.config.storage.catalog_url is not None:
         raise ConfigError(
-            "a backup is restored with its catalog in the root: leave out platform.storage.catalog_url and "
-            "DATA_MINER_CATALOG_URL, and run `data-miner migrate-to URL` afterwards"
+            "a backup is restored with its catalog in the root: remove platform.storage.catalog_url and unset "
+            "DATA_MINER_CATALOG_URL, then run `data-miner migrate-to URL` after the restore"
         )
     store = open_place(platform.config.objects, source)
     platform.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,7 +88,9 @@ def restore(
 
 def backups(
     at: Annotated[str, typer.Option("--at", help=_PLACE_HELP)],
-    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Remove all except this many latest ones.")] = None,
+    keep: Annotated[
+        int | None, typer.Option("--keep", min=1, help="Remove all backups but this many of the latest.")
+    ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -103,13 +109,14 @@ def backups(
         platform = opened_existing(root, config)
         would = keep_latest(platform, store, keep, dry_run=True)
         echo(
-            f"{len(would.snapshots)} backups and {would.num_files:,} files, {size_text(would.num_bytes)}can be removed"
+            f"{counted(len(would.snapshots), 'backup')} and {counted(would.num_files, 'file')} "
+            f"({size_text(would.num_bytes)}) can be removed"
         )
         if dry_run or not (would.snapshots or would.num_files):
             return
         confirm(f"Remove them from {store.shown}?", yes=yes)
         done = keep_latest(platform, store, keep)
-        echo(f"{len(done.snapshots)} backups and {done.num_files:,} files removed")
+        echo(f"{counted(len(done.snapshots), 'backup')} and {counted(done.num_files, 'file')} removed")
         return
     found = read_snapshots(store)
     if as_json:

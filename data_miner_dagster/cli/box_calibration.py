@@ -59,7 +59,7 @@ def show_box_calibration(
         what = "1 verdict is on a box" if number == 1 else f"{number} verdicts are on boxes"
         echo(f"{what} of another detector or class list: not counted")
     if found.num_unjudged:
-        echo(f"boxes on complete frames that nobody judged, which count as wrong: {found.num_unjudged}")
+        echo(f"unjudged boxes on frames marked complete, which count as wrong: {found.num_unjudged}")
     echo(f"stored in {found.file}")
     show_settings(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
     if found.num_more or found.missed is None:

@@ -17,6 +17,7 @@ from data_miner_dagster.cli.options import (
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.settings_to_write import settings_json, show_settings
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.quality import Estimate
@@ -33,16 +34,18 @@ def calibrate(
     recall: Annotated[
         float | None, typer.Option(help="Desired share of good frames that are kept, such as 0.9.")
     ] = None,
-    answers: Annotated[Path | None, typer.Option(help="CSV with frame_id and answer (keep or drop).")] = None,
-    frames: Annotated[int, typer.Option(min=20, max=5000, help="How many frames to ask about.")] = 120,
+    answers: Annotated[
+        Path | None, typer.Option(help="A CSV file with the columns frame_id and answer (keep or drop).")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=20, max=5000, help="The number of frames to ask about.")] = 120,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Draw new questions, and forget answers from files.")
+        bool, typer.Option("--restart", help="Draw new questions, and discard answers from files.")
     ] = False,
     boxes: Annotated[
         bool,
-        typer.Option("--boxes", help="Compute thresholds of classes from verdicts on boxes."),
+        typer.Option("--boxes", help="Compute a threshold for each class from verdicts on boxes."),
     ] = False,
-    write: Annotated[bool, typer.Option("--write", help="Write the threshold into the project file.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write the result into the project file.")] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -58,15 +61,15 @@ def calibrate(
     from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions
 
     if precision is not None and recall is not None:
-        raise ConfigError("--precision and --recall are two goals: choose one, and see its effect on the other")
+        raise ConfigError("--precision and --recall are alternative goals; give only one of them")
     if answers is not None and precision is None and recall is None:
-        raise ConfigError("--answers without a goal: add --precision 0.9 or --recall 0.9")
+        raise ConfigError("--answers needs a goal; add --precision 0.9 or --recall 0.9")
     if write and not boxes and precision is None and recall is None:
-        raise ConfigError("--write without a goal: add --precision 0.9 or --recall 0.9")
+        raise ConfigError("--write needs a goal; add --precision 0.9 or --recall 0.9")
     platform = opened_existing(root, config, profile)
     if boxes:
         if recall is not None or answers is not None or restart:
-            raise ConfigError("--boxes goes only with --precision: verdicts on boxes are in the catalog")
+            raise ConfigError("--boxes cannot be combined with --recall, --answers or --restart; use --precision")
         found_boxes = calibrate_boxes(platform, project, wanted=DEFAULT_PRECISION if precision is None else precision)
         show_box_calibration(platform, found_boxes, project, is_to_be_written=write, as_json=as_json)
         return
@@ -142,9 +145,9 @@ def _show_threshold(
         print_table(columns, rows, numbers=("frames kept",))
     echo(f"{result.num_answers} answers; {result.remark}")
     if found.num_not_sampled:
-        echo(f"{found.num_not_sampled} answers of other queues are not a random sample, and were left out")
+        echo(f"left out: {counted(found.num_not_sampled, 'answer')} from other queues, which are not random samples")
     if found.num_unknown:
-        echo(f"{found.num_unknown} answers are about frames that do not depend on the threshold, and were left out")
+        echo(f"left out: {counted(found.num_unknown, 'answer')} about frames that do not depend on the threshold")
     if not result.is_assured and found.num_answered < found.num_questions:
         num_open = found.num_questions - found.num_answered
         review = f"data-miner review {project} --root {platform.root}"

@@ -26,7 +26,9 @@ def populate(
     config: Annotated[Path, typer.Option("--config", "-c", help="The project file.")],
     root: RootOption = None,
     profile: ProfileOption = None,
-    force: Annotated[bool, typer.Option("--force", help="List every source again, even if nothing changed.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="List every source again, even if nothing has changed.")
+    ] = False,
 ) -> None:
     """Register a project file, and list its sources to find videos. Records why each candidate was rejected."""
     from data_miner_dagster.operations.sourcing.list_sources import list_sources

@@ -17,7 +17,7 @@ app = typer.Typer(help="Show the configuration keys, and check a file.", no_args
 
 @app.command()
 def schema(
-    json: Annotated[bool, typer.Option("--json", help="JSON Schema, for editors.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON Schema, for editors.")] = False,
 ) -> None:
     """Show every configuration key with its type, default and meaning."""
     from data_miner_dagster.config.reference import reference_text

@@ -68,7 +68,7 @@ def _cancelled(instance: "dg.DagsterInstance", run: "dg.DagsterRun") -> str:
     name = f"run {run.run_id[:8]} ({run.job_name})"
     # Only a run that a code server started can be reached. `data-miner run` executes its runs in its own process.
     if not instance.run_coordinator.cancel_run(run.run_id):
-        return f"{name} cannot be cancelled from here: press Ctrl-C where it runs"
+        return f"{name} cannot be cancelled from here; press Ctrl-C in the terminal where it is running"
     while time.monotonic() - started < _CANCEL_SECONDS:
         current = instance.get_run_by_id(run.run_id)
         if current is None or current.is_finished:

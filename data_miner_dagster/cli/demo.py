@@ -44,8 +44,8 @@ def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
         who = listener(port)
         by = "another process" if who is None else f"process {who[0]} ({who[1]})"
         raise ConfigError(
-            f"port {port} of 127.0.0.1, where the demo serves its clips, is in use by {by} ({error.strerror}): wait "
-            "for it, if it is another demo, or stop it"
+            f"the demo needs port {port} of 127.0.0.1, which is in use by {by} ({error.strerror}); stop that process, "
+            "or wait for it to end if it is another demo"
         ) from error
     thread = threading.Thread(target=server.serve_forever, name="sample clips", daemon=True)
     thread.start()

@@ -17,6 +17,7 @@ from data_miner_dagster.cli.room import room_lines
 from data_miner_dagster.cli.standstill import needs_somebody, print_standing_still, standing_still
 from data_miner_dagster.cli.upgrading import frames_lines, project_lines
 from data_miner_dagster.cli.warnings import platform_warnings
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -29,7 +30,7 @@ def doctor(
     environment: Annotated[
         bool,
         typer.Option(
-            "--environment", help="Check the machine instead: disk, database, models, GPU, DAGSTER_HOME, clock."
+            "--environment", help="Check the machine instead: disk, database, models, GPU, DAGSTER_HOME and clock."
         ),
     ] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired safely.")] = False,
@@ -85,7 +86,7 @@ def _mended(platform: "Platform", findings: "list[Finding]", *, json: bool) -> i
     from data_miner_dagster.operations.upkeep.inspection import mend_platform
 
     if not json:
-        echo(f"{sum(item.is_fixable for item in findings)} of {len(findings)} differences are fixed")
+        echo(f"fixing {sum(item.is_fixable for item in findings)} of {counted(len(findings), 'difference')}")
     return mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
 
 

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    target: Annotated[str, typer.Argument(help="PROJECT (all stored detections) or PROJECT/VERSION (a release).")],
+    target: Annotated[str, typer.Argument(help="PROJECT for all stored detections, or PROJECT/VERSION for a release.")],
     truth: Annotated[
-        str, typer.Option(help="A COCO file, a YOLO folder, or `reviewed`: frames that people have judged.")
+        str,
+        typer.Option(
+            help="The ground truth: a COCO file, a YOLO folder, or `reviewed` for the frames that people have judged."
+        ),
     ],
     root: RootOption = None,
     config: ConfigOption = None,

@@ -31,15 +31,21 @@ _MOST_UNMET: Final = 10
 
 def export_verdicts(
     project: ProjectArgument,
-    to: Annotated[Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet; a folder with --for.")],
+    to: Annotated[
+        Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet, or with --for a folder.")
+    ],
     tool: Annotated[
         str | None,
-        typer.Option("--for", help=f"Write frames to review in another tool instead: {', '.join(ROUND_TRIP_FORMATS)}."),
+        typer.Option(
+            "--for", help=f"Export frames for review in another tool instead: {', '.join(ROUND_TRIP_FORMATS)}."
+        ),
     ] = None,
     queue: Annotated[
-        ReviewQueue | None, typer.Option("--queue", help="With --for: which frames. Default: unsure.")
+        ReviewQueue | None, typer.Option("--queue", help="With --for: the queue of frames to export. Default: unsure.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="With --for: at most this many frames.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="With --for: export at most this many frames.")
+    ] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -50,7 +56,7 @@ def export_verdicts(
         send(platform, project, tool=tool, queue=queue, to=to.expanduser(), limit=limit)
         return
     if queue is not None or limit is not None:
-        raise ConfigError("--queue and --limit choose frames to review: name the tool with --for")
+        raise ConfigError("--queue and --limit choose frames for another tool; name the tool with --for")
     from data_miner_dagster.operations.reviewing import exchange
 
     num_verdicts = exchange.export_verdicts(platform, project, to.expanduser())
@@ -66,12 +72,13 @@ def import_verdicts(
         ),
     ],
     who: Annotated[
-        str | None, typer.Option("--who", help="The author of answers if the file does not say. Default: the user.")
+        str | None,
+        typer.Option("--who", help="The author of answers if the file names none. Default: the current user."),
     ] = None,
     tool: Annotated[
         str | None,
         typer.Option(
-            "--from", help=f"The tool whose labels the file holds: {', '.join((*ROUND_TRIP_FORMATS, 'coco'))}."
+            "--from", help=f"The tool that wrote the labels in the file: {', '.join((*ROUND_TRIP_FORMATS, 'coco'))}."
         ),
     ] = None,
     sent: Annotated[
@@ -81,7 +88,8 @@ def import_verdicts(
         str | None, typer.Option("--version", help="With --from: the release that was sent, such as v001.")
     ] = None,
     all_reviewed: Annotated[
-        bool, typer.Option("--all-reviewed", help="With --from: a person has examined every image of the file.")
+        bool,
+        typer.Option("--all-reviewed", help="With --from: state that a person has examined every image in the file."),
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -100,7 +108,7 @@ def import_verdicts(
         receive(platform, project, returned, sent=sent, version=version, as_json=as_json)
         return
     if sent is not None or version is not None or all_reviewed:
-        raise ConfigError("--sent, --version and --all-reviewed are for a tool's labels: name the tool with --from")
+        raise ConfigError("--sent, --version and --all-reviewed apply to labels from a tool; name the tool with --from")
     from data_miner_dagster.operations.reviewing import exchange
 
     found = exchange.import_verdicts(platform, project, file.expanduser(), who=who or user_name())
@@ -123,7 +131,8 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
     echo(f"{project}: {found.num_lines} answers, {found.num_new} of them new{undone}")
     if found.unknown_frames:
         number = len(found.unknown_frames)
-        echo(f"{number} answers match no frame of this project, such as {found.unknown_frames[0]}", err=True)
+        match = "answer matches" if number == 1 else "answers match"
+        echo(f"{number} {match} no frame of this project, such as {found.unknown_frames[0]}", err=True)
     if found.unmet:
         echo(f"{len(found.unmet)} are stored but match nothing in the project at present:", err=True)
         for one in found.unmet[:_MOST_UNMET]:
@@ -137,7 +146,7 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
 def list_verdicts(
     project: ProjectArgument,
     unmet: Annotated[
-        bool, typer.Option("--unmet", help="Only those that match nothing in the project at present, and why.")
+        bool, typer.Option("--unmet", help="List only verdicts that match nothing in the project at present, and why.")
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,

@@ -7,6 +7,7 @@ import typer
 
 from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.catalog.holds import WorkScope, WorkWithin
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
 
 KeysArgument = Annotated[list[str] | None, typer.Argument(help="Video keys.")]
 KeysFileOption = Annotated[Path | None, typer.Option("--keys-file", help="A text file with one video key per line.")]
-OfProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only the work for this project.")]
+OfProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only work for this project.")]
 StageOption = Annotated[
     str | None, typer.Option("--stage", help="Only this stage: downloading, extraction, embedding, ...")
 ]
-_ReasonOption = Annotated[str, typer.Option("--reason", help="The reason that `status` and the sensors show.")]
+_ReasonOption = Annotated[str, typer.Option("--reason", help="The reason to show in `status` and the sensors.")]
 
 
 def pause(
     project: OfProjectOption = None,
     stage: StageOption = None,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Also cancel the runs that are working on it.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Also cancel the runs that are doing this work.")] = False,
     reason: _ReasonOption = "paused by hand",
     dry_run: DryRunOption = False,
     root: RootOption = None,
@@ -83,12 +84,12 @@ def resume(
     look = find_holds if dry_run else release_holds
     found = look(platform.database, project=scope.project, stage=scope.stage, video_keys=scope.video_keys)
     if dry_run:
-        echo(f"{len(found)} holds would end")
+        echo(f"{counted(len(found), 'hold')} would end")
         return
     if found:
         observe(platform, scope, None)
-    goes_on = "; the next run, or a running `data-miner up` immediately, resumes it" if found else ""
-    echo(f"{scope}: {len(found)} holds ended{goes_on}")
+    goes_on = "; a running `data-miner up` resumes the work immediately, otherwise the next run does" if found else ""
+    echo(f"{scope}: {counted(len(found), 'hold')} ended{goes_on}")
     if holds_over(platform.database, scope.project, scope.stage):
         for line in lines_of_holds(platform.database, project):
             echo(f"still: {line}", err=True)
@@ -147,10 +148,10 @@ def keys_in_file(path: Path) -> list[str]:
     try:
         text = read_text_file(path.expanduser(), max_bytes=MAX_LIST_BYTES)
     except FileNotFoundError:
-        raise ConfigError(f"--keys-file {path}: there is no such file") from None
+        raise ConfigError(f"--keys-file {path} does not exist; name a text file with one video key per line") from None
     keys = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     if not keys:
-        raise ConfigError(f"--keys-file {path}: it contains no video key; write one per line")
+        raise ConfigError(f"--keys-file {path} contains no video key; write one per line")
     return keys
 
 
@@ -166,11 +167,14 @@ def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> 
     distinct = list(dict.fromkeys(keys))
     known = {row.key for row in find_videos(platform.database, distinct)}
     if unknown := [key for key in distinct if key not in known]:
-        raise ConfigError(f"{_some(unknown)}: no such video; `data-miner videos` lists the keys")
+        raise ConfigError(f"no video has the key {_some(unknown)}; `data-miner videos` lists the keys")
     if project is not None:
         wanted = {row.key for row in find_videos(platform.database, distinct, project=project)}
         if others := [key for key in distinct if key not in wanted]:
-            raise ConfigError(f"{_some(others)}: not a video of project {project!r}; nothing was done")
+            raise ConfigError(
+                f"{_some(others)}: not in project {project!r}; nothing was done; "
+                f"`data-miner videos --project {project}` lists its videos"
+            )
     return distinct
 
 

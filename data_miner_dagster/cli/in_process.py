@@ -38,6 +38,7 @@ from data_miner_dagster.domain.errors import (
     SystematicFaultError,
     TransientError,
 )
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import OutcomeStatus
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES
@@ -137,8 +138,8 @@ class InProcessRunner:
                 if self.platform.num_removed_files == num_removed:
                     raise
             num_removed = self.platform.num_removed_files - num_removed
-            logger.warning("%d damaged files were removed and will be recreated", num_removed)
-        raise DataMinerError(f"files under {self.platform.root} keep getting damaged: check its disk")
+            logger.warning("removed %s, which will be recreated", counted(num_removed, "damaged file"))
+        raise DataMinerError(f"files under {self.platform.root} are repeatedly damaged; check the disk")
 
     def settle_videos(self) -> None:
         """Download, extract and embed every member, all three stages at once, until no work is due.
@@ -176,7 +177,7 @@ class InProcessRunner:
             if not work.num_in_flight or is_any_takeable(self.platform.database, self.project):
                 return
             if not is_said:
-                logger.info("%d videos are in use by other runs; waiting", work.num_in_flight)
+                logger.info("waiting for other runs, which are working on %s", counted(work.num_in_flight, "video"))
                 is_said = True
             time.sleep(_LOOK_SECONDS)
 

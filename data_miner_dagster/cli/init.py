@@ -26,26 +26,30 @@ def init(
     search: Annotated[
         list[str] | None, typer.Option("--search", metavar="<text>", help="Words to search YouTube for.")
     ] = None,
-    url: Annotated[list[str] | None, typer.Option("--url", metavar="<url>", help="The address of a video.")] = None,
+    url: Annotated[list[str] | None, typer.Option("--url", metavar="<url>", help="The URL of a video.")] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="<text>", help="What to find; may be repeated.")
+        list[str] | None, typer.Option("--class", metavar="<text>", help="A class of objects to find; may be repeated.")
     ] = None,
     positive: Annotated[
         list[str] | None,
-        typer.Option("--positive", metavar="<text>", help="What a useful frame looks like. Default: the classes."),
+        typer.Option(
+            "--positive",
+            metavar="<text>",
+            help="A description of a useful frame; may be repeated. Default: the classes.",
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: the file's name.")] = None,
     profile: ProfileOption = None,
 ) -> None:
     """Write a commented project file for a folder, a search or a URL. Asks for anything that the options leave open."""
     if file.exists():
-        raise ConfigError(f"{file} already exists; give another name: data-miner init FILE")
+        raise ConfigError(f"{file} already exists; choose another name: data-miner init FILE")
     given = _Given(tuple(folder or ()), tuple(search or ()), tuple(url or ()))
     if not given.is_any:
         given = _asked_source()
     wanted = classes or _asked_list("What should be found? Classes, with commas between them (such as bicycle, person)")
     if not wanted:
-        raise ConfigError("there is nothing to find: give --class bicycle, once for each class")
+        raise ConfigError("no class to find was given; add an option such as --class bicycle for each class")
     project = name or _name_of(file)
     text = project_text(project, given, wanted, positive or [_with_article(word) for word in wanted])
     remarks = _write_checked(file, text)
@@ -118,32 +122,33 @@ def project_text(project: str, given: _Given, classes: list[str], positive: list
     return f"""\
 # A project: where videos come from, which frames count, and what is found on them.
 # Every key: `data-miner config schema`. Every mistake, before any work: `data-miner config check FILE`.
-# Change it and run it again at any time: only what changed is done, and the release becomes a new version.
+# Change it and run it again at any time: only changed parts are redone, and the result is a new release version.
 name: {_text(project)}
 
 sourcing:
   sources:
 {given.as_yaml()}
   # More kinds: playlists, channels, feeds, hashtags, lists of URLs, folders of pictures, buckets.
-  # You answer for the rights in what is downloaded; `rules: {{licences: [creative commons]}}` takes only such videos.
+  # You are responsible for the rights to the videos that you download. `rules: {{licences: [creative commons]}}` takes
+  # only videos under such licences.
 
 filtering:
-  # What a useful frame looks like, in words. A frame is kept if it is enough like one of them.
+  # Descriptions of a useful frame. A frame is kept if it is similar enough to one of them.
   positive:
 {prompts}
-  # Frames that are more like one of these are dropped, for instance a video game, a cartoon.
+  # Frames that are more similar to one of these are dropped, such as "a video game" or "a cartoon".
   negative: []
-  # How much is enough is the encoder's own default; `data-miner review` finds a better one from your answers.
+  # The default threshold depends on the encoder; `data-miner review` finds a better one from your answers.
   # positive_threshold: 0.3
 
 detection:
-  # The classes, each with phrases that describe it; [] means its name. The detector of the profile `lite` knows 80
-  # classes by name: `data-miner models classes lite-yolov3-tiny`.
+  # The classes, each with phrases that describe it; [] means its name. The detector of the profile `lite` finds 80
+  # fixed classes: `data-miner models classes lite-yolov3-tiny`.
   classes:
 {named}
 
 releasing:
-  # Boxes below are not released; frames with boxes near it wait for your review.
+  # Boxes below this confidence are not released; frames with boxes near it wait for your review.
   confidence_threshold: 0.3
 """
 
@@ -162,7 +167,7 @@ def _write_checked(file: Path, text: str) -> list[str]:
             opened.write(text)
     except OSError as error:
         raise ConfigError(
-            f"{file} cannot be written ({error.strerror}); give another place: data-miner init FILE"
+            f"{file} cannot be written ({error.strerror}); choose another path: data-miner init FILE"
         ) from error
     try:
         project = load_project_file(file).project
@@ -180,7 +185,7 @@ def _asked_source() -> _Given:
     """Ask for the source of the videos."""
     answer = _asked("Where are the videos? A folder or file, a URL, or words to search YouTube for")
     if not answer:
-        raise ConfigError("there is no source yet: give --folder PATH, --search WORDS or --url ADDRESS")
+        raise ConfigError("no source of videos was given; add --folder PATH, --search WORDS or --url ADDRESS")
     if "://" in answer:
         return _Given(urls=(answer,))
     path = Path(answer).expanduser()

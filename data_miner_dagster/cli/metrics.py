@@ -12,7 +12,12 @@ from data_miner_dagster.cli.ports import check_port
 def metrics(
     port: Annotated[
         int | None,
-        typer.Option("--port", min=1, max=65535, help="Default: platform.monitoring.metrics_port, or else 9464."),
+        typer.Option(
+            "--port",
+            min=1,
+            max=65535,
+            help="The port to listen on. Default: platform.monitoring.metrics_port, or 9464.",
+        ),
     ] = None,
     host: Annotated[
         str | None, typer.Option("--host", help="The address to listen on. Default: platform.monitoring.metrics_host.")
@@ -32,7 +37,7 @@ def metrics(
         from data_miner_dagster.monitoring.serving import METRICS_PATH, listening, metrics_registry, metrics_server
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"metrics need the package {error.name!r}: pip install 'data-miner-dagster[monitoring]'"
+            f"metrics need the package {error.name!r}, which is missing: pip install 'data-miner-dagster[monitoring]'"
         ) from None
     from data_miner_dagster.monitoring.collecting import Collector
     from data_miner_dagster.monitoring.dagster_values import DagsterValues

@@ -56,7 +56,7 @@ def list_models(
 
 @app.command("classes")
 def list_classes(
-    name: Annotated[str, typer.Argument(help="A detector of the registry.")],
+    name: Annotated[str, typer.Argument(help="The name of a detector in the registry.")],
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -70,17 +70,17 @@ def list_classes(
     if detector.entry.class_names is None:
         echo(f"{name} finds anything that a phrase describes: it has no list of classes")
     elif names is None:
-        echo(f"the classes of {name} are known once its weights are present: run data-miner models fetch")
+        echo(f"the classes of {name} are listed in its weights, which are missing; run `data-miner models fetch`")
     else:
         echo("\n".join(names))
 
 
 @app.command("fetch")
 def fetch_models(
-    profile: Annotated[str, profile_option("Which models: small ones for a CPU, or the full ones.")] = "lite",
+    profile: Annotated[str, profile_option("The models to fetch: small ones for a CPU, or the full ones.")] = "lite",
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
     own: Annotated[
-        bool, typer.Option("--own", help="Fetch the models of platform.models.registry that are in buckets instead.")
+        bool, typer.Option("--own", help="Instead, fetch the models of platform.models.registry that are in buckets.")
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,

@@ -20,6 +20,7 @@ from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOptio
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.up import locked_root
 from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE, DAGSTER_URL_VARIABLE
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.catalog.copying import Connection
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 def migrate_to(
     url: Annotated[
-        str, typer.Argument(help="The URL of the empty PostgreSQL database, or env:NAME or file:PATH that contains it.")
+        str, typer.Argument(help="The URL of an empty PostgreSQL database, or env:NAME or file:PATH that stores it.")
     ],
     dry_run: DryRunOption = False,
     root: RootOption = None,
@@ -43,14 +44,17 @@ def migrate_to(
     platform = opened(root, config)
     target = _checked_target(url)
     if not platform.layout.root.is_dir():
-        raise ConfigError(f"there is no root {platform.root}")
+        raise ConfigError(f"the root {platform.root} does not exist; name an existing one with --root")
     lock = locked_root(platform.layout)
     try:
         moved = read_moved_catalog(platform.layout)
         if moved is None or not moved.is_in_use:
             moved = _copy(platform, url, target, moved, dry_run=dry_run)
         elif (moved.url, moved.needs_password) != _kept_url(url):
-            raise ConfigError(f"the catalog of {platform.root} has been in {moved.url} since {moved.since}")
+            raise ConfigError(
+                f"the catalog of {platform.root} was moved to {moved.url} on {moved.since}; to finish that move, give "
+                "the same URL again"
+            )
         if moved is None or dry_run:
             return
         _tell(moved if moved.state is MoveState.MOVED else _switched(platform, moved))
@@ -73,7 +77,7 @@ def _checked_target(url: str) -> str:
     if problem := problem_of_catalog_url(target):
         raise ConfigError(f"the URL is {shown_catalog_url(target)}: {problem}")
     if not target.startswith("postgresql"):
-        raise ConfigError(f"the URL is {shown_catalog_url(target)}: migrate-to moves to PostgreSQL")
+        raise ConfigError(f"{shown_catalog_url(target)} is not a PostgreSQL URL; give one like postgresql://host/name")
     return target
 
 
@@ -161,8 +165,8 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
         with locked_dagster_files(home) as dagster:
             if active := active_run_ids(dagster):
                 raise ConfigError(
-                    f"{len(active)} runs are active, the first is {active[0]}: wait for them, or end them in the UI; "
-                    "runs left by a crash are ended by the next `data-miner up` or `run`"
+                    f"Dagster has {counted(len(active), 'active run')}, such as {active[0]}; wait, or end them "
+                    "in the UI; the next `data-miner up` or `run` ends runs that a crash has left behind"
                 )
             yield source, dagster
 
@@ -185,7 +189,7 @@ def _has_own_storage(home: Path) -> bool:
         return False
     if "postgres" in (content.get("storage") or {}):
         return True
-    raise ConfigError(f"{file} has a section `{chosen[0]}`: remove it if Dagster's storage is to be moved, too")
+    raise ConfigError(f"{file} has a section `{chosen[0]}`; remove it so that Dagster's storage can be moved too")
 
 
 # --- switching ---
@@ -229,7 +233,7 @@ def _tell_counts(what: str, num_rows: dict[str, int]) -> None:
 
 
 def _tell(moved: "MovedCatalog") -> None:
-    echo(f"the catalog is in {moved.url}; remove the folders before_postgresql once you do not need to go back")
+    echo(f"the catalog is in {moved.url}; remove the folders before_postgresql once you no longer need them")
     if moved.needs_password:
         echo(f"its password is not stored: set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
     elif moved.is_dagster_beside:

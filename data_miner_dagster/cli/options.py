@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RootOption = Annotated[Path | None, typer.Option("--root", help="The folder for all data.")]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="A file with a `platform` section. Default: DATA_MINER_CONFIG.")
+    Path | None, typer.Option("--config", "-c", help="A file with a `platform` section. Default: $DATA_MINER_CONFIG.")
 ]
 
 
@@ -64,9 +64,9 @@ def profile_option(help_text: str) -> Any:
     )
 
 
-ProfileOption = Annotated[str | None, profile_option("Which models: small ones for a CPU, or the full ones.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change, without changing it.")]
+ProfileOption = Annotated[str | None, profile_option("The models to use: small ones for a CPU, or the full ones.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would change, without changing anything.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
@@ -159,8 +159,8 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     platform = opened(root, config, profile)
     if not platform.has_catalog and not platform.layout.filled_rooms():  # files alone: another mistake
         raise ConfigError(
-            f"there is no catalog under {platform.root}; name its root with --root or DATA_MINER_ROOT, "
-            "or start one with `data-miner populate --config FILE`"
+            f"there is no catalog under {platform.root}; name the right root with --root or DATA_MINER_ROOT, "
+            "or create a catalog with `data-miner populate --config FILE`"
         )
     tell_upgrade(platform)
     return platform

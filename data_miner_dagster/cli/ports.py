@@ -23,7 +23,7 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError(f"--host {host}: no such address ({error})") from error
+        raise ConfigError(f"--host {host} is not a known address ({error}); use an address of this machine") from error
     for family, kind, protocol, _, address in addresses:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like the server; allows TIME_WAIT
@@ -44,7 +44,7 @@ def _refusal(host: str, port: int, error: OSError, option: str) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{host} is not an address of this machine; use another --host"
     if error.errno == errno.EACCES:
-        return f"port {port} needs special rights ({error.strerror}); use a {option} above 1023"
+        return f"port {port} requires special privileges ({error.strerror}); use a {option} above 1023"
     return f"port {port} of {host} cannot be used ({error.strerror}); use another --host or {option}"
 
 

@@ -15,9 +15,11 @@ _HOURS: Final = {"h": 1, "d": 24, "w": 168}
 
 def prune(
     older_than: Annotated[
-        str, typer.Option("--older-than", help="Keep everything younger than this, such as 30d, 12h or 2w.")
+        str, typer.Option("--older-than", help="Remove history older than this, such as 30d, 12h or 2w.")
     ] = "30d",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed, without removing anything.")
+    ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -42,7 +44,7 @@ def prune(
         pruned = prune_history(instance, OURS, age, now=now)
     echo(pruned.line())
     for database in pruned.in_use:
-        echo(f"{database} is in use and keeps its free space; prune again once no run is in flight")
+        echo(f"{database} is in use, so its file did not shrink; prune again once no run is in flight")
 
 
 def parse_age(text: str) -> timedelta:
@@ -58,5 +60,5 @@ def parse_age(text: str) -> timedelta:
         raise ConfigError(f"--older-than {text!r} is not an age; write a number with h, d or w, such as 30d")
     hours = float(found[1]) * _HOURS[found[2]]
     if hours > 24 * 36_500:
-        raise ConfigError(f"--older-than {text!r} is more than a hundred years")
+        raise ConfigError(f"--older-than {text!r} is more than a hundred years; give a shorter age, such as 30d")
     return timedelta(hours=hours)

@@ -12,13 +12,15 @@ from data_miner_dagster.cli.output import echo
 def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its function
     project: ProjectArgument,
     to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
-    version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
+    ] = None,
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", help="The release.json of a release that is no longer here.")
+        Path | None, typer.Option("--manifest", help="The release.json of a release that no longer exists here.")
     ] = None,
     any_versions: Annotated[
         bool,
-        typer.Option("--any-versions", help="Try it even if packages have changed. Every byte is still compared."),
+        typer.Option("--any-versions", help="Try even if packages have changed. Every byte is still compared."),
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -37,11 +39,11 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
             echo(line, err=True)
         if plan.lacks:
             raise DataMinerError(
-                f"release {project} {plan.version} cannot be rebuilt as it was: "
-                f"{counted(len(plan.lacks), 'thing')} gone or changed, as listed above; nothing was written"
+                f"release {project} {plan.version} cannot be rebuilt: {counted(len(plan.lacks), 'input')} missing or "
+                "changed, as listed above; nothing was written"
             )
         outcome = rebuild_release(platform, plan, to.expanduser())
     echo(
         f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes, "
-        f"the same bytes again → {outcome.folder}"
+        f"identical byte for byte → {outcome.folder}"
     )

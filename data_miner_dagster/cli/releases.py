@@ -29,7 +29,9 @@ _MOST_LEFT_OUT = 10
 
 def export(
     project: ProjectArgument,
-    to: Annotated[str, typer.Option("--to", help="A new or empty folder; or s3://bucket/folder, gs://..., az://...")],
+    to: Annotated[
+        str, typer.Option("--to", help="A new or empty folder, or a bucket: s3://bucket/folder, gs://..., az://...")
+    ],
     format: Annotated[str, typer.Option("--format", "-f", help=export_help())] = WHOLE,
     version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
     root: RootOption = None,
@@ -65,7 +67,7 @@ def publish(
         str, typer.Option("--to", help="s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>.")
     ],
     version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
-    withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove this --version from there.")] = False,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove this --version from --to instead.")] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
@@ -79,7 +81,7 @@ def publish(
     platform = opened_existing(root, config)
     if withdraw:
         if version is None:
-            raise ConfigError("--withdraw needs the --version that is to be removed")
+            raise ConfigError("--withdraw needs the version to remove; add --version, such as v001")
         if dry_run:
             echo(f"{project} {version} would be removed from {to}")
             return
@@ -100,7 +102,7 @@ def _tell_sent(project: str, sent: "SentRelease", *, dry_run: bool = False) -> N
 
 def releases(
     project: ProjectArgument,
-    check: Annotated[bool, typer.Option("--check", help="Read every file and compare it with the manifest.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Verify every file against the manifest.")] = False,
     as_json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -134,4 +136,7 @@ def releases(
         )
     damaged = [release.version for release in found if release.problems]
     if damaged:
-        raise DataMinerError(f"project {project!r}: {', '.join(damaged)} damaged; materialize `dataset` with force")
+        raise DataMinerError(
+            f"project {project!r} has damaged releases: {', '.join(damaged)}; rebuild with "
+            "`data-miner run --config FILE --force`"
+        )

@@ -8,16 +8,19 @@ from data_miner_dagster.cli.holding import KeysFileOption, OfProjectOption, Stag
 from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.upgrading import price_lines
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.catalog.retries import Retried
 
 
 def retry(
-    keys: Annotated[list[str] | None, typer.Argument(help="Video keys. Default: all that failed.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(help="Video keys. Default: all failed videos.")] = None,
     project: OfProjectOption = None,
     stage: StageOption = None,
-    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind of error; may be repeated.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Retry only this kind of error; may be repeated.")
+    ] = None,
     keys_file: KeysFileOption = None,
     dry_run: DryRunOption = False,
     root: RootOption = None,
@@ -49,11 +52,13 @@ def retry(
 
 def _line(retried: "Retried", *, dry_run: bool) -> str:
     """Return one line that says what was done and what happens next."""
-    projects = f" and {len(retried.projects)} projects" if retried.projects else ""
-    holds = f"; {retried.num_holds} holds {'would end' if dry_run else 'ended'}" if retried.num_holds else ""
+    videos = counted(len(retried.videos), "video")
+    projects = f" and {counted(len(retried.projects), 'project')}" if retried.projects else ""
+    ended = f"{counted(retried.num_holds, 'hold')} {'would end' if dry_run else 'ended'}"
+    holds = f"; {ended}" if retried.num_holds else ""
     stages = ", ".join(stage.value.lower() for stage in retried.stages)
     outages = f"; without waiting for an outage to pass: {stages}" if stages else ""
     if dry_run:
-        return f"{len(retried.videos)} videos{projects} would be retried{holds}{outages}"
+        return f"{videos}{projects} would be retried{holds}{outages}"
     when = " by the next run, or immediately by a running `data-miner up`"
-    return f"{len(retried.videos)} videos{projects} will be retried{when}{holds}{outages}"
+    return f"{videos}{projects} will be retried{when}{holds}{outages}"

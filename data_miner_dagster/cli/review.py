@@ -61,7 +61,9 @@ def open_pages(
     project: ProjectArgument,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=1, max=65535, help="The port of the pages. Default: platform.web.review_port."),
+        typer.Option(
+            "--port", min=1, max=65535, help="The port to serve the pages on. Default: platform.web.review_port."
+        ),
     ] = None,
     who: WhoOption = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Print the link without opening a browser.")] = False,
@@ -104,7 +106,7 @@ def reviewer(who: str | None) -> str:
     who = user_name() if who is None else who
     name = reviewer_name(who)
     if name is None:
-        raise ConfigError(f"--who {who!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that can be shown")
+        raise ConfigError(f"--who {who!r} is not a name; use 1 to {MAX_NAME_LENGTH} printable characters")
     return name
 
 

@@ -13,6 +13,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_table
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def clean(
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Only sources, frames or caches; may be repeated.")
+        list[str] | None, typer.Option("--kind", help="Remove only sources, frames or caches; may be repeated.")
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -109,8 +110,8 @@ def room_lines(platform: "Platform") -> list[str]:
     overview = room_overview(platform)
     total = overview.sources + overview.frames + (overview.rest or 0)
     lines = [
-        f"{size_text(total)} of the quota of {size_text(platform.config.room.quota)} are used; "
-        f"{size_text(overview.removable_sources)} in files of {overview.num_removable_sources} videos could be removed"
+        f"{size_text(total)} of the quota of {size_text(platform.config.room.quota)} are used; the files of "
+        f"{counted(overview.num_removable_sources, 'video')} ({size_text(overview.removable_sources)}) could be removed"
     ]
     if total - overview.removable_sources > platform.config.room.quota:
         lines.append("the files that must stay exceed the quota: videos are downloaded one at a time, or wait")

@@ -16,21 +16,28 @@ if TYPE_CHECKING:
 def select(  # noqa: PLR0913 - an option of a command is a parameter of its function
     project: ProjectArgument,
     count: Annotated[int, typer.Option("--count", min=1, help="The maximum number of images.")],
-    diverse: Annotated[bool, typer.Option("--diverse", help="Prefer images that are far from each other.")] = False,
+    diverse: Annotated[bool, typer.Option("--diverse", help="Prefer images that differ most from each other.")] = False,
     uncertain: Annotated[
         bool, typer.Option("--uncertain", help="Prefer images with a box just above its threshold.")
     ] = False,
     balance: Annotated[
         Literal["class"] | None,
-        typer.Option("--balance", help="First choose an equal number of each class, the rarest first."),
+        typer.Option("--balance", help="First choose equally many images of each class, starting with the rarest."),
     ] = None,
-    max_per_video: Annotated[int | None, typer.Option("--max-per-video", min=1)] = None,
-    max_per_channel: Annotated[int | None, typer.Option("--max-per-channel", min=1)] = None,
+    max_per_video: Annotated[
+        int | None, typer.Option("--max-per-video", min=1, help="At most this many per video.")
+    ] = None,
+    max_per_channel: Annotated[
+        int | None, typer.Option("--max-per-channel", min=1, help="At most this many per channel.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--to", help="Write the ids of the chosen frames to this file, one per line.")
     ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Write it into the project file: releases then contain only these images.")
+        bool,
+        typer.Option(
+            "--write", help="Write the choice into the project file; releases then contain only these images."
+        ),
     ] = False,
     json: JsonOption = False,
     root: RootOption = None,
@@ -74,6 +81,6 @@ def _show(found: "Selected", project: str) -> None:
     )
     if found.covering_radius is not None and found.radius_of_random is not None:
         echo(
-            f"no image is farther than {found.covering_radius:.3f} from a chosen one (1 less the cosine); "
-            f"of as many drawn at random: {found.radius_of_random:.3f}"
+            f"no image is farther than {found.covering_radius:.3f} from a chosen one (1 - cosine); "
+            f"for the same number of random images: {found.radius_of_random:.3f}"
         )

@@ -109,10 +109,10 @@ def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOp
 
 def videos(
     project: ProjectOption = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only failed and unavailable videos.")] = False,
-    status: Annotated[str | None, typer.Option("--status", help="Only videos with this status.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Show at most this many videos.")] = None,
-    after: Annotated[str, typer.Option("--after", help="Only videos after this key: the next page.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="List only failed and unavailable videos.")] = False,
+    status: Annotated[str | None, typer.Option("--status", help="List only videos with this status.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="List at most this many videos.")] = None,
+    after: Annotated[str, typer.Option("--after", help="List only videos after this key, for the next page.")] = "",
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -333,7 +333,7 @@ def _print_projects(found: "list[dict[str, object]]", still: "list[dict[str, obj
 def _remark(project: "dict[str, object]") -> str:
     reason = project["release_withdrawn"]
     withdrawn = f"release {project['release']} is withdrawn: {reason}" if reason else ""
-    gone = "its file is gone: its sources are no longer listed" if project["is_withdrawn"] else ""
+    gone = "its project file was removed: its sources are no longer listed" if project["is_withdrawn"] else ""
     again = project["look_again_at"]
     looks = f"the release lacks files that could not be read; they are checked again from {again}" if again else ""
     return "; ".join(filter(None, (str(project["error"] or ""), withdrawn, looks, gone)))

@@ -14,6 +14,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table, shortened
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.embedding.similar_frames import SimilarFrames
@@ -24,10 +25,14 @@ _MOST_ROWS = 100
 def similar(  # noqa: PLR0913 - an option of a command is a parameter of its function
     what: Annotated[
         str,
-        typer.Argument(metavar="FRAME|IMAGE|TEXT", help="A frame (`<video key>/000012`), a picture's path, or words."),
+        typer.Argument(
+            metavar="FRAME|IMAGE|TEXT", help="A frame (`<video key>/000012`), the path of a picture, or words."
+        ),
     ],
-    count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="The number of frames.")] = 100,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="Draw the first ones on a contact sheet.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="The number of frames to find.")] = 100,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Write a contact sheet of the first ones to this file.")
+    ] = None,
     project: ProjectOption = None,
     json: JsonOption = False,
     root: RootOption = None,
@@ -83,7 +88,10 @@ def _show(found: "SimilarFrames") -> None:
     ]
     numbers = ["", "cosine", "second"]
     print_table(["", "cosine", "video", "second", "frame", "address"], rows, numbers=numbers)
-    echo(f"the {len(found.frames):,} frames most similar to {found.query}, of {found.num_videos:,} videos")
+    echo(
+        f"the {counted(len(found.frames), 'frame')} most similar to {found.query}, "
+        f"from {counted(found.num_videos, 'video')}"
+    )
     if len(found.frames) > _MOST_ROWS:
         echo(f"{_MOST_ROWS} of them are shown; --json lists all")
     if found.num_without_embeddings:

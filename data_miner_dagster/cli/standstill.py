@@ -28,9 +28,9 @@ def standing_still(platform: "Platform", project: str | None = None) -> "list[di
             "cause": line,
             "run_id": None,
             "next_try": None,
-            "remedy": "correct the file: it is reloaded as soon as it is saved",
+            "remedy": "correct the file; it is reloaded as soon as it is saved",
             "needs_you": True,
-            "message": f"project file refused: {line}; correct the file: it is reloaded as soon as it is saved",
+            "message": f"project file refused: {line}; correct the file, which is reloaded as soon as it is saved",
         }
         for line in refused
     ]

@@ -56,9 +56,9 @@ def next_lines(platform: Platform, project: str) -> list[str]:
     """Return the commands to suggest after a release, each with its purpose."""
     root = f" --root {platform.root}"
     return [
-        f"data-miner review {project}{root}: answer where it helps most, and find thresholds",
+        f"data-miner review {project}{root}: answer the most useful questions, and find thresholds",
         f"data-miner export {project} --to FOLDER{root}: copy the verified release to where you train",
-        f"data-miner up{root}: see everything in the browser; projects dropped into its folder run",
+        f"data-miner up{root}: see everything in the browser; project files added to its folder are run",
     ]
 
 

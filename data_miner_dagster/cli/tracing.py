@@ -47,7 +47,7 @@ def trace(
         echo(line)
     if found.image.boxes:
         echo("")
-        columns = ["box", "class", "confidence", "threshold", "x, y, x, y", "phrase", "detector", "said of it"]
+        columns = ["box", "class", "confidence", "threshold", "x, y, x, y", "phrase", "detector", "verdict"]
         rows = [_row_of(found, *pair) for pair in zip(found.annotation_ids, found.image.boxes, strict=True)]
         print_table(columns, rows, numbers=["box", "confidence", "threshold"])
     if found.runs:
@@ -62,7 +62,7 @@ def trace(
 def diff(
     project: ProjectArgument,
     before: Annotated[str, typer.Argument(metavar="BEFORE", help="A release, such as v001.")],
-    after: Annotated[str, typer.Argument(metavar="AFTER", help="A later one.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="A later release, such as v002.")],
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -81,7 +81,7 @@ def diff(
     if changed:
         print_table(["boxes of", found.before, found.after, "change"], changed, numbers=[found.before, found.after])
     _echo_list("video added", found.videos_added)
-    _echo_list("video gone", found.videos_removed)
+    _echo_list("video removed", found.videos_removed)
     _echo_list("video moved", [f"{key}: {old} → {new}" for key, old, new in found.videos_moved])
     _echo_list("setting", [f"{name}: {old} → {new}" for name, old, new in found.settings])
 

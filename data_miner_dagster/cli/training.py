@@ -13,6 +13,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.students import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_EPOCHS,
@@ -24,19 +25,23 @@ from data_miner_dagster.domain.students import (
 
 def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its function
     project: ProjectArgument,
-    version: Annotated[str | None, typer.Option("--version", help="Default: the latest not withdrawn.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
+    ] = None,
     network: Annotated[
-        str, typer.Option("--network", help="An architecture of Ultralytics', or a YAML file that describes one.")
+        str, typer.Option("--network", help="An Ultralytics architecture, or a YAML file that describes one.")
     ] = DEFAULT_NETWORK,
-    epochs: Annotated[int, typer.Option("--epochs", min=1)] = DEFAULT_EPOCHS,
-    image_size: Annotated[int, typer.Option("--image-size", min=32, help="The longer side, in pixels.")] = (
-        DEFAULT_IMAGE_SIZE
-    ),
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = DEFAULT_BATCH_SIZE,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="The number of epochs.")] = DEFAULT_EPOCHS,
+    image_size: Annotated[
+        int, typer.Option("--image-size", min=32, help="The longer side of the images, in pixels.")
+    ] = (DEFAULT_IMAGE_SIZE),
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="The number of images per step.")
+    ] = DEFAULT_BATCH_SIZE,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", min=0, help="Default: Ultralytics chooses.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Train again although nothing has changed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train again even if nothing has changed.")] = False,
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -57,7 +62,7 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
         return
     echo(f"{project} {outcome.metadata['version']}: {outcome.metadata['line']} → {outcome.metadata['folder']}")
     number = outcome.counts["frames in dispute"]
-    echo(f"{number:,} frames where the student disagrees with the labels")
+    echo(f"the student disagrees with the labels of {counted(number, 'frame')}")
     echo(
         f"next: `data-miner review {project}` shows these first; {student_name(project)} is a detector from now on "
         f"(`data-miner --root {platform.root} try detect FOLDER CLASS... --detector {student_name(project)}`)"

@@ -34,11 +34,11 @@ app = typer.Typer(name="try", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="A folder of images, including its subfolders.")]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="A project file. Provides the models and the settings of this stage."),
+    typer.Option("--config", "-c", help="A project file that provides the models and the settings of this stage."),
 ]
-ProfileOption = Annotated[str | None, profile_option("Which models. Overrides the project file.")]
+ProfileOption = Annotated[str | None, profile_option("The models to use. Overrides the project file.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most this many images.")]
-SheetOption = Annotated[Path | None, typer.Option("--sheet", help="Where to write the contact sheet (WebP).")]
+SheetOption = Annotated[Path | None, typer.Option("--sheet", help="The file to write the contact sheet (WebP) to.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 _MAX_ROWS: Final = 200
@@ -121,20 +121,23 @@ def try_detect_command(
             metavar="[CLASS]...", help='What to look for: bus, or "vehicle=a bus,a car" for several phrases.'
         ),
     ] = None,
-    more_classes: Annotated[list[str] | None, typer.Option("--class", help="The same, as an option.")] = None,
+    more_classes: Annotated[
+        list[str] | None, typer.Option("--class", help="A class, given as an option; may be repeated.")
+    ] = None,
     images: Annotated[
         list[str] | None,
         typer.Option(
             "--image",
-            help='A picture of a class: "part=part.jpg". Beside a class of that name it is one more phrase; without '
-            "one, the pictures alone describe it.",
+            help='An example image of a class: "part=part.jpg". It adds to the phrases of a class with that name; '
+            "without such a class, the images alone describe it.",
         ),
     ] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out boxes below this confidence.")] = 0.3,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Omit boxes below this confidence.")] = 0.3,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     detector: Annotated[
-        list[str] | None, typer.Option("--detector", help="Registry name. Give two or three for an ensemble.")
+        list[str] | None,
+        typer.Option("--detector", help="Registry name of the detector. Give two or three for an ensemble."),
     ] = None,
     limit: LimitOption = None,
     sheet: SheetOption = None,
@@ -179,7 +182,7 @@ def _classes(classes: Sequence[str], images: Sequence[str]) -> dict[str, object]
     for image in images:
         name, is_given, path = image.partition("=")
         if not is_given:
-            raise ConfigError(f'--image {image} does not say of what: write --image "part={image}"')
+            raise ConfigError(f'--image {image} names no class; write --image "part={image}" for the class part')
         images_by_class.setdefault(name, []).append(path)
     for text in classes:
         name, _, phrases = text.partition("=")
@@ -200,7 +203,7 @@ def _detection_config(
         content["detectors"] = detectors
     if "classes" not in content:
         raise ConfigError(
-            "nothing to look for: name a class after the folder, such as bus, or give a --config with one"
+            "no class to detect was given; name one after the folder, such as bus, or give --config with a project file"
         )
     # An ensemble lowers the confidence of boxes that only one detector found, so each detector must return more boxes
     # than are shown.
@@ -214,11 +217,19 @@ def _detection_config(
 @app.command("filter")
 def try_filter_command(
     folder: Folder,
-    positive: Annotated[list[str] | None, typer.Option("--positive", "-p", help="Description of what to keep.")] = None,
-    negative: Annotated[list[str] | None, typer.Option("--negative", "-n", help="Description of what to drop.")] = None,
-    junk: Annotated[list[str] | None, typer.Option("--junk", help="Description of what to always drop.")] = None,
-    template: Annotated[list[str] | None, typer.Option("--template", help='Such as "a photo of {}".')] = None,
-    threshold: Annotated[float | None, typer.Option(help="Default: the encoder's own.")] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option("--positive", "-p", help="A description of images to keep.")
+    ] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option("--negative", "-n", help="A description of images to drop.")
+    ] = None,
+    junk: Annotated[list[str] | None, typer.Option("--junk", help="A description of images to drop always.")] = None,
+    template: Annotated[
+        list[str] | None, typer.Option("--template", help='A template for prompts, such as "a photo of {}".')
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Minimum similarity of kept images. Default: the encoder's own.")
+    ] = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     encoder: Annotated[str | None, typer.Option(help="Registry name of the image-text encoder.")] = None,
@@ -260,7 +271,7 @@ def _filtering_config(
     if threshold is not None:
         content["positive_threshold"] = threshold
     if "positive" not in content:
-        raise ConfigError('nothing to look for: give --positive "a cat", or --config FILE with a filtering section')
+        raise ConfigError('no prompt was given; add --positive "a cat", or --config FILE with a filtering section')
     try:
         return FilteringConfig.model_validate(content)
     except ValidationError as error:

@@ -51,11 +51,11 @@ def up(
     host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
     allowed_hosts: Annotated[
         list[str] | None,
-        typer.Option("--allowed-host", help="Host name used by a reverse proxy; may be repeated."),
+        typer.Option("--allowed-host", help="A host name that a reverse proxy uses; may be repeated."),
     ] = None,
     who: WhoOption = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show everything that the servers log, not only changes.")
+        bool, typer.Option("--verbose", "-v", help="Show the full log of the servers, not only changes.")
     ] = False,
 ) -> None:
     """Start the web server, the daemon and the review pages. Sensors start all work; the browser shows and controls it.
@@ -206,7 +206,7 @@ def locked_root(layout: "StorageLayout") -> int | None:
             who = "another process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
             how = "" if holder is None else f" or `kill {holder.pid}`"
             raise ConfigError(
-                f"`data-miner up` is already running on {layout.root}: {who}; stop it (Ctrl-C there{how}), or use "
+                f"`data-miner up` is already running on {layout.root} ({who}); stop it (Ctrl-C there{how}), or use "
                 "another --root"
             ) from None
         except OSError as error:

@@ -55,9 +55,10 @@ def delete_project(
 
 def delete_videos(
     keys: Annotated[list[str], typer.Argument(help="Video keys.")],
-    force: Annotated[bool, typer.Option("--force", help="Also remove videos that projects want.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also remove videos that a project wants.")] = False,
     project: Annotated[
-        str | None, typer.Option("--project", "-p", help="Remove them only from this project; no file is removed.")
+        str | None,
+        typer.Option("--project", "-p", help="Remove the videos only from this project, and keep their files."),
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -73,7 +74,7 @@ def delete_videos(
     from data_miner_dagster.operations.upkeep.removal import remove_videos
 
     if force and project is not None:
-        raise ConfigError("--force removes videos from all projects, --project from one: give only one of them")
+        raise ConfigError("--force removes videos from all projects and --project from one; give only one of them")
     platform = opened_existing(root, config)
     if project is not None:
         _take_out(platform, project, keys, dry_run=dry_run)
@@ -86,7 +87,7 @@ def delete_videos(
     removal = remove_videos(platform, keys, force=force)
     _print_removal(removal)
     if force and removal.removed:
-        echo("a video that a source lists comes back with the next listing; `data-miner forget` keeps it out")
+        echo("a source that lists a removed video adds it again; use `data-miner forget` to prevent this")
     _remove_partitions(platform)
     if removal.kept:
         raise typer.Exit(1)
@@ -126,14 +127,14 @@ def cleanup_orphans(
     keys = [video.key for video in unwanted_videos(platform.database)]
     findings = inspect_platform(platform)
     num_fixable = sum(finding.is_fixable for finding in findings)
-    echo(f"no project wants {count_videos_to_remove(platform, keys)}; {num_fixable} leftovers")
+    echo(f"no project wants {count_videos_to_remove(platform, keys)}; {counted(num_fixable, 'leftover')}")
     if dry_run:
         return
     if keys:
         confirm(f"Remove {counted(len(keys), 'video')} that no project wants from {platform.root}?", yes=yes)
     _print_removal(remove_unwanted_videos(platform))
     num_mended = mend_platform(platform, inspect_platform(platform))
-    echo(f"{num_mended} leftovers repaired")
+    echo(f"{counted(num_mended, 'leftover')} repaired")
     _remove_partitions(platform)
 
 
@@ -178,7 +179,7 @@ def forget(
     shown_by = f"{counted(len(held), 'release')} {'shows' if len(held) == 1 else 'show'} frames of it"
     echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
     for release in held:
-        echo(f"release {release}: {'stays, marked as withdrawn' if keep_releases else 'goes'}")
+        echo(f"release {release}: {'stays, marked as withdrawn' if keep_releases else 'is removed'}")
     for copy in outside:
         echo(f"outside the root: {copy}")
     if dry_run:
@@ -221,7 +222,8 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
             tables = find_dagster_rows(instance, needles, searched=folders)
             left += [f"Dagster's storage: table {name}" for name in tables]
     if num_kept:
-        echo(f"{num_kept} files of kept releases show or name it")
+        show = "file of a kept release shows or names" if num_kept == 1 else "files of kept releases show or name"
+        echo(f"{num_kept} {show} it")
     for line in left:
         echo(f"left: {line}", err=True)
     if left:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from data_miner_dagster.catalog.batches import MAX_ITEMS, end_batch, take_batch
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, WorkStage
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _tags_of(run: WantedRun, project: str, batch_id: int | None) -> dict[str, st
 
 
 def _what(run: WantedRun) -> str:
-    return f"{len(run.items)} videos" if run.stage in VIDEO_STAGES else f"project {run.items[0]}"
+    return counted(len(run.items), "video") if run.stage in VIDEO_STAGES else f"project {run.items[0]}"
 
 
 def _do_here(

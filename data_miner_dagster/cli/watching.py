@@ -34,12 +34,12 @@ def watch(platform: "Platform", project: str | None, interval_seconds: float) ->
             at = f"{datetime.now(UTC):%H:%M:%S}Z"
             if standing.is_over and not (is_up and (under_way or not is_quiet)):
                 for line in under_way:
-                    echo(f"{at} {line}; `data-miner up`, or `data-miner run`, goes on")
-                echo(f"{at} nothing is due or at work")
+                    echo(f"{at} {line}; `data-miner up` or `data-miner run` continues")
+                echo(f"{at} no work is due or in progress")
                 return
             is_quiet = standing.is_over and not under_way
             if is_quiet:
-                echo(f"{at} nothing is due yet; `data-miner up` reads its folder of project files every few seconds")
+                echo(f"{at} no work is due yet; `data-miner up` reads its folder of project files every few seconds")
             at_work = [f"{standing.num_at_work} at work"] if standing.num_at_work else []
             for line in standing.lines or under_way or at_work:
                 echo(f"{at} {line}")

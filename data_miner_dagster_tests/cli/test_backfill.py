@@ -23,10 +23,10 @@ def platform(tmp_path: Path) -> Platform:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--asset", "frame"), "--asset 'frame' is not a stage; did you mean 'frames'"),
+        (("--asset", "frame"), "--asset 'frame' is not an asset; did you mean 'frames'"),
         (("--asset", "dataset", "--failed"), "is produced for a whole project"),
-        (("--asset", "frames", "--stale", "--keys-file", "keys.txt"), "leave out --missing, --failed and --stale"),
-        (("--asset", "frames", "--keys-file", "keys.txt"), "files-zzz: no such video"),
+        (("--asset", "frames", "--stale", "--keys-file", "keys.txt"), "omit --missing, --failed and --stale"),
+        (("--asset", "frames", "--keys-file", "keys.txt"), "no video has the key files-zzz"),
     ],
 )
 def test_backfill__says_what_is_wrong(
@@ -41,12 +41,9 @@ def test_backfill__says_what_is_wrong(
 def test_backfill__counts_and_refuses_what_is_held(run_command: RunCommand, platform: Platform) -> None:
     of_project = ["--project", "cyclists", "--root", platform.root]
     told = run_command("backfill", "--asset", "frame_embeddings", "--dry-run", *of_project).stdout
+    assert told == "frame_embeddings of project cyclists: 3 videos in 1 run; left out: 1 waiting for an earlier stage\n"
     assert (
-        told == "frame_embeddings of project cyclists: 3 videos in 1 runs; left out: 1 waiting for an earlier stage\n"
-    )
-    assert (
-        "1 videos in 1 runs"
-        in run_command("backfill", "--asset", "frames", "--failed", "--dry-run", *of_project).stdout
+        "1 video in 1 run" in run_command("backfill", "--asset", "frames", "--failed", "--dry-run", *of_project).stdout
     )
     assert "0 videos in 0 runs" in run_command("backfill", "--asset", "videos", *of_project).stdout
     assert not platform.layout.dagster_home.exists()

@@ -106,9 +106,9 @@ def test_calibrate__too_few_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--precision", "0.9", "--recall", "0.9"], "are two goals"),
-        (["--answers", "a.csv"], "--answers without a goal"),
-        (["--write"], "--write without a goal"),
+        (["--precision", "0.9", "--recall", "0.9"], "are alternative goals"),
+        (["--answers", "a.csv"], "--answers needs a goal"),
+        (["--write"], "--write needs a goal"),
         (["--precision", "0.9", "--answers", "missing.csv"], "missing.csv: no such file"),
         (["--precision", "90"], "between 0 and 1"),
     ],

@@ -33,8 +33,8 @@ def test_pause__is_shown_and_ends_with_resume(run_command: RunCommand, platform:
     assert held["message"].startswith(line)
     assert "(the GPU is needed)" in held["message"]
     assert run_command("resume", "--stage", "filtering", *root).stdout == "filtering of every project: 0 holds ended\n"
-    assert run_command("resume", "--dry-run", *root).stdout == "1 holds would end\n"
-    assert run_command("resume", *root).stdout.startswith("all work: 1 holds ended; the next run")
+    assert run_command("resume", "--dry-run", *root).stdout == "1 hold would end\n"
+    assert run_command("resume", *root).stdout.startswith("all work: 1 hold ended; a running `data-miner up`")
     assert find_holds(platform.database) == []
 
 
@@ -58,7 +58,7 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
         "files-ccc",
     ]
     told = run_command("resume", "files-bbb", *root).stdout
-    assert told.startswith("video files-bbb: 1 holds ended")
+    assert told.startswith("video files-bbb: 1 hold ended")
     assert len(find_holds(platform.database)) == 2
 
 
@@ -66,10 +66,10 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
     ("arguments", "line"),
     [
         ((), "name video keys, a --project or a --stage"),
-        (("files-zzz",), "files-zzz: no such video"),
-        (("files-bbb", "--project", "walkers"), "files-bbb: not a video of project 'walkers'"),
-        (("--keys-file", "none.txt"), "there is no such file"),
-        (("--keys-file", "empty.txt"), "it contains no video key"),
+        (("files-zzz",), "no video has the key files-zzz"),
+        (("files-bbb", "--project", "walkers"), "files-bbb: not in project 'walkers'"),
+        (("--keys-file", "none.txt"), "none.txt does not exist"),
+        (("--keys-file", "empty.txt"), "contains no video key"),
         (("--stage", "detecting"), "--stage 'detecting' is not a stage; did you mean 'detection'"),
         (("--project", "nobody"), "no project 'nobody'"),
     ],

@@ -47,7 +47,7 @@ def test_init__writes_over_nothing_and_leaves_nothing_that_would_be_refused(
     file = tmp_path / "p.yaml"
     with pytest.raises(ConfigError, match="--folder PATH, --search WORDS or --url ADDRESS"):
         run_command("init", file)  # nobody answers
-    with pytest.raises(ConfigError, match="nothing to find: give --class"):
+    with pytest.raises(ConfigError, match="add an option such as --class bicycle"):
         run_command("init", file, "--folder", tmp_path)
     with pytest.raises(ConfigError, match="name"):
         run_command("init", file, "--folder", tmp_path, "--class", "bus", "--name", "../x")

@@ -125,7 +125,7 @@ def test_migrate_to__nothing_is_lost(run_command: RunCommand, platform: Platform
     assert [path.name for path in platform.layout.before_move.iterdir()] == ["catalog.sqlite"]
     assert not list((platform.root / "dagster_home" / "history").glob("**/*.db"))
     assert run_command("migrate-to", postgres_url, "--root", platform.root).stdout.startswith("the catalog is in ")
-    with pytest.raises(ConfigError, match="has been in postgresql"):
+    with pytest.raises(ConfigError, match="was moved to postgresql"):
         run_command("migrate-to", f"{postgres_url}&application_name=other", "--root", platform.root)
 
 
@@ -228,7 +228,7 @@ def test_migrate_to__not_while_somebody_works(run_command: RunCommand, platform:
         run_command(*command)
     with open_instance(platform) as instance:
         run = instance.create_run_for_job(dg.GraphDefinition(name="g").to_job())
-    with pytest.raises(ConfigError, match=f"1 runs are active, the first is {run.run_id}"):
+    with pytest.raises(ConfigError, match=f"Dagster has 1 active run, such as {run.run_id}"):
         run_command(*command)
     assert not platform.layout.moved_catalog.exists()
 
@@ -246,7 +246,7 @@ def test_migrate_to__not_into_what_is_somebody_elses(
     assert [row.name for row in find_projects(other)] == ["theirs"]
     other.dispose()
     assert [row.name for row in find_projects(reopened(platform).database)] == ["cyclists"]
-    with pytest.raises(ConfigError, match="migrate-to moves to PostgreSQL"):
+    with pytest.raises(ConfigError, match="is not a PostgreSQL URL"):
         run_command("migrate-to", "sqlite:////tmp/other.sqlite", "--root", platform.root)
 
 

@@ -49,7 +49,7 @@ def test_releases__listed_and_checked(root: Path) -> None:
     assert listed[1]["changes"] == "against v001: +0 −0 images, 3 relabelled, -3 boxes"
     assert "whole" in _run("releases", "cyclists", "--root", root)
     (platform.layout.release_folder("cyclists", "v001") / "data.yaml").unlink()
-    with pytest.raises(DataMinerError, match="v001 damaged"):
+    with pytest.raises(DataMinerError, match="damaged releases: v001"):
         _run("releases", "cyclists", "--check", "--root", root)
 
 

@@ -32,7 +32,7 @@ def test_retry__by_kind_and_key(run_command: RunCommand, platform: Platform) -> 
 
     assert retried("--kind", "private").startswith("0 videos")
     assert retried("files-aaa").startswith("0 videos")
-    assert retried("--kind", "private", "--kind", "undecodable").startswith("files-ddd\n1 videos")
+    assert retried("--kind", "private", "--kind", "undecodable").startswith("files-ddd\n1 video will")
     video = find_video(platform.database, "files-ddd")
     assert video is not None
     assert video.status is VideoStatus.DOWNLOADED
@@ -52,7 +52,7 @@ def test_retry__a_failed_stage_of_a_project(run_command: RunCommand, platform: P
     root = ["--root", platform.root]
     assert run_command("retry", "--stage", "detection", *root).stdout.startswith("0 videos will")
     told = run_command("retry", "--stage", "filtering", "--dry-run", *root).stdout
-    assert told == "cyclists\n0 videos and 1 projects would be retried\n"
+    assert told == "cyclists\n0 videos and 1 project would be retried\n"
     assert run_command("retry", "--project", "cyclists", "--stage", "filtering", *root).stdout.startswith(
         "cyclists\n0 "
     )
@@ -79,7 +79,7 @@ def test_retry__what_was_cancelled_and_what_is_held(run_command: RunCommand, pla
     told = run_command("retry", "--root", platform.root)
     assert "; 2 holds ended; without waiting for an outage to pass: extraction\n" in told.stdout
     assert told.stderr.startswith("still: project cyclists is held since ")
-    assert "1 holds ended" in run_command("retry", "--project", "cyclists", "--root", platform.root).stdout
+    assert "1 hold ended" in run_command("retry", "--project", "cyclists", "--root", platform.root).stdout
     assert find_holds(platform.database) == []
 
 

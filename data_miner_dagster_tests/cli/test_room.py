@@ -80,7 +80,7 @@ def test_clean__counts_first_and_the_price_is_said_before_frames_are_made_again(
     planned = run_command(
         "backfill", "--asset", "frames", "--project", "p", "--dry-run", "--root", platform.root
     ).stdout
-    assert planned.splitlines() == ["frames of project p: 1 videos in 1 runs", told]
+    assert planned.splitlines() == ["frames of project p: 1 video in 1 run", told]
 
 
 def test_clean__unknown_kind(run_command: RunCommand, platform: Platform) -> None:

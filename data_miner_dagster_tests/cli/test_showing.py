@@ -331,9 +331,9 @@ def test_videos__an_address_is_shown_without_what_may_be_a_secret(run_command: R
 def test_status__a_project_without_its_file_says_so(run_command: RunCommand, platform: Platform) -> None:
     platform.layout.project_files.mkdir()
     update_project(platform.database, "cyclists", config_file=str(platform.layout.project_files / "cyclists.yaml"))
-    assert "its file is gone" in run_command("status", "--root", platform.root).stdout
+    assert "its project file was removed" in run_command("status", "--root", platform.root).stdout
     (platform.layout.project_files / "cyclists.yaml").touch()
-    assert "its file is gone" not in run_command("status", "--root", platform.root).stdout
+    assert "its project file was removed" not in run_command("status", "--root", platform.root).stdout
 
 
 def test_print_summary__one_reason_of_many_videos_is_said_three_times(

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.errors import ConfigError
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "nothing to look for: name a class after the folder, such as bus"),
+        ([], "no class to detect was given; name one after the folder, such as bus"),
         (["--class", "cat", "--profile", "tiny"], "profile 'tiny' is not one of lite, standard"),
         (
             ["--class", "cat", "--profile", "lite", "--detector", "lite-yolo"],

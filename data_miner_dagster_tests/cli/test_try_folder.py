@@ -42,7 +42,7 @@ def test_models_config__flags_over_the_default() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], 'nothing to look for: give --positive "a cat"'),
+        ([], 'no prompt was given; add --positive "a cat"'),
         (["-p", "cat", "--threshold", "3"], "positive_threshold"),
         (["-p", "cat", "--junk", "cat"], "'cat' is in positive and again in junk"),
         (["-p", "cat", "--profile", "tiny"], "profile 'tiny' is not one of lite, standard"),

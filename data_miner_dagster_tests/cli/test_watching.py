@@ -26,7 +26,7 @@ def test_status_watch__nothing_to_do(tmp_path: Path) -> None:
     make_platform(tmp_path).database.dispose()
     result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch"])
     assert result.exit_code == 0, result.output
-    assert result.output.endswith("Z nothing is due or at work\n")
+    assert result.output.endswith("Z no work is due or in progress\n")
 
 
 def test_status_watch__until_nothing_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +46,8 @@ def test_status_watch__until_nothing_is_due(tmp_path: Path, monkeypatch: pytest.
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
     assert lines == [
         "bikes: 1 video to go: 0 %",
-        "bikes: finding and preparing videos; `data-miner up`, or `data-miner run`, goes on",
-        "nothing is due or at work",
+        "bikes: finding and preparing videos; `data-miner up` or `data-miner run` continues",
+        "no work is due or in progress",
     ]
     assert sleeps == [0.5]
 
@@ -64,7 +64,7 @@ def test_status_watch__a_project_between_two_runs_of_up_is_not_done(
     assert result.exit_code == 0, (result.output, result.exception)
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
     assert lines[0] == "bikes: finding and preparing videos"  # `up` runs: watched on
-    assert lines[-1] == "nothing is due or at work"  # `up` has ended
+    assert lines[-1] == "no work is due or in progress"  # `up` has ended
     assert len(lines) == 3
 
 
@@ -89,10 +89,10 @@ def test_status_watch__beside_up_looks_twice_since_a_file_may_just_have_been_dro
     os.close(lock)
     assert result.exit_code == 0, (result.output, result.exception)
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
-    assert lines[0].startswith("nothing is due yet; `data-miner up` reads its folder")
+    assert lines[0].startswith("no work is due yet; `data-miner up` reads its folder")
     assert lines[1] == "bikes: finding and preparing videos"
     assert lines[2] == lines[0]
-    assert lines[3:] == ["nothing is due or at work"]
+    assert lines[3:] == ["no work is due or in progress"]
     assert sleeps == [7.0, 7.0, 7.0]
 
 
