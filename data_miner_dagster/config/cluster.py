@@ -1,4 +1,4 @@
-"""Where runs execute, and the resources that one run of each pool requests."""
+"""Settings for where runs execute, and for the resources that one run of each pool requests."""
 
 import re
 from collections.abc import Mapping
@@ -17,35 +17,36 @@ _Name = Annotated[str, Field(min_length=1)]
 _TAINT: Final = r"^(?P<key>[^=:\s]+)(?:=(?P<value>[^=:\s]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$"
 _Taint = Annotated[str, Field(pattern=_TAINT)]
 _RESERVED: Final = ("CPU", "GPU", "memory", "object_store_memory")
-"""Names that Ray uses for what the other keys request."""
+"""Ray's names for the resources that the other keys request."""
 
 
 class PoolConfig(ConfigModel):
     """The resources that one run of a pool requests. A run that fits on no machine waits."""
 
     cpus: float = Field(default=1, gt=0)
-    """Cores. A scheduler counts them, so that no machine gets more runs than it has cores for."""
+    """CPU cores. The scheduler counts them, so that a machine does not get more runs than it has cores for."""
     memory_gb: float | None = Field(default=None, gt=0)
-    """Memory, in gigabytes. null: not counted by Ray, not limited by Kubernetes."""
+    """Memory in gigabytes. null: Ray does not count it, and Kubernetes does not limit it."""
     gpus: float = Field(default=0, ge=0)
     """GPUs. With Ray a fraction below 1 lets several runs share one."""
     custom_resources: Mapping[_Name, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Whatever else machines were given: with Ray the names of `ray start --resources`, such as `{download: 1}`; with
-    Kubernetes extended resources, such as `{amd.com/gpu: 1}`."""
+    """Other resources of the machines. With Ray: names given to `ray start --resources`, such as `{download: 1}`. With
+    Kubernetes: extended resources, such as `{amd.com/gpu: 1}`."""
     node_selector: Mapping[_Name, str] = Field(default_factory=dict)
     """Labels of the nodes that may execute the run. Kubernetes only; with Ray, use `custom_resources`."""
     tolerations: tuple[_Taint, ...] = ()
-    """Taints of nodes that may execute the run in spite of them, as `kubectl taint` writes them, such as
-    `team=vision:NoSchedule`, or `nvidia.com/gpu` for any value and effect. Kubernetes only."""
+    """Node taints that the run tolerates, in the notation of `kubectl taint`: `team=vision:NoSchedule`, or
+    `nvidia.com/gpu` for any value and effect. Kubernetes only."""
 
 
 class ClusterConfig(ConfigModel):
-    """The `platform.cluster` section. It changes where a run executes, but not its results."""
+    """The `platform.cluster` section. It determines where a run executes, and does not change its results."""
 
     launcher: Launcher = "local"
     """`local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster in dagster.yaml."""
     pools: Mapping[PoolName, PoolConfig] = Field(default_factory=dict)
-    """The resources that one run of a pool requests. A run of an omitted pool, or of none, requests one core."""
+    """The resources that one run of each pool requests. A run without a pool, or of an omitted one, requests one core.
+    """
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:
@@ -57,7 +58,7 @@ class ClusterConfig(ConfigModel):
 
 @dataclass(frozen=True, slots=True)
 class Taint:
-    """A taint of nodes. None: of any value, of any effect."""
+    """A taint of Kubernetes nodes. A value or effect of None matches any."""
 
     key: str
     value: str | None
@@ -67,7 +68,7 @@ class Taint:
 def taint_of(text: str) -> Taint:
     """Return the taint that an entry of `tolerations` names."""
     parts = re.match(_TAINT, text)
-    assert parts is not None, text  # as its field has checked
+    assert parts is not None, text  # the field's pattern has checked this
     return Taint(parts["key"], parts["value"], parts["effect"])
 
 

@@ -1,4 +1,4 @@
-"""Which frames count as near-duplicates."""
+"""Settings for which frames count as near-duplicates."""
 
 from typing import Annotated, Literal
 
@@ -27,18 +27,20 @@ class DeduplicationConfig(ConfigModel):
     """The `deduplication` section of a project."""
 
     threshold: Threshold | None = None
-    """Cosine at or above which two frames are near-duplicates, or one per encoder. Default: the encoder's own."""
+    """The cosine from which two frames are near-duplicates, or one value per encoder. Default: the encoder's own."""
     encoder: Literal["dedup", "filter"] = "dedup"
     """`dedup`: `platform.models.dedup_encoder`. `filter`: the embeddings from filtering, at no extra cost."""
     perceptual_hash_distance: int = Field(default=4, ge=0, le=64)
-    """Frames whose hashes differ in at most this many of 64 bits are near-duplicates too. 0: only equal hashes."""
+    """Frames whose perceptual hashes differ in at most this many of 64 bits are near-duplicates too. 0: only equal
+    hashes."""
     perceptual_hash_minimum_contrast: float = Field(default=20.0, ge=0, le=256)
-    """Compare hashes only if both frames have this contrast (standard deviation of luma, 0 to 255). 256: never."""
+    """Compare hashes only if both frames have at least this contrast (standard deviation of luma, 0 to 255). 256:
+    never."""
     same_place: Literal["within_videos", "everywhere", "nowhere"] = "within_videos"
-    """Where to keep near-duplicates that show one fixed view in which something has changed. `everywhere` also compares
-    frames of two videos: for one camera in several files. `nowhere`: the view alone counts."""
+    """Where to keep near-duplicates that show the same fixed view after something in it has changed. `everywhere`: also
+    between videos, for one camera whose footage is in several files. `nowhere`: such changes do not count."""
     against_projects: tuple[Annotated[str, AfterValidator(_checked_name)], ...] = ()
-    """Also remove frames that are near-duplicates of a frame that one of these projects keeps."""
+    """Also remove near-duplicates of frames that these other projects keep."""
     against_releases: tuple[Annotated[str, AfterValidator(_checked_release)], ...] = ()
     """Also remove near-duplicates of the images of these releases, named `project/version`. May include this project's
     own."""
@@ -49,4 +51,5 @@ class DeduplicationConfig(ConfigModel):
     reupload_share: float = Field(default=0.8, gt=0, le=1)
     """Report a video as a re-upload if this share of its frames is found, in order, in another video."""
     reupload_minimum_pictures: int = Field(default=3, ge=1)
-    """Report a re-upload only if the match spans at least this many different pictures. A still proves nothing."""
+    """Report a re-upload only if the match spans at least this many different pictures, since a still image proves
+    nothing."""

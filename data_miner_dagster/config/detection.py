@@ -1,4 +1,4 @@
-"""The classes to detect, and the methods of detection."""
+"""Settings for the classes to detect and the methods of detection."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -36,13 +36,13 @@ _Box = Annotated[tuple[_Pixels, _Pixels, _Pixels, _Pixels], AfterValidator(_box_
 
 
 class ClassImageConfig(ConfigModel):
-    """One picture of a class. A bare path in the list is a picture that shows the whole object and little else."""
+    """One picture of a class. A bare path in the list names a picture that shows the whole object and little else."""
 
     path: ImagePath
-    """The file. Relative to the project file."""
+    """The path of the picture, relative to the project file."""
     boxes: tuple[_Box, ...] = Field(default=(), max_length=64)
-    """Where objects of the class are: `[left, top, right, bottom]` in pixels of the upright picture. Default: the whole
-    picture."""
+    """The boxes of objects of the class: `[left, top, right, bottom]` in pixels of the upright picture. Default: the
+    whole picture."""
 
 
 def _image_of_path(value: Any) -> Any:
@@ -50,15 +50,15 @@ def _image_of_path(value: Any) -> Any:
 
 
 class ClassConfig(ConfigModel):
-    """What describes one class. A bare list is its phrases."""
+    """The description of one class. A bare list is a list of its phrases."""
 
     text: tuple[Phrase, ...] = ()
-    """Its phrases. If this is empty and there are no images either, the class name is the phrase."""
+    """The phrases that describe the class. If there are neither phrases nor images, the class name is the phrase."""
     images: tuple[Annotated[ClassImageConfig, BeforeValidator(_image_of_path)], ...] = Field(
         default=(), max_length=MAX_EXEMPLARS
     )
-    """Exemplars: pictures of the object, for OWLv2 and YOLOE. Beside phrases they act as one more phrase; without
-    `text` they alone describe the class. See docs/detection.md."""
+    """Exemplars: pictures of the object, for OWLv2 and YOLOE. In addition to phrases, they act as one more phrase.
+    Without `text`, they alone describe the class. See docs/detection.md."""
 
     @model_serializer(mode="wrap")
     def _as_before_there_were_images(self, serialize: SerializerFunctionWrapHandler) -> Any:
@@ -70,16 +70,16 @@ def _class_of_phrases(value: Any) -> Any:
 
 
 class TilingConfig(ConfigModel):
-    """The `detection.tiling` section: detect on full-size parts of a frame, for objects a few pixels wide."""
+    """The `detection.tiling` section: detection on full-resolution tiles of a frame, for objects a few pixels wide."""
 
     side: int = Field(default=640, ge=64)
-    """Side of the square tiles, in pixels of the stored frame. A smaller frame is not cut."""
+    """The side of the square tiles, in pixels of the stored frame. Smaller frames are not divided."""
     overlap: float = Field(default=0.2, ge=0, le=0.9)
-    """The share of a tile that overlaps with its neighbour. No object smaller than this is cut by all tiles."""
+    """The share of a tile that overlaps with its neighbour. Any smaller object is whole in at least one tile."""
     include_whole_frame: bool = True
     """Also detect on the whole frame, for objects larger than a tile."""
     merge_iou: float = Field(default=0.5, gt=0, le=1)
-    """Boxes of a class from different tiles that overlap by this share of the smaller one are one object."""
+    """Boxes of a class from different tiles are one object if they overlap by this share of the smaller box."""
 
 
 class DetectionConfig(ConfigModel):
@@ -88,22 +88,22 @@ class DetectionConfig(ConfigModel):
     classes: Annotated[
         Mapping[Phrase, Annotated[ClassConfig, BeforeValidator(_class_of_phrases)]], BeforeValidator(checked_names)
     ] = Field(min_length=1)
-    """Class name to the phrases that describe it, or to `text` and `images`; an empty list means the name itself. The
-    order sets the class ids."""
+    """The classes by name, each with the phrases that describe it, or with `text` and `images`. An empty list means the
+    name itself. The order determines the class ids."""
     detectors: tuple[str, ...] = Field(default=(), max_length=3)
-    """Entries of the model registry. Default: the platform's detector. Two or three are an ensemble: their boxes are
-    fused, and each box says how many of them agree on it."""
+    """Names of detectors in the model registry. Default: the platform's detector. Two or three form an ensemble: their
+    boxes are fused, and each box records how many of them agree on it."""
     confidence_floor: float = Field(default=0.05, ge=0, le=1)
     """Boxes below this confidence are not stored. Keep it low: the thresholds of a dataset are set in `releasing`."""
     class_wise_iou: float | None = Field(default=None, gt=0, le=1)
-    """If two boxes of a class have a higher IoU, remove the less confident. Default: the detector's own rule."""
+    """If two boxes of a class have a higher IoU, remove the less confident one. Default: the detector's own rule."""
     cross_class_iou: float | None = Field(default=None, gt=0, le=1)
-    """If two boxes of different classes have a higher IoU, remove the less confident. For classes that exclude each
+    """If two boxes of different classes have a higher IoU, remove the less confident one. For classes that exclude each
     other (a bus is not a train). Default: off."""
     fusion_iou: float = Field(default=0.55, gt=0, le=1)
     """For an ensemble: boxes of one class with a higher IoU are one object."""
     tiling: TilingConfig | None = None
-    """Default: detect once, on the whole frame."""
+    """Detection on tiles of a frame. Default: detect once, on the whole frame."""
     agreement_seconds: float | None = Field(default=None, gt=0)
     """Halve the confidence of a box that has no similar box (same class, IoU of at least `agreement_iou`) on any other
     frame of its video within this time. Default: off."""
@@ -138,7 +138,7 @@ class DetectionConfig(ConfigModel):
 
     @property
     def class_prompts(self) -> tuple[ClassPrompts, ...]:
-        """The classes in order, each with at least one phrase unless it has pictures. The pictures are not here."""
+        """The classes in order, each with at least one phrase unless it has pictures. The pictures are not included."""
         return tuple(
             ClassPrompts(name, wanted.text or (() if wanted.images else (name,)))
             for name, wanted in self.classes.items()
@@ -146,12 +146,12 @@ class DetectionConfig(ConfigModel):
 
     @property
     def verifier_name(self) -> str | None:
-        """The endpoint or registered model that verifies boxes, if any."""
+        """The name of the endpoint or registered model that verifies boxes, or None."""
         return None if self.verifier is None else self.verifier.model
 
     @property
     def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
-        """The pictures of each class that has any, as the project file names them."""
+        """The paths of the pictures of each class that has any, as written in the project file."""
         return {
             name: tuple(image.path for image in wanted.images) for name, wanted in self.classes.items() if wanted.images
         }

@@ -1,4 +1,4 @@
-"""How videos are fetched. Platform-wide: a video is downloaded once for all projects."""
+"""Settings for downloading videos. They are platform-wide because a video is downloaded once for all projects."""
 
 import re
 from collections.abc import Mapping
@@ -35,23 +35,23 @@ Reference = Annotated[str, AfterValidator(_checked_reference)]
 
 
 class BreakerConfig(ConfigModel):
-    """The `platform.downloading.breaker` section: what happens after HTTP 429 or a bot check."""
+    """The `platform.downloading.breaker` section: the reaction to HTTP 429 and bot checks."""
 
     stops: Literal["all", "site"] = "site"
     """`site`: pause the downloads of that site. `all`: pause all downloads of all runs."""
     open_seconds: float = Field(default=900, gt=0)
-    """The shortest pause. Doubled each time the breaker opens again without a successful download in between."""
+    """The shortest pause. It doubles each time the breaker opens again without a successful download in between."""
     max_open_seconds: float = Field(default=6 * 3600, gt=0)
-    """The longest pause. A longer Retry-After of the server applies to its own site, up to a day."""
+    """The longest pause. If a server sends a longer Retry-After, it applies to that site, up to one day."""
 
 
 class PolitenessConfig(ConfigModel):
-    """The `platform.downloading.politeness` section. Shared by all runs of a root, through the catalog."""
+    """The `platform.downloading.politeness` section. All runs of a root share these limits through the catalog."""
 
     min_sleep_seconds: float = Field(default=1.0, ge=0, le=3600)
     """The shortest interval between the starts of two downloads from one site."""
     max_sleep_seconds: float = Field(default=4.0, ge=0, le=3600)
-    """The longest such interval. Each interval is drawn at random."""
+    """The longest interval between two starts. Each interval is drawn at random."""
     hourly_budget: int | None = Field(default=300, ge=1)
     """Downloads from one site in any 60 minutes. null: no budget."""
     daily_budget: int | None = Field(default=3000, ge=1)
@@ -59,7 +59,7 @@ class PolitenessConfig(ConfigModel):
     concurrent_per_site: int = Field(default=4, ge=1, le=32)
     """Videos fetched concurrently from one site within one run."""
     spare_private_hosts: bool = True
-    """Apply no sleeps and no budgets to hosts in `allowed_private_hosts`, which are your own."""
+    """Apply no pauses and no budgets to hosts in `allowed_private_hosts`, since these are your own."""
     respect_page_opt_outs: bool = True
     """Respect `noindex`, `noai`, `noimageai` and `tdm-reservation` on pages without a site-specific extractor."""
 
@@ -73,7 +73,7 @@ class PolitenessConfig(ConfigModel):
 class DownloadingLimitsConfig(ConfigModel):
     """The `platform.downloading.limits` section: limits for processing data from a site.
 
-    What exceeds a limit is abandoned with a reason, and does not affect anything else.
+    An item that exceeds a limit is abandoned, and the reason is stored. Other items are not affected.
     """
 
     max_cpu_seconds: float = Field(default=60.0, ge=1)
@@ -81,22 +81,22 @@ class DownloadingLimitsConfig(ConfigModel):
     max_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
     """Memory of the process that lists an address or fetches a video, in addition to yt-dlp's own."""
     max_entries: int = Field(default=100_000, ge=1)
-    """Entries read from one playlist, channel or feed. A listing that is cut short is reported."""
+    """Entries to read from one playlist, channel or feed. A listing that is cut short is reported."""
 
 
 class PoTokenConfig(ConfigModel):
     """The `platform.downloading.po_token` section: a provider of proof-of-origin tokens for YouTube."""
 
     url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
-    """The address of a server with the API of bgutil-ytdlp-pot-provider, such as `http://127.0.0.1:4416`. Its host must
-    be one of `allowed_private_hosts`."""
+    """The URL of a server with the API of bgutil-ytdlp-pot-provider, such as `http://127.0.0.1:4416`. Its host must be
+    in `allowed_private_hosts`."""
 
 
 class DownloadingConfig(ConfigModel):
     """The `platform.downloading` section."""
 
     max_height: int = Field(default=720, ge=64, le=4320)
-    """The frame height to request, in pixels. Takes the smallest format that reaches it, preferably h264."""
+    """The frame height to request, in pixels. The smallest format that reaches it is used, preferably h264."""
     include_audio: bool = False
     """Prefer a format with sound. No stage uses the sound."""
     max_size_bytes: int = Field(default=4_000_000_000, gt=0)
@@ -106,11 +106,11 @@ class DownloadingConfig(ConfigModel):
     max_pixels: int = Field(default=8192 * 4352, gt=0)
     """Videos with more pixels per frame are refused before any frame is decoded."""
     max_wall_seconds: float = Field(default=3600, gt=0)
-    """A download that takes longer is stopped, and continued at its next attempt."""
+    """A download that takes longer is stopped, and resumed at its next attempt."""
     min_free_bytes: int = Field(default=2_000_000_000, ge=0)
     """No download starts if less space than this is left under the root."""
     duration_tolerance: float = Field(default=0.1, ge=0, le=1)
-    """How far, as a share, a file's duration may differ from the site's (2 seconds are always tolerated)."""
+    """The share by which a file's duration may differ from the site's (2 seconds are always tolerated)."""
     allowed_private_hosts: tuple[str, ...] = ()
     """Hosts that may resolve to private or loopback addresses, such as "127.0.0.1"."""
     concurrent_downloads: int = Field(default=4, ge=1, le=32)
@@ -118,15 +118,15 @@ class DownloadingConfig(ConfigModel):
     socket_timeout_seconds: float = Field(default=20, gt=0, le=600)
     """A connection that is silent for this long has failed."""
     tries_per_run: int = Field(default=3, ge=1, le=10)
-    """How often a transient failure (a dropped connection, HTTP 500) is tried within one run."""
+    """The number of tries within one run after transient failures, such as a dropped connection or HTTP 500."""
     try_delay_seconds: float = Field(default=1.0, ge=0, le=600)
-    """The pause before the second try within one run. Doubled with each further try."""
+    """The pause before the second try within one run. It doubles with each further try."""
     max_attempts: int = Field(default=8, ge=1)
     """After this many runs with transient failures, `status` counts a video as stuck. It is still retried."""
     backoff_seconds: float = Field(default=30, ge=0)
-    """The delay after the first failed run. Doubled with each further one, up to `max_backoff_seconds`."""
+    """The delay after the first failed run. It doubles with each further failure, up to `max_backoff_seconds`."""
     max_backoff_seconds: float = Field(default=6 * 3600, ge=0)
-    """The longest such delay. Transient failures are retried at least this often, without limit."""
+    """The longest delay between runs. Transient failures are retried at least this often, without limit."""
     unavailable_retry_days: float | None = Field(default=30, gt=0)
     """A private, removed or blocked video is retried after this many days. null: never automatically."""
     limits: DownloadingLimitsConfig = DownloadingLimitsConfig()
@@ -134,20 +134,22 @@ class DownloadingConfig(ConfigModel):
     politeness: PolitenessConfig = PolitenessConfig()
     """Pauses between downloads, and budgets."""
     breaker: BreakerConfig = BreakerConfig()
-    """What happens after HTTP 429 or a bot check."""
+    """The reaction to HTTP 429 and bot checks."""
     user_agent: str | None = Field(default=None, max_length=300)
-    """Sent to sites that need no particular one. Default: the name and version of this program and of yt-dlp."""
+    """The User-Agent for sites that need no particular one. Default: the names and versions of this program and yt-dlp.
+    """
     cookies: Reference | None = None
     """A cookie file in Netscape format: `file:PATH`, or `env:NAME` of a variable that contains its path."""
     cookies_from_browser: str | None = Field(
         default=None, pattern=r"^(brave|chrome|chromium|edge|firefox|opera|safari|vivaldi|whale)(:[^:]+)?$"
     )
-    """`firefox`, or `firefox:PROFILE`: the cookies of a browser on this machine."""
+    """A browser on this machine whose cookies to use: `firefox`, or `firefox:PROFILE`."""
     proxy: Annotated[str, AfterValidator(_checked_proxy)] | None = None
-    """`http://host:port` or `socks5h://host:port`. Use `env:NAME` or `file:PATH` if it contains a password."""
+    """The proxy: `http://host:port` or `socks5h://host:port`. Use `env:NAME` or `file:PATH` if it contains a password.
+    """
     extractor_args: Mapping[str, Mapping[str, tuple[str, ...]]] = Field(default_factory=dict)
-    """yt-dlp's extractor arguments, such as `{youtube: {po_token: ["env:PO_TOKEN"]}}`. A value may be `env:NAME` or
-    `file:PATH`, and must be if it contains a token."""
+    """Arguments for yt-dlp's extractors, such as `{youtube: {po_token: ["env:PO_TOKEN"]}}`. A value may be `env:NAME`
+    or `file:PATH`. A token must be."""
     po_token: PoTokenConfig | None = None
     """The provider of YouTube's proof-of-origin tokens."""
     local_files: Literal["copy", "hardlink"] = "copy"

@@ -1,4 +1,4 @@
-"""Changing single settings of a project file: everything else in it, comments included, stays as it is."""
+"""Editing of single settings in a project file. Everything else, including comments, stays unchanged."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -17,10 +17,10 @@ def one_line_yaml(value: object) -> str:
 
 
 def with_settings(text: str, section: str, settings: Mapping[str, object]) -> str:
-    """Return the text of a project file with other settings in one of its sections.
+    """Return the text of a project file with new values for some settings of one section.
 
     Raises:
-        ConfigError: the file has no such section, or is written in a way that cannot be changed safely.
+        ConfigError: the file does not contain the section, or cannot be edited safely.
     """
     try:
         before = yaml.safe_load(text)
@@ -29,7 +29,7 @@ def with_settings(text: str, section: str, settings: Mapping[str, object]) -> st
         after = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"the file cannot be changed ({error}); {_BY_HAND}") from error
-    if after != {**before, section: {**before[section], **settings}}:  # an anchor, say, whose value is used elsewhere
+    if after != {**before, section: {**before[section], **settings}}:  # for example, an anchor is used elsewhere
         raise ConfigError(f"`{section}` of the file cannot be changed safely; {_BY_HAND}")
     return text
 
@@ -56,7 +56,7 @@ def _section_of(root: yaml.Node | None, section: str) -> yaml.MappingNode:
 
 
 def _end_of(node: yaml.Node) -> int:
-    """Return where a value ends. YAML reports the end of a block at the beginning of what follows it."""
+    """Return the position where a value ends. YAML reports the end of a block at the start of the next token."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end_of(last[1] if isinstance(last, tuple) else last)

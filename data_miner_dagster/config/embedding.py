@@ -1,4 +1,4 @@
-"""How frames are embedded. Platform-wide: embeddings are shared by all projects."""
+"""Settings for embedding frames. They are platform-wide because all projects share the embeddings."""
 
 from pydantic import Field
 
@@ -11,6 +11,6 @@ class EmbeddingConfig(ConfigModel):
     batch_size: int = Field(default=32, ge=1, le=4096)
     """Frames per forward pass. Halved automatically if memory runs out."""
     max_batch_megabytes: int = Field(default=256, ge=1)
-    """The most memory for the preprocessed images of one batch. Up to three batches exist at a time."""
+    """The most memory for the preprocessed images of one batch, in megabytes. Up to three batches exist at a time."""
     decode_threads: int = Field(default=2, ge=1, le=64)
     """Threads that decode and resize JPEGs while the model runs."""

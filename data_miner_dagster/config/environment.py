@@ -1,8 +1,8 @@
-"""The environment variables of this package, and the one place that sets them.
+"""The environment variables of this package, and the only place that sets them.
 
-A variable set here applies to this process and all its children. Belongs here: names and setting them. Does not belong
-here: the meaning of a variable (loading.py and the modules that read it), variables that settings refer to
-(interpolation.py), and those of a library, which belong where it is loaded.
+A variable set here applies to this process and all its children. Belongs here: the names of variables, and setting
+them. Does not belong here: the meaning of a variable (loading.py and the modules that read it), variables that settings
+refer to (interpolation.py), and variables of a library, which are set where the library is loaded.
 """
 
 import os
@@ -13,18 +13,18 @@ ROOT_VARIABLE: Final = "DATA_MINER_ROOT"
 PROFILE_VARIABLE: Final = "DATA_MINER_PROFILE"
 CATALOG_URL_VARIABLE: Final = "DATA_MINER_CATALOG_URL"
 DAGSTER_URL_VARIABLE: Final = "DATA_MINER_DAGSTER_URL"
-"""PostgreSQL for Dagster's own storage, as `dagster.yaml` names it."""
+"""The PostgreSQL URL of Dagster's own storage, which `dagster.yaml` reads."""
 MODEL_CACHE_VARIABLE: Final = "DATA_MINER_MODEL_CACHE"
 VERBOSE_VARIABLE: Final = "DATA_MINER_VERBOSE"
 DEBUG_VARIABLE: Final = "DATA_MINER_DEBUG"
 WEB_HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
-"""Host names, separated by commas."""
+"""Host names that the web server answers to, separated by commas."""
 REVIEW_PORT_VARIABLE: Final = "DATA_MINER_REVIEW_PORT"
 """The port of the review pages that `data-miner up` serves, for links to them."""
 SESSION_VARIABLE: Final = "DATA_MINER_SESSION"
-"""Names one `data-miner up`. All its processes have the same environment, and Dagster starts one every minute."""
+"""The name of one `data-miner up`, which all its processes share. Dagster starts such a process every minute."""
 DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
-"""Dagster's own variable. Dagster reads the folder from nowhere else."""
+"""Dagster's own variable for its home folder, which Dagster cannot be told in any other way."""
 
 
 def set_variable(name: str, value: object) -> None:

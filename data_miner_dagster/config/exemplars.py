@@ -1,6 +1,7 @@
-"""Pictures of what to look for, in addition to words or instead of them.
+"""Types for example images, which describe prompts and classes in addition to words or in place of them.
 
-Belongs here: what all sections with `images` share. Does not belong here: the effect of pictures (the sections).
+Belongs here: types and checks that all sections with `images` share. Does not belong here: the effect of the images,
+which each section documents.
 """
 
 from collections.abc import Sequence
@@ -24,10 +25,10 @@ ImagePath = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1
 
 
 def check_named_once(paths: Sequence[str], owner: str) -> None:
-    """Ensure that no picture is named twice.
+    """Check that no picture is named twice.
 
     Raises:
-        ValueError: one is.
+        ValueError: a path occurs more than once.
     """
     if repeated := [path for path in paths if paths.count(path) > 1]:
         raise ValueError(f"images of {owner!r} names {repeated[0]} twice")

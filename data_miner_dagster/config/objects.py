@@ -1,4 +1,4 @@
-"""Buckets: where videos, backups and releases may be stored outside the root, and which files may name them."""
+"""Settings for buckets, which store videos, backups and releases outside the root."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -31,44 +31,44 @@ BucketUrls = Annotated[tuple[Annotated[str, AfterValidator(_object_url)], ...], 
 
 
 class StoreConfig(ConfigModel):
-    """How the buckets below one address are reached, under `platform.objects.stores`.
+    """The connection settings for buckets below one address, under `platform.objects.stores`.
 
-    Without an entry, the client's own settings apply, such as AWS_ACCESS_KEY_ID or the role of the machine.
+    Without an entry, the client's own settings apply, such as AWS_ACCESS_KEY_ID or the machine's role.
     """
 
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
-    """The server, such as `http://127.0.0.1:9000` of a MinIO. Default: the cloud's own."""
+    """The URL of the server, such as `http://127.0.0.1:9000` for MinIO. Default: that of the cloud provider."""
     region: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
     """S3: the region of the buckets."""
     account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
     """Azure: the name of the storage account."""
     access_key: Reference | None = None
-    """S3: the access key. `env:NAME` or `file:PATH`, as all that follow."""
+    """S3: the access key, as `env:NAME` or `file:PATH`."""
     secret_key: Reference | None = None
-    """S3: the secret key. Azure: the key of the account."""
+    """S3: the secret key. Azure: the account key. Given as `env:NAME` or `file:PATH`."""
     token: Reference | None = None
-    """S3: the session token. Google: the JSON of a service account. Azure: a shared access signature. Hub: the
-    token."""
+    """S3: the session token. Google: the JSON of a service account. Azure: a shared access signature. Hugging Face hub:
+    the token. Given as `env:NAME` or `file:PATH`."""
     anonymous: bool = False
-    """Ask without credentials, as public buckets allow."""
+    """Send requests without credentials, which public buckets allow."""
 
 
 class ObjectsConfig(ConfigModel):
     """The `platform.objects` section. Needs `pip install 'data-miner-dagster[objects]'`."""
 
     stores: Mapping[Annotated[str, AfterValidator(_store_prefix)], StoreConfig] = Field(default_factory=dict)
-    """Credentials and endpoints by address: `s3://` for all of S3, `s3://bucket` or `s3://bucket/folder` for less. The
-    longest that fits holds. Addresses in project files hold neither."""
+    """Credentials and endpoints by address: `s3://` for all of S3, `s3://bucket` or `s3://bucket/folder` for a part of
+    it. The longest matching address applies. Addresses in project files contain neither credentials nor endpoints."""
     allowed_prefixes: tuple[Annotated[str, AfterValidator(_object_url)], ...] = ()
-    """Addresses below which files of the watched folder may name videos. Other project files may name any. Default:
-    none, since anyone who writes a file there would read with the platform's credentials."""
+    """Addresses below which project files in the watched folder may name videos. Other project files may name any
+    address. Default: none, since anyone who can write to that folder would read with the platform's credentials."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
-    """A request without an answer for this long has failed."""
+    """A request that gets no answer within this time has failed."""
     min_bytes_per_second: int = Field(default=20_000, ge=1)
-    """A transfer that is slower, on top of `timeout_seconds`, has failed."""
+    """The lowest speed of a transfer. One that takes longer than this implies, plus `timeout_seconds`, has failed."""
     tries: int = Field(default=6, ge=1, le=20)
-    """How often a request is made that fails in a way that may pass: HTTP 503, a cut connection, a timeout."""
+    """The number of tries for a request with transient failures: HTTP 503, a dropped connection or a timeout."""
     try_delay_seconds: float = Field(default=0.5, ge=0, le=60)
-    """The pause before the second try. Doubled with each further one, up to 30 seconds."""
+    """The pause before the second try. It doubles with each further try, up to 30 seconds."""
     concurrent_transfers: int = Field(default=8, ge=1, le=64)
-    """Files of a backup, restore, export or publication that are transferred concurrently."""
+    """The number of files that a backup, restore, export or publication transfers concurrently."""

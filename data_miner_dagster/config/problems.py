@@ -1,6 +1,6 @@
-"""Turn pydantic's validation errors into one line for the author of the file: key, value, remedy.
+"""Conversion of pydantic's validation errors to one line for the author of the file, with key, value and remedy.
 
-Belongs here: wording. Does not belong here: reading files (config/loading.py).
+Belongs here: the wording of these lines. Does not belong here: reading files (config/loading.py).
 """
 
 import difflib
@@ -32,20 +32,20 @@ _WANTED_BY_KIND: Final[Mapping[str, str]] = {
     "dict_type": _A_MAPPING,
     "mapping_type": _A_MAPPING,
 }
-"""The expected value, by pydantic's error type."""
+"""The description of the expected value, by pydantic's error type."""
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
-    """Return one line that names each problem (the first few) by dotted key, value and remedy.
+    """Return one line that describes the first few problems, each with dotted key, value and remedy.
 
     Args:
         error: the error raised by validating `model`.
         model: the model that was validated.
-        unresolved: the file's content before interpolation, so that no value from the environment is shown.
+        unresolved: the file's content before interpolation, which is shown instead of values from the environment.
         prefix: text before every key, such as "platform.".
     """
     errors = sorted(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
-    # A list whose only entry is wrong is also reported as too short. Show only the entry's own problem.
+    # If the only entry of a list is wrong, pydantic also reports the list as too short. Show only the entry's problem.
     inner = {details["loc"][:depth] for details in errors for depth in range(len(details["loc"]))}
     outer = [details for details in errors if details["loc"] not in inner]
     misspelt = {location for details in outer for location in _meant(details, model)}
@@ -57,7 +57,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
-    """Yield the key that an unknown one is a misspelling of: that it is missing goes without saying."""
+    """Yield the key that an unknown key is a misspelling of, so that it is not also reported as missing."""
     if details["type"] == "extra_forbidden":
         _, owner, _ = _locate(model, details["loc"])
         for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):
@@ -69,7 +69,7 @@ def _closest(word: str, known: Sequence[str]) -> list[str]:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Return the end of a sentence: "; did you mean 'x'?", or the list of known words."""
+    """Return the end of a sentence that suggests the closest known word, or lists all known words."""
     close = _closest(word, known)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
@@ -130,7 +130,7 @@ def _dotted(location: Location) -> str:
 
 
 def _shown_value(location: Location, value: object, unresolved: object) -> str:
-    """Return the value in a form safe to show: values from the environment or under a secret's name are hidden."""
+    """Return a value in a form that is safe to show. Hides values from the environment and values of secrets."""
     for part in location:
         if isinstance(unresolved, Mapping):
             unresolved = unresolved.get(part)
@@ -156,8 +156,8 @@ def _shown_value(location: Location, value: object, unresolved: object) -> str:
 def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[BaseModel] | None, str]:
     """Return the location as the user wrote it, the model that owns its last key, and that field's description.
 
-    Removes what is not a key of the file: pydantic adds the tag of a discriminated union, and the chosen member of a
-    plain one, to the location.
+    Removes parts that are not keys of the file: pydantic adds the tag of a discriminated union, and the chosen member
+    of a plain union, to the location.
     """
     written: list[int | str] = []
     owner: type[BaseModel] | None = model
@@ -185,7 +185,7 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[
 
 
 def _as_written(location: Location, unresolved: object) -> Location:
-    """Return a location without the keys of a section that the file gives as a bare value or list."""
+    """Return a location without keys of sections that the file writes as a bare value or list."""
     written: list[int | str] = []
     at: Any = unresolved
     for part in location:

@@ -1,7 +1,8 @@
-"""Restrict the variables, files and buckets that a project file in the watched folder may read.
+"""Restrictions on the variables, files and buckets that a project file in the watched folder may read.
 
-People who can write to the watched folder need not be those who started the platform. However a file in that folder is
-loaded, it may read only the variables and folders that the platform's settings allow. Other files may read anything.
+People who can write to the watched folder are not necessarily those who started the platform. A file in that folder may
+read only the variables and folders that the platform's settings allow, however it is loaded. Other files may read
+anything.
 """
 
 import re
@@ -26,13 +27,13 @@ class ProjectLimits:
     variables: frozenset[str] | None = None
     media_folders: tuple[Path, ...] | None = None  # of videos and pictures
     text_folders: tuple[Path, ...] | None = None  # of lists, whose content appears in messages
-    object_prefixes: tuple[str, ...] | None = None  # of buckets, which are asked with the platform's credentials
+    object_prefixes: tuple[str, ...] | None = None  # of buckets, which are read with the platform's credentials
 
     def check_references(self, content: object) -> None:
-        """Refuse `${oc.env:NAME}` for variables that the file may not read. Call it before resolving anything.
+        """Refuse `${oc.env:NAME}` for variables that the file may not read. Call this before resolving references.
 
         Raises:
-            ConfigError: a reference is not allowed; the message does not name the file.
+            ConfigError: a reference is not allowed. The message does not name the file.
         """
         if self.variables is None:
             return
@@ -46,7 +47,7 @@ class ProjectLimits:
                 )
 
     def problem_of_address(self, address: str) -> str | None:
-        """Return a message if an address names a variable or bucket that the file may not read, else None."""
+        """Return a message if an address names a variable or bucket that the file may not read, otherwise None."""
         if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
             return (
                 f"a file of the watched folder may not read {address}; add it, or a prefix of it, to "
@@ -65,7 +66,7 @@ class ProjectLimits:
         return any(url.is_within(ObjectUrl.parse(prefix)) for prefix in self.object_prefixes or ())
 
     def problem_of_source(self, source: BaseModel) -> str | None:
-        """Return a message with the key of a source's first forbidden address, or None if there is none."""
+        """Return a message with the key of a source's first forbidden address, or None if all are allowed."""
         for key, value in source.model_dump(mode="json").items():
             for text in value if isinstance(value, list) else [value]:
                 if problem := self.problem_of_address(str(text)):
@@ -73,7 +74,7 @@ class ProjectLimits:
         return None
 
     def problem_of_path(self, path: Path, *, is_text: bool = False) -> str | None:
-        """Return a message if a file, after following links, is outside the allowed folders, else None."""
+        """Return a message if a file is outside the allowed folders after resolving links, otherwise None."""
         folders = self.text_folders if is_text else self.media_folders
         if folders is None:
             return None

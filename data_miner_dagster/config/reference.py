@@ -1,7 +1,7 @@
-"""The reference of all configuration keys, generated from the models: `python -m data_miner_dagster.config.reference`.
+"""Generator of docs/configuration.md, the reference of all configuration keys, from the models.
 
-It writes docs/configuration.md. Belongs here: wording of types, and layout. The meaning of a key is documented at its
-field.
+Run it with `python -m data_miner_dagster.config.reference`. Belongs here: the wording of types, and the layout. Does
+not belong here: the meaning of a key, which its field documents.
 """
 
 import json
@@ -48,7 +48,7 @@ file without doing anything; `data-miner config schema --json` prints a JSON Sch
 
 
 def reference_text() -> str:
-    """Return the whole reference as markdown."""
+    """Return the entire reference as Markdown."""
     lines = ["## A project file", "", *_section(ProjectConfig, "")]
     lines += ["## `platform`", "", *_section(PlatformConfig, "platform.")]
     return _INTRODUCTION + "\n".join(lines).rstrip() + "\n"

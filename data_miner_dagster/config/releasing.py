@@ -1,4 +1,4 @@
-"""What goes into a release."""
+"""Settings for the content of a release."""
 
 import math
 import re
@@ -13,8 +13,8 @@ from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, fold_name, split_role
 
 DEFAULT_UNSURE_FROM: Final = 0.1
-"""Nine tenths of the objects that a detector missed, but reported, are above this. Source: `benchmarks.unsure`, on the
-curve of the lite detector."""
+"""Nine tenths of the objects that a detector reported below its threshold are above this confidence. Source:
+`benchmarks.unsure`, on the curve of the lite detector."""
 
 UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
 
@@ -22,17 +22,17 @@ UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
 class VerifierRulesConfig(ConfigModel):
     """The `releasing.verifier` section: the effect of a verifier's answer (`detection.verifier`) on a box.
 
-    A change asks no box again. A person's verdict on a box takes precedence.
+    Changing it does not query the verifier again. A person's verdict on a box takes precedence.
     """
 
     confirmed: Literal["object", "by_confidence"] = "object"
-    """A confirmed box that is unsure. `object`: it is released. `by_confidence`: it stays unsure."""
+    """The treatment of an unsure box that was confirmed. `object`: it is released. `by_confidence`: it stays unsure."""
     rejected: Literal["drop", "unsure", "by_confidence"] = "drop"
-    """A rejected box, unsure or not. `drop`: leave it out. `unsure`: leave the decision to a person. `by_confidence`:
-    treat it as if it had no verdict."""
+    """The treatment of a rejected box, unsure or not. `drop`: leave it out. `unsure`: leave the decision to a person.
+    `by_confidence`: treat it as if it had no verdict."""
     cannot_tell: Literal["by_confidence", "unsure"] = "by_confidence"
-    """A box that the verifier cannot judge. `by_confidence`: treat it as if it had no verdict. `unsure`: leave the
-    decision to a person."""
+    """The treatment of a box that the verifier cannot judge. `by_confidence`: treat it as if it had no verdict.
+    `unsure`: leave the decision to a person."""
 
 
 class ReleasingConfig(ConfigModel):
@@ -41,44 +41,49 @@ class ReleasingConfig(ConfigModel):
     confidence_threshold: float = Field(default=0.3, ge=0, le=1)
     """Leave boxes below this confidence out of the release."""
     class_thresholds: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
-    """Overrides per class, by name as in `detection.classes`."""
+    """Overrides of `confidence_threshold` per class, by name as in `detection.classes`."""
     unsure_from: float | None = Field(default=None, ge=0, le=1)
     """Boxes from this confidence up to the threshold of their class are unsure, so their frame is not a negative.
     Default: 0.1, or a class's threshold if that is lower. If it equals the threshold, nothing is unsure."""
     class_unsure_from: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
     """Overrides of `unsure_from` per class, by name as in `detection.classes`."""
     unsure: UnsurePolicy = "hold"
-    """What a release does with unsure boxes. `hold`: their frame waits until a person has looked at it.
-    `ignore_regions`: the frame is released, and they become regions to ignore (COCO `iscrowd`; YOLO has no such mark).
-    `as_negative`: the frame is released as if they were not there."""
+    """The treatment of unsure boxes in a release. `hold`: their frame waits until a person has reviewed it.
+    `ignore_regions`: the frame is released with these boxes as regions to ignore (COCO `iscrowd`; YOLO has no such
+    mark). `as_negative`: the frame is released without these boxes."""
     verifier: VerifierRulesConfig | None = None
-    """The effect of a verifier's verdicts on a release. Default: confirmed boxes are objects, rejected ones are not."""
+    """The effect of a verifier's verdicts on a release.
+
+    Default: confirmed boxes are released, rejected ones are not.
+    """
     include_frames_without_boxes: bool = True
     """Keep frames in which no class was found, as negatives."""
     splits: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(
         default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1}
     )
-    """Shares of the splits, which must sum to 1 and include `train`. Videos that share duplicates stay together. Do not
-    use two names for one purpose, such as `val` and `valid`: exports write `val` or `validation` themselves."""
+    """The shares of the splits, which must sum to 1 and include `train`. Videos that share duplicates are put into the
+    same split. Do not use two names for one purpose, such as `val` and `valid`: each export uses the name that its
+    format requires."""
     select: SelectionConfig | None = None
     """Choose among the images instead of releasing all of them. See `data-miner select`."""
     group_by: Literal["channel"] | None = None
-    """`channel`: the videos of a channel share a split, too. With another value the splits are drawn again."""
+    """`channel`: all videos of a channel share a split too. Changing this draws the splits again."""
     fixed_splits: Mapping[str, tuple[str, ...]] | None = None
-    """Videos whose split is prescribed, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The others are drawn around them."""
+    """Videos with a prescribed split, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The other videos are drawn around
+    them."""
     folds: int | None = Field(default=None, ge=2, le=20)
-    """Divide what is there for training and validation into this many folds of equal size, for cross-validation. Its
-    shares of `train` and `val` are put together; other splits stay."""
+    """Divide the videos for training and validation into this many folds of equal size, for cross-validation. The folds
+    share the total of `train` and `val`. Other splits stay."""
     guard_seconds: float | None = Field(default=None, ge=0)
-    """The gap between two splits of one video, where a project has no more than two videos. Default: 5 s, or a
-    twentieth of the time that the images span, whichever is shorter. Another value changes the gaps of videos that are
-    cut already, and moves no image from one split to another."""
+    """The gap between two splits of the same video, if a project has no more than two videos. Default: 5 s, or a
+    twentieth of the time that the images span, whichever is shorter. Changing this changes the gaps of videos that are
+    already divided, but moves no image from one split to another."""
     leak_hash_distance: int | None = Field(default=None, ge=0, le=64)
-    """The check for leaks between splits fails where perceptual hashes of images of different splits differ in at most
-    this many of 64 bits, and `leak_cosine` is reached. Default: 6."""
+    """The check for leaks between splits fails if the perceptual hashes of two images in different splits differ in at
+    most this many of 64 bits, and their cosine reaches `leak_cosine`. Default: 6."""
     leak_cosine: float | None = Field(default=None, ge=0, le=1)
-    """The cosine that such images also have, by the encoder that did not find the near-duplicates. Default: halfway
-    between the encoder's own threshold for near-duplicates and 1."""
+    """The least cosine of two such images, by the encoder that deduplication did not use. Default: halfway between that
+    encoder's own threshold for near-duplicates and 1."""
     copy_images: bool = False
     """Copy images instead of hard-linking the frames. Needed to edit a release's images in place."""
 
@@ -127,17 +132,17 @@ class ReleasingConfig(ConfigModel):
         return self
 
     def threshold_of(self, class_name: str) -> float:
-        """Return the least confidence at which a box of the class is released."""
+        """Return the lowest confidence at which a box of the class is released."""
         return self.class_thresholds.get(class_name, self.confidence_threshold)
 
     def unsure_from_of(self, class_name: str) -> float:
-        """Return the least confidence at which a box of the class is unsure; its threshold if no box is."""
+        """Return the lowest confidence at which a box of the class is unsure, or its threshold if no box can be."""
         wanted = self.class_unsure_from.get(class_name, self.unsure_from)
         return min(DEFAULT_UNSURE_FROM if wanted is None else wanted, self.threshold_of(class_name))
 
     @property
     def ordered_splits(self) -> dict[str, float]:
-        """The shares with `train`, or the folds, first and the others ordered by name, not as in the file."""
+        """The shares of the splits: `train` or the folds first, then the others in the order of their names."""
         others = sorted(name for name in self.splits if name != TRAIN_SPLIT)
         if self.folds is None:
             return {name: self.splits[name] for name in (TRAIN_SPLIT, *others)}
@@ -148,5 +153,5 @@ class ReleasingConfig(ConfigModel):
 
     @property
     def prescribed_splits(self) -> dict[str, str]:
-        """Video key to the split that the project file prescribes."""
+        """The split that the project file prescribes, by video key."""
         return {key: split for split, video_keys in (self.fixed_splits or {}).items() for key in video_keys}

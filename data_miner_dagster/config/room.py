@@ -1,4 +1,7 @@
-"""The space that a root may use, and what is removed for it. Platform-wide: all projects share videos and frames."""
+"""Settings for the disk space that a root may use, and for the files to remove when space runs out.
+
+They are platform-wide because all projects share videos and frames.
+"""
 
 import re
 from typing import Annotated, Final, Literal
@@ -26,17 +29,20 @@ SizeBytes = Annotated[int, BeforeValidator(_bytes_of)]
 
 
 class RoomConfig(ConfigModel):
-    """The `platform.room` section. No setting changes a frame, an annotation or a release."""
+    """The `platform.room` section. None of these settings changes a frame, an annotation or a release."""
 
     quota: Annotated[SizeBytes, Field(gt=0)] | None = None
-    """How much everything under the root may take: a number of bytes, or a size such as `200GB`. A download begins
-    only within it, so the root takes at most the quota and one video. null: no limit; nothing is removed for room."""
+    """The space that all files under the root may use: a number of bytes, or a size such as `200GB`. Downloads start
+    only while the root is below the quota, so it can exceed the quota by at most one video. null: there is no limit,
+    and nothing is removed to free space."""
     over_quota: Literal["one_at_a_time", "wait"] = "one_at_a_time"
-    """When what must stay (frames that projects need, tables, releases) takes more than the quota. `one_at_a_time`: one
-    video is downloaded, extracted and removed after another. `wait`: nothing is downloaded until there is room."""
+    """The behaviour if the files that must stay (frames that projects need, tables, releases) exceed the quota.
+    `one_at_a_time`: videos are downloaded, extracted and removed one after another. `wait`: nothing is downloaded until
+    there is space."""
     source_videos: Literal["always", "when_room", "until_extracted"] = "when_room"
-    """How long to keep the file of a video whose frames exist. `when_room`: until the quota needs its room, oldest
-    first. `until_extracted`: remove it at once. It is downloaded again when its frames have to be made again."""
+    """How long to keep a video's file after its frames were extracted. `when_room`: until the quota requires its space,
+    oldest first. `until_extracted`: remove it immediately. A removed file is downloaded again if its frames have to be
+    recreated."""
     unneeded_frames: Literal["always", "when_room"] = "when_room"
     """How long to keep frames that no project, release or copy of the catalog needs."""
     caches: Literal["always", "when_room"] = "when_room"

@@ -1,4 +1,4 @@
-"""Choosing which of a project's images go into a release, instead of all of them."""
+"""Settings for choosing a part of a project's images for a release."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from data_miner_dagster.config.base import ConfigModel
 
 
 class SelectionConfig(ConfigModel):
-    """The section `releasing.select` of a project: a budget, and the criteria for choosing images.
+    """The `releasing.select` section of a project: a budget, and the criteria for choosing images.
 
     The limits per video and channel always apply. Without `diverse` and `uncertain`, the images most similar to their
     prompts are chosen.
@@ -17,11 +17,11 @@ class SelectionConfig(ConfigModel):
     count: int = Field(ge=1)
     """The maximum number of images."""
     diverse: bool = False
-    """Choose images that are far from each other, by the embeddings of deduplication."""
+    """Choose images that differ most from each other, by the embeddings of deduplication."""
     uncertain: bool = False
     """Prefer images with a box just above the threshold of its class."""
     balance: Literal["class"] | None = None
-    """`class`: first choose an equal number of images of each class, the rarest first, as far as there are any."""
+    """`class`: first choose an equal number of images of each class, if it has that many, starting with the rarest."""
     max_per_video: int | None = Field(default=None, ge=1)
     """At most this many images of one video."""
     max_per_channel: int | None = Field(default=None, ge=1)

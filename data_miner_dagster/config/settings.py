@@ -1,4 +1,4 @@
-"""A whole project file, and the platform's settings."""
+"""The settings of an entire project file, and of the platform."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -29,7 +29,7 @@ from data_miner_dagster.domain.json_records import as_json, from_json
 from data_miner_dagster.domain.keys import check_project_name
 
 _INTERPOLATED: Final = "interpolated"
-"""The extra key of a snapshot that records which settings came from the environment."""
+"""The additional key of a snapshot that records which settings came from the environment."""
 
 
 def _checked_name(name: str) -> str:
@@ -45,18 +45,19 @@ class StorageConfig(ConfigModel):
     root: str = ".data_miner"
     """The folder for all data. `--root` and DATA_MINER_ROOT override it."""
     catalog_url: str | None = None
-    """SQLAlchemy URL of the catalog. Default: SQLite under the root. DATA_MINER_CATALOG_URL overrides it."""
+    """The SQLAlchemy URL of the catalog. Default: SQLite under the root. DATA_MINER_CATALOG_URL overrides it."""
     project_files: str | None = None
-    """The folder watched for project files. Default: `project_files` under the root."""
+    """The folder to watch for project files. Default: `project_files` under the root."""
     project_variables: tuple[str, ...] = ()
-    """Environment variables that files in the watched folder may read with `${oc.env:NAME}` or `{env:NAME}`. A file
-    elsewhere, named by `--config`, may read any."""
+    """Environment variables that project files in the watched folder may read with `${oc.env:NAME}` or `{env:NAME}`. A
+    project file in another folder, named by `--config`, may read any."""
     project_paths: tuple[str, ...] | None = None
-    """Folders in which files of the watched folder may name videos, pictures and lists, besides that folder itself.
-    null: videos and pictures anywhere, lists (of addresses, searches and blocked words) only in that folder."""
+    """Folders, in addition to the watched folder, whose videos, pictures and lists its project files may name. null:
+    they may name videos and pictures in any folder, but lists (of addresses, searches and blocked words) only in the
+    watched folder."""
 
     history_days: int | None = Field(default=30, ge=1)
-    """How many days Dagster's runs, ticks and logs are kept. The state of each partition stays. null: forever."""
+    """The number of days to keep Dagster's runs, ticks and logs. The state of each partition stays. null: forever."""
 
     @field_validator("catalog_url")
     @classmethod
@@ -70,46 +71,46 @@ class LoggingConfig(ConfigModel):
     """The `platform.logging` section."""
 
     format: Literal["text", "json"] = "text"
-    """`json`: one object per line, for Loki and similar tools."""
+    """The format of the log. `json`: one object per line, for Loki and similar tools."""
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The lowest level that is shown."""
+    """The lowest level to log."""
 
 
 class RefreshConfig(ConfigModel):
     """The `refresh` section of a project. Failed and unavailable videos never delay a project."""
 
     wait_for_all: bool = True
-    """Build when every video is finished or has failed. False: also build while videos are in progress."""
+    """Wait with a build until every video is finished or has failed. False: also build while videos are in progress."""
     min_new_videos: int = Field(default=50, ge=1)
-    """Without `wait_for_all`: build when this many more videos are ready than at the last release."""
+    """Without `wait_for_all`: build once this many more videos are ready than at the last release."""
     after_review_minutes: float = Field(default=5.0, ge=0, le=1440)
-    """Start no automatic build while people review: wait until nobody has answered for this long. `data-miner run` and
-    materializing an asset do not wait."""
+    """Start automatic builds only after this long without a new verdict, so that people can finish reviewing.
+    `data-miner run` and materializing an asset do not wait."""
 
 
 class PlatformConfig(ConfigModel):
     """Settings shared by all projects of one root."""
 
     storage: StorageConfig = StorageConfig()
-    """Where data is stored."""
+    """The places where data is stored."""
     downloading: DownloadingConfig = DownloadingConfig()
-    """How videos are fetched."""
+    """Settings for downloading videos."""
     extraction: ExtractionConfig = ExtractionConfig()
-    """Which frames are taken."""
+    """Settings for the frames to take from videos."""
     embedding: EmbeddingConfig = EmbeddingConfig()
-    """How frames are embedded."""
+    """Settings for embedding frames."""
     models: ModelsConfig = ModelsConfig()
-    """Which models to use."""
+    """The models to use."""
     runs: RunsConfig = RunsConfig()
     """When a run counts as hanging."""
     cluster: ClusterConfig = ClusterConfig()
-    """Where runs execute, and the resources they request there."""
+    """Where runs execute, and the resources that they request there."""
     room: RoomConfig = RoomConfig()
-    """How much room the root may take."""
+    """The disk space that the root may use."""
     objects: ObjectsConfig = ObjectsConfig()
-    """How buckets are reached."""
+    """The connection settings for buckets."""
     web: WebConfig = WebConfig()
-    """Who may reach the web server."""
+    """The hosts and ports of the web pages."""
     logging: LoggingConfig = LoggingConfig()
     """The format and level of the log."""
     monitoring: MonitoringConfig = MonitoringConfig()
@@ -122,9 +123,9 @@ class ProjectConfig(ConfigModel):
     """One project: where to find videos, which frames to keep, and what to label."""
 
     name: Annotated[str, AfterValidator(_checked_name)]
-    """Letters, digits, '_', '-', '.'; the Dagster partition key of the project."""
+    """The project's name: letters, digits, '_', '-' and '.'. It is also the project's partition key in Dagster."""
     description: str = ""
-    """For the datasheet."""
+    """A description of the project, for the datasheet."""
     sourcing: SourcingConfig
     """Where to look for videos."""
     filtering: FilteringConfig
@@ -134,9 +135,9 @@ class ProjectConfig(ConfigModel):
     detection: DetectionConfig
     """Which classes to label."""
     releasing: ReleasingConfig = ReleasingConfig()
-    """What goes into a release."""
+    """The content of a release."""
     refresh: RefreshConfig = RefreshConfig()
-    """When the dataset is built again."""
+    """When to build the dataset again."""
 
     _interpolations: Interpolations = PrivateAttr(default_factory=Interpolations)
 
@@ -151,13 +152,13 @@ class ProjectConfig(ConfigModel):
         return ShownSettings(self.model_dump(mode="json"), self._interpolations)
 
     def with_interpolations(self, interpolations: Interpolations) -> Self:
-        """Return a copy that records which settings came from the environment."""
+        """Return a copy of these settings that records which of them came from the environment."""
         copy = self.model_copy()
         copy._interpolations = interpolations  # noqa: SLF001 - of this very class, which is frozen to all others
         return copy
 
     def as_snapshot(self) -> dict[str, object]:
-        """Return the snapshot for the catalog: the resolved settings, and which of them must not be shown."""
+        """Return the snapshot for the catalog: the resolved settings, and a record of those that must not be shown."""
         content: dict[str, object] = self.model_dump(mode="json", include=set(ProjectConfig.model_fields))
         return content | ({_INTERPOLATED: as_json(self._interpolations)} if self._interpolations else {})
 
@@ -166,7 +167,7 @@ class ProjectConfig(ConfigModel):
         """Return the settings of a snapshot.
 
         Raises:
-            pydantic.ValidationError: an earlier version accepted the settings, but this one does not.
+            pydantic.ValidationError: an earlier version accepted the settings, but this version does not.
         """
         settings = {key: value for key, value in content.items() if key != _INTERPOLATED}
         return cls.model_validate(settings).with_interpolations(interpolations_of_snapshot(content))
@@ -203,12 +204,12 @@ class ProjectConfig(ConfigModel):
 
 
 def interpolations_of_snapshot(content: Mapping[str, Any]) -> Interpolations:
-    """Return which of a snapshot's settings came from the environment."""
+    """Return the record of a snapshot's settings that came from the environment."""
     return from_json(Interpolations, content[_INTERPOLATED]) if _INTERPOLATED in content else Interpolations()
 
 
 class ProjectFile(ProjectConfig):
-    """The content of one YAML file: the project's keys, and `platform`."""
+    """The content of one YAML file: the project's keys, and the `platform` section."""
 
     platform: PlatformConfig = Field(default_factory=PlatformConfig)
     """Settings shared by all projects of the root."""

@@ -1,4 +1,4 @@
-"""Where to look for videos, and which to reject before a download."""
+"""Settings for where to look for videos, and for the candidates to reject before a download."""
 
 from typing import Annotated, Literal, Self
 
@@ -22,7 +22,7 @@ _LocalPaths = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_ou
 
 
 def _without_secrets(urls: tuple[str, ...]) -> tuple[str, ...]:
-    # Check the whole list and not each entry, since the message must not repeat the address.
+    # Check the list as a whole: a check of each entry would repeat the address in the message.
     for number, url in enumerate(urls):
         if secret := secret_in_address(url):
             raise ValueError(f"address {number} {advice_for(secret)}")
@@ -35,7 +35,7 @@ _Urls = Annotated[
 
 
 class FilesSource(ConfigModel):
-    """Local video files: paths, folders (searched recursively) and globs. Relative to the project file."""
+    """Local video files: paths, folders (searched recursively) and globs, relative to the project file."""
 
     type: Literal["files"]
     paths: _LocalPaths
@@ -51,12 +51,12 @@ class FramesSource(ConfigModel):
 
 
 class ObjectsSource(ConfigModel):
-    """Videos in buckets. `platform.objects.stores` says how they are reached."""
+    """Videos in buckets. `platform.objects.stores` has the connection settings."""
 
     type: Literal["objects"]
     urls: BucketUrls
-    """`s3://bucket/clip.mp4` for one video (its ending does not matter), `s3://bucket/folder` for all videos below
-    it; `gs://` and `az://` likewise. Neither credentials nor patterns."""
+    """The addresses: `s3://bucket/clip.mp4` for one video (with any extension), or `s3://bucket/folder` for all videos
+    below it. `gs://` and `az://` work in the same way. Credentials and patterns are not allowed."""
 
 
 class UrlsSource(ConfigModel):
@@ -78,15 +78,15 @@ class UrlFilesSource(ConfigModel):
 
 
 class SearchSource(ConfigModel):
-    """Words to search a site for."""
+    """Searches on a site."""
 
     type: Literal["search"]
     queries: tuple[str, ...] = ()
-    """One search each."""
+    """The words to search for, one entry per search."""
     query_files: tuple[str, ...] = ()
     """YAML files: a list of queries, or of `{query: ..., max_results: ...}`. Relative to the project file."""
     site: Literal["youtube", "youtube_newest", "google_video", "bilibili", "niconico", "yahoo"] = "youtube"
-    """Where to search."""
+    """The site to search."""
     max_results: int = Field(default=50, ge=1, le=1000)
     """The most results per query."""
 
@@ -98,11 +98,11 @@ class SearchSource(ConfigModel):
 
 
 class HashtagsSource(ConfigModel):
-    """Hashtags of YouTube."""
+    """YouTube hashtags."""
 
     type: Literal["hashtags"]
     hashtags: tuple[str, ...] = Field(min_length=1)
-    """With or without `#`."""
+    """The hashtags, with or without `#`."""
     max_results: int = Field(default=100, ge=1, le=5000)
     """The most results per hashtag."""
 
@@ -112,7 +112,7 @@ class PlaylistsSource(ConfigModel):
 
     type: Literal["playlists"]
     urls: _Urls
-    """Their addresses."""
+    """The addresses of the playlists."""
     max_results: int | None = Field(default=None, ge=1)
     """The most videos per playlist, from its beginning."""
 
@@ -122,13 +122,13 @@ class ChannelsSource(ConfigModel):
 
     type: Literal["channels"]
     urls: _Urls
-    """Their addresses, or YouTube handles such as `@name`."""
+    """The addresses of the channels, or YouTube handles such as `@name`."""
     published_after: Day | None = None
     """Older videos are left out, and listing stops at the first of them."""
     published_before: Day | None = None
     """Videos from this day or later are left out."""
     only_new: bool = False
-    """When listing again, stop at the first videos that the project already knows."""
+    """When a channel is listed again, stop at the first videos that are already in the project."""
     max_results: int | None = Field(default=None, ge=1)
     """The most videos per channel, from the newest."""
 
@@ -138,7 +138,7 @@ class FeedsSource(ConfigModel):
 
     type: Literal["feeds"]
     urls: _Urls
-    """Their addresses."""
+    """The addresses of the feeds."""
     max_results: int | None = Field(default=None, ge=1)
     """The most entries per feed, from its beginning."""
 
@@ -159,9 +159,10 @@ Source = Annotated[
 
 
 class RulesConfig(ConfigModel):
-    """Rules for candidates before their download, applied when a candidate is listed and again after reading its page.
+    """Rules for candidates, applied before the download: at listing, and again after reading the candidate's page.
 
-    An unknown value passes at listing. After the page has been read, only the licence must be known.
+    At listing, an unknown value passes every rule. After the page has been read, it still does, unless it is the
+    licence.
     """
 
     min_duration_seconds: float | None = Field(default=None, ge=0)
@@ -181,25 +182,28 @@ class RulesConfig(ConfigModel):
     min_height: int | None = Field(default=None, ge=1)
     """Videos not offered at this height, in pixels, are rejected."""
     languages: tuple[str, ...] = ()
-    """If given, only videos in these languages (`en` includes `en-GB`)."""
+    """If given, only videos in these languages are accepted (`en` includes `en-GB`)."""
     licences: tuple[str, ...] = ()
-    """If given, only licences that contain one of these, such as `creative commons`. Ignores case."""
+    """If given, only videos whose licence contains one of these texts are accepted, such as `creative commons`. Ignores
+    case."""
     required_words: tuple[str, ...] = ()
-    """If given, title, description or tags must contain at least one of these. Matches whole words, ignoring case."""
+    """If given, the title, description or tags must contain at least one of these words. Matches whole words, ignoring
+    case."""
     blocked_words: tuple[str, ...] = ()
     """Videos whose title, description or tags contain one of these words are rejected."""
     blocked_hashtags: tuple[str, ...] = ()
-    """Whole tags, with or without `#`: `art` does not block `#cart`."""
+    """Hashtags whose videos are rejected, with or without `#`. They match whole tags: `art` does not block `#cart`."""
     blocked_hashtags_file: str | None = None
-    """One tag per line; `#` followed by a space starts a comment. Relative to the project file."""
+    """A file of blocked hashtags, one per line, relative to the project file. `#` followed by a space starts a comment.
+    """
     blocked_channels: tuple[str, ...] = ()
-    """Names or ids of channels."""
+    """Names or ids of channels whose videos are rejected."""
     blocked_channels_file: str | None = None
-    """One channel per line. Relative to the project file."""
+    """A file of blocked channels, one per line, relative to the project file."""
     skip_reuploads: bool = False
-    """Reject a video that proves, once downloaded, to be the same as another one of this project: equal bytes, or the
-    same pictures and duration. It is neither extracted nor embedded, and stays in the split of the other video. It is
-    taken after all if the other one cannot be used."""
+    """Reject a video if, after the download, it has the same bytes as another video of this project, or the same
+    pictures and duration. The rejected video is neither extracted nor embedded. If the other video becomes unusable,
+    this one replaces it in the same split."""
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
@@ -215,29 +219,29 @@ class RulesConfig(ConfigModel):
 
 
 class PrescreeningConfig(ConfigModel):
-    """The `sourcing.prescreening` section: score pictures of a candidate before spending a download on it."""
+    """The `sourcing.prescreening` section: compare a candidate's thumbnails with the prompts before downloading it."""
 
     enabled: bool = False
-    """Off by default: a thumbnail may not show what is in a video."""
+    """Whether to prescreen candidates. Off by default, since a thumbnail may not show what is in a video."""
     threshold: float | None = Field(default=None, ge=-1, le=1)
     """Candidates whose best picture is less similar than this to every positive prompt are rejected. Default: the
     filter's own threshold minus `slack`."""
     slack: float = Field(default=0.05, ge=0, le=2)
-    """How far below the filter's threshold a picture may be."""
+    """The amount by which a picture's similarity may be below the filter's threshold."""
     storyboards: bool = False
-    """Also score storyboards if the site has them, at the cost of reading the candidate's page once more."""
+    """Also compare storyboards if the site has them, at the cost of reading the candidate's page once more."""
     max_pictures: int = Field(default=4, ge=1, le=16)
-    """The most thumbnails and storyboard pictures to score per candidate."""
+    """The most thumbnails and storyboard pictures to compare per candidate."""
 
 
 class SourcingConfig(ConfigModel):
     """The `sourcing` section of a project."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    """Where to look, in order. The first source to find a video is recorded as its origin."""
+    """The sources to list, in order. The first source that finds a video is recorded as its origin."""
     rules: RulesConfig = RulesConfig()
     """Which candidates to reject before a download."""
     prescreening: PrescreeningConfig = PrescreeningConfig()
     """Which candidates to reject by their thumbnails."""
     max_videos: int | None = Field(default=None, ge=1)
-    """At most this many videos; the rest are recorded as rejected."""
+    """The most videos of the project. Further candidates are recorded as rejected."""

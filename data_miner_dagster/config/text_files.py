@@ -1,7 +1,7 @@
-"""Read the user's text files safely: regular files of bounded size, and YAML of bounded shape.
+"""Safe reading of the user's text files: regular files of limited size, and YAML of limited depth and expansion.
 
-Parsers recurse: a hundred kilobytes of `[` crash the process inside libyaml, and a few aliases or interpolations that
-double each other fill any memory. So the events of a file are counted before anything is built from them.
+Parsers recurse, so a hundred kilobytes of `[` crash the process inside libyaml, and a few aliases or interpolations
+that double each other exhaust memory. The events of a file are therefore counted before anything is built from them.
 """
 
 import os
@@ -17,16 +17,16 @@ from data_miner_dagster.domain.errors import ConfigError
 
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_LIST_BYTES: Final = 64_000_000
-"""Size limit of a list with one entry per line."""
+"""The size limit of a list with one entry per line."""
 _MAX_DEPTH: Final = 40
 _MAX_NODES: Final = 100_000
 _MAX_REPEATED_NODES: Final = 10_000
-"""Limit of the nodes that aliases expand to, counted at every use."""
+"""The most nodes that aliases may expand to, counted at every use."""
 _MAX_DIGITS: Final = 100
 _MAX_REFERENCES: Final = 200
 _MAX_REFERENCES_A_VALUE: Final = 20
 _MAX_CHAINED_REFERENCES: Final = 12
-"""Limit of references to values that contain references: twelve of them can make at most 3 * 3 * 3 * 3 copies."""
+"""The most references to values that contain references: twelve of them can make at most 3 * 3 * 3 * 3 copies."""
 _MAX_INTERPOLATED_CHARACTERS: Final = 2_000
 _MAX_EXPANDED_CHARACTERS: Final = 5_000_000
 
@@ -40,7 +40,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ConfigError: it is a pipe, a device or a folder, is too large, cannot be read, or is not UTF-8.
+        ConfigError: the path is a pipe, a device or a folder, or the file is too large, unreadable or not UTF-8.
     """
     try:
         # A normal open would block forever on a pipe without a writer.
@@ -63,17 +63,17 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
 
 
 def check_yaml_shape(text: str) -> type[yaml.Event] | None:
-    """Refuse YAML text with excessive nesting, repetition or length. The cost is linear in the text's length.
+    """Refuse YAML text with excessive nesting, repetition or length, in time linear in the text's length.
 
     Returns:
         The type of the event that begins the document's content: a mapping, a list or a scalar; None if it is empty.
 
     Raises:
-        ConfigError: a limit is exceeded; the message gives the line but not the file's name.
+        ConfigError: the text exceeds a limit. The message gives the line but not the file's name.
         yaml.YAMLError: the text is not YAML.
     """
     shape = _YamlShape()
-    # libyaml's events come from a loop; only its tree is built by recursion
+    # libyaml produces events in a loop; it recurses only to build a tree
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         try:
             shape.add(event)
@@ -98,7 +98,7 @@ class _YamlShape:
         """Count an event.
 
         Raises:
-            ConfigError: a limit is exceeded.
+            ConfigError: the events so far exceed a limit.
         """
         if self.root is None and isinstance(event, yaml.NodeEvent):
             self.root = type(event)
@@ -147,10 +147,10 @@ def _check_scalar(event: yaml.ScalarEvent) -> None:
 
 
 def check_interpolations(content: object, num_characters: int) -> None:
-    """Refuse `${...}` that could expand a text excessively. Call it only on content whose shape was checked.
+    """Refuse `${...}` references that could expand a text excessively. Check the content's shape before calling this.
 
     Raises:
-        ConfigError: a limit is exceeded; the message does not name the file.
+        ConfigError: the references exceed a limit. The message does not name the file.
     """
     references: list[str | None] = []  # last word of each reference; None if unknown
     holders: set[str] = set()  # keys whose value contains a reference at any depth

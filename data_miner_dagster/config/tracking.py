@@ -1,4 +1,4 @@
-"""Whether, and how, objects are followed along their videos."""
+"""Settings for following objects along their videos."""
 
 from typing import Self
 
@@ -11,35 +11,38 @@ MOST_STEPS_AROUND: int = 200
 
 
 class TrackingConfig(ConfigModel):
-    """The `detection.tracking` section: objects are followed over the seconds around each examined frame.
+    """The `detection.tracking` section: follow objects during the seconds around each examined frame.
 
-    Needs `pip install 'data-miner-dagster[tracks]'`. Costs about 2 * `window_seconds` / `every_seconds` more detector
-    passes per frame, and their decoding.
+    Needs `pip install 'data-miner-dagster[tracks]'`. Each frame costs about 2 * `window_seconds` / `every_seconds`
+    additional detector passes, plus the decoding of their pictures.
     """
 
     window_seconds: float = Field(default=1.0, gt=0, le=30)
-    """How far before and after a frame its neighbours are decoded and examined. An object that is out of sight for
-    three times as long counts as another one when it comes back."""
+    """The time before and after a frame in which its neighbours are decoded and examined. An object that reappears
+    after three times as long counts as a new one."""
     every_seconds: float = Field(default=0.25, ge=0.01, le=10)
-    """Time between those neighbours. Fast objects need a shorter one: an object must overlap with itself."""
+    """The time between neighbours. Fast objects need a shorter time, because an object must overlap with its previous
+    position."""
     whole_clip: bool = False
-    """Follow objects over whole videos, not only around the frames, and write all tracks: `whole_clip_tracks.parquet`,
-    and `data/tracks.parquet` of a release. Every video is then examined from start to end, every `every_seconds`."""
+    """Follow objects through entire videos, not only around frames, and write all tracks to
+    `whole_clip_tracks.parquet` and to `data/tracks.parquet` of a release. Every video is then examined from start to
+    end, every `every_seconds`."""
     start_confidence: float = Field(default=0.2, ge=0, le=1)
-    """Boxes from this confidence start a track. Weaker ones continue one, or stay unchanged."""
+    """Boxes from this confidence start a track. Weaker boxes can only continue a track, or stay unchanged."""
     min_sightings: int = Field(default=3, ge=2, le=50)
-    """A box belongs to an object that was seen on this many frames of its window, including its own; otherwise it
-    flickers. Windows at the ends of a video have fewer frames: there, more than half of them is enough."""
+    """A box flickers unless its object was seen on this many frames of its window, including its own. Windows at the
+    ends of a video have fewer frames, so more than half of them is enough there."""
     flicker_factor: float = Field(default=0.25, ge=0, le=1)
-    """The confidence of a box that flickers is multiplied by this."""
+    """The factor by which the confidence of a flickering box is multiplied."""
     same_object_iou: float = Field(default=0.5, gt=0, le=1)
-    """The minimum IoU of a box with the position that its neighbours in time predict. Other boxes are not part of a
-    track."""
+    """The minimum IoU of a box with the position predicted from neighbouring frames. Boxes with a lower IoU do not join
+    the track."""
     recover: bool = True
-    """Add boxes that no detector reported on a frame, for objects that were seen before and after it in its window."""
+    """Add boxes for objects that no detector reported on a frame but that were seen before and after it in its window.
+    """
     keep_windows: bool = True
-    """Keep the pictures of neighbours on disk, beside the frames. Otherwise they are removed once all detectors have
-    examined them, and another detector or class list decodes the video again, or downloads it if it is gone."""
+    """Keep the pictures of neighbours on disk. Otherwise they are removed after all detectors have examined them, and
+    another detector or class list requires decoding the video again, or downloading it if its file was removed."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

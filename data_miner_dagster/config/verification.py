@@ -1,4 +1,4 @@
-"""A second model that examines each detected box: which model, which question, and at which cost."""
+"""Settings for a second model that examines each detected box: the model, the question and the budget."""
 
 import string
 from collections.abc import Mapping
@@ -18,40 +18,41 @@ class EndpointConfig(ConfigModel):
     """A server with OpenAI's chat completions API, under `platform.models.endpoints`. Pictures are sent to it."""
 
     url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
-    """The address up to the version, such as `https://openrouter.ai/api/v1`. `http://`, and hosts that are not public,
-    only if the host is one of `platform.downloading.allowed_private_hosts`."""
+    """The URL up to the version, such as `https://openrouter.ai/api/v1`. `http://` and hosts that are not public are
+    allowed only if the host is in `platform.downloading.allowed_private_hosts`."""
     model: str = Field(min_length=1, max_length=200)
-    """The name of the model there. Answers are stored under it, regardless of the address."""
+    """The server's name for the model. Answers are stored under this name, regardless of the URL."""
     revision: str = Field(default="", max_length=100)
-    """Change it if the server has another model under the same name: all boxes are then asked about again."""
+    """A label for the version of the model. Change it if the server replaces the model under the same name: all boxes
+    are then examined again."""
     api_key: Reference | None = None
-    """The key that the server wants: `env:NAME` or `file:PATH`."""
+    """The API key that the server requires: `env:NAME` or `file:PATH`."""
     answer_format: Literal["json_schema", "json_object", "text"] = "json_schema"
-    """How to make the server keep to the form of an answer, strictest first. Choose one that it supports."""
+    """The way to request answers in the required form, strictest first. Choose one that the server supports."""
     max_tokens: int = Field(default=200, ge=16, le=8192)
-    """The longest answer. Models that think aloud need more."""
+    """The longest answer, in tokens. Models that write out their reasoning need more."""
     parameters: Mapping[str, str | int | float | bool] = Field(default_factory=lambda: {"temperature": 0})
-    """Further parameters of a request, as the server names them."""
+    """Additional parameters of a request, under the server's names."""
     timeout_seconds: float = Field(default=60, gt=0, le=600)
-    """A request without a whole answer for this long has failed."""
+    """A request that gets no complete answer within this time has failed."""
     tries: int = Field(default=4, ge=1, le=20)
-    """How often a request is made that fails in a way that may pass: HTTP 429 and 500, a cut connection, a timeout."""
+    """The number of tries for a request with transient failures: HTTP 429 or 500, a dropped connection or a timeout."""
     try_delay_seconds: float = Field(default=1.0, ge=0, le=60)
-    """The pause before the second try, doubled with each further one. A longer `Retry-After` holds instead."""
+    """The pause before the second try. It doubles with each further try. A longer `Retry-After` takes precedence."""
     max_pause_seconds: float = Field(default=120, ge=0, le=3600)
-    """If the server asks for a longer pause, it counts as away."""
+    """A server that asks for a longer pause counts as unavailable."""
     concurrent_requests: int = Field(default=4, ge=1, le=64)
-    """Boxes asked about concurrently within one run."""
+    """The number of boxes that are examined concurrently within one run."""
     price_per_box: float | None = Field(default=None, ge=0)
     """The cost of an answer, in any currency, if the server does not charge by tokens."""
     price_per_million_input_tokens: float | None = Field(default=None, ge=0)
-    """Together with the next key: the cost of an answer by the tokens that the server states."""
+    """The price of a million input tokens, as counted by the server. Give the price of output tokens too."""
     price_per_million_output_tokens: float | None = Field(default=None, ge=0)
-    """As above."""
+    """The price of a million output tokens, as counted by the server. Give the price of input tokens too."""
 
     @property
     def is_priced(self) -> bool:
-        """True if the cost of an answer is known."""
+        """True if the settings state the price of an answer."""
         return self.price_per_box is not None or self.price_per_million_input_tokens is not None
 
     @field_validator("parameters")
@@ -72,32 +73,34 @@ class EndpointConfig(ConfigModel):
 
 
 class VerifierConfig(ConfigModel):
-    """The `detection.verifier` section: each box is shown to a model, which confirms or rejects it, or cannot tell.
+    """The `detection.verifier` section: a model examines each box, and confirms it, rejects it or cannot tell.
 
-    A model is asked only once per box and question. The effect of its answers on a release is `releasing.verifier`.
+    The model is queried only once per box and question. `releasing.verifier` sets the effect of its answers on a
+    release.
     """
 
     model: str = Field(min_length=1)
-    """One of `platform.models.endpoints`, or an entry of the model registry that verifies (architecture `qwen3-vl`)."""
+    """The name of one of `platform.models.endpoints`, or of a verifier in the model registry (architecture `qwen3-vl`).
+    """
     question: str = Field(default=DEFAULT_QUESTION, min_length=1, max_length=1000)
     """The question about a box. `{class_name}` is its class, `{phrases}` the phrases of that class. "Yes" confirms it.
     """
     min_confidence: float = Field(default=0.1, ge=0, le=1)
-    """Boxes below this confidence are not asked about. A release has no use for those below `releasing.unsure_from`."""
+    """Boxes below this confidence are not examined. A release does not use boxes below `releasing.unsure_from`."""
     max_confidence: float = Field(default=1.0, ge=0, le=1)
-    """Boxes above this confidence are not asked about."""
+    """Boxes above this confidence are not examined."""
     margin: float = Field(default=0.15, ge=0, le=1)
-    """How much around the box is shown, as a share of its width and height on each side."""
+    """The margin to show around the box, as a share of its width and height, on each side."""
     max_side: int = Field(default=448, ge=64, le=2048)
     """The longer side of the shown picture, in pixels. Larger crops are scaled down."""
     max_boxes: int | None = Field(default=10_000, ge=0)
-    """The project asks about this many boxes in total, and then stops. null: no limit."""
+    """The most boxes of the project to examine in total. null: no limit."""
     max_cost: float | None = Field(default=None, gt=0)
-    """The project spends this much in total, in the currency of the endpoint's prices, and then stops. Default: no
-    limit."""
+    """The most that the project may spend in total, in the currency of the endpoint's prices. Default: no limit."""
     when_unavailable: Literal["release", "wait"] = "release"
-    """If the model is unavailable. `release`: the build continues; boxes without an answer are judged by their
-    confidence, the release says how many, and they are asked about later. `wait`: the project waits for it."""
+    """The behaviour if the model is unavailable. `release`: the build continues, and boxes without an answer are judged
+    by their confidence. The release records how many there are, and they are examined later. `wait`: the project waits
+    for the model."""
 
     @field_validator("question")
     @classmethod

@@ -1,4 +1,4 @@
-"""Who may reach the web server, and where the review pages are."""
+"""Settings for the hosts that the web server answers to, and for the port of the review pages."""
 
 import os
 from typing import Final
@@ -16,12 +16,13 @@ class WebConfig(ConfigModel):
     """The `platform.web` section."""
 
     hosts: tuple[str, ...] = ()
-    """Names by which a reverse proxy or another machine reaches the web server, such as `miner.example.org`. It answers
-    only to these, to localhost and to its listening address, and accepts changes only from their pages."""
+    """Host names under which a reverse proxy or another machine reaches the web server, such as `miner.example.org`.
+    The server answers only to these names, to localhost and to its listening address. It accepts changes only from
+    their pages."""
     review_port: int = Field(3001, ge=1, le=65535)
-    """The port of the review pages, on loopback. `data-miner up --review-port` overrides it."""
+    """The loopback port of the review pages. `data-miner up --review-port` overrides it."""
 
 
 def review_address(config: WebConfig) -> str:
-    """Return the address of the review pages: at the port that a running `data-miner up` uses, or else the setting."""
+    """Return the URL of the review pages, with the port of the running `data-miner up`, or else the configured port."""
     return f"http://{REVIEW_HOST}:{os.environ.get(REVIEW_PORT_VARIABLE) or config.review_port}"

@@ -1,4 +1,4 @@
-"""Words and days that YAML misreads: `no` as false, `20240101` as a number.
+"""Checks for words and dates that YAML misreads, such as `no` as false and `20240101` as a number.
 
 Belongs here: checks that several sections share. Does not belong here: fields and ranges.
 """
@@ -15,7 +15,7 @@ _DAY_WITHOUT_HYPHENS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})")
 
 
 def checked_names(content: Any) -> Any:
-    """Return a mapping with its keys stripped. Anything else is returned unchanged for the field's own check.
+    """Return a mapping with blanks stripped from its keys. Returns anything else unchanged, for the field to check.
 
     Raises:
         ValueError: a key is not text, or two keys differ only in case or surrounding blanks.
@@ -40,7 +40,7 @@ def _as_yaml(value: object) -> str:
 
 
 def is_read_as_other(value: object) -> bool:
-    """Return whether YAML read a number, a boolean, a day or null instead of words."""
+    """Return whether YAML read a number, a boolean, a date or null instead of text."""
     return value is None or isinstance(value, bool | int | float | date)
 
 
@@ -55,4 +55,4 @@ def _checked_day(value: object) -> object:
 
 
 Day = Annotated[date, BeforeValidator(_checked_day)]
-"""A day as YYYY-MM-DD. Numbers are refused, since pydantic would read them as seconds since 1970."""
+"""A date as YYYY-MM-DD. Numbers are refused, since pydantic would read them as seconds since 1970."""
