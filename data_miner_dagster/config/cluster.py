@@ -77,12 +77,12 @@ def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
     amounts = {"gpus": wanted.gpus, **{f"custom_resources.{key}": n for key, n in wanted.custom_resources.items()}}
     if launcher == "ray":
         problems += [
-            f"{key} is {amount:g}: Ray assigns whole ones, or a fraction below 1; write {max(1, round(amount))}"
+            f"{key} is {amount:g}; Ray assigns whole numbers, or a fraction below 1: write {max(1, round(amount))}"
             for key, amount in {"cpus": wanted.cpus, **amounts}.items()
             if amount > 1 and amount != int(amount)
         ]
         problems += [
-            f"custom_resources has {name!r}, which Ray counts itself; use cpus, gpus or memory_gb"
+            f"custom_resources contains {name!r}, which Ray counts itself; use cpus, gpus or memory_gb"
             for name in _RESERVED
             if name in wanted.custom_resources
         ]
@@ -92,10 +92,10 @@ def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
                 "name it in custom_resources"
             )
         if wanted.tolerations:
-            problems.append("tolerations is for Kubernetes: the nodes of Ray have no taints; leave it out")
+            problems.append("tolerations is for Kubernetes, since Ray's nodes have no taints; leave it out")
     if launcher == "kubernetes":
         problems += [
-            f"{key} is {amount:g}: Kubernetes assigns whole ones; write {max(1, round(amount))}"
+            f"{key} is {amount:g}; Kubernetes assigns whole numbers: write {max(1, round(amount))}"
             for key, amount in amounts.items()
             if amount != int(amount)
         ]

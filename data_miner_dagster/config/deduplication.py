@@ -19,7 +19,7 @@ def _checked_name(name: str) -> str:
 def _checked_release(release: str) -> str:
     project, separator, version = release.partition("/")
     if not separator:
-        raise ValueError(f"release {release!r} is not 'project/version'")
+        raise ValueError(f"release {release!r} does not have the form 'project/version', such as 'street/v001'")
     return f"{_checked_name(project)}/{_checked_name(version)}"
 
 

@@ -131,9 +131,9 @@ class DetectionConfig(ConfigModel):
         for name, paths in self.exemplar_paths.items():
             check_named_once(paths, name)
         if len(set(self.detectors)) != len(self.detectors):
-            raise ValueError(f"detectors: {', '.join(self.detectors)} names one twice")
+            raise ValueError(f"detectors ({', '.join(self.detectors)}) contains a name twice; name each detector once")
         if self.tracking is not None and self.agreement_seconds is not None:
-            raise ValueError("agreement_seconds: tracking replaces it, and both are set; leave one of them out")
+            raise ValueError("agreement_seconds and tracking are both set, but tracking replaces it; leave one out")
         return self
 
     @property

@@ -20,7 +20,7 @@ def is_reference(text: str) -> bool:
 
 def _checked_reference(text: str) -> str:
     if not is_reference(text):
-        raise ValueError("write env:NAME or file:PATH: secrets do not belong in a configuration file")
+        raise ValueError("write env:NAME or file:PATH, since secrets do not belong in a configuration file")
     return text
 
 
@@ -66,7 +66,7 @@ class PolitenessConfig(ConfigModel):
     @model_validator(mode="after")
     def _check_sleeps(self) -> Self:
         if self.max_sleep_seconds < self.min_sleep_seconds:
-            raise ValueError("max_sleep_seconds is below min_sleep_seconds")
+            raise ValueError("max_sleep_seconds is below min_sleep_seconds; raise it, or lower min_sleep_seconds")
         return self
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from data_miner_dagster.domain.errors import ConfigError
 
-_BY_HAND: Final = "add it by hand"
+_BY_HAND: Final = "add the setting by hand"
 
 
 def one_line_yaml(value: object) -> str:
@@ -30,7 +30,7 @@ def with_settings(text: str, section: str, settings: Mapping[str, object]) -> st
     except yaml.YAMLError as error:
         raise ConfigError(f"the file cannot be changed ({error}); {_BY_HAND}") from error
     if after != {**before, section: {**before[section], **settings}}:  # for example, an anchor is used elsewhere
-        raise ConfigError(f"`{section}` of the file cannot be changed safely; {_BY_HAND}")
+        raise ConfigError(f"the section `{section}` of the file cannot be changed safely; {_BY_HAND}")
     return text
 
 

@@ -16,7 +16,7 @@ MAX_EXEMPLARS: Final = 64
 
 def _outside_buckets(path: str) -> str:
     if is_object_address(path):
-        raise ValueError(f"{path} is in a bucket: exemplars must be local files")
+        raise ValueError(f"{path} is in a bucket, but exemplars must be local files; download it first")
     return path
 
 
@@ -31,4 +31,4 @@ def check_named_once(paths: Sequence[str], owner: str) -> None:
         ValueError: a path occurs more than once.
     """
     if repeated := [path for path in paths if paths.count(path) > 1]:
-        raise ValueError(f"images of {owner!r} names {repeated[0]} twice")
+        raise ValueError(f"images of {owner!r} names {repeated[0]} twice; name it once")

@@ -45,7 +45,7 @@ class PromptConfig(ConfigModel):
     def _check_images(self) -> "PromptConfig":
         if len(self.images) == 1:
             raise ValueError(
-                f"images of {self.text!r} has a single picture, from which no tolerance can be derived: "
+                f"images of {self.text!r} has a single picture, from which no tolerance can be derived; "
                 "give at least two"
             )
         check_named_once(self.images, self.text)
@@ -116,12 +116,15 @@ class FilteringConfig(ConfigModel):
     def _check_prompts(self) -> "FilteringConfig":
         for prompt in self.positive:
             if prompt.margin is not None:
-                raise ValueError(f"positive prompt {prompt.text!r} has a margin: only negative and junk prompts do")
+                raise ValueError(
+                    f"positive prompt {prompt.text!r} has a margin, which only negative and junk prompts may have; "
+                    "remove it"
+                )
         seen: dict[str, str] = {}
         for set_name in get_args(PromptSet):
             for text in self.texts_of(set_name):
                 if text in seen:
-                    raise ValueError(f"prompt {text!r} is in {seen[text]} and again in {set_name}: keep one")
+                    raise ValueError(f"prompt {text!r} is in {seen[text]} and again in {set_name}; keep one")
                 seen[text] = set_name
         return self
 

@@ -231,7 +231,7 @@ def _one_line(path: Path) -> Iterator[None]:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {with_references(_interpolation_problem(error))}") from None
     except _UNFORESEEN as error:
-        raise ConfigError(f"{path}: cannot be understood ({type(error).__name__}); {_SCHEMA_HINT}") from None
+        raise ConfigError(f"{path}: cannot be parsed ({type(error).__name__}); {_SCHEMA_HINT}") from None
 
 
 def _with_text_keys(content: object) -> _Content:
@@ -243,12 +243,12 @@ def _interpolation_problem(error: OmegaConfBaseException) -> str:
     key = error.full_key or error.key or "a value"
     message = (error.msg or str(error)).splitlines()[0].strip()
     if isinstance(error, MissingMandatoryValue):
-        return f"{key} is '???': give it a value"
+        return f"{key} is '???'; give it a value"
     if "Environment variable" in message:
         variable = message.split("'")[1] if "'" in message else ""
         return f"{key}: environment variable {variable!r} is not set; set it, or write ${{oc.env:{variable},default}}"
     if isinstance(error, KeyValidationError):
-        return f"{key}: a name in it, such as null, is not text in YAML: put it in quotes"
+        return f"{key}: contains a name that is not text in YAML, such as null; put it in quotes"
     if isinstance(error, UnsupportedValueType | ConfigTypeError):
         return f"{key}: {message[:1].lower()}{message[1:]}; {_SCHEMA_HINT}"
     return f"{key}: interpolation failed: {message}; `${{section.key}}` starts at the top of the file"

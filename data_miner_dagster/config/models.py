@@ -18,7 +18,9 @@ def _safe_as_folder(name: str) -> str:
     try:
         return check_project_name(name)
     except ConfigError as error:
-        raise ValueError(f"model name {name!r} is not safe as a folder name: letters, digits, '_', '-', '.'") from error
+        raise ValueError(
+            f"model name {name!r} is not safe as a folder name; use letters, digits, '_', '-' and '.'"
+        ) from error
 
 
 _WEIGHT_FILE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(safetensors|json|txt|model)")
@@ -27,7 +29,7 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 def _weight_file(name: str) -> str:
     if ".." in name or not _WEIGHT_FILE.fullmatch(name):
-        raise ValueError(f"file name {name!r} is not one of .safetensors, .json, .txt or .model, without a folder")
+        raise ValueError(f"file name {name!r} must end in .safetensors, .json, .txt or .model, and contain no folder")
     return name
 
 
@@ -64,7 +66,7 @@ class ModelEntryConfig(ConfigModel):
         if is_in_bucket:
             ObjectUrl.parse(self.source)
         if is_in_bucket != bool(self.files):
-            raise ValueError("`files`, with the sha256 of each, is for a source in a bucket, and needed there")
+            raise ValueError("`files`, with the sha256 of each, is required for a source in a bucket, and only there")
         return self
 
 
@@ -117,7 +119,7 @@ class ModelsConfig(ConfigModel):
     @model_validator(mode="after")
     def _check_devices(self) -> Self:
         if self.devices and self.device != "auto":
-            raise ValueError(f"device is {self.device!r} and devices names others: give one of the two")
+            raise ValueError(f"device is {self.device!r}, but devices is set too; give only one of the two")
         if repeated := [name for name in self.devices if self.devices.count(name) > 1]:
-            raise ValueError(f"devices names {repeated[0]!r} more than once: runs share it once there are more runs")
+            raise ValueError(f"devices names {repeated[0]!r} more than once; name it once, since runs can share it")
         return self

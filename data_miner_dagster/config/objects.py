@@ -13,7 +13,7 @@ from data_miner_dagster.domain.object_urls import BUCKET_PROTOCOLS, OBJECT_PROTO
 def _object_url(text: str) -> str:
     url = ObjectUrl.parse(text)
     if url.protocol not in BUCKET_PROTOCOLS:
-        raise ValueError(f"write an address of {', '.join(f'{name}://' for name in BUCKET_PROTOCOLS)}")
+        raise ValueError(f"write an address with one of {', '.join(f'{name}://' for name in BUCKET_PROTOCOLS)}")
     return url.text
 
 
@@ -23,7 +23,7 @@ def _store_prefix(text: str) -> str:
     try:
         return ObjectUrl.parse(text).text
     except ValueError as error:
-        raise ValueError(f"{text!r}: {error}; or a protocol alone, such as s3://") from None
+        raise ValueError(f"{text!r}: {error}; a protocol alone, such as s3://, is valid too") from None
 
 
 BucketUrls = Annotated[tuple[Annotated[str, AfterValidator(_object_url)], ...], Field(min_length=1)]

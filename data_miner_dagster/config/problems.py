@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from data_miner_dagster.domain.catalog_urls import shown_catalog_url
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 Location = tuple[int | str, ...]
@@ -22,7 +23,7 @@ _MAX_DESCRIBED: Final = 100
 """The most problems of one file to describe."""
 _MAX_VALUE_LENGTH: Final = 60
 _MAY_HOLD_A_PASSWORD: Final = frozenset({"proxy", "catalog_url"})
-_A_LIST: Final = "a list, one entry a line, each after '- '"
+_A_LIST: Final = "a list, one entry per line, each after '- '"
 _A_MAPPING: Final = "a mapping of keys and values"
 _WANTED_BY_KIND: Final[Mapping[str, str]] = {
     "tuple_type": _A_LIST,
@@ -87,7 +88,7 @@ def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object,
     if kind == "missing":
         return f"{key} is missing{f': {_first_sentence(field_doc)}' if field_doc else ''}"
     if kind == "union_tag_not_found":
-        return f"{key}.type is missing: one of {', '.join(_tags_at(model, details['loc']))}"
+        return f"{key}.type is missing; use one of {', '.join(_tags_at(model, details['loc']))}"
     if kind == "union_tag_invalid":
         tags = re.findall(r"'([^']+)'", str(details["ctx"]["expected_tags"]))
         tag = str(details["ctx"]["tag"])
@@ -111,8 +112,8 @@ def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object,
 def _wrong_length(details: ErrorDetails) -> str:
     length, context = details["ctx"]["actual_length"], details["ctx"]
     if details["type"] == "too_short":
-        return f"{length} entries, needs at least {context['min_length']}"
-    return f"{length} entries, may have at most {context['max_length']}"
+        return f"{counted(length, 'entry', 'entries')}, needs at least {context['min_length']}"
+    return f"{counted(length, 'entry', 'entries')}, may have at most {context['max_length']}"
 
 
 def _lower(message: str) -> str:

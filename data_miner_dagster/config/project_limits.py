@@ -43,14 +43,14 @@ class ProjectLimits:
                     raise ConfigError(_not_allowed(name))
             if "${" in PLAIN_REFERENCE.sub("", REFERENCE.sub("", text)):
                 raise ConfigError(
-                    f"{text[:60]!r}: a file of the watched folder may only have ${{section.key}} and ${{oc.env:NAME}}"
+                    f"{text[:60]!r}: a file in the watched folder may use only ${{section.key}} and ${{oc.env:NAME}}"
                 )
 
     def problem_of_address(self, address: str) -> str | None:
         """Return a message if an address names a variable or bucket that the file may not read, otherwise None."""
         if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
             return (
-                f"a file of the watched folder may not read {address}; add it, or a prefix of it, to "
+                f"a file in the watched folder may not read {address}; add it, or a prefix of it, to "
                 "platform.objects.allowed_prefixes"
             )
         if self.variables is None:
@@ -82,7 +82,7 @@ class ProjectLimits:
         if any(real.is_relative_to(folder.resolve()) for folder in folders):
             return None
         return (
-            f"{path} is outside of the folders that a file of the watched folder may read; add its folder to "
+            f"{path} is outside the folders that a file in the watched folder may read; add its folder to "
             "platform.storage.project_paths"
         )
 
@@ -103,6 +103,6 @@ def limits_of(platform: PlatformConfig, watched_folder: Path, file: Path | None)
 
 def _not_allowed(name: str) -> str:
     return (
-        f"a file of the watched folder may not read the environment variable {name}; add it to "
+        f"a file in the watched folder may not read the environment variable {name}; add it to "
         "platform.storage.project_variables"
     )

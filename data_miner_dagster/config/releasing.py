@@ -102,15 +102,15 @@ class ReleasingConfig(ConfigModel):
             if not re.fullmatch(r"[A-Za-z0-9_]+", name):
                 raise ValueError(f"split {name!r} must be letters, digits and '_': it becomes a folder name")
             if not share > 0:
-                raise ValueError(f"the share of split {name!r} is {share}; it must be above 0 (or leave it out)")
+                raise ValueError(f"the share of split {name!r} is {share}; it must be above 0, or leave the split out")
         if "all" in splits:
-            raise ValueError("no split can be called 'all': that is the name of the file with all annotations")
+            raise ValueError("a split cannot be called 'all', the name of the file with all annotations; rename it")
         names: dict[str, str] = {}
         for name in splits:
             other = names.setdefault(split_role(name), name)
             if other != name:
                 raise ValueError(
-                    f"splits {other!r} and {name!r} are the same split for trainers and for `datasets`: keep one"
+                    f"trainers and `datasets` treat the splits {other!r} and {name!r} as the same split; keep one"
                 )
         if TRAIN_SPLIT not in splits:
             raise ValueError(f"splits must name {TRAIN_SPLIT!r}; it names {', '.join(sorted(splits)) or 'none'}")
@@ -126,9 +126,9 @@ class ReleasingConfig(ConfigModel):
                 raise ValueError(f"fixed_splits names {split!r}, which is not one of the splits: {', '.join(names)}")
             for key in video_keys:
                 if (other := seen.setdefault(key, split)) != split:
-                    raise ValueError(f"fixed_splits has {key} in {other!r} and in {split!r}: keep one")
+                    raise ValueError(f"fixed_splits has {key} in both {other!r} and {split!r}; keep one")
         if self.folds is not None and (taken := [name for name in self.splits if name.startswith("fold_")]):
-            raise ValueError(f"folds names its splits fold_1, fold_2, ...: rename the split {taken[0]!r}")
+            raise ValueError(f"folds creates splits named fold_1, fold_2, ...; rename the split {taken[0]!r}")
         return self
 
     def threshold_of(self, class_name: str) -> float:

@@ -192,13 +192,13 @@ class ProjectConfig(ConfigModel):
                 continue
             if wanted > threshold:
                 raise ValueError(
-                    f"releasing.{key} is {wanted:g}, above the threshold {threshold:g} of {name!r}; lower it (the same "
-                    "as the threshold: nothing is unsure)"
+                    f"releasing.{key} is {wanted:g}, above the threshold {threshold:g} of {name!r}; lower it, at least "
+                    "to the threshold, where no box is unsure"
                 )
             if wanted < floor:
                 raise ValueError(
-                    f"releasing.{key} is {wanted:g}, below detection.confidence_floor {floor:g}, but no box below that "
-                    "is stored; raise it, or lower the floor"
+                    f"releasing.{key} is {wanted:g}, but boxes below detection.confidence_floor ({floor:g}) are not "
+                    "stored; raise it, or lower the floor"
                 )
         return self
 

@@ -14,7 +14,7 @@ from data_miner_dagster.domain.object_urls import is_object_address
 def _outside_buckets(texts: tuple[str, ...]) -> tuple[str, ...]:
     for number, text in enumerate(texts):
         if is_object_address(text):
-            raise ValueError(f"entry {number} is an address of a bucket: write a source with `type: objects`")
+            raise ValueError(f"entry {number} is the address of a bucket; use a source with `type: objects`")
     return texts
 
 
@@ -214,7 +214,7 @@ class RulesConfig(ConfigModel):
         ):
             lower, upper = getattr(self, low), getattr(self, high)
             if lower is not None and upper is not None and lower > upper:
-                raise ValueError(f"{low} {lower} is above {high} {upper}")
+                raise ValueError(f"{low} ({lower}) is above {high} ({upper}); correct one of them")
         return self
 
 

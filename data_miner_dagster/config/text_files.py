@@ -120,28 +120,29 @@ class _YamlShape:
 
     def _check_limits(self) -> None:
         if self._depth > _MAX_DEPTH:
-            raise ConfigError(f"nested more than {_MAX_DEPTH} deep; check brackets and indentation")
+            raise ConfigError(f"nested more than {_MAX_DEPTH} levels deep; check brackets and indentation")
         if self._num_repeated > _MAX_REPEATED_NODES:
-            raise ConfigError(f"aliases stand for more than {_MAX_REPEATED_NODES:,} values")
+            raise ConfigError(f"aliases stand for more than {_MAX_REPEATED_NODES:,} values; use fewer aliases")
         if self._num_nodes > _MAX_NODES:
-            raise ConfigError(f"holds more than {_MAX_NODES:,} values; put lists into separate files")
+            raise ConfigError(f"contains more than {_MAX_NODES:,} values; put lists into separate files")
 
     def _repeat(self, anchor: str | None) -> None:
         if anchor not in self._sizes:
             is_open = any(name == anchor for name, _ in self._open_anchors)
-            raise ConfigError(f"*{anchor} {'contains itself' if is_open else 'is not defined'}")
+            problem = "refers to a value that contains it" if is_open else "is not defined"
+            raise ConfigError(f"the alias *{anchor} {problem}; write the value instead")
         self._num_nodes += self._sizes[anchor]
         self._num_repeated += self._sizes[anchor]
 
 
 def _check_scalar(event: yaml.ScalarEvent) -> None:
     if len(event.value) > _MAX_DIGITS and event.implicit[0] and _NUMBER.fullmatch(event.value):
-        raise ConfigError(f"a number of {len(event.value)} digits; put it in quotes if it is text")
+        raise ConfigError(f"a number has {len(event.value)} digits; put it in quotes if it is text")
     num_references = event.value.count("${")  # their grammar is also parsed recursively
     is_long = len(event.value) > _MAX_INTERPOLATED_CHARACTERS
     if num_references > _MAX_REFERENCES_A_VALUE or (num_references and is_long):
         raise ConfigError(
-            f"a value with ${{...}} may have {_MAX_INTERPOLATED_CHARACTERS:,} characters and "
+            f"a value with ${{...}} may have at most {_MAX_INTERPOLATED_CHARACTERS:,} characters and "
             f"{_MAX_REFERENCES_A_VALUE} references; write the value itself"
         )
 

@@ -48,12 +48,12 @@ class TrackingConfig(ConfigModel):
     def _check(self) -> Self:
         if self.every_seconds > self.window_seconds:
             raise ValueError(
-                f"every_seconds={self.every_seconds:g} is longer than window_seconds={self.window_seconds:g}: a frame "
-                "would have no neighbours; look more often, or further"
+                f"every_seconds={self.every_seconds:g} is longer than window_seconds={self.window_seconds:g}, so a "
+                "frame would have no neighbours; lower the first or raise the second"
             )
         if self.window_seconds / self.every_seconds > MOST_STEPS_AROUND:
             raise ValueError(
                 f"window_seconds={self.window_seconds:g} holds more than {MOST_STEPS_AROUND} times "
-                f"every_seconds={self.every_seconds:g} on either side of a frame; look less often"
+                f"every_seconds={self.every_seconds:g} on either side of a frame; raise every_seconds"
             )
         return self

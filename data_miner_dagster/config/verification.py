@@ -66,7 +66,7 @@ class EndpointConfig(ConfigModel):
     def _check_prices(self) -> Self:
         by_tokens = (self.price_per_million_input_tokens, self.price_per_million_output_tokens)
         if (by_tokens[0] is None) != (by_tokens[1] is None):
-            raise ValueError("give the prices of input and of output tokens, or neither")
+            raise ValueError("give the prices of both input and output tokens, or of neither")
         if self.price_per_box is not None and by_tokens[0] is not None:
             raise ValueError("give price_per_box or the prices of tokens, not both")
         return self
@@ -108,15 +108,15 @@ class VerifierConfig(ConfigModel):
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(question) if name is not None}
         except ValueError as error:
-            raise ValueError(f"it is not a template ({error}); write {{{{ for a brace") from None
+            raise ValueError(f"the question is not a valid template ({error}); write {{{{ for a brace") from None
         if unknown := sorted(fields - _PLACEHOLDERS):
-            raise ValueError(f"{{{unknown[0]}}} is neither {{class_name}} nor {{phrases}}")
+            raise ValueError(f"{{{unknown[0]}}} is not a placeholder; use {{class_name}} or {{phrases}}")
         if not fields:
-            raise ValueError("it must name {class_name} or {phrases}, otherwise all classes get the same question")
+            raise ValueError("the question must contain {class_name} or {phrases}, or it is the same for all classes")
         return question
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
         if self.min_confidence > self.max_confidence:
-            raise ValueError("min_confidence is above max_confidence, so no box is asked about")
+            raise ValueError("min_confidence is above max_confidence, so no box would be examined; lower it")
         return self

@@ -25,10 +25,10 @@ def checked_names(content: Any) -> Any:
     written: dict[str, str] = {}
     for name in content:
         if not isinstance(name, str):
-            raise ValueError(f"the name {_as_yaml(name)} is not text in YAML: put it in quotes")
+            raise ValueError(f"the name {_as_yaml(name)} is not text in YAML; put it in quotes")
         other = written.setdefault(name.strip().casefold(), name)
         if other != name:
-            raise ValueError(f"{other!r} and {name!r} are the same name: keep one")
+            raise ValueError(f"{other!r} and {name!r} are the same name; keep one")
     return {name.strip(): value for name, value in content.items()}
 
 
@@ -51,7 +51,7 @@ def _checked_day(value: object) -> object:
         return value.strip()
     bare = _DAY_WITHOUT_HYPHENS.fullmatch(str(value).strip()) if not isinstance(value, bool | datetime) else None
     example = "-".join(bare.groups()) if bare is not None else "2024-01-01"
-    raise ValueError(f"not a day: write {example}")
+    raise ValueError(f"not a date; write it as {example}")
 
 
 Day = Annotated[date, BeforeValidator(_checked_day)]

@@ -42,12 +42,12 @@ def test_cluster__asks_for_what_a_pool_needs(tmp_path: Path) -> None:
         ("{pools: {download: {cpus: 0}}}", "platform.cluster.pools.download.cpus is 0: must be greater than 0"),
         (
             "{launcher: ray, pools: {extract: {cpus: 1.5}}}",
-            "platform.cluster: pools.extract.cpus is 1.5: Ray assigns whole ones, or a fraction below 1; write 2",
+            "platform.cluster: pools.extract.cpus is 1.5; Ray assigns whole numbers, or a fraction below 1: write 2",
         ),
         (
             "{launcher: ray, pools: {inference: {custom_resources: {GPU: 1}}}}",
-            "platform.cluster: pools.inference.custom_resources has 'GPU', which Ray counts itself; use cpus, gpus "
-            "or memory_gb",
+            "platform.cluster: pools.inference.custom_resources contains 'GPU', which Ray counts itself; use cpus, "
+            "gpus or memory_gb",
         ),
         (
             "{launcher: ray, pools: {inference: {node_selector: {zone: a}}}}",
@@ -56,7 +56,7 @@ def test_cluster__asks_for_what_a_pool_needs(tmp_path: Path) -> None:
         ),
         (
             "{launcher: kubernetes, pools: {inference: {gpus: 0.5}}}",
-            "platform.cluster: pools.inference.gpus is 0.5: Kubernetes assigns whole ones; write 1",
+            "platform.cluster: pools.inference.gpus is 0.5; Kubernetes assigns whole numbers: write 1",
         ),
     ],
 )

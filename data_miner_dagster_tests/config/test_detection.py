@@ -44,7 +44,7 @@ def test_detection_config__without_images_classes_are_written_as_before() -> Non
         ({"classes": {" ": []}}, "at least 1 character"),
         ({"classes": {"car": [""]}}, "at least 1 character"),
         ({"classes": {"car": ["Taxi"], "taxi": []}}, "'taxi' is used for both 'car' and 'taxi'"),
-        ({"classes": {"car": []}, "detectors": ["a", "a"]}, "names one twice"),
+        ({"classes": {"car": []}, "detectors": ["a", "a"]}, "contains a name twice"),
         ({"classes": {"car": []}, "detectors": ["a", "b", "c", "d"]}, "at most 3"),
         ({"classes": {"car": []}, "confidence_floor": 1.1}, "confidence_floor"),
         ({"classes": {"car": {"images": ["a.jpg", {"path": "a.jpg"}]}}}, "images of 'car' names a.jpg twice"),

@@ -98,7 +98,7 @@ def test_load_project_file__duplicate_key(tmp_path: Path) -> None:
             "platform.extraction.every_seconds is -1: must be greater than 0",
         ),
         ("description: 12", "description is 12: must be text; put it in quotes"),
-        ("description: ???", "description is '???': give it a value"),
+        ("description: ???", "description is '???'; give it a value"),
         ("releasing: 3", "releasing is 3: must be a mapping of keys and values"),
         (
             "description: ${oc.env:NOT_SET_HERE}",
@@ -123,12 +123,12 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
         (
             "positive: [a bicycle]",
             "positive: []",
-            "filtering.positive has 0 entries, needs at least 1: A frame is kept if it resembles at least one of these",
+            "filtering.positive has 0 entries, needs at least 1: Prompts for frames to keep",
         ),
         (
             "positive: [a bicycle]",
             "positive: a bicycle",
-            "filtering.positive is 'a bicycle': must be a list, one entry a line, each after '- '",
+            "filtering.positive is 'a bicycle': must be a list, one entry per line, each after '- '",
         ),
         ("detection:\n  classes: {bicycle: []}\n", "", "detection is missing: Which classes to label"),
         ("type: files", "type: filez", "sourcing.sources.0.type is 'filez'; did you mean 'files'?"),

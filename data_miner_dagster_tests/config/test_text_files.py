@@ -29,12 +29,12 @@ HOSTILE = {
     "a number": ("12", "must be a mapping"),
     "words": ("hello", "must be a mapping"),
     "nothing": ("~", "must be a mapping"),
-    "a long number": (GOOD + "n: " + "9" * 5000, "a number of 5000 digits"),
+    "a long number": (GOOD + "n: " + "9" * 5000, "a number has 5000 digits"),
     "aliases": (
         "".join(f"a{n}: &a{n} [" + ",".join([f"*a{n - 1}" if n else "1"] * 9) + "]\n" for n in range(9)) + GOOD,
         "aliases stand for more than",
     ),
-    "an alias in itself": (GOOD + "z: &z [*z]", "contains itself"),
+    "an alias in itself": (GOOD + "z: &z [*z]", "refers to a value that contains it"),
     "an alias of nothing": (GOOD + "z: *y", "is not defined"),
     "text doubled": (GOOD + _doubling("x", "${aN}${aN}", 60), "more than a file may have"),
     "maps doubled": (GOOD + _doubling("{x: 1}", "{l: '${aN}', r: '${aN}'}", 60), "more than a file may have"),
@@ -48,7 +48,7 @@ HOSTILE = {
         GOOD + f"t: {'x' * 100_000}\nr: [" + ", ".join(["'${t}'"] * 100) + "]",
         "more than a file may have",
     ),
-    "many values": (GOOD + "m: [" + "1, " * 200_000 + "]", "holds more than"),
+    "many values": (GOOD + "m: [" + "1, " * 200_000 + "]", "contains more than"),
 }
 
 

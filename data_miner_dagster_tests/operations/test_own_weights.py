@@ -80,12 +80,12 @@ def test_fetch_own_weights__of_other_bytes_than_pinned(buckets: FaultyBuckets) -
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "../config.json", "a/config.json", "weights.pkl"])
 def test_config__no_file_that_can_run_code(buckets: FaultyBuckets, name: str) -> None:
-    with pytest.raises(ValueError, match=r"is not one of \.safetensors"):
+    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
         _config(buckets, files={name: "0" * 64})
 
 
 def test_config__pins_are_for_buckets_and_needed_there(buckets: FaultyBuckets) -> None:
     both: tuple[dict[str, object], ...] = ({"files": {}}, {"source": "hf:a/b"})
     for wrong in both:
-        with pytest.raises(ValueError, match="is for a source in a bucket, and needed there"):
+        with pytest.raises(ValueError, match="is required for a source in a bucket, and only there"):
             _config(buckets, **wrong)

@@ -95,9 +95,9 @@ def test_source__takes_addresses_of_buckets_alone(address: str) -> None:
 
 
 def test_source__other_sources_take_no_bucket() -> None:
-    with pytest.raises(ValueError, match="write a source with `type: objects`"):
+    with pytest.raises(ValueError, match="use a source with `type: objects`"):
         FilesSource.model_validate({"type": "files", "paths": ["s3://bucket/a.mp4"]})
-    with pytest.raises(ValueError, match="write a source with `type: objects`"):
+    with pytest.raises(ValueError, match="use a source with `type: objects`"):
         UrlsSource.model_validate({"type": "urls", "urls": ["s3://bucket/a.mp4"]})
 
 

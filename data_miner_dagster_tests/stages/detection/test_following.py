@@ -105,7 +105,7 @@ def test_follow__gives_only_what_is_wanted_and_holds_no_more_than_its_windows() 
 
 
 def test_detection_config__tracking_replaces_agreement() -> None:
-    with pytest.raises(ValueError, match="agreement_seconds: tracking replaces it"):
+    with pytest.raises(ValueError, match="tracking replaces it; leave one out"):
         DetectionConfig.model_validate({"classes": {"bus": []}, "agreement_seconds": 2, "tracking": {}})
 
 
