@@ -47,7 +47,7 @@ _HEAD: Final = """\
 Written by `make licences`, from packages' own metadata (pip-licenses) and from the model registry. It is not
 legal advice. No metadata names what a wheel brings along: `av` and `opencv-python` have FFmpeg in them (LGPL), and `av`
 has libx264 and libx265 (GPL-2.0 or later). What those with conditions ask of you:
-[supply chain](deploy/supply-chain.md#licences-that-ask-something-of-you).
+[supply chain](deploy/supply-chain.md#licences-with-conditions).
 
 """
 
