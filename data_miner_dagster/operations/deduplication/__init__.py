@@ -1,1 +1,1 @@
-"""Deduplication: choosing representatives among a project's kept frames. The entry is `deduplicate_project`."""
+"""Deduplication: chooses representatives among a project's kept frames. The entry point is `deduplicate_project`."""

@@ -1,4 +1,4 @@
-"""Checking the two guarantees of a project's deduplicated table, without the indexes that made it."""
+"""Checking both guarantees of a project's deduplicated table, without the indexes used to make it."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -33,7 +33,7 @@ _ALL_CHECKED_UP_TO: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class DeduplicationCheck:
-    """The result, for an asset check and for people."""
+    """The result, for the asset check and for people."""
 
     report: GuaranteeReport
     minimum_recall: float  # 1 if the search was exact
@@ -41,12 +41,12 @@ class DeduplicationCheck:
 
     @property
     def holds(self) -> bool:
-        """True if every duplicate is within reach of its representative, and the search missed no more than allowed."""
+        """True if every duplicate is within reach of its representative and the search had the required recall."""
         return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
 
     @property
     def description(self) -> str:
-        """One line for the user."""
+        """The result in one line, for the user."""
         report = self.report
         line = (
             f"{report.num_duplicates:,} duplicates and {report.num_representatives_checked:,} of "
@@ -60,13 +60,13 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     """Compare a project's frames again, without the indexes that found the duplicates.
 
     Args:
-        platform: of the project.
-        project: one that has been deduplicated.
-        sample_size: compare only this many representatives with all earlier frames. Default: all of up to 100,000
-            frames, which takes about a minute; a sample of more.
+        platform: the platform of the project.
+        project: the name of a project that has been deduplicated.
+        sample_size: compare only this many representatives with all earlier frames. By default, compare all of up to
+            100,000 frames, which takes about a minute, and a sample of a larger number.
 
     Raises:
-        DataMinerError: there is no such project, it has not been deduplicated, or its frames or embeddings are gone.
+        DataMinerError: the project does not exist or has not been deduplicated, or frames or embeddings are missing.
     """
     inputs = read_inputs(platform, project)
     require_table(platform, project, ProjectStage.DEDUPLICATION)
@@ -103,7 +103,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
 
 
 def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
-    """Return (N,) the representative of each row: foreign frames come first, then `decided` in its order."""
+    """Return (N,) the row of each frame's representative, where foreign frames come first, then those in `decided`."""
     is_foreign = pc.fill_null(pc.is_in(decided["tier"], FOREIGN_TIERS), False)
     is_own = pc.invert(is_foreign)
     named = decided["representative_frame_id"]

@@ -1,9 +1,9 @@
-"""Deduplication of one project: choosing representatives among the frames that filtering kept.
+"""Deduplicating one project: choosing representatives among the frames that filtering kept.
 
-Frames belong to generations: those of videos that were decided on for an earlier release come before later ones, and
-within a generation quality decides. So the result depends on the frames, the settings and the published releases, but
-never on the runs in between. Decisions that cannot have changed, a prefix of the order, are copied from the existing
-table. So adding videos costs new frames x representatives.
+Frames are ordered by generation, then by quality: frames of videos that were part of an earlier release come first.
+So the result depends on the frames, the settings and the published releases, but not on the runs in between. Decisions
+that cannot have changed are a prefix of the order, and are copied from the existing table. Adding videos therefore
+costs only new frames x representatives.
 """
 
 import json
@@ -70,32 +70,32 @@ from data_miner_dagster.storage.tables import (
 from data_miner_dagster.storage.vectors import StoredRepresentatives, write_representatives
 
 _UNNAMED: Final = "unnamed_values"
-"""Thresholds that do not name their encoder: the next run must know which encoder they were for."""
+"""Metadata key of thresholds that do not name an encoder: the next run must know which encoder they were set for."""
 _FINGERPRINT: Final = FINGERPRINT_KEY.decode()
 _DECISION_SCHEMA: Final = pa.schema(
     [DEDUPLICATED_SCHEMA.field(name) for name in ("is_representative", "representative_frame_id", "similarity", "tier")]
 )
 FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
 SAMPLE_SIZE: Final = 2000
-"""How many representatives are compared with all others when comparing all pairs is too expensive."""
+"""How many representatives are compared with all earlier frames when comparing all pairs is too expensive."""
 _UNRELEASED: Final = 1 << 31
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The inputs of a project's table."""
+    """The inputs of a project's deduplicated table."""
 
     config: ProjectConfig
     encoder: EncoderRole
     threshold: float
     filtered_fingerprint: str
-    basis: str  # while it is unchanged, decisions on the same frames in the same order remain valid
-    generations: Mapping[str, int]  # of every video with a kept frame, counted from 0 without gaps
+    basis: str  # while it is unchanged, decisions on the same frames in the same order stay valid
+    generations: Mapping[str, int]  # by video, for every video with a kept frame; counted from 0 without gaps
     verdicts: PairVerdicts
 
     def fingerprint(self, left_out: Collection[str] = ()) -> str:
-        """Return the fingerprint of the table made without some videos. Equal inputs always have equal fingerprints."""
+        """Return the fingerprint of the table made without the videos left out. It depends on the inputs alone."""
         content = {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
         return fingerprint_of({**content, "left_out": sorted(left_out)} if left_out else content)
 
@@ -103,16 +103,14 @@ class Inputs:
 def deduplicate_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Write deduplicated.parquet: one row per frame that filtering kept, with its representative.
 
-    Idempotent: a table made from the same inputs is left alone. `force` compares everything again, with the same
-    result.
+    Idempotent: a table made from the same inputs stays unchanged. With `force`, all frames are compared again, with the
+    same result. Videos whose frames or embeddings are missing or unreadable are left out, counted, and marked on their
+    membership. The next run examines them again.
 
     Raises:
-        ConfigError: there is no such project, or a project to compare with has not been deduplicated.
-        NotReadyError: it has not been filtered.
+        ConfigError: the project does not exist, or a project to compare with has not been deduplicated.
+        NotReadyError: the project has not been filtered.
         DataMinerError: the work cannot be done. The project is then FAILED, with the reason.
-
-    Videos whose frames or embeddings are missing or unreadable are left out, counted, and marked on their membership.
-    The next run examines them again.
     """
     with project_stage(platform, project, ProjectStage.DEDUPLICATION) as stage:
         inputs = read_inputs(platform, project)
@@ -121,7 +119,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
             return _outcome(platform, project, OutcomeStatus.REUSED)
         stage.begin()
         _check_threshold(inputs, earlier)
-        # Decisions made without frames of other projects' videos, which may be back, are made again.
+        # Decisions made without frames of other projects' videos are made again, as those frames may be back.
         is_without = bool(read_left_out(platform.layout.deduplicated_table(project)))
         write = partial(_write_table, platform, project, inputs, {} if force or is_without else earlier)
         _, left_out = going_on_without(write)
@@ -133,12 +131,12 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
 
 
 def read_inputs(platform: Platform, project: str) -> Inputs:
-    """Return the inputs of the project's table.
+    """Return the inputs of a project's table.
 
     Raises:
         NotReadyError: the project has not been filtered.
-        ConfigError: there is no such project, a project to compare with has not been deduplicated, or there is no
-            threshold for its encoder.
+        ConfigError: the project does not exist, a project to compare with has not been deduplicated, or no threshold
+            is set for the project's encoder.
     """
     config = platform.project_config(project)
     filtered_fingerprint = require_table(platform, project, ProjectStage.FILTERING)
@@ -165,9 +163,9 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
 
 
 def project_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return the generation of every video with a kept frame: its place in the order of first releases, from 0.
+    """Return the generation of every video with a kept frame: its rank by first release, from 0.
 
-    Videos that are in no release yet come last.
+    Videos that have not been released yet come last.
     """
     filtered = read_table(platform.layout.filtered_table(project), ["video_key", "is_kept"])
     keys = sorted(pc.unique(filtered.filter(filtered["is_kept"])["video_key"]).to_pylist())
@@ -178,7 +176,7 @@ def project_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
-    """Refuse a number that was set for another encoder."""
+    """Refuse a threshold that was set for another encoder."""
     if _UNNAMED in earlier:
         unnamed = _unnamed_threshold(inputs)
         check_same_scale(
@@ -236,7 +234,7 @@ def _write_table(
         ),
     )
     num_reuploads = _write_reuploads(platform, project, inputs, table, fingerprint)
-    write_table(  # last: it marks the work as done
+    write_table(  # last, because it marks the work as done
         platform.layout.deduplicated_table(project),
         table,
         fingerprint=fingerprint,
@@ -257,7 +255,7 @@ def _write_table(
 
 
 def _table_of(frames: pa.Table, decisions: pa.Table) -> pa.Table:
-    """Return the table to be stored, from frames in order of quality and the decisions on them."""
+    """Return the table to store, from frames in order of quality and the decisions on them."""
     table = decisions
     for name in ("frame_id", "video_key", "frame_index", "generation"):
         table = table.append_column(name, frames[name])
@@ -266,7 +264,7 @@ def _table_of(frames: pa.Table, decisions: pa.Table) -> pa.Table:
 
 
 def _write_reuploads(platform: Platform, project: str, inputs: Inputs, table: pa.Table, fingerprint: str) -> int:
-    """Write which videos are re-uploads. Return how many."""
+    """Store which videos are re-uploads. Return their number."""
     config = inputs.config.deduplication
     reuploads = find_reuploads(
         table, minimum_share=config.reupload_share, minimum_pictures=config.reupload_minimum_pictures
@@ -287,11 +285,11 @@ def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """The decisions on the newcomers, in their order."""
+    """The decisions on the newcomers, in order."""
 
     decisions: pa.Table  # of `_DECISION_SCHEMA`
-    representative_vectors: npt.NDArray[np.float16]  # of those that became representatives
-    search: Mapping[str, str]  # how near-duplicates were searched for
+    representative_vectors: npt.NDArray[np.float16]  # vectors of the newcomers that became representatives
+    search: Mapping[str, str]  # how near-duplicates were found
 
 
 def _decide(

@@ -1,6 +1,6 @@
-"""What distinguishes a project's frames: their thumbnails, made where they are missing, and read on first use.
+"""The thumbnails that distinguish a project's frames. Missing ones are made, and all are read on first use.
 
-Does not belong here: the comparison (stages/deduplication/views.py), turning a picture into a thumbnail
+Does not belong here: the comparison (stages/deduplication/views.py), and turning a picture into a thumbnail
 (models/encoders/thumbnails.py).
 """
 
@@ -24,14 +24,13 @@ from data_miner_dagster.stages.deduplication.views import ThumbnailArray
 logger = logging.getLogger(__name__)
 
 _IN_MEMORY: Final = 20_000
-"""Thumbnails of more frames than this (70 MB) are stored in a temporary file, so that the system can reclaim their
-memory."""
+"""Thumbnails of more frames than this (70 MB) go to a temporary file, so that the system can reclaim their memory."""
 
 
 def distinctions_of(
     platform: Platform, config: DeduplicationConfig, verdicts: PairVerdicts, frames: pa.Table
 ) -> Distinctions:
-    """Return what distinguishes these frames, by row. The table has `PICTURE_COLUMNS`."""
+    """Return the distinctions between frames, by row. The table has `PICTURE_COLUMNS`."""
     if not len(frames):
         return NOTHING_APART
     said_different = verdicts.different_rows(frames)
@@ -47,7 +46,7 @@ def distinctions_of(
 
 
 class StoredThumbnails:
-    """The thumbnails of a list of frames. A video's thumbnails are read, or made if missing, once one is needed."""
+    """The thumbnails of a list of frames. A video's thumbnails are read or made once one of them is needed."""
 
     def __init__(self, platform: Platform, frames: pa.Table) -> None:
         self._platform = platform
@@ -62,7 +61,7 @@ class StoredThumbnails:
         """Return the (N, NUM_VALUES) thumbnails of these rows.
 
         Raises:
-            VideosLeftOutError: pictures cannot be read.
+            VideosLeftOutError: some videos' pictures cannot be read.
         """
         codes = np.unique(self.video_codes[rows])
         missing = codes[~self._is_read[codes]].tolist()
@@ -85,5 +84,5 @@ class StoredThumbnails:
 def _room_for(num_frames: int, platform: Platform) -> ThumbnailArray:
     if num_frames <= _IN_MEMORY:
         return np.empty((num_frames, NUM_VALUES), np.uint8)
-    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # it has no name; the mapping keeps it alive
+    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # nameless; the mapping keeps it alive
         return np.memmap(file, np.uint8, "w+", shape=(num_frames, NUM_VALUES))

@@ -1,6 +1,6 @@
-"""The frames that deduplication decides on, with their properties as pictures.
+"""The frames that deduplication decides on, with the properties of their pictures.
 
-Does not belong here: any decision, or the frames of other projects and of releases (others.py).
+Does not belong here: decisions, and the frames of other projects and of releases (others.py).
 """
 
 from collections.abc import Collection, Sequence
@@ -32,16 +32,16 @@ from data_miner_dagster.storage.vectors import read_representatives
 
 KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
 PICTURE_COLUMNS: Final = (*KEY_COLUMNS, "sha256", "perceptual_hash", "contrast", "pts_seconds")
-"""What identifies a frame, in this project and in others."""
+"""The columns that identify a frame, in this project and in others."""
 
 
 def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()) -> pa.Table:
-    """Return the frames that filtering kept, by frame id: `PICTURE_COLUMNS` and what `quality_order` sorts by.
+    """Return the frames that filtering kept, by frame id, with `PICTURE_COLUMNS` and the columns for `quality_order`.
 
     Args:
         platform: the platform of the project.
-        project: one that has been filtered.
-        left_out: videos to leave out.
+        project: the name of a project that has been filtered.
+        left_out: the videos to leave out.
 
     Raises:
         VideosLeftOutError: the frames of other videos cannot be read, or have changed since filtering.
@@ -52,7 +52,7 @@ def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()
 
 
 def without_videos(frames: pa.Table, left_out: Collection[str]) -> pa.Table:
-    """Return the rows of all but some videos."""
+    """Return the rows whose videos are not left out."""
     if not left_out:
         return frames
     return frames.filter(pc.invert(pc.is_in(frames["video_key"], pa.array(sorted(left_out), pa.string()))))
@@ -61,9 +61,10 @@ def without_videos(frames: pa.Table, left_out: Collection[str]) -> pa.Table:
 def representative_vectors(
     platform: Platform, project: str, encoder: EncoderRole, representatives: pa.Table, fingerprint: str
 ) -> npt.NDArray[np.float16]:
-    """Return the (R, D) vectors of a project's representatives, from the file beside the table of this fingerprint.
+    """Return the (R, D) vectors of a project's representatives.
 
-    If that file is missing or belongs to another table, they come from the embeddings of their videos.
+    They come from the file beside the table with this fingerprint. If that file is missing or belongs to another table,
+    they come from the embeddings of their videos.
     """
     stored = read_representatives(platform.layout.representatives_file(project), fingerprint=fingerprint)
     if stored is not None:
@@ -75,25 +76,25 @@ def representative_vectors(
 
 
 def stack_vectors(parts: Sequence[npt.NDArray[np.float16]]) -> npt.NDArray[np.float16]:
-    """Return (N, D) parts stacked. Parts without rows may have any width."""
+    """Return the parts stacked as one (N, D) array. Parts without rows may have any width."""
     filled = [part for part in parts if len(part)]
     return np.concatenate(filled) if filled else parts[-1]
 
 
 def of_width(vectors: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """Return `vectors`, or, if it is empty, an empty array with the width of the others."""
+    """Return `vectors` or, if there are none, an empty array as wide as the others."""
     return vectors if len(vectors) else np.zeros((0, others.shape[1]), np.float16)
 
 
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return tables with the same columns stacked. Some may allow nulls where others do not."""
+    """Return tables with the same columns stacked. Columns may allow nulls in only some of them."""
     return pa.concat_tables(tables, promote_options="permissive")
 
 
 def appearances_of(
     frames: pa.Table, config: DeduplicationConfig, distinctions: Distinctions = NOTHING_APART
 ) -> Appearances:
-    """Return the appearance of frames, in their order, from `sha256`, `perceptual_hash` and `contrast`."""
+    """Return the appearances of frames, in order, from columns `sha256`, `perceptual_hash` and `contrast`."""
     hashes = frames["perceptual_hash"].to_numpy()
     contrast = frames["contrast"].to_numpy()
     return Appearances(
@@ -106,18 +107,18 @@ def appearances_of(
 
 
 def video_codes_of(frames: pa.Table) -> npt.NDArray[np.int64]:
-    """Return (N,) numbers that are equal for frames of one video."""
+    """Return (N,) numbers that are equal exactly for frames of the same video."""
     codes = frames["video_key"].combine_chunks().dictionary_encode().indices
     return np.asarray(codes.to_numpy(), np.int64)
 
 
 def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assignment) -> list[DuplicateTier | None]:
-    """Return the tier of each newcomer, None for representatives.
+    """Return the tier of each newcomer; None for a representative.
 
     Args:
-        named: representatives and newcomers by id, with `video_key` and `foreign_tier`.
-        appearances: their appearances, by id.
-        assignment: their representatives, by id.
+        named: representatives and newcomers, one row per id, with `video_key` and `foreign_tier`.
+        appearances: the appearances, by id.
+        assignment: the assignment of representatives, by id.
     """
     removed = np.flatnonzero(~assignment.is_representative)
     tiers: list[DuplicateTier | None] = [None] * len(assignment.representative_ids)
@@ -128,10 +129,10 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
 
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the rows, by frame id, with columns from the manifests of their videos.
+    """Return the rows by frame id, with columns added from the manifests of their videos.
 
     Raises:
-        VideosLeftOutError: manifests cannot be read, or lack a frame.
+        VideosLeftOutError: some manifests cannot be read, or lack a frame.
     """
     remedy = "materialize filtered_frames again"
     frames = frames.sort_by("frame_id").combine_chunks()

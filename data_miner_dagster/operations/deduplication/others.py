@@ -1,7 +1,7 @@
-"""Frames of other projects and of releases. They precede a project's own frames, which become their duplicates.
+"""Frames of other projects and of releases, which precede a project's own frames: equal ones become duplicates.
 
-Anything that is gone (a forgotten video, a deleted release or project) is passed over and counted, since nobody can
-restore it. A name that never existed is a mistake, and is refused before any work.
+Anything that has been deleted (a forgotten video, a release or project) is skipped and counted, since nobody can
+restore it. A name that never existed is a mistake and is refused before any work.
 
 Belongs here: reading and naming them. Does not belong here: any decision.
 """
@@ -45,11 +45,10 @@ _GONE: Final = "gone"
 def foreign_frames(
     platform: Platform, config: DeduplicationConfig, left_out: Collection[str] = ()
 ) -> tuple[pa.Table, int]:
-    """Return the representatives of other projects and the images of releases, each once, with `foreign_tier`.
+    """Return the representatives of other projects and the images of releases, and how many no longer exist.
 
-    Columns are `PICTURE_COLUMNS` and `foreign_tier`. Projects come first, each part by frame id. The number counts
-    frames that were passed over because they are gone; a whole release counts with its number of images. Frames of the
-    videos in `left_out` are passed over, too.
+    Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once; projects come first, each part is by frame
+    id. A deleted release counts with its number of images. Frames of videos in `left_out` are not included.
 
     Raises:
         VideosLeftOutError: the frames of other videos cannot be read.
@@ -77,10 +76,10 @@ def foreign_frames(
 
 
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
-    """Return the fingerprints of what the project is compared with, by name; "gone" for what no longer exists.
+    """Return the fingerprints of everything the project is compared with, by name; "gone" for what was deleted.
 
     Raises:
-        ConfigError: a project has not been deduplicated, a release never existed, or two projects refer to each other.
+        ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.
     """
     fingerprints: dict[str, str] = {}
     for other in config.against_projects:
@@ -112,7 +111,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
 
 
 def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
-    """Return the videos whose frames a project is compared with, in other projects and in releases."""
+    """Return the videos of other projects and of releases whose frames a project is compared with."""
     tables = (*_of_projects(platform, config), *_of_releases(platform, config))
     return {key for table in tables for key in pc.unique(table["video_key"]).to_pylist()}
 
@@ -133,7 +132,7 @@ def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
         if path.exists():
             try:
                 yield read_table(path, KEY_COLUMNS)
-            except DamagedFileError as error:  # which nothing can recreate
+            except DamagedFileError as error:  # nothing can recreate it
                 raise PermanentError(
                     f"release {release} cannot be compared with: {path} is damaged; restore it from a copy, or "
                     "remove it from deduplication.against_releases"
@@ -144,7 +143,7 @@ def _present(platform: Platform, frames: pa.Table) -> pa.Table:
     """Return the frames that still exist, by frame id.
 
     Raises:
-        VideosLeftOutError: the frames of these videos cannot be read.
+        VideosLeftOutError: the frames of some videos cannot be read.
     """
     frames = frames.sort_by("frame_id").combine_chunks()
     parts = [_KEY_SCHEMA.empty_table()]
@@ -171,7 +170,7 @@ def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _check_no_circle(platform: Platform, project: str, other: str) -> None:
-    # Two projects that refer to each other would never settle.
+    # If two projects referred to each other, neither would ever settle.
     seen: set[str] = set()
     open_names = [other]
     while open_names:

@@ -1,4 +1,4 @@
-"""The whole re-uploads that deduplication found, with the videos' names.
+"""The re-uploads of whole videos that deduplication found, with the videos' titles.
 
 Does not belong here: finding them (stages/deduplication/reuploads.py).
 """
@@ -12,20 +12,20 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class ReportedReupload:
-    """A video found again in another one. Shares are of kept frames, found in the same order in the other video."""
+    """A video found again in another. Shares are of kept frames found in the same order in the other video."""
 
     video_key: str
     title: str  # its key if it has none
     original_video_key: str
     original_title: str
     share: float
-    original_share: float  # below one: the video is an excerpt
+    original_share: float  # below 1 if the video is an excerpt
     num_matched_frames: int
     num_frames: int
 
 
 def project_reuploads(platform: Platform, project: str) -> list[ReportedReupload]:
-    """Return a project's re-uploads by video key; empty before it is deduplicated."""
+    """Return a project's re-uploads by video key; empty before the project is deduplicated."""
     path = platform.layout.reuploads_table(project)
     if not path.is_file():
         return []

@@ -1,4 +1,4 @@
-"""Choosing the index that searches for near-duplicates: exact while that is affordable, else a tuned clustered one."""
+"""Choosing the index for the search for near-duplicates: exact if that is affordable, else clustered and tuned."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _TRAINING_ROWS_PER_CLUSTER: Final = 40
 _TUNING_QUERIES: Final = 2000
 _TUNING_PAIRS: Final = 20_000
 _UNTUNED_SHARE: Final = 1 / 16
-"""Share of the clusters to visit if a sample holds no near-duplicates to tune with."""
+"""Share of the clusters to visit if a sample contains no near-duplicates to tune with."""
 
 
 class SearchKind(StrEnum):
-    """How near-duplicates were searched for."""
+    """The kind of search that found near-duplicates."""
 
     EXACT = "exact"
     CLUSTERED = "clustered"
@@ -32,7 +32,7 @@ class SearchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DuplicateSearch:
-    """An empty index to be filled, and how it searches."""
+    """An empty index, and the kind of search that it does."""
 
     index: VectorIndex
     kind: SearchKind
@@ -50,8 +50,8 @@ def choose_search(
 ) -> DuplicateSearch:
     """Return the index for these vectors. Equal vectors get equal indexes.
 
-    The clustered index is trained on rows spread evenly over all. It visits as many clusters as needed to find the
-    wanted share of a sample's true near-duplicates, which exact search finds.
+    The clustered index is trained on rows spread evenly over all vectors. It visits enough clusters to find the wanted
+    share of a sample's true near-duplicates, which an exact search finds.
     """
     dimension = newcomers.shape[1]
     if is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames):
@@ -63,7 +63,7 @@ def choose_search(
     queries, others = _near_pairs(vectors, len(leaders), threshold)
     if len(queries):
         needed = index.probes_needed(unit_rows(vectors.rows(queries)), unit_rows(vectors.rows(others)))
-        # Half of the allowed misses are kept in reserve, since other samples would give other numbers.
+        # Half of the allowed misses are held in reserve, because results differ between samples.
         share = (1 + config.minimum_recall) / 2
         index.num_probes = int(np.quantile(needed, share, method="higher"))
     else:
@@ -73,7 +73,7 @@ def choose_search(
 
 @dataclass(frozen=True, slots=True)
 class _Stack:
-    """Representatives and newcomers as one sequence, without a copy."""
+    """Representatives and newcomers as one sequence, without copying them."""
 
     leaders: Float16Array
     newcomers: Float16Array
@@ -102,7 +102,7 @@ def _spread(num: int, at_most: int) -> npt.NDArray[np.int64]:
 def _near_pairs(
     vectors: _Stack, num_leaders: int, threshold: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (later, earlier) ids of near-duplicate pairs. One of each pair is from a sample of the newcomers."""
+    """Return (later, earlier) ids of near-duplicate pairs, each with a frame from a sample of the newcomers."""
     sample = num_leaders + _spread(len(vectors.newcomers), _TUNING_QUERIES)
     index = FaissIndex(vectors.newcomers.shape[1])
     index.add(unit_rows(vectors.rows(sample)))

@@ -1,6 +1,6 @@
-"""`data-miner try dedup`: near-duplicates among a folder's images, with the real encoder and the real decision.
+"""`data-miner try dedup`: finds near-duplicates in a folder, using the real encoder and the real decision.
 
-Every folder counts as one video. There are no prompts, so the sharper and larger picture is the representative.
+Every folder counts as one video. Without prompts, the sharper and larger picture is the representative.
 """
 
 from collections import Counter
@@ -33,10 +33,10 @@ _BATCH_SIZE: Final = 16
 
 
 def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, *, limit: int | None = None) -> Trial:
-    """Group the images of a folder: the largest groups first, each with its representative, then its duplicates.
+    """Group the images of a folder, largest groups first. Each group starts with its representative.
 
     Raises:
-        ConfigError: no images.
+        ConfigError: the folder has no images.
         ModelError: the encoder is missing.
     """
     paths = folder_images(folder, limit=limit)
@@ -118,7 +118,7 @@ _PICTURES_SCHEMA: Final = pa.schema(
 def _rows(folder: Path, names: list[str], assignment: Assignment, tiers: list[DuplicateTier | None]) -> list[TrialRow]:
     named = assignment.representative_ids
     sizes = np.bincount(named, minlength=len(names))
-    # Largest groups first, each with the representative, then the most similar.
+    # Largest groups first. In each, the representative comes first, then the most similar.
     order = np.lexsort((-assignment.similarities, ~assignment.is_representative, named, -sizes[named]))
     rows = []
     for row in order.tolist():

@@ -17,14 +17,14 @@ from data_miner_dagster.operations.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class PairVerdicts:
-    """The verdicts in force on pairs. Who gave them, and when, has no effect except on the order of `chosen`."""
+    """The verdicts in force on pairs. Their authors and times matter only for the order of `chosen`."""
 
     different: tuple[tuple[FramePlace, FramePlace], ...] = ()  # not duplicates of each other, in order
     chosen: tuple[FramePlace, ...] = ()  # chosen as representatives, the latest verdict first
 
     @property
     def content(self) -> dict[str, object]:
-        """What a fingerprint covers; empty if there are no verdicts."""
+        """The content that a fingerprint covers; empty without verdicts."""
         if not self.different and not self.chosen:
             return {}
         places = {

@@ -1,1 +1,1 @@
-"""Embedding: from frames to stored vectors, shared by all projects. The entry is `embed_frames`."""
+"""Embedding: turns frames into stored vectors, shared by all projects. The entry point is `embed_frames`."""

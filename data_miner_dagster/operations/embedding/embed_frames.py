@@ -1,7 +1,7 @@
-"""All frames of videos to stored embeddings: one file per video and encoder, made once and shared by all projects.
+"""`embed_frames`: stores the embeddings of all frames, one file per video and encoder, shared by all projects.
 
-Decoding continues across videos. Each video is written and reported as soon as its last frame is done. Claims are taken
-in the order of the keys, whatever the requested order, so that two callers never wait for each other.
+Decoding continues across videos, and each video is written and reported as soon as its last frame is done. Claims are
+always taken in the order of the keys, so that two callers never wait for each other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,16 +37,16 @@ from data_miner_dagster.storage.vectors import read_embeddings, read_vectors_fin
 def embed_frames(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
-    """Embed every frame of each video with the filter encoder. Return the outcomes in the order of the keys.
+    """Embed every frame of each video with the filter encoder. Return one outcome per key, in the given order.
 
-    A video with current embeddings is REUSED, and one without frames is BLOCKED. A frame with a damaged image is left
+    A video with current embeddings is REUSED, and one without frames is BLOCKED. A frame whose image is damaged is left
     out and counted. A video without any readable frame is FAILED, and its frames are recreated after a back-off.
 
     Raises:
         ConfigError: the configured encoder is unknown.
         ModelError: the encoder is missing, or differs from the pinned one.
     """
-    # One meter for all: a batch belongs to one video, but images are decoded ahead, and one model serves all videos.
+    # One meter for all: a batch belongs to one video, but images are decoded ahead and one model serves all videos.
     meter = Meter(WorkStage.EMBEDDING, run_id=platform.run_id, with_libraries=True)
     with meter.working(), item_guard("embed_frames", keys_with_internal_errors(platform.database, video_keys)) as guard:
         videos = _WholeVideos(platform, guard, force=force, report=report)
@@ -56,7 +56,7 @@ def embed_frames(
 
 
 class _WholeVideos:
-    """The videos of one call: opened one by one under their claims, and closed with an outcome each."""
+    """The videos of one call. Each is opened under its claim, and closed with an outcome."""
 
     def __init__(self, platform: Platform, guard: ItemGuard, *, force: bool, report: ReportVideo | None) -> None:
         self.outcomes: dict[str, VideoOutcome] = {}
@@ -67,7 +67,7 @@ class _WholeVideos:
         self._report = report
 
     def open(self, video_keys: Sequence[str]) -> Iterator[EmbeddingTask]:
-        """Yield the task of each video. A video that cannot or need not be processed gets its outcome instead."""
+        """Yield each video's task. A video that cannot or need not be processed gets its outcome right away."""
         for key in sorted(set(video_keys)):
             planned = self._guard.attempt(
                 key, partial(self._planned, key), partial(self._record_fault, key=key), proves=False
@@ -78,7 +78,7 @@ class _WholeVideos:
                 yield planned
 
     def close(self, task: EmbeddingTask) -> None:
-        """Write the file of a video whose last frame is done, and set its outcome."""
+        """Write the file of a video whose last frame is done, and settle its outcome."""
         outcome = self._guard.attempt(
             task.video_key, partial(self._written, task), partial(self._record_fault, key=task.video_key)
         )
@@ -94,7 +94,7 @@ class _WholeVideos:
             try:
                 with self._platform.mending(key):
                     planned = _plan_whole_video(self._platform, self.encoder, key, force=self._force)
-            except DamagedFileError as error:  # removed: its frames are recreated, and then it is requested again
+            except DamagedFileError as error:  # it was removed; once its frames are recreated, the video comes back
                 _ask_for_frames(self._platform, key)
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             if isinstance(planned, EmbeddingTask):
@@ -107,7 +107,7 @@ class _WholeVideos:
     def _written(self, task: EmbeddingTask) -> VideoOutcome:
         with task.claim, task.publishing():
             if task.fault is not None and (not task.vectors or is_of_system(task.fault)):
-                raise task.fault  # an error that may pass must not leave out a frame permanently
+                raise task.fault  # a temporary error must not leave out a frame permanently
             if task.problems and not task.vectors:
                 return noted(self._frames_lost(task))
             write_embeddings(task.target, task.stored(self.encoder.load().embedding_dim))
@@ -135,7 +135,7 @@ class _WholeVideos:
                 store_spent(session, key, num_frames=len(task.vectors), bytes_written=task.target.stat().st_size)
 
     def _frames_lost(self, task: EmbeddingTask) -> VideoOutcome:
-        """Record that no frame of a video can be read. Without their table, extraction recreates them."""
+        """Record that none of a video's frames can be read. Removing their table makes extraction recreate them."""
         key, kind = task.video_key, VideoErrorKind.UNDECODABLE
         message = f"no frame of {key} can be read: {task.problems[0]}; they are recreated automatically"
         self._platform.remove_unreadable(frames_table_of(self._platform.layout, key))
@@ -155,9 +155,9 @@ class _WholeVideos:
 def _plan_whole_video(
     platform: Platform, encoder: EncoderRole, video_key: str, *, force: bool
 ) -> EmbeddingTask | VideoOutcome:
-    """Return the task for all embeddings of a video, or the reason why there is none.
+    """Return the task for all embeddings of a video, or the outcome of a video that needs none.
 
-    Called under the video's claim.
+    Call it under the video's claim.
     """
     video = find_video(platform.database, video_key)
     if video is None:
@@ -183,9 +183,9 @@ def _plan_whole_video(
 
 
 def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, fingerprint: str) -> str | None:
-    """Give a video all embeddings of another one with the same bytes, and so the same frames.
+    """Give a video all embeddings of another one with the same bytes, and therefore the same frames.
 
-    Return that video, if any.
+    Return the other video's key; None if no video has them.
     """
     if video.sha256 is None or not video.file_name:
         return None
@@ -203,7 +203,7 @@ def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, 
 
 
 def _ask_for_frames(platform: Platform, video_key: str) -> None:
-    """Send a video without frames back to extraction: the catalog, which says that there are some, is out of date."""
+    """Send a video without frames back to extraction, because the catalog wrongly says that it has frames."""
     if not has_frames(platform.layout, video_key):
         with platform.database.transaction() as session:
             move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTED})

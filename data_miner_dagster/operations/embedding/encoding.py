@@ -21,7 +21,7 @@ _MEGABYTE: Final = 1 << 20
 def encode_tasks(
     platform: Platform, tasks: Iterator[EmbeddingTask], role: EncoderRole, close: Callable[[EmbeddingTask], None]
 ) -> None:
-    """Run the frames of all tasks through the encoder. `close` each task after its last frame, which ends its claim."""
+    """Run the frames of all tasks through the encoder. `close` each task after its last frame, ending its claim."""
     config = platform.config.embedding
     batching = Batching(config.batch_size, config.decode_threads, config.max_batch_megabytes * _MEGABYTE)
     pictures = StoredPictures(platform.config.extraction)
@@ -31,7 +31,7 @@ def encode_tasks(
         first = next(frames, None)
         if first is None:
             return
-        encoder = role.load()  # only now: nothing is loaded if there is nothing to do
+        encoder = role.load()  # as late as possible: without frames, no model is loaded
         stream = embed_in_batches(
             encoder,
             chain([first], frames),
@@ -57,7 +57,7 @@ class _TasksUnderWay:
         self._open: list[EmbeddingTask] = []
 
     def frames_of(self, tasks: Iterator[EmbeddingTask]) -> Iterator[FrameToEmbed]:
-        """Yield the frames of each task, which counts as running from its first frame on."""
+        """Yield the frames of each task, which counts as running from its first frame."""
         for task in tasks:
             self._open.append(task)
             yield from task.wanted

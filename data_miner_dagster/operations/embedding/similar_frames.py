@@ -1,7 +1,7 @@
-"""The stored frames that are most similar to a frame, a picture or words, for `data-miner similar`.
+"""Finding the stored frames most similar to a frame, a picture or a text, for `data-miner similar`.
 
-All embeddings by the filter encoder are read and compared, one video at a time and on all cores. There is no index that
-could become stale, and none to maintain.
+All embeddings of the filter encoder are read and compared, one video at a time and on all cores, so there is no index
+to maintain that could become stale.
 """
 
 import logging
@@ -39,46 +39,46 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SimilarFrame:
-    """A frame that was found."""
+    """One frame that was found."""
 
     frame_id: str
     cosine: float
     video_name: str
     pts_seconds: float | None
-    """None if the frames of the video are gone."""
+    """None if the video's frames are missing."""
     address: str
-    """The address of the video, at the second of the frame if its site supports that."""
+    """The address of the video, at the frame's second if the site supports that."""
     picture: PictureFile | None
-    """None if the file is gone."""
+    """None if the file is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarFrames:
-    """What was found, the most similar first, and where."""
+    """The result of a search, most similar first, and the videos that were searched."""
 
     query: str
-    """What was searched for, in words."""
+    """The thing searched for, in words."""
     encoder: str
     frames: tuple[SimilarFrame, ...]
     num_videos: int
-    """How many videos' frames were compared."""
+    """The number of videos whose frames were compared."""
     num_without_embeddings: int
-    """How many videos have frames but no embeddings by this encoder."""
+    """The number of videos that have frames but no embeddings by this encoder."""
     left_out: tuple[str, ...]
     """Videos whose embeddings cannot be read, with the reason."""
 
 
 def find_similar(platform: Platform, what: str, *, count: int = 100, project: str | None = None) -> SimilarFrames:
-    """Return the frames that are most similar to a stored frame, the picture in a file, or words.
+    """Return the frames most similar to a stored frame, to the picture in a file, or to a text.
 
     Args:
         platform: the platform with the frames and the filter encoder.
-        what: a frame id, the path of a picture, or any other text, which is read as words.
-        count: the number of frames; fewer if there are not enough.
-        project: only frames of videos that this project wants.
+        what: a frame id, the path of a picture, or else a text.
+        count: how many frames to return, if there are enough.
+        project: search only the videos that this project wants.
 
     Raises:
-        ConfigError: no video has embeddings by this encoder, or the picture cannot be read.
+        ConfigError: no video has embeddings by this encoder, or the picture or project does not exist or is unusable.
         ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
     if project is not None:
@@ -110,7 +110,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
 
 
 def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Float32Array]:
-    """Return what is searched for, in words and as a (D,) vector."""
+    """Return the thing searched for, in words and as a (D,) vector."""
     key, _, ordinal = what.rpartition("/")
     if ordinal.isdecimal() and key and find_video(platform.database, key) is not None:
         return f"the frame {what}", load_vectors(platform, encoder, key, [split_frame_id(what)[1]])[0]
@@ -123,7 +123,7 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:
-    """Compare the frames of a video. Return the reason if that is not possible."""
+    """Compare the frames of a video. Return the reason if they cannot be compared."""
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, key))
     except DamagedFileError as error:
@@ -157,7 +157,7 @@ def _described(platform: Platform, matches: Sequence[Match]) -> list[SimilarFram
 
 
 def _places(platform: Platform, key: str) -> dict[int, tuple[str, float]]:
-    """Return file name and time of a video's frames, by index; empty if their table is missing or damaged."""
+    """Return the file name and time of a video's frames by index; empty if their table is missing or damaged."""
     if not has_frames(platform.layout, key):
         return {}
     columns = ["frame_index", "file_name", "pts_seconds"]

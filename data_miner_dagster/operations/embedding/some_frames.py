@@ -1,4 +1,4 @@
-"""The vectors of chosen frames, computed where they are missing: only what a project needs from an encoder.
+"""Computing the missing vectors of chosen frames, so that a project embeds only the frames it needs.
 
 Does not belong here: all frames of a video (embed_frames.py).
 """
@@ -28,15 +28,13 @@ logger = logging.getLogger(__name__)
 
 
 def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> int:
-    """Ensure that the named frames, by video, have vectors of an encoder.
-
-    Return how many were missing and are now made.
+    """Ensure that the named frames, by video, have vectors of an encoder. Return how many were computed.
 
     Vectors of other frames of the same videos stay. Only videos with missing vectors are claimed.
 
     Raises:
-        VideosLeftOutError: some videos have no frames, or not the named ones, or a damaged image, or cannot be embedded
-            for another reason. All others are done.
+        VideosLeftOutError: some videos could not be embedded, for example because a named frame does not exist or its
+            image is damaged. All others are done.
         ModelError: the encoder is missing, or differs from the pinned one.
     """
     with item_guard("embedding for a project") as guard:
@@ -48,7 +46,7 @@ def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[
 
 
 class _ChosenFrames:
-    """The frames of one call, video by video. Videos with missing vectors are opened under their claim."""
+    """The frames of one call, by video. Videos with missing vectors are opened under their claims."""
 
     def __init__(
         self, platform: Platform, encoder: EncoderRole, guard: ItemGuard, frames: Mapping[str, Sequence[int]]
@@ -61,7 +59,7 @@ class _ChosenFrames:
         self._frames = frames
 
     def open(self) -> Iterator[EmbeddingTask]:
-        """Yield the task of each video with missing vectors."""
+        """Yield the task of each video that lacks vectors."""
         for key in sorted(self._frames):
             planned = self._guard.attempt(
                 key, partial(self._planned, key), partial(self.faults.__setitem__, key), proves=False
@@ -101,13 +99,13 @@ class _ChosenFrames:
 def load_vectors(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> Float32Array:
-    """Return (N, D) unit vectors of frames of one video, in the given order.
+    """Return the (N, D) float32 unit vectors of frames of one video, in the given order.
 
     Raises:
         PermanentError: a frame has no current vector. `ensure_embeddings` computes them.
     """
     vectors = load_stored(platform, encoder, video_key, frame_indices).astype(np.float32)
-    # float16 rounds lengths by up to 1e-3.
+    # Rounding to float16 changes lengths by up to 1e-3.
     units: Float32Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
     return units
 
@@ -115,7 +113,7 @@ def load_vectors(
 def load_stored(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> npt.NDArray[np.float16]:
-    """Return the (N, D) stored vectors of frames of one video, in the given order.
+    """Return the (N, D) stored float16 vectors of frames of one video, in the given order.
 
     Raises:
         PermanentError: a frame has no current vector. `ensure_embeddings` computes them.
@@ -135,7 +133,7 @@ def load_stored(
 def _plan_some_frames(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> EmbeddingTask | None:
-    """Return the task that computes the missing vectors of these frames, or None if none is missing."""
+    """Return the task that computes the missing vectors of these frames; None if all exist."""
     target = platform.layout.embedding_file(encoder.name, video_key)
     whole = _whole_fingerprint(platform, encoder, video_key)
     known = _current(platform, encoder, video_key)
@@ -158,7 +156,7 @@ def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str)
 
 
 def _partial_fingerprint(whole: str) -> str:
-    """Return the fingerprint of a file with only some frames, so that code that needs all of them does not use it."""
+    """Return the fingerprint of a file with only some frames, which keeps code that needs all frames from using it."""
     return fingerprint_of({"some_of": whole})
 
 
@@ -166,7 +164,7 @@ def _current(platform: Platform, encoder: EncoderRole, video_key: str) -> Stored
     whole = _whole_fingerprint(platform, encoder, video_key)
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, video_key))
-    except DamagedFileError as error:  # rewritten, as if it were absent
+    except DamagedFileError as error:  # it is rewritten, as if it were missing
         logger.warning("%s", error)
         return None
     return stored if stored is not None and stored.fingerprint in (whole, _partial_fingerprint(whole)) else None

@@ -1,4 +1,4 @@
-"""The frames of one video that are to be embedded, and their results so far."""
+"""The frames of one video to embed, and their results so far."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -19,7 +19,7 @@ from data_miner_dagster.storage.vectors import StoredEmbeddings
 
 @dataclass(frozen=True, slots=True)
 class FrameToEmbed:
-    """One frame on its way to the encoder."""
+    """One frame to be encoded."""
 
     task: "EmbeddingTask"
     frame_index: int
@@ -29,7 +29,7 @@ class FrameToEmbed:
 
 @dataclass(slots=True)
 class EmbeddingTask:
-    """One video whose vectors are being made, while its claim is held."""
+    """One video whose vectors are being computed, while its claim is held."""
 
     video_key: str
     target: Path
@@ -37,7 +37,7 @@ class EmbeddingTask:
     wanted: list[FrameToEmbed] = field(default_factory=list)
     known: StoredEmbeddings | None = None
     claim: ExitStack = field(default_factory=ExitStack)
-    publishing: Callable[[], AbstractContextManager[None]] = nullcontext  # its contents are written under that claim
+    publishing: Callable[[], AbstractContextManager[None]] = nullcontext  # files are written inside it, under the claim
     vectors: list[npt.NDArray[np.float16]] = field(default_factory=list)
     frame_indices: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class EmbeddingTask:
     num_seen: int = 0
 
     def add(self, frame_index: int, vector: Float32Array | None, error: Exception | None) -> None:
-        """Store the result of a frame."""
+        """Add the result of a frame: a vector or an error."""
         self.num_seen += 1
         if vector is not None:
             self.frame_indices.append(frame_index)
@@ -57,7 +57,7 @@ class EmbeddingTask:
             self.problems.append(log_fault("embedding", make_frame_id(self.video_key, frame_index), error).line)
 
     def stored(self, embedding_dim: int) -> StoredEmbeddings:
-        """Return the new content of the video's file: known vectors and new ones."""
+        """Return the new content of the video's file: the known vectors and the new ones."""
         vectors = np.stack(self.vectors) if self.vectors else np.zeros((0, embedding_dim), np.float16)
         indices = np.asarray(self.frame_indices, np.int32)
         if self.known is not None:
@@ -69,10 +69,10 @@ class EmbeddingTask:
 
 
 def frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -> list[FrameToEmbed]:
-    """Return the frames of a task's video, all or the named ones, in order.
+    """Return the frames of a task's video in order: all, or only those with the given indices.
 
     Raises:
-        PermanentError: a named frame does not exist.
+        PermanentError: one of the given frames does not exist.
     """
     frames = [
         FrameToEmbed(task, index, image.file, image.sha256)

@@ -17,11 +17,11 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.thresholds import value_for_encoder
 
 _LENGTH_TOLERANCE = 0.01
-"""Tolerance of a unit vector's length in float16, far above rounding."""
+"""Tolerance of a float16 unit vector's length, far above the rounding error."""
 
 
 def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> float:
-    """Return the cosine similarity at or above which an encoder's frames are near-duplicates.
+    """Return the cosine similarity from which frames are near-duplicates, for an encoder.
 
     Raises:
         ConfigError: thresholds are given per encoder, but not for this one.
@@ -31,9 +31,9 @@ def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> fl
 
 
 def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Table) -> npt.NDArray[np.float16]:
-    """Return the (N, D) stored vectors of frames, in the order of the rows. Missing vectors are computed first.
+    """Return the (N, D) stored vectors of frames, in the order of the rows. Compute missing ones first.
 
-    Besides the result, only one video's file is in memory at a time.
+    Only one video's file is in memory at a time, besides the result.
 
     Args:
         platform: the platform with the frames and models.
@@ -41,7 +41,7 @@ def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Tabl
         frames: a table with `video_key` and `frame_index`, in any order.
 
     Raises:
-        VideosLeftOutError: frames could not be embedded, or a stored vector is not a unit vector.
+        VideosLeftOutError: frames of some videos could not be embedded, or a stored vector is not a unit vector.
     """
     faults: dict[str, ItemFault] = {}
     rows_by_video = _rows_by_video(frames["video_key"].to_pylist())

@@ -1,1 +1,1 @@
-"""Extraction: from a video to a folder of frames with its manifest. The entry is `extract_frames`."""
+"""Extraction: turns videos into folders of frames, each with a manifest. The entry point is `extract_frames`."""

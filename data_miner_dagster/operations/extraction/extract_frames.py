@@ -1,4 +1,4 @@
-"""Videos to frames: claims, statuses and the rename of the folder around `make_frame_folder`."""
+"""`extract_frames`: the claims, statuses and atomic renames around `make_frame_folder`."""
 
 import logging
 import os
@@ -64,7 +64,7 @@ _HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStat
 def frames_fingerprint(
     video_key: str, video_sha256: str, config: ExtractionConfig, *, version: int = EXTRACTION_VERSION
 ) -> str:
-    """Return the metadata of `frames.parquet` if this or an earlier version made it for these bytes and settings."""
+    """Return the fingerprint that `frames.parquet` has if this or an earlier version made it from these inputs."""
     content = {"video": video_sha256, "settings": config.sampling_settings(), "version": version}
     if video_key.startswith(FRAMES_PREFIX) and version >= _COUNTS_PIXELS_SINCE:
         content["max_pixels"] = config.limits.max_pixels  # decides which pictures of a folder are left out
@@ -78,13 +78,13 @@ def refetch_price(
     project: str | None = None,
     with_current: bool = False,
 ) -> RefetchPrice:
-    """Return what it costs to download files again that were removed to free space but are needed for frames.
+    """Return the cost of downloading files again that were removed to free space but are needed to make frames.
 
     Args:
         platform: the platform of one root.
-        video_keys: the videos; None: all.
+        video_keys: the videos; None for all.
         project: only videos that this project wants.
-        with_current: whether existing current frames are recreated, too.
+        with_current: whether existing current frames are recreated too.
     """
     with platform.database.reading() as session:
         removed = {video.key: video for video in removed_sources(session, video_keys, project)}
@@ -102,11 +102,11 @@ def extract_frames(
 ) -> list[VideoOutcome]:
     """Make the frames of videos. Return one outcome per key, in the given order.
 
-    Each video is held by a claim while it is processed. Current frames are not recreated unless `force` is set.
-    `report` is called from this thread, as each video finishes.
+    A claim holds each video while it is processed. Current frames are not recreated unless `force` is set. `report` is
+    called in the calling thread as each video finishes.
     """
     keys = list(dict.fromkeys(video_keys))
-    _ = platform.database  # created here, once, before threads use it
+    _ = platform.database  # create it once, before threads use it
     num_cores = os.cpu_count() or 1
     num_workers = min(platform.config.extraction.workers or num_cores, max(1, len(keys)))
     num_threads = min(_MOST_DECODER_THREADS, max(1, num_cores // num_workers))
@@ -154,12 +154,12 @@ class _FolderMaker:
     num_threads: int
     room: Room
     fetched: Mapping[str, VideoOutcome]
-    """The outcomes of videos whose files had to be downloaded again."""
+    """The outcomes of downloading missing files again, by video."""
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the batch is shut down: threads stop waiting for other workers."""
+    """Set when the batch shuts down, so that threads stop waiting for other workers."""
 
     def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
-        """Replace the frames folder of a video, completely or not at all."""
+        """Replace the frames folder of a video, entirely or not at all."""
         layout = self.platform.layout
         pictures = imported_frame_paths(self.platform, key)
         with atomic_folder(layout.frames_folder(key)) as partial:
@@ -240,13 +240,13 @@ def _extract_now(
 
 
 def _drop_source(platform: Platform, maker: _FolderMaker, key: str) -> None:
-    """Remove the file of a video whose frames now exist, if the settings keep it only until then."""
+    """Remove the file of a video that now has frames, if the settings keep it only until then."""
     if platform.config.room.source_videos == "until_extracted" and (row := find_video(platform.database, key)):
         maker.room.remove_source_held(row)
 
 
 def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoOutcome:
-    """Update a row to match its frames: a worker may have been killed between the two."""
+    """Update a row to match its video's frames, in case a worker was killed between writing the two."""
     if row.status is not VideoStatus.EXTRACTED or row.num_frames != num_frames:
         frames_bytes = files_size(platform.layout.frames_folder(row.key))
         _record_extracted(platform, row.key, num_frames, frames_bytes)
@@ -257,7 +257,7 @@ def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoO
 
 
 def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcome:
-    """Keep the frames of a video that would be recreated if its file existed. It is retried after a while."""
+    """Keep the outdated frames of a video whose file is missing. It is retried after a while."""
     if row.status is VideoStatus.EXTRACTED:
         with platform.database.transaction() as session:
             failure = Failure(VideoErrorKind.MISSING_FILE, message, basis=_basis_of(platform, row.key))
@@ -266,7 +266,7 @@ def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcom
 
 
 def _lacks_source(platform: Platform, row: VideoRow) -> bool:
-    """Return whether a video's file existed once and is missing now. A folder of pictures has none."""
+    """Return whether a video had a file that is missing now. False for a folder of pictures, which never has one."""
     return bool(row.file_name) and not (platform.layout.video_folder(row.key) / (row.file_name or "")).is_file()
 
 
@@ -282,7 +282,7 @@ def _lacking_a_source(platform: Platform, keys: Sequence[str], force: bool) -> l
 
 
 def _has_current_frames(platform: Platform, row: VideoRow) -> bool:
-    """Return whether a video, or another one with the same bytes, has the frames that its file would produce."""
+    """Return whether a video, or another with the same bytes, has the frames that its file would produce."""
     stored = frames_identity(platform.layout, row.key)
     assert row.sha256 is not None
     wanted = frames_fingerprint(row.key, row.sha256, platform.config.extraction)
@@ -291,7 +291,7 @@ def _has_current_frames(platform: Platform, row: VideoRow) -> bool:
 
 
 def _standing_outcome(row: VideoRow, force: bool) -> VideoOutcome | None:
-    """Return the outcome of a video that cannot or need not be processed now, or None if it is to be examined."""
+    """Return the outcome of a video that cannot or need not be processed now; None if it must be examined."""
     if row.status is VideoStatus.UNAVAILABLE:
         return VideoOutcome(row.key, OutcomeStatus.UNAVAILABLE, row.error_kind, row.error or "")
     if row.status in _HAS_NO_FILE or row.sha256 is None or row.file_name is None:
@@ -318,7 +318,7 @@ def _record_extracted(platform: Platform, key: str, num_frames: int, frames_byte
 
 
 def _put_back(platform: Platform, key: str) -> None:
-    """Set a row one step back after an unexpected exception ended the attempt. The guard decides about it."""
+    """Set a row one step back after an attempt that ended in an unexpected exception, which the guard handles."""
     with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
         store_spent(session, key, is_failed=True)
@@ -329,11 +329,11 @@ def _record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcom
 
 
 def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, message: str) -> VideoOutcome:
-    attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # which the video did not cause
+    attempts = row.attempts + (0 if kind is VideoErrorKind.DISK_FULL else 1)  # a full disk is not the video's fault
     decision = decide_failure(kind, attempts, None, utc_now(), platform.config.downloading)
     keeps_frames = row.status is VideoStatus.EXTRACTED and frames_identity(platform.layout, row.key) is not None
     with platform.database.transaction() as session:
-        if keeps_frames:  # from earlier settings or an earlier version: nothing good is lost
+        if keeps_frames:  # made with earlier settings or by an earlier version, but still usable
             failure = Failure(kind, message, basis=_basis_of(platform, row.key))
             move_video(session, row.key, VideoStatus.EXTRACTED, attempts=attempts)
             record_attempt(session, WorkStage.EXTRACTION, row.key, failure, decision.retry_after)

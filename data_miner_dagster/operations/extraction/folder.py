@@ -1,7 +1,7 @@
-"""From one video file to one folder of frames: index, targets, plan, pictures, manifest.
+"""Making a folder of frames from one video file: index, targets, plan, pictures, manifest.
 
-Belongs here: what one process does for one video. It uses neither catalog nor claims, so that it can run in a separate
-process.
+Belongs here: the work of one process on one video. It uses neither the catalog nor claims, so that it can run in a
+separate process.
 """
 
 from collections.abc import Sequence
@@ -38,26 +38,26 @@ from data_miner_dagster.stages.extraction import (
 
 
 class IndexReader(Protocol):
-    """One way to index a freshly opened stream; None if the file does not contain enough information for it."""
+    """A way to index a newly opened stream. Returns None if the file does not contain enough information for it."""
 
     def __call__(self, stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex | None:
         """Return the index. Raise `VideoPermanentError` if there are more than `max_frames`."""
 
 
 def index_readers(config: ExtractionConfig) -> Sequence[IndexReader]:
-    """Return the ways to read an index, the cheapest first: some groups of packets, all packets, all pictures."""
+    """Return the ways to read an index, cheapest first: from some groups of packets, all packets, or all pictures."""
     by_groups = partial(read_group_index, choose=partial(groups_to_read, config=config))
     return [*([] if config.strategy == "scene" else [by_groups]), read_index, index_from_content]
 
 
 def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
-    """Write the frames of a video and, last, their manifest `frames.parquet`. Same input, same bytes.
+    """Write the frames of a video and then their manifest, `frames.parquet`. Equal input gives equal bytes.
 
-    The index is read in the cheapest sufficient way. The file's own metadata is believed until a frame that it promises
-    does not appear.
+    The index is read in the cheapest sufficient way. The file's own metadata is trusted until a frame is missing that
+    it promises.
 
     Raises:
-        VideoPermanentError: the file is not usable, has no decodable frame, or exceeds a limit.
+        VideoPermanentError: the file is unusable, has no decodable frame, or exceeds a limit.
     """
     for reader in index_readers(job.config):
         summary = _attempt(job, reader)
@@ -75,13 +75,13 @@ def _opened(job: FrameFolderJob) -> AbstractContextManager[VideoStream]:
 
 
 def _attempt(job: FrameFolderJob, reader: IndexReader) -> FrameFolderSummary | None:
-    """Return the result of one way to read the index; None if it finds no frame, or too little to plan with."""
+    """Try one way to read the index. Return None if it finds no frame or too little information to plan with."""
     with _opened(job) as stream:
         index = reader(stream, max_frames=job.config.limits.max_source_frames)
         if index is None or index.num_frames == 0:
             return None
         cut_pts = _find_cuts(job, index)
-        # Opening costs as much as decoding a keyframe or two: a stream that can be rewound is reused.
+        # Opening costs as much as decoding a keyframe or two, so a stream that can be rewound is reused.
         if index.is_seekable:
             return _write_frames(job, index, cut_pts, stream)
     with _opened(job) as stream:

@@ -1,7 +1,7 @@
-"""From existing pictures to a folder of frames with the same kind of manifest.
+"""Making a folder of frames, with the same kind of manifest, from existing pictures.
 
-Picture i is frame i, one second after the previous one. A picture that is unreadable or too large is left out, and
-named with the reason.
+Picture i is frame i, one second after the previous one. A picture that is unreadable or too large is left out and
+reported with the reason.
 """
 
 from fractions import Fraction
@@ -22,10 +22,10 @@ from data_miner_dagster.stages.extraction import spread
 
 
 def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
-    """Store `job.picture_paths` in the folder, measured, and write the manifest last. Same input, same bytes.
+    """Copy `job.picture_paths` to the folder, measure them, then write the manifest. Equal input gives equal bytes.
 
     Raises:
-        VideoPermanentError: no picture can be read, or there are too many.
+        VideoPermanentError: no picture can be read, or there are more pictures than the limit allows.
     """
     numbers = spread(np.arange(len(job.picture_paths)), job.config.max_frames_per_video).tolist()
     check_num_frames(len(numbers), job.config)

@@ -1,6 +1,6 @@
-"""Jobs of workers on untrusted files: verify a video, decode a picture, make a folder of frames.
+"""Jobs on untrusted files, run by `FrameWorkers` and `MediaWorkers`.
 
-Run by `FrameWorkers` and `MediaWorkers`.
+They verify a video, decode a picture, or make a folder of frames.
 """
 
 import errno
@@ -26,7 +26,7 @@ from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import Job, serve
 
 Decoded = tuple[npt.NDArray[np.uint8], dict[str, Any]]
-"""Pixels, and remarks about them."""
+"""Pixels, and facts about them."""
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -35,7 +35,7 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
     job = from_json(FrameFolderJob, arguments)
     try:
         if job.picture_paths:
-            # imports the catalog, which no other job needs and which would slow down every start of this module
+            # Its module imports the catalog, which no other job needs and which would slow down every worker's start.
             from data_miner_dagster.operations.extraction.importing import import_frame_folder
 
             return asdict(import_frame_folder(job))
@@ -76,9 +76,9 @@ def _read_stored(arguments: dict[str, Any]) -> Decoded:
 
 
 def _pixels(decode: Callable[[dict[str, Any]], Decoded]) -> Job:
-    """Return a job that leaves pixels in a file that its caller has created, and returns their shape.
+    """Return a job that writes pixels into a file that its caller has created, and returns their shape.
 
-    So the answer needs no parser. If there is nothing to see, it contains the reason.
+    The answer therefore needs no parser. If the picture cannot be read, it contains the reason.
     """
 
     def job(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -103,8 +103,8 @@ JOBS: Final[dict[str, Job]] = {
 
 
 def main(jobs: Mapping[str, Job] = JOBS) -> None:
-    """Serve until the parent process is gone."""
-    # One worker decodes one video on its own core: OpenCV's threads would only compete with each other.
+    """Serve until the parent process ends."""
+    # Each worker decodes one video on its own core, where OpenCV's threads would only compete with each other.
     cv2.setNumThreads(1)
     serve(jobs)
 

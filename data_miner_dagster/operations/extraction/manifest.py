@@ -1,4 +1,4 @@
-"""Writing a folder of frames: the file and the row of each picture, and the manifest that makes the folder valid."""
+"""Writing a folder of frames: each picture's file and row, and the manifest that makes the folder valid."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Moment:
     is_keyframe: bool
 
     def as_row(self) -> dict[str, Any]:
-        """Return its columns of `frames.parquet`."""
+        """Return the position's columns of `frames.parquet`."""
         return {
             "pts": self.pts,
             "time_base_numerator": self.time_base.numerator,
@@ -46,7 +46,7 @@ class Moment:
 
 
 class FrameFolderWriter:
-    """Numbers, measures and stores pictures in their order of arrival. Holds at most one group of rows in memory."""
+    """Numbers, measures and stores pictures in order of arrival. Holds at most one group of rows in memory."""
 
     def __init__(self, folder: Path, video_key: str, config: ExtractionConfig, writer: pq.ParquetWriter) -> None:
         self.num_frames = 0
@@ -59,7 +59,7 @@ class FrameFolderWriter:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, content: bytes, extension: str, luma: npt.NDArray[np.uint8], moment: Moment) -> None:
-        """Store one picture: the bytes of its file, and the luma (H, W) that its measures are computed from."""
+        """Store one picture, given the content of its file and the luma (H, W) that its measures are computed from."""
         file_name = frame_file_name(self.num_frames, extension)
         (self._folder / file_name).write_bytes(content)
         quality = measure(luma, looks_for_text=self._config.quality.looks_for_text)
@@ -121,10 +121,10 @@ def frame_folder_writer(
 
 
 def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
-    """Raise if this many frames may not be stored.
+    """Raise if there are more frames than the limit allows.
 
     Raises:
-        VideoPermanentError: there are more than the limit.
+        VideoPermanentError: there are too many.
     """
     limit = config.limits.max_sampled_frames
     if num_frames > limit:
@@ -136,10 +136,10 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
 
 
 def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
-    """Raise if a picture of this size may not be stored.
+    """Raise if a picture is larger than the limit allows.
 
     Raises:
-        VideoPermanentError: it is larger than the limit.
+        VideoPermanentError: it has too many pixels.
     """
     limit = config.limits.max_pixels
     if width * height > limit:

@@ -1,7 +1,7 @@
-"""Files of videos that were removed to free space and are needed again: the cost of downloading them, and the download.
+"""Downloading files again that were removed to free space, and the cost of it.
 
-A file is needed again when frames must be made from it: they are missing or damaged, belong to other settings, or are
-forced. If a site now delivers other bytes, these are accepted, and frames are made from them.
+A file is needed again to make frames that are missing, damaged, made with other settings, or forced. If a site now
+delivers different bytes, they are accepted, and frames are made from them.
 """
 
 import logging
@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RefetchPrice:
-    """Videos that must be downloaded again, since their file was removed and their frames must be made."""
+    """The videos that must be downloaded again to make their frames, because their files were removed."""
 
     num_videos: int
     size_bytes: int
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return the cost as one line for people."""
         return (
             f"{self.num_videos} videos ({size_text(self.size_bytes)}) have to be downloaded again for their frames: "
             "their files were removed to make room"
@@ -33,7 +33,7 @@ class RefetchPrice:
 
 
 def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[str, VideoOutcome]:
-    """Download the files of videos again, after logging it. Return each outcome.
+    """Log the cost, and download the files of videos again. Return each video's outcome.
 
     If a video is no longer available, its frames stay as they are.
     """

@@ -1,7 +1,7 @@
-"""Videos whose files have the same bytes: frames are decoded once, and the other videos get them as hard links.
+"""Videos whose files have the same bytes: frames are decoded once, and the other videos get hard links to them.
 
-The result is byte for byte what extraction would have made from their own file, except for the key in `frames.parquet`.
-So later stages treat them like any other video: their frames are found to be equal, and stay in one split.
+Except for the key in `frames.parquet`, the result equals, byte for byte, the frames made from the video's own file.
+Later stages treat such videos like any others: their frames are found to be equal, and stay in one split.
 """
 
 import logging
@@ -43,7 +43,7 @@ def _has_frames(layout: StorageLayout, video_key: str, fingerprint: str) -> bool
 
 
 def take_frames_of(platform: Platform, original: str, video_key: str, fingerprint: str) -> int | None:
-    """Give a video the frames of another one with the same bytes. Return how many; None if they are not available."""
+    """Give a video the frames of another with the same bytes. Return their number; None if they are unavailable."""
     layout = platform.layout
     try:
         rows = read_frames(layout, original, FRAMES_SCHEMA.names).to_pylist()
@@ -66,7 +66,7 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileNotFoundError:
         raise
-    except OSError:  # the file system has no links, or this file has too many
+    except OSError:  # the file system does not support links, or this file has too many
         shutil.copyfile(source, target)
 
 

@@ -1,7 +1,7 @@
-"""From one video file to the pictures that are shown at given times: the neighbours of its frames.
+"""Storing the pictures that a video shows at given times: the neighbours of its frames.
 
-Belongs here: what one process does for one video, by the same index, plan and decoder as frames. Does not belong here:
-choosing the times (stages/detection/windows.py), and requesting the pictures (operations/detection/).
+Belongs here: the work of one process on one video, with the same index, plan and decoder as for frames. Does not belong
+here: choosing the times (stages/detection/windows.py), and requesting the pictures (operations/detection/).
 """
 
 from collections import defaultdict
@@ -35,10 +35,10 @@ _MICROSECONDS: Final = 1_000_000
 
 
 def store_windows(job: WindowsJob) -> WindowsSummary:
-    """Write the pictures and, last, their manifest `windows.parquet`. Same input, same bytes.
+    """Write the pictures and then their manifest, `windows.parquet`. Equal input gives equal bytes.
 
     Raises:
-        VideoPermanentError: the file is not usable, no picture can be decoded, or a limit is exceeded.
+        VideoPermanentError: the file is unusable, no picture can be decoded, or a limit is exceeded.
     """
 
     def wanted_groups(index: GroupIndex) -> Int64Array | None:

@@ -1,6 +1,6 @@
 """Workers that decode each video in a separate process.
 
-A decoder that crashes, hangs or uses too much memory ends only its video.
+If a decoder crashes, hangs or uses too much memory, only its video fails.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ class FrameWorkers:
         self.close()
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """End all workers, even those that are busy."""
         self._pool.close()
 
     @property
@@ -45,15 +45,15 @@ class FrameWorkers:
         """Run the function `make_frame_folder` in a worker, within `job.config.limits`.
 
         Raises:
-            VideoPermanentError: as `make_frame_folder` raises it; LIMIT_EXCEEDED too when time or memory runs out.
-            VideoTransientError: DISK_FULL, or CRASHED: the worker died.
+            VideoPermanentError: `make_frame_folder` raised it, or (LIMIT_EXCEEDED) time or memory ran out.
+            VideoTransientError: (DISK_FULL) no space is left, or (CRASHED) the worker died.
             WorkerFaultError: an unexpected exception occurred in the worker.
-            WorkersClosedError: `close` was called meanwhile.
+            WorkersClosedError: `close` was called while the worker was running.
         """
         return FrameFolderSummary(**self._call("make_frame_folder", job))
 
     def store_windows(self, job: WindowsJob) -> WindowsSummary:
-        """Store windows in a worker and within `job.config.limits`; raises as above."""
+        """Store windows in a worker, within `job.config.limits`. Raises the same errors as `make_frame_folder`."""
         return WindowsSummary(**self._call("store_windows", job))
 
     def _call(self, name: str, job: FrameFolderJob | WindowsJob) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class FrameWorkers:
                 as_json(job),
                 limits=WorkerLimits(
                     wall_seconds=limits.max_seconds,
-                    cpu_seconds=limits.max_seconds * (job.num_threads + 1),  # threads decode while one encodes
+                    cpu_seconds=limits.max_seconds * (job.num_threads + 1),  # decoder threads, and one that encodes
                     memory_bytes=limits.max_memory_bytes,
                 ),
             )

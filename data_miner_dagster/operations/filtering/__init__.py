@@ -1,1 +1,1 @@
-"""Filtering: which frames a project keeps, and the calibration of that decision. The entry is `filter_project`."""
+"""Filtering: decides which frames a project keeps, and calibrates the decision. The entry point is `filter_project`."""

@@ -1,9 +1,9 @@
-"""`data-miner calibrate`, and its page among the review pages: from people's answers to the threshold they imply.
+"""`data-miner calibrate`, and its page among the review pages: finding a threshold from people's answers.
 
 A round writes to projects/<name>/calibration/: plan.json (the strata, kept for all later rounds, so that answers
-accumulate), questions.csv (for people without a browser), answers.csv (the answers from files so far), reference.json
-(the scores of frames at the time, for drift). Answers on the review pages are verdicts in the catalog. Nothing here
-changes the project: users put the new threshold into the file themselves.
+accumulate), questions.csv (for people without a browser), answers.csv (all answers from files so far), reference.json
+(the distribution of scores at the time, to detect drift). Answers on the review pages are verdicts in the catalog. The
+project itself is not changed: users put the new threshold into the file themselves.
 """
 
 from collections.abc import Mapping
@@ -34,44 +34,44 @@ from data_miner_dagster.storage.answers import read_answers, write_answers
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSheet:
-    """Where the questions of a round are, and how many have answers."""
+    """The file with the questions of a round, and how many of them have answers."""
 
     table: Path
-    num_frames: int  # whose decision depends on the positive threshold
+    num_frames: int  # frames whose decision depends on the positive threshold
     num_questions: int
     num_answered: int
 
 
 @dataclass(frozen=True, slots=True)
 class CalibratedThreshold:
-    """The result of the answers. `settings` are the lines to put under `filtering:` in the project file."""
+    """The threshold that the answers give. `settings` are the lines to put under `filtering:` in the project file."""
 
     result: CalibrationResult
     encoder: str
     threshold_in_force: float
     threshold: float | None
     settings: Mapping[str, object]
-    num_unknown: int  # answers from files about frames that are not, or no longer, asked about
+    num_unknown: int  # answers from files about frames that are not, or no longer, in question
     num_not_sampled: int  # answers from other queues, which are not a random sample
-    num_questions: int  # planned; their answers are usually enough
-    num_answered: int  # answered ones among them
+    num_questions: int  # planned questions, whose answers are usually enough
+    num_answered: int  # planned questions that have an answer
 
 
 def write_questions(
     platform: Platform, project: str, *, num_questions: int = DEFAULT_QUESTIONS, restart: bool = False
 ) -> CalibrationSheet:
-    """Choose frames to ask about and write them as CSV. A larger number extends the same choice.
+    """Choose frames to ask about and write them as CSV. A larger `num_questions` extends the same choice.
 
     Args:
         platform: the platform of one root.
-        project: its name. It must have been filtered with its current prompts.
-        num_questions: how many frames to ask about, half on each side of the threshold.
+        project: its name. The project must have been filtered with its current prompts.
+        num_questions: the number of frames to ask about, half of them on each side of the threshold.
         restart: forget the strata of earlier rounds and the answers from files. Verdicts stay.
 
     Raises:
-        ConfigError: no such project.
-        DataMinerError: it has not been filtered with its current prompts, or no frame's decision depends on the
-            threshold.
+        ConfigError: the project does not exist.
+        DataMinerError: the project has not been filtered with its current prompts, or no frame's decision depends on
+            the threshold.
     """
     with platform.hold_project(project):
         calibration = begin_round(
@@ -93,7 +93,7 @@ def write_questions(
 
 
 def begin_round(platform: Platform, calibration: Calibration) -> Calibration:
-    """Store the plan of a first round, and forget answers from files that belong to an earlier plan."""
+    """Store the plan if this is the first round, and delete answers from files that belong to an earlier plan."""
     if calibration.plan.is_stored:
         return calibration
     platform.layout.answers_file(calibration.config.name).unlink(missing_ok=True)
@@ -102,24 +102,24 @@ def begin_round(platform: Platform, calibration: Calibration) -> Calibration:
 
 
 def num_answered(calibration: Calibration, given: GivenAnswers) -> int:
-    """Return how many of the planned questions have an answer."""
+    """Return the number of planned questions that have an answer."""
     return int(np.isin(calibration.planned, given.positions).sum())
 
 
 def find_threshold(
     platform: Platform, project: str, *, goal: Goal, wanted: float, answers_file: Path | None = None
 ) -> CalibratedThreshold:
-    """Return the threshold for a wanted precision or recall, from all answers so far.
+    """Return the threshold for a wanted precision or recall, computed from all answers so far.
 
     Args:
         platform: the platform of one root.
         project: its name.
         goal: "precision" or "recall".
         wanted: the value to reach.
-        answers_file: a CSV with columns `frame_id` and `answer` (keep, drop or empty), added to earlier answers.
+        answers_file: a CSV with columns `frame_id` and `answer` (keep, drop or empty). It is added to earlier answers.
 
     Raises:
-        ConfigError: no such project, or a line of the file is not an answer.
+        ConfigError: the project does not exist, or a line of the file is not an answer.
         DataMinerError: the project has not been filtered with its current prompts.
     """
     _check_goal(goal, wanted)
@@ -142,10 +142,10 @@ def _check_goal(goal: Goal, wanted: float) -> None:
 def threshold_for(
     platform: Platform, calibration: Calibration, given: GivenAnswers, *, goal: Goal, wanted: float
 ) -> CalibratedThreshold:
-    """Return the threshold that the answers imply. Writes nothing.
+    """Return the threshold that the answers give. Write nothing.
 
     Raises:
-        ConfigError: no threshold can reach the value.
+        ConfigError: `wanted` is not between 0 and 1.
     """
     _check_goal(goal, wanted)
     rules = calibration.rules
@@ -175,7 +175,7 @@ def _rounded(threshold: float) -> float:
 
 
 def _settings(calibration: Calibration, encoder: str, shift: float) -> Mapping[str, object]:
-    """Return the fields to set. The junk threshold is set too: otherwise it would follow the positive one."""
+    """Return the fields to set. They include the junk threshold, which would otherwise follow the positive one."""
     config, words, rules = calibration.config.filtering, calibration.config.shown.text, calibration.rules
     settings: dict[str, object] = {}
     own = [

@@ -1,4 +1,4 @@
-"""Counting the decisions that break a guarantee of filtered.parquet. The asset check reports the figures."""
+"""Counting the decisions that break a guarantee of filtered.parquet, for its asset check."""
 
 from dataclasses import dataclass
 
@@ -17,12 +17,12 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class DecisionCounts:
-    """The counts for one project's filtering."""
+    """The number of decisions that break a guarantee, for one project."""
 
-    num_frames: int  # of all ready members
+    num_frames: int  # frames of all ready members
     num_decisions: int
-    num_undecided: int  # frames
-    num_of_no_frame: int  # decisions
+    num_undecided: int  # frames without a decision
+    num_of_no_frame: int  # decisions on frames that do not exist
     num_repeated: int
     num_without_reason: int
 
@@ -33,7 +33,7 @@ class DecisionCounts:
 
     @property
     def description(self) -> str:
-        """One line for the user."""
+        """The counts in one line, for the user."""
         return (
             f"{self.num_frames:,} frames, {self.num_undecided:,} of them without a decision; "
             f"{self.num_decisions:,} decisions, {self.num_of_no_frame:,} of them without a frame, "

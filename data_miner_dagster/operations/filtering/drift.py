@@ -1,8 +1,8 @@
-"""Whether the videos added after a calibration score like those that it was made on.
+"""Checking whether videos added after a calibration score like those it was based on.
 
-`calibrate` stores a reference beside its answers: the distribution of the positive similarities, and the videos it
-covers. Filtering compares the other videos with it. Without a reference, or with one for other prompts, nothing is
-compared.
+`calibrate` stores a reference beside its answers: the distribution of the positive similarities, and the videos that it
+covers. Filtering compares all other videos with it. Without a reference, or if the reference was made with other
+prompts, nothing is compared.
 """
 
 import json
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """The scores of some videos' frames: their distribution, and what scores must share to be comparable with it."""
+    """The distribution of some videos' scores, and the scale that other scores must have to be comparable."""
 
     scale: str
     edges: tuple[float, ...]
@@ -47,7 +47,7 @@ class _Reference:
 
 
 def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig) -> str:
-    """Return what scores must share to be comparable: the encoder, the positive prompts, exemplars and templates."""
+    """Return the fingerprint that comparable scores share, of encoder, positive prompts, exemplars and templates."""
     exemplars = exemplars_of(platform, project, config)
     return fingerprint_of(
         {
@@ -60,7 +60,7 @@ def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig)
 
 
 def save_reference(platform: Platform, project: str, config: FilteringConfig) -> None:
-    """Store how the project's frames score now."""
+    """Store the distribution of the project's current scores."""
     groups = list(_scores_by_batch(_table(platform, project), ()))
     distribution = distribution_of(np.concatenate([np.zeros(0), *(scores for _, scores in groups)]))
     write_json(
@@ -77,7 +77,7 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
 
 
 def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Drift | None:
-    """Return how the videos outside the calibration score; None without a reference or without such videos."""
+    """Return how the scores of videos outside the calibration differ; None without a reference or such videos."""
     path = platform.layout.reference_file(project)
     if not path.is_file():
         return None
@@ -103,7 +103,7 @@ def _table(platform: Platform, project: str) -> Path:
 def _scores_by_batch(
     path: Path, without_videos: Collection[str]
 ) -> Iterator[tuple[list[str], npt.NDArray[np.float64]]]:
-    """Yield (video keys, positive similarities of readable frames) of each batch of rows."""
+    """Yield (video keys, positive similarities of readable frames) for each batch of rows."""
     excluded = pa.array(sorted(without_videos), pa.string())
     for batch in read_batches(path, ["video_key", "positive_similarity"]):
         rows = batch.filter(pc.invert(pc.is_in(batch.column("video_key"), value_set=excluded)))

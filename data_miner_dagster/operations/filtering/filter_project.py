@@ -1,7 +1,7 @@
-"""filtered.parquet: which frames of a project are kept, and why the others are dropped.
+"""Writing filtered.parquet: the frames that a project keeps, and the reasons for dropping the others.
 
-Files come first: similarities, then decisions, each atomically. Statuses and counts follow, in one transaction. Current
-files are not rewritten, and rows that lag behind them after a kill in between are repaired.
+Files come first: similarities, then decisions, each written atomically. Statuses and counts follow in one transaction.
+Current files are not rewritten. If a kill left rows behind the files, the next run updates them.
 """
 
 import json
@@ -67,7 +67,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DecisionBasis:
-    """The inputs of decisions on frames."""
+    """The inputs of the decisions on frames."""
 
     header: SimilaritiesHeader
     rules: FilteringRules
@@ -76,7 +76,7 @@ class DecisionBasis:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the decisions. Without verdicts, they are not part of it."""
+        """The fingerprint of the decisions. It does not cover verdicts if there are none."""
         return fingerprint_of(
             {
                 "version": FILTERING_VERSION,
@@ -90,7 +90,7 @@ class DecisionBasis:
 def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Decide on every frame of every member that has frames and current embeddings.
 
-    Members without them are left out and counted, and join when they are ready. Only a new prompt loads a model.
+    Other members are left out and counted, until they are ready. A model is loaded only for a new prompt.
 
     Args:
         platform: the platform of one root.
@@ -98,8 +98,8 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
         force: score and decide again even if the tables are current.
 
     Raises:
-        ConfigError: no such project, or the thresholds were set for another encoder.
-        ClaimHeldError: another worker holds this project for longer than the wait.
+        ConfigError: the project does not exist, or the thresholds were set for another encoder.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     config = platform.project_config(project).filtering
     with project_stage(platform, project, ProjectStage.FILTERING) as stage:
@@ -156,7 +156,7 @@ def _exemplar_metadata(wanted: WantedPrompts) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """The inputs of the table, now or before."""
+    """How the table was made, by this run or an earlier one."""
 
     status: OutcomeStatus
     members: ProjectMembers
@@ -168,7 +168,7 @@ class _Decided:
 
 
 def _settings(platform: Platform, config: FilteringConfig) -> dict[str, str]:
-    """Return what the next run must know about this one: the encoder, and the values that were not named."""
+    """Return the facts about this run that the next one needs: the encoder, and thresholds that do not name one."""
     content = {"encoder": platform.models.filter_encoder.name, "unnamed_values": unnamed_values(config)}
     return {_SETTINGS_KEY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
 
@@ -245,7 +245,7 @@ def _words(codes: npt.NDArray[np.signedinteger], words: list[str]) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """The counts of a filtered table, read from the table itself."""
+    """The counts of a filtered table, taken from the table itself."""
 
     num_frames: int
     num_dropped: Mapping[DropReason, int]
@@ -292,7 +292,7 @@ def _tell_left_out(project: str, members: ProjectMembers) -> None:
 
 
 def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -> dict[str, int | float]:
-    """Compare the videos added after the last calibration with the calibrated ones, if there was a calibration."""
+    """Return how scores of videos added after the last calibration have drifted; empty without a calibration."""
     drift = read_drift(platform, project, config)
     if drift is None:
         return {}

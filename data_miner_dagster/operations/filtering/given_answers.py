@@ -1,7 +1,7 @@
 """People's answers about the frames of a calibration: verdicts in the catalog, and answers from files.
 
-Files are those of `data-miner calibrate --answers`, from this version and earlier ones. Unlike verdicts, they do not
-keep or drop frames, but people have given these answers and are not asked again.
+The files are those given to `data-miner calibrate --answers`, by this version and earlier ones. Unlike verdicts, their
+answers neither keep nor drop frames, but the same questions are not asked again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,15 +26,15 @@ class GivenAnswers:
     positions: Int64Array  # (A,) ascending
     is_kept: npt.NDArray[np.bool_]
     is_counted: npt.NDArray[np.bool_]  # part of the random sample of its stratum
-    num_unknown: int  # lines of files about frames that are not, or no longer, asked about
+    num_unknown: int  # lines of files about frames that are not, or no longer, in question
 
     def counted(self, calibration: Calibration) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
-        """Return the headroom of the frames whose answers count, and which of them should be kept."""
+        """Return the headroom of the frames whose answers count, and whether each should be kept."""
         return calibration.frames.headroom[self.positions[self.is_counted]], self.is_kept[self.is_counted]
 
 
 def answers_of_files(platform: Platform, project: str) -> dict[str, bool]:
-    """Return what `calibrate --answers` has read so far: True for keep, by frame id; empty without such a file.
+    """Return all answers read by `calibrate --answers` so far: True to keep, by frame id; empty if there are none.
 
     Raises:
         ConfigError: the file of earlier answers cannot be read.
@@ -54,7 +54,7 @@ def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers
 def match_answers(calibration: Calibration, verdicts: Iterable[Verdict], of_files: Mapping[str, bool]) -> GivenAnswers:
     """Assign answers to frames.
 
-    A verdict takes precedence over a line of a file, and a later one over an earlier one.
+    A verdict takes precedence over a line of a file, and a later verdict over an earlier one.
     """
     frames = calibration.frames
     known = [(frames.position_of(frame_id), kept) for frame_id, kept in of_files.items()]

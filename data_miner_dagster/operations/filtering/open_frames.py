@@ -1,4 +1,4 @@
-"""The frames whose decision depends only on the positive threshold, and their distance from it.
+"""The frames whose decision depends only on the positive threshold, and how far they are from it.
 
 Belongs here: reading them from the stored similarities. Does not belong here: choosing which of them to ask about
 (operations/filtering/questions.py).
@@ -30,12 +30,12 @@ from data_miner_dagster.storage.similarities import SimilaritiesHeader, Similari
 from data_miner_dagster.storage.spilled_columns import SpilledColumns
 
 _LOWEST: Final = -4.0
-"""A threshold below any similarity, to find what would be kept if the positive prompts decided nothing."""
+"""Lowers a threshold below any similarity, to find the frames that all other rules would keep."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFrames:
-    """All N such frames, by video and time. The columns are mapped from a temporary file, so they use no memory."""
+    """All N such frames, by video and time. The columns are mapped from a temporary file and use little memory."""
 
     video_keys: tuple[str, ...]
     offsets: Int64Array  # (V+1,): video v has the frames offsets[v]:offsets[v+1]
@@ -81,10 +81,10 @@ def rules_of(platform: Platform, config: FilteringConfig) -> FilteringRules:
 
 
 def read_open_frames(platform: Platform, project: str, config: FilteringConfig) -> OpenFrames:
-    """Return the frames of the videos that have been scored with these prompts.
+    """Return the open frames of the videos that have been scored with these prompts.
 
     Raises:
-        DataMinerError: no video has been scored with them.
+        DataMinerError: the project has not been scored with them.
     """
     path = platform.layout.similarities_table(project)
     header = read_header(path)
@@ -118,7 +118,7 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
 def _open_of(
     part: SimilaritiesPart, header: SimilaritiesHeader, rules: FilteringRules
 ) -> tuple[npt.NDArray[np.bool_], tuple[npt.NDArray[np.generic], ...]]:
-    """Return which frames of a part depend only on the positive threshold, and the columns of all of its frames."""
+    """Return which frames of a part depend only on the positive threshold, and the columns of all its frames."""
     unthinned = replace(rules, min_gap_seconds=0.0, max_frames_per_video=None)
     lenient = replace(
         unthinned, positive=tuple(replace(rule, threshold=(rule.threshold or 0.0) + _LOWEST) for rule in rules.positive)

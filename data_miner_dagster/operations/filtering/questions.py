@@ -1,7 +1,7 @@
 """The questions of a calibration: the strata, the frames to ask about, and questions.csv.
 
 Belongs here: choosing frames, plan.json, questions.csv. Does not belong here: the answers (given_answers.py), and the
-threshold that follows from them (calibration.py).
+threshold computed from them (calibration.py).
 """
 
 import json
@@ -26,34 +26,34 @@ from data_miner_dagster.storage.answers import answer_word, write_csv
 from data_miner_dagster.storage.atomic import write_json
 
 DEFAULT_QUESTIONS: Final = 120
-"""This many answers are usually enough."""
+"""The default number of questions. This many answers are usually enough."""
 THRESHOLD_DECIMALS: Final = 4
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The strata of all rounds, relative to the current thresholds."""
+    """The strata of all rounds, expressed relative to the current thresholds."""
 
     edges: Float64Array
-    made_at: datetime  # earlier answers belong to an earlier plan
+    made_at: datetime  # answers from before belong to an earlier plan
     is_stored: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The questions of one project's calibration: P frames, in the order of asking."""
+    """The questions of one project's calibration: P frames, in the order in which people are asked."""
 
     config: ProjectConfig
     rules: FilteringRules
     frames: OpenFrames
     plan: Plan
     asked: Int64Array  # (P,) positions among the frames
-    turns: Float64Array  # (P,) when each is asked; from 1 on they are for people who continue
+    turns: Float64Array  # (P,) each question's turn; those from 1 on are optional
 
     @property
     def planned(self) -> Int64Array:
-        """The frames whose answers are enough."""
+        """The positions of the frames whose answers are enough."""
         return self.asked[self.turns < 1]
 
 
@@ -65,10 +65,10 @@ def plan_calibration(
     num_questions: int = DEFAULT_QUESTIONS,
     restart: bool = False,
 ) -> Calibration:
-    """Return the questions of a project, in the strata of earlier rounds if they still fit. Writes nothing.
+    """Return the questions of a project, in the strata of earlier rounds if they still fit. Write nothing.
 
     Raises:
-        DataMinerError: no frame's decision depends on the threshold, or single prompts have got other thresholds since.
+        DataMinerError: no frame's decision depends on the threshold, or only some prompts' thresholds have changed.
     """
     if not len(frames.headroom):
         raise DataMinerError(f"project {config.name!r} has no frame whose decision depends on the positive threshold")
@@ -84,12 +84,12 @@ def plan_calibration(
 def open_calibration(
     platform: Platform, project: str, *, num_questions: int = DEFAULT_QUESTIONS, restart: bool = False
 ) -> Calibration:
-    """Return the questions of a project with its current prompts. Writes nothing.
+    """Return the questions of a project with its current prompts. Write nothing.
 
     Raises:
-        ConfigError: no such project.
-        DataMinerError: no frame's decision depends on the threshold, single prompts have got other thresholds since, or
-            the project has not been filtered with its current prompts.
+        ConfigError: the project does not exist.
+        DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
+            threshold, or only some prompts' thresholds have changed since the earlier rounds.
     """
     config = platform.project_config(project)
     frames = read_open_frames(platform, project, config.filtering)
@@ -117,7 +117,7 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     """Return the strata of earlier rounds relative to the current thresholds; None without earlier rounds.
 
     Raises:
-        DataMinerError: single prompts have got other thresholds since, so old and new scores are not comparable.
+        DataMinerError: only some prompts' thresholds have changed since, so old and new scores are not comparable.
     """
     path = platform.layout.calibration_plan(config.name)
     if not path.is_file():

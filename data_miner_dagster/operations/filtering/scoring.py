@@ -1,6 +1,6 @@
-"""similarities.parquet: a matrix product of stored frame embeddings and prompt embeddings.
+"""Computing similarities.parquet: the products of stored frame embeddings and prompt embeddings.
 
-Only videos whose embeddings have changed are scored again. The rows of the others are copied from the existing table.
+Only videos whose embeddings have changed are scored again. Other videos' rows are copied from the existing table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ def similarities_header(
     wanted: WantedPrompts,
     ready: Sequence[MemberFrames],
 ) -> SimilaritiesHeader:
-    """Return the inputs that the project's similarities must have to be current."""
+    """Return the header that the project's table of similarities must have to be current."""
     config, exemplars = wanted.config, wanted.exemplars
     return SimilaritiesHeader(
         encoder_name=platform.models.filter_encoder.name,
@@ -83,10 +83,10 @@ def score_project(
     *,
     force: bool = False,
 ) -> int:
-    """Update the table at `path`. Return how many videos were scored. The caller holds the project's claim.
+    """Update the table at `path`. Return the number of videos scored. The caller holds the project's claim.
 
     Raises:
-        VideosLeftOutError: frames or embeddings of videos cannot be read, or have changed since the members were
+        VideosLeftOutError: frames or embeddings of some videos are unreadable, or changed after the members were
             listed.
     """
     faults: dict[str, ItemFault] = {}
@@ -98,20 +98,20 @@ def score_project(
     known = frozenset(earlier.videos) if earlier is not None and is_reusable else frozenset[ScoredVideo]()
     beside = picture_encoder(platform.models, wanted.config)
     if beside is not None:
-        # Imported here, as below, since comparing words does not need OpenCV.
+        # Imported here, as below, because comparing texts does not need OpenCV.
         from data_miner_dagster.operations.embedding.some_frames import ensure_embeddings
 
         new = [member for member, video in zip(ready, header.videos, strict=True) if video not in known]
         ensure_embeddings(platform, beside, {member.video_key: _frames_with_vectors(member) for member in new})
     carried = _Carried(read_videos(path, earlier) if earlier is not None and is_reusable else iter(()))
 
-    @cache  # only if a video must be scored at all
+    @cache  # called only if a video needs scoring
     def prompts() -> PromptScores:
         return score_prompts(platform, wanted.config, header.texts, wanted.exemplars)
 
     num_scored = 0
-    # One thread: a video's product takes a fraction of a millisecond. Threads that wait for each other cost 40 times
-    # that if another run uses the cores, and the last digits would depend on their number.
+    # One thread: a video's product takes a fraction of a millisecond. If another run uses the cores, threads that wait
+    # for each other cost 40 times as much, and the last digits would depend on the number of threads.
     with (
         threadpool_limits(1, user_api="blas"),
         similarities_writer(path, header, fingerprint=fingerprint) as writer,
@@ -133,21 +133,21 @@ def score_project(
 
 @contextmanager
 def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
-    """Prevent writing a table that lacks videos that its header names."""
+    """Raise instead of finishing a table that lacks videos that its header names."""
     yield
     if faults:
         raise VideosLeftOutError(faults)
 
 
 class _Carried:
-    """Reads the earlier table beside the new one, both in order of the key, one row group at a time."""
+    """Reads the earlier table in step with the new one, in order of the key, one row group at a time."""
 
     def __init__(self, videos: Iterator[tuple[ScoredVideo, pa.Table]]) -> None:
         self._videos = videos
         self._next = next(videos, None)
 
     def rows_of(self, wanted: ScoredVideo) -> pa.Table | None:
-        """Return the rows of a video if they exist and were made from the same embeddings. Call in order of the key."""
+        """Return a video's rows if they were made from the same embeddings; else None. Call in order of the key."""
         while self._next is not None and self._next[0].video_key < wanted.video_key:
             self._next = next(self._videos, None)
         if self._next is None or self._next[0] != wanted:
@@ -156,14 +156,14 @@ class _Carried:
 
 
 def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
-    """Return which frames of a member have a vector by the filter encoder; none if the file has changed."""
+    """Return the indices of a member's frames that have a vector by the filter encoder; empty if its file changed."""
     stored = read_embeddings(member.embeddings_file)
     return [] if stored is None else stored.frame_indices.tolist()
 
 
 @dataclass(frozen=True, slots=True)
 class _Scorer:
-    """Compares vectors with prompts. Names the encoder that compares pictures with exemplars, if it is another one."""
+    """The inputs of a comparison. `beside` is the second encoder, which compares pictures with exemplars, if any."""
 
     prompts: PromptScores
     beside: EncoderRole | None

@@ -1,4 +1,4 @@
-"""`data-miner try filter`: a folder's images against prompts, with the real encoder and the real decision."""
+"""`data-miner try filter`: compares a folder's images with prompts, using the real encoder and the real decision."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,12 +39,12 @@ def try_filter(
     shown: Callable[[str], str] = str,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Decide on the images of a folder, best first. Rules about time and videos do not apply.
+    """Decide on the images of a folder, and list the best first. Rules about time and about videos do not apply.
 
-    `shown` returns what people see of a prompt. Relative paths of exemplars start at `exemplar_folder`.
+    `shown` returns the text of a prompt that people see. Relative paths of exemplars start at `exemplar_folder`.
 
     Raises:
-        ConfigError: no images, thresholds of another encoder, or an exemplar that is not a picture.
+        ConfigError: the folder has no images, the thresholds are for another encoder, or an exemplar is not a picture.
         ModelError: the encoder is missing.
     """
     paths = folder_images(folder, limit=limit)
@@ -89,7 +89,7 @@ def try_filter(
 
 
 def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:
-    """Return vectors rounded like stored ones, so that a picture gets the same result."""
+    """Return vectors rounded as if stored, so that a picture gets the result that its frame would."""
     vectors: Float32Array = embed_images(encoder.load(), images).astype(np.float16).astype(np.float32)
     return vectors
 

@@ -34,7 +34,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class VerdictCounts:
-    """The verdicts of a project on frames, and the lines of a file that match no frame."""
+    """The numbers of verdicts that a project has on frames, and the lines of a file that match no frame."""
 
     num_kept: int
     num_dropped: int
@@ -45,7 +45,7 @@ def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], 
     """Return people's verdicts on frames (True: kept), by video and time.
 
     Raises:
-        ConfigError: a file of an earlier version cannot be read.
+        ConfigError: a verdict file of an earlier version cannot be read.
     """
     adopt_verdict_file(platform.database, platform.layout, project)
     given: dict[tuple[str, float], bool] = {}
@@ -53,7 +53,7 @@ def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], 
     for verdict in verdicts_in_force(platform.database, project, words=FRAME_WORDS):
         key, seconds = verdict.place.video_key, verdict.place.pts_seconds
         moment = round(seconds / SAME_FRAME_SECONDS)
-        for near in (moment - 1, moment, moment + 1):  # of several verdicts on one frame, the last one counts
+        for near in (moment - 1, moment, moment + 1):  # the last of several verdicts on one frame counts
             earlier = times.get((key, near))
             if earlier is not None and abs(earlier - seconds) < SAME_FRAME_SECONDS:
                 del given[key, earlier], times[key, near]
@@ -62,10 +62,10 @@ def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], 
 
 
 def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
-    """Return how many verdicts on frames a project has.
+    """Return the numbers of a project's verdicts on frames.
 
     Raises:
-        ConfigError: there is no such project.
+        ConfigError: the project does not exist.
     """
     platform.project_config(project)
     given = frame_verdicts(platform, project)
@@ -75,10 +75,10 @@ def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
 def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who: str) -> VerdictCounts:
     """Add the answers of a file (`frame_id`, and `answer`: keep or drop) to the project's verdicts.
 
-    The last one counts.
+    Of several answers about one frame, the last one counts.
 
     Raises:
-        ConfigError: there is no such project, or a line of the file is not an answer.
+        ConfigError: the project does not exist, or a line of the file is not an answer.
         NotReadyError: the project has not been filtered.
     """
     platform.project_config(project)
@@ -104,10 +104,10 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
 
 
 def verdict_codes(part: SimilaritiesPart, said: Mapping[tuple[str, float], bool]) -> npt.NDArray[np.int8]:
-    """Return (N,) the verdict on each frame of a part, NO_VERDICT where there is none.
+    """Return the verdict on each frame of a part, shape (N,); NO_VERDICT where there is none.
 
-    A verdict applies to the frame nearest to its time, less than half a millisecond away, like all answers from people:
-    other tools round times.
+    A verdict applies to the frame nearest to its time, if that is less than half a millisecond away, because other
+    tools round times. All answers from people are matched in this way.
     """
     codes = np.full(part.rows.num_rows, NO_VERDICT, np.int8)
     by_video: dict[str, list[tuple[float, bool]]] = {}
