@@ -49,7 +49,7 @@ def test_failed_checks__says_which_and_why() -> None:
     ("against", "kind", "message"),
     [
         ([], NothingToReleaseError, "project 'street' has nothing to release: 0 candidates found"),
-        (["garden"], ConfigError, "names 'garden', which is not deduplicated"),
+        (["garden"], ConfigError, "names 'garden', which has not been deduplicated"),
     ],
 )
 def test_build_dataset__raises_what_failed_by_its_kind(

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from data_miner_dagster.config.deduplication import DeduplicationConfig
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.thumbnails import NUM_VALUES
 from data_miner_dagster.models.provider import THUMBNAILS
 from data_miner_dagster.operations.deduplication.verdicts import PairVerdicts
@@ -74,7 +75,7 @@ class StoredThumbnails:
         wanted = {self._video_keys[code]: self._frame_indices[rows] for code, rows in rows_by_code.items()}
         num_made = ensure_embeddings(self._platform, THUMBNAILS, wanted)
         if num_made:
-            logger.debug("made thumbnails of %d frames", num_made)
+            logger.debug("made thumbnails of %s", counted(num_made, "frame"))
         for code, rows in rows_by_code.items():
             stored = load_stored(self._platform, THUMBNAILS, self._video_keys[code], self._frame_indices[rows])
             self._thumbnails[rows] = stored.astype(np.uint8)

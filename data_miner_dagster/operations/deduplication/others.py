@@ -90,7 +90,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
         fingerprint = read_fingerprint(platform.layout.deduplicated_table(other))
         if fingerprint is None:
             raise ConfigError(
-                f"deduplication.against_projects of {project} names {other!r}, which is not deduplicated; "
+                f"deduplication.against_projects of {project} names {other!r}, which has not been deduplicated; "
                 f"materialize deduplicated_frames of {other} first"
             )
         fingerprints[other] = fingerprint
@@ -134,8 +134,8 @@ def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
                 yield read_table(path, KEY_COLUMNS)
             except DamagedFileError as error:  # nothing can recreate it
                 raise PermanentError(
-                    f"release {release} cannot be compared with: {path} is damaged; restore it from a copy, or "
-                    "remove it from deduplication.against_releases"
+                    f"cannot compare with release {release}: {path} is damaged; restore it from a copy, or remove "
+                    "the release from deduplication.against_releases"
                 ) from error
 
 

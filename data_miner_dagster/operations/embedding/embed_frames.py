@@ -19,6 +19,7 @@ from data_miner_dagster.catalog.videos import find_video, keys_with_internal_err
 from data_miner_dagster.domain.errors import ClaimHeldError, DamagedFileError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.meters import Meter
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -116,7 +117,9 @@ class _WholeVideos:
                 VideoOutcome(
                     task.video_key,
                     OutcomeStatus.DONE,
-                    message=f"{len(task.problems)} frames cannot be read: {task.problems[0]}" if task.problems else "",
+                    message=f"{counted(len(task.problems), 'frame')} cannot be read: {task.problems[0]}"
+                    if task.problems
+                    else "",
                     metadata={
                         "encoder": self.encoder.name,
                         "num_frames": len(task.wanted),
@@ -168,7 +171,7 @@ def _plan_whole_video(
     frames = sound_frames_identity(platform.layout, video_key) if video.status is VideoStatus.EXTRACTED else None
     if frames is None:
         _ask_for_frames(platform, video_key)
-        message = f"the frames of {video_key} have not been extracted (it is {video.status.value})"
+        message = f"the frames of {video_key} have not been extracted yet (it is {video.status.value})"
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
     target = platform.layout.embedding_file(encoder.name, video_key)
     fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)

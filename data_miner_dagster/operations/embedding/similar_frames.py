@@ -129,7 +129,7 @@ def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest)
     except DamagedFileError as error:
         return str(error)
     if stored is None:
-        return "its embeddings are gone; `data-miner doctor --fix` has them recreated"
+        return "its embeddings are missing; `data-miner doctor --fix` has them recreated"
     nearest.offer(key, stored.frame_indices, stored.vectors)
     return None
 

@@ -192,7 +192,7 @@ def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool)
 def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: str, force: bool) -> VideoOutcome:
     row = find_video(platform.database, key)
     if row is None:
-        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"no video {key!r} in the catalog; add it first")
+        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"video {key!r} is not in the catalog; add it first")
     if (standing := _standing_outcome(row, force)) is not None:
         return standing
     assert row.sha256 is not None
@@ -210,7 +210,7 @@ def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: st
             message = f"same content as {same}"
             return VideoOutcome(key, OutcomeStatus.REUSED, message=message, metadata={"num_frames": num_frames})
     if _lacks_source(platform, row):
-        why = maker.fetched[key].message if key in maker.fetched else "it has been removed to free space"
+        why = maker.fetched[key].message if key in maker.fetched else "it was removed to free space"
         return _record_lack(platform, row, f"its file is missing: {why}")
     return _extract_now(platform, maker, claim, row, wanted)
 
@@ -232,7 +232,7 @@ def _extract_now(
         _put_back(platform, key)
         raise
     for picture in summary.left_out:
-        logger.warning("%s: a picture is left out: %s", row.url or key, picture)
+        logger.warning("%s: left out a picture: %s", row.url or key, picture)
     table_bytes = files_size(frames_table_of(platform.layout, key))
     _record_extracted(platform, key, summary.num_frames, summary.size_bytes + table_bytes)
     _drop_source(platform, maker, key)
@@ -348,5 +348,5 @@ def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, mess
                 retry_after=decision.retry_after,
             )
         store_spent(session, row.key, is_failed=True)
-    logger.warning("%s: no %sframes: %s", row.key, "new " if keeps_frames else "", message)
+    logger.warning("%s: no %sframes were made: %s", row.key, "new " if keeps_frames else "", message)
     return VideoOutcome(row.key, OutcomeStatus.FAILED, kind, message)

@@ -68,8 +68,8 @@ def _taken(job: FrameFolderJob, path: Path) -> TakenPicture | str:
     except UnreadableImageError as error:
         return str(error)
     except MemoryError:
-        return f"{path.stat().st_size} bytes are too many"
+        return f"its {path.stat().st_size} bytes do not fit into memory"
     except FileNotFoundError:
-        return "gone since it was listed"
+        return "missing, although it was listed"
     except PermissionError:
-        return "may not be read"
+        return "permission denied"

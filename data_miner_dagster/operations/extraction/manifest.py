@@ -130,7 +130,7 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
     if num_frames > limit:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"{num_frames} frames are more than extraction.limits.max_sampled_frames={limit}; "
+            f"{num_frames} frames exceed extraction.limits.max_sampled_frames={limit}; "
             "set max_frames_per_video or sample less",
         )
 
@@ -145,5 +145,5 @@ def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
     if width * height > limit:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"a picture of {width}x{height} is more than extraction.limits.max_pixels={limit}",
+            f"a picture of {width}x{height} pixels exceeds extraction.limits.max_pixels={limit}",
         )

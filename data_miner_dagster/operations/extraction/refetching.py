@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import VideoOutcome
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.operations.platform import Platform
@@ -27,8 +28,8 @@ class RefetchPrice:
     def __str__(self) -> str:
         """Return the cost as one line for people."""
         return (
-            f"{self.num_videos} videos ({size_text(self.size_bytes)}) have to be downloaded again for their frames: "
-            "their files were removed to make room"
+            f"{counted(self.num_videos, 'video')} ({size_text(self.size_bytes)}) must be downloaded again to make "
+            "frames, because the files were removed to free space"
         )
 
 
@@ -47,7 +48,7 @@ def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[
     for row in find_videos(platform.database, list(sha256_before)):
         if row.sha256 != sha256_before[row.key]:
             logger.warning(
-                "%s: its site delivers other bytes than before (sha256 %s, was %s): frames are made from the new ones",
+                "%s: its site delivers different bytes than before (sha256 %s, was %s): frames are made from them",
                 row.key,
                 row.sha256,
                 sha256_before[row.key],

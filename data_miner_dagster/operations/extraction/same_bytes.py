@@ -56,7 +56,7 @@ def take_frames_of(platform: Platform, original: str, video_key: str, fingerprin
                 row |= {"video_key": video_key, "frame_id": make_frame_id(video_key, row["frame_index"])}
             _write_table(partial / FRAMES_TABLE_NAME, rows, fingerprint)
     except (OSError, DataMinerError) as error:
-        logger.warning("%s: the frames of %s, the same video, are not available: %s", video_key, original, error)
+        logger.warning("%s: cannot use the frames of %s, which is the same video: %s", video_key, original, error)
         return None
     return len(rows)
 

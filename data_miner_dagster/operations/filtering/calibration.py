@@ -136,7 +136,7 @@ def find_threshold(
 
 def _check_goal(goal: Goal, wanted: float) -> None:
     if not 0 < wanted < 1:
-        raise ConfigError(f"a {goal} of {wanted:g} is not possible: give a number between 0 and 1, such as 0.9")
+        raise ConfigError(f"a {goal} of {wanted:g} is not possible; give a number between 0 and 1, such as 0.9")
 
 
 def threshold_for(

@@ -23,6 +23,7 @@ from data_miner_dagster.config.filtering import FilteringConfig
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import note
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import DropReason
 from data_miner_dagster.domain.records import OutcomeStatus, ProjectOutcome
 from data_miner_dagster.domain.statuses import ProjectStage, ProjectVideoStatus
@@ -283,10 +284,10 @@ def _counts(members: ProjectMembers, tally: _Tally) -> dict[str, int]:
 def _tell_left_out(project: str, members: ProjectMembers) -> None:
     if members.not_embedded:
         logger.warning(
-            "project %s: %d videos have frames but no current embeddings and are left out, such as %s; "
-            "materialize frame_embeddings for them",
+            "project %s: left out %s with frames but without current embeddings, such as %s; "
+            "materialize frame_embeddings",
             project,
-            len(members.not_embedded),
+            counted(len(members.not_embedded), "video"),
             members.not_embedded[0],
         )
 
@@ -298,10 +299,10 @@ def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -
         return {}
     if drift.is_drifted:
         logger.warning(
-            "project %s: %d frames of videos newer than its calibration score differently (PSI %.2f, KS %.2f): "
+            "project %s: %s of videos newer than its calibration score differently (PSI %.2f, KS %.2f); "
             "`data-miner review %s` asks about them, under *Filter threshold*",
             project,
-            drift.num_frames,
+            counted(drift.num_frames, "frame"),
             drift.psi,
             drift.ks,
             project,

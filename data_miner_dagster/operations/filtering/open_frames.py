@@ -91,7 +91,7 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
     wanted = WantedPrompts(config, exemplars_of(platform, project, config))
     if header is None or not header.has_same_scale(similarities_header(platform, wanted, ())):
         raise DataMinerError(
-            f"project {project!r} is not filtered with its current prompts: `data-miner run --config FILE` does that"
+            f"project {project!r} has not been filtered with its current prompts; run `data-miner run --config FILE`"
         )
     rules = rules_of(platform, config)
     counts: list[int] = []

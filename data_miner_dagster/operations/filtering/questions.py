@@ -132,7 +132,7 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     ]
     if max(moves) - min(moves) > 10**-THRESHOLD_DECIMALS:
         raise DataMinerError(
-            f"single prompts of {config.name!r} have other thresholds than when its questions were asked: "
+            f"the thresholds of some prompts of {config.name!r} have changed since its questions were asked; "
             f"`data-miner calibrate {config.name} --restart` starts over"
         )
     edges = np.array([-np.inf, *(edge + moves[0] for edge in plan["inner_edges"]), np.inf])
