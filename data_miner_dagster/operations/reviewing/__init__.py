@@ -1,1 +1,1 @@
-"""The questions that people are asked about a project, and their answers."""
+"""Reviewing: the questions that people are asked about a project, and their answers."""

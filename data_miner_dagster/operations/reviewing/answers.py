@@ -1,4 +1,4 @@
-"""Turning a page's answer into a verdict, if it fits the project, and storing it."""
+"""Checking a page's answer against the project, turning it into a verdict, and storing it."""
 
 from dataclasses import replace
 from typing import Final
@@ -30,7 +30,7 @@ class AnswerReader:
         """Return an answer as a verdict.
 
         Raises:
-            ConfigError: it does not fit the project.
+            ConfigError: the answer does not fit the project.
         """
         if not 0 < len(answer.answer_id) <= _MAX_ID:
             raise ConfigError(f"the id of an answer has 1 to {_MAX_ID} characters; {answer.answer_id!r} has not")
@@ -54,7 +54,7 @@ class AnswerReader:
         )
 
     def _place_of(self, frame_id: str, pts_seconds: float | None = None) -> FramePlace:
-        """Return the time of a frame. If its id now belongs to another frame, return the given time."""
+        """Return the place of a frame. If its id now belongs to another frame, the given time decides."""
         try:
             is_of_project = self._index.codes.of_frame(frame_id) is not None
             place = self._frames.place_of(frame_id) if is_of_project else None
@@ -76,7 +76,7 @@ class AnswerReader:
         return name
 
     def _shown(self, answer: Answer, shown: ShownBox) -> ShownBox:
-        """Return the stored box that a person saw, from any detector, or the box as it was sent if it is gone."""
+        """Return the stored box that a person saw, from any detector; if it no longer exists, the box as sent."""
         self._class_of(shown.class_name)
         if answer.word is VerdictWord.MISSING:
             return replace(shown, detector=None, revision=None, confidence=None)
@@ -93,10 +93,10 @@ def _is_same(one: RelativeBox, other: RelativeBox) -> bool:
 
 
 def store_answer(platform: Platform, project: str, reader: AnswerReader, answer: Answer, *, who: str) -> Verdict:
-    """Store an answer. Return the verdict that is stored under its id: an earlier one stays.
+    """Store an answer. Return the verdict stored under its id, which may be an earlier one: those stay unchanged.
 
     Raises:
-        ConfigError: it does not fit the project.
+        ConfigError: the answer does not fit the project.
     """
     verdict = reader.verdict_of(answer, who=who)
     if add_verdicts(platform.database, project, [verdict]):

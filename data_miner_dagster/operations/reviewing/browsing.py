@@ -16,7 +16,7 @@ from data_miner_dagster.stages.reviewing_queues import Ranking
 
 
 def browsed_classes(index: ReviewIndex) -> tuple[BrowsedName, ...]:
-    """Return the classes, in the order of the project, with the number of frames that have a box of each."""
+    """Return the classes, in the order of the project, each with the number of frames that have a box of it."""
     names = list(index.config.detection.classes)
     return tuple(
         BrowsedName(name, name, len(distances_of_class(index, class_index)[0]))
@@ -25,7 +25,7 @@ def browsed_classes(index: ReviewIndex) -> tuple[BrowsedName, ...]:
 
 
 def browsed_videos(platform: Platform, index: ReviewIndex) -> tuple[BrowsedName, ...]:
-    """Return the videos by key, with the number of their frames."""
+    """Return the videos by key, each with its number of frames."""
     return tuple(
         BrowsedName(video.key, video.title or video.key, video.num_frames or 0)
         for video in find_videos(platform.database, index.codes.video_keys)
@@ -36,7 +36,7 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
     """Rank the frames of a class, nearest to its threshold first, or of a video, in order of time.
 
     Raises:
-        ConfigError: neither is given, or there is no such class or video.
+        ConfigError: neither a class nor a video is given, or it does not exist.
     """
     if wanted.class_name is None and wanted.video_key is None:
         raise ConfigError("browsing needs a class or a video; give the name of one")
@@ -56,7 +56,7 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
         if any(box.class_index == class_index and box.state is not BoxState.NONE for box in frame.judgement.boxes)
     ]
     said = rows_of_codes(np.array(sorted(by_people), np.int64))
-    # What somebody has examined comes last.
+    # Frames that somebody has examined come last.
     keys = np.concatenate([distances[unjudged], np.full(len(said), np.inf)])
     ranking = Ranking(np.concatenate([rows[unjudged], said]), (keys,))
     return ranking.where((ranking.rows >= first) & (ranking.rows < end))

@@ -1,6 +1,6 @@
-"""The questions of the filter's calibration within a review, and the threshold that follows from the answers.
+"""The questions of the filter's calibration within a review, and the threshold that the answers give.
 
-Uses the questions and calculations of `data-miner calibrate` (operations/filtering/).
+The questions and calculations are those of `data-miner calibrate` (operations/filtering/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ class CalibrationQuestions:
 
     calibration: Calibration
     of_files: Mapping[str, bool]  # answers from files: True for keep, by frame id
-    ranking: Ranking  # including answered ones
+    ranking: Ranking  # all questions, including answered ones
     planned: Int64Array  # rows of the questions whose answers are usually enough
-    answered_by_files: Int64Array  # rows
+    answered_by_files: Int64Array  # rows of the questions that files answer
 
 
 class CalibrationKeeper:
-    """Holds the questions of one project, and reloads what has changed."""
+    """Caches the questions of one project, and reloads them if their inputs change."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -42,7 +42,7 @@ class CalibrationKeeper:
         self._frames: tuple[object, OpenFrames] | None = None
         self._questions: tuple[object, CalibrationQuestions | None] | None = None
         self.why_none = ""
-        """Why there are no questions, in one line."""
+        """The reason why there are no questions, in one line."""
 
     @property
     def mark(self) -> object:
@@ -52,7 +52,7 @@ class CalibrationKeeper:
         return tuple(mark_of(path(self._project)) for path in paths)
 
     def questions(self, config: ProjectConfig, codes: FrameCodes) -> CalibrationQuestions | None:
-        """Return the questions; None if there is nothing to ask."""
+        """Return the questions; None if there are none, for the reason in `why_none`."""
         key = (self.mark, config, codes)
         if self._questions is None or self._questions[0] != key:
             try:
@@ -80,7 +80,7 @@ class CalibrationKeeper:
         )
 
     def begin(self, config: ProjectConfig, codes: FrameCodes) -> None:
-        """Store the strata of the questions before the first answer."""
+        """Store the strata of the questions. Call it before the first answer is stored."""
         questions = self.questions(config, codes)
         if questions is not None:
             begin_round(self._platform, questions.calibration)
@@ -88,17 +88,17 @@ class CalibrationKeeper:
     def threshold(
         self, questions: CalibrationQuestions, verdicts: Sequence[Verdict], *, goal: Goal, wanted: float
     ) -> CalibratedThreshold:
-        """Return the threshold that follows from the answers so far.
+        """Return the threshold that the answers so far give.
 
         Raises:
-            ConfigError: no threshold can reach the goal.
+            ConfigError: the value to reach is not between 0 and 1.
         """
         given = match_answers(questions.calibration, verdicts, questions.of_files)
         return threshold_for(self._platform, questions.calibration, given, goal=goal, wanted=wanted)
 
 
 def _rows_of(frames: OpenFrames, codes: FrameCodes, positions: Int64Array) -> Int64Array:
-    """Return the rows of the frames near the threshold; -1 if the review's tables lack the video."""
+    """Return the rows of frames by position; -1 if the review's tables lack the frame's video."""
     bounds = [codes.of_video(video_key) for video_key in frames.video_keys]
     firsts = np.array([first if end > first else -1 for first, end in bounds], np.int64)
     videos = np.searchsorted(frames.offsets, positions, side="right") - 1

@@ -1,6 +1,6 @@
 """The start of a page of a queue: the keys and the position of the last question on the previous page.
 
-A cursor names a position, not a number of questions, so answers given meanwhile cause no gaps or repetitions.
+A cursor names a position, not a number of questions, so answers given between two pages cause no gaps or repetitions.
 """
 
 import base64
@@ -20,16 +20,16 @@ class Cursor:
     box: int
 
     def encoded(self) -> str:
-        """Return text that is safe in an address."""
+        """Return the cursor as text that is safe in an address."""
         content = json.dumps([[key.hex() for key in self.keys], self.frame_id, self.box], separators=(",", ":"))
         return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
     @classmethod
     def decoded(cls, text: str) -> "Cursor":
-        """Return the cursor that `encoded` wrote.
+        """Return the cursor from its encoded text.
 
         Raises:
-            ConfigError: it is not a cursor.
+            ConfigError: the text is not a cursor.
         """
         try:
             padded = text + "=" * (-len(text) % 4)

@@ -20,23 +20,23 @@ from data_miner_dagster.storage.verdict_exchange import (
 
 @dataclass(frozen=True, slots=True)
 class ImportOutcome:
-    """The result for the lines of a file.
+    """The result of importing a file of verdicts.
 
-    `unmet`: verdicts that match nothing in the project at present; they are stored.
+    `unmet` are verdicts that match nothing in the project at present. They are stored anyway.
     """
 
     num_lines: int
     num_new: int
     num_undone: int = 0
     unmet: tuple[UnmetVerdict, ...] = ()
-    unknown_frames: tuple[str, ...] = ()  # in a file with frame_id and answer: left out
+    unknown_frames: tuple[str, ...] = ()  # frame ids that were left out, from a file with frame_id and answer
 
 
 def export_verdicts(platform: Platform, project: str, path: Path) -> int:
     """Write every verdict of a project, including undone ones, oldest first. Return their number.
 
     Raises:
-        ConfigError: there is no such project, or the file's name does not end in .csv or .parquet.
+        ConfigError: the project does not exist, or the file's name does not end in .csv or .parquet.
     """
     platform.project_config(project)
     stored = all_verdicts(platform.database, project)
@@ -44,14 +44,14 @@ def export_verdicts(platform: Platform, project: str, path: Path) -> int:
 
 
 def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -> ImportOutcome:
-    """Add the verdicts of a file, with their author and time. Existing ones, by their id, stay.
+    """Add the verdicts of a file, with their authors and times. Verdicts whose ids are already stored stay unchanged.
 
-    A verdict that is undone in the file is undone here, too. A CSV with `frame_id` and `answer` (keep or drop) is
-    imported as answers of `who`, given now. Nothing is stored if a line is wrong.
+    A verdict that is undone in the file is undone here too. The lines of a CSV with `frame_id` and `answer` (keep or
+    drop) become answers by `who`, given now. If any line is wrong, nothing is stored.
 
     Raises:
-        ConfigError: there is no such project or file, or a line is not a verdict.
-        NotReadyError: `answer`s on frames of a project that has not been filtered.
+        ConfigError: the project or file does not exist, or a line is not a verdict.
+        NotReadyError: the file has answers about frames, and the project has not been filtered.
     """
     platform.project_config(project)
     if path.suffix != PARQUET_SUFFIX and {"frame_id", "answer"} <= set(csv_columns(path)):

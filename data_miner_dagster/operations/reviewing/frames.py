@@ -1,6 +1,6 @@
-"""The frames that a release would contain, with their boxes, in compact columns: about 50 bytes of memory per frame.
+"""The frames that a release would contain, with their boxes, in compact columns of about 50 bytes per frame.
 
-Boxes are stored in a temporary file (storage/spilled_columns.py), so memory use does not grow with them.
+Boxes are in a temporary file (storage/spilled_columns.py), so memory use does not grow with their number.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,14 +23,14 @@ from data_miner_dagster.storage.spilled_columns import SpilledColumns
 from data_miner_dagster.storage.tables import has_column, read_batches, read_table
 
 _INDEX_BITS: Final = 24
-"""Bits of a frame's code: a video of 16 million frames at one per second lasts half a year."""
+"""Bits of the frame index in a code: 16 million frames, which at one per second is half a year of video."""
 _BOX_BITS: Final = 16
 _BOX_COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", "num_agreeing_detectors")
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 
 class FrameCodes:
-    """Numbers for frames that sort by video, then by time; `row` also numbers the boxes of a frame."""
+    """Numbers for frames that sort by video, then by time. They are the upper bits of the rows that number boxes."""
 
     def __init__(self, video_keys: Sequence[str]) -> None:
         self.video_keys = tuple(video_keys)
@@ -38,18 +38,18 @@ class FrameCodes:
         self._known = pa.array(self.video_keys, pa.string())
 
     def of_batch(self, batch: pa.RecordBatch | pa.Table) -> Int64Array:
-        """Return the code of each row, from its `video_key` and `frame_index`; -1 if the video is not known."""
+        """Return the code of each row, from its `video_key` and `frame_index`; -1 if the video is unknown."""
         keys = batch["video_key"]
         videos = pc.fill_null(pc.index_in(keys, value_set=self._known), -1).to_numpy().astype(np.int64)
         codes: Int64Array = (videos << _INDEX_BITS) | batch["frame_index"].to_numpy().astype(np.int64)
         return np.where(videos < 0, -1, codes)
 
     def knows(self, video_keys: pa.Array) -> pa.Array:
-        """Return which keys are of known videos."""
+        """Return which of the keys belong to known videos."""
         return pc.is_in(video_keys, value_set=self._known)
 
     def of_frame(self, frame_id: str) -> int | None:
-        """Return the code of a frame; None if its video is not known."""
+        """Return the code of a frame; None if its video is unknown."""
         video_key, frame_index = split_frame_id(frame_id)
         video = self._by_key.get(video_key)
         return None if video is None else (video << _INDEX_BITS) | frame_index
@@ -59,33 +59,33 @@ class FrameCodes:
         return make_frame_id(self.video_key(code), code & ((1 << _INDEX_BITS) - 1))
 
     def video_key(self, code: int) -> str:
-        """Return the video of a frame."""
+        """Return the key of a frame's video."""
         return self.video_keys[code >> _INDEX_BITS]
 
     def of_video(self, video_key: str) -> tuple[int, int]:
-        """Return the half-open range of the codes of a video's frames; empty if the video is not known."""
+        """Return the half-open range of the codes of a video's frames; empty if the video is unknown."""
         video = self._by_key.get(video_key)
         return (0, 0) if video is None else (video << _INDEX_BITS, (video + 1) << _INDEX_BITS)
 
     @staticmethod
     def videos(codes: Int64Array) -> Int64Array:
-        """Return the position of each frame's video."""
+        """Return the position of each frame's video among the keys."""
         return codes >> _INDEX_BITS
 
 
 def rows_of_codes(codes: Int64Array, boxes: npt.NDArray[np.integer] | int = 0) -> Int64Array:
-    """Return numbers that sort by frame, then by box."""
+    """Return the row numbers of frames or of their boxes. They sort by frame, then by box."""
     return (codes << _BOX_BITS) | boxes
 
 
 def code_and_box(row: int) -> tuple[int, int]:
-    """Return the frame and the box that `rows_of_codes` has numbered."""
+    """Return the code of the frame and the number of the box from a row of `rows_of_codes`."""
     return row >> _BOX_BITS, row & ((1 << _BOX_BITS) - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBoxes:
-    """All B boxes of the examined frames, memory-mapped. Classes are positions in the class list."""
+    """All B boxes of the examined frames, memory-mapped. Classes are indexes into the class list."""
 
     arrays: BoxArrays
     corners: Float32Array  # (B, 4) in pixels of the frame
@@ -101,21 +101,21 @@ class ExaminedFrames:
     num_boxes: npt.NDArray[np.uint16]
     boxes: FoundBoxes
     detector: str | None
-    revision: str | None  # fingerprint of detectors and class list
+    revision: str | None  # fingerprint of the detectors and the class list
 
     def position_of(self, code: int) -> int | None:
-        """Return the position of a frame."""
+        """Return the position of a frame; None if no detector has examined it."""
         position = int(np.searchsorted(self.codes, code))
         return position if position < len(self.codes) and self.codes[position] == code else None
 
     def boxes_of(self, position: int) -> slice:
-        """Return which boxes are on a frame."""
+        """Return the slice of the boxes that are on a frame."""
         first = int(self.first_boxes[position])
         return slice(first, first + int(self.num_boxes[position]))
 
 
 def unique_codes(platform: Platform, project: str, codes: FrameCodes) -> Int64Array:
-    """Return the representatives that detectors have examined, sorted."""
+    """Return the sorted codes of the representatives that detectors have examined."""
     seen = read_table(platform.layout.detected_frames_table(project), ["frame_id"])["frame_id"]
     found = [np.zeros(0, np.int64)]
     for batch in read_batches(
@@ -127,7 +127,7 @@ def unique_codes(platform: Platform, project: str, codes: FrameCodes) -> Int64Ar
 
 
 def positions_among(known: Int64Array, wanted: Int64Array) -> Int64Array:
-    """Return the position of each code among sorted ones; -1 if it is absent."""
+    """Return the position of each code in the sorted array `known`; -1 if it is absent."""
     if not len(known):
         return np.full(len(wanted), -1, np.int64)
     places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
@@ -137,7 +137,7 @@ def positions_among(known: Int64Array, wanted: Int64Array) -> Int64Array:
 def read_examined_frames(
     platform: Platform, project: str, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]
 ) -> ExaminedFrames:
-    """Read `detections.parquet`, one batch at a time, and the times of its frames."""
+    """Read the boxes of `detections.parquet`, one batch at a time, and the times of their frames."""
     first_boxes, num_boxes = np.zeros(len(unique), np.uint32), np.zeros(len(unique), np.uint16)
     num_read, detector = 0, None
     with SpilledColumns(np.int32, np.int16, np.float32, np.uint8, np.uint8, np.float32) as columns:
@@ -170,7 +170,7 @@ def read_examined_frames(
 
 
 def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
-    """Return the verifier's verdict on each box, by VERDICT_CODES."""
+    """Return the verifier's verdict on each box, as an index into VERDICT_CODES."""
     if VERDICT_COLUMN not in batch.schema.names:
         return np.zeros(batch.num_rows, np.uint8)
     words = pa.array([None if verdict is None else verdict.value for verdict in VERDICT_CODES], pa.string())
@@ -180,7 +180,7 @@ def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
 
 
 def _of_known(path: Path, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the boxes of the given frames and classes: tables that are being rewritten may differ for a while."""
+    """Yield the boxes of the given frames and classes. Tables that are being rewritten may hold others."""
     verdict = (VERDICT_COLUMN,) if has_column(path, VERDICT_COLUMN) else ()
     for batch in read_batches(path, [*_BOX_COLUMNS, *_CORNERS, "detector", *verdict]):
         is_known = positions_among(unique, codes.of_batch(batch)) >= 0

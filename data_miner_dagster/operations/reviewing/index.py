@@ -1,6 +1,4 @@
-"""The possible questions about a project, from its current tables.
-
-They are read again when a table or a setting changes.
+"""All possible questions about a project, read from its current tables, and again if a table or setting changes.
 
 Belongs here: questions regardless of people's verdicts. Does not belong here: verdicts (standing.py).
 """
@@ -46,10 +44,10 @@ from data_miner_dagster.stages.sampling import mixed_numbers, sampling_numbers
 from data_miner_dagster.storage.tables import read_batches
 
 MOST_OF_A_KIND: Final = 5000
-"""This many frames on each side of the filter's threshold, and pairs of duplicates, are held in memory."""
+"""At most this many frames on each side of the filter's threshold, and pairs of duplicates, are held in memory."""
 _BOXES_AT_A_TIME: Final = 200_000
 _NUM_PARTS: Final = 7
-"""For reading, which takes minutes with millions of boxes."""
+"""Steps of reading that progress is reported for: with millions of boxes, reading takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +62,28 @@ class DuplicatePair:
 
 @dataclass(frozen=True, slots=True)
 class ReviewIndex:
-    """All possible questions. `examined` and what follows from it is None before detection."""
+    """All possible questions. Before detection, `examined` is None, and the fields computed from it are empty."""
 
     config: ProjectConfig
     classes: FrameClasses
     codes: FrameCodes
     rules: BoxRules
     examined: ExaminedFrames | None
-    rows: Int64Array  # of the examined frames
+    rows: Int64Array  # rows of the examined frames
     numbers: UInt64Array  # their sampling numbers
     facts: FrameFacts
-    num_objects: Int64Array  # by class
+    num_objects: Int64Array  # number of objects by class
     student: Ranking  # examined frames on which a student and the labels disagree
-    why_student: Mapping[int, str]  # in which way, by row
+    why_student: Mapping[int, str]  # the kind of disagreement, by row
     near_threshold: Ranking
     filter: Ranking
     duplicates: Ranking
-    pairs: Mapping[int, DuplicatePair]  # by row
-    num_filter: int  # frames whose decision depends on the filter's threshold
+    pairs: Mapping[int, DuplicatePair]  # by the row of the duplicate
+    num_filter: int  # number of frames whose decision depends on the filter's threshold
     num_duplicates: int
 
     def headroom_of(self, code: int) -> float | None:
-        """Return how far a frame near the filter's threshold is above it."""
+        """Return the headroom of a frame near the filter's threshold; None for any other frame."""
         where = np.flatnonzero(self.filter.rows == rows_of_codes(np.array(code)))
         return float(self.filter.keys[1][where[0]]) if len(where) else None
 
@@ -110,7 +108,7 @@ def _student_table(platform: Platform, project: str) -> Path:
 
 
 def mark_of(path: Path) -> tuple[int, int, int] | None:
-    """Return a value that changes whenever a file is rewritten; None if there is none."""
+    """Return a value that changes whenever a file is rewritten; None if the file does not exist."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -119,10 +117,10 @@ def mark_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def build_index(platform: Platform, project: str, config: ProjectConfig) -> ReviewIndex:
-    """Read the existing tables.
+    """Read the tables that exist into an index.
 
     Raises:
-        DamagedFileError: one of them cannot be read.
+        DamagedFileError: a table cannot be read.
     """
     filtered, deduplicated, *detected = (path.is_file() for path in _tables(platform, project))
     steps = Steps(f"review of {project}: prepared", "parts", _NUM_PARTS)
@@ -152,7 +150,7 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
     steps.reach(6)
     pairs, num_duplicates = _pairs(platform, project, codes) if deduplicated else ({}, 0)
     steps.reach(_NUM_PARTS)
-    pa.default_memory_pool().release_unused()  # as the tables were while they were read
+    pa.default_memory_pool().release_unused()  # memory that was needed to read the tables
     why_student, student = _student(platform, project, codes, rows)
     return ReviewIndex(
         config=config,
@@ -199,7 +197,7 @@ def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
 
 
 def distances_of_class(index: ReviewIndex, class_index: int) -> tuple[Int64Array, Float64Array]:
-    """Return those frames, and the distance of each one's nearest such box from the threshold."""
+    """Return those positions, and the distance of each frame's nearest such box from the class's threshold."""
     distances = np.full(len(index.rows), np.inf, np.float32)
     for part in _parts(index.examined.boxes.arrays) if index.examined is not None else []:
         boxes = part.some(np.flatnonzero(part.classes == class_index))
@@ -217,7 +215,7 @@ def _count_objects(boxes: BoxArrays, rules: BoxRules, num_classes: int) -> Int64
 
 
 def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRules) -> Ranking:
-    """Rank boxes, with the classes taking turns. The keys are the turn and the class."""
+    """Rank the boxes near their threshold, with classes taking turns. The keys are the turn and the class."""
     boxes = examined.boxes.arrays
     rows, turns, classes = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for class_index, threshold in enumerate(rules.thresholds.tolist()):
@@ -235,7 +233,7 @@ def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRu
 
 
 def _student(platform: Platform, project: str, codes: FrameCodes, rows: Int64Array) -> tuple[dict[int, str], Ranking]:
-    """Rank the frames on which a student and the labels disagree, the surest box first, as far as they are examined."""
+    """Rank the examined frames on which a student and the labels disagree, most confident box first."""
     path = _student_table(platform, project)
     if not path.is_file():
         return {}, _nothing()
@@ -274,9 +272,9 @@ def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes:
 
 
 def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[int, DuplicatePair], int]:
-    """Return the least similar pairs, by the row of the duplicate, and the number of pairs.
+    """Return the least similar pairs, by the row of the duplicate, and the number of all pairs.
 
-    Duplicates of another project's frame are not included: this project cannot judge that frame.
+    Duplicates of another project's frames are not included, because this project cannot judge those frames.
     """
     columns = ["frame_id", "video_key", "frame_index", "is_representative", "representative_frame_id", "similarity"]
     pairs: dict[int, DuplicatePair] = {}

@@ -1,4 +1,4 @@
-"""Questions as a person sees them: one or two frames with their boxes, and the reason for showing them."""
+"""Questions as a person sees them: one or two frames with their boxes, and the reason for asking."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ _PlacedBox = tuple[int | None, ReviewBox]
 
 
 class ItemMaker:
-    """Makes the items of one index in the current state."""
+    """Makes the items of one index, with the current verdicts applied."""
 
     def __init__(self, platform: Platform, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._filtered_table = platform.layout.filtered_table(project)
@@ -33,7 +33,7 @@ class ItemMaker:
         self._thresholds = dict(zip(index.config.detection.classes, index.rules.thresholds.tolist(), strict=True))
 
     def item(self, queue: ReviewQueue, row: int, standing: Standing) -> ReviewItem | None:
-        """Return one question; None if its frame is gone."""
+        """Return one question; None if its frame no longer exists."""
         if queue is ReviewQueue.DUPLICATES:
             return self._pair(row, standing)
         code, box = code_and_box(row)
@@ -98,7 +98,7 @@ class ItemMaker:
         return f"{fate}, {abs(headroom):.3f} {side} the filter's threshold"
 
     def _fate(self, code: int) -> str:
-        """Return whether a release includes the frame, and how."""
+        """Return, in words, whether the frame will be released, or why not."""
         frame_id = self._index.codes.frame_id(code)
         examined = self._index.examined
         if examined is not None and examined.position_of(code) is not None:
@@ -107,7 +107,7 @@ class ItemMaker:
             if self._filtered is None:
                 self._filtered = TableByVideo(self._filtered_table, ["frame_id", "drop_reason"])
             rows = self._filtered.rows_of(self._index.codes.video_key(code)).to_pylist()
-        except FileNotFoundError:  # removed since the index was read
+        except FileNotFoundError:  # removed after the index was read
             return "not filtered yet"
         reasons = {row["frame_id"]: row["drop_reason"] for row in rows}
         if frame_id not in reasons:

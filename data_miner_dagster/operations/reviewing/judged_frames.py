@@ -14,21 +14,21 @@ from data_miner_dagster.stages.reviewing.judging import FoundBox, JudgedBox, Jud
 from data_miner_dagster.stages.reviewing.states import BoxState
 
 CONFIDENCE_DECIMALS: Final = 4
-"""As stored by detection."""
+"""The precision with which detection stores confidences."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedFrame:
-    """One frame's boxes, detected and judged."""
+    """One frame's detected boxes, and people's judgement of them."""
 
     found: tuple[FoundBox, ...]
     judgement: Judgement
     resolution_wh: tuple[int, int]
-    verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # in force on the frame, by answer id
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # the frame's verdicts in force, by answer id
 
     @property
     def open_positions(self) -> frozenset[int]:
-        """The detected boxes without a verdict."""
+        """The positions of the detected boxes without a verdict."""
         return frozenset(
             box.position for box in self.judgement.boxes if box.position is not None and box.verdict is None
         )
@@ -37,7 +37,7 @@ class JudgedFrame:
 def judge_frame(
     index: ReviewIndex, code: int, verdicts: Sequence[Verdict], resolution_wh: tuple[int, int]
 ) -> JudgedFrame:
-    """Return a frame with its verdicts applied. It has only drawn boxes if no detector has examined it."""
+    """Return a frame with its verdicts applied. If no detector has examined it, it has only drawn boxes."""
     found = tuple(_found(index.examined, code)) if index.examined is not None else ()
     judgement = judge_boxes(found, verdicts, index.classes, resolution_wh)
     return JudgedFrame(found, judgement, resolution_wh, {verdict.answer_id: verdict for verdict in verdicts})
@@ -64,7 +64,7 @@ def _corners(row: list[float]) -> BoxXyxy:
 
 
 def review_boxes(index: ReviewIndex, frame: JudgedFrame) -> list[tuple[int | None, ReviewBox]]:
-    """Return the boxes to show, each with its position among the detected ones: first judged ones, then removed ones.
+    """Return the boxes to show, each with its position among the detected ones: judged boxes first, then removed ones.
 
     Boxes outside the picture are left out.
     """

@@ -1,4 +1,4 @@
-"""The masks of a frame, as a page draws them. They are read when the frame is shown."""
+"""The masks of a frame, in the form in which a page draws them. They are read when the frame is shown."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from data_miner_dagster.storage.tables import has_values
 
 @dataclass(frozen=True, slots=True)
 class ShownMask:
-    """A mask, and the detected box that it belongs to. A box that was moved has none."""
+    """A mask, and the detected box that it belongs to. Boxes that were moved have no mask."""
 
     class_name: str
     box: RelativeBox
@@ -27,10 +27,10 @@ def has_masks(platform: Platform, project: str) -> bool:
 
 
 def masks_of_frame(platform: Platform, project: str, frame_id: str) -> tuple[ShownMask, ...]:
-    """Return the masks of the boxes detected on a frame, most confident first.
+    """Return the masks of the boxes detected on a frame, most confident box first.
 
     Raises:
-        DamagedFileError: the table cannot be read.
+        DamagedFileError: the table of detections cannot be read.
     """
     if not has_masks(platform, project):
         return ()

@@ -1,4 +1,4 @@
-"""The open questions of each queue: those of the index without those that people have settled."""
+"""The open questions of each queue: those of the index, without those that people have answered."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -32,9 +32,9 @@ QUEUES: Final = (
     ReviewQueue.FILTER,
     ReviewQueue.DUPLICATES,
 )
-"""The queues that ask on their own, starting with the most useful one."""
+"""The queues that ask questions on their own, the most useful first."""
 RANDOM_FRAMES: Final = 200
-"""This many frames of the random sample are enough: a share of 5 % then has a 95 % interval of 6 points."""
+"""This many frames of the random sample are enough: a share of 5 % then has a 95 % interval 6 points wide."""
 
 
 NOTHING: Final = Ranking(np.zeros(0, np.int64), (np.zeros(0),))
@@ -42,7 +42,7 @@ NOTHING: Final = Ranking(np.zeros(0, np.int64), (np.zeros(0),))
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """Which questions of a queue are wanted."""
+    """A restriction of a queue to the frames of a class or of a video."""
 
     class_name: str | None = None
     video_key: str | None = None
@@ -52,7 +52,7 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
     """Return the open questions of a queue that asks on its own.
 
     Raises:
-        ConfigError: there is no such queue.
+        ConfigError: the queue does not ask questions on its own.
     """
     match queue:
         case ReviewQueue.UNSURE:
@@ -77,7 +77,7 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
 
 
 def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> QueueCount:
-    """Return the number of questions of a queue."""
+    """Return the numbers of open and answered questions of a queue."""
     num_open = len(ranking_of(index, standing, queue).rows)
     if queue is ReviewQueue.FILTER:
         num_open += index.num_filter - len(index.filter.rows)
@@ -101,10 +101,10 @@ def _goal_near_threshold(index: ReviewIndex) -> int:
 
 
 def filtered(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, wanted: QueueFilter) -> Ranking:
-    """Return the wanted questions.
+    """Return the questions that a restriction leaves.
 
     Raises:
-        ConfigError: there is no such class or video.
+        ConfigError: the class or video does not exist.
     """
     if wanted.class_name is not None:
         class_index = class_index_of(index, wanted.class_name)
@@ -119,10 +119,10 @@ def filtered(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, wanted: Q
 
 
 def class_index_of(index: ReviewIndex, class_name: str) -> int:
-    """Return the position of a class.
+    """Return the index of a class in the class list.
 
     Raises:
-        ConfigError: there is no such class.
+        ConfigError: the class does not exist.
     """
     classes = list(index.config.detection.classes)
     if class_name not in classes:
@@ -134,7 +134,7 @@ def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
     """Return the half-open range of the rows of a video.
 
     Raises:
-        ConfigError: the project has no frames of such a video.
+        ConfigError: the project has no frames of this video.
     """
     first, end = rows_of_codes(np.array(index.codes.of_video(video_key))).tolist()
     if first == end:
@@ -143,10 +143,10 @@ def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
 
 
 def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArray[np.bool_]:
-    """Return which questions come after a cursor.
+    """Return, for each question, whether it comes after a cursor.
 
     Raises:
-        ConfigError: the cursor belongs to another queue, or to a video that is gone.
+        ConfigError: the cursor belongs to another queue, or its video no longer exists.
     """
     code = index.codes.of_frame(cursor.frame_id)
     if code is None or len(cursor.keys) != len(ranking.keys):
@@ -158,7 +158,7 @@ def row_of_key(index: ReviewIndex, queue: ReviewQueue, key: str) -> int:
     """Return the row of the question with a key.
 
     Raises:
-        ConfigError: there is no such question.
+        ConfigError: no question has this key.
     """
     frame_id, _, box = key.partition("#")
     try:

@@ -1,4 +1,4 @@
-"""The records of what a person is shown and answers.
+"""The records of the questions that a person is shown, and of the answers.
 
 Belongs here: the records that pages are drawn from. Does not belong here: their order (stages/reviewing_queues.py).
 """
@@ -18,25 +18,25 @@ class ReviewBox:
     class_name: str
     box: RelativeBox
     state: BoxState
-    shown: ShownBox  # the subject of an answer to this box; return it unchanged
+    shown: ShownBox  # the subject of an answer about this box; send it back unchanged
     num_agreeing_detectors: int | None = None  # None for a box that a person drew
     verdict: VerdictWord | None = None
-    answer_id: str | None = None  # the id of that verdict; an answer that corrects it names it as `replaces`
-    is_asked: bool = False  # this box is why the frame is shown
+    answer_id: str | None = None  # the id of that verdict; a correction sends it as `replaces`
+    is_asked: bool = False  # True if the frame is shown because of this box
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewFrame:
-    """One frame with its boxes: first objects, then unsure ones, then those that a release leaves out."""
+    """One frame with its boxes: first objects, then unsure boxes, then those that a release leaves out."""
 
     frame_id: str
     place: FramePlace
     resolution_wh: tuple[int, int]
     image: PictureFile
     video_title: str
-    video_url: str  # at the time of the frame; not a link unless it begins with http:// or https://
+    video_url: str  # at the time of the frame; a link only if it begins with http:// or https://
     boxes: tuple[ReviewBox, ...] = ()
-    # KEEP, DROP and COMPLETE verdicts in force, with their answer ids
+    # The KEEP, DROP and COMPLETE verdicts in force, with their answer ids.
     verdicts: Mapping[VerdictWord, str] | None = None
 
 
@@ -44,8 +44,8 @@ class ReviewFrame:
 class ReviewItem:
     """One question. `other` is the representative of a duplicate, and `similarity` and `tier` compare the two."""
 
-    key: str  # unique in its queue; `Review.item` finds the same question again
-    why: str  # one phrase
+    key: str  # unique in its queue; `Review.item` finds the question by it
+    why: str  # the reason for asking, in one phrase
     frame: ReviewFrame
     other: ReviewFrame | None = None
     similarity: float | None = None
@@ -58,13 +58,13 @@ class Page:
 
     queue: ReviewQueue
     items: tuple[ReviewItem, ...]
-    num_open: int  # questions of the queue, with its filters, that have no answer
+    num_open: int  # unanswered questions of the queue, within its filters
     next_cursor: str | None  # the start of the next page; None on the last page
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """The number of questions of a queue. `goal` is how many answers are enough; None: the more, the better."""
+    """The number of questions of a queue. `goal` is how many answers are enough; None if more always help."""
 
     queue: ReviewQueue
     num_open: int
@@ -83,17 +83,17 @@ class BrowsedName:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer that a page sends.
+    """An answer, as a page sends it.
 
     `frame_id` and `pts_seconds` belong to the item's frame, and `other_frame_id` to its other frame.
     """
 
-    answer_id: str  # chosen by the page, so that an answer that is sent twice is stored once
+    answer_id: str  # chosen by the page, so that an answer sent twice is stored once
     word: VerdictWord
     queue: ReviewQueue
     frame_id: str
     pts_seconds: float
-    shown: ShownBox | None = None  # `ReviewBox.shown`; for MISSING, the class and the box that were drawn
+    shown: ShownBox | None = None  # `ReviewBox.shown`; for MISSING, the drawn box and its class
     new_class_name: str | None = None
     new_box: RelativeBox | None = None
     other_frame_id: str | None = None

@@ -1,6 +1,6 @@
-"""The review of one project: its queues, a page at a time, and the answers.
+"""The review of one project: its queues, page by page, and the answers.
 
-Everything here may be called from several threads. Calls run one at a time.
+Everything here may be called from several threads. Calls are serialized.
 """
 
 import threading
@@ -39,14 +39,14 @@ from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking
 
 MAX_PAGE_SIZE: Final = 1000
 _MOST_READS: Final = 3
-"""Tables that disappear while they are read are read again this often."""
+"""How often tables are read again if they disappear while they are being read."""
 
 
 def open_review(platform: Platform, project: str) -> "Review":
-    """Return the review of a project. Tables are read for the first page.
+    """Return the review of a project. Its tables are read when the first page is requested.
 
     Raises:
-        ConfigError: there is no such project.
+        ConfigError: the project does not exist.
     """
     platform.project_config(project)
     return Review(platform, project)
@@ -54,7 +54,7 @@ def open_review(platform: Platform, project: str) -> "Review":
 
 @dataclass(frozen=True, slots=True)
 class CalibrationState:
-    """The result of the calibration of a project's filter, or the reason why it asks nothing."""
+    """The state of a filter's calibration: the threshold found, or the reason why there are no questions."""
 
     config: ProjectConfig
     found: CalibratedThreshold | None
@@ -63,7 +63,7 @@ class CalibrationState:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """Everything read from one state of the tables."""
+    """All objects made from one state of the tables."""
 
     index: ReviewIndex
     frames: ShownFrames
@@ -72,7 +72,7 @@ class _Tables:
 
 
 class Review:
-    """The questions about one project, and the answers."""
+    """The questions about one project, and people's answers."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -85,7 +85,7 @@ class Review:
         self._ranked: tuple[object, Ranking, Int64Array] | None = None
 
     def queues(self) -> tuple[QueueCount, ...]:
-        """Return the number of questions in each queue."""
+        """Return the numbers of questions in each queue."""
         with self._lock:
             tables, standing = self._current()
             counts = (count_questions(tables.index, standing, queue) for queue in QUEUES)
@@ -111,17 +111,17 @@ class Review:
         class_name: str | None = None,
         video_key: str | None = None,
     ) -> Page:
-        """Return the next questions of a queue, in the order of asking.
+        """Return the next questions of a queue, in order.
 
         Args:
             queue: the queue. BROWSING needs a class or a video.
-            cursor: `next_cursor` of the page before; None for the first page.
-            size: how many questions, at most `MAX_PAGE_SIZE`.
+            cursor: `next_cursor` of the previous page; None for the first page.
+            size: the number of questions, at most `MAX_PAGE_SIZE`.
             class_name: only frames with a box of this class.
             video_key: only frames of this video.
 
         Raises:
-            ConfigError: there is no such queue, class or video, or `cursor` is not one.
+            ConfigError: the queue, class or video does not exist, or `size` or `cursor` is invalid.
         """
         if not 1 <= size <= MAX_PAGE_SIZE:
             raise ConfigError(f"a page of {size} questions is not between 1 and {MAX_PAGE_SIZE}")
@@ -133,7 +133,7 @@ class Review:
             return _page(tables, standing, queue, ranking, order, size)
 
     def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
-        """Return the current state of the question with this key, answered or not; None if its frame is gone.
+        """Return the current state of the question with this key; None if its frame no longer exists.
 
         Raises:
             ConfigError: no question has this key.
@@ -143,10 +143,11 @@ class Review:
             return tables.items.item(queue, row_of_key(tables.index, queue, key), standing)
 
     def give(self, answer: Answer, *, who: str) -> Verdict:
-        """Store an answer. Return it as a verdict. An answer that is already stored, by its id, stays unchanged.
+        """Store an answer. Return the verdict stored under its id, which an earlier call may have stored.
 
         Raises:
-            ConfigError: it does not fit the project: no such frame or class, or a box outside the picture.
+            ConfigError: the answer does not fit the project: its frame or class does not exist, or its box is outside
+                the picture.
         """
         with self._lock:
             tables = self._read_tables()
@@ -156,14 +157,14 @@ class Review:
             return store_answer(self._platform, self._project, reader, answer, who=who)
 
     def undo(self, answer_id: str, *, who: str) -> bool:
-        """Undo an answer. The previous answer counts again. Return False if there is nothing to undo."""
+        """Undo an answer, so that the previous one counts again. Return False if there is nothing to undo."""
         return undo_verdict(self._platform.database, self._project, answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
-        """Return the progress of the filter's calibration, and the threshold that follows from the answers.
+        """Return the state of the filter's calibration, with the threshold that the answers give.
 
         Raises:
-            ConfigError: no threshold can reach the goal.
+            ConfigError: the value to reach is not between 0 and 1.
         """
         with self._lock:
             tables, standing = self._current()
@@ -175,20 +176,20 @@ class Review:
             return CalibrationState(tables.index.config, found, "")
 
     def why_nothing(self) -> str:
-        """Return why the project's frames cannot be asked about at present, or "" if they can."""
+        """Return the reason why no questions about the project's frames can be asked now; "" if they can."""
         with self._lock:
             _, standing = self._current()
             return self._calibration.why_none if standing.calibration is None else ""
 
     def unmet(self) -> tuple[UnmetVerdict, ...]:
-        """Return the verdicts in force that match nothing in the project at present, and why."""
+        """Return the verdicts in force that match nothing in the project at present, with the reasons."""
         with self._lock:
             tables, standing = self._current()
             verdicts = verdicts_in_force(self._platform.database, self._project)
             return unmet_verdicts(tables.index, tables.frames, standing, verdicts)
 
     def _read_tables(self) -> _Tables:
-        """Return the possible questions, read again if a table or a setting has changed."""
+        """Return the possible questions. Read them again if a table or a setting has changed."""
         for _ in range(_MOST_READS):
             project = find_project(self._platform.database, self._project)
             marks = (*table_marks(self._platform, self._project), project.config_hash if project is not None else None)
@@ -197,7 +198,7 @@ class Review:
             config = self._platform.project_config(self._project)
             try:
                 index = build_index(self._platform, self._project, config)
-            except FileNotFoundError:  # a stage, or a repair, has removed a table meanwhile
+            except FileNotFoundError:  # a stage or a repair removed a table in the meantime
                 continue
             frames = ShownFrames(self._platform, config.shown)
             items = ItemMaker(self._platform, self._project, index, frames)
@@ -207,7 +208,7 @@ class Review:
         raise TransientError(f"the tables of project {self._project!r} are being removed; load the page again")
 
     def _current(self) -> tuple[_Tables, Standing]:
-        """Return the possible questions and the answers. Read again what has changed."""
+        """Return the possible questions and the answers. Read again those that have changed."""
         tables = self._read_tables()
         version = verdicts_version(self._platform.database, self._project), self._calibration.mark
         if self._standing is None or self._standing[0] != version:

@@ -1,6 +1,6 @@
-"""The way back from other annotation tools: corrected labels become verdicts.
+"""Importing labels that were corrected in another annotation tool, as verdicts.
 
-Each returned image is compared with exactly what was sent: the tables beside an export, or a release.
+Each returned image is compared with exactly what was sent, as recorded beside an export or in a release.
 """
 
 import re
@@ -36,13 +36,13 @@ READERS: Final[Mapping[str, Callable[[Path], Iterator[ReturnedImage]]]] = {
     "fiftyone": read_fiftyone,
     "coco": read_returned_coco,
 }
-"""The accepted values of `data-miner review import --from`, besides tables of verdicts."""
+"""The values of `data-miner review import --from`, besides tables of verdicts."""
 _SUFFIX: Final = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent: from the tables beside an export, or from a release."""
+    """The images and boxes that were sent, from the tables beside an export or from a release."""
 
     header: ReleaseHeader
     images_folder: Path
@@ -55,12 +55,12 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class ReturnedFile:
-    """A tool's export. `who` is the annotator if the tool does not say, and `tool` is one of `READERS`."""
+    """A file that a tool returned. `who` is the annotator if the file names nobody, and `tool` is one of `READERS`."""
 
     path: Path
     tool: str
     who: str
-    all_reviewed: bool = False  # a person has examined every image of it
+    all_reviewed: bool = False  # True if a person has examined every image in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +68,29 @@ class RoundTripOutcome:
     """The result of importing a returned file."""
 
     num_reviewed: int  # images that a person has examined
-    num_changed: int  # others, of which only the changes count
-    num_untouched: int  # others without any change
-    num_not_returned: int  # images that were sent and are not in the file
-    num_verdicts: int  # new ones
-    words: Mapping[VerdictWord, int]  # for the new and the known verdicts
-    left_out: Mapping[str, str]  # images of the file that were not used, and why
+    num_changed: int  # other images with changes, of which only the changes count
+    num_untouched: int  # other images without changes
+    num_not_returned: int  # images that were sent but are not in the file
+    num_verdicts: int  # newly stored verdicts
+    words: Mapping[VerdictWord, int]  # counts of new and known verdicts
+    left_out: Mapping[str, str]  # images in the file that were not used, with the reason
 
 
 def import_corrections(platform: Platform, project: str, file: ReturnedFile, sent: Sent) -> RoundTripOutcome:
-    """Turn the labels that a tool returns into verdicts. Importing the same file again adds nothing.
+    """Turn the labels that a tool returned into verdicts. Importing the same file again adds nothing.
 
-    An image that a person has examined yields a verdict on each box, one for each drawn box, and one that it is
-    complete. If the tool does not say whether it was examined, only changes become verdicts.
+    An image that a person has examined gives a verdict on each sent box, one on each drawn box, and one that the image
+    is complete. If the file does not say whether an image was examined, only changes become verdicts.
 
     Args:
         platform: the platform of one root.
         project: its name.
         file: the returned file.
-        sent: what was sent (`find_sent`).
+        sent: the images and boxes that were sent (see `find_sent`).
 
     Raises:
-        ConfigError: no such project or tool, the export belongs to another project, or the file is not from the tool.
+        ConfigError: the project or tool does not exist, the export belongs to another project, or the file does not
+            come from the tool.
     """
     platform.project_config(project)
     if file.tool not in READERS:
@@ -127,10 +128,10 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
 def find_sent(
     platform: Platform, project: str, file: Path, *, folder: Path | None = None, version: str | None = None
 ) -> Sent:
-    """Return what was sent: the named export or release, or the export that contains the file.
+    """Return the images and boxes that were sent: of the named export or release, or of the export around the file.
 
     Raises:
-        ConfigError: that is not known, or there is no such export or release.
+        ConfigError: the export or release does not exist, or none is named and the file is not in an export.
     """
     if version is not None:
         return _of_release(platform.layout.release_folder(project, existing_version(platform, project, version)))
@@ -170,7 +171,7 @@ class _Returned:
         return returned
 
     def take(self, image: ReleaseImage) -> ReturnedImage | None:
-        """Return what came back for an image that was sent. Each is returned once."""
+        """Return the returned image for one that was sent; None if there is none. Each is returned only once."""
         return self.by_frame.pop(image.frame_id, None) or self.by_name.pop(_stem(image.file_name), None)
 
     def finish(self) -> dict[str, str]:
@@ -184,7 +185,7 @@ def _weight(image: ReturnedImage) -> tuple[bool, float]:
 
 
 def _stem(name: str) -> str:
-    """Return the name of an image without folders, and without the suffix of a picture."""
+    """Return the name of an image without its folders and its suffix."""
     return _SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2])
 
 
@@ -210,7 +211,7 @@ class _Verdicts:
         self.words = Counter[VerdictWord]()
 
     def add(self, image: ReleaseImage, found: ReturnedImage, *, is_reviewed: bool) -> bool:
-        """Add the verdicts of one image. Return whether anything on it was changed."""
+        """Add the verdicts of one image. Return whether it has any changes."""
         said = corrections(self._sent_boxes(image), found.boxes, (image.width, image.height))
         changes = [correction for correction in said if correction.is_change]
         for correction in said if is_reviewed else changes:
@@ -231,7 +232,7 @@ class _Verdicts:
         return boxes
 
     def _add(self, image: ReleaseImage, found: ReturnedImage, correction: Correction | None) -> None:
-        """Add one verdict, unless the one in force is equal. None: the image is complete."""
+        """Add one verdict, unless the verdict in force is equal. None says that the image is complete."""
         verdict = self._verdict(image, found, correction, answer_id="")
         known = self._by_subject.get(verdict.subject)
         self.words[verdict.word] += 1

@@ -1,4 +1,4 @@
-"""Exporting frames that need a person to another annotation tool: those of a queue, in the order of asking."""
+"""Exporting the frames of a queue, which need a person, to another annotation tool, in the order of the queue."""
 
 import shutil
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ SENT_QUEUES: Final = (
     ReviewQueue.RANDOM,
     ReviewQueue.STUDENT,
 )
-"""The queues about boxes of a frame."""
+"""The queues that ask about the boxes of a frame."""
 _SPLIT: Final = "review"
 _PAGE_SIZE: Final = 200
 _PIXEL_DECIMALS: Final = 3
@@ -58,18 +58,18 @@ class SentFrames:
 def send_frames(
     platform: Platform, project: str, *, tool: str, queue: ReviewQueue, to: Path, limit: int | None = None
 ) -> SentFrames:
-    """Write the frames of a queue with their objects and unsure boxes for a tool, into a new folder.
+    """Write the frames of a queue, with their objects and unsure boxes, into a new folder for a tool.
 
     Args:
         platform: the platform of one root.
         project: its name.
         tool: one of `ROUND_TRIP_FORMATS`.
         queue: one of `SENT_QUEUES`.
-        to: a new or empty folder, outside of the root's own.
-        limit: at most this many frames, the first ones; None for all.
+        to: a new or empty folder outside the root.
+        limit: the largest number of frames, taken from the start of the queue; None for all.
 
     Raises:
-        ConfigError: no such project, tool or queue, or `to` cannot be used.
+        ConfigError: the project, tool or queue does not exist, or `to` cannot be used.
         DataMinerError: the queue has no open question, or the written export cannot be read back.
     """
     if tool not in ROUND_TRIP_FORMATS:
@@ -112,7 +112,7 @@ def _read(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[ReviewFrame]:
-    """Yield the frames of a queue, each once: a queue of boxes may ask about a frame several times."""
+    """Yield the frames of a queue once each, although a queue of boxes may ask about a frame several times."""
     seen: set[str] = set()
     cursor = None
     while limit is None or len(seen) < limit:

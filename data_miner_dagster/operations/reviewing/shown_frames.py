@@ -1,4 +1,4 @@
-"""What a page shows about a frame besides its boxes: its picture, its size, and its position in the video."""
+"""The facts that a page shows about a frame besides its boxes: its picture, its size, and its time in the video."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ from data_miner_dagster.storage.alignment import position_at
 from data_miner_dagster.storage.frames import frames_table_of, read_frames
 
 _MOST_AT_HAND: Final = 500_000
-"""Videos whose frames are cached, by last use: 50 bytes per frame."""
+"""The tables of recently used videos are cached up to this many frames, at 50 bytes each."""
 _VIDEOS_AT_HAND: Final = 1000
 _COLUMNS: Final = ("frame_index", "file_name", "pts_seconds", "width", "height")
 
 
 @dataclass(frozen=True, slots=True)
 class _VideoFrames:
-    """The frames of one video, in order, and a mark of the table that they were read from."""
+    """The frames of one video in order, and the mark of the table that they were read from."""
 
     mark: tuple[int, int]
     indices: npt.NDArray[np.int32]
@@ -43,12 +43,12 @@ class _VideoFrames:
         return cls(mark, table["frame_index"].to_numpy(), table["pts_seconds"].to_numpy(), sizes_wh, table["file_name"])
 
     def position_of(self, frame_index: int) -> int | None:
-        """Return the position of a frame."""
+        """Return the position of a frame; None if there is no such frame."""
         position = int(np.searchsorted(self.indices, frame_index))
         return position if position < len(self.indices) and self.indices[position] == frame_index else None
 
     def resolution_of(self, position: int) -> tuple[int, int]:
-        """Return the size of a frame."""
+        """Return the size of a frame: (width, height) in pixels."""
         width, height = self.sizes_wh[position].tolist()
         return width, height
 
@@ -66,7 +66,7 @@ class ShownFrames:
     def frame(
         self, frame_id: str, boxes: tuple[ReviewBox, ...] = (), verdicts: Mapping[VerdictWord, str] | None = None
     ) -> ReviewFrame | None:
-        """Return one frame; None if it is gone."""
+        """Return one frame; None if it no longer exists."""
         found = self._find(frame_id)
         if found is None:
             return None
@@ -86,17 +86,17 @@ class ShownFrames:
         )
 
     def resolution_of(self, frame_id: str) -> tuple[int, int] | None:
-        """Return the size of a frame; None if it is gone."""
+        """Return the size of a frame, (width, height) in pixels; None if it no longer exists."""
         found = self._find(frame_id)
         return None if found is None else found[0].resolution_of(found[1])
 
     def place_of(self, frame_id: str) -> FramePlace | None:
-        """Return the time of a frame; None if it is gone."""
+        """Return the video and time of a frame; None if it no longer exists."""
         found = self._find(frame_id)
         return None if found is None else FramePlace(split_frame_id(frame_id)[0], float(found[0].pts_seconds[found[1]]))
 
     def frame_at(self, place: FramePlace) -> str | None:
-        """Return the frame at a time in a video, whatever its id was when a person saw it; None if there is none."""
+        """Return the current id of the frame at a time in a video, which may have changed; None if there is none."""
         frames = self._frames_of(place.video_key)
         position = None if frames is None else position_at(frames.pts_seconds, place.pts_seconds)
         if frames is None or position is None:
@@ -104,7 +104,7 @@ class ShownFrames:
         return make_frame_id(place.video_key, int(frames.indices[position]))
 
     def ids_of(self, video_key: str) -> list[str]:
-        """Return the frames of a video, in order of time."""
+        """Return the ids of a video's frames, in order of time."""
         frames = self._frames_of(video_key)
         indices = [] if frames is None else frames.indices.tolist()
         return [make_frame_id(video_key, frame_index) for frame_index in indices]
@@ -117,7 +117,7 @@ class ShownFrames:
         return None if frames is None or position is None else (frames, position)
 
     def _frames_of(self, video_key: str) -> "_VideoFrames | None":
-        """Return the frames of a video, reloaded if they were rewritten; None if there are none."""
+        """Return the frames of a video, reloaded if their table was rewritten; None if it has none."""
         try:
             found = frames_table_of(self._layout, video_key).stat()
         except FileNotFoundError:

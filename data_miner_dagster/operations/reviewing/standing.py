@@ -1,7 +1,7 @@
 """The answers so far, and the questions that are still open.
 
-Frames with verdicts are judged one by one, and again only when their verdicts change. All others are taken from the
-index.
+Frames with verdicts are judged individually, and again only when their verdicts change. Everything else is taken from
+the index.
 """
 
 from collections import Counter
@@ -33,12 +33,12 @@ _NO_ROWS: Final = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The verdicts in force, by subject, and the questions that they settle."""
+    """The verdicts in force, by subject, and the questions that they answer."""
 
     judged: Mapping[int, JudgedFrame]  # by code: examined frames with verdicts on boxes, or COMPLETE
-    said: Mapping[int, Mapping[VerdictWord, str]]  # by code: KEEP, DROP, COMPLETE with their answer ids
+    said: Mapping[int, Mapping[VerdictWord, str]]  # by code: KEEP, DROP and COMPLETE, with their answer ids
     facts: FrameFacts
-    settled: Mapping[ReviewQueue, Int64Array]  # rows
+    settled: Mapping[ReviewQueue, Int64Array]  # rows of the answered questions
     num_answered: Mapping[ReviewQueue, int]
     calibration: CalibrationQuestions | None
 
@@ -52,7 +52,7 @@ class StandingKeeper:
         self._judged: dict[int, JudgedFrame] = {}
 
     def standing(self, verdicts: Sequence[Verdict], calibration: CalibrationQuestions | None) -> Standing:
-        """Return the consequences of the verdicts in force."""
+        """Return the standing that results from the verdicts in force."""
         by_code: dict[int, list[Verdict]] = {}
         frame_at = cache(self._frames.frame_at)
         for verdict in verdicts:
@@ -63,7 +63,7 @@ class StandingKeeper:
         self._judge(by_code)
         said = {code: _words_on(given) for code, given in by_code.items()}
         by_hand = rows_of_codes(_codes(code for code, words in said.items() if FRAME_WORDS & words.keys()))
-        # answers from files do not keep or drop frames, but their questions are not asked again
+        # Answers from files neither keep nor drop frames, but their questions are not asked again.
         if calibration is not None:
             by_hand = np.union1d(by_hand, calibration.answered_by_files)
         num_answered = Counter(verdict.queue for verdict in verdicts)
@@ -104,7 +104,7 @@ class StandingKeeper:
         self._judged = wanted
 
     def _facts(self) -> FrameFacts:
-        """Return the facts of the index, replacing those of judged frames."""
+        """Return the facts of the index, with those of judged frames replaced."""
         index, examined = self._index, self._index.examined
         if examined is None or not self._judged:
             return index.facts
@@ -144,7 +144,7 @@ class StandingKeeper:
 
 
 def _words_on(given: Iterable[Verdict]) -> dict[VerdictWord, str]:
-    """Return the verdicts on a frame as a whole, with their answer ids: the last one of keep and drop."""
+    """Return the verdicts on a frame as a whole, with their answer ids. Of keep and drop, only the last one counts."""
     said: dict[VerdictWord, str] = {}
     for one in given:
         if one.word in FRAME_WORDS:

@@ -1,4 +1,4 @@
-"""Verdicts that match nothing in a project at present. They are kept, and apply again when their subject returns."""
+"""Verdicts that match nothing in a project at present. They stay stored, and apply again if their subject returns."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from data_miner_dagster.operations.reviewing.standing import Standing
 
 
 class UnmetReason(StrEnum):
-    """Why a verdict matches nothing."""
+    """The reason why a verdict matches nothing."""
 
     NO_VIDEO = "the project has no frames of this video"
     NO_FRAME = "the video has no frame at this time"
@@ -22,7 +22,7 @@ class UnmetReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UnmetVerdict:
-    """A verdict in force, and why it matches nothing."""
+    """A verdict in force, and the reason why it matches nothing."""
 
     verdict: Verdict
     reason: UnmetReason
@@ -31,7 +31,7 @@ class UnmetVerdict:
 def unmet_verdicts(
     index: ReviewIndex, frames: ShownFrames, standing: Standing, verdicts: Iterable[Verdict]
 ) -> tuple[UnmetVerdict, ...]:
-    """Return which of the verdicts in force match nothing, oldest first."""
+    """Return the verdicts in force that match nothing, oldest first."""
     found = []
     for verdict in verdicts:
         reason = _why_unmet(index, frames, standing, verdict)

@@ -12,7 +12,7 @@ from data_miner_dagster.storage.tables import has_values
 
 @dataclass(frozen=True, slots=True)
 class ShownAnswer:
-    """An answer, and the detected box it is about."""
+    """An answer, and the detected box that it is about."""
 
     class_name: str
     box_xyxy: BoxXyxy  # in pixels of the frame, as stored by detection
@@ -20,16 +20,16 @@ class ShownAnswer:
 
 
 def has_answers(platform: Platform, project: str) -> bool:
-    """Return whether a project has any answers of a verifier."""
+    """Return whether a verifier has answered anything about a project's boxes."""
     table = platform.layout.detections_table(project)
     return table.is_file() and has_values(table, VERDICT_COLUMN)
 
 
 def answers_of_frame(platform: Platform, project: str, frame_id: str) -> tuple[ShownAnswer, ...]:
-    """Return a verifier's answers about the boxes detected on a frame, most confident first.
+    """Return a verifier's answers about the boxes detected on a frame, most confident box first.
 
     Raises:
-        DamagedFileError: the table cannot be read.
+        DamagedFileError: the table of detections cannot be read.
     """
     if not has_answers(platform, project):
         return ()
