@@ -33,9 +33,9 @@ class AnswerReader:
             ConfigError: the answer does not fit the project.
         """
         if not 0 < len(answer.answer_id) <= _MAX_ID:
-            raise ConfigError(f"the id of an answer has 1 to {_MAX_ID} characters; {answer.answer_id!r} has not")
+            raise ConfigError(f"the id of an answer must have 1 to {_MAX_ID} characters; {answer.answer_id!r} does not")
         if not 0 < len(who.strip()) <= _MAX_WHO:
-            raise ConfigError(f"an answer needs its author's name, of at most {_MAX_WHO} characters")
+            raise ConfigError(f"an answer needs its author's name, which has at most {_MAX_WHO} characters")
         place = self._place_of(answer.frame_id, answer.pts_seconds)
         return Verdict(
             answer_id=answer.answer_id,

@@ -39,7 +39,7 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
         ConfigError: neither a class nor a video is given, or it does not exist.
     """
     if wanted.class_name is None and wanted.video_key is None:
-        raise ConfigError("browsing needs a class or a video; give the name of one")
+        raise ConfigError("browsing needs the name of a class or the key of a video")
     first, end = (0, np.iinfo(np.int64).max) if wanted.video_key is None else rows_of_video(index, wanted.video_key)
     if wanted.class_name is None:
         assert wanted.video_key is not None

@@ -127,7 +127,7 @@ class ItemMaker:
         frame, other = frames
         if frame is None or other is None:
             return None
-        why = f"left out: {pair.similarity:.3f} similar to its representative"
+        why = f"left out: its similarity to its representative is {pair.similarity:.3f}"
         return ReviewItem(pair.frame_id, why, frame, other, pair.similarity, pair.tier)
 
 

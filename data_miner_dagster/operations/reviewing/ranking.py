@@ -72,7 +72,7 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
         case ReviewQueue.DUPLICATES:
             ranking = index.duplicates
         case _:
-            raise ConfigError(f"{queue.value!r} is not a queue that asks; those are {', '.join(QUEUES)}")
+            raise ConfigError(f"queue {queue.value!r} asks no questions of its own; use one of {', '.join(QUEUES)}")
     return ranking.where(np.isin(ranking.rows, standing.settled[queue], invert=True))
 
 
@@ -138,7 +138,7 @@ def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
     """
     first, end = rows_of_codes(np.array(index.codes.of_video(video_key))).tolist()
     if first == end:
-        raise ConfigError(f"the project has no frames of a video {video_key!r}")
+        raise ConfigError(f"the project has no frames of video {video_key!r}")
     return first, end
 
 

@@ -124,7 +124,7 @@ class Review:
             ConfigError: the queue, class or video does not exist, or `size` or `cursor` is invalid.
         """
         if not 1 <= size <= MAX_PAGE_SIZE:
-            raise ConfigError(f"a page of {size} questions is not between 1 and {MAX_PAGE_SIZE}")
+            raise ConfigError(f"a page cannot have {size} questions; ask for 1 to {MAX_PAGE_SIZE}")
         with self._lock:
             tables, standing = self._current()
             ranking, order = self._in_order(tables, standing, queue, QueueFilter(class_name, video_key))
@@ -205,7 +205,7 @@ class Review:
             self._tables, self._marks = _Tables(index, frames, items, StandingKeeper(index, frames)), marks
             self._standing = self._ranked = None
             return self._tables
-        raise TransientError(f"the tables of project {self._project!r} are being removed; load the page again")
+        raise TransientError(f"the tables of project {self._project!r} are being rewritten; load the page again")
 
     def _current(self) -> tuple[_Tables, Standing]:
         """Return the possible questions and the answers. Read again those that have changed."""

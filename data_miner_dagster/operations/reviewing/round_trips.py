@@ -96,7 +96,7 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
     if file.tool not in READERS:
         raise ConfigError(f"tool {file.tool!r} is not one of {', '.join(READERS)}")
     if sent.header.project != project:
-        raise ConfigError(f"what was sent is from project {sent.header.project!r}, not of {project!r}")
+        raise ConfigError(f"the export belongs to project {sent.header.project!r}, not to {project!r}")
     returned = _Returned.of(READERS[file.tool](file.path))
     members = {member.video_key for member in find_members(platform.database, project)}
     verdicts = _Verdicts(sent, verdicts_in_force(platform.database, project), file.who, utc_now())
@@ -143,8 +143,8 @@ def find_sent(
         if is_release(place):
             return _of_release(place)
     if folder is not None:
-        raise ConfigError(f"{folder}: is neither an export for an annotation tool nor a release")
-    raise ConfigError(f"{file}: is not in its export; give --sent FOLDER for the export, or --version for a release")
+        raise ConfigError(f"{folder} is neither an export for an annotation tool nor a release")
+    raise ConfigError(f"{file} is not in its export; give --sent FOLDER for the export, or --version for a release")
 
 
 def _of_release(folder: Path) -> Sent:

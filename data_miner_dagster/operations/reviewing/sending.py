@@ -75,7 +75,7 @@ def send_frames(
     if tool not in ROUND_TRIP_FORMATS:
         raise ConfigError(f"tool {tool!r} is not one of {', '.join(ROUND_TRIP_FORMATS)}")
     if queue not in SENT_QUEUES:
-        raise ConfigError(f"queue {queue.value!r} is not one of {', '.join(SENT_QUEUES)}, which are about boxes")
+        raise ConfigError(f"queue {queue.value!r} is not about boxes; use one of {', '.join(SENT_QUEUES)}")
     config, review = platform.project_config(project), open_review(platform, project)
     check_export_folder(platform, to)
     description = config.shown.text(config.description)
@@ -94,11 +94,11 @@ def send_frames(
                 tally.add(image)
                 revisions |= {box.shown.revision for box in frame.boxes if box.shown.revision is not None}
         if not tally.num_images:
-            raise DataMinerError(f"nothing of project {project!r} waits in the queue {queue.value!r}; nothing was sent")
+            raise DataMinerError(f"the queue {queue.value!r} of project {project!r} is empty; nothing was sent")
         if len(revisions) == 1:
             write_shown_header(folder, header, *revisions)
         if problems := export_problems(format, folder, Expected(header, tally, lambda: _read(folder))):
-            raise DataMinerError(f"what was written for {tool} cannot be read back: {problems[0]}; nothing was sent")
+            raise DataMinerError(f"the export for {tool} cannot be read back: {problems[0]}; nothing was sent")
     return SentFrames(to.absolute(), tally.num_images, tally.num_boxes + tally.num_unsure_boxes)
 
 

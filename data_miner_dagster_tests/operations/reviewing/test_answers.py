@@ -110,7 +110,7 @@ def test_give__refuses_what_the_project_does_not_have(tmp_path: Path) -> None:
         (replace(drawn, shown=replace(PERSON, class_name="train")), "no class 'train'; its classes: person, bicycle"),
         (replace(drawn, shown=replace(PERSON, box=(0.5, 0, 1.2, 1))), "not four shares from 0 to 1"),
         (replace(drawn, word=VerdictWord.KEEP), "'keep' on files-aaa/000003 cannot have a box"),
-        (replace(drawn, answer_id=""), "the id of an answer has 1 to 64 characters"),
+        (replace(drawn, answer_id=""), "the id of an answer must have 1 to 64 characters"),
     ):
         with pytest.raises(ConfigError, match=message):
             review.give(wrong, who="Ada")
