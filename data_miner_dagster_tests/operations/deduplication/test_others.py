@@ -35,7 +35,7 @@ def test_deduplicate_project__against_another_project(platform: PlantedPlatform)
     plant(platform, "site-a", [CAT], project="earlier")
     save(platform, against_projects=["earlier"])
     plant(platform, "site-b", [NEARLY_CAT, CAT_ON_BUS])
-    with pytest.raises(ConfigError, match=r"earlier.*not deduplicated"):
+    with pytest.raises(ConfigError, match=r"earlier.*not been deduplicated"):
         run(platform)
     run(platform, "earlier")
     assert run(platform) == {

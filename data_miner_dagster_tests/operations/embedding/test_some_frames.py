@@ -77,7 +77,7 @@ def test_ensure_embeddings__stale_vectors_are_made_anew(platform: ColourPlatform
 
 def test_ensure_embeddings__unknown_frame_missing_frames_and_damaged_image(platform: ColourPlatform) -> None:
     plant_video(platform, "file-a", RED)
-    with pytest.raises(PermanentError, match="no frame file-a/000007"):
+    with pytest.raises(PermanentError, match="frame file-a/000007 does not exist"):
         ensure(platform, {"file-a": [0, 7]})
     with pytest.raises(PermanentError, match="frames of file-b are missing"):
         ensure(platform, {"file-b": [0]})

@@ -65,7 +65,7 @@ def answer_all(sheet: CalibrationSheet, path: Path) -> Path:
 def test_write_questions__before_filtering(tmp_path: Path) -> None:
     platform = PlantedPlatform(tmp_path)
     save_project(platform)
-    with pytest.raises(DataMinerError, match="is not filtered with its current prompts"):
+    with pytest.raises(DataMinerError, match="has not been filtered with its current prompts"):
         write_questions(platform, "pets")
 
 

@@ -115,7 +115,7 @@ def test_calibration__says_why_there_is_nothing_to_ask(tmp_path: Path) -> None:
     save_project(platform)
     state = open_review(platform, "pets").calibration(goal="precision", wanted=0.9)
     assert state.found is None
-    assert "is not filtered with its current prompts" in state.why_none
+    assert "has not been filtered with its current prompts" in state.why_none
     assert count_of(open_review(platform, "pets"), ReviewQueue.CALIBRATION) == QueueCount(
         ReviewQueue.CALIBRATION, num_open=0, num_answered=0, goal=0
     )
