@@ -1,1 +1,1 @@
-"""Telling people what is wrong: the conditions, and sending messages."""
+"""Alerting: finds conditions that somebody should know about, and sends messages about them."""

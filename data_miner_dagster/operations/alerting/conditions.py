@@ -1,4 +1,4 @@
-"""The conditions that somebody should know about. Reads the catalog, and the free space of one disk."""
+"""The conditions that somebody should know about, read from the catalog and from the free space of one disk."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ _MAX_LINE: Final = 600
 _UNMARKED: Final = str.maketrans(
     {"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'", "*": "·", "_": "＿", "@": "＠", "~": "-"}
 )
-"""Characters that chats and mail programs would read as markup, as a link or as a mention."""
+"""Characters that chats and mail programs would treat as markup, a link or a mention."""
 
 
 def find_troubles(platform: Platform) -> list[Trouble]:
-    """Return everything that is wrong now, including what has not lasted long enough to be sent."""
+    """Return everything that is wrong now, even if it has not lasted long enough for a message."""
     config = platform.config.alerts
     with platform.database.reading() as session:
         now = platform.database.now(session)
@@ -41,7 +41,7 @@ def find_troubles(platform: Platform) -> list[Trouble]:
 
 
 def said(line: str) -> str:
-    """Return a line for a message: without secrets, and without anything that others could have written as markup."""
+    """Return a line for a message, without secrets and without characters that others may have meant as markup."""
     return (clean_text(redacted(line), _MAX_LINE) or "").replace("://", ": //").translate(_UNMARKED)
 
 
@@ -73,7 +73,7 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
 
 
 def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[Trouble]:
-    """Yield an alert if nothing was done although work is due that neither a gate nor a person holds back."""
+    """Yield an alert if nothing has been done although work is due and is held back by neither a gate nor a person."""
     held = paused_stages(session) | {gate.stage for gate in closed_stages(session)}
     waiting = {stage: work for stage, work in waiting_work(session, now).items() if work.num_due and stage not in held}
     since = [work.oldest_due for work in waiting.values() if work.oldest_due is not None]

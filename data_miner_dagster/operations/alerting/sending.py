@@ -1,6 +1,6 @@
-"""Sending messages to targets, independently: a target that fails is retried and delays no other.
+"""Sending messages to targets independently: a target that fails is retried and does not delay the others.
 
-References in the settings are resolved when needed, and their values are never shown.
+References in the settings are resolved when they are needed, and their values are never shown.
 """
 
 import logging
@@ -31,14 +31,14 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
 
     Args:
         target: `env:NAME` or `file:PATH` of an Apprise URL.
-        title: what is wrong, or over.
+        title: the condition that begins or ends.
         line: the details, as text.
-        is_over: True for good news.
-        timeout_seconds: for connecting, and again for the answer.
+        is_over: True if the condition has ended.
+        timeout_seconds: the timeout for connecting, and again for the answer.
 
     Raises:
         ConfigError: the reference cannot be resolved, or does not name the URL of a target.
-        TransientError: the target cannot be reached, or refuses.
+        TransientError: the target cannot be reached, or refuses the message.
     """
     try:
         import apprise
@@ -59,7 +59,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
 
 
 def send_due(platform: Platform) -> int:
-    """Send all pending messages to their targets. Return how many were accepted."""
+    """Send all pending messages to their targets. Return the number that were accepted."""
     config, num_sent = platform.config.alerts, 0
     while (message := take_message(platform.database, config.targets)) is not None:
         is_sent = False
@@ -76,20 +76,20 @@ def send_due(platform: Platform) -> int:
         except DataMinerError as error:
             logger.warning("alert %r: %s; it will be retried", message.title, error)
         finally:
-            with suppress(DATABASE_ERROR, DataMinerError):  # then it is due again automatically
+            with suppress(DATABASE_ERROR, DataMinerError):  # if this fails, the message becomes due again
                 end_message(platform.database, message, is_sent=is_sent)
     return num_sent
 
 
 class Watch:
-    """Watches one platform from a planner's ticks. Sends in a thread, so that no target delays a tick."""
+    """Watches one platform on a planner's ticks. Messages are sent in a thread, so that no target delays a tick."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._thread: threading.Thread | None = None
 
     def look(self) -> list[str]:
-        """Record what has begun and what is over, and let the targets be told. Return the titles of new alerts."""
+        """Record alerts that have begun or ended, and start sending messages. Return the titles of new alerts."""
         targets = self._platform.config.alerts.targets
         told = settle_alerts(self._platform.database, find_troubles(self._platform), targets)
         if self._thread is None or not self._thread.is_alive():
@@ -98,7 +98,7 @@ class Watch:
         return told
 
     def wait(self, seconds: float) -> None:
-        """Wait for running sends."""
+        """Wait for messages that are being sent, at most this many seconds."""
         if self._thread is not None:
             self._thread.join(seconds)
 

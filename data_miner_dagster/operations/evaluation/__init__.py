@@ -1,1 +1,1 @@
-"""Evaluation: boxes against a truth (`evaluate`), and thresholds from verdicts (`calibrate --boxes`)."""
+"""Evaluation: compares boxes with a truth (`evaluate`), and finds thresholds from verdicts (`calibrate --boxes`)."""

@@ -1,7 +1,7 @@
-"""AP and AR as COCO defines them, by faster-coco-eval.
+"""AP and AR as COCO defines them, computed by faster-coco-eval.
 
-The figures equal those of pycocotools, the reference (a test checks this to 1e-6, including crowds), in a fraction of
-its time and memory, since the loops over images are in C++.
+The figures equal those of pycocotools, the reference (a test checks this to 1e-6, including crowds). They take a
+fraction of its time and memory, because the loops over images are in C++.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ FIGURES: Final = (
     "AR_medium",
     "AR_large",
 )
-"""In the order of COCO's summary. AP_small is for objects below 32 x 32 pixels, AP_large for those from 96 x 96 on."""
+"""In the order of COCO's summary. AP_small is for objects below 32 x 32 pixels, AP_large for those from 96 x 96."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassPrecision:
-    """AP over IoU .5 to .95, AP at IoU .5 and AR of one class; None if the truth has no object of it."""
+    """AP over IoU .5 to .95, AP at IoU .5, and AR of one class; None if the truth has no object of the class."""
 
     ap: float | None
     ap50: float | None
@@ -40,7 +40,7 @@ class ClassPrecision:
 
 @dataclass(frozen=True, slots=True)
 class AveragePrecision:
-    """COCO's twelve figures, by the names of FIGURES, and the figures of each class, in order."""
+    """COCO's twelve figures, by the names in FIGURES, and the figures of each class, in order."""
 
     figures: Mapping[str, float | None]
     classes: tuple[ClassPrecision, ...]
@@ -49,12 +49,12 @@ class AveragePrecision:
 def average_precision(
     truth: TruthBoxes, found: FoundBoxes, resolutions_wh: Sequence[tuple[int, int]], num_classes: int
 ) -> AveragePrecision:
-    """Return COCO's figures.
+    """Return COCO's figures for found boxes.
 
     Args:
-        truth: objects on the frames.
-        found: boxes on the same frames.
-        resolutions_wh: the size of each frame, by position.
+        truth: the objects on the frames.
+        found: the boxes found on the same frames.
+        resolutions_wh: the size (width, height) of each frame, by position.
         num_classes: the number of classes.
     """
     if not len(truth.frames):
@@ -85,7 +85,7 @@ def average_precision(
 
 
 def coco_content(truth: TruthBoxes, resolutions_wh: Sequence[tuple[int, int]], num_classes: int) -> dict[str, Any]:
-    """Return a truth as the content of a COCO file. Ids count from 1."""
+    """Return a truth as the content of a COCO file. Ids start at 1."""
     sides = truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
     boxes = np.concatenate([truth.boxes_xyxy[:, :2], sides], axis=1).tolist()
     return {
@@ -123,7 +123,7 @@ def coco_results(found: FoundBoxes) -> list[dict[str, Any]]:
 
 
 def _no_results(make: Any, coco: Any) -> Any:
-    """Return results without any box, which `loadRes` cannot create."""
+    """Return results without any boxes, which `loadRes` cannot create."""
     empty = make()
     empty.dataset = {**coco.dataset, "annotations": []}
     empty.createIndex()
@@ -131,7 +131,7 @@ def _no_results(make: Any, coco: Any) -> Any:
 
 
 def _mean(values: Any) -> float | None:
-    """Return the mean of the known values. -1 marks unknown ones."""
+    """Return the mean of the known values; None if all are unknown, which -1 marks."""
     known = values[values > -1]
     return float(known.mean()) if known.size else None
 

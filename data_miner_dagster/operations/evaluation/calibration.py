@@ -1,4 +1,4 @@
-"""`calibrate --boxes`: thresholds, precision, missed objects and probabilities from people's verdicts on boxes."""
+"""`calibrate --boxes`: computes thresholds, precision, missed objects and probabilities from verdicts on boxes."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,24 +28,24 @@ from data_miner_dagster.storage.quality import read_box_calibration, write_quali
 
 @dataclass(frozen=True, slots=True)
 class CalibratedBoxes:
-    """The result of `calibrate_boxes`, and the file that holds it."""
+    """The result of `calibrate_boxes`, and the file in which it is stored."""
 
     calibration: BoxCalibration
     file: Path
     thresholds_in_force: Mapping[str, float]
     missed: MissedShare | None  # at the current thresholds
     missed_at_chosen: MissedShare | None
-    num_unjudged: int  # boxes on complete frames, at or above their threshold, that nobody judged; they count as wrong
-    settings: Mapping[str, object]  # for the section `releasing`
+    num_unjudged: int  # boxes on complete frames, at or above their threshold, without a verdict; they count as wrong
+    settings: Mapping[str, object]  # lines for the section `releasing`
 
     @property
     def num_more(self) -> Mapping[str, int]:
-        """How many more verdicts each class needs, without classes that have enough."""
+        """The number of verdicts that each class still needs, without classes that have enough."""
         return {name: found.num_more for name, found in self.calibration.classes.items() if found.num_more}
 
 
 def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> CalibratedBoxes:
-    """Find each class's threshold for a wanted precision from all verdicts on boxes, and store the results.
+    """Find each class's threshold for a wanted precision from all verdicts on boxes, and store the result.
 
     Args:
         platform: the platform of one root.
@@ -53,7 +53,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         wanted: the share of correct boxes among those at or above the threshold.
 
     Raises:
-        ConfigError: no such project, or a precision outside of the valid range.
+        ConfigError: the project does not exist, or `wanted` is not between 0 and 1.
         NotReadyError: nothing has been detected yet.
     """
     if not 0 < wanted < 1:
@@ -87,7 +87,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         if calibration != _before(file):
             write_quality(file, calibration)
             with platform.database.transaction() as session:
-                raise_content_versions(session, [project])  # a release says what was measured
+                raise_content_versions(session, [project])  # a release includes these measurements
     chosen = {name: found.chosen.threshold for name, found in calibration.classes.items() if found.chosen is not None}
     return CalibratedBoxes(
         calibration=calibration,
@@ -104,7 +104,7 @@ def _before(file: Path) -> BoxCalibration | None:
     try:
         return read_box_calibration(file)
     except DataMinerError:
-        return None  # damaged: it is rewritten
+        return None  # it is damaged, and will be rewritten
 
 
 def _day(verdict: Verdict) -> str:
@@ -113,7 +113,7 @@ def _day(verdict: Verdict) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The answers of all frames, collected as they arrive."""
+    """The answers on all frames, collected frame by frame."""
 
     classes: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)

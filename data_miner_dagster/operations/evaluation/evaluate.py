@@ -1,4 +1,4 @@
-"""`data-miner evaluate`: boxes against a truth."""
+"""`data-miner evaluate`: compares boxes with a truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,11 +38,11 @@ REVIEWED: Final = "reviewed"
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOutcome:
-    """The result of `evaluate_boxes`. `remarks` are lines for the user: what was left out, and why."""
+    """The result of `evaluate_boxes`. `remarks` tell the user what was left out, and why."""
 
     evaluation: Evaluation
     file: Path
-    report: Path | None  # the page that shows the curves; None without a release
+    report: Path | None  # the page with the curves; None without a release
     unmatched: tuple[str, ...]  # names of the truth's images that are not frames of the project
     remarks: tuple[str, ...]
 
@@ -53,11 +53,11 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
     Args:
         platform: the platform of one root.
         project: its name.
-        truth: path of a COCO file or a YOLO folder; `reviewed` for the frames that people judged completely.
-        version: a release that is on disk; None for the stored detections.
+        truth: the path of a COCO file or a YOLO folder, or `reviewed` for the frames that people judged completely.
+        version: the version of a release on disk; None for the stored detections.
 
     Raises:
-        ConfigError: no such project or truth, or no image of the truth is a frame of the project.
+        ConfigError: the project or truth does not exist, or no image of the truth is a frame of the project.
         NotReadyError: nothing has been detected yet.
     """
     config = platform.project_config(project)
@@ -168,7 +168,7 @@ def _columns(
     predictions: Predictions,
     names: Sequence[str],
 ) -> _Columns:
-    """Convert truth and boxes of the frames to columns. Classes are numbered by their position in `names`."""
+    """Convert the truth and the boxes on the frames to columns. Classes are numbered by their position in `names`."""
     positions = np.array([names.index(name) if name in names else -1 for name in predictions.class_names], np.int64)
     objects = [
         (number, names.index(found.class_name), pixels_of(found.box, frame.resolution_wh), found, frame.resolution_wh)

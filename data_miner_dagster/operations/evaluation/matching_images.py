@@ -1,9 +1,11 @@
-"""Matching the images of a truth with frames: by frame id, by file name, or by the bytes of the picture.
+"""Matching the images of a truth with frames.
 
-1. A frame id that the truth states (`frame_id` of an image in COCO files that this package wrote).
+These ways are tried in order:
+
+1. The frame id that the truth states (`frame_id` of an image in COCO files that this package wrote).
 2. The file name in a release, `<video key>_<six digits>`, in any folder and with any extension; or the end of a path
    under `frames/`, `<video key>/<six digits>`.
-3. The sha256 of the picture, if it is beside the truth.
+3. The sha256 of the picture, if the picture is beside the truth.
 """
 
 import re
@@ -20,7 +22,7 @@ _NAME: Final = re.compile(r"(?P<video>.+)[_/](?P<index>\d{6})")
 
 @dataclass(frozen=True, slots=True)
 class MatchedImages:
-    """The images of a truth that are frames, by frame id, and the names of those that are not frames or occur twice."""
+    """The images of a truth that are frames, by frame id, and the names of unmatched and of repeated images."""
 
     images: Mapping[str, TruthImage]
     unmatched: tuple[str, ...]

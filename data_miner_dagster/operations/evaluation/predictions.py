@@ -1,4 +1,4 @@
-"""The boxes to evaluate: all stored detections of a project, including low confidences, or those of a release."""
+"""The boxes to evaluate: all stored detections of a project, including low confidences, or the boxes of a release."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -34,11 +34,11 @@ class PredictedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The origin of boxes. `read` returns the boxes of some frames, in order of frame id."""
+    """A source of boxes. `read` returns the boxes of some frames, in order of frame id."""
 
     name: str  # "detections" or the version of a release
     detector: str
-    fingerprint: str  # of detector and class list, or of the release
+    fingerprint: str  # of the detector and the class list, or of the release
     class_names: tuple[str, ...]
     thresholds: Mapping[str, float]
     sha256_by_frame: Mapping[str, str]  # of all existing frames
@@ -46,10 +46,10 @@ class Predictions:
 
 
 def detections_of_project(platform: Platform, project: str, config: ProjectConfig) -> Predictions:
-    """Return all stored detections.
+    """Return the stored detections of a project, to be read when needed.
 
     Raises:
-        NotReadyError: nothing has been detected yet.
+        NotReadyError: detection has not run yet.
     """
     detections = stored_detections(platform, project, config)
     seen = read_table(platform.layout.detected_frames_table(project), ["frame_id", "image_sha256"])
@@ -79,7 +79,7 @@ def _stored(platform: Platform, detections: StoredDetections, frame_ids: Iterabl
 
 
 def boxes_of_release(platform: Platform, project: str, version: str) -> Predictions:
-    """Return the boxes of a release that is on disk, without regions to ignore."""
+    """Return the boxes of a release on disk, without regions to ignore."""
     folder = platform.layout.release_folder(project, version)
     manifest = read_manifest(folder) or {}
     names = tuple(manifest["classes"])

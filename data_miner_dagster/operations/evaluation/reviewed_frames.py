@@ -1,4 +1,4 @@
-"""Frames with people's verdicts, and their stored boxes."""
+"""Frames with people's verdicts, and the boxes stored for them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,12 +28,12 @@ class StoredDetections:
 
     table: TableByVideo
     frame_ids: frozenset[str]  # all frames that a detector has examined
-    detector: str  # its name in the registry, several joined by `+`; empty without detections
-    revision: str  # fingerprint of detector and class list; empty if no frame was examined
+    detector: str  # its name in the registry, or several joined by `+`; empty without detections
+    revision: str  # fingerprint of the detector and the class list; empty if no frame was examined
     class_names: tuple[str, ...]
 
     def on_frames(self, video_key: str) -> Mapping[int, FoundOnFrame]:
-        """Return the boxes of one video by frame index, without frames that have no box."""
+        """Return the boxes of one video by frame index, without frames that have none."""
         rows = self.table.rows_of(video_key)
         indices = rows["frame_index"].to_numpy()
         classes = np.array([self.class_names.index(name) for name in rows["class_name"].to_pylist()], np.int64)
@@ -53,7 +53,7 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
     """Return a project's detections.
 
     Raises:
-        NotReadyError: nothing has been detected yet.
+        NotReadyError: detection has not run yet.
     """
     path, frames = platform.layout.detections_table(project), platform.layout.detected_frames_table(project)
     for table in (path, frames):
@@ -70,9 +70,9 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def reviewed_frames(platform: Platform, project: str, detections: StoredDetections) -> Iterator[ReviewedFrame]:
-    """Yield the detected frames with verdicts on boxes, or marked as complete, in order.
+    """Yield, in order, the examined frames that have verdicts on boxes or are marked complete.
 
-    A verdict belongs to a time in a video: it applies to the frame that was sampled at exactly that time.
+    A verdict belongs to a time in a video, so it applies to the frame that was sampled at exactly that time.
     """
     in_force = verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES)
     verdicts, sampled = VerdictsByFrame(in_force), sampled_places(in_force)

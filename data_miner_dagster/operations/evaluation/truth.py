@@ -1,6 +1,6 @@
-"""Truths that users provide: a COCO file, or a folder in YOLO's layout.
+"""Truths that users provide: COCO files, or folders in YOLO's layout.
 
-Belongs here: reading them. Does not belong here: matching images with frames (matching_images.py).
+Belongs here: reading truths. Does not belong here: matching images with frames (matching_images.py).
 """
 
 import json
@@ -24,7 +24,7 @@ _YOLO_FIELDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class TruthObject:
-    """One object of a truth, as shares of its picture. `area` is its share of the picture."""
+    """One object of a truth. Its box and its `area` are shares of the picture's size and area."""
 
     class_name: str
     box: RelativeBox
@@ -34,7 +34,7 @@ class TruthObject:
 
 @dataclass(frozen=True, slots=True)
 class TruthImage:
-    """One image of a truth, by name, with its frame id and file if they are known."""
+    """One image of a truth, by name, with its frame id and its file if they are known."""
 
     name: str
     objects: tuple[TruthObject, ...]
@@ -57,7 +57,7 @@ def read_truth(path: Path) -> Truth:
     """Read a COCO file, or a YOLO folder or its `data.yaml`.
 
     Raises:
-        ConfigError: there is no such file, or it is not a truth.
+        ConfigError: the file does not exist, or is not a truth.
     """
     if path.is_dir():
         return _read_yolo(path, path / _YOLO_DATA)

@@ -1,1 +1,1 @@
-"""Showing the results of every stage to people: the funnel, preview pictures, the report page."""
+"""Reporting: shows the results of every stage to people, as a funnel, preview pictures, and the report page."""

@@ -1,4 +1,4 @@
-"""The cost of a project, from the catalog."""
+"""The cost of a project, computed from the catalog."""
 
 from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.measurements import count_sharing, spent_by_stage_in
@@ -14,10 +14,10 @@ def cost_of(session: Session, project: str, num_images: int, num_boxes: int) -> 
 
 
 def project_cost(platform: Platform, project: str) -> Cost:
-    """Return the cost of a project so far, per image and box of its latest release.
+    """Return the cost of a project so far, with its share per image and box of the latest release.
 
     Raises:
-        ConfigError: there is no such project.
+        ConfigError: the project does not exist.
     """
     platform.project_config(project)
     releases = find_releases(platform.database, project)

@@ -1,4 +1,4 @@
-"""A forecast of a project's time and results, from its sources listed now and the rates that the root has seen."""
+"""A forecast of a project's time and results, from a listing of its sources and the rates measured in its root."""
 
 import os
 import tempfile
@@ -42,13 +42,13 @@ class Plan:
     project: str
     listing: DryListing
     forecast: Forecast
-    prescreens: bool  # thumbnails will reject more, which are not examined here
-    num_neighbours: int | None = None  # pictures to decode and look at to follow objects; None: they are not followed
+    prescreens: bool  # True if thumbnails, which a plan does not examine, will reject further videos
+    num_neighbours: int | None = None  # pictures to decode and examine to follow objects; None without tracking
     follows_whole_clips: bool = False
 
     @property
     def neighbours_bytes(self) -> int:
-        """The space that these pictures take."""
+        """The space that these pictures need."""
         return round((self.num_neighbours or 0) * self.forecast.rates.bytes_per_frame.value)
 
     def as_json(self) -> dict[str, Any]:
@@ -72,10 +72,10 @@ class Plan:
 
 
 def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -> Plan:
-    """List the sources of a project and forecast its cost and results. Fetches no video, and stores nothing.
+    """List the sources of a project and forecast its cost and results. Fetch no video, and store nothing.
 
     Raises:
-        ConfigError: no source could be listed, or the settings are wrong.
+        ConfigError: no source could be listed, or the settings are invalid.
     """
     with _with_catalog(platform) as asked:
         listing = list_without_keeping(asked, config, config_file)
@@ -97,7 +97,7 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
 
 @contextmanager
 def _with_catalog(platform: Platform) -> Iterator[Platform]:
-    """Yield the platform, or, if its root has no catalog yet, one on a temporary root."""
+    """Yield the platform or, if its root has no catalog yet, one on a temporary root."""
     if platform.has_catalog:
         yield platform
         return
@@ -142,7 +142,7 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 
 
 def rates_of(platform: Platform, project: str) -> Rates:
-    """Return the rates of videos: as seen in the project, else in all projects of the root, else the defaults."""
+    """Return the rates of videos: measured in the project, else in all projects of the root, else the defaults."""
     of_project = _rates_seen(seen(platform.database, project), f"project {project}")
     of_root = _rates_seen(seen(platform.database), "this root")
     found = {name: of_project[name] or of_root[name] or getattr(DEFAULT_RATES, name) for name in of_root}
@@ -152,7 +152,7 @@ def rates_of(platform: Platform, project: str) -> Rates:
 
 
 def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
-    """Return the rates that follow from these sums, by name; None for unknown ones."""
+    """Return the rates computed from these sums, by name; None for those that are unknown."""
 
     def rate(amount: float, number: float, sample: str) -> Rate | None:
         return Rate(amount / number, f"{what}: {sample}") if number and amount else None
@@ -170,7 +170,7 @@ def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
 
 
 def _sampling_rate(extraction: ExtractionConfig) -> Rate:
-    """Return how many frames a second of video yields according to the settings; None if they do not say."""
+    """Return the number of frames per second of video that the settings give, or the default if they do not say."""
     if extraction.strategy == "time":
         return Rate(1 / extraction.every_seconds, "platform.extraction.every_seconds")
     if extraction.strategy == "interval":

@@ -1,7 +1,7 @@
-"""The funnel of a project: how many videos, frames and boxes are left after each stage, and why the others are not.
+"""The funnel of a project: how many videos, frames and boxes remain after each stage, and why the others do not.
 
-Counts are exact and come from the catalog, from Parquet footers and from single columns. The funnel is available at any
-time. A stage that has not run yet is absent (None), which is different from zero.
+Counts are exact. They come from the catalog, from Parquet footers and from single columns, so the funnel is available
+at any time. A stage that has not run yet has no count (None), which differs from zero.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ from data_miner_dagster.storage.tables import read_batches, read_table
 
 
 class FunnelStep(StrEnum):
-    """The steps, in order. The values are stored in releases; domain/phrases.py has their words for users."""
+    """The steps, in order. The values are stored in releases; domain/phrases.py has the words that users see."""
 
     CANDIDATES = "candidates found"
     VIDEOS = "videos accepted"
@@ -58,12 +58,12 @@ _NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
     FrameOutcome.NOT_CHOSEN: "not chosen",
     FrameOutcome.BETWEEN_BLOCKS: "between two splits of their video",
 }
-"""Why a frame with decided boxes is not released."""
+"""The reasons for not releasing a frame whose boxes are decided."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunnelCount:
-    """One step: how many are left (None: not reached yet), how many went by reason, and what is left by kind."""
+    """One step: how many remain (None if not reached yet), losses by reason, and the remainder by kind."""
 
     step: FunnelStep
     count: int | None
@@ -72,13 +72,13 @@ class FunnelCount:
 
     @property
     def remark(self) -> str:
-        """The reasons and kinds, for people."""
+        """The reasons and kinds, in words."""
         lost = [counted_phrase(number, reason) for reason, number in self.lost.items()]
         kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
         return "; ".join(part for part in (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds)) if part)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can carry."""
+        """Return the step as values that JSON supports."""
         return {
             "step": self.step.name.lower(),
             "label": self.step.value,
@@ -90,7 +90,7 @@ class FunnelCount:
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """All steps of one project, in order, and the resulting release."""
+    """All steps of one project, in order, and the version of the resulting release."""
 
     project: str
     steps: tuple[FunnelCount, ...]
@@ -100,18 +100,18 @@ class Funnel:
         return next(count for count in self.steps if count.step is step)
 
     def with_release(self, version: str | None, manifest: Mapping[str, Any] | None) -> "Funnel":
-        """Return the funnel with the contents of a release. Its steps are absent without a release."""
+        """Return the funnel with the steps of a release added. Without a release, they have no count."""
         return Funnel(self.project, (*self.steps, *release_steps(manifest)), version)
 
     @property
     def waiting_warning(self) -> str | None:
-        """A warning, with its remedy, if many frames of the release wait for review."""
+        """A warning, with the remedy, if many frames of the release wait for review; else None."""
         settled = self[FunnelStep.SETTLED]
         num_waiting = settled.lost.get(WAITING, 0)
         return waiting_warning(self.project, num_waiting, (settled.count or 0) + num_waiting)
 
     def as_rows(self) -> list[tuple[str, str, str]]:
-        """Return (step, count, reasons) rows of text for a table. A step that is not reached yet shows as `–`."""
+        """Return (step, count, reasons) rows of text for a table. A step that has not been reached shows `–`."""
         return [
             (phrase_of(count.step.value), "–" if count.count is None else f"{count.count:,}", count.remark)
             for count in self.steps
@@ -123,7 +123,7 @@ class Funnel:
         return "\n".join(["| step | count | reasons |", "|---|---:|---|", *lines])
 
     def as_line(self) -> str:
-        """Return the reached steps in one line, with the reasons."""
+        """Return the reached steps in one line, with the reasons for losses."""
         parts = []
         for count in self.steps:
             if count.count is not None:
@@ -133,7 +133,7 @@ class Funnel:
         return " → ".join(parts)
 
     def as_counts(self) -> dict[str, int]:
-        """Return exact counts, `step` and `step/reason`, in a fixed order, without absent steps."""
+        """Return exact counts by `step` and `step/reason`, in a fixed order. Omit steps that were not reached."""
         flat: dict[str, int] = {}
         for count in self.steps:
             if count.count is None:
@@ -145,7 +145,7 @@ class Funnel:
         return flat
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can carry."""
+        """Return the funnel as values that JSON supports."""
         return {
             "project": self.project,
             "release": self.release,
@@ -154,11 +154,11 @@ class Funnel:
 
 
 def project_funnel(platform: Platform, project: str) -> Funnel:
-    """Return the current funnel.
+    """Return the current funnel of a project.
 
     Raises:
-        ConfigError: there is no such project.
-        DataMinerError: a table, or the release's manifest, exists but cannot be read.
+        ConfigError: the project does not exist.
+        DataMinerError: a table or the release's manifest exists but cannot be read.
     """
     funnel = funnel_before_release(platform, platform.project_config(project))
     version = _latest_version(platform, project)
@@ -167,7 +167,7 @@ def project_funnel(platform: Platform, project: str) -> Funnel:
 
 
 def funnel_before_release(platform: Platform, config: ProjectConfig) -> Funnel:
-    """Return the funnel up to the boxes: what a release is made from, regardless of earlier releases.
+    """Return the funnel up to the boxes, from which a release is made, regardless of earlier releases.
 
     Raises:
         DataMinerError: a table exists but cannot be read.
@@ -185,7 +185,7 @@ def funnel_before_release(platform: Platform, config: ProjectConfig) -> Funnel:
 
 
 def _in_order(counts: Mapping[str, int], order: Iterable[str]) -> dict[str, int]:
-    """Omit zero counts. Known names come first in their order, then unknown ones by name."""
+    """Return the counts that are not zero: known names in their order, then unknown ones by name."""
     known = list(order)
     names = [*known, *sorted(counts.keys() - set(known))]
     return {name: counts[name] for name in names if counts.get(name)}
@@ -221,7 +221,7 @@ def _frames_step(platform: Platform, project: str) -> FunnelCount:
         if video.status is VideoStatus.EXTRACTED and has_frames(platform.layout, video.key):
             is_any = True
             column = attempt_alone("funnel", video.key, partial(_quality_flags, platform.layout, video.key))
-            if isinstance(column, ItemFault):  # of a video whose frames no stage can read
+            if isinstance(column, ItemFault):  # no stage can read the frames of this video
                 continue
             total += len(column)
             flags.update(_value_counts(column))
@@ -306,7 +306,7 @@ def _latest_version(platform: Platform, project: str) -> str | None:
 
 
 def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
-    """Return the steps that a release adds. Releases of earlier versions do not list the outcome of each frame."""
+    """Return the steps that a release adds. Releases of earlier versions do not record the outcome of each frame."""
     if manifest is None:
         steps = (FunnelStep.SETTLED, FunnelStep.RELEASED_IMAGES, FunnelStep.RELEASED_BOXES)
         return [FunnelCount(step, None) for step in steps]

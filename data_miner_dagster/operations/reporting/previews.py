@@ -1,6 +1,6 @@
-"""Pictures of a stage's decisions, for the UI, the report and the terminal. The choice is deterministic.
+"""Pictures of a stage's decisions, for the UI, the report and the terminal. Equal results give equal pictures.
 
-Every function reads what is on disk, and returns None if the stage has not run or there is nothing to show.
+Every function reads files, and returns None if the stage has not run or there is nothing to show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ from data_miner_dagster.storage.tables import has_values, read_table
 TILES_PER_PREVIEW: Final = 12
 COLUMNS: Final = 4
 _PREVIEW_COLUMNS: Final = 2
-"""As many as Dagster's UI shows side by side on a laptop without cutting one off."""
+"""The number of columns that Dagster's UI shows on a laptop without cutting one off."""
 _BOX_COLUMNS: Final = ("frame_id", "class_name", "confidence", "x_min", "y_min", "x_max", "y_max")
 _MOST_BOXES_DRAWN: Final = 12
 
@@ -59,7 +59,7 @@ def save_preview(preview: Preview, path: Path) -> None:
 
 
 def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return evenly spread frames of one video, with quality flags marked."""
+    """Return frames spread evenly over one video, with quality flags marked."""
     if not has_frames(platform.layout, video_key):
         return None
     table = read_frames(platform.layout, video_key, ["frame_index", "pts_seconds", "quality_flag"])
@@ -78,7 +78,7 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return kept frames (the best, then those nearest to the decision), then dropped ones (nearest, by reason)."""
+    """Return kept frames (best, then most narrowly kept), then dropped ones (most narrowly dropped, by reason)."""
     half = max(1, num_tiles // 2)
     num_kept = max(half, num_tiles - len(dropped_tiles(platform, project, half)))
     kept = kept_tiles(platform, platform.project_config(project), num_kept, num_narrow=num_kept // 3)
@@ -88,7 +88,7 @@ def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILE
 
 
 def _filtering_heading(platform: Platform, project: str, num_shown: int) -> str:
-    """Return the number of frames, the number kept, and the similarity that decides."""
+    """Return a heading with the number of frames, the number kept, and the threshold."""
     table = _read(platform.layout.filtered_table(project), ["is_kept"])
     if table is None:
         return ""
@@ -99,7 +99,7 @@ def _filtering_heading(platform: Platform, project: str, num_shown: int) -> str:
 
 
 def _from_to(values: Sequence[float]) -> str:
-    """Return the smallest and the largest of sorted values, or the only one."""
+    """Return the range of sorted values in words, or the only value."""
     return " to ".join(f"{value:g}" for value in dict.fromkeys((values[0], values[-1]))) if values else "none"
 
 
@@ -113,20 +113,20 @@ def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = 
 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return frames with their boxes drawn: the most confident of each class, taking turns."""
+    """Return frames with their boxes drawn, the most confident of each class in turn."""
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     return _preview(platform, tiles, _boxes_heading(platform, project, tiles))
 
 
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return labelled frames that pass the thresholds of the release; without boxes, representatives."""
+    """Return labelled frames that pass the thresholds of the release, or representatives if there are no boxes."""
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     heading = _boxes_heading(platform, project, tiles) if tiles else ""
     return _preview(platform, tiles or unique_tiles(platform, project, num_tiles), heading)
 
 
 def _boxes_heading(platform: Platform, project: str, tiles: Sequence[Tile]) -> str:
-    """Return how many of the frames are shown, and the lowest confidence of a shown box."""
+    """Return a heading with the number of frames shown, and the lowest confidence at which a box is shown."""
     table = _read(platform.layout.detected_frames_table(project), ["num_boxes"])
     if table is None:
         return ""
@@ -136,7 +136,7 @@ def _boxes_heading(platform: Platform, project: str, tiles: Sequence[Tile]) -> s
 
 
 def _preview(platform: Platform, tiles: Sequence[Tile], heading: str = "") -> Preview | None:
-    """Return tiles as a preview, or None if there are no tiles."""
+    """Return tiles as a preview; None if there are none."""
     if not tiles:
         return None
     with StoredPictures(platform.config.extraction) as pictures:
@@ -145,7 +145,7 @@ def _preview(platform: Platform, tiles: Sequence[Tile], heading: str = "") -> Pr
 
 
 def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:
-    """Return kept frames by highest similarity. The last `num_narrow` are those kept most narrowly."""
+    """Return kept frames, most similar first. The last `num_narrow` are the most narrowly kept ones."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept"]
     table = _read(platform.layout.filtered_table(config.name), columns)
     if table is None:
@@ -167,7 +167,7 @@ def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num
 
 
 def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
-    """Return dropped frames, the reasons taking turns, and within a reason the most similar ones first."""
+    """Return dropped frames of each reason in turn, the most similar ones of a reason first."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "drop_reason"]
     table = _read(platform.layout.filtered_table(project), columns)
     if table is None:
@@ -182,14 +182,14 @@ def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile
 
 
 def _prompt(config: ProjectConfig, text: str) -> str:
-    """Return the words of a prompt and its exemplars, for a tile."""
+    """Return the caption of a prompt: its text and its exemplars."""
     names = [Path(name).name for name in config.filtering.exemplar_paths.get(text, ())]
     beside = f" + {names[0]} and {len(names) - 1} more" if names else ""
     return f"{config.shown.text(text)}{beside}"
 
 
 def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
-    """Return the frames kept most narrowly, then those most narrowly dropped for low similarity."""
+    """Return the most narrowly kept frames, then those most narrowly dropped for low similarity."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept", "drop_reason"]
     table = _read(platform.layout.filtered_table(config.name), columns)
     if table is None:
@@ -211,7 +211,7 @@ def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> l
 
 
 def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_group: int = COLUMNS) -> list[Tile]:
-    """Return rows of `per_group` tiles: a representative and its nearest duplicates, the largest groups first."""
+    """Return rows of `per_group` tiles, largest groups first: a representative, then its nearest duplicates."""
     columns = ["frame_id", "is_representative", "representative_frame_id", "similarity", "tier"]
     table = _read(platform.layout.deduplicated_table(project), columns)
     if table is None:
@@ -228,7 +228,7 @@ def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_gro
         nearest = members.sort_by([("similarity", "descending"), ("frame_id", "ascending")])
         rows = [{"frame_id": representative}, *nearest.slice(0, per_group - 1).to_pylist()]
         images = _images(platform.layout, rows)
-        # every group starts a new row
+        # Every group starts a new row.
         tiles += [Tile(None)] * (-len(tiles) % per_group)
         tiles.append(Tile(images[0], f"kept for {group['frame_id_count']} more", Verdict.KEPT, detail=representative))
         for row, image in zip(rows[1:], images[1:], strict=True):
@@ -240,7 +240,7 @@ def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_gro
 
 
 def unique_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
-    """Return representatives, evenly spread over the project."""
+    """Return representatives, spread evenly over the project."""
     table = _read(platform.layout.deduplicated_table(project), ["frame_id", "is_representative"])
     if table is None:
         return []
@@ -253,7 +253,7 @@ def unique_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]
 
 
 def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
-    """Return frames with boxes at or above the release threshold, the most confident of each class taking turns."""
+    """Return frames with boxes at or above the release threshold, the most confident of each class in turn."""
     limit = config.releasing.threshold_of
     class_names = list(config.detection.classes)
     table = _read(platform.layout.detections_table(config.name), [*_BOX_COLUMNS])
@@ -292,7 +292,7 @@ def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -
 
 
 def _masks_by_box(path: Path, frame_ids: Sequence[str]) -> Mapping[tuple[object, ...], Mask]:
-    """Return the masks on some frames, by the values of `_BOX_COLUMNS`."""
+    """Return the masks on some frames, keyed by the values of `_BOX_COLUMNS`."""
     if not has_values(path, "mask"):
         return {}
     rows = rows_of_frames(path, frame_ids, [*_BOX_COLUMNS, "mask"]).to_pylist()
@@ -314,7 +314,7 @@ def _read(path: Path, columns: list[str]) -> pa.Table | None:
 
 
 def _spread(num_rows: int, num_wanted: int) -> pa.Array:
-    """Return the indices of `num_wanted` evenly spread rows, including the first and the last."""
+    """Return the indices of `num_wanted` rows spread evenly, including the first and the last."""
     if num_rows <= num_wanted:
         return pa.array(range(num_rows), pa.int64())
     if num_wanted == 1:
@@ -323,7 +323,7 @@ def _spread(num_rows: int, num_wanted: int) -> pa.Array:
 
 
 def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | None = None) -> list[dict[str, Any]]:
-    """Take rows from the values of `column` in turn, each value's rows in the given order."""
+    """Take rows from each value of `column` in turn. Rows of one value stay in the given order."""
     values = sorted(value for value in pc.unique(ranked[column]).to_pylist() if value is not None)
     heads = [
         iter(ranked.filter(pc.equal(ranked[column], value)).slice(0, num_wanted * 8).to_pylist()) for value in values
@@ -343,7 +343,7 @@ def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | 
 
 
 def _images(layout: StorageLayout, rows: Sequence[dict[str, Any]]) -> list[PictureFile]:
-    """Return the image file of each row's frame. Frames of a video that is gone get a path that does not exist."""
+    """Return the image file of each row's frame. If its video was deleted, the path does not exist."""
     key_by_id = {row["frame_id"]: split_frame_id(row["frame_id"])[0] for row in rows}
     there = {key for key in set(key_by_id.values()) if has_frames(layout, key)}
     images = images_of_frames(layout, [frame_id for frame_id, key in key_by_id.items() if key in there])

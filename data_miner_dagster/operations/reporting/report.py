@@ -62,14 +62,14 @@ def write_report(
     withdrawn: str | None = None,
     rewrite: bool = False,
 ) -> Path:
-    """Write the report of a release unless it exists. Return the page's path. The caller holds the project's claim.
+    """Write the report of a release unless it is current. Return the page's path. The caller holds the project's claim.
 
     Args:
         platform: the platform.
         config: the project's current configuration.
         manifest: the release's manifest.
-        withdrawn: why the release was withdrawn; None if it was not.
-        rewrite: write the page even if it exists.
+        withdrawn: the reason why the release was withdrawn; None if it was not.
+        rewrite: write the page even if it is current.
     """
     project, version = config.name, manifest["version"]
     folder = platform.layout.report_folder(project)
@@ -115,10 +115,10 @@ def _cost_section(platform: Platform, project: str, version: str) -> CostSection
 
 
 def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
-    """Rewrite the report of the current release if something outside the release has changed. Needs the claim.
+    """Rewrite the report of the current release if something outside the release changed. Needs the project's claim.
 
     Returns:
-        Returns the page; None if there is no release yet.
+        The page; None if there is no release yet.
     """
     project = find_project(platform.database, config.name)
     version = project.released_version if project is not None else None
@@ -131,7 +131,7 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
 
 
 def _shown_mark(folder: Path) -> str | None:
-    """Return the mark of the existing report; None if there is no complete page."""
+    """Return the mark of the existing report; None if its page is missing or incomplete."""
     try:
         mark, newline, sha256 = (folder / REPORT_MARK_NAME).read_text(encoding="utf-8").rpartition("\n")
         return mark + newline if sha256 == sha256_of_file(folder / REPORT_PAGE_NAME) else None
@@ -140,7 +140,7 @@ def _shown_mark(folder: Path) -> str | None:
 
 
 def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the funnel at the time of this release: the project may have grown since."""
+    """Return the funnel as it was at the time of this release. The project may have grown in the meantime."""
     of_release = [count.as_json() for count in release_steps(manifest)]
     for step in of_release:
         step["kinds"] = {name: number for name, number in step["kinds"].items() if number}
@@ -194,7 +194,7 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
 
 
 _TILE_WH: Final = (640, 360)
-"""Small in the gallery, and sharp when opened."""
+"""Small in the gallery, but sharp when opened."""
 _TILE_BYTES: Final = 24_000
 
 
@@ -215,7 +215,7 @@ def _report_tiles(platform: Platform, pictures: PictureReader, tiles: Sequence[T
 
 
 def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return by frame its video and second, and the address of that second if the video has one."""
+    """Return, by frame, its video and time in words, and the address of that time, or "" if there is none."""
     wanted: dict[str, list[str]] = {}
     for frame_id in dict.fromkeys(frame_ids):
         wanted.setdefault(split_frame_id(frame_id)[0], []).append(frame_id)
@@ -229,7 +229,7 @@ def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str
         for frame_id in wanted[video.key]:
             second = second_of.get(split_frame_id(frame_id)[1])
             if second is not None:
-                # An address without its secret part is useless.
+                # An address is useless without its secret part.
                 link = address_at(address, second) if address == video.url else ""
                 places[frame_id] = (f"{name_of_video(video)} at {clock_text(second)}", link)
     return places
@@ -304,7 +304,7 @@ def _floats(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.float64]]":
 
 
 def _range_of(path: Path) -> tuple[float, float]:
-    """Return the range of the similarities, slightly widened. Encoders' spreads differ by an order of magnitude."""
+    """Return the range of the similarities, slightly widened. It differs by an order of magnitude between encoders."""
     low, high = np.inf, -np.inf
     for batch in _batches(path, ["positive_similarity"]):
         extremes = pc.min_max(batch["positive_similarity"]).as_py()

@@ -1,1 +1,1 @@
-"""Verification: a second model examines each detected box. The entry is `BoxVerification` in verify_boxes.py."""
+"""Verification: has a second model examine each detected box. The entry point is `BoxVerification`."""

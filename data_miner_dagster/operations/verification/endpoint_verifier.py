@@ -1,13 +1,13 @@
-"""A chat endpoint as a verifier: concurrent questions, retries and pauses, and when it counts as unavailable.
+"""A chat endpoint as a verifier: concurrent questions, retries, pauses, and detection of outages.
 
-- Errors that may pass (HTTP 429 and 5xx, a broken or slow connection, an answer that is not a chat completion) are
-  retried after a pause that doubles. `Retry-After` holds all threads. If it still fails, the box has no answer.
-- Three boxes in a row that fail like this, a pause that is too long, or an endpoint that accepts no request at all (a
-  wrong key) mean that it is unavailable: nothing more is asked in this run.
-- A single refused request (HTTP 400) is due to its picture, and counts as *cannot tell*, but only once another request
-  was accepted. If none is accepted, the endpoint or the settings are at fault.
+- Temporary errors (HTTP 429 and 5xx, a broken or slow connection, an answer that is not a chat completion) are retried
+  after a pause that doubles. `Retry-After` pauses all threads. If the last try fails, the box has no answer.
+- The endpoint counts as unavailable after three such boxes in a row, if it asks for too long a pause, or if it accepts
+  no request at all (a wrong key). Then nothing more is asked in this run.
+- A single refused request (HTTP 400) is blamed on its picture and counts as *cannot tell*, but only once another
+  request was accepted. If none is accepted, the endpoint or the settings are at fault.
 
-Belongs here: when to ask. Does not belong here: HTTP (sites/chat_endpoints.py), which boxes (verify_boxes.py).
+Belongs here: when to ask. Does not belong here: HTTP (sites/chat_endpoints.py), and which boxes (verify_boxes.py).
 """
 
 import logging
@@ -41,16 +41,16 @@ from data_miner_dagster.stages.verification.answers import answer_of
 from data_miner_dagster.stages.verification.questions import ANSWER_SCHEMA
 
 AWAY_AFTER: Final = 3
-"""This many boxes in a row without an answer are not a coincidence."""
+"""The endpoint counts as unavailable after this many boxes in a row without an answer."""
 REFUSED_AFTER: Final = 10
-"""This many refused requests, without any accepted one, are not the pictures' fault."""
+"""After this many refused requests and no accepted one, the settings are at fault and not the pictures."""
 _LONGEST_DELAY_SECONDS: Final = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 def endpoint_fingerprint(config: EndpointConfig) -> str:
-    """Return what the answers of an endpoint depend on: the model, not the address."""
+    """Return the fingerprint of what an endpoint's answers depend on: the model, not the address."""
     return fingerprint_of(
         {
             "model": config.model,
@@ -62,13 +62,13 @@ def endpoint_fingerprint(config: EndpointConfig) -> str:
 
 
 class EndpointVerifier:
-    """One of `platform.models.endpoints`.
+    """A verifier that asks one of `platform.models.endpoints`.
 
     Args:
-        name: its name there.
+        name: the endpoint's name in the settings.
         config: its settings.
-        allowed_private_hosts: hosts that are allowed although they are not public.
-        is_known: whether it has answered before, so that a refusal does not mean a mistake in the settings.
+        allowed_private_hosts: hosts that may be contacted although they are not public.
+        is_known: True if it has answered before, so that a refusal does not mean a mistake in the settings.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class EndpointVerifier:
         self._refused: list[Reply] = []
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop as it arrives. The first crop is asked alone, so that its price is known.
+        """Yield a reply to each crop as it arrives. The first question is asked alone, to find out its price.
 
         Raises:
             ConfigError: the key is missing, or the endpoint has never accepted a request.
@@ -138,16 +138,16 @@ class EndpointVerifier:
                 yield from told
 
     def _left_over(self) -> Iterator[Reply]:
-        """Yield refused requests whose cause is unknown, so that they are asked again another time."""
+        """Yield the refused requests whose cause is unknown. They will be asked again in a later run."""
         if len(self._refused) >= AWAY_AFTER:
             self._go_away(self._refused[0].line, takes_none=True)
         yield from self._refused
 
     def _go_away(self, line: str, *, takes_none: bool = False) -> None:
-        """Stop asking.
+        """Stop asking, because the endpoint is unavailable.
 
         Raises:
-            ConfigError: it has never accepted a request.
+            ConfigError: the endpoint has never accepted a request.
         """
         if self.why_away is not None:
             return
@@ -203,17 +203,17 @@ def _cost_of(answer: ChatAnswer, config: EndpointConfig) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """Raised when a request was not accepted."""
+    """A reply to a request that was not accepted."""
 
     reply: Reply
 
 
 class _Pause:
-    """When requests may be sent. A pause that one thread is told applies to all of them."""
+    """The pauses between requests. A pause that the server demands of one thread applies to all of them."""
 
     def __init__(self, config: EndpointConfig) -> None:
         self.too_long: str | None = None
-        """The server's message when it asked for a pause that is too long."""
+        """The server's message, if it demanded too long a pause."""
         self._config = config
         self._changed = threading.Condition()
         self._has_ended = False
@@ -221,7 +221,7 @@ class _Pause:
         self._own = threading.local()
 
     def wait(self) -> bool:
-        """Wait until this thread may send a request. Return False if no more are sent."""
+        """Wait until this thread may send a request. Return False if no more requests may be sent."""
         with self._changed:
             while not self._has_ended:
                 left = max(self._until, getattr(self._own, "until", 0.0)) - time.monotonic()
@@ -231,7 +231,7 @@ class _Pause:
         return False
 
     def after(self, error: EndpointBusyError | NoAnswerError, number: int) -> None:
-        """Note a failed attempt of this thread. The first is number 1."""
+        """Note a failed try of this thread. `number` is 1 for the first."""
         delay = min(self._config.try_delay_seconds * 2.0 ** (number - 1), _LONGEST_DELAY_SECONDS)
         self._own.until = time.monotonic() + (delay if number < self._config.tries else 0.0)
         asked_for = getattr(error, "retry_after_seconds", None)
@@ -253,7 +253,7 @@ class _Pause:
 
 @contextmanager
 def _threads(number: int, pause: _Pause) -> Iterator[InheritingThreads]:
-    """Yield threads. When the block ends, for any reason, waiting threads give up and pending requests are dropped."""
+    """Yield threads. When the block ends, waiting threads give up, and pending requests are cancelled."""
     threads = InheritingThreads(number, thread_name_prefix="verify")
     try:
         yield threads

@@ -1,4 +1,4 @@
-"""A model of the registry as a verifier, in this process and in batches."""
+"""A model from the registry as a verifier, run in this process and in batches."""
 
 from collections.abc import Generator, Iterable, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from data_miner_dagster.stages.verification.answers import answer_of
 
 
 class LocalVerifier:
-    """A verifier that runs a local model, which is loaded when the first crop arrives."""
+    """A verifier that runs a local model. The model is loaded when the first crop arrives."""
 
     def __init__(self, role: VerifierRole, *, batch_size: int) -> None:
         self.name = role.name
@@ -24,11 +24,11 @@ class LocalVerifier:
         self._batch_size = batch_size
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop. A crop that causes an internal error gets no answer; the others do.
+        """Yield a reply to each crop. If a crop causes an internal error, only that crop gets no answer.
 
         Raises:
             ModelError: the model is missing or cannot be loaded.
-            SystematicFaultError: all crops meet the same internal error.
+            SystematicFaultError: all crops cause the same internal error.
         """
         waiting = iter(crops)
         with item_guard("verification") as guard:
@@ -50,7 +50,7 @@ class LocalVerifier:
 
 
 def _note(_fault: ItemFault) -> None:
-    """Do nothing: the fault is in the log, and its box has no answer."""
+    """Do nothing: the fault is in the log, and its box gets no answer."""
 
 
 def _answers(model: CropVerifier, batch: Sequence[Crop]) -> list[Reply]:

@@ -1,4 +1,4 @@
-"""Questions to any verifier, and its replies."""
+"""Questions to a verifier of any kind, and its replies."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One question, with its picture."""
+    """One question, and the picture it is about."""
 
     question_key: str
     video_key: str
@@ -20,7 +20,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The reply to a question. Without an answer, it is asked again another time, and `line` says why."""
+    """The reply to a question. If it has no answer, `line` has the reason, and the question is asked again later."""
 
     crop: Crop
     answer: BoxAnswer | None = None
@@ -31,23 +31,23 @@ class Reply:
 
 
 Keep = Callable[[Sequence[Reply]], None]
-"""Stores replies that have an answer. Called in any thread, before they are used."""
+"""Stores replies that have an answer, before they are used. Called in any thread."""
 
 
 class Verifier(Protocol):
-    """Who is asked. `why_away` says why nothing more is asked now; None if it is available."""
+    """Something that answers questions. `why_away` is the reason why it is unavailable; None if it is available."""
 
     name: str
     fingerprint: str
     why_away: str | None
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop, in any order. Those with an answer were passed to `keep` before.
+        """Yield a reply to each crop, in any order. Replies with an answer are passed to `keep` first.
 
-        Takes the next crop once there is room for it, and no more once the verifier is unavailable.
+        The next crop is taken only when there is room for it, and none is taken once the verifier is unavailable.
 
         Raises:
-            ConfigError: it cannot be asked with its configuration.
+            ConfigError: its settings do not allow asking.
             ModelError: the model is missing or cannot be loaded.
         """
         ...

@@ -14,7 +14,7 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
     """Return the verifier of a project that has one. Nothing is loaded or asked yet.
 
     Raises:
-        ConfigError: it is not configured, its key is missing, or its address is not allowed.
+        ConfigError: the verifier is not configured, its key is missing, or its address is not allowed.
         ModelError: the folder of its model is missing.
     """
     assert config.verifier is not None
@@ -29,9 +29,9 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
 
 
 def verifier_model(platform: Platform, name: str) -> ReleaseModel:
-    """Return what a release says about a verifier.
+    """Return the record of a verifier that a release contains.
 
-    For an endpoint, it omits the address: the model is what answered.
+    For an endpoint, it omits the address, because the model gave the answers.
     """
     endpoint = platform.config.models.endpoints.get(name)
     if endpoint is None:

@@ -1,11 +1,11 @@
-"""Asking a project's verifier about its boxes, and writing its answers into their rows.
+"""Asking a project's verifier about its boxes, and writing the answers into their rows.
 
-Each answer is stored as a row of the catalog when it arrives (catalog/box_answers.py): a kill loses only pending
-questions, and no answered question is asked again. The boxes' table depends only on these rows, not on the order in
-which they arrived.
+Each answer is stored in the catalog as it arrives (catalog/box_answers.py), so a kill loses only pending questions, and
+no answered question is asked again. The table of boxes depends only on the stored answers, not on the order in which
+they arrived.
 
 Belongs here: which questions are open, the budget, and the columns. Does not belong here: asking (endpoint_verifier.py,
-local_verifier.py), the questions (stages/verification/), the effect on a release (stages/reviewing/states.py).
+local_verifier.py), the questions (stages/verification/), and the effect on a release (stages/reviewing/states.py).
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class VerifierAwayError(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class FrameBoxes:
-    """One frame with its decided boxes: rows of DETECTIONS_SCHEMA."""
+    """One frame with its boxes, as rows of DETECTIONS_SCHEMA."""
 
     frame_id: str
     video_key: str
@@ -67,23 +67,23 @@ class FrameBoxes:
 
 @dataclass(frozen=True, slots=True)
 class VerificationCounts:
-    """Counts of a project's boxes to be verified. Stored beside the tables with the answers."""
+    """The numbers of a project's boxes by outcome of verification. Stored beside the tables with the answers."""
 
     verifier: str
-    asking: str  # fingerprint of the questions, without the boxes
+    asking: str  # fingerprint of how questions are asked, without the boxes
     confirmed: int = 0
     rejected: int = 0
     cannot_tell: int = 0
-    over_budget: int = 0  # not asked until the budget is raised
-    waiting: int = 0  # no answer so far; asked again in the next build
+    over_budget: int = 0  # boxes that are not asked about until the budget is raised
+    waiting: int = 0  # boxes without an answer so far, which the next build asks about again
 
     def as_counts(self) -> dict[str, int]:
-        """Return the counts for the outcome."""
+        """Return the counts for the outcome of a run, without those that are 0."""
         return {f"verifier:{name}": getattr(self, name) for name in OUTCOMES if getattr(self, name)}
 
     @property
     def line(self) -> str:
-        """The answers, in words."""
+        """The counts, in words."""
         told = f"{self.verifier} confirmed {self.confirmed:,} boxes, rejected {self.rejected:,}"
         told += f" and could not judge {self.cannot_tell:,}"
         if self.waiting:
@@ -94,18 +94,18 @@ class VerificationCounts:
 
 
 OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiting")
-"""The counts of `VerificationCounts`: each box to be verified is in exactly one of them."""
+"""The counts of `VerificationCounts`. Each box to verify is in exactly one of them."""
 
 
 def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
-    """Return what the tables beside this one say about a verifier; None if the project had none."""
+    """Return the counts stored beside this table; None if the project had no verifier."""
     text = read_metadata(detected_frames_table).get(_KEY)
     return None if text is None else VerificationCounts(**json.loads(text))
 
 
 @dataclass(slots=True)
 class Verified:
-    """Facts about the boxes whose rows are complete so far."""
+    """The answers in the rows completed so far."""
 
     by_verdict: Counter[VerifierVerdict] = field(default_factory=Counter)
     num_unanswered: int = 0
@@ -129,7 +129,7 @@ class BoxVerification:
     """The verifier of one project, for one build of its boxes: first `ask`, then `complete` their rows.
 
     Raises:
-        ConfigError: the verifier cannot be asked with its configuration.
+        ConfigError: the verifier's settings do not allow asking.
         ModelError: the folder of its model is missing.
     """
 
@@ -144,17 +144,17 @@ class BoxVerification:
         self._budget = Budget(config.verifier, spent.num_answers, spent.cost, top_price=spent.top_price)
         self.asking: Final = asking_fingerprint(config.verifier, self._verifier.fingerprint)
         self.verified = Verified()
-        """The contents of the completed rows."""
+        """The answers in the completed rows."""
 
     def ask(self, videos: Iterable[Sequence[FrameBoxes]]) -> None:
-        """Ask about every box on these frames that is to be verified and has no answer yet.
+        """Ask about every box on these frames that needs verification and has no answer yet.
 
         Args:
             videos: the frames, one video at a time.
 
         Raises:
-            VerifierAwayError: the verifier cannot be asked now, and the project waits for it.
-            ConfigError, ModelError: the verifier cannot be asked with its configuration.
+            VerifierAwayError: the verifier is unavailable, and the project waits for it.
+            ConfigError, ModelError: the verifier's settings do not allow asking, or its model cannot be loaded.
         """
         with (
             StoredPictures(self._platform.config.extraction) as pictures,
@@ -173,12 +173,12 @@ class BoxVerification:
 
     @property
     def line(self) -> str:
-        """What was asked and what it cost, in one line."""
+        """The questions asked and their cost, in one line."""
         away = f"; away: {self._verifier.why_away}" if self._verifier.why_away is not None else ""
         return f"{self._verifier.name} {self._budget.line}{away}"
 
     def complete(self, frames: Sequence[FrameBoxes]) -> None:
-        """Write the verifier's answers about the boxes of a video into their rows, and count them."""
+        """Write the verifier's answers about a video's boxes into their rows, and count them."""
         asked = [(row, question) for frame in frames for row, question in self._questions_of(frame)]
         answers = find_answers(self._platform.database, [question.key for _, question in asked])
         for row, question in asked:
@@ -194,7 +194,7 @@ class BoxVerification:
             }
 
     def counts(self) -> VerificationCounts:
-        """Return the counts for the boxes whose rows were completed."""
+        """Return the counts for the boxes whose rows have been completed."""
         by_verdict, num_unanswered = self.verified.by_verdict, self.verified.num_unanswered
         num_over_budget = min(self._budget.num_over, num_unanswered)
         return VerificationCounts(
@@ -208,7 +208,7 @@ class BoxVerification:
         )
 
     def metadata(self) -> dict[str, str]:
-        """Return the counts as metadata of a table (`read_verification`)."""
+        """Return the counts as metadata of a table, for `read_verification`."""
         return {_KEY: json.dumps(asdict(self.counts()))}
 
     def _questions_of(self, frame: FrameBoxes) -> Iterator[tuple[BoxRow, _Question]]:
@@ -227,7 +227,7 @@ class BoxVerification:
     def _open_crops(
         self, videos: Iterable[Sequence[FrameBoxes]], pictures: StoredPictures, guard: ItemGuard
     ) -> Iterator[Crop]:
-        """Yield the open questions in order of video, frame and box. Decodes a frame only if it has one."""
+        """Yield the open questions in order of video, frame and box. Decode only frames that have one."""
         asked: set[str] = set()
         for frames in videos:
             questions = [(frame, question) for frame in frames for _, question in self._questions_of(frame)]
@@ -287,4 +287,4 @@ def _read(pictures: StoredPictures, frame: FrameBoxes) -> RgbImage | None:
 
 
 def _note(_fault: ItemFault) -> None:
-    """Do nothing: the fault is in the log, and the boxes of its frame have no answer."""
+    """Do nothing: the fault is in the log, and the boxes of its frame get no answer."""
