@@ -14,6 +14,7 @@ from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.config.monitoring import AlertsConfig
 from data_miner_dagster.domain.alerts import AlertKind, Trouble
 from data_miner_dagster.domain.foreign_text import clean_text
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.work import WorkStage
@@ -57,7 +58,7 @@ def _failed_projects(platform: Platform) -> Iterator[Trouble]:
 
 def _of_stages(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
     for gate in closed_stages(session):
-        line = f"{gate.reason}; it is probed again automatically, and nothing counts as a failure meanwhile"
+        line = f"{gate.reason}; it is probed again automatically, and until then nothing counts as a failure"
         after = timedelta(minutes=config.stage_closed_minutes)
         yield Trouble(AlertKind.STAGE_CLOSED, gate.stage.value.lower(), said(line), gate.closed_at, after)
 
@@ -66,8 +67,8 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
     number, since = since_waiting_for_room(session)
     if number:
         line = (
-            f"{number} videos do not fit under the quota; `data-miner status` shows what uses it, "
-            "`data-miner clean` frees some"
+            f"{counted(number, 'video')} {'does' if number == 1 else 'do'} not fit under the quota; "
+            "`data-miner status` shows what uses it, and `data-miner clean` frees some"
         )
         yield Trouble(AlertKind.QUOTA_SHORT, "", line, since, timedelta(minutes=config.stalled_minutes))
 
@@ -84,7 +85,9 @@ def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[
     what = ", ".join(f"{work.num_due} at {stage.value.lower()}" for stage, work in waiting.items())
     limit = timedelta(minutes=config.stalled_minutes)
     if now - idle_since >= limit:
-        line = f"due: {what}; nothing was done since {idle_since:%Y-%m-%d %H:%M} UTC: `data-miner status` has details"
+        line = (
+            f"due: {what}; nothing has been done since {idle_since:%Y-%m-%d %H:%M} UTC; `data-miner status` has details"
+        )
         yield Trouble(AlertKind.STALLED, "", line, since=idle_since, after=limit)
 
 

@@ -57,7 +57,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         NotReadyError: nothing has been detected yet.
     """
     if not 0 < wanted < 1:
-        raise ConfigError(f"a precision of {wanted:g} is not possible: give a number between 0 and 1, such as 0.9")
+        raise ConfigError(f"a precision of {wanted:g} is not possible; give a number between 0 and 1, such as 0.9")
     with platform.hold_project(project):
         config = platform.project_config(project)
         detections = stored_detections(platform, project, config)

@@ -10,6 +10,7 @@ import numpy as np
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.box_shares import pixels_of
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.quality import ClassEvaluation, Evaluation
 from data_miner_dagster.domain.verdicts import RelativeBox
 from data_miner_dagster.operations.evaluation.average_precision import ClassPrecision, average_precision
@@ -76,7 +77,7 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
         report = refresh_report(platform, config)
     if truth == REVIEWED and version is not None:
         remarks += (
-            "the release applies verdicts: on frames judged before it was made, this compares people with themselves",
+            "the release applies verdicts: on frames judged before it was made, people are compared with themselves",
         )
     return replace(outcome, report=report, remarks=(*remarks, *outcome.remarks))
 
@@ -88,14 +89,14 @@ def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[
     judged = [frame for frame in frames if frame.is_complete]
     if not judged:
         raise ConfigError(
-            f"no frame of {project!r} is judged completely: `data-miner review {project}` asks about "
-            "frames, and its queue of random frames measures best"
+            f"no frame of {project!r} has been judged completely; judge some with `data-miner review {project}`, "
+            "best those in its queue of random frames"
         )
     remarks = []
     if num_unjudged := sum(num_unjudged_boxes(frame, classes) for frame in judged):
-        remarks.append(f"boxes on these frames that nobody judged, which count as wrong: {num_unjudged}")
+        remarks.append(f"boxes on these frames without a verdict, which count as wrong: {num_unjudged}")
     if num_chosen := sum(not frame.is_random for frame in judged):
-        remarks.append(f"{num_chosen} of the {len(judged)} frames are not from the random sample, and are harder")
+        remarks.append(f"frames from outside the random sample, which are harder: {num_chosen} of {len(judged)}")
     images = tuple(_reviewed_image(frame, classes) for frame in judged)
     return Truth(REVIEWED, "", classes.names, images), tuple(remarks)
 
@@ -116,14 +117,14 @@ def _compare(predictions: Predictions, truth: Truth, file: Path) -> EvaluationOu
     if not matched.images:
         first = f", such as {truth.images[0].name}" if truth.images else ""
         raise ConfigError(
-            f"none of the {len(truth.images)} ground-truth images is a frame of the project{first}: images are matched "
-            "by frame id, by the file name of a release, or by the sha256 of the picture"
+            f"none of the {counted(len(truth.images), 'ground-truth image')} is a frame of the project{first}; images "
+            "are matched by frame id, by the file name in a release, or by the sha256 of the picture"
         )
     names = tuple(name for name in predictions.class_names if name in truth.class_names)
     if not names:
         raise ConfigError(
-            f"the ground truth has the classes {', '.join(truth.class_names) or 'none'}, and the project "
-            f"{', '.join(predictions.class_names)}: none in common"
+            f"the ground truth and the project have no class in common: {', '.join(truth.class_names) or 'none'} in "
+            f"the truth, {', '.join(predictions.class_names)} in the project"
         )
     frames = predictions.read(matched.images)
     columns = _columns(frames, matched.images, predictions, names)
@@ -140,14 +141,13 @@ def _remarks(
 ) -> tuple[str, ...]:
     lines = []
     if unmatched:
-        what = "1 image" if len(unmatched) == 1 else f"{len(unmatched)} images"
-        lines.append(f"{what} of the truth without a frame here: {_some(unmatched)}")
+        lines.append(f"{counted(len(unmatched), 'image')} of the truth without a frame here: {_some(unmatched)}")
     if repeated:
-        lines.append(f"images that the truth has twice (the first counts): {_some(repeated)}")
+        lines.append(f"images that occur twice in the truth, of which the first one counts: {_some(repeated)}")
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
-        lines.append(f"the project has no class {_some(unknown)}: left out of the truth")
+        lines.append(f"the project has no class {_some(unknown)}, so its objects are left out of the truth")
     if unjudged := [name for name in predictions.class_names if name not in truth.class_names]:
-        lines.append(f"the truth has no class {_some(unjudged)}: its boxes are not judged")
+        lines.append(f"the truth has no class {_some(unjudged)}, so its boxes are not judged")
     return tuple(lines)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.verdicts import RelativeBox
 
 _PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -64,7 +65,7 @@ def read_truth(path: Path) -> Truth:
     if path.suffix.lower() in (".yaml", ".yml"):
         return _read_yolo(path.parent, path)
     if not path.is_file():
-        raise ConfigError(f"there is no truth {path}: name a COCO file, a YOLO folder, or `reviewed`")
+        raise ConfigError(f"truth {path} does not exist; name a COCO file, a YOLO folder, or `reviewed`")
     return _read_coco(path)
 
 
@@ -90,7 +91,7 @@ def _coco_image(
 ) -> TruthImage:
     width, height, name = float(entry["width"]), float(entry["height"]), str(entry["file_name"])
     if not (width > 0 and height > 0):
-        raise ValueError(f"image {name} is {width:g} by {height:g}")
+        raise ValueError(f"image {name} has the size {width:g} x {height:g}")
     objects = []
     for annotation in annotations:
         x_min, y_min, box_width, box_height = (float(value) for value in annotation["bbox"])
@@ -127,22 +128,20 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
     if not images:
         raise ConfigError(f"{folder} has no labels/**/*.txt, so it is not a YOLO truth")
     remarks = []
-    if num_unlabelled == 1:
-        remarks = ["1 picture has no label file: its objects are unknown, so it is left out"]
-    elif num_unlabelled:
-        remarks = [f"{num_unlabelled} pictures have no label file: their objects are unknown, so they are left out"]
+    if num_unlabelled:
+        remarks = [f"left out {counted(num_unlabelled, 'picture')} without a label file, whose objects are unknown"]
     return Truth("yolo", folder.absolute().name, tuple(names.values()), tuple(images), tuple(remarks))
 
 
 def _yolo_names(path: Path) -> dict[int, str]:
     if not path.is_file():
-        raise ConfigError(f"there is no {path}, which names the classes of a YOLO truth")
+        raise ConfigError(f"{path} does not exist; it names the classes of a YOLO truth")
     try:
         names = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
         entries = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(index): str(name) for index, name in entries}
     except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} does not name classes: it needs `names`, a list or numbers with names") from error
+        raise ConfigError(f"{path} names no classes: `names` must be a list, or a map from numbers to names") from error
 
 
 def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]:

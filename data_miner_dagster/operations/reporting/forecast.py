@@ -13,6 +13,7 @@ from data_miner_dagster.catalog.seen import Seen, seen
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.turns import site_of
@@ -159,13 +160,17 @@ def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
 
     frames, images = known.released_from_frames, known.num_images
     return {
-        "seconds_per_video": rate(known.seconds, known.num_videos, f"{known.num_videos:,} videos"),
-        "bytes_per_second": rate(known.file_bytes, known.file_seconds, f"{known.num_files:,} files"),
-        "requests_per_video": rate(known.num_requests, known.num_downloads, f"{known.num_downloads:,} downloads"),
-        "frames_per_second": rate(known.num_frames, known.frame_seconds, f"{known.num_extracted:,} extracted videos"),
-        "bytes_per_frame": rate(known.frames_bytes, known.measured_frames, f"{known.measured_frames:,} frames"),
-        "images_per_frame": rate(images, frames, f"{images:,} images released from {frames:,} frames"),
-        "boxes_per_image": rate(known.num_boxes, images, f"{images:,} released images"),
+        "seconds_per_video": rate(known.seconds, known.num_videos, counted(known.num_videos, "video")),
+        "bytes_per_second": rate(known.file_bytes, known.file_seconds, counted(known.num_files, "file")),
+        "requests_per_video": rate(known.num_requests, known.num_downloads, counted(known.num_downloads, "download")),
+        "frames_per_second": rate(
+            known.num_frames, known.frame_seconds, counted(known.num_extracted, "extracted video")
+        ),
+        "bytes_per_frame": rate(known.frames_bytes, known.measured_frames, counted(known.measured_frames, "frame")),
+        "images_per_frame": rate(
+            images, frames, f"{counted(images, 'image')} released from {counted(frames, 'frame')}"
+        ),
+        "boxes_per_image": rate(known.num_boxes, images, counted(images, "released image")),
     }
 
 

@@ -184,7 +184,8 @@ def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile
 def _prompt(config: ProjectConfig, text: str) -> str:
     """Return the caption of a prompt: its text and its exemplars."""
     names = [Path(name).name for name in config.filtering.exemplar_paths.get(text, ())]
-    beside = f" + {names[0]} and {len(names) - 1} more" if names else ""
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    beside = f" + {names[0]}{others}" if names else ""
     return f"{config.shown.text(text)}{beside}"
 
 

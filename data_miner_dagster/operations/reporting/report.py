@@ -158,7 +158,7 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
         lambda: Gallery(
             "boxes",
             "Boxes",
-            "Frames with the boxes that reach the release's thresholds, the most confident of each class in turn.",
+            "Frames with the boxes that reach the release's thresholds: the most confident of each class in turn.",
             _report_tiles(platform, pictures, detection_tiles(platform, config, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
@@ -170,21 +170,21 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
         lambda: Gallery(
             "threshold",
             "Near the threshold",
-            "The frames that were kept and dropped most narrowly: if these are wrong, so is the threshold. Say keep or "
-            "drop to more of them, under Filter threshold, to get the threshold for the precision or recall you want:",
+            "The frames that were kept or dropped most narrowly. If these are wrong, so is the threshold. Judge more "
+            "of them, under Filter threshold, to get the threshold for the precision or recall that you want:",
             _report_tiles(platform, pictures, narrow_tiles(platform, config, TILES_PER_GALLERY)),
             command=f"data-miner review {project}",
         ),
         lambda: Gallery(
             "dropped",
             "Dropped",
-            "Dropped frames, the reasons taking turns, the most similar to the prompts first.",
+            "Dropped frames of each reason in turn, the most similar to the prompts first.",
             _report_tiles(platform, pictures, dropped_tiles(platform, project, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "duplicates",
             "Duplicates",
-            "One row per group: the representative, then its nearest duplicates, with their cosine.",
+            "One row per group: the representative, then its nearest duplicates with their cosine similarity.",
             _report_tiles(platform, pictures, duplicate_tiles(platform, project, TILES_PER_GALLERY)),
             columns=COLUMNS,
         ),
@@ -265,7 +265,7 @@ def _histograms(platform: Platform, project: str, manifest: dict[str, Any]) -> l
             draw_histogram(
                 cosines,
                 title="Cosine of duplicates",
-                note="Every duplicate, to its representative. If many are at the left end, check those.",
+                note="Every duplicate, compared with its representative. If many are at the left end, check those.",
                 legend=[("duplicate", "removed as duplicates")],
             )
         )
@@ -289,7 +289,7 @@ def _confidence_histograms(path: Path, manifest: dict[str, Any], most_classes: i
             title=f"Confidence: {name}",
             note=f"{counts[name].total:,} boxes as the detector returned them.",
             marks=[(manifest["thresholds"][name], f"{manifest['thresholds'][name]:.3g}")],
-            legend=[("kept", "at the threshold"), ("neutral", "below it: stored, not released")],
+            legend=[("kept", "at or above the threshold"), ("neutral", "below it: stored, not released")],
         )
         for name in largest[:most_classes]
     ]

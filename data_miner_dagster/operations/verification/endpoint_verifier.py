@@ -155,11 +155,11 @@ class EndpointVerifier:
         self._pause.end()
         if takes_none and not self._is_known:
             raise ConfigError(f"{self.why_away}; correct platform.models.endpoints.{self.name}")
-        logger.warning("%s: no more questions for now", self.why_away)
+        logger.warning("%s: no more questions are asked in this run", self.why_away)
 
     def _ask(self, endpoint: ChatEndpoint, keep: Keep, crop: Crop) -> "Reply | _Refused":
         jpeg = jpeg_of_crop(crop.rgb)
-        line = "no more questions for now"
+        line = "no more questions are asked in this run"
         for number in range(1, self._config.tries + 1):
             if not self._pause.wait():
                 break

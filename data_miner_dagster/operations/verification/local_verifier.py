@@ -57,5 +57,5 @@ def _answers(model: CropVerifier, batch: Sequence[Crop]) -> list[Reply]:
     with model_call(model):
         texts = model.answer([crop.rgb for crop in batch], [crop.prompt for crop in batch])
     if len(texts) != len(batch):
-        raise ValueError(f"the model gives {len(texts)} answers to {len(batch)} questions")
+        raise ValueError(f"the model gave {len(texts)} answers to {len(batch)} questions")
     return [Reply(crop, answer_of(text)) for crop, text in zip(batch, texts, strict=True)]

@@ -23,6 +23,7 @@ from data_miner_dagster.catalog.box_answers import GivenAnswer, add_answers, fin
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.domain.errors import ConfigError, TransientError, UnreadableImageError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import PictureFile, RgbImage
 from data_miner_dagster.domain.verification import VerifierVerdict
 from data_miner_dagster.media.crops import crop_of
@@ -84,12 +85,12 @@ class VerificationCounts:
     @property
     def line(self) -> str:
         """The counts, in words."""
-        told = f"{self.verifier} confirmed {self.confirmed:,} boxes, rejected {self.rejected:,}"
+        told = f"{self.verifier} confirmed {counted(self.confirmed, 'box', 'boxes')}, rejected {self.rejected:,}"
         told += f" and could not judge {self.cannot_tell:,}"
         if self.waiting:
             told += f"; {self.waiting:,} are still waiting"
         if self.over_budget:
-            told += f"; {self.over_budget:,} were not asked about, since its budget is spent"
+            told += f"; {self.over_budget:,} were not asked about, because the budget is spent"
         return told
 
 
@@ -168,13 +169,13 @@ class BoxVerification:
         if self._verifier.why_away is not None and self._config.when_unavailable == "wait":
             raise VerifierAwayError(
                 f"{self._verifier.why_away}; the project waits for it (detection.verifier.when_unavailable: wait), and "
-                f"has stored the {self._budget.num_now:,} answers given so far"
+                f"has stored {counted(self._budget.num_now, 'answer')} so far"
             )
 
     @property
     def line(self) -> str:
         """The questions asked and their cost, in one line."""
-        away = f"; away: {self._verifier.why_away}" if self._verifier.why_away is not None else ""
+        away = f"; unavailable: {self._verifier.why_away}" if self._verifier.why_away is not None else ""
         return f"{self._verifier.name} {self._budget.line}{away}"
 
     def complete(self, frames: Sequence[FrameBoxes]) -> None:
@@ -281,7 +282,7 @@ def _read(pictures: StoredPictures, frame: FrameBoxes) -> RgbImage | None:
         return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
         logger.warning(
-            "verification: frame %s left out: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error
+            "verification: left out frame %s: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error
         )
         return None
 

@@ -66,7 +66,7 @@ def test_evaluate_boxes__coco_equals_pycocotools(platform: Platform, tmp_path: P
     assert outcome.remarks == (
         "1 image of the truth without a frame here: elsewhere.jpg",
         "the project has no class dog: left out of the truth",
-        "the truth has no class bicycle: its boxes are not judged",
+        "the truth has no class bicycle, so its boxes are not judged",
     )
     results = [
         {
@@ -112,7 +112,7 @@ def test_evaluate_boxes__yolo_by_the_bytes_of_pictures(platform: Platform, tmp_p
     outcome = evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
     assert (outcome.evaluation.num_images, outcome.evaluation.truth) == (3, "yolo")
     assert outcome.evaluation.num_objects == sum(is_right(frame, 0) for frame in range(3))
-    assert outcome.remarks == ("1 picture has no label file: its objects are unknown, so it is left out",)
+    assert outcome.remarks == ("left out 1 picture without a label file, whose objects are unknown",)
     (tmp_path / "labels" / "val" / "picture0.txt").write_text("1 0.5 0.5\n")
     with pytest.raises(ConfigError, match=r"picture0\.txt:1 is not `class x y width height`"):
         evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
@@ -142,7 +142,7 @@ def test_evaluate_boxes__what_people_judged(platform: Platform) -> None:
         (json.dumps({**truth_content(), "images": truth_content()["images"][-1:], "annotations": []}), "none of the 1"),
         (
             json.dumps({**truth_content(), "categories": [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog"}]}),
-            "none in",
+            "no class in",
         ),
     ],
 )
