@@ -1,1 +1,1 @@
-"""Copies outside the root: backups and restores, releases in buckets and on hubs."""
+"""Copies outside the root: backups and restores, and releases in buckets and on hubs."""

@@ -1,9 +1,9 @@
-"""`make_backup`: store the catalog of one moment, and every file that it may refer to, in a place outside the root.
+"""`make_backup`: stores one state of the catalog, and every file that it may refer to, in a place outside the root.
 
-The order makes a backup consistent while work goes on. Everywhere else files are written before the rows that refer to
-them, so whatever a catalog says exists, existed when it was read. A backup therefore reads the catalog first and the
-files afterwards: it lacks only what was removed in between, just as after the same removal and a kill. Files that are
-newer than the catalog are in the state after a kill between files and rows, which the next run repairs
+The order keeps a backup consistent while other work continues. All other code writes files before the rows that refer
+to them, so every file that a catalog names existed when the catalog was read. A backup therefore reads the catalog
+first and the files afterwards. It lacks only files that were removed in between, like a root after the same removal and
+a kill. Files newer than the catalog look like a kill between files and rows, which the next run repairs
 (docs/deploy/backup.md).
 """
 
@@ -50,10 +50,10 @@ from data_miner_dagster.storage.atomic import PARTIAL_MARK, sweep_partials
 from data_miner_dagster.storage.layout import StorageLayout
 
 BACKUP_CLAIM: Final = "backup"
-"""Only one backup, or one removal of backups, of a root runs at a time."""
+"""The claim that lets only one backup of a root, or one removal of backups, run at a time."""
 _WORK_NAME: Final = "backup"
 _SMALL_BYTES: Final = 16 << 20
-"""A file up to this size is read once, for both its hash and its copy."""
+"""A file of up to this size is read once, for both its hash and its copy."""
 _READINGS: Final = 3
 _TELL_SECONDS: Final = 10.0
 
@@ -62,22 +62,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BackupOutcome:
-    """What a backup did, or would do in a dry run."""
+    """The result of a backup, or the expected result in a dry run."""
 
     snapshot: Snapshot
-    num_new_files: int  # contents that were new to the place
+    num_new_files: int  # contents that the place did not have yet
     num_new_bytes: int
 
 
 def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False) -> BackupOutcome:
     """Store a snapshot of a root in a place. Contents that the place already has are not sent again.
 
-    If it is killed, it leaves contents that the next backup reuses, and no snapshot. It blocks no other work.
+    A killed backup leaves no snapshot, and the next one reuses the contents sent so far. No other work is blocked.
 
     Raises:
-        ConfigError: the place is inside what it would back up.
+        ConfigError: the place is inside the root.
         ClaimHeldError: another backup of this root is running.
-        ObjectError, ObjectTransientError: the place refuses, or does not answer.
+        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     _check_place(platform, store)
     with hold_claim(platform.database, BACKUP_CLAIM, wait_seconds=0) as claim, _work_folder(platform.root) as folder:
@@ -124,7 +124,7 @@ def _check_place(platform: Platform, store: ObjectStore) -> None:
 
 @contextmanager
 def _work_folder(root: Path) -> Iterator[Path]:
-    """Yield a folder for the copy of the catalog and the tables. Leftovers of a killed backup are removed."""
+    """Yield a folder for the copy of the catalog and the tables. Remove the leftovers of a killed backup first."""
     sweep_partials(root, _WORK_NAME)
     folder = root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{_WORK_NAME}"
     folder.mkdir(mode=0o700)
@@ -140,14 +140,14 @@ def _digest_of(name: str) -> bytes | None:
 
 
 class _Before:
-    """The table of the previous snapshot, read along with the walk: both are in the same order."""
+    """The table of the previous snapshot, read in step with the walk, which has the same order."""
 
     def __init__(self, rows: Iterator[FileRow]) -> None:
         self._rows = rows
         self._next = next(rows, None)
 
     def sha256_of(self, file: UnitFile) -> str | None:
-        """Return the sha256 of a file that has not changed since, else None. Call it in order."""
+        """Return the sha256 of a file if it has not changed since, else None. Call it in order."""
         key = sort_key(file.path)
         while self._next is not None and sort_key(self._next.path) < key:
             self._next = next(self._rows, None)
@@ -162,7 +162,7 @@ class _Work:
     """One running backup. Thread-safe."""
 
     def __init__(self, root: Path, store: ObjectStore, *, dry_run: bool) -> None:
-        self.known = set[bytes]()  # the contents that the place has; about 100 bytes of memory each
+        self.known = set[bytes]()  # digests of the contents that the place has, at about 100 bytes of memory each
         self.num_gone = 0
         self.num_new_files = 0
         self.num_new_bytes = 0
@@ -189,7 +189,7 @@ class _Work:
                 threads.shutdown(cancel_futures=True)
 
     def _store_unit(self, unit: Path, state: UnitState | None, hashes: dict[str, str | None]) -> list[FileRow]:
-        """Store the files of a unit. Return its rows; empty if the unit is gone."""
+        """Store the files of a unit. Return its rows; empty if the unit no longer exists."""
         for _ in range(_READINGS):
             if state is None:
                 break
@@ -201,7 +201,7 @@ class _Work:
             now = state_of(self._root, unit)
             if is_whole and now == state:
                 return rows
-            state, hashes = now, {}  # they belong to the previous state
+            state, hashes = now, {}  # the hashes belong to the previous state
         with self._lock:
             self.num_gone += 1
         logger.info("%s was removed or replaced while it was read; this backup does not contain it", unit)
@@ -214,7 +214,7 @@ class _Work:
         return FileRow(file.path, file.size_bytes, file.mtime_ns, file.inode, self.store_file(path), file.link)
 
     def store_file(self, path: Path) -> str:
-        """Store the content of a file unless the place has it. Return its sha256."""
+        """Store the content of a file unless the place already has it. Return its sha256."""
         if path.stat().st_size <= _SMALL_BYTES:
             content = path.read_bytes()
             digest = sha256(content).hexdigest()

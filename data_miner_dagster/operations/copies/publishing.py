@@ -1,4 +1,4 @@
-"""Releases outside the root: exports to buckets, and publications, which the catalog remembers for takedowns."""
+"""Releases outside the root: exports to buckets, and publications, which the catalog records for takedowns."""
 
 import logging
 import shutil
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SentRelease:
-    """A release, or one format of it, at an address."""
+    """A release, or an export of it in one format, at an address."""
 
     version: str
     address: str
@@ -44,14 +44,14 @@ class SentRelease:
 def export_to_bucket(
     platform: Platform, project: str, *, format: str, to: str, version: str | None = None
 ) -> SentRelease:
-    """Store a release, or one format of it, with its images, below an empty address of a bucket.
+    """Store a release, or an export of it in one format, with its images, at an empty address in a bucket.
 
-    After a kill, the same call continues: a format is written again, with the same bytes, and what the bucket already
-    has is not sent again.
+    After a kill, the same call continues: a format is written again with the same bytes, and files that the bucket
+    already has are not sent again.
 
     Raises:
-        ConfigError: no such project, release or format, or the address holds something else.
-        DataMinerError: the release was withdrawn, or is damaged.
+        ConfigError: the project, release or format does not exist, or the address contains something else.
+        DataMinerError: the release was withdrawn or is damaged.
     """
     if format not in EXPORT_NAMES:
         raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
@@ -70,14 +70,14 @@ def export_to_bucket(
 def publish_release(
     platform: Platform, project: str, to: str, *, version: str | None = None, dry_run: bool = False
 ) -> SentRelease:
-    """Publish a whole release below `<to>/<project>/<version>`, or as a dataset of the hub.
+    """Publish a whole release at `<to>/<project>/<version>`, or as a dataset on the hub.
 
-    The catalog remembers where.
+    The catalog records the address.
 
     Raises:
-        ConfigError: no such project or release, or the address is neither of a bucket nor of a dataset, or holds
-            something else.
-        DataMinerError: the release was withdrawn, or is damaged.
+        ConfigError: the project or release does not exist, or the address is neither that of a bucket nor that of a
+            dataset, or contains something else.
+        DataMinerError: the release was withdrawn or is damaged.
     """
     version = existing_version(platform, project, version)
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
@@ -97,11 +97,11 @@ def publish_release(
 
 
 def withdraw_publication(platform: Platform, project: str, to: str, version: str) -> int:
-    """Remove a published release from its bucket. Return the number of files. Idempotent.
+    """Remove a published release from its bucket. Return the number of files removed. Idempotent.
 
     Raises:
-        ConfigError: the catalog has no such publication, or it is on the hub, where people have copies of every commit
-            and removal is done by hand.
+        ConfigError: the catalog has no such publication, or it is on the hub, where it must be removed by hand because
+            people have copies of every commit.
     """
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
         raise ConfigError(f"{to}: remove the dataset, or its files and its history, in the settings of the hub")
@@ -115,16 +115,16 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
 
 @contextmanager
 def _files_of(platform: Platform, project: str, version: str, format: str) -> Iterator[tuple[Mapping[str, Path], str]]:
-    """Yield the files of a release or export by name, and the one that is sent last."""
+    """Yield the files of a release or export by name, and the name of the file to send last."""
     if format == WHOLE:
         release = whole_release(platform, project, version)
         yield {name: release / name for name in names_in_release(release)}, MANIFEST_FILE
         return
     name = f"{_WORK_NAME}-{project}"
-    # the process of an earlier one is dead
+    # With the claim held, the process of an earlier export is dead.
     with hold_claim(platform.database, f"{_WORK_NAME}/{project}", wait_seconds=0):
         sweep_partials(platform.root, name)
-        folder = platform.root / partial_name(name, _WORK_NAME)  # the same as before, so that its remains are found
+        folder = platform.root / partial_name(name, _WORK_NAME)  # always the same name, so that leftovers are found
         try:
             outcome = export_release(platform, project, format=format, to=folder, version=version)
             for image, line in outcome.left_out.items():
@@ -139,10 +139,10 @@ def _files_of(platform: Platform, project: str, version: str, format: str) -> It
 
 
 def dataset_url(text: str) -> ObjectUrl:
-    """Return the address of a dataset: `hf://datasets/<owner>/<name>`.
+    """Return the address of a dataset, `hf://datasets/<owner>/<name>`.
 
     Raises:
-        ConfigError: it is not an address of a dataset.
+        ConfigError: the text is not the address of a dataset.
     """
     form = "write hf://datasets/<owner>/<name>"
     try:
@@ -155,7 +155,7 @@ def dataset_url(text: str) -> ObjectUrl:
 
 
 def _publish_on_hub(platform: Platform, project: str, version: str, url: ObjectUrl, *, dry_run: bool) -> SentRelease:
-    """Commit the export to the hub in one commit, tagged with the version."""
+    """Put an export on the hub in one commit, tagged with the version."""
     with _files_of(platform, project, version, _HUB_FORMAT) as (files, _):
         assert CARD_FILE in files
         sent = SentFiles(len(files), sum(path.stat().st_size for path in files.values()), 0)

@@ -1,7 +1,7 @@
-"""`restore_root`: write a backup into an empty folder, which becomes a root.
+"""`restore_root`: writes a backup into an empty folder, which becomes a root.
 
-The catalog comes last: until then nothing works on the root, whose files would otherwise look complete. After a kill,
-the same restore continues with what is missing.
+The catalog comes last, because a root with a catalog would look complete and be worked on. After a kill, the same
+restore continues where it stopped.
 """
 
 import hashlib
@@ -43,18 +43,18 @@ class RestoreOutcome:
     """The result of a restore."""
 
     snapshot: Snapshot
-    num_files: int  # written by this call
-    num_there: int  # by an earlier attempt
+    num_files: int  # files written by this call
+    num_there: int  # files written by an earlier attempt
 
 
 def restore_root(
     store: ObjectStore, layout: StorageLayout, *, snapshot_id: str | None = None, num_at_once: int = 8
 ) -> RestoreOutcome:
-    """Write a snapshot into an empty root, or continue an interrupted restore. Every file is verified by its hash.
+    """Write a snapshot into an empty root, or continue an interrupted restore. Verify every file by its hash.
 
     Raises:
-        ConfigError: the folder is not empty, another snapshot is being restored into it, or there is no snapshot.
-        ObjectError: a content is missing or damaged. What was restored stays, without a catalog.
+        ConfigError: the folder is not empty, another snapshot is being restored into it, or no snapshot exists.
+        ObjectError: a content is missing or damaged. Restored files stay, without a catalog.
     """
     snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
     _check_folder(layout, snapshot, snapshot_id)
@@ -78,7 +78,7 @@ def restore_root(
 
 
 def _begun(layout: StorageLayout) -> str | None:
-    """Return the snapshot that an earlier attempt began with."""
+    """Return the id of the snapshot that an earlier attempt began to restore; None if there was no attempt."""
     try:
         return str(json.loads(layout.restoring.read_text(encoding="utf-8"))["snapshot"])
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None)
             )
         return
     there = [entry.name for entry in layout.root.iterdir()] if layout.root.is_dir() else []
-    # left by a restore that was killed at the start
+    # Partial files are left by a restore that was killed at its start.
     unfinished = {name for name in there if name.startswith(PARTIAL_MARK)}
     if others := sorted(set(there) - unfinished - {layout.up_lock.name}):
         raise ConfigError(f"{layout.root} is not empty (there is {others[0]}): a backup is restored into a new folder")
@@ -108,7 +108,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row, a limited number at once. The first error ends all."""
+    """Call each function with its row, a limited number at once. The first error ends them all."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:
@@ -124,7 +124,7 @@ def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[obje
 
 
 class _Work:
-    """One running restore. Thread-safe, except `is_first` and `link`."""
+    """One running restore. Thread-safe, except for `is_first` and `link`."""
 
     def __init__(self, store: ObjectStore, layout: StorageLayout) -> None:
         self.num_files = 0
@@ -137,7 +137,7 @@ class _Work:
         self._lock = threading.Lock()
 
     def is_first(self, row: FileRow) -> bool:
-        """Return whether no earlier row is another name of the same file."""
+        """Return False if an earlier row names the same file."""
         checked_path(self._layout, row)
         return row.link is None or self._first_by_link.setdefault(row.link, row).path == row.path
 
@@ -158,7 +158,7 @@ class _Work:
             return
         path = checked_path(self._layout, row)
         if first.sha256 != row.sha256:
-            self.restore(row)  # two states of one file, which was modified in place
+            self.restore(row)  # two states of a file that was modified in place
             return
         if not _is_there(path, row):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,10 +167,10 @@ class _Work:
             self.num_files += 1
 
     def fetched(self, sha256: str, name: str) -> Path:
-        """Return the path of a content of the backup, in the folder of parts.
+        """Fetch a content of the backup into the folder of parts. Return its path.
 
         Raises:
-            ObjectError: it is missing, or has another hash.
+            ObjectError: the content is missing, or has another hash.
         """
         part = self._layout.restored_parts / name
         self._store.download(blob_name(sha256), part)
@@ -192,7 +192,7 @@ class _Work:
 
 
 def _is_there(path: Path, row: FileRow) -> bool:
-    """Return whether a file was restored before: only verified files have their name and time."""
+    """Return whether a file has been restored. Only verified files get their final name and time."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetentionOutcome:
-    """What was removed from a place, or would be."""
+    """The snapshots and contents that were removed from a place, or would be in a dry run."""
 
     snapshots: tuple[Snapshot, ...]
     num_files: int
@@ -35,10 +35,10 @@ class RetentionOutcome:
 
 
 def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_run: bool = False) -> RetentionOutcome:
-    """Remove all snapshots except the latest ones, and every content that these do not name.
+    """Remove all snapshots except the latest `num_kept`, and every content that these do not name.
 
-    Snapshots are removed first, then contents. A kill in between leaves contents, which the next call removes. This
-    must not run beside a backup of another root to the same place, so a place is for one root.
+    Snapshots are removed first, then contents. A kill in between leaves contents that the next call removes. A place
+    must belong to one root, because this would remove what a backup of another root is sending.
 
     Raises:
         ConfigError: no snapshot would remain.
@@ -67,7 +67,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
 
 
 def _contents_of(store: ObjectStore, snapshots: Sequence[Snapshot]) -> set[bytes]:
-    """Return the sha256 of everything that these snapshots name."""
+    """Return the digests of all contents that these snapshots name."""
     named: set[bytes] = set()
     with tempfile.TemporaryDirectory() as folder:
         for snapshot in snapshots:

@@ -1,6 +1,6 @@
-"""`send_files`: send many files to an empty address.
+"""`send_files`: sends many files to an empty address.
 
-Sending resumes after a kill, and the last file marks it as complete.
+Sending resumes after a kill, and the last file marks the copy as complete.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.protocols.stores import ObjectStore, StoredObject
 
 UNFINISHED: Final = "UNFINISHED.json"
-"""The object that exists from before the first file until after the last one: it says what the files belong to."""
+"""An object that exists while a copy is incomplete. It identifies the files that the copy consists of."""
 _MAX_BYTES: Final = 1 << 16
 _CHUNK_BYTES: Final = 1 << 20
 _TELL_SECONDS: Final = 10.0
@@ -31,23 +31,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SentFiles:
-    """What was sent, or would be."""
+    """The files that were sent, or would be in a dry run."""
 
     num_files: int
     num_bytes: int
-    num_there: int  # from an earlier attempt, or from the same copy
+    num_there: int  # files that the address already had, from the same copy
 
 
 def send_files(
     store: ObjectStore, files: Mapping[str, Path], *, last: str, num_at_once: int = 8, dry_run: bool = False
 ) -> SentFiles:
-    """Store files under their names, each verified by its hash. `last` is stored when all others exist.
+    """Store files under their names, each verified by its hash. `last` is stored once all others exist.
 
-    Existing files of the same copy, interrupted or complete, are not sent again. Sending the same copy twice changes
-    nothing.
+    Files of the same copy that already exist are not sent again, whether the copy was interrupted or complete. Sending
+    the same copy twice changes nothing.
 
     Raises:
-        ConfigError: the address holds something else.
+        ConfigError: the address contains something else.
     """
     there = {entry.name: entry for entry in store.entries()}
     mark = json.dumps({"files": _fingerprint(files)}, sort_keys=True).encode()
@@ -95,7 +95,7 @@ class _Progress:
         self._lock = threading.Lock()
 
     def note(self, size_bytes: int) -> None:
-        """Count an existing file, and log the progress from time to time."""
+        """Count a file that was sent, and log the progress from time to time."""
         with self._lock:
             self._num_done += 1
             self._num_bytes += size_bytes
@@ -105,7 +105,7 @@ class _Progress:
 
 
 def remove_files(store: ObjectStore, *, first: str) -> int:
-    """Remove everything at an address, starting with the file that marks it as complete. Return the number of files."""
+    """Remove everything at an address, starting with the file that marks it as complete. Return the number removed."""
     names = [entry.name for entry in store.entries()]
     for name in sorted(names, key=lambda name: (name != first, name)):
         store.remove(name)

@@ -1,6 +1,6 @@
 """The format of a backup: its objects, and the records in them.
 
-A place holds any number of snapshots of one root:
+A place contains any number of snapshots of one root:
 
 - `files/<two digits>/<sha256>`: the content of a file, stored once for all files, releases and snapshots that share it;
 - `snapshots/<id>.json`: a snapshot, written last. It names the catalog and the table of files, both by sha256.
@@ -37,12 +37,12 @@ class Snapshot:
     id: str  # sorts by time
     made_at: str
     version: str  # the version of this package
-    root: str  # where the root was
+    root: str  # the path of the root
     catalog_sha256: str
     files_sha256: str
     num_files: int
     num_bytes: int
-    num_gone: int  # units that vanished, or kept changing, while they were read
+    num_gone: int  # units that disappeared, or kept changing, while they were read
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +54,27 @@ class FileRow:
     mtime_ns: int
     inode: int
     sha256: str
-    link: str | None  # files of one snapshot with the same content are one file with several names
+    link: str | None  # rows of a snapshot with the same value are names of one file
 
 
 def blob_name(sha256: str) -> str:
-    """Return the name of a content's object."""
+    """Return the name of the object that stores a content."""
     return f"{FILES_PREFIX}{sha256[:2]}/{sha256}"
 
 
 def sha256_of_blob(name: str) -> str | None:
-    """Return the sha256 in the name of a content; None if it is another kind of name."""
+    """Return the sha256 in the name of a content's object; None for any other name."""
     digest = name.rpartition("/")[2]
     return digest if len(digest) == _DIGEST_LENGTH and blob_name(digest) == name else None
 
 
 def snapshot_name(snapshot_id: str) -> str:
-    """Return the name of a snapshot's object."""
+    """Return the name of the object that stores a snapshot."""
     return f"{SNAPSHOTS_PREFIX}{snapshot_id}{_SUFFIX}"
 
 
 def write_snapshot(store: ObjectStore, snapshot: Snapshot) -> None:
-    """Complete a snapshot: everything that it names exists."""
+    """Complete a snapshot by writing its record. All contents that it names must exist."""
     content = json.dumps(as_json(snapshot), indent=2, sort_keys=True) + "\n"
     store.write(snapshot_name(snapshot.id), content.encode())
 
@@ -83,7 +83,7 @@ def read_snapshots(store: ObjectStore) -> list[Snapshot]:
     """Return the snapshots of a place, oldest first.
 
     Raises:
-        ConfigError: one cannot be read, or was made by a newer version of this package.
+        ConfigError: a snapshot cannot be read, or was made by a newer version of this package.
     """
     names = [entry.name for entry in store.entries(SNAPSHOTS_PREFIX) if entry.name.endswith(_SUFFIX)]
     return [_read_snapshot(store, name) for name in sorted(names)]
@@ -100,10 +100,10 @@ def _read_snapshot(store: ObjectStore, name: str) -> Snapshot:
 
 
 def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
-    """Return the snapshot with an id, or the latest one.
+    """Return the snapshot with an id or, without one, the latest.
 
     Raises:
-        ConfigError: there is no such snapshot.
+        ConfigError: the snapshot does not exist.
     """
     found = read_snapshots(store)
     if not found:
@@ -120,7 +120,7 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
 
 
 def sort_key(path: str) -> tuple[str, ...]:
-    """Return the key that rows are sorted by: the order in which folders are walked."""
+    """Return the key that rows are sorted by, which follows the order in which folders are walked."""
     return tuple(path.split("/"))
 
 
@@ -138,7 +138,7 @@ class _RowWriter:
         self.num_bytes = 0
 
     def add(self, rows: Iterable[FileRow]) -> None:
-        """Add rows, in order."""
+        """Add rows. Call it in order."""
         for row in rows:
             line = [row.path, row.size_bytes, row.mtime_ns, row.inode, row.sha256, row.link]
             self._packed.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
@@ -165,7 +165,7 @@ def checked_path(layout: StorageLayout, row: FileRow) -> Path:
     """Return the path of a file under a root.
 
     Raises:
-        ObjectError: the path is outside of what a backup contains, so somebody else has written the table.
+        ObjectError: a backup cannot contain the path, so somebody else has written the table.
     """
     parts = PurePosixPath(row.path).parts
     path = layout.root.joinpath(*parts)

@@ -1,8 +1,8 @@
-"""Reading a root for a backup while others write to it: in units, each of which is read in one state.
+"""Reading a root for a backup while others write to it: in units, each of which is read in a single state.
 
-Files appear by renames, so an open file never changes. A folder that is valid by its manifest is replaced as a whole,
-or its manifest is replaced. So a unit counts only if neither the folder nor any of its files has changed since before
-it was read.
+Files are created by renaming, so an open file never changes. A folder that is valid by its manifest is replaced as a
+whole, or its manifest is replaced. A unit therefore counts only if neither the folder nor any of its files changed
+while it was read.
 """
 
 import os
@@ -16,7 +16,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 @dataclass(frozen=True, slots=True)
 class UnitFile:
-    """One file in its state when its unit was listed."""
+    """One file, in its state when its unit was listed."""
 
     path: str  # relative to the root, with "/"
     size_bytes: int
@@ -27,14 +27,14 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """All files of a unit, sorted. Equal states belong to the same unchanged unit."""
+    """All files of a unit, sorted. Equal states mean that the unit has not changed."""
 
     inode: int
     files: tuple[UnitFile, ...]
 
 
 def find_units(layout: StorageLayout) -> Iterator[Path]:
-    """Yield the units of a root, in the order of their files: folders, or single files."""
+    """Yield the units of a root, folders or single files, in the order of their files."""
     for path, depth in layout.kept_in_backups():
         if path.is_file():
             yield path
@@ -55,7 +55,7 @@ def _units_below(folder: Path, depth: int | None) -> Iterator[Path]:
 
 
 def state_of(root: Path, unit: Path) -> UnitState | None:
-    """Return the state of a unit, or None if it is gone."""
+    """Return the state of a unit; None if the unit does not exist."""
     try:
         if unit.is_dir():
             return UnitState(unit.stat().st_ino, tuple(_files_below(root, unit)))

@@ -1,5 +1,5 @@
-"""Worker processes for untrusted bytes: their requests, their jobs, and the ends that call them.
+"""Worker processes for untrusted bytes: their requests, their jobs, and the clients that call them.
 
 Belongs here: pages, video files, pictures and project files that somebody else wrote, processed within limits. Does not
-belong here: the mechanism of workers (workers/), and what follows from an answer (each stage's operation).
+belong here: the mechanism of workers (workers/), and decisions based on an answer (each stage's operation).
 """

@@ -13,10 +13,10 @@ _MOST_NAMED: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderJob:
-    """One video, or pictures that represent one, to make a folder of frames from. `folder` exists and is empty."""
+    """A video, or the pictures that represent one, to make a folder of frames from. `folder` exists and is empty."""
 
     video_key: str
-    video_path: Path  # without meaning if there are `picture_paths`
+    video_path: Path  # ignored if there are `picture_paths`
     folder: Path
     fingerprint: str
     config: ExtractionConfig
@@ -26,9 +26,10 @@ class FrameFolderJob:
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderSummary:
-    """The result. `num_unmet` targets could not be decoded; `num_decode_errors` packets were damaged.
+    """The result of making a folder of frames.
 
-    `left_out` names the pictures of a folder that were left out, each with the reason.
+    `num_unmet` targets could not be decoded, and `num_decode_errors` packets were damaged. `left_out` names the
+    pictures of a folder that were left out, each with the reason.
     """
 
     num_frames: int
@@ -41,7 +42,7 @@ class FrameFolderSummary:
     left_out: Sequence[str] = ()
 
     def as_metadata(self) -> dict[str, int | float | str]:
-        """Return the numbers that are worth showing."""
+        """Return the numbers to show to users."""
         values = asdict(self)
         by_flag, left_out = values.pop("num_frames_by_flag"), values.pop("left_out")
         shown = {f"num_{flag}": count for flag, count in sorted(by_flag.items())}
@@ -53,9 +54,9 @@ class FrameFolderSummary:
 
 @dataclass(frozen=True, slots=True)
 class WindowsJob:
-    """The pictures of a video to store that are on screen at some times. `folder` exists and is empty.
+    """The pictures to store of a video: those on screen at given times. `folder` exists and is empty.
 
-    Times are in microseconds of the video. `steps_us` ask for whole clips: every multiple of each.
+    Times are in microseconds of the video. `steps_us` request whole clips, with a picture at every multiple of a step.
     """
 
     video_path: Path
@@ -69,7 +70,7 @@ class WindowsJob:
 
 @dataclass(frozen=True, slots=True)
 class WindowsSummary:
-    """What was stored, and what it took. `num_unmet` pictures could not be decoded."""
+    """The result of storing windows. `num_unmet` pictures could not be decoded."""
 
     num_pictures: int
     num_decoded: int

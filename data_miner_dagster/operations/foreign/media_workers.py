@@ -1,8 +1,8 @@
-"""Reading untrusted files and pictures in a separate process, within limits that are set before the first byte.
+"""Reading untrusted files and pictures in separate processes, within limits that are set before the first byte is read.
 
-The workers are those of extraction (`extraction/jobs.py`), so the next job that makes frames finds its modules
-imported. They come from the same interpreter as the workers that fetch (`site_jobs.py`), but are other processes: they
-get no secret.
+The workers are those of extraction (`extraction/jobs.py`), so modules that they import here are ready for the next job
+that makes frames. They are forked from the same interpreter as the workers that fetch (`site_jobs.py`), but are
+separate processes that get no secret.
 """
 
 import os
@@ -27,16 +27,16 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 _PICTURE_SECONDS: Final = 60.0
 _VIDEO_CPU_SECONDS: Final = 600.0
-"""Reading a file of 4 GB takes less than a minute. The rest is for decoding if nothing cheaper verifies it."""
+"""Reading a file of 4 GB takes less than a minute. The rest is for decoding, if nothing cheaper can verify the file."""
 
 
 class MediaWorkers(PooledWorkers):
-    """Worker processes that verify videos and decode pictures. Thread-safe. Nothing starts before the first call.
+    """Worker processes that verify videos and decode pictures. Thread-safe. The first call starts them.
 
     Args:
-        limits: the cost that one file may have.
-        max_pixels: the number of pixels that one picture may have.
-        pool: of a module that serves these jobs, closed together with this. None: a pool of its own.
+        limits: the limits that apply to one file.
+        max_pixels: the largest number of pixels of a picture.
+        pool: a pool whose module serves these jobs, closed together with this object; None for a new pool.
     """
 
     def __init__(self, limits: WorkerLimits, *, max_pixels: int, pool: WorkerPool | None = None) -> None:
@@ -53,8 +53,8 @@ class MediaWorkers(PooledWorkers):
         """Run `probe_video` in a worker.
 
         Raises:
-            VideoPermanentError: as `probe_video` raises it; LIMIT_EXCEEDED too when time or memory runs out.
-            VideoTransientError: CRASHED: the worker died.
+            VideoPermanentError: `probe_video` raised it, or (LIMIT_EXCEEDED) time or memory ran out.
+            VideoTransientError: (CRASHED) the worker died.
             WorkerFaultError: an unexpected exception occurred in the worker.
         """
         arguments = {"path": os.fspath(path), "max_pixels": self._max_pixels}
@@ -67,10 +67,10 @@ class MediaWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that looked at it {error}") from error
 
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
-        """Return the wanted pictures of a storyboard, by place; for a plain picture, the picture itself.
+        """Return the wanted pictures of a storyboard, by place; of a plain picture, place 0 is the picture itself.
 
         Raises:
-            UnreadableImageError: it is not a picture, is damaged or too large, or costs too much to decode.
+            UnreadableImageError: the content is not a picture, is damaged or too large, or takes too long to decode.
         """
         arguments = {"rows": rows, "columns": columns, "wanted": list(wanted), "max_pixels": self._max_pixels}
         with tempfile.NamedTemporaryFile(prefix="data-miner-picture-") as picture:
@@ -83,7 +83,7 @@ class MediaWorkers(PooledWorkers):
         """Run `small_picture` in a worker.
 
         Raises:
-            UnreadableImageError: as `small_picture` raises it, or it costs too much to decode.
+            UnreadableImageError: `small_picture` raised it, or the picture takes too long to decode.
         """
         pixels, known = self._stored("see_file", path, {"at_least_wh": at_least_wh})
         width, height = known["full_wh"]
@@ -93,7 +93,7 @@ class MediaWorkers(PooledWorkers):
         """Run `read_stored_image` in a worker, or `read_stored_image_reduced` if there is a `min_side`.
 
         Raises:
-            UnreadableImageError: as `read_stored_image` raises it, or it costs too much to decode.
+            UnreadableImageError: `read_stored_image` raised it, or the picture takes too long to decode.
         """
         return self._stored("read_stored", path, {"sha256": sha256, "min_side": min_side})[0]
 
@@ -102,11 +102,11 @@ class MediaWorkers(PooledWorkers):
         try:
             return self._decoded(job, str(path), arguments)
         except _DiedOverPictureError:
-            # It was decoded once, when it was stored, so most likely something else ended this worker.
+            # The picture was decoded before, when it was stored, so most likely something else ended this worker.
             return self._decoded(job, str(path), arguments)
 
     def _decoded(self, job: str, what: str, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
-        """Return the pixels that a worker decodes, and its remarks about them."""
+        """Return the pixels that a worker decoded, and its answer about them."""
         limits = WorkerLimits(_PICTURE_SECONDS, _PICTURE_SECONDS, self._limits.memory_bytes)
         with tempfile.NamedTemporaryFile(prefix="data-miner-pixels-") as file:
             try:
@@ -125,7 +125,7 @@ class _DiedOverPictureError(UnreadableImageError):
 
 
 def picture_workers(config: ExtractionConfig) -> MediaWorkers:
-    """Return workers that decode stored pictures, within the limits that applied when they were stored."""
+    """Return workers that decode stored pictures, within the limits that applied when the pictures were stored."""
     limits = WorkerLimits(memory_bytes=config.limits.max_memory_bytes)
     return MediaWorkers(limits, max_pixels=config.limits.max_pixels)
 

@@ -1,4 +1,4 @@
-"""The base of all clients of worker processes: the pool behind them, and its lifetime."""
+"""The base class of clients of worker processes, which owns their pool."""
 
 from typing import Self
 
@@ -6,7 +6,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 
 class PooledWorkers:
-    """Answers from the workers of a pool, which ends with this object."""
+    """A client of the workers of a pool. The pool is closed with this object."""
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
@@ -18,9 +18,9 @@ class PooledWorkers:
         self.close()
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """End all workers, even those that are busy."""
         self._pool.close()
 
     def start(self) -> None:
-        """Start importing what workers need, in a separate process. Returns immediately."""
+        """Start importing the modules that workers need, in a separate process. Return immediately."""
         self._pool.start()

@@ -1,4 +1,4 @@
-"""Verifying a video in a worker: in those of `extraction/jobs.py`, and in those beside the workers that fetch."""
+"""The job that verifies a video, for the workers of `extraction/jobs.py` and those beside the workers that fetch."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Parsing a file of the watched folder in a worker. The entry of the worker process.
+"""Parsing a file of the watched folder in a worker. This module is the entry point of the worker process.
 
-The caller resolves `${...}`, since it has the variables. This process has neither variables nor secrets.
+The caller resolves `${...}`, because it has the variables. This process has neither variables nor secrets.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def _parse(arguments: dict[str, Any]) -> dict[str, object]:
 
 
 def _check_plain(content: object, path: Path) -> None:
-    """Refuse values that JSON would change."""
+    """Raise if the content has a value that JSON would change."""
     if isinstance(content, Mapping):
         for key, value in content.items():
             if not isinstance(key, str):

@@ -1,7 +1,6 @@
-"""Parsing files of the watched folder in a separate process: people who can write there may not be trusted.
+"""Parsing files of the watched folder in a separate process, because people who can write there may not be trusted.
 
-The result for a file is remembered by the file's identity, so a folder of a thousand unchanged files costs a tick
-little.
+The result for a file is cached under the file's identity, so that a tick over a thousand unchanged files costs little.
 """
 
 import time
@@ -16,7 +15,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 JOBS_MODULE: Final = "data_miner_dagster.operations.foreign.project_file_jobs"
 _LIMITS: Final = WorkerLimits(wall_seconds=30, cpu_seconds=20, memory_bytes=1 << 30)
 _SETTLED_SECONDS: Final = 2.0
-"""A file that changed this recently is not remembered: a second change might leave its size and time unchanged."""
+"""A file that changed this recently is not cached: a second change might leave its size and time unchanged."""
 _MAX_REMEMBERED: Final = 10_000
 
 _Identity = tuple[int, int, int]
@@ -24,7 +23,7 @@ _remembered: dict[Path, tuple[_Identity, dict[str, object]]] = {}
 
 
 class ProjectFileWorkers:
-    """Parses files. Nothing starts before the first changed file."""
+    """Parses files. The first changed file starts the worker."""
 
     def __init__(self) -> None:
         self._pool = WorkerPool(JOBS_MODULE, size=1)
@@ -36,10 +35,10 @@ class ProjectFileWorkers:
         self._pool.close()
 
     def parse(self, path: Path) -> dict[str, object]:
-        """Return the contents of a file before interpolation, as `config.loading.parse_file` does.
+        """Return the content of a file before interpolation, as `config.loading.parse_file` does.
 
         Raises:
-            ConfigError: it cannot be parsed, or not within limits.
+            ConfigError: the file cannot be parsed, or not within the limits.
         """
         identity = _identity(path)
         known = _remembered.get(path)
@@ -55,7 +54,7 @@ class ProjectFileWorkers:
 
 
 def _identity(path: Path) -> _Identity | None:
-    """Return what changes with a file's content; None if that is not reliable yet."""
+    """Return a value that changes with a file's content; None if that is not reliable yet."""
     try:
         status = path.stat()
     except OSError:

@@ -2,8 +2,8 @@
 
 Other workers beside them verify what was fetched.
 
-Politeness is decided by the caller, who knows all requests: before a listing, at a refusal, and before a request
-whenever something may have changed since the last answer.
+Politeness is decided by the caller, which knows all requests. A worker asks it before a listing, at a refusal, and
+before a request whenever something may have changed since the last answer.
 """
 
 import base64
@@ -27,11 +27,11 @@ from data_miner_dagster.workers.serving import ask, num_notices, serve, tell_spe
 _A_PORTION: Final = 500
 _FIRST_ERROR_STATUS: Final = 400
 _TELL_SECONDS: Final = 5.0
-"""Seconds between reports of the received bytes while more arrive: what a killed worker has not reported is lost."""
+"""Seconds between reports of received bytes. If a worker is killed, the bytes it has not reported are lost."""
 
 
 class _Manners:
-    """Asks the caller whether a request may be made, unless its last yes is still valid."""
+    """Asks the caller whether a request may be made, unless its last permission is still valid."""
 
     def __init__(self) -> None:
         self._allowed_at: dict[str, int] = {}  # by site, the number of notices at the last yes
@@ -55,7 +55,7 @@ class _Manners:
 
 
 class _Receiving:
-    """Counts bytes as they arrive."""
+    """Reports bytes to the caller as they arrive."""
 
     def __init__(self) -> None:
         self._told_at = time.monotonic()
@@ -68,7 +68,7 @@ class _Receiving:
 
 
 _clients: dict[str, SiteClient] = {}
-"""The client of this process, by its configuration."""
+"""This process's client, by its configuration."""
 
 
 def _address(arguments: dict[str, Any]) -> NetworkAddress:
@@ -94,7 +94,7 @@ def _client(arguments: dict[str, Any]) -> SiteClient:
 
 
 def _list_address(arguments: dict[str, Any]) -> None:
-    """List an address, and send the answer in portions: a feed may have any number of entries."""
+    """List an address, and send the answer in portions, because a feed may have any number of entries."""
     found = _client(arguments).list_address(
         OwnAddress(arguments["address"]),
         source=arguments["source"],
@@ -142,8 +142,8 @@ JOBS: Final[Mapping[str, Callable[[dict[str, Any]], Any]]] = {
 
 
 def main() -> None:
-    """Serve until the parent process is gone."""
-    GuardedYoutubeDL(DownloadingConfig()).close()  # all workers inherit what the first one imports and compiles
+    """Serve until the parent process ends."""
+    GuardedYoutubeDL(DownloadingConfig()).close()  # all workers inherit the modules that this imports and compiles
     serve(JOBS)
 
 

@@ -1,7 +1,7 @@
 """The requests of `SiteClient` in worker processes: a page that hangs, grows or crashes affects only its own item.
 
-Belongs here: limits, the secrets that a worker gets, and the meaning of its end. Does not belong here: the requests to
-a site (sites/client.py), and whether they are allowed (politeness.py).
+Belongs here: limits, the secrets that a worker gets, and the errors that its end causes. Does not belong here: requests
+to a site (sites/client.py), and whether they are allowed (politeness.py).
 """
 
 import base64
@@ -32,14 +32,14 @@ from data_miner_dagster.workers.worker import OnCall
 LISTING_SECONDS: Final = 600.0
 _PICTURE_SECONDS: Final = 60.0
 _GRACE_SECONDS: Final = 5.0
-"""A worker ends its job itself when its time is up. If it has not done so by then, it hangs in what it reads."""
+"""A worker ends its job on its own when its time is up. If it has not done so this much later, it hangs."""
 _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 
 
 class SiteWorkers(PooledWorkers):
-    """`SiteClient` in another process: the same requests, answers and callbacks. Thread-safe.
+    """A `SiteClient` in other processes, with the same requests, answers and callbacks. Thread-safe.
 
-    Its workers see no environment variables except those that the configuration, or the current address, refers to.
+    Its workers see only those environment variables that the configuration or the current address refers to.
     """
 
     jobs_module = "data_miner_dagster.operations.foreign.site_jobs"
@@ -63,11 +63,11 @@ class SiteWorkers(PooledWorkers):
         super().__init__(WorkerPool(self.jobs_module))
 
     def prover_pool(self) -> WorkerPool:
-        """Return a pool for `MediaWorkers.probe`, to be closed before this object. Its workers get no secret."""
+        """Return a pool for `MediaWorkers.probe`, to be closed before this object. Its workers get no secrets."""
         return self._pool.beside()
 
     def recheck(self) -> None:
-        """Make every worker ask `may_request` again before its next request: the answer may have changed."""
+        """Make every worker ask `may_request` again before its next request, because the answer may have changed."""
         self._pool.notify()
 
     @property
@@ -78,11 +78,11 @@ class SiteWorkers(PooledWorkers):
     def list_address(
         self, address: OwnAddress, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
     ) -> list[VideoCandidate]:
-        """See `SiteClient.list_address`.
+        """Call `SiteClient.list_address` in a worker.
 
         Raises:
-            SourceError: as `SiteClient.list_address` raises it; or reading the address used too much of something, or
-                ended its worker.
+            SourceError: `SiteClient.list_address` raised it, or reading the address exceeded a limit or ended the
+                worker.
         """
         text = address.text.strip()
         if (
@@ -90,7 +90,7 @@ class SiteWorkers(PooledWorkers):
             and "{" not in text
             and is_direct_video_url(text)
             and problem_of_address(text) is None
-        ):  # the error that the worker would raise
+        ):  # the worker would raise the same error
             return [VideoCandidate(key_of_url(text), text, source, query, 0, found_at, origin=Origin.OWN)]
         found: list[VideoCandidate] = []
         arguments = {
@@ -118,11 +118,11 @@ class SiteWorkers(PooledWorkers):
         found_at: datetime,
         accept: Callable[[VideoCandidate], None] = lambda _candidate: None,
     ) -> FetchedVideo:
-        """See `SiteClient.fetch`.
+        """Call `SiteClient.fetch` in a worker.
 
         Raises:
-            VideoPermanentError, VideoTransientError: as `SiteClient.fetch` raises them. LIMIT_EXCEEDED: it used more
-                CPU or memory than `limits` allow, or had to be killed after `max_wall_seconds`. CRASHED: its worker
+            VideoPermanentError, VideoTransientError: `SiteClient.fetch` raised it; or (LIMIT_EXCEEDED) the worker used
+                more CPU time or memory than `limits` allow, or was killed after `max_wall_seconds`; or (CRASHED) it
                 ended.
         """
 
@@ -148,13 +148,13 @@ class SiteWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched it {error}") from None
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """See `SiteClient.pictures_of`."""
+        """Call `SiteClient.pictures_of` in a worker."""
         arguments = {"video_key": video_key, "with_storyboards": with_storyboards}
         pictures = self._listed("pictures_of", arguments, address, LISTING_SECONDS, self._answer)
         return PICTURES.validate_python(pictures)
 
     def fetch_picture(self, site: str, url: str) -> bytes:
-        """See `SiteClient.fetch_picture`."""
+        """Call `SiteClient.fetch_picture` in a worker."""
         content = self._listed("fetch_picture", {"site": site}, ForeignAddress(url), _PICTURE_SECONDS, self._answer)
         return base64.b64decode(content)
 
@@ -208,7 +208,7 @@ class SiteWorkers(PooledWorkers):
 
 
 def _named_in(text: str) -> dict[str, str]:
-    """Return the variables that a text refers to, if they are set. Their values are treated as secrets from now on."""
+    """Return the variables that a text refers to, if they are set. From now on, their values count as secrets."""
     found = {name: os.environ[name] for name in _VARIABLE.findall(text) if name in os.environ}
     for value in found.values():
         remember_secret(value)
@@ -218,7 +218,7 @@ def _named_in(text: str) -> dict[str, str]:
 def _named_variables(config: DownloadingConfig) -> dict[str, str]:
     arguments = [value for by_name in config.extractor_args.values() for values in by_name.values() for value in values]
     found = {name: value for text in arguments for name, value in _named_in(text).items()}
-    for text in (config.proxy, config.cookies):  # only a part of it is secret
+    for text in (config.proxy, config.cookies):  # only a part of the value is secret
         match = _VARIABLE.fullmatch(text or "")
         if match and match[1] in os.environ:
             found[match[1]] = os.environ[match[1]]

@@ -1,7 +1,7 @@
-"""The only way to read pictures in files. Who wrote their bytes decides where they are decoded.
+"""The only way to read picture files. The origin of their bytes decides where they are decoded.
 
-Frames of video files were encoded here, so this process decodes them. Pictures of a folder keep their original bytes,
-and so do pictures that a user names: worker processes decode these, within limits.
+Frames of video files were encoded here, so this process decodes them. Pictures from folders keep their original bytes,
+as do pictures that a user names, so worker processes decode them within limits.
 """
 
 from data_miner_dagster.config.extraction import ExtractionConfig
@@ -12,7 +12,7 @@ from data_miner_dagster.operations.foreign.media_workers import picture_workers
 
 
 class StoredPictures:
-    """Reads pictures from files. Thread-safe. No worker starts before the first foreign picture."""
+    """Reads pictures from files. Thread-safe. The first foreign picture starts a worker."""
 
     def __init__(self, config: ExtractionConfig) -> None:
         self._workers = picture_workers(config)
@@ -24,7 +24,7 @@ class StoredPictures:
         self.close()
 
     def close(self) -> None:
-        """End all workers, whatever they are doing."""
+        """End all workers, even those that are busy."""
         self._workers.close()
 
     @property
@@ -33,11 +33,10 @@ class StoredPictures:
         return self._workers.process_ids
 
     def read(self, file: PictureFile, sha256: str) -> RgbImage:
-        """Return a stored image at full size, after checking that its bytes are the stored ones.
+        """Return a stored image at full size, after checking that its bytes are the ones that were stored.
 
         Raises:
-            UnreadableImageError: the file is missing, its bytes differ, it is not an image, or costs too much to
-                decode.
+            UnreadableImageError: the file is missing, has other bytes, is not an image, or takes too long to decode.
         """
         if file.is_foreign:
             return self._workers.read_stored(file.path, sha256)
@@ -47,18 +46,17 @@ class StoredPictures:
         """Return a stored image at a half, quarter or eighth of its size if that is large enough for `min_side`.
 
         Raises:
-            UnreadableImageError: the file is missing, its bytes differ, it is not an image, or costs too much to
-                decode.
+            UnreadableImageError: the file is missing, has other bytes, is not an image, or takes too long to decode.
         """
         if file.is_foreign:
             return self._workers.read_stored(file.path, sha256, min_side=min_side)
         return read_stored_image_reduced(file.path, sha256, min_side)
 
     def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """Return a picture upright, as RGB; a JPEG at 1/2, 1/4 or 1/8 if that is enough for `at_least_wh`.
+        """Return a picture upright, as RGB. A JPEG is at 1/2, 1/4 or 1/8 of its size if that covers `at_least_wh`.
 
         Raises:
-            UnreadableImageError: the file is missing, damaged, not a picture, or costs too much to decode.
+            UnreadableImageError: the file is missing, damaged or not a picture, or takes too long to decode.
         """
         if file.is_foreign:
             return self._workers.see_file(file.path, at_least_wh)

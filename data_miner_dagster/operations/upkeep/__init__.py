@@ -1,1 +1,1 @@
-"""Keeping a root in order: comparing catalog and files, removing, forgetting."""
+"""Upkeep of a root: comparing the catalog with the files, removing data, and forgetting videos."""

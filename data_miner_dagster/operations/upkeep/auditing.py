@@ -1,6 +1,6 @@
-"""Comparing the bases in the catalog with the files: when this version first opens a root, and slowly ever after.
+"""Comparing the bases in the catalog with the files, when this version first opens a root and slowly ever after.
 
-Planners trust the catalog. Changes behind its back are found here, or by the code that runs into them.
+Planners trust the catalog. Changes made without it are found here, or by the code that runs into them.
 """
 
 import logging
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 OF_SOMETHING_ELSE: Final = "other"
 """The basis of files that no version would make with the current settings."""
 _AT_ONCE: Final = 500
-"""Videos examined between two transactions."""
+"""The number of videos examined between two transactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Audit:
     """The result of examining the files of some videos."""
 
     num_videos: int
-    changed: tuple[str, ...]  # the videos about which the catalog was wrong, by key
+    changed: tuple[str, ...]  # keys of the videos that the catalog was wrong about
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class _Bases:
 
 
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
-    """Correct the catalog's EXTRACTED videos from their files. What is missing or stale becomes pending.
+    """Correct the catalog's EXTRACTED videos from their files. Missing or stale results become pending.
 
-    A video that changes meanwhile, or whose files are temporarily unreadable, is left as it is.
+    A video that changes in the meantime, or whose files are temporarily unreadable, is left as it is.
     """
     rows = [row for row in find_videos(platform.database, video_keys) if row.status is VideoStatus.EXTRACTED]
     changed: set[str] = set()
@@ -65,7 +65,7 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
         for row in rows[start : start + _AT_ONCE]:
             try:
                 of_files = _bases_of_files(platform, row)
-            except OSError as error:  # caused by the disk or by permissions: the code that needs the files reports it
+            except OSError as error:  # the disk or permissions are the cause; code that needs the files reports it
                 logger.warning("%s: its files cannot be examined: %s", row.key, error)
                 continue
             if of_files != _Bases(row.frames_basis, row.embedding_basis):
@@ -111,7 +111,7 @@ def _basis_of_frames(row: VideoRow, fingerprint: str, config: ExtractionConfig) 
 
 
 def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str | None:
-    """Examine the files of the next videos in order of their keys. Return the last key; None at the end."""
+    """Examine the files of the next videos, in order of their keys. Return the last key; None at the end."""
     keys = extracted_keys(platform.database, after=after, limit=max_videos)
     audit = audit_files(platform, keys)
     if audit.changed:
@@ -120,12 +120,12 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
 
 
 def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> bool:
-    """Make pending what the current settings, version or weights recreate. Cheap if these are already recorded.
+    """Make pending all results that the current settings, version or weights replace. Cheap if they are on record.
 
-    A catalog of an earlier version has no bases yet. They are read from the files first.
+    A catalog from an earlier version has no bases yet, so they are read from the files first.
 
     Returns:
-        Returns False if this took longer than `max_seconds`: call it again to continue. Until then, nothing old is
+        False if this took longer than `max_seconds`. Call it again to continue; until it is done, nothing becomes
             pending.
     """
     bases = bases_in_force(platform)
@@ -142,9 +142,9 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
 
 
 def _keep_builds(platform: Platform) -> None:
-    """Count projects of an earlier version as built, if their last release has all their videos.
+    """Mark projects of an earlier version as built if their last release has all their videos.
 
-    So an update alone starts no build.
+    This keeps an update alone from starting builds.
     """
     rows = {row.name: row for row in find_projects(platform.database)}
     built: dict[str, str] = {}
@@ -157,7 +157,7 @@ def _keep_builds(platform: Platform) -> None:
 
 
 def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
-    """Record the bases of all frames and embeddings that have none. Return False if time ran out."""
+    """Record the bases of all frames and embeddings that lack one. Return False if time ran out."""
     began_at = time.monotonic()
     after: str | None = None
     while keys := extracted_keys(platform.database, after=after, limit=_AT_ONCE, only_without_basis=True):
@@ -169,9 +169,10 @@ def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
 
 
 def count_earlier_frames(platform: Platform, project: str | None = None) -> dict[int, int]:
-    """Return how many videos, of a project or of all, have frames from an earlier version of extraction.
+    """Return the number of videos with frames from each earlier version of extraction, by version.
 
-    By version. Frames that no version would make with the current settings are not included.
+    Only videos of `project` are counted, if it is given. Frames that no version would make with the current settings
+    are not included.
     """
     config, counts = platform.config.extraction, Counter[int]()
     by_basis = count_by_frames_basis(platform.database, project)

@@ -1,6 +1,7 @@
-"""Counting what uses space under a root and could be removed without loss, and removing it on request.
+"""Counting the files under a root that could be removed without loss, and finding them for removal.
 
-Belongs here: counts and requests. Does not belong here: which files may go, and removing them (operations/room.py).
+Belongs here: counts and requests. Does not belong here: which files may be removed, and removing them
+(operations/room.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -13,7 +14,7 @@ from data_miner_dagster.operations.room import Removable, Room
 
 
 class RemovableKind(StrEnum):
-    """Files that can be recreated or downloaded again."""
+    """A kind of file that can be recreated or downloaded again."""
 
     SOURCES = "sources"
     FRAMES = "frames"
@@ -22,19 +23,19 @@ class RemovableKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoomOverview:
-    """What uses space under a root, in bytes. Without a quota, files other than videos and frames are not measured."""
+    """The use of space under a root, in bytes. Without a quota, only videos and frames are measured."""
 
     quota: int | None
     sources: int
     frames: int
     rest: int | None
-    promised: int  # reserved for running downloads
+    promised: int  # reserved for downloads that are running
     num_removable_sources: int
     removable_sources: int
 
 
 def room_overview(platform: Platform) -> RoomOverview:
-    """Return what uses space. Reads no file without a quota."""
+    """Return the use of space under a root. Without a quota, read no files."""
     room = Room(platform)
     usage = room.usage() if room.is_limited else None
     videos = usage.videos if usage is not None else room.videos()
@@ -52,9 +53,9 @@ def room_overview(platform: Platform) -> RoomOverview:
 
 
 def find_removable(platform: Platform, kinds: Collection[RemovableKind]) -> Mapping[RemovableKind, list[Removable]]:
-    """Return what could be removed, regardless of the policies. Changes nothing."""
+    """Return the files that could be removed, regardless of the policies. Remove nothing."""
     room = Room(platform)
-    room.usage()  # measures frames from an earlier version
+    room.usage()  # measures frames that an earlier version made
     found = {
         RemovableKind.SOURCES: room.removable_sources,
         RemovableKind.FRAMES: room.removable_frames,

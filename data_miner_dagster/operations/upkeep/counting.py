@@ -1,4 +1,4 @@
-"""What a removal would remove, and what other projects keep. Changes nothing."""
+"""Counting what a removal would remove, and what stays for other projects. Changes nothing."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -17,15 +17,15 @@ from data_miner_dagster.operations.upkeep.removal import project_folders, projec
 
 @dataclass(frozen=True, slots=True)
 class VideosCount:
-    """What removing some videos would remove."""
+    """The counts for removing some videos."""
 
     num_videos: int
     num_bytes: int
-    num_unknown: int  # keys without a video
-    num_wanted_by: dict[str, int]  # the projects that want some of them, and how many
+    num_unknown: int  # keys that are not in the catalog
+    num_wanted_by: dict[str, int]  # how many of the videos each project wants
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return the counts as one line for people."""
         wanted = ", ".join(f"{name} ({count})" for name, count in sorted(self.num_wanted_by.items()))
         unknown = f"; {self.num_unknown} keys are not in the catalog" if self.num_unknown else ""
         their = "its" if self.num_videos == 1 else "their"
@@ -37,17 +37,17 @@ class VideosCount:
 
 @dataclass(frozen=True, slots=True)
 class ProjectCount:
-    """What removing a project would remove, and what stays."""
+    """The counts for removing a project."""
 
-    num_videos: int  # which stay
-    num_shared: int  # those of them that other projects want too
+    num_videos: int  # its videos, which stay
+    num_shared: int  # those of its videos that other projects want too
     num_files: int
     num_bytes: int
-    num_releases: int  # removed with it
-    num_verdicts: int = 0  # of people, removed with it
+    num_releases: int  # releases removed with it
+    num_verdicts: int = 0  # people's verdicts removed with it
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return the counts as one line for people."""
         verdicts = f", {counted(self.num_verdicts, 'verdict')} of people" if self.num_verdicts else ""
         stay = "video stays" if self.num_videos == 1 else "videos stay"
         return (
@@ -58,7 +58,7 @@ class ProjectCount:
 
 
 def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> VideosCount:
-    """Return what `remove_videos` would remove of these videos if nothing protected them."""
+    """Return the counts for `remove_videos` of these videos, as if nothing protected them."""
     keys = sorted(set(video_keys))
     known = [row.key for row in find_videos(platform.database, keys)]
     wanting = projects_wanting(platform.database, known)
@@ -68,10 +68,10 @@ def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> V
 
 
 def count_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool) -> ProjectCount:
-    """Return what `remove_project` would remove with the same options.
+    """Return the counts for `remove_project` with the same options.
 
     Raises:
-        ConfigError: there is no such project.
+        ConfigError: the project does not exist.
     """
     platform.project_config(name)
     folders = project_folders(platform.layout, name, with_files=with_files, with_releases=with_releases)
@@ -90,6 +90,6 @@ def count_project(platform: Platform, name: str, *, with_files: bool, with_relea
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Return the number of files of a file or folder, and their size in bytes."""
+    """Return the number of files in a file or folder, and their size in bytes."""
     files: Sequence[Path] = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
     return len(files), sum(file.stat().st_size for file in files)

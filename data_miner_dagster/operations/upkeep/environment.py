@@ -1,7 +1,7 @@
-"""What the platform needs from this machine: one line per part, with a remedy if something is missing.
+"""Checking the parts of this machine that the platform needs: one line each, with a remedy if something is missing.
 
-Changes nothing except a probe file under an existing root. Does not belong here: whether catalog and files agree
-(inspection.py).
+Nothing is changed, except for a probe file under an existing root. Does not belong here: whether the catalog agrees
+with the files (inspection.py).
 """
 
 import os
@@ -49,7 +49,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the environment: its name, its state, and what to do about it ("": nothing)."""
+    """One part of the environment: its name, its state, and the remedy ("" if nothing is wrong)."""
 
     what: str
     state: State
@@ -73,7 +73,7 @@ def inspect_environment(platform: Platform) -> list[Part]:
     for what, look in looks.items():
         try:
             found += look()
-        except Exception as error:  # noqa: BLE001 - it belongs to this part, and the others are examined
+        except Exception as error:  # noqa: BLE001 - it concerns this part only, and the others are examined
             line = str(error) if isinstance(error, DataMinerError) else fault_of(error).line
             found.append(Part(what, State.PROBLEM, with_references(line), "fix what the line names"))
     return found

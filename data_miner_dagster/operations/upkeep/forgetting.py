@@ -1,6 +1,6 @@
-"""Forgetting a video or a whole channel: nothing under the root shows or names it afterwards, and it stays away.
+"""Forgetting a video or a whole channel: nothing under the root shows or names it afterwards, and it stays out.
 
-Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and searching for
+Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and the search for
 leftovers (traces.py).
 """
 
@@ -67,15 +67,15 @@ _MOST_MEANT: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class HeldRelease:
-    """A release that contains pictures of videos to be forgotten."""
+    """A release that contains pictures of videos to forget."""
 
     project: str
     version: str
-    num_videos: int  # the ones to be forgotten
+    num_videos: int  # the videos to forget
     num_all_videos: int
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return the release as one line for people."""
         return f"{self.project} {self.version} ({self.num_videos} of its {self.num_all_videos} videos)"
 
 
@@ -84,18 +84,18 @@ class Forgetting:
     """The result of `forget_videos`."""
 
     removal: Removal
-    releases: tuple[HeldRelease, ...]  # removed, or marked as withdrawn if they are kept
-    projects: tuple[str, ...]  # those that had one of the videos
+    releases: tuple[HeldRelease, ...]  # releases that were removed, or marked as withdrawn if they stay
+    projects: tuple[str, ...]  # projects that had one of the videos
 
 
 def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], list[str]]:
     """Return the videos that `target` names, and the subjects that no listing may bring back.
 
-    `target` is a video's key, or a channel's id or exact name. A video that was forgotten before is found by its key,
-    even without a row, so that an interrupted call can be repeated.
+    `target` is the key of a video, or the id or exact name of a channel. A video that was already forgotten is found by
+    its key even without a row, so that an interrupted call can be repeated.
 
     Raises:
-        ConfigError: it is neither of these.
+        ConfigError: `target` is neither a video nor a channel.
     """
     video = find_video(platform.database, target)
     if video is not None:
@@ -113,7 +113,7 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
 
 
 def _meant(platform: Platform, target: str) -> str:
-    """Return which keys may be meant by a name or the beginning of a key: only a key is certain enough to act on."""
+    """Return a hint at the keys that a title or the start of a key may mean. Only a whole key is safe to act on."""
     rows = find_videos(platform.database)
     keys = [row.key for row in rows if target in (name_of_video(row), row.title) or row.key.startswith(target)]
     if not keys:
@@ -122,7 +122,7 @@ def _meant(platform: Platform, target: str) -> str:
 
 
 def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[HeldRelease]:
-    """Return the releases on disk with pictures of any of the videos, in any project."""
+    """Return the releases on disk, in any project, with pictures of any of the videos."""
     held = []
     for folder in _release_folders(platform):
         manifest = read_manifest(folder)
@@ -134,9 +134,9 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 
 
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
-    """Return what exists outside the root and shows any of the videos, with the command that removes it there.
+    """Return the copies outside the root that show any of the videos, each with the command that removes it there.
 
-    These are publications of releases that contain one, and backups made while it was in the catalog.
+    They are publications of releases that contain a video, and backups made while a video was in the catalog.
     """
     versions = {(release.project, release.version) for release in held}
     since = min((video.created_at for video in videos if video.created_at is not None), default=None)
@@ -160,9 +160,9 @@ def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collect
 def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases: bool = False) -> Forgetting:
     """Remove a video or a whole channel, and everything that shows or names it. No listing brings it back.
 
-    Releases that contain it are removed, and their other facts (splits, generations) are remembered. Releases that only
-    name it among their changes lose the name and keep everything else. With `keep_releases`, those that contain it are
-    marked as withdrawn instead, in the catalog and by a file beside their manifest.
+    Releases that contain it are removed, but their other facts (splits, generations) are remembered. Releases that only
+    name it among their changes lose the name and stay otherwise unchanged. With `keep_releases`, those that contain it
+    are marked as withdrawn instead, in the catalog and by a file beside their manifest.
 
     Idempotent: after an interruption, repeat the call.
 
@@ -205,7 +205,7 @@ def _release_folders(platform: Platform) -> list[Path]:
 
 
 def _remember_all(platform: Platform, project: str) -> None:
-    """Store the facts about videos from the project's releases on disk, before any of them is removed."""
+    """Store the facts about videos from all of the project's releases on disk, before any release is removed."""
     manifests = read_manifests(platform, project)
     splits, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
@@ -237,7 +237,7 @@ def _forget_in_releases(
 
 
 def _take_names_out(folder: Path, keys: Sequence[str]) -> None:
-    """Rewrite the texts of a release that name one of the videos, and their checksums. Nothing else changes."""
+    """Rewrite the texts of a release that name one of the videos, and their checksums. Change nothing else."""
     texts = [path for path in sorted(folder.iterdir()) if path.suffix in (".md", ".json", ".txt")]
     naming = [path for path in texts if any(key in path.read_text(encoding="utf-8") for key in keys)]
     if not naming:
@@ -269,7 +269,7 @@ def _without(text: str, keys: Sequence[str]) -> str:
 
 
 def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Take the videos out of a project's derived files: cheap ones are removed, and expensive ones shrink."""
+    """Take the videos out of a project's derived files. Remove files that are cheap to make, and shrink the others."""
     folder = layout.project_folder(project)
     remove_files([path for path in (layout.report_folder(project), layout.project_previews(project)) if path.exists()])
     if not folder.is_dir():
@@ -281,7 +281,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
     forget_inputs(layout.release_inputs_folder(project), keys)
     layout.adopted_verdicts(project).unlink(missing_ok=True)  # the catalog has them
     gone = pa.array(keys, pa.string())
-    # a detector's results: expensive, and still valid for the other videos
+    # Detectors' results are expensive, and stay valid for the other videos.
     for part in sorted(folder.glob("*/**/*.parquet")):
         rows = read_table(part)
         if "video_key" in rows.column_names:
@@ -299,7 +299,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
 
 
 def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Keep the answers about other videos. `calibrate` asks its questions again, with their pictures."""
+    """Keep the answers about other videos. `calibrate` writes its questions again, with their pictures."""
     calibration = layout.calibration_folder(project)
     if not calibration.is_dir():
         return
@@ -315,9 +315,9 @@ def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) ->
 
 
 def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:
-    """Remove the names from other rows, and the free space of deleted rows from the file.
+    """Remove the names from other rows, and reclaim the space of deleted rows in the file.
 
-    Copies of the catalog from migrations and from a move to PostgreSQL are deleted, since they cannot be rewritten.
+    Copies of the catalog from migrations and from a move to PostgreSQL are deleted, because they cannot be rewritten.
     """
     database = platform.database
     for copy in earlier_catalogs(database.file) if database.file is not None else ():

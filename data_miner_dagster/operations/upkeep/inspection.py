@@ -1,6 +1,6 @@
-"""Comparing the catalog with the files: differences, why they matter, and how to repair them.
+"""Comparing the catalog with the files: differences, and how to repair them.
 
-Belongs here: catalog and files. Does not belong here: Dagster's partitions (cli/doctor.py compares those).
+Belongs here: catalog and files. Does not belong here: Dagster's partitions (cli/doctor.py compares them).
 """
 
 import shutil
@@ -36,11 +36,11 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 _OF_THE_FILE: Final = ("sha256", "file_name", "size_bytes", "stored_bytes")
 PARTIAL_AGE_SECONDS: Final = 3600.0
-"""A partial file younger than this may have a writer without a claim (such as a report)."""
+"""A partial file younger than this may have a writer without a claim (for example, a report)."""
 
 
 class Discrepancy(StrEnum):
-    """Where the catalog and the files disagree."""
+    """A kind of disagreement between the catalog and the files."""
 
     FRAMES_MISSING = "frames_missing"  # EXTRACTED, without frames.parquet
     EMBEDDINGS_MISSING = "embeddings_missing"  # recorded, without a file
@@ -66,7 +66,7 @@ class Finding:
 
 
 def inspect_platform(platform: Platform) -> list[Finding]:
-    """Return every difference between the catalog and the files, in a fixed order. Changes nothing."""
+    """Return every difference between the catalog and the files, in a fixed order. Change nothing."""
     videos = {video.key: video for video in find_videos(platform.database)}
     claimed = {claim.resource for claim in live_claims(platform.database)}
     known = [
@@ -82,14 +82,14 @@ def inspect_platform(platform: Platform) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class VideoFiles:
-    """Whether the files are there that the catalog says an asset has made of its videos."""
+    """The number of videos that, according to the catalog, have files of an asset, and how many of these lack them."""
 
     num_videos: int
     num_missing: int
 
     @property
     def line(self) -> str | None:
-        """What is missing and what to do, in one line; None where nothing is."""
+        """The missing files and the remedy, in one line; None if none are missing."""
         if not self.num_missing:
             return None
         return (
@@ -99,7 +99,7 @@ class VideoFiles:
 
 
 def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
-    """Look for what each stage of videos has made of the videos that are past it. Changes nothing."""
+    """Count, for each stage of videos, the videos that are past it and whose files are missing. Change nothing."""
     videos = find_videos(platform.database)
     claimed = {claim.resource for claim in live_claims(platform.database)}
     embedded = bases_in_force(platform).get(WorkStage.EMBEDDING)
@@ -107,7 +107,7 @@ def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
     num_embedded = sum(video.embedding_basis is not None and video.embedding_basis == embedded for video in videos)
     by_status = Counter(video.status for video in videos)
     return {
-        # What is extracted may be without its file, which makes room once its frames are there.
+        # An extracted video may lack its file, which may be removed once its frames exist.
         WorkStage.DOWNLOADING: VideoFiles(by_status[VideoStatus.DOWNLOADED], missing[Discrepancy.VIDEO_MISSING]),
         WorkStage.EXTRACTION: VideoFiles(by_status[VideoStatus.EXTRACTED], missing[Discrepancy.FRAMES_MISSING]),
         WorkStage.EMBEDDING: VideoFiles(num_embedded, missing[Discrepancy.EMBEDDINGS_MISSING]),
@@ -115,7 +115,7 @@ def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
 
 
 def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
-    """Apply the findings' remedies where that is safe. Return how many were repaired. Idempotent."""
+    """Apply the findings' remedies where that is safe. Return the number of repairs. Idempotent."""
     num_mended = 0
     if any(finding.drift is Discrepancy.WORKER_GONE for finding in findings):
         num_mended += len(reset_orphans(platform.database))
@@ -134,7 +134,7 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
 
 
 def _mend(platform: Platform, finding: Finding) -> bool:
-    """Repair one finding, unless its kind is repaired for all at once. Return whether it was repaired."""
+    """Repair one finding, unless its kind is repaired for all findings at once. Return whether it was repaired."""
     if finding.drift in (Discrepancy.FRAMES_MISSING, Discrepancy.VIDEO_MISSING):
         return _step_back(platform, finding.subject)
     if finding.drift is Discrepancy.EMBEDDINGS_MISSING:
@@ -210,7 +210,7 @@ def _stray_files(layout: StorageLayout, videos: Collection[str]) -> Iterator[Pat
         yield from (entry for entry in _entries(folder) if entry.name not in videos)
     for encoder in _entries(layout.embeddings):
         for entry in _entries(encoder):
-            # embeddings of prompts are in a folder beside those of videos
+            # Embeddings of prompts are in a folder beside those of videos.
             if entry.suffix == ".npz" and "-" in entry.stem and entry.is_file() and entry.stem not in videos:
                 yield entry
 
@@ -227,7 +227,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _partials(platform: Platform) -> Iterator[Finding]:
-    """Partial files are beside their final place: at most two folders below each room."""
+    """Yield old partial files. They are beside their final place: at most two folders below each room."""
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
     at_work = {claim.token for claim in live_claims(platform.database)}

@@ -1,6 +1,6 @@
 """Removing videos and projects: rows first, then files, so that no row ever refers to a missing file.
 
-A kill between the two leaves stray files, which `inspection.py` finds and removes.
+A kill in between leaves stray files, which `inspection.py` finds and removes.
 """
 
 import shutil
@@ -26,7 +26,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What was removed, what stayed with the reason, and the number of freed bytes."""
+    """The items removed, those that stayed with the reasons, and the number of bytes freed."""
 
     removed: tuple[str, ...]
     kept: dict[str, str]
@@ -34,9 +34,9 @@ class Removal:
 
 
 def remove_videos(platform: Platform, video_keys: Iterable[str], *, force: bool = False) -> Removal:
-    """Remove videos, their frames and embeddings. A video that a project wants stays unless `force`.
+    """Remove videos, their frames and their embeddings. Videos that a project wants stay unless `force` is set.
 
-    A video that a live worker holds always stays.
+    Videos that a live worker holds always stay.
     """
     removed: list[str] = []
     kept: dict[str, str] = {}
@@ -59,7 +59,7 @@ def remove_videos(platform: Platform, video_keys: Iterable[str], *, force: bool 
 
 
 def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
-    """Return how many bytes were freed, or why the video stays."""
+    """Return the number of bytes freed, or the reason why the video stays."""
     try:
         with platform.hold_video(key, wait_seconds=0):
             if not delete_videos(platform.database, [key], only_unwanted=not force):
@@ -70,13 +70,13 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
 
 
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:
-    """Take videos out of one project: its next release is made without them, and no listing adds them back.
+    """Take videos out of one project. Its next release is made without them, and no listing adds them again.
 
-    Other projects and existing releases keep them. `add-video` adds one back.
+    Other projects and existing releases keep them. `add-video` adds a video again.
 
     Raises:
-        ConfigError: there is no such project.
-        ClaimHeldError: a worker holds it.
+        ConfigError: the project does not exist.
+        ClaimHeldError: a worker holds the project.
     """
     platform.project_config(project)
     keys = sorted(set(video_keys))
@@ -94,18 +94,18 @@ def remove_unwanted_videos(platform: Platform) -> Removal:
 
 
 def remove_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool = False) -> list[Path]:
-    """Remove a project from the catalog. Its videos stay, for other projects and for `cleanup-orphans`.
+    """Remove a project from the catalog. Its videos stay, for other projects or until `cleanup-orphans` removes them.
 
     Its file in the watched folder, which would restore it, gets the suffix `.removed`, and its previews are deleted.
     `with_files` also removes its derived tables, its report and people's verdicts on its frames. `with_releases`
     removes its releases.
 
     Returns:
-        Returns the removed folders and the renamed file.
+        The removed folders and the renamed file.
 
     Raises:
-        ConfigError: there is no such project.
-        ClaimHeldError: a worker holds it.
+        ConfigError: the project does not exist.
+        ClaimHeldError: a worker holds the project.
     """
     platform.project_config(name)
     layout = platform.layout
@@ -152,7 +152,7 @@ def video_files(layout: StorageLayout, video_key: str) -> list[Path]:
 
 
 def remove_files(paths: Sequence[Path]) -> int:
-    """Remove files and folders. Return the number of bytes. Hard links elsewhere keep their content."""
+    """Remove files and folders. Return the number of bytes removed. Hard links elsewhere keep their content."""
     freed = 0
     for path in paths:
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""Finding traces of a video under a root: names, and texts in files and rows of any format.
+"""Searching a root for traces of a video: its names, in paths and in files and rows of any format.
 
 Belongs here: searching. Does not belong here: removing (forgetting.py).
 """
@@ -25,7 +25,7 @@ from data_miner_dagster.catalog.schema import Base, VideoRow
 from data_miner_dagster.domain.keys import VIDEO_STEM
 
 MIN_NEEDLE_LENGTH: Final = 10
-"""Shorter texts are part of too many others: "one" is found everywhere and proves nothing."""
+"""Shorter texts occur within too many others: finding "one" proves nothing."""
 
 _CHUNK_BYTES: Final = 8 << 20
 _ROWS_A_PAGE: Final = 500
@@ -35,18 +35,18 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One place that still names a video: a path, and where inside it."""
+    """A place that still names a video: a path, and the part of the file."""
 
     path: Path
     where: str
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return the place as one line for people."""
         return f"{self.path}: {self.where}"
 
 
 def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) -> tuple[str, ...]:
-    """Return the texts that identify these videos: key, the identity in it, sha256, address, title.
+    """Return the texts that identify these videos: key, the identity in the key, sha256, address and title.
 
     A text that is short, or shared with one of the `others`, proves nothing and is left out. Keys are always included.
     """
@@ -60,10 +60,10 @@ def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) 
 
 
 def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[Trace]:
-    """Yield every file under the folders that names one of `needles`, in its path or inside.
+    """Yield every file under the folders that names one of `needles`, in its path or its content.
 
-    Parquet, NumPy and SQLite files are read by format, everything else as bytes. The bytes of pictures and of other
-    videos' files are not read: this package writes no names into them.
+    Parquet, NumPy and SQLite files are read by format, all others as bytes. The contents of pictures and of video files
+    are not read, because this package writes no names into them.
     """
     wanted = sorted(set(needles))
     forms = _byte_forms(wanted)
@@ -78,7 +78,7 @@ def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[T
 
 
 def find_rows(connection: Connection, needles: Collection[str], tables: Collection[str] | None = None) -> Iterator[str]:
-    """Yield the name of every table with a row that names one of `needles`: of these tables, or of all."""
+    """Yield the name of every table, of the given ones or of all, with a row that names one of `needles`."""
     present = inspect(connection).get_table_names()
     for name in sorted(present if tables is None else set(present) & set(tables)):
         if any(rows_naming(connection, name, needles)):
@@ -92,7 +92,7 @@ def tables_naming(database: Database, needles: Collection[str]) -> list[str]:
 
 
 def rows_naming(connection: Connection, table: str, needles: Collection[str]) -> Iterator[RowMapping]:
-    """Yield the rows of a table that name one of `needles` in any column. Reads page by page if possible."""
+    """Yield the rows of a table that name one of `needles` in any column. Read page by page if possible."""
     forms = text_forms(needles)
     quoted = connection.dialect.identifier_preparer.quote(table)
     columns = {column["name"]: column["type"] for column in inspect(connection).get_columns(table)}
@@ -108,7 +108,7 @@ def rows_naming(connection: Connection, table: str, needles: Collection[str]) ->
 
 
 def _as_text(value: object) -> str:
-    """Return the full text of a value of a row. Dagster compresses some of its values."""
+    """Return the full text of a value in a row. Some of Dagster's values are compressed."""
     if isinstance(value, bytes | memoryview):
         content = bytes(value)
         with suppress(zlib.error):
@@ -122,7 +122,7 @@ def _is_media(path: Path) -> bool:
 
 
 def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) -> str | None:
-    """Return where a file names one of the needles; None if it does not."""
+    """Return the part of a file that names one of the needles; None if no part does."""
     try:
         if path.suffix == ".parquet":
             return _in_parquet(path, needles)
@@ -132,7 +132,7 @@ def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) ->
             return None
         return _in_sqlite(path, needles)
     except FileNotFoundError:
-        return None  # it disappeared meanwhile
+        return None  # deleted in the meantime
     except (OSError, ValueError, pa.ArrowException, sqlite3.Error, SQLAlchemyError) as error:
         return f"cannot be read, so this is unknown ({error})"
 
@@ -182,7 +182,7 @@ def _numpy_texts(path: Path) -> Iterator[str]:
 
 
 class _Single:
-    """One .npy file, to be read like an archive with one member."""
+    """One .npy file, with the interface of an archive that has one member."""
 
     files = ("",)
 
@@ -197,7 +197,7 @@ class _Single:
 
 
 def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
-    """Return the tables of an SQLite file whose rows name one of the needles. For other files, search the bytes."""
+    """Return the tables of an SQLite file whose rows name one of the needles; for other files, "its content"."""
     with path.open("rb") as file:
         if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
             return "its content"
@@ -210,7 +210,7 @@ def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
 
 
 def text_forms(needles: Collection[str]) -> list[str]:
-    """Return each text unchanged, as JSON escapes it, and as HTML escapes it."""
+    """Return each text in three forms: unchanged, as escaped by JSON, and as escaped by HTML."""
     forms = {form for needle in needles for form in (needle, json.dumps(needle)[1:-1], html.escape(needle))}
     return sorted(forms)
 
