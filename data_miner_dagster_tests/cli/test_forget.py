@@ -59,7 +59,7 @@ def files_with(root: Path, text: str) -> list[str]:
 
 
 def test_forget__unknown(run_command: RunCommand, platform: Platform) -> None:
-    with pytest.raises(ConfigError, match="'nobody' is neither a video's key nor a channel"):
+    with pytest.raises(ConfigError, match="'nobody' is neither the key of a video nor a channel"):
         run_command("forget", "nobody", "--yes", "--root", platform.root)
     with pytest.raises(ConfigError, match="contradict each other"):
         run_command("forget", KEYS[0], "--keep-releases", "--delete-releases", "--root", platform.root)

@@ -29,6 +29,7 @@ from data_miner_dagster.catalog.outside_copies import record_backup
 from data_miner_dagster.catalog.snapshots import snapshot_catalog
 from data_miner_dagster.domain.errors import ConfigError, ObjectChangedError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.operations.copies.snapshots import (
     FILES_PREFIX,
@@ -244,4 +245,4 @@ class _Work:
             if is_time:
                 self._told_at = now
         if is_time:
-            logger.info("backup: %d files, %s sent", self.num_new_files, size_text(self.num_new_bytes))
+            logger.info("backup: sent %s, %s", counted(self.num_new_files, "file"), size_text(self.num_new_bytes))

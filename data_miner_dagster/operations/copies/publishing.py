@@ -104,10 +104,10 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
             people have copies of every commit.
     """
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
-        raise ConfigError(f"{to}: remove the dataset, or its files and its history, in the settings of the hub")
+        raise ConfigError(f"{to}: remove the dataset, or its files and its history, in the settings on the hub")
     url = bucket_url(to).child(f"{project}/{version}")
     if url.text not in {row.url for row in find_outside_copies(platform.database) if row.kind is CopyKind.PUBLICATION}:
-        raise ConfigError(f"{project} {version} was never published to {to}, as far as this root knows")
+        raise ConfigError(f"this root has not published {project} {version} to {to}")
     num_files = remove_files(open_bucket(platform.config.objects, url), first=MANIFEST_FILE)
     remove_publication(platform.database, url.text)
     return num_files
@@ -150,7 +150,7 @@ def dataset_url(text: str) -> ObjectUrl:
     except ValueError as error:
         raise ConfigError(f"{text}: {error}; {form}") from None
     if url.bucket != "datasets" or url.path.count("/") != 1:
-        raise ConfigError(f"{url}: a release goes to a dataset; {form}")
+        raise ConfigError(f"{url} is not the address of a dataset; {form}")
     return url
 
 

@@ -20,6 +20,7 @@ from typing import Final
 from data_miner_dagster.catalog.snapshots import settle_restored
 from data_miner_dagster.domain.errors import ConfigError, ObjectError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.operations.copies.snapshots import (
     FileRow,
@@ -84,21 +85,21 @@ def _begun(layout: StorageLayout) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError):
-        raise ConfigError(f"{layout.restoring} cannot be read: remove the root, and restore again") from None
+        raise ConfigError(f"{layout.restoring} cannot be read; remove the root, and restore again") from None
 
 
 def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None) -> None:
     if layout.restoring.exists():
         if wanted not in (None, snapshot.id):
             raise ConfigError(
-                f"backup {snapshot.id} is being restored into {layout.root}: wait for that to end, or remove the folder"
+                f"backup {snapshot.id} is being restored into {layout.root}; wait for the end, or remove the folder"
             )
         return
     there = [entry.name for entry in layout.root.iterdir()] if layout.root.is_dir() else []
     # Partial files are left by a restore that was killed at its start.
     unfinished = {name for name in there if name.startswith(PARTIAL_MARK)}
     if others := sorted(set(there) - unfinished - {layout.up_lock.name}):
-        raise ConfigError(f"{layout.root} is not empty (there is {others[0]}): a backup is restored into a new folder")
+        raise ConfigError(f"{layout.root} is not empty (it contains {others[0]}); restore a backup into a new folder")
 
 
 def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
@@ -176,7 +177,7 @@ class _Work:
         self._store.download(blob_name(sha256), part)
         if sha256_of_file(part) != sha256:
             part.unlink()
-            raise ObjectError(f"{self._store.shown}: {blob_name(sha256)} is damaged: its sha256 differs")
+            raise ObjectError(f"{self._store.shown}: {blob_name(sha256)} is damaged, because its sha256 differs")
         return part
 
     def _place(self, part: Path, path: Path, row: FileRow) -> None:
@@ -188,7 +189,7 @@ class _Work:
             self._num_bytes += row.size_bytes
             if time.monotonic() - self._told_at > _TELL_SECONDS:
                 self._told_at = time.monotonic()
-                logger.info("restore: %d files, %s written", self.num_files, size_text(self._num_bytes))
+                logger.info("restore: wrote %s, %s", counted(self.num_files, "file"), size_text(self._num_bytes))
 
 
 def _is_there(path: Path, row: FileRow) -> bool:

@@ -45,7 +45,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
         ClaimHeldError: a backup of this root is running.
     """
     if num_kept < 1:
-        raise ConfigError(f"--keep {num_kept}: at least one backup is kept; to keep none, remove the place itself")
+        raise ConfigError(f"--keep must be at least 1, not {num_kept}; to keep no backup, remove the place itself")
     with hold_claim(platform.database, BACKUP_CLAIM, wait_seconds=0) as claim:
         found = read_snapshots(store)
         gone, kept = found[:-num_kept], found[-num_kept:]

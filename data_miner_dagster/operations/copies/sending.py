@@ -101,7 +101,8 @@ class _Progress:
             self._num_bytes += size_bytes
             if time.monotonic() - self._told_at > _TELL_SECONDS:
                 self._told_at = time.monotonic()
-                logger.info("sent %d of %d files, %s", self._num_done, self._num_files, size_text(self._num_bytes))
+                done, size = f"{self._num_done} of {self._num_files}", size_text(self._num_bytes)
+                logger.info("sent %s files, %s", done, size)
 
 
 def remove_files(store: ObjectStore, *, first: str) -> int:
@@ -110,7 +111,7 @@ def remove_files(store: ObjectStore, *, first: str) -> int:
     for name in sorted(names, key=lambda name: (name != first, name)):
         store.remove(name)
     if left := next(iter(store.entries()), None):
-        raise ObjectError(f"{store.shown}/{left.name} still exists: run the same command again")
+        raise ObjectError(f"{store.shown}/{left.name} still exists; run the same command again")
     return len(names)
 
 

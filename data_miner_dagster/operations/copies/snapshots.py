@@ -93,7 +93,7 @@ def _read_snapshot(store: ObjectStore, name: str) -> Snapshot:
     try:
         content = json.loads(store.read(name, max_bytes=_MAX_BYTES))
         if isinstance(content, dict) and content.get("format", 0) > FORMAT:
-            raise ConfigError(f"{store.shown}: {name} is from a newer version of data-miner-dagster: upgrade")
+            raise ConfigError(f"{store.shown}: {name} was made by a newer version of data-miner-dagster; upgrade")
         return from_json(Snapshot, content)
     except ValueError as error:
         raise ConfigError(f"{store.shown}: {name} is not a snapshot ({str(error).splitlines()[0]})") from None
@@ -171,7 +171,7 @@ def checked_path(layout: StorageLayout, row: FileRow) -> Path:
     path = layout.root.joinpath(*parts)
     is_kept = any(path == kept or path.is_relative_to(kept) for kept, _ in layout.kept_in_backups())
     if not is_kept or ".." in parts or "\x00" in row.path or "/".join(parts) != row.path:
-        raise ObjectError(f"the backup names {row.path!r}, which cannot be in a backup; nothing more was restored")
+        raise ObjectError(f"the backup contains the path {row.path!r}, which is not allowed; the restore stopped")
     if len(row.sha256) != _DIGEST_LENGTH or not set(row.sha256) <= set("0123456789abcdef"):
-        raise ObjectError(f"the backup names {row.sha256!r} for {row.path}, which is not a sha256")
+        raise ObjectError(f"the backup gives {row.sha256!r} as the sha256 of {row.path}, which it is not")
     return path

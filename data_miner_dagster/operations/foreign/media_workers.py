@@ -61,10 +61,10 @@ class MediaWorkers(PooledWorkers):
         try:
             return ProbedVideo(**self._pool.call("probe_video", arguments, limits=self._limits))
         except WorkerLimitError as error:
-            message = f"looking at the file {error}: see platform.downloading.limits"
+            message = f"reading the file {error}; see platform.downloading.limits"
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, message) from error
         except WorkerDiedError as error:
-            raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that looked at it {error}") from error
+            raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that read the file {error}") from error
 
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
         """Return the wanted pictures of a storyboard, by place; of a plain picture, place 0 is the picture itself.

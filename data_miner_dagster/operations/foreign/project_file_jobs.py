@@ -30,7 +30,7 @@ def _check_plain(content: object, path: Path) -> None:
         for value in content:
             _check_plain(value, path)
     elif content is not None and not isinstance(content, str | int | float):
-        raise ConfigError(f"{path}: holds a value of type {type(content).__name__}; write it as text")
+        raise ConfigError(f"{path}: contains a value of type {type(content).__name__}; write it as text")
 
 
 if __name__ == "__main__":

@@ -142,10 +142,10 @@ class SiteWorkers(PooledWorkers):
         except WorkerLimitError as error:
             raise VideoPermanentError(
                 VideoErrorKind.LIMIT_EXCEEDED,
-                f"what its site sent {self._of_limit(error, 'max_wall_seconds', seconds)}",
+                f"the site's answer {self._of_limit(error, 'max_wall_seconds', seconds)}",
             ) from None
         except WorkerDiedError as error:
-            raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched it {error}") from None
+            raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched the video {error}") from None
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
         """Call `SiteClient.pictures_of` in a worker."""
@@ -177,9 +177,9 @@ class SiteWorkers(PooledWorkers):
             return self._call(job, arguments, address, seconds, on_call)
         except WorkerLimitError as error:
             said = self._of_limit(error, "the time for one listing,", seconds)
-            raise SourceError(f"{redact_url(address.text)}: what its site sent {said}") from None
+            raise SourceError(f"{redact_url(address.text)}: the site's answer {said}") from None
         except WorkerDiedError as error:
-            raise SourceError(f"{redact_url(address.text)}: the process that read it {error}") from None
+            raise SourceError(f"{redact_url(address.text)}: the process that read the answer {error}") from None
 
     def _call(
         self, job: str, arguments: dict[str, Any], address: NetworkAddress, seconds: float, on_call: OnCall
@@ -199,7 +199,7 @@ class SiteWorkers(PooledWorkers):
         limits = self._config.limits
         match error.which:
             case "wall":
-                return f"still held its process when {name_of_time} {seconds:g} s had passed"
+                return f"was still being read when {name_of_time} {seconds:g} s had passed"
             case "cpu":
                 return f"takes more CPU time to read than limits.max_cpu_seconds {limits.max_cpu_seconds:g}"
             case "memory":

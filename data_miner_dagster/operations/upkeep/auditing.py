@@ -19,6 +19,7 @@ from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.domain.versions import EXTRACTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
@@ -115,7 +116,8 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
     keys = extracted_keys(platform.database, after=after, limit=max_videos)
     audit = audit_files(platform, keys)
     if audit.changed:
-        logger.warning("%d videos have missing or stale files: %s", len(audit.changed), ", ".join(audit.changed[:5]))
+        changed = counted(len(audit.changed), "video")
+        logger.warning("missing or stale files of %s: %s", changed, ", ".join(audit.changed[:5]))
     return keys[-1] if len(keys) == max_videos else None
 
 
@@ -135,7 +137,7 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
     if WorkStage.EXTRACTION not in on_record and not _read_bases(platform, max_seconds):
         return False
     num_rows = refresh_bases(platform.database, bases)
-    logger.debug("%d videos became pending", num_rows)
+    logger.debug("became pending: %s", counted(num_rows, "video"))
     if WorkStage.EXTRACTION not in on_record:
         _keep_builds(platform)
     return True

@@ -27,7 +27,8 @@ class VideosCount:
     def __str__(self) -> str:
         """Return the counts as one line for people."""
         wanted = ", ".join(f"{name} ({count})" for name, count in sorted(self.num_wanted_by.items()))
-        unknown = f"; {self.num_unknown} keys are not in the catalog" if self.num_unknown else ""
+        missing = f"{counted(self.num_unknown, 'key')} {'is' if self.num_unknown == 1 else 'are'} not in the catalog"
+        unknown = f"; {missing}" if self.num_unknown else ""
         their = "its" if self.num_videos == 1 else "their"
         return (
             f"{counted(self.num_videos, 'video')} with {their} files, {size_text(self.num_bytes)}"
@@ -48,7 +49,7 @@ class ProjectCount:
 
     def __str__(self) -> str:
         """Return the counts as one line for people."""
-        verdicts = f", {counted(self.num_verdicts, 'verdict')} of people" if self.num_verdicts else ""
+        verdicts = f", {counted(self.num_verdicts, 'verdict')} by people" if self.num_verdicts else ""
         stay = "video stays" if self.num_videos == 1 else "videos stay"
         return (
             f"{counted(self.num_files, 'file')} of its own ({size_text(self.num_bytes)}), "

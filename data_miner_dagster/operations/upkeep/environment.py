@@ -83,7 +83,7 @@ def _root(platform: Platform) -> Iterator[Part]:
     root = platform.root
     kind = kind_of_file_system(root) or "unknown"
     if not root.exists():
-        yield Part("root", State.OK, f"{root} does not exist yet, and is created on first use ({kind})")
+        yield Part("root", State.OK, f"{root} does not exist yet, and will be created on first use ({kind})")
         return
     probe = root / f".probe-{uuid.uuid4().hex[:8]}"
     other = probe.with_name(f"{probe.name}-2")
@@ -99,16 +99,17 @@ def _root(platform: Platform) -> Iterator[Part]:
             "root",
             State.PROBLEM,
             f"{root} ({kind}): {error.strerror}",
-            "a root needs writing, hard links and renaming: choose another with --root, or fix its permissions",
+            "the root needs a file system with writing, hard links and renaming; choose another root with --root, or "
+            "fix its permissions",
         )
         return
     finally:
         probe.unlink(missing_ok=True)
         other.unlink(missing_ok=True)
     if kind in _VOLATILE:
-        yield Part("root", State.WARNING, f"{root} ({kind})", "memory is lost at a restart: use a disk")
+        yield Part("root", State.WARNING, f"{root} ({kind})", "memory is lost at a restart; use a disk")
     else:
-        yield Part("root", State.OK, f"{root} ({kind}, takes hard links)")
+        yield Part("root", State.OK, f"{root} ({kind}, supports hard links)")
 
 
 def _existing(folder: Path) -> Path:
@@ -122,11 +123,11 @@ def _disk(platform: Platform) -> Iterator[Part]:
     least = platform.config.downloading.min_free_bytes
     value = f"{size_text(usage.free)} of {size_text(usage.total)} are free"
     if usage.free < least:
-        remedy = "no download starts: free some with `data-miner clean`, or lower the setting"
+        remedy = "no download starts; free some space with `data-miner clean`, or lower the setting"
         yield Part("disk", State.PROBLEM, f"{value}, less than downloading.min_free_bytes {size_text(least)}", remedy)
     elif usage.free < 5 * least:
         yield Part(
-            "disk", State.WARNING, value, "set platform.room.quota, or free some: videos and frames will soon fill it"
+            "disk", State.WARNING, value, "set platform.room.quota, or free some space before videos and frames fill it"
         )
     else:
         yield Part("disk", State.OK, value)
@@ -136,7 +137,7 @@ def _temporary(_: Platform) -> Iterator[Part]:
     folder = Path(tempfile.gettempdir())
     free = shutil.disk_usage(folder).free
     state = State.OK if free >= 100_000_000 else State.WARNING
-    remedy = "" if state is State.OK else "free some, or set another folder with TMPDIR"
+    remedy = "" if state is State.OK else "free some space, or set another folder with TMPDIR"
     yield Part("temporary files", state, f"{folder}: {size_text(free)} are free", remedy)
 
 
@@ -146,7 +147,7 @@ def _database(platform: Platform) -> Iterator[Part]:
     if url is None:
         check_place_of_sqlite(file)
         if not file.exists():
-            yield Part("database", State.OK, f"{file} does not exist yet, and is created on first use")
+            yield Part("database", State.OK, f"{file} does not exist yet, and will be created on first use")
             return
         if why := quick_check(file):
             yield Part("database", State.PROBLEM, f"{file} is damaged ({why})", "restore it from a copy")
@@ -165,11 +166,11 @@ def _database(platform: Platform) -> Iterator[Part]:
 
 def _clock(database: Database, ahead: float, took: float) -> Part:
     if not database.is_postgresql:
-        return Part("clock", State.OK, "this machine's alone")
+        return Part("clock", State.OK, "only this machine's clock matters")
     off = max(0.0, abs(ahead) - took)
-    value = f"the database's is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
+    value = f"the database's clock is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
     if off < _CLOCK_WARNING_SECONDS:
-        return Part("clock", State.OK, "agrees with the database's")
+        return Part("clock", State.OK, "agrees with the database's clock")
     state = State.PROBLEM if off >= _CLOCK_PROBLEM_SECONDS else State.WARNING
     return Part("clock", state, value, "synchronize both machines with a time server (chrony, systemd-timesyncd)")
 
@@ -196,9 +197,9 @@ def _gpu(platform: Platform) -> Iterator[Part]:
     if not names:
         if wanted.startswith("cuda"):
             remedy = "install the NVIDIA driver, give the container its GPUs, or set platform.models.device: auto"
-            yield Part("GPU", State.PROBLEM, f"none, and platform.models.device is {wanted}", remedy)
+            yield Part("GPU", State.PROBLEM, f"not found, but platform.models.device is {wanted}", remedy)
         else:
-            yield Part("GPU", State.OK, "none: models run on the CPU")
+            yield Part("GPU", State.OK, "not found: models run on the CPU")
         return
     torch = metadata.version("torch")
     value = f"{', '.join(names)}; torch {torch}"
@@ -215,7 +216,7 @@ def _javascript() -> Iterator[Part]:
     remedy = "pip install 'yt-dlp[default,deno]'"
     runtime = javascript_runtime()
     if runtime is None:
-        value = "no runtime was found; without one YouTube offers few or no formats"
+        value = "no runtime was found; without one, YouTube offers few formats or none"
         yield Part("JavaScript", State.WARNING, value, remedy)
         return
     done = subprocess.run(  # noqa: S603 - the program that yt-dlp uses
@@ -231,7 +232,7 @@ def _javascript() -> Iterator[Part]:
 def _open_files() -> Iterator[Part]:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= _FEW_FILES:
-        yield Part("open files", State.OK, f"a process may open {soft if soft >= 0 else 'any number'}")
+        yield Part("open files", State.OK, f"a process may open {soft if soft >= 0 else 'any number of'} files")
     else:
-        remedy = "`ulimit -n 4096` before `data-miner up`, or LimitNOFILE= of its service"
-        yield Part("open files", State.WARNING, f"a process may open {soft}", remedy)
+        remedy = "run `ulimit -n 4096` before `data-miner up`, or set LimitNOFILE= in its service"
+        yield Part("open files", State.WARNING, f"a process may open only {soft} files", remedy)

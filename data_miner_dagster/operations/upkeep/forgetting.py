@@ -104,7 +104,7 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
     if not videos and is_forgotten(platform.database, forgotten_subject("video", target)):
         return [VideoRow(key=target, url="")], [forgotten_subject("video", target)]
     if not videos:
-        raise ConfigError(f"{target!r} is neither a video's key nor a channel{_meant(platform, target)}")
+        raise ConfigError(f"{target!r} is neither the key of a video nor a channel{_meant(platform, target)}")
     channel_ids = sorted({row.channel_id for row in videos if row.channel_id})
     return videos, [
         *(forgotten_subject("channel", channel) for channel in channel_ids),
@@ -146,7 +146,7 @@ def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collect
             project, version = str(copy.project_name), str(copy.version)
             is_here = is_release(platform.layout.release_folder(project, version))
             if (project, version) in versions or not is_here:
-                certain = "" if is_here else ", which is not here any more and may show them,"
+                certain = "" if is_here else ", which is no longer here and may show them,"
                 place = copy.url.removesuffix(f"/{project}/{version}")
                 how = f"`data-miner publish {project} --version {version} --to {place} --withdraw`"
                 how = "remove it on the hub" if place.startswith("hf:") else how
@@ -190,7 +190,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     removal = remove_videos(platform, keys, force=True)
     busy = [key for key, why in removal.kept.items() if why == "in use by a worker"]
     if busy:
-        raise ClaimHeldError(f"{', '.join(busy)}: in use by a worker; run the same command again when it is done")
+        raise ClaimHeldError(f"in use by a worker: {', '.join(busy)}; run the same command again when it is done")
     for key in keys:
         remove_files(video_files(platform.layout, key))  # an earlier attempt may have ended between rows and files
     _forget_in_catalog(platform, keys, [*(video.url for video in videos if video.url), target])
@@ -218,7 +218,7 @@ def _forget_in_releases(
 ) -> None:
     for release in held:
         folder = platform.layout.release_folder(release.project, release.version)
-        told = f"{utc_now():%Y-%m-%d}: {release.num_videos} of its videos forgotten: {reason}"
+        told = f"{utc_now():%Y-%m-%d}: forgot {release.num_videos} of its videos: {reason}"
         withdraw_release(platform.database, release.project, release.version, told)
         if keep:
             note = folder / WITHDRAWN_FILE

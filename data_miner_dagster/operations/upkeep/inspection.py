@@ -93,8 +93,8 @@ class VideoFiles:
         if not self.num_missing:
             return None
         return (
-            f"files of {self.num_missing:,} of {counted(self.num_videos, 'video')} are missing: `data-miner doctor` "
-            "names them, `data-miner doctor --fix` has them recreated"
+            f"files of {self.num_missing:,} of {counted(self.num_videos, 'video')} are missing; `data-miner doctor` "
+            "names them, and `data-miner doctor --fix` has them recreated"
         )
 
 
@@ -156,20 +156,20 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
         if f"video/{video.key}" in claimed:
             continue
         if video.status in (VideoStatus.DOWNLOADING, VideoStatus.EXTRACTING):
-            yield Finding(Discrepancy.WORKER_GONE, video.key, f"take it back from {video.status}; a run resumes it")
+            yield Finding(Discrepancy.WORKER_GONE, video.key, f"reset it from {video.status}; a run resumes it")
         elif video.status is VideoStatus.EXTRACTED and not has_frames(layout, video.key):
-            yield Finding(Discrepancy.FRAMES_MISSING, video.key, "set it back, so that its frames are recreated")
+            yield Finding(Discrepancy.FRAMES_MISSING, video.key, "reset it, so that its frames are recreated")
         elif video.embedding_basis is not None and video.embedding_basis == embedded:
             if not layout.embedding_file(encoder, video.key).exists():
                 yield Finding(Discrepancy.EMBEDDINGS_MISSING, video.key, "request them again")
         elif video.status is VideoStatus.DOWNLOADED and not layout.video_info(video.key).exists():
-            yield Finding(Discrepancy.VIDEO_MISSING, video.key, "set it back, so that it is downloaded again")
+            yield Finding(Discrepancy.VIDEO_MISSING, video.key, "reset it, so that it is downloaded again")
 
 
 def _of_projects(platform: Platform, claimed: set[str]) -> Iterator[Finding]:
     for project in find_projects(platform.database):
         if project.stage in PROJECT_WAY and f"project/{project.name}" not in claimed:
-            yield Finding(Discrepancy.WORKER_GONE, project.name, f"take it back from {project.stage}; a run resumes it")
+            yield Finding(Discrepancy.WORKER_GONE, project.name, f"reset it from {project.stage}; a run resumes it")
 
 
 def _step_back(platform: Platform, video_key: str) -> bool:
@@ -193,7 +193,7 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
     layout = platform.layout
     projects = {row.name for row in find_projects(platform.database)}
     for path in (*_stray_files(layout, videos), *_stray_previews(layout, videos, projects)):
-        remedy = "remove it: the catalog does not know it"
+        remedy = "remove it, because the catalog does not know it"
         yield Finding(Discrepancy.STRAY_FILES, str(path.relative_to(layout.root)), remedy)
     for entry in _entries(layout.projects):
         if entry.name not in projects:
@@ -242,7 +242,7 @@ def _partials(platform: Platform) -> Iterator[Finding]:
                 modified = modified_at(path)
                 if modified is not None and modified < oldest:
                     yield Finding(
-                        Discrepancy.PARTIAL, str(path.relative_to(layout.root)), "remove it: its writer is gone"
+                        Discrepancy.PARTIAL, str(path.relative_to(layout.root)), "remove it, since its writer has ended"
                     )
 
 

@@ -134,7 +134,7 @@ def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) ->
     except FileNotFoundError:
         return None  # deleted in the meantime
     except (OSError, ValueError, pa.ArrowException, sqlite3.Error, SQLAlchemyError) as error:
-        return f"cannot be read, so this is unknown ({error})"
+        return f"cannot be read, so it may still name the video ({error})"
 
 
 def _holds(path: Path, forms: Sequence[bytes]) -> bool:
@@ -206,7 +206,7 @@ def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
     with engine.connect() as connection:
         found = list(find_rows(connection, needles))
-    return f"table {', '.join(found)}" if found else "space of deleted rows, not tidied while the file was in use"
+    return f"table {', '.join(found)}" if found else "space of deleted rows, not reclaimed while the file was in use"
 
 
 def text_forms(needles: Collection[str]) -> list[str]:

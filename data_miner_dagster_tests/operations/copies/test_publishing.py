@@ -64,7 +64,7 @@ def test_publish_release__is_the_release_remembered_and_withdrawn(platform: Plat
     buckets.put("public/cyclists/v002/release.json", b"another's")
     assert withdraw_publication(platform, "cyclists", PLACE, "v001") == sent.files.num_files
     assert buckets.names() == ["public/cyclists/v002/release.json"]
-    with pytest.raises(ConfigError, match="was never published"):
+    with pytest.raises(ConfigError, match="has not published"):
         withdraw_publication(platform, "cyclists", PLACE, "v001")
 
 

@@ -107,7 +107,7 @@ def test_fetch__a_crash_is_of_the_video(
         with pytest.raises(VideoTransientError, match=name) as failure:
             workers.fetch("crash-a", ForeignAddress(url), tmp_path, found_at=utc_now())
         assert failure.value.kind is VideoErrorKind.CRASHED
-        with pytest.raises(SourceError, match=f"the process that read it was ended by {name}"):
+        with pytest.raises(SourceError, match=f"the process that read the answer was ended by {name}"):
             list_address(workers, url)
 
 

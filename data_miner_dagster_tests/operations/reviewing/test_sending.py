@@ -84,7 +84,9 @@ def test_send_frames__refuses(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     with pytest.raises(ConfigError, match="tool 'coco' is not one of label-studio, cvat, fiftyone"):
         send_frames(platform, "cyclists", tool="coco", queue=ReviewQueue.UNSURE, to=tmp_path / "a")
-    with pytest.raises(ConfigError, match="queue 'duplicates' is not one of unsure, disagreement, near_threshold"):
+    with pytest.raises(
+        ConfigError, match="queue 'duplicates' is not about boxes; use one of unsure, disagreement, near_threshold"
+    ):
         send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.DUPLICATES, to=tmp_path / "a")
     with pytest.raises(ConfigError, match="is in the root's own frames"):
         send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.UNSURE, to=tmp_path / "root" / "frames" / "a")

@@ -44,7 +44,7 @@ def test_inspect_environment__a_root_that_is_there(tmp_path: Path) -> None:
     Platform(PlatformConfig(), root).database.dispose()
     before = names_in(root)
     parts = parts_of(root)
-    assert parts["root"].value.endswith("takes hard links)")
+    assert parts["root"].value.endswith("supports hard links)")
     assert parts["database"].value == f"sqlite:///{root}/catalog.sqlite answers"
     assert parts["clock"].state is State.OK
     assert names_in(root) == before

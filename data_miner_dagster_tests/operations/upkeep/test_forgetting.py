@@ -50,7 +50,7 @@ def traces(platform: Platform) -> list[str]:
 
 
 def test_find_forgettable__unknown(platform: Platform) -> None:
-    with pytest.raises(ConfigError, match="'nobody' is neither a video's key nor a channel"):
+    with pytest.raises(ConfigError, match="'nobody' is neither the key of a video nor a channel"):
         find_forgettable(platform, "nobody")
 
 
@@ -103,7 +103,7 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     assert manifest is not None
     assert manifest["changes"]["videos_removed"] == ["a forgotten video"]
     reasons = {row.version: row.withdrawn_reason for row in find_releases(platform.database, "cyclists")}
-    assert str(reasons["v001"]).endswith(": 1 of its videos forgotten: asked by its author")
+    assert str(reasons["v001"]).endswith(": forgot 1 of its videos: asked by its author")
     assert reasons["v002"] is None
 
 
@@ -155,7 +155,7 @@ def test_forget_videos__releases_are_kept_where_that_was_asked(platform: Platfor
     release_project(platform, "cyclists")
     forget_videos(platform, KEY, reason="asked", keep_releases=True)
     folder = platform.layout.release_folder("cyclists", "v001")
-    assert (folder / "WITHDRAWN.txt").read_text().endswith(": 1 of its videos forgotten: asked\n")
+    assert (folder / "WITHDRAWN.txt").read_text().endswith(": forgot 1 of its videos: asked\n")
     assert releases_holding(platform, [KEY]) == [HeldRelease("cyclists", "v001", 1, 3)]
     assert all(trace.startswith("releases/cyclists/v001/") for trace in traces(platform))
 
@@ -188,4 +188,4 @@ def test_find_traces__in_every_kind_of_file(tmp_path: Path) -> None:
     assert list(find_traces([tmp_path], ["other.txt"])) == [Trace(tmp_path / "other.txt", "its name")]
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     (unknown,) = find_traces([tmp_path], ["other.parquet"])
-    assert unknown.where.startswith("cannot be read, so this is unknown")
+    assert unknown.where.startswith("cannot be read, so it may still name the video")

@@ -97,7 +97,7 @@ def test_inspect_platform__a_project_whose_worker_is_gone_but_not_one_at_work(pl
         assert inspect_platform(platform) == []
     findings = inspect_platform(platform)
     assert drifts(findings) == [(Discrepancy.WORKER_GONE, "cyclists")]
-    assert findings[0].remedy == "take it back from DETECTION; a run resumes it"
+    assert findings[0].remedy == "reset it from DETECTION; a run resumes it"
     assert mend_platform(platform, findings) == 1
     project = find_project(platform.database, "cyclists")
     assert project is not None
