@@ -1,6 +1,6 @@
-"""Fingerprints of what frames and embeddings are made with. The catalog compares them, so planners read no files.
+"""Fingerprints of the inputs of frames and embeddings. The catalog compares them, so planners read no files.
 
-Belongs here: the current fingerprints. Does not belong here: comparing them (catalog/pending.py), reading them from
+Belongs here: the current fingerprints. Does not belong here: comparing them (catalog/pending.py), and reading them from
 files (operations/upkeep/auditing.py).
 """
 
@@ -18,10 +18,10 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERSION) -> str:
-    """Return the basis of frames that a version of extraction makes with these settings.
+    """Return the basis of the frames that a version of extraction makes with these settings.
 
-    `frames_basis_of` takes the part that concerns one video. The video's own bytes are not included: when they change,
-    the video is DOWNLOADED again, and its frames are recreated anyway.
+    `frames_basis_of` takes the part that concerns one video. The video's own bytes are not included: if they change,
+    the video becomes DOWNLOADED again, and its frames are recreated anyway.
     """
     content: dict[str, object] = {"settings": config.sampling_settings(), "version": version}
     # The limit decides which pictures of a folder are left out.
@@ -42,7 +42,7 @@ def embedding_basis(encoder: EncoderRole) -> str:
 def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
     """Return the basis of each stage under this platform's settings, without embedding if its encoder is missing.
 
-    The basis of downloading is this package's version: another version may not have the fault that ended a download.
+    The basis of downloading is this package's version, because another version may lack the bug that ended a download.
     """
     bases = {
         WorkStage.DOWNLOADING: fingerprint_of({"package": __version__}),
@@ -50,5 +50,5 @@ def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
     }
     try:
         return {**bases, WorkStage.EMBEDDING: embedding_basis(platform.models.filter_encoder)}
-    except ModelError:  # the embedding stage reports it
+    except ModelError:  # the embedding stage reports this error
         return bases

@@ -1,7 +1,7 @@
-"""Builds of a project: the inputs of the next build, and those of the last one.
+"""Builds of a project: comparing the current inputs with those of the last build.
 
-A build begins with the first stage of `PROJECT_WAY` and ends with the last. A project is built again when its current
-inputs differ from those that the last build began with.
+A build begins with the first stage of `PROJECT_WAY` and ends with the last. A project is built again if its current
+inputs differ from those at the start of its last build.
 """
 
 import json
@@ -21,7 +21,7 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def present_basis(platform: Platform, row: ProjectRow) -> str:
-    """Return the fingerprint of a project's current inputs. Reads no video's files.
+    """Return the fingerprint of a project's current inputs. Read no video's files.
 
     Raises:
         ModelError: the folder of a model is missing.
@@ -33,7 +33,7 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
 
 
 def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
-    """Return the bytes of the exemplars by sha256, or the reason why they cannot be read."""
+    """Return the sha256 digests of the exemplars, or the reason why the exemplars cannot be read."""
     hashes: dict[str, object] = {}
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
         if '"images"' not in json.dumps(row.config.get(section)):  # called often, and rarely true
@@ -50,7 +50,7 @@ def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
 
 
 def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
-    """Record the inputs of a build, if this stage begins one. Call this before the stage reads anything."""
+    """Record the inputs of a build if this stage begins one. Call it before the stage reads anything."""
     if stage is not next(iter(PROJECT_WAY)):
         return
     row = find_project(platform.database, project)
@@ -59,9 +59,9 @@ def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
 
 
 def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: datetime) -> str | None:
-    """Return why an automatic build does not start (people are reviewing the project), or None if it may start.
+    """Return the reason why an automatic build must wait (people are reviewing the project); None if it may start.
 
-    Every answer changes the inputs of a release, so a release made during a review would be replaced immediately.
+    Every answer changes the inputs of a release, so a release made during a review would soon be replaced.
     """
     last = last_said_at(database, project) if refresh.after_review_minutes else None
     if last is None:
@@ -76,7 +76,7 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
 
 
 def lines_of_reviews(platform: Platform, project: str | None = None) -> list[str]:
-    """Return a line for each project whose next build waits for the end of a review, or only for the named project."""
+    """Return a line for each project, or only for the named one, whose next build waits for the end of a review."""
     lines = []
     for row in find_projects(platform.database):
         if project not in (None, row.name) or row.built_basis is None:

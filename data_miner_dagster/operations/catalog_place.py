@@ -1,4 +1,4 @@
-"""Which database is the catalog of a root: that of the settings, the one it was moved to, or SQLite under the root."""
+"""Finding the database of a root's catalog: in the settings, where it was moved to, or SQLite under the root."""
 
 from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE
 from data_miner_dagster.domain.errors import CatalogError, ConfigError
@@ -8,15 +8,15 @@ from data_miner_dagster.storage.moved_catalog import MoveState, read_moved_catal
 
 
 def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None:
-    """Return the URL of a root's catalog, or None for SQLite under the root.
+    """Return the URL of a root's catalog; None for SQLite under the root.
 
     Args:
-        layout: the root.
-        given: the URL that the settings or the environment name, if any.
+        layout: the layout of the root.
+        given: the URL from the settings or the environment; None if there is none.
 
     Raises:
         CatalogError: a move to another database was interrupted.
-        ConfigError: the catalog was moved, and the settings do not say where, or name another kind of database.
+        ConfigError: the catalog was moved, and the settings lack its password or name an SQLite file.
     """
     moved = read_moved_catalog(layout)
     if moved is None or not moved.is_in_use:

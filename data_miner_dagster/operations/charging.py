@@ -1,4 +1,4 @@
-"""Recording a project's failed stage, with a date for the next attempt, regardless of who started it."""
+"""Recording that a stage of a project failed, with the date of the next attempt, no matter who started the stage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +16,16 @@ from data_miner_dagster.operations.run_failures import failure_of_run
 
 @contextmanager
 def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str | None = None) -> Iterator[None]:
-    """Charge an exception of the block to the project or the stage; forget earlier failures if nothing is raised.
+    """Charge an exception of the block to the project or the stage. Without one, forget earlier failures.
 
-    A planned run's failures are forgotten only when the run has ended well, including its checks. A `NotReadyError` is
-    not a failure, unless a planner requested the work.
+    Failures of a planned run are forgotten only when the run has ended well, including its checks. A `NotReadyError`
+    counts as a failure only if a planner requested the work.
 
     Args:
         platform: the platform.
         project: the project that the stage works on.
         stage: the stage.
-        basis: the fingerprint of its inputs; None: the fingerprint that the project's build began with.
+        basis: the fingerprint of the stage's inputs; None for the one that the project's build began with.
     """
     with platform.database.reading() as session:
         batch_id = batch_of(session, stage, project)
@@ -36,13 +36,13 @@ def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str |
             failure = replace(failure_of_run(error, stage, run_id=platform.run_id), basis=basis)
 
             def charge() -> None:
-                if batch_id is not None:  # once its batch has ended, the end of the run is not mistaken for a crash
+                if batch_id is not None:  # ending the batch keeps the end of the run from being mistaken for a crash
                     end_batch(platform.database, batch_id, failure.message, failure=failure)
                     return
                 with platform.database.transaction() as session:
                     charge_run(session, stage, failure, [project])
 
-            # If the catalog is unreachable, the caller needs to see the earlier error.
+            # If the catalog is unreachable, the caller still needs to see the original error.
             attempt_extra("failure", project, charge)
         raise
     if batch_id is None:

@@ -1,6 +1,6 @@
-"""The names in `against_projects` and `against_releases`: checking them before any work, and resolving them.
+"""Checking and resolving the names in `against_projects` and `against_releases`, before any work.
 
-Belongs here: what the catalog and the folders know about a name. Imports are light, since Dagster's definitions import
+Belongs here: looking a name up in the catalog and the folders. Imports are light, because Dagster's definitions import
 this module. Does not belong here: the frames behind a name (deduplication/others.py).
 """
 
@@ -18,12 +18,12 @@ from data_miner_dagster.operations.split_memory import release_versions
 
 
 def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -> None:
-    """Check the names in `against_projects` and `against_releases`, before any work.
+    """Check the names in `against_projects` and `against_releases` of a configuration.
 
-    A name that was valid for this project before may be gone since. That is not an error.
+    A name that was valid for this project before may have been deleted since. That is not an error.
 
     Raises:
-        ConfigError: there is no such project or release.
+        ConfigError: a project or release of this name does not exist.
     """
     row = find_project(platform.database, project)
     before = ProjectConfig.from_snapshot(row.config).deduplication if row is not None else DeduplicationConfig()
@@ -44,7 +44,7 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    """Return the error for a release that does not exist, with the nearest existing name."""
+    """Return the error for a release that does not exist, with a similar name that does."""
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]
     return ConfigError(

@@ -1,7 +1,7 @@
-"""Damaged files of a root: finding them by reading, and removing those that can be recreated.
+"""Damaged files under a root: finding them by reading, and removing those that can be recreated.
 
-Belongs here: checks of all files. Does not belong here: a reader's handling of a single file (storage/damage.py), and
-differences between catalog and files (operations/upkeep/inspection.py).
+Belongs here: checking all files. Does not belong here: a reader's handling of a single file (storage/damage.py), and
+differences between the catalog and the files (operations/upkeep/inspection.py).
 """
 
 import json
@@ -37,27 +37,26 @@ class DamagedFile:
 
 
 def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> Iterator[DamagedFile]:
-    """Yield the unreadable files under a root, or of one video: tables, vectors, manifests. Reads all of them.
+    """Yield the unreadable files under a root, or those of one video: tables, vectors and manifests. Read all of them.
 
-    Skips images and videos: their checksums are compared where they are used.
+    Images and videos are not read: their checksums are compared when they are used.
     """
     for path, is_derived in _candidates(layout, video_key):
         try:
             _read(path)
-        except FileNotFoundError:  # deleted since it was listed
+        except FileNotFoundError:  # deleted after it was listed
             continue
         except DataMinerError as error:
             yield DamagedFile(path, str(error), is_derived)
-        except OSError as error:  # caused by the disk or by permissions: the content may be intact
+        except OSError as error:  # the disk or permissions are the cause, and the content may be intact
             yield DamagedFile(path, f"{path}: {error.strerror or error}", is_derived=False)
 
 
 def remove_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> list[Path]:
     """Remove the derived files that cannot be read, all of them or one video's, so that they are recreated.
 
-    Returns the removed files.
-
-    Safe beside workers: they replace files by renaming, and a file that was replaced meanwhile is left alone.
+    Return the removed files. Workers may run at the same time: they replace files by renaming, and a file that was
+    replaced in the meantime is left alone.
     """
     removed = []
     identities = {path: _identity(path) for path, is_derived in _candidates(layout, video_key) if is_derived}
@@ -78,7 +77,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _candidates(layout: StorageLayout, video_key: str | None) -> Iterator[tuple[Path, bool]]:
-    """Yield (path, whether it is derived)."""
+    """Yield (path, whether the file is derived)."""
     for path in layout.derived_files(video_key):
         yield path, True
     if video_key is None:

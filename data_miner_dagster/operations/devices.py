@@ -1,7 +1,7 @@
-"""Which device the models of this process use: each run on a machine takes a device of its own.
+"""Choosing the device for the models of this process. Each run on a machine takes a different one if it can.
 
 A device is taken by a claim that this process holds until it ends, so a killed process frees its device immediately.
-The claims belong to the machine, whatever container a process is in.
+The claims belong to the machine, whatever container a process runs in.
 """
 
 import itertools
@@ -25,10 +25,10 @@ _taking: Final = threading.Lock()
 
 
 def device_of_process(database: Database, devices: Sequence[str]) -> str:
-    """Return the device that this process uses. It is the same on every call.
+    """Return the device that this process uses. It is the same in every call.
 
     Raises:
-        ConfigError: this machine has none of them.
+        ConfigError: this machine has none of the devices.
     """
     with _taking:
         if (wanted := tuple(devices)) not in _taken:
@@ -39,10 +39,10 @@ def device_of_process(database: Database, devices: Sequence[str]) -> str:
 
 
 def take_device(database: Database, devices: Sequence[str]) -> tuple[str, Claim | None]:
-    """Take the device that the fewest processes of this machine use, the first of equals. Return it and the claim.
+    """Take the device that the fewest processes of this machine use, or the first of several. Return it and the claim.
 
-    The claim is renewed until the process ends. If there are more processes than can be counted, return the first
-    device and None.
+    The claim is renewed until the process ends. If more processes share the devices than can be counted, return the
+    first device and None.
     """
     for number, device in itertools.product(range(_MOST_SHARERS), devices):
         claim = try_claim(database, f"device/{_machine()}/{device}/{number}")
@@ -53,6 +53,6 @@ def take_device(database: Database, devices: Sequence[str]) -> tuple[str, Claim 
 
 
 def _machine() -> str:
-    # This is equal in all containers of a machine, which see the same devices.
+    # The boot id is the same in all containers of a machine, which see the same devices.
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text(encoding="ascii").strip() if boot.exists() else socket.gethostname()

@@ -1,7 +1,7 @@
-"""Working off batches of videos: a run takes one after another, so that they share a process and a loaded model.
+"""Draining: a run processes one batch of videos after another, so that they share a process and a loaded model.
 
-Belongs here: choosing the next batch, for several stages in parallel, and ending each batch. Does not belong here: what
-a stage does with its videos, which videos are due (catalog/batches.py), what a failed run means (run_failures.py).
+Belongs here: choosing the next batch, for several stages in parallel, and ending each batch. Does not belong here: a
+stage's work on its videos, which videos are due (catalog/batches.py), and classifying failed runs (run_failures.py).
 """
 
 import logging
@@ -25,34 +25,34 @@ from data_miner_dagster.operations.run_failures import failure_of_run
 from data_miner_dagster.operations.tracing import span
 
 DRAIN_SECONDS: Final = 900.0
-"""A run takes no further batch after this time, so that other runs get their turn in its pool."""
+"""After this time a run takes no more batches, so that other runs get their turn in its pool."""
 PATIENCE_SECONDS: Final = 10.0
-"""How long a run waits for more work that is still on its way through an earlier stage."""
+"""How long a run waits for work that is still in an earlier stage."""
 NO_BATCH: Final = 0
-"""The number in a `Batch` of videos that were named explicitly and that are in no batch of the catalog."""
+"""The number of a `Batch` of videos that were named explicitly and belong to no batch in the catalog."""
 _LOOK_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 5.0
-"""How long a cancelled run waits for its current items. Its claims expire anyway."""
+"""How long a cancelled run waits for the items in progress. Its claims expire anyway."""
 _MOST_TURNS: Final = 3
 """A video that is still unfinished after this many batches of one drain is left to another run."""
 FULL_SECONDS: Final = 2.0
-"""A running drain takes a batch that is not full after this time, since that costs no start."""
+"""A running drain takes a batch that is not full after this time, because that starts no process."""
 
 
 logger = logging.getLogger(__name__)
 
 
 class WorkOnVideos(Protocol):
-    """What each video stage provides."""
+    """The function of a video stage that does its work."""
 
     def __call__(
         self, platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
     ) -> list[VideoOutcome]:
-        """Work on videos. Return one outcome per video, in order."""
+        """Process videos. Return one outcome per video, in order."""
 
 
 def work_of(stage: WorkStage) -> WorkOnVideos:
-    """Return the function that does a stage's work on videos. Imports the stage's libraries."""
+    """Return the function that does a stage's work on videos. Import the stage's libraries."""
     match stage:
         case WorkStage.DOWNLOADING:
             from data_miner_dagster.operations.downloading.download_videos import download_videos
@@ -71,7 +71,7 @@ def work_of(stage: WorkStage) -> WorkOnVideos:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """What one run works off, and how it reports."""
+    """The work of one drain, and its callbacks."""
 
     platform: Platform
     stages: tuple[WorkStage, ...]
@@ -82,11 +82,11 @@ class Drain:
     on_batch: Callable[[Batch], None] = lambda _batch: None
     """Called before the work on a batch begins."""
     project: str | None = None
-    """Work only on videos that this project wants; None: on all."""
+    """Process only videos that this project wants; None for all videos."""
     max_items: Mapping[WorkStage, int] = field(default_factory=dict)
-    """The number of videos in a batch, by stage, where it is not the default."""
+    """The largest number of videos in a batch, by stage, if it is not the default."""
     full_seconds: float = FULL_SECONDS
-    """After this time a batch starts even if it is not full."""
+    """After this many seconds a batch starts even if it is not full."""
     force: bool = False
 
 
@@ -97,19 +97,19 @@ def drain(
     may_take: Callable[[], bool],
     may_wait: Callable[[float], bool],
 ) -> Counter[OutcomeStatus]:
-    """Work off one batch after another. Return the number of videos by outcome.
+    """Process one batch after another. Return the number of videos by outcome.
 
-    A single stage runs in this thread, so that an interrupt ends it immediately. Several stages run in parallel, in one
-    thread each.
+    A single stage runs in the calling thread, so that an interrupt ends it immediately. Several stages run in parallel,
+    each in its own thread.
 
     Args:
-        work: what to work off.
-        first: a batch that this run was given.
-        may_take: returns whether this run may take a further batch.
-        may_wait: returns whether to wait for work, given the seconds that this run has already waited.
+        work: the stages to drain, with their callbacks.
+        first: a batch that this run already has.
+        may_take: returns whether this run may take another batch.
+        may_wait: returns whether to wait for work, given the seconds already waited.
 
     Raises:
-        DataMinerError: a batch failed as a whole. The failure is recorded, and nothing more is started.
+        DataMinerError: a batch failed as a whole. The failure is recorded, and no further batch is started.
     """
     crew = _Crew(work)
     try:
@@ -151,11 +151,11 @@ class _Crew:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no stage has a batch."""
+        """True if no stage has a batch."""
         return not self._at_work
 
     def is_free(self, stage: WorkStage) -> bool:
-        """Whether a stage could start a batch."""
+        """Return whether a stage may start a batch."""
         return stage not in self._at_work and stage not in self._left
 
     def next_batch(self, stage: WorkStage) -> Batch | None:
@@ -177,7 +177,7 @@ class _Crew:
         return batch
 
     def begin_next(self) -> int:
-        """Start a batch for every idle stage that has one. Return the number of batches."""
+        """Start a batch for every idle stage that has one. Return the number of batches started."""
         num_begun = 0
         for stage in self._work.stages:
             if self.is_free(stage) and (batch := self.next_batch(stage)) is not None:
@@ -186,7 +186,7 @@ class _Crew:
         return num_begun
 
     def begin(self, batch: Batch) -> None:
-        """Start work on a batch. With a single stage, work until it ends."""
+        """Start a batch. If there is a single stage, return only when the batch has ended."""
         with working_on(stage=batch.stage.value.lower(), project=self._work.project):
             self._begin(batch)
 
@@ -202,7 +202,7 @@ class _Crew:
         thread.start()
 
     def wait(self) -> None:
-        """Wait a moment for a batch to end. Raise what it raised."""
+        """Wait a moment for a batch to end. Raise the batch's exception, if any."""
         try:
             stage, error = self._ended.get(timeout=_LOOK_SECONDS)
         except Empty:
@@ -212,7 +212,7 @@ class _Crew:
             raise error
 
     def stop(self) -> None:
-        """Let running batches end at the next video that they report, and wait a little for that."""
+        """Make running batches end when they report their next video, and wait for that up to a limit."""
         self._is_stopped = True
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in self._at_work.values():
@@ -254,20 +254,20 @@ class _Crew:
 
 
 def end_failed_batch(platform: Platform, batch: Batch, error: Exception, *, done: Collection[str] = ()) -> None:
-    """End a batch whose run has failed as a whole. Charge the failure to the stage, or to the unfinished videos."""
+    """End a batch whose run failed as a whole. Charge the failure to the stage, or to the unfinished videos."""
     failure = failure_of_run(error, batch.stage, run_id=platform.run_id)
     end = partial(end_batch, platform.database, batch.id, failure.message, failure=failure, done=done)
-    # if the catalog is unreachable, the batch stays open until a planner ends it
+    # If the catalog is unreachable, the batch stays open until a planner ends it.
     attempt_extra("batch", str(batch.id), end)
 
 
 def work_on(
     platform: Platform, stage: WorkStage, video_keys: Sequence[str], *, force: bool, report: ReportVideo
 ) -> list[VideoOutcome]:
-    """Work on explicitly named videos. Those that are due are marked as in flight, so that no other run takes them.
+    """Process explicitly named videos. Due ones are marked as in flight, so that no other run takes them.
 
     Returns:
-        Returns one outcome per video, in order.
+        One outcome per video, in order.
     """
     keys = list(dict.fromkeys(video_keys))
     batch = take_batch(platform.database, stage, keys=keys, max_items=len(keys), must_be_full_until_seconds=0)

@@ -1,7 +1,7 @@
-"""The exemplars of prompts and classes: resolving their files, and checking that they exist.
+"""The exemplars of prompts and classes: finding their files, and checking that they exist.
 
-Belongs here: turning paths of a project's configuration into files with a sha256. Does not belong here: their
-embeddings (prompts.py, models/detectors/), their weight (stages/filtering/exemplars.py).
+Belongs here: turning the paths in a project's configuration into files with a sha256. Does not belong here: their
+embeddings (prompts.py, models/detectors/), and their weight (stages/filtering/exemplars.py).
 """
 
 import os
@@ -25,12 +25,12 @@ from data_miner_dagster.sites.folders import located
 MAX_EXEMPLAR_BYTES: Final = 50_000_000
 
 PicturedConfig = FilteringConfig | DetectionConfig
-"""A section whose prompts or classes may have exemplars."""
+"""A section of the configuration whose prompts or classes may have exemplars."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """One exemplar. `name` is its path in the project file."""
+    """One exemplar. `name` is its path as written in the project file."""
 
     name: str
     path: Path
@@ -38,10 +38,10 @@ class Exemplar:
 
 
 def exemplars_of(platform: Platform, project: str, config: PicturedConfig) -> dict[str, tuple[Exemplar, ...]]:
-    """Return the exemplars of a project, by the words of their prompt or by their class.
+    """Return the exemplars of a project, by the text of their prompt or by their class.
 
     Raises:
-        ConfigError: one is missing, unreadable, or outside of what the project's file may access.
+        ConfigError: an exemplar is missing, unreadable, or outside the folders that the project's file may access.
     """
     if not config.exemplar_paths:
         return {}
@@ -56,7 +56,7 @@ def find_exemplars(
     """Return the exemplars of a configuration whose relative paths start at `folder`.
 
     Raises:
-        ConfigError: one is missing, unreadable, or outside of what the project's file may access.
+        ConfigError: an exemplar is missing, unreadable, or outside the folders that the project's file may access.
     """
     section = "detection" if isinstance(config, DetectionConfig) else "filtering"
     return {
@@ -66,19 +66,19 @@ def find_exemplars(
 
 
 def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[str, ...]]:
-    """Return the sha256 of exemplars, in order, as part of a fingerprint."""
+    """Return the sha256 digests of exemplars, in order, as part of a fingerprint."""
     return {text: tuple(exemplar.sha256 for exemplar in beside) for text, beside in exemplars.items()}
 
 
 def exemplar_basis(
     models: ModelProvider, config: FilteringConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> dict[str, object]:
-    """Return what exemplars add to a fingerprint: their bytes and the encoder that compares them. Empty without any."""
+    """Return the part of a fingerprint that exemplars add: their digests, encoder and weight. Empty without any."""
     return {"exemplars": [hashes_of(exemplars), exemplar_scale(models, config)]} if exemplars else {}
 
 
 def exemplar_scale(models: ModelProvider, config: FilteringConfig) -> str:
-    """Return what similarities to exemplars must share to be comparable, besides the exemplars: encoder and weight."""
+    """Return the fingerprint of encoder and weight, which comparable similarities to exemplars must share."""
     return fingerprint_of(
         {"encoder": models.encoder(config.exemplar_encoder).fingerprint, "weight": config.exemplar_weight}
     )

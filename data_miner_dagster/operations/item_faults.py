@@ -1,15 +1,14 @@
-"""Isolation of items: an unexpected exception of one item does not end the work on the others.
+"""Isolation of items: an unexpected exception in one item does not stop the work on the others.
 
 Every loop over items (videos, queries, entries of a listing, pictures, frames, project files, projects of a tick) runs
-each item through `ItemGuard.attempt`. An exception from the item's own code becomes an `ItemFault`, the other items go
-on, and the stage records the fault as that item's outcome. Errors that are expected of an item are handled by the
-stage, inside the loop.
+each item through `ItemGuard.attempt`. An exception from the item's own code becomes an `ItemFault`, the other items
+continue, and the stage records the fault as that item's outcome. The stage itself handles the errors that it expects of
+an item, inside the loop.
 
-A fault is held back until another item has succeeded, or until the batch ends. If the same fault has then occurred on
-every item of the batch (three or more), or on ten in a row, it is not an item's fault: `SystematicFaultError` ends the
-run, and nothing is recorded for any item. A bug that hits everything must not look like bad data. If system errors or
-lack of memory hit everything, that is an outage (`OutageError`): it passes, and does not need another version of this
-program.
+A fault is held back until another item succeeds, or until the batch ends. If the same fault then occurred on every item
+of the batch (three or more), or on ten in a row, the items are not the cause. `SystematicFaultError` ends the run, and
+nothing is recorded for any item, so that a bug that affects everything does not look like bad data. If system errors or
+lack of memory affect everything, that is an outage (`OutageError`), which passes without a new version of this program.
 """
 
 import errno
@@ -52,7 +51,7 @@ from data_miner_dagster.stages.embedding import is_out_of_memory
 from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedError
 
 IN_A_ROW: Final = 10
-"""This many items in a row with the same fault are not a coincidence."""
+"""This many consecutive items with the same fault show that the items are not the cause."""
 SMALLEST_BATCH: Final = 3
 """A batch of one or two items cannot distinguish a general fault from an item's fault."""
 
@@ -76,45 +75,45 @@ _OF_ALL: Final = (
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-"""Its messages come with a traceback. Assets copy them to their run's log."""
+"""Its messages include a traceback. Assets copy them to their run's log."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFault:
-    """An item's exception. `line` is `Class: message (<folder>/<file>.py:line)`, cleaned, for people."""
+    """An item's exception. `line` is `Class: message (<folder>/<file>.py:line)`, without secrets, for people."""
 
     line: str
     error_class: str
     place: str  # the innermost frame in our own package
-    # a `FailureKind`: an error that may pass, and that is an outage if it occurs on every item
+    # A `FailureKind` if the error may pass, and is an outage if it occurs on every item; else None.
     outage: str | None = None
 
     @property
     def signature(self) -> tuple[str, str]:
-        """What two faults of the same cause share. The message is not part of it, since it often names the item."""
+        """The values that faults with the same cause share. They omit the message, which often names the item."""
         return (self.error_class, self.place)
 
 
 def concerns_all_items(error: BaseException) -> bool:
-    """Return whether an error concerns all items: it passes through a guard and ends the run.
+    """Return whether an error concerns all items, so that it passes through a guard and ends the run.
 
     - `CatalogError`: the catalog is damaged, for every item alike.
-    - `DamagedFileError`: the holder of the claim removes the file, and the work then succeeds.
-    - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. A loop where they
-      concern one item (a source whose variable is not set, a file of the watched folder) catches them inside.
-    - `OutOfDateError`: the tables of the stages do not belong together, or an earlier version wrote one of them.
-    - `ClaimLostError`, `RunEndedError`: another process has the work now, and this one stops.
+    - `DamagedFileError`: the holder of the claim removes the file, and then the work succeeds.
+    - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. If they concern one
+      item (a source whose variable is not set, a file of the watched folder), the loop catches them inside.
+    - `OutOfDateError`: the tables of the stages do not match each other, or an earlier version wrote one of them.
+    - `ClaimLostError`, `RunEndedError`: another process has taken over the work, and this one stops.
     - `SystematicFaultError`, `OutageError`: an inner loop has raised them.
-    - `TransientError` itself: it concerns the platform (a catalog that cannot be opened). Its kinds
+    - `TransientError` itself: it concerns the platform (a catalog that cannot be opened). Its subclasses
       (`VideoTransientError`, `WorkerDiedError`) concern the item.
     - `WorkersClosedError`: the batch is being shut down.
     - The catalog is unreachable or damaged (`concerns_database`). An error in one row concerns only its item.
     - Nothing can be written: a full disk or quota in any class (`is_disk_full`), or `OSError` with EROFS. Reading never
-      raises these, so they do not come from a source. Also EMFILE and ENFILE: the process can open no more files. Not
-      EACCES, ENOENT, EIO or ESTALE: they often concern a single path, and if they concern everything, every item meets
-      them.
+      raises these, so a source does not cause them. Also EMFILE and ENFILE: the process can open no more files. Not
+      EACCES, ENOENT, EIO or ESTALE: they often concern a single path, and if they concern everything, they occur on
+      every item.
 
-    A `MemoryError` belongs to the item that asked for too much. If memory is short for all, every item meets it.
+    A `MemoryError` belongs to the item that needed too much. If memory is short for all, it occurs on every item.
     `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are not subclasses of `Exception` and never get here.
     """
     if isinstance(error, _OF_ALL):
@@ -129,32 +128,32 @@ def concerns_all_items(error: BaseException) -> bool:
 
 
 def fault_of(error: Exception) -> ItemFault:
-    """Return what to store about an exception."""
+    """Return the record of an exception that is stored for its item."""
     if isinstance(error, WorkerFaultError):
         return ItemFault(_line(str(error), error.place), error.class_name, error.place)
-    if isinstance(error, DataMinerError):  # raised on purpose: its message is already meant for the user
+    if isinstance(error, DataMinerError):  # raised on purpose, with a message that is already meant for the user
         return ItemFault(_one_line(_message_of(error), 2 * _MAX_LINE), type(error).__name__, _place_of(error))
     name, message, place = type(error).__name__, _message_of(error), _place_of(error)
     return ItemFault(_line(f"{name}: {message}" if message else name, place), name, place, _outage_of(error))
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Return whether an error comes from the system (an unreadable file, lack of memory), and so may pass."""
+    """Return whether an error comes from the system (an unreadable file, lack of memory), and therefore may pass."""
     return _outage_of(error) is not None
 
 
 def _outage_of(error: BaseException) -> str | None:
-    with suppress(Exception):  # an exception's own words are foreign code
+    with suppress(Exception):  # an exception's text comes from foreign code
         if is_out_of_memory(error):
             return FailureKind.MEMORY
     return FailureKind.STORE if isinstance(error, OSError) else None
 
 
 def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return the result of `work`, or its logged fault: for items that are independent of each other (project files).
+    """Return the result of `work`, or its fault, logged. For items that are independent of each other (project files).
 
     Raises:
-        Exception: it concerns all items (`concerns_all_items`).
+        Exception: the error concerns all items (`concerns_all_items`).
     """
     try:
         return work()
@@ -165,18 +164,18 @@ def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 
 
 def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return the result of `work`, or any fault of it, logged: for results that nothing depends on, such as pictures.
+    """Return the result of `work`, or any fault of it, logged. For results that nothing depends on, such as pictures.
 
-    A release is valid without its report.
+    For example, a release is valid without its report.
     """
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 - logged, and shown instead of the result
+    except Exception as error:  # noqa: BLE001 - it is logged, and shown instead of the result
         return log_fault(stage, item, error)
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return whether the same run may succeed soon: the package says so, or the store or catalog is unreachable."""
+    """Return whether the same run may succeed soon: the error says so, or the store or catalog is unreachable."""
     if isinstance(error, DataMinerError):
         return isinstance(error, TransientError) or is_disk_full(error)
     return concerns_all_items(error)
@@ -184,14 +183,14 @@ def may_pass(error: BaseException) -> bool:
 
 @contextmanager
 def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bool = True) -> "Iterator[ItemGuard]":
-    """Yield a guard for one batch of items. Faults that are still held are recorded when the block ends.
+    """Yield a guard for one batch of items. Faults that it still holds are recorded when the block ends.
 
-    If the block raises, nothing more is recorded, since its exception may be the cause.
+    If the block raises, nothing more is recorded, because its exception may be the cause.
 
     Args:
-        stage: what is done with the items, for messages.
-        known_faulty: items that met an internal error before. Their faults are recorded immediately and prove nothing:
-            leftovers of many batches that are retried together must not look like a general fault.
+        stage: the name of the work on the items, for messages.
+        known_faulty: items that had an internal error before. Their faults are recorded immediately and count for
+            nothing else: leftovers of many batches that are retried together must not look like a general fault.
         are_videos: True if the items are keys of videos, which log messages then name.
 
     Raises:
@@ -203,7 +202,7 @@ def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bo
 
 
 class ItemGuard:
-    """Keeps the items of one batch apart. Thread-safe."""
+    """Isolates the items of one batch from each other. Thread-safe."""
 
     def __init__(self, stage: str, known_faulty: Collection[str] = (), *, are_videos: bool = True) -> None:
         self._stage = stage
@@ -219,16 +218,16 @@ class ItemGuard:
     def attempt(
         self, item: str, work: Callable[[], T], on_fault: Callable[[ItemFault], object], *, proves: bool = True
     ) -> T | None:
-        """Return the result of `work`, or None if it raised an unexpected exception. `on_fault` later records that.
+        """Return the result of `work`; None if it raised an unexpected exception, which `on_fault` later records.
 
-        `on_fault` is called once it is known that the fault belongs to the item, in any thread, and not at all
-        otherwise. Several faults of one item (frames of a video) count once. A `VideoOutcome` other than DONE proves
-        nothing. Any other result is a success, unless `proves` is False: the first step of several.
+        `on_fault` is called, in any thread, once it is known that the fault belongs to the item, and not at all
+        otherwise. Several faults of one item (frames of a video) count once. A result counts as a success, except for a
+        `VideoOutcome` other than DONE, and except with `proves=False`: for the first of several steps.
 
         Raises:
             SystematicFaultError: this is the tenth item in a row with the same fault.
             OutageError: this is the tenth item in a row with a fault that may pass, or the third without disk space.
-            Exception: it concerns all items (`concerns_all_items`).
+            Exception: the error concerns all items (`concerns_all_items`).
         """
         note_progress()
         with working_on(video=item if self._are_videos else None):
@@ -246,7 +245,7 @@ class ItemGuard:
         return result
 
     def _note_room(self, outcome: VideoOutcome) -> None:
-        """Note a failed outcome: one video may be too large for the disk, several in a row are not."""
+        """Count a video without disk space: one video may be too large for the disk, but not several in a row."""
         with self._lock:
             self._num_without_room += outcome.error_kind is VideoErrorKind.DISK_FULL
             if self._num_without_room < SMALLEST_BATCH:
@@ -259,13 +258,13 @@ class ItemGuard:
             return any(name == item for name, _, _ in self._held)
 
     def succeed(self) -> None:
-        """Note that an item has succeeded: faults that are held back are now recorded for their items."""
+        """Note that an item has succeeded. Faults that are held back are now recorded for their items."""
         with self._lock:
             self._has_succeeded = True
             self._num_without_room = 0
             self._row.clear()
             held, self._held = self._held, []
-            if self._is_systematic:  # late, from another thread
+            if self._is_systematic:  # another thread has already raised
                 return
         _record(held)
 
@@ -273,8 +272,8 @@ class ItemGuard:
         """Record the faults that are still held.
 
         Raises:
-            SystematicFaultError: every item (three or more) met the same fault.
-            OutageError: every item (three or more) met the same fault, and it may pass.
+            SystematicFaultError: the same fault occurred on every item (three or more).
+            OutageError: the same fault occurred on every item (three or more), and it may pass.
         """
         with self._lock:
             held, self._held = self._held, []
@@ -317,7 +316,7 @@ class ItemGuard:
 def record_item_fault(
     database: Database, video_key: str, fault: ItemFault, *, stage: WorkStage, only_from: Collection[VideoStatus]
 ) -> VideoOutcome:
-    """Record a fault as the failure of a video in one of these statuses. Return its outcome."""
+    """Record a fault as the failure of a video that is in one of these statuses. Return its outcome."""
     may_pass = fault.outage is not None
     record_internal_error(database, video_key, fault.line, only_from=only_from, stage=stage, may_pass=may_pass)
     kind = VideoErrorKind.TRANSIENT if may_pass else VideoErrorKind.INTERNAL_ERROR
@@ -330,11 +329,11 @@ def _record(held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]]) ->
 
 
 def log_fault(stage: str, item: str, error: Exception) -> ItemFault:
-    """Return the fault of an item's exception, after logging its line and traceback."""
+    """Log the line and traceback of an item's exception. Return its fault."""
     fault = fault_of(error)
     if isinstance(error, WorkerFaultError):
         error.add_note(f"In the worker:\n{error.trace}")
-    is_expected = isinstance(error, DataMinerError)  # and the message says everything
+    is_expected = isinstance(error, DataMinerError)  # its message says everything
     logger.error("%s: %s: %s", stage, item, fault.line, exc_info=None if is_expected else error)
     return fault
 
@@ -342,7 +341,7 @@ def log_fault(stage: str, item: str, error: Exception) -> ItemFault:
 def _message_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as failure:  # noqa: BLE001 - an exception's own words are foreign code, too
+    except Exception as failure:  # noqa: BLE001 - an exception's text comes from foreign code
         return f"(its message cannot be read: {type(failure).__name__})"
 
 
@@ -351,7 +350,7 @@ def _line(what: str, place: str) -> str:
 
 
 def _one_line(text: str, max_length: int = _MAX_LINE) -> str:
-    """Return a text without secrets, control characters and lone surrogates, shortened."""
+    """Return a text on one line, shortened, without secrets, control characters and lone surrogates."""
     printable = "".join(character if character.isprintable() else " " for character in text[: 4 * _MAX_LINE])
     line = redacted(" ".join(printable.split()))
     return line if len(line) <= max_length else f"{line[: max_length - 1]}…"

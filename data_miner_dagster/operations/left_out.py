@@ -1,4 +1,4 @@
-"""Videos that a stage of a project leaves out: their files are damaged, or an internal fault occurred on them.
+"""Videos that a stage of a project leaves out, because their files are damaged or caused an internal fault.
 
 A stage that finds such a video starts again without it, and reports it in its outcome's counts and on the member. The
 next build examines the video again.
@@ -23,7 +23,7 @@ _KEY: Final = "data_miner.left_out"
 
 
 class VideosLeftOutError(PermanentError):
-    """Raised when videos of a project cannot be used, with the reason by key. The other videos can."""
+    """Raised when videos of a project cannot be used, with the reason by key. The other videos can be used."""
 
     def __init__(self, faults: Mapping[str, ItemFault]) -> None:
         key = min(faults)
@@ -33,9 +33,9 @@ class VideosLeftOutError(PermanentError):
 
 
 def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[str, str]]:
-    """Return the result of `work`, and the videos that were left out with the reason, by key.
+    """Return the result of `work`, and the videos that were left out, with the reason by key.
 
-    Calls `work` with the known ones, and again whenever it raises a `VideosLeftOutError` that names others.
+    `work` is called with the videos left out so far, and again whenever it raises a `VideosLeftOutError` with others.
     """
     lines: dict[str, str] = {}
     while True:
@@ -48,23 +48,23 @@ def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[st
 
 
 def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata that records which videos are missing in a table; empty if there are none."""
+    """Return the metadata that records which videos are missing from a table; empty if none are."""
     return {_KEY: json.dumps(dict(sorted(lines.items())), ensure_ascii=False)} if lines else {}
 
 
 def read_left_out(path: Path) -> dict[str, str]:
-    """Return the videos that are missing in a table, with the reason, by key."""
+    """Return the videos that are missing from a table, with the reason by key."""
     lines: dict[str, str] = json.loads(read_metadata(path).get(_KEY, "{}"))
     return lines
 
 
 def reason_of(line: str) -> str:
-    """Return the reason that the membership of a left-out video stores."""
+    """Return the reason that is stored in the membership of a video that was left out."""
     return f"{VideoErrorKind.INTERNAL_ERROR.value}: {line}"
 
 
 def record_left_out(platform: Platform, project: str, lines: Mapping[str, str]) -> None:
-    """Set the memberships of left-out videos to FAILED, with the reason."""
+    """Set the memberships of videos that were left out to FAILED, with the reason."""
     reasons: dict[str, tuple[int | None, str | None]] = {key: (None, reason_of(line)) for key, line in lines.items()}
     with platform.database.transaction() as session:
         move_project_videos(session, project, ProjectVideoStatus.FILTERING, dict.fromkeys(lines, (None, None)))

@@ -1,6 +1,6 @@
 """The format of the log: text for people, or one JSON object per line for Loki. Neither contains secrets.
 
-Every line says what it is about (domain/at_work.py): JSON as fields, text at the end of the line.
+Every line names the current work (domain/at_work.py): as fields in JSON, at the end of a line of text.
 """
 
 import logging
@@ -20,12 +20,12 @@ from data_miner_dagster.sites.redaction import redact
 _DATABASE_PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+]{0,30}://[^\s:/@]+:)[^\s@/]+(@)")
 _MARK: Final = "_data_miner_handler"
 _SHOWN_RUN: Final = 8
-"""How many characters of a run's id are shown, as on Dagster's pages."""
+"""The number of characters of a run's id that are shown, as on Dagster's pages."""
 _JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "exception"}
 
 
 def redacted(text: str) -> str:
-    """Return a text without cookies, tokens, signed query strings of URLs, and passwords of database URLs."""
+    """Return a text without cookies, tokens, signed query strings of URLs, and passwords in database URLs."""
     return _DATABASE_PASSWORD.sub(r"\1***\2", with_references(redact(text)))
 
 
@@ -41,10 +41,10 @@ class RedactingFilter(logging.Filter):
 
 
 class WorkFilter(logging.Filter):
-    """Adds to every record what its thread works on. Never drops a record."""
+    """Adds the current work of a record's thread to the record. Never drops a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add what is known to the record. The line's own video or project takes precedence."""
+        """Add the known facts to the record. A video or project that the record names itself takes precedence."""
         for name, value in at_work().known().items():
             if not hasattr(record, name):
                 setattr(record, name, value)
@@ -52,11 +52,11 @@ class WorkFilter(logging.Filter):
 
 
 def json_formatter() -> logging.Formatter:
-    """Return a line's fields: time, level, logger, message, current work, and `extra`."""
+    """Return a formatter that writes a line's time, level, logger, message, current work and `extra` as JSON."""
     from pythonjsonlogger.json import JsonFormatter
 
     class Formatter(JsonFormatter):
-        """No value contains a secret, and no line moves the cursor."""
+        """Formats a record as JSON. No value contains a secret, and no line moves the cursor."""
 
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
             return {
@@ -90,11 +90,11 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        """Return the line, without a traceback."""
+        """Return the line, without its traceback."""
         return printable((super().formatMessage(record) + _what_of(record)).replace("\n", "\\n"))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
-        """Return a traceback."""
+        """Return the traceback of an exception, with control characters escaped."""
         return printable(super().formatException(ei))
 
 
@@ -111,8 +111,8 @@ def set_up_logging(
 ) -> None:
     """Send this package's log to stderr in the format of `config`. A second call replaces the first.
 
-    `only_if_unset` does nothing in a process that already has a handler: `data-miner run` shows progress itself. Only
-    this package's loggers change: the root logger belongs to the application, or to Dagster.
+    With `only_if_unset`, do nothing in a process that already has a handler: `data-miner run` shows progress itself.
+    Only this package's loggers change, because the root logger belongs to the application or to Dagster.
     """
     logger = logging.getLogger(data_miner_dagster.__name__)
     if only_if_unset and logger.handlers:

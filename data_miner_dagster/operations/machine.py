@@ -1,4 +1,4 @@
-"""Facts about the machine: its disk, and its GPUs if there is an NVIDIA driver."""
+"""Facts about the machine: its disk, and its GPUs if it has an NVIDIA driver."""
 
 import shutil
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from pathlib import Path
 class GpuValues:
     """The state of one GPU."""
 
-    name: str  # as CUDA numbers them with CUDA_DEVICE_ORDER=PCI_BUS_ID
+    name: str  # its number in CUDA, with CUDA_DEVICE_ORDER=PCI_BUS_ID
     memory_used_bytes: int
     memory_size_bytes: int
     utilization: float  # from 0 to 1
@@ -19,7 +19,7 @@ class GpuValues:
 
 
 def disk_values(root: Path) -> tuple[int, int]:
-    """Return the free bytes and the size of the disk of a folder, or of the nearest folder above it that exists."""
+    """Return the free bytes and the size of a folder's disk. For a missing folder, use the nearest one above it."""
     while not root.exists() and root != root.parent:
         root = root.parent
     usage = shutil.disk_usage(root)
@@ -27,7 +27,7 @@ def disk_values(root: Path) -> tuple[int, int]:
 
 
 def gpu_values() -> Sequence[GpuValues]:
-    """Return all GPUs; empty without an NVIDIA driver or its library."""
+    """Return the state of all GPUs; empty without an NVIDIA driver or its library."""
     try:
         import pynvml
     except ImportError:

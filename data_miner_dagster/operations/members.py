@@ -1,6 +1,6 @@
-"""Which videos of a project its stages can work on now, and what holds up the others.
+"""Sorting a project's videos: which ones its stages can work on now, and what is missing from the others.
 
-Every stage after embedding starts from this answer. It combines the catalog (which members, in which state) with the
+Every stage after embedding starts from this result. It combines the catalog (the members and their states) with the
 files (what exists and is current), so that no two stages disagree about a project's videos.
 """
 
@@ -47,15 +47,15 @@ class FailedMember:
 
 @dataclass(frozen=True, slots=True)
 class ProjectMembers:
-    """All members of a project except rejected ones, each in exactly one list, by video key."""
+    """All members of a project except rejected ones, by video key. Each is in exactly one list."""
 
     ready: tuple[MemberFrames, ...]
-    not_embedded: tuple[str, ...]  # frames exist; embeddings by the filter encoder are missing or stale
-    unsettled: tuple[str, ...]  # still to be downloaded or decoded
+    not_embedded: tuple[str, ...]  # videos with frames whose embeddings by the filter encoder are missing or stale
+    unsettled: tuple[str, ...]  # videos that are not downloaded or extracted yet
     failed: tuple[FailedMember, ...]
 
     def without(self, lines: Mapping[str, str]) -> "ProjectMembers":
-        """Return the members with these videos moved to the failed ones, each with its line."""
+        """Return the members with these videos moved to `failed`, each with its line as the message."""
         if not lines:
             return self
         left_out = [FailedMember(key, VideoErrorKind.INTERNAL_ERROR, line) for key, line in sorted(lines.items())]
@@ -64,15 +64,15 @@ class ProjectMembers:
 
 
 def project_members(platform: Platform, project: str) -> ProjectMembers:
-    """Sort a project's members by what is possible with them now. Loads no model and reads no vectors.
+    """Sort a project's members by the work that is possible on them now. Load no model and read no vectors.
 
-    A video that the catalog calls EXTRACTED but whose frames are missing counts as unsettled: extraction repairs it.
+    An EXTRACTED video whose frames are missing counts as unsettled: extraction repairs it.
 
     Raises:
-        ConfigError: there is no such project.
+        ConfigError: the project does not exist.
         DamagedFileError: the frames or embeddings of a member exist but cannot be read.
     """
-    platform.project_config(project)  # raises the clear error for an unknown name
+    platform.project_config(project)  # raises a clear error for an unknown name
     encoder_name = platform.models.filter_encoder.name
     encoder_fingerprint = platform.models.filter_encoder.fingerprint
     ready: list[MemberFrames] = []
@@ -101,7 +101,7 @@ class _Lack(Enum):
 
 
 def _note_lack(platform: Platform, video: VideoRow, lack: _Lack) -> None:
-    """Request what the catalog believes to exist but is missing: a planner reads no files."""
+    """Request files that the catalog wrongly believes to exist. Planners read no files and would not notice."""
     stage, on_record = WorkStage.EXTRACTION, video.frames_basis
     if lack is _Lack.EMBEDDINGS:
         stage, on_record = WorkStage.EMBEDDING, video.embedding_basis
@@ -119,7 +119,7 @@ def _fail(failed: list[FailedMember], video_key: str, fault: ItemFault) -> None:
 def _frames_of(
     platform: Platform, video: VideoRow, encoder_name: str, encoder_fingerprint: str
 ) -> MemberFrames | _Lack:
-    """Return what a video that has not failed has on disk, or what is missing."""
+    """Return the frames and embeddings of a video that has not failed, or what is missing."""
     if video.status is not VideoStatus.EXTRACTED:
         return _Lack.FRAMES
     frames = sound_frames_identity(platform.layout, video.key)
@@ -129,7 +129,7 @@ def _frames_of(
     embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
     stored_fingerprint = read_vectors_fingerprint(embeddings_file)
     if stored_fingerprint is None and embeddings_file.exists():
-        # The catalog lists it as done: its removal is recorded, so that it is requested again.
+        # The catalog says that it exists. Its removal is recorded, so that it is made again.
         raise damaged(embeddings_file, "no embeddings")
     if stored_fingerprint != embeddings_fingerprint:
         return _Lack.EMBEDDINGS

@@ -1,4 +1,4 @@
-"""What people call a video: its file, folder or title rather than its key. Imports nothing heavy."""
+"""The names of videos that people see: file, folder or title rather than key. Imports nothing heavy."""
 
 from pathlib import PurePosixPath
 
@@ -11,35 +11,36 @@ from data_miner_dagster.sites.redaction import redact_url
 
 
 def name_of_video(row: VideoRow) -> str:
-    """Return the name of the local file or folder, else the title, else the address without secrets."""
+    """Return the name of the local file or folder; else the title; else the address without secrets."""
     if row.origin is Origin.LOCAL:
         return PurePosixPath(row.url).name
     return row.title or with_references(redact_url(row.url))
 
 
 def clock_text(seconds: float) -> str:
-    """Return a time in a video as players show it, such as `0:07` or `1:02:03`."""
+    """Return a time in a video in the format of players, such as `0:07` or `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
-    """Return how many pictures of a folder did not become frames, being damaged or too large; 0 for a video file.
+    """Return how many pictures of a folder are damaged or too large and so did not become frames; 0 for a video file.
 
     Args:
+        row: the video.
         most_frames: `extraction.max_frames_per_video`.
     """
     is_folder = row.key.startswith(FRAMES_PREFIX) and row.status is VideoStatus.EXTRACTED
     if not is_folder or row.duration_seconds is None or row.num_frames is None:
         return 0
-    num_pictures = round(row.duration_seconds)  # one second each
+    num_pictures = round(row.duration_seconds)  # one second per picture
     wanted = num_pictures if most_frames is None else min(num_pictures, most_frames)
     return max(0, wanted - row.num_frames)
 
 
 def left_out_text(num_pictures: int) -> str:
-    """Return the words for a number of pictures that were left out."""
+    """Return a number of pictures that were left out, in words."""
     return (
         f"{num_pictures} picture{'' if num_pictures == 1 else 's'} left out: damaged or too large; the log names each"
     )

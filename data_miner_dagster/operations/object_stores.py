@@ -1,4 +1,4 @@
-"""Opening the places outside the root that a user names, and finding their credentials."""
+"""Opening places outside the root that a user names, and finding their credentials."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ _ASKER = "platform.objects.stores"
 
 
 def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
-    """Return the place that a bucket's address or a folder's path names.
+    """Return the place at a bucket's address or a folder's path.
 
     Raises:
         ConfigError: the address is malformed, its package is missing, or a reference cannot be resolved.
@@ -30,10 +30,10 @@ def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
 
 
 def bucket_url(text: str) -> ObjectUrl:
-    """Return a bucket's address that a user gave to a command.
+    """Return the address of a bucket from a command's argument.
 
     Raises:
-        ConfigError: it is not an address of a bucket.
+        ConfigError: the text is not the address of a bucket.
     """
     try:
         url = ObjectUrl.parse(text)
@@ -47,12 +47,12 @@ def bucket_url(text: str) -> ObjectUrl:
 
 
 def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None] = lambda: None) -> "BucketStore":
-    """Return the objects below an address. Sends no request yet.
+    """Return the objects below an address. Send no request yet.
 
     Args:
-        config: the settings.
+        config: the settings of all buckets.
         url: the address.
-        check: called before each request; raises to stop the caller.
+        check: called before each request. It raises to stop the caller.
 
     Raises:
         ConfigError: a package is missing, or a reference cannot be resolved.
@@ -64,7 +64,7 @@ def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None]
 
 
 def access_of(config: ObjectsConfig, url: ObjectUrl) -> "Access":
-    """Return the settings that apply to an address, with its references resolved.
+    """Return the settings for an address, with their references resolved.
 
     Raises:
         ConfigError: a reference cannot be resolved.
@@ -90,7 +90,7 @@ def access_of(config: ObjectsConfig, url: ObjectUrl) -> "Access":
 
 
 def settings_of(config: ObjectsConfig, url: ObjectUrl) -> StoreConfig:
-    """Return the entry of `platform.objects.stores` that fits an address best, or an empty one."""
+    """Return the entry of `platform.objects.stores` that matches an address best; an empty one if none matches."""
 
     def fits(prefix: str) -> bool:
         return prefix == f"{url.protocol}://" or (not prefix.endswith("://") and url.is_within(ObjectUrl.parse(prefix)))

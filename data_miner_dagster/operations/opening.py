@@ -1,4 +1,4 @@
-"""Opening a platform: the only way, for commands, Dagster's processes, tests and scripts."""
+"""Opening a platform. Commands, Dagster's processes, tests and scripts all do it through this module."""
 
 import os
 from functools import lru_cache
@@ -16,18 +16,18 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 def open_platform(root: Path | None = None, config_file: Path | None = None, profile: str | None = None) -> Platform:
-    """Return the platform of a root, one object per process, so that models load once. Only reads.
+    """Return the platform of a root, one object per process, so that models are loaded once. Only reads.
 
-    Settings that the file leaves out are taken from the root's last run, so that `data-miner up --root DIR` continues
-    with the settings of the run that filled DIR.
+    Settings that the file omits are taken from the root's last run, so that `data-miner up --root DIR` continues with
+    the settings of the run that filled DIR.
 
     Args:
         root: the folder; if None, DATA_MINER_ROOT, or else the settings.
-        config_file: a YAML file with a `platform` section; if None, the one that DATA_MINER_CONFIG names, if any.
-        profile: the profile of models, overriding the settings; if None, DATA_MINER_PROFILE.
+        config_file: a YAML file with a `platform` section; if None, the file that DATA_MINER_CONFIG names, if any.
+        profile: the profile of models, which overrides the settings; if None, DATA_MINER_PROFILE.
 
     Raises:
-        ConfigError: the file is wrong, or the root's own settings cannot be read.
+        ConfigError: the file is invalid, or the settings stored in the root cannot be read.
     """
     return _open(
         str(root) if root is not None else os.environ.get(ROOT_VARIABLE) or None,  # an empty variable counts as unset
@@ -45,7 +45,7 @@ def _open(root: str | None, config_file: str | None, profile: str | None, _worki
 
 
 def _settings_of(layout: StorageLayout, config: PlatformConfig, profile: str | None) -> PlatformConfig:
-    """Return `config` with missing sections taken from the root's memory; `profile` overrides both."""
+    """Return `config` with omitted sections taken from the root's stored settings. `profile` overrides both."""
     remembered = remembered_settings(layout)
     adopted = {name: remembered[name] for name in remembered if name not in config.model_fields_set}
     try:

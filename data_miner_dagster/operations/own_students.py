@@ -1,4 +1,4 @@
-"""Students as models: each network that `data-miner train-check` has left under a root is a detector by its name."""
+"""Students as models: each network that `data-miner train-check` stored under a root is a detector with a name."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from data_miner_dagster.storage.students import student_folders
 
 
 def student_entries(layout: StorageLayout) -> dict[str, ModelEntryConfig]:
-    """Return the students of a root by name: each by its release, and the latest of each project."""
+    """Return the students of a root by name. Each is named by its release, and each project's latest by the project."""
     entries = {}
     folders = student_folders(layout)
     for (project, version), folder in sorted(folders.items(), key=lambda item: version_number(item[0][1])):
@@ -19,5 +19,5 @@ def student_entries(layout: StorageLayout) -> dict[str, ModelEntryConfig]:
 
 
 def student_entry(folder: Path) -> ModelEntryConfig:
-    """Return the entry of the student in a folder. ONNX is not a pickle: opening it runs no code."""
+    """Return the entry of the student in a folder. ONNX is not a pickle, so opening it runs no code."""
     return ModelEntryConfig(architecture="ultralytics", source=f"ultralytics:{folder / EXPORTED_NAME}", licence=LICENCE)

@@ -1,6 +1,6 @@
 """Fetching a user's own models from buckets into the model cache.
 
-They are pinned by sha256, downloads resume, and pickles are refused.
+Files are pinned by sha256, downloads resume, and pickles are refused.
 """
 
 import os
@@ -46,7 +46,7 @@ def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
     except LockHeldError as error:
         raise ModelError(f"model {entry.name} is being fetched by {error.holder or 'another process'}") from None
     try:
-        if folder.is_dir():  # the previous holder has fetched it
+        if folder.is_dir():  # the previous holder of the lock has fetched it
             return
         steps = Steps(f"model {entry.name}: fetched", "files", len(entry.files))
         for file in entry.files:

@@ -49,14 +49,14 @@ logger = logging.getLogger(__name__)
 
 
 REMEMBERED_SECTIONS: Final = ("cluster", "downloading", "embedding", "extraction", "models", "room")
-"""Sections of the platform's configuration that a root remembers, so that later commands need not repeat them."""
+"""Sections of the platform's configuration that are stored in the root, so that later commands need not repeat them."""
 
 
 def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
-    """Return the sections that a root was last run with, by name; empty if nothing has run there.
+    """Return the sections of a root's last run, by name; empty if nothing has run there.
 
     Raises:
-        ConfigError: the file that holds them cannot be read.
+        ConfigError: the file that contains them cannot be read.
     """
     path = layout.platform_file
     try:
@@ -77,13 +77,13 @@ def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
 
 
 class Platform:
-    """Everything an operation needs. Constructing it reads and creates nothing: each part is created at first use.
+    """The access of operations to one root. Constructing it reads and creates nothing: each part is made on first use.
 
     Args:
         config: the settings.
-        root: the folder that holds everything.
-        catalog_url: a database other than the one in `config`, or than SQLite under the root.
-        models: used instead of those in `config`.
+        root: the folder that contains everything.
+        catalog_url: a database to use instead of the one in `config` or SQLite under the root.
+        models: models to use instead of those in `config`.
 
     Raises:
         ConfigError: the root's path is not UTF-8.
@@ -103,41 +103,41 @@ class Platform:
             raise ConfigError(f"--root {shown}: its path is not UTF-8 and cannot be stored; use another")
         self.layout = StorageLayout(root.absolute())
         self.models = models or ModelProvider(config.models, self._take_device, partial(student_entries, self.layout))
-        """The models, each loaded at first use, once per process."""
+        """The models, each loaded on first use, once per process."""
         self._given_catalog_url = catalog_url or config.storage.catalog_url
         self._lease: RunLease | None = None
-        self.may_begin_catalog = False  # even beside files that a catalog knew: the user asked for it
-        self.migration: Migration | None = None  # of the catalog, by this process
-        self._removed_files: list[Path] = []  # that could not be read, by this process
+        self.may_begin_catalog = False  # True to begin a catalog beside files of an earlier one, as the user requested
+        self.migration: Migration | None = None  # the migration of the catalog that this process made
+        self._removed_files: list[Path] = []  # unreadable files that this process removed
 
     def _take_device(self) -> str:
         return device_of_process(self.database, self.config.models.devices)
 
     def within(self, lease: RunLease) -> Self:
-        """Return this platform as the run of `lease` uses it. Everything is shared except the owner of its claims."""
-        _ = self.database  # created once, for both
+        """Return this platform for the run of `lease`. Everything is shared except the owner of its claims."""
+        _ = self.database  # create it once, for both
         ours = copy.copy(self)
-        ours._lease = lease  # noqa: SLF001 - of this class itself
+        ours._lease = lease  # noqa: SLF001 - an attribute of this class
         return ours
 
     @property
     def run_id(self) -> str | None:
-        """The Dagster run that works with this platform, if any."""
+        """The id of the Dagster run that uses this platform; None outside a run."""
         return self._lease.run_id if self._lease is not None else None
 
     def tell_steps(self, num_done: int, num_total: int) -> None:
-        """Store the run's progress with the next renewal of its lease."""
+        """Set the run's progress, which the next renewal of its lease stores."""
         if self._lease is not None:
             self._lease.num_done, self._lease.num_total = num_done, num_total
 
     @property
     def num_removed_files(self) -> int:
-        """How many unreadable files this process has removed."""
+        """The number of unreadable files that this process has removed."""
         return len(self._removed_files)
 
     @property
     def root(self) -> Path:
-        """The absolute folder that holds everything."""
+        """The absolute path of the folder that contains everything."""
         return self.layout.root
 
     @property
@@ -147,7 +147,7 @@ class Platform:
 
     @cached_property
     def catalog_url(self) -> str | None:
-        """The URL of the catalog; None: SQLite under the root.
+        """The URL of the catalog; None for SQLite under the root.
 
         Raises:
             ConfigError: the catalog was moved, and its password is not set.
@@ -156,11 +156,11 @@ class Platform:
 
     @cached_property
     def database(self) -> Database:
-        """The catalog, its tables created or migrated.
+        """The catalog. Its tables are created or migrated on first use.
 
         Raises:
-            CatalogError: it is damaged, or it is new although a catalog knew the files here.
-            ConfigError: it would be an SQLite file on a file system that several hosts share.
+            CatalogError: the catalog is damaged, or missing although the root has files that a catalog knew.
+            ConfigError: the catalog would be an SQLite file on a file system that several hosts share.
         """
         file = self.layout.catalog_file
         database = Database(self.catalog_url or sqlite_url(file))
@@ -191,7 +191,7 @@ class Platform:
         """Return a project's configuration from the catalog.
 
         Raises:
-            ConfigError: there is no such project.
+            ConfigError: the project does not exist.
         """
         row = find_project(self.database, project)
         if row is None:
@@ -206,7 +206,7 @@ class Platform:
                 "or `data-miner populate` it, again"
             ) from None
         for value, reference in config.interpolations.values:
-            remember_reference(value, reference)  # so that this process never logs it
+            remember_reference(value, reference)  # this process must never log the value
         return config
 
     def remember_references(self) -> None:
@@ -217,22 +217,22 @@ class Platform:
 
     @contextmanager
     def mending(self, video_key: str | None = None) -> Iterator[None]:
-        """If the block meets an unreadable derived file of a video or of the root, remove such files and raise.
+        """Remove the unreadable derived files of a video, or of the root, if the block runs into one.
 
-        They then count as absent, so the next run that needs them recreates them.
+        The exception is raised again. The files then count as missing, so the next run that needs them recreates them.
         """
         try:
             yield
         except DamagedFileError:
             removed = remove_damaged_files(self.layout, video_key=video_key)
             self._removed_files += removed
-            # the caller that finds the file missing also tells the catalog
+            # The caller that finds the file missing also updates the catalog.
             with suppress(DATABASE_ERROR, DataMinerError):
                 self._ask_again_for(removed)
             raise
 
     def _ask_again_for(self, removed: Collection[Path]) -> None:
-        """Tell the catalog which frames and embeddings no longer exist."""
+        """Record in the catalog which frames and embeddings no longer exist."""
         frames = {path.parent.name for path in removed if path.parent.parent == self.layout.frames}
         embeddings = self.layout.embeddings / self.models.filter_encoder.name
         embedded = {path.stem for path in removed if path.parent == embeddings}
@@ -241,7 +241,7 @@ class Platform:
             record_bases(session, WorkStage.EMBEDDING, dict.fromkeys(embedded))
 
     def remove_unreadable(self, path: Path) -> None:
-        """Remove a derived file of a video, whose claim the caller holds, so that it is recreated."""
+        """Remove a derived file of a video, so that it is recreated. The caller holds the video's claim."""
         path.unlink(missing_ok=True)
         self._removed_files.append(path)
 
@@ -253,7 +253,7 @@ class Platform:
         wait_seconds: float = CLAIM_WAIT_SECONDS,
         stopping: threading.Event | None = None,
     ) -> Iterator[Claim]:
-        """Hold the only claim on a video, for any stage. Stops waiting once `stopping` is set."""
+        """Hold the only claim on a video, for any stage. Stop waiting for it once `stopping` is set."""
         with (
             self._hold(f"video/{video_key}", wait_seconds, stopping) as claim,
             item_span("video", video_key),
@@ -291,15 +291,15 @@ class Platform:
                 yield claim
 
     def publishing_under(self, claim: Claim) -> AbstractContextManager[None]:
-        """Write everything this thread writes in the block under one of several claims, and only while it is held."""
+        """Write everything that this thread writes in the block under this claim, and only while it is held."""
         return publishing_as(claim.token, partial(self.check_held, claim))
 
     @contextmanager
     def working_under(self, claim: Claim) -> Iterator[None]:
-        """Check after the block, even if it raised, that the claim was held throughout. Call this before writing rows.
+        """Check after the block, even if it raised, that the claim was held throughout. Write rows only afterwards.
 
         Raises:
-            ClaimLostError: another worker has taken it over, so the block's result or exception does not count.
+            ClaimLostError: another worker has taken the claim over, so the block's result or exception does not count.
             RunEndedError: the run was ended from outside.
         """
         try:
@@ -311,16 +311,16 @@ class Platform:
 
     @property
     def run_idle_limit(self) -> timedelta:
-        """A run without progress for longer than this hangs: no single item may take this long."""
+        """The time without progress after which a run counts as hanging. It is longer than any single item may take."""
         config = self.config
         longest = max(CLAIM_WAIT_SECONDS, config.downloading.max_wall_seconds, config.extraction.limits.max_seconds)
         return timedelta(seconds=max(config.runs.max_idle_seconds, 1.5 * longest))
 
     def check_run(self) -> None:
-        """Check, before the next item, that the run may go on.
+        """Check, before the next item, that the run may continue.
 
         Raises:
-            RunEndedError: it was ended from outside.
+            RunEndedError: the run was ended from outside.
         """
         note_progress()
         if self._lease is not None:
@@ -337,10 +337,10 @@ class Platform:
         check_claim(self.database, claim)
 
     def check_sampling(self) -> None:
-        """Compare the sampling settings with those of this root, and remember the current settings.
+        """Compare the sampling settings with those of this root, and store the current settings.
 
         Raises:
-            ConfigError: they differ. Frames sampled in two ways must not be mixed.
+            ConfigError: the settings differ. Frames sampled in two ways must not be mixed.
         """
         remembered = self.compare_sampling()
         in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))
@@ -348,10 +348,10 @@ class Platform:
             write_json(self.layout.platform_file, in_force)
 
     def compare_sampling(self) -> Mapping[str, Any]:
-        """Compare the sampling settings with those of this root, without writing. Return the remembered settings.
+        """Compare the sampling settings with those of this root, without writing. Return the stored settings.
 
         Raises:
-            ConfigError: they differ.
+            ConfigError: the settings differ.
         """
         remembered = remembered_settings(self.layout)
         wanted = self.config.extraction.sampling_settings()

@@ -1,7 +1,7 @@
-"""Politeness towards sites, for listing and downloading: breaker, budgets, spacing, places.
+"""Politeness towards sites when listing and downloading: circuit breakers, budgets, spacing, and slots.
 
-Processes coordinate through the catalog. Within a process, an open breaker takes effect immediately: no thread makes
-another request after the answer that opened it has been read.
+Processes coordinate through the catalog. Within a process, an open breaker takes effect immediately: once the answer
+that opened it has been read, no thread makes another request.
 """
 
 import logging
@@ -49,15 +49,15 @@ from data_miner_dagster.stages.downloading.site_health import (
 
 _PROBE_POLL_SECONDS: Final = 0.2
 _ONE_TRIP: Final = timedelta(seconds=5)
-"""An answer that opens a breaker is read twice: as an answer and as an error."""
+"""The answer that opens a breaker is noted twice, as a response and as an error. Within this time, it counts once."""
 
 logger = logging.getLogger(__name__)
 
 
 class PostponedError(TransientError):
-    """Nothing was requested from the site: its breaker is open, or its budget is spent.
+    """Raised if nothing was requested from a site, because its breaker is open or its budget is spent.
 
-    Resumes automatically at `until`.
+    Work continues automatically at `until`.
     """
 
     def __init__(self, kind: VideoErrorKind, until: datetime, message: str) -> None:
@@ -67,7 +67,7 @@ class PostponedError(TransientError):
 
 
 class NotYetError(TransientError):
-    """Another video of the site goes first for the moment: nothing was requested, nothing recorded."""
+    """Raised if another video of the site must go first. Nothing was requested, and nothing recorded."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"not for another {seconds:.1f} s")
@@ -79,24 +79,24 @@ def _until_text(until: datetime) -> str:
 
 
 class SitePoliteness:
-    """Politeness of one run. Thread-safe."""
+    """The politeness of one run. Thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._config = platform.config.downloading
         self._database = platform.database
         self._clock = SharedClock(platform.database)  # shared by all hosts that use the same sites
         self._lock = threading.Lock()
-        self._closed_until: dict[str, datetime] = {}  # by scope; changed by `_close`
+        self._closed_until: dict[str, datetime] = {}  # by scope; only `_close` changes it
         self.when_closed: Callable[[], None] = lambda: None
-        """Called whenever the answer of `may_request` may have become False."""
-        self._reserved: dict[str, Admission] = {}  # by site, a download that may start soon, and has been counted
+        """Called whenever the result of `may_request` may have become False."""
+        self._reserved: dict[str, Admission] = {}  # by site: a download that was counted, and may start soon
         self._next_listing: dict[str, float] = {}  # time.monotonic()
 
     def _scope(self, site: str) -> str:
         return EVERY_SITE if self._config.breaker.stops == "all" else site
 
     def _known_until(self, site: str) -> datetime | None:
-        """Return until when a site must not be asked, as far as this process knows; None if it may be."""
+        """Return the time until which a site must not be contacted, as far as this process knows; None if it may be."""
         now = self._clock.now()
         dates = [self._closed_until.get(name) for name in (site, EVERY_SITE)]
         return max((date for date in dates if date is not None and date > now), default=None)
@@ -106,20 +106,20 @@ class SitePoliteness:
         return self._known_until(site) is None
 
     def on_response(self, site: str, status: int, headers: Mapping[str, str]) -> None:
-        """Open the breaker at HTTP 429, the moment it is read."""
+        """Open the breaker as soon as a response with HTTP 429 is read."""
         if status == 429:
             self.trip(site, retry_after_seconds(headers.get("Retry-After")), f"{site} answered HTTP 429")
 
     def trip(self, site: str, wait_seconds: float | None, reason: str) -> datetime:
-        """Open the breaker, or leave it open. Return until when nothing is requested."""
+        """Open the breaker, or leave it open. Return the time until which nothing is requested."""
         scope = self._scope(site)
         with self._lock:
             now, known = self._clock.now(), self._known_until(site)
             asked = now + timedelta(seconds=granted_wait_seconds(wait_seconds, self._config.breaker))
             if known is not None and known >= asked - _ONE_TRIP:
-                return known  # already open: one trip, however many answers report it
+                return known  # already open: one trip, however many responses report it
             is_open = known is not None
-            # Immediate for this process; the exact date follows.
+            # This takes effect in this process at once. The exact time follows.
             self._close(scope, max(asked, now + timedelta(seconds=self._config.breaker.open_seconds)))
             seconds = breaker_seconds(num_trips(self._database, scope), wait_seconds, self._config.breaker)
             until = asked if is_open else now + timedelta(seconds=seconds)
@@ -137,7 +137,7 @@ class SitePoliteness:
         """Check whether any process has opened the breaker. Return the site's state.
 
         Raises:
-            PostponedError: it is open.
+            PostponedError: the breaker is open.
         """
         state = gate_state(self._database, site)
         if (gate := state.closed) is not None:
@@ -152,39 +152,39 @@ class SitePoliteness:
     def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str, begun_at: datetime) -> None:
         """Count a refused video that was requested at `begun_at`.
 
-        The third in a row, in any process, means that the whole site refuses, if it was requested after another
-        refusal: the site's breaker opens, and `put_back` gives the videos its date.
+        The third refused video in a row, in any process, shows that the whole site refuses, if it was requested after
+        another refusal. The site's breaker then opens, and `put_back` postpones the videos to its date.
         """
         since = self._clock.now() - STREAK_LASTS
-        may_count = row.status is not VideoStatus.UNAVAILABLE  # whose own refusal is known
+        may_count = row.status is not VideoStatus.UNAVAILABLE  # its own refusal is known
         streak = note_refusal(self._database, site, row.key, may_count=may_count, since=since, begun_at=begun_at)
         if not streak.is_event and not (streak.num_videos >= VIDEOS_OF_AN_EVENT and streak.is_confirmed):
             return
         with self._lock:
             state = gate_state(self._database, site)
             seconds = breaker_seconds(state.num_trips, None, self._config.breaker)
-            is_closed = state.closed is not None and state.closed.is_event  # by another refusal of the same event
+            is_closed = state.closed is not None and state.closed.is_event  # another refusal of the same event did it
             until = state.closed.until if state.closed and is_closed else self._clock.now() + timedelta(seconds=seconds)
             reason = refusal_reason(site, kind, message, yt_dlp_version(), self._clock.now().date())
             declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)
-            self._close(site, until)  # last: code that is stopped by it looks up the reason
+            self._close(site, until)  # last, because code that it stops looks up the reason
         if not is_closed:
             logger.warning("%s: no requests until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """Uncharge a video that was just charged if its refusal is the site's. Return the reason if so."""
+        """Take back the failure of a video if its whole site refuses. Return the reason; None if it does not."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
-        """Forget the site's refusals before it served a video that was requested at `begun_at`."""
+        """Forget refusals of a site from before it served a video that was requested at `begun_at`."""
         if note_served(self._database, site, video_key, begun_at):
             logger.info("%s answers again", site)
 
     def _take_probe(self, site: str, video_key: str) -> tuple[GateState, bool]:
-        """After an event, let one video be requested, and let the others wait for its result.
+        """After an event, let one video be requested while the others wait for its result.
 
         Returns:
-            The site's state, and whether this video is the one to be requested.
+            The site's state, and whether this video is the one to request.
 
         Raises:
             PostponedError: the site still refuses.
@@ -198,10 +198,10 @@ class SitePoliteness:
         return state, True
 
     def before_listing(self, site: str) -> None:
-        """Wait until a site may be asked for a listing: spaced like downloads, but not counted as a download.
+        """Wait until a site may be sent a listing request, which is spaced like a download but not counted as one.
 
         Raises:
-            PostponedError: its breaker is open.
+            PostponedError: the breaker is open.
         """
         self.check_gate(site)
         with self._lock:
@@ -221,13 +221,13 @@ class SitePoliteness:
 
     @contextmanager
     def place(self, site: str, video_key: str) -> Iterator[datetime]:
-        """Start a download if it is its turn among all runs. Yields the start time. Never waits.
+        """Start a download if it has the next turn among all runs. Yield the start time. Never wait.
 
         If the block succeeds, earlier trips of the breaker are forgotten.
 
         Raises:
             PostponedError: the breaker is open, or a budget is spent.
-            NotYetError: its turn comes soon.
+            NotYetError: the turn has not come yet.
         """
         state, is_probe = self._take_probe(site, video_key)
         try:
@@ -236,13 +236,13 @@ class SitePoliteness:
         finally:
             if is_probe:
                 end_probe(self._database, site, video_key)
-        if trips:  # the block did not raise: the site answers again
+        if trips:  # the block did not raise, so the site answers again
             note_success(self._database, {site, self._scope(site)})
 
     def _take_turn(self, site: str) -> int:
-        """Return how often the site's breaker has opened recently.
+        """Take the site's next turn. Return how often its breaker has opened recently.
 
-        A caller that is too early leaves the turn to the next.
+        If it is too early, the turn is reserved for the next caller.
         """
         politeness = self._config.politeness
         with self._lock:
@@ -258,7 +258,7 @@ class SitePoliteness:
                 self._reserved[site] = admission
                 raise NotYetError(seconds)
         if admission.start_at is None:
-            self.check_gate(site)  # it has closed since it was examined, or a budget is spent
+            self.check_gate(site)  # the breaker has opened since the last check, or a budget is spent
             until = admission.wait_until or self._clock.now()
             raise PostponedError(
                 VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; resumes at {_until_text(until)}"

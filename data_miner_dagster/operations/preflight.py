@@ -20,7 +20,7 @@ def check_root_is_writable(root: Path) -> None:
     """Create the root and a file in it, to check that it is writable.
 
     Raises:
-        ConfigError: that is not possible.
+        ConfigError: the root cannot be created or written to.
     """
     probe = root / f".writable-{uuid.uuid4().hex[:8]}"
     try:
@@ -34,11 +34,11 @@ def check_root_is_writable(root: Path) -> None:
 
 
 def check_before_work(platform: Platform, project: ProjectConfig) -> None:
-    """Check everything that can be checked without any work: root, sampling, models, classes, projects.
+    """Check everything that can be checked without any work: root, sampling, models, classes, and other projects.
 
     Raises:
         ConfigError: the root is not writable or was sampled with other settings, the detector does not know a class, a
-            project to compare with has no frames yet, or the verifier may not be asked.
+            project to compare with has no frames yet, or the verifier may not be used.
         ModelError: weights are missing, or must be fetched from a hub that does not answer.
     """
     check_against_platform(platform, project)
@@ -49,11 +49,11 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
 
 
 def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
-    """Check everything that `check_before_work` checks, without writing.
+    """Check everything that `check_before_work` checks, except what requires writing or requests.
 
     Raises:
         ConfigError: the root was sampled with other settings, the detector does not know a class, a project to compare
-            with has no frames yet, or the verifier may not be asked.
+            with has no frames yet, or the verifier may not be used.
         ModelError: weights are missing.
     """
     platform.compare_sampling()
@@ -71,8 +71,8 @@ def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None
     """Check that the models and the verifier may be used, and that detectors with fixed classes know the project's.
 
     Raises:
-        ConfigError: there is no such model, its licence is not allowed, a detector does not know a class, or the
-            verifier may not be asked.
+        ConfigError: a model does not exist, its licence is not allowed, a detector does not know a class, or the
+            verifier may not be used.
         ModelError: a detector's classes cannot be read, or the verifier's model is missing.
     """
     platform.models.check_allowed(project.detection.detectors, project.detection.verifier_name)
@@ -83,12 +83,12 @@ def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None
 
 
 def check_verifier(platform: Platform, config: VerifierConfig) -> None:
-    """Check that a project's verifier may be asked. Sends nothing.
+    """Check that a project's verifier may be used. Send nothing.
 
     Raises:
-        ConfigError: there is no such endpoint or model, its key is missing, its address is not allowed, or it has a
+        ConfigError: the endpoint or model does not exist, its key is missing, its address is not allowed, or there is a
             cost limit but no known price.
-        ModelError: its model is missing.
+        ModelError: the verifier's model is missing.
     """
     endpoints = platform.config.models.endpoints
     endpoint = endpoints.get(config.model)
@@ -100,7 +100,7 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
             )
         platform.models.check_verifier_available(config.model)
     else:
-        # Imported here because Dagster's definitions, which check project files, need no HTTP client.
+        # Imported here because Dagster's definitions, which check project files, do not need an HTTP client.
         from data_miner_dagster.sites.chat_endpoints import check_endpoint
 
         check_endpoint(config.model, endpoint, platform.config.downloading.allowed_private_hosts)
@@ -112,9 +112,9 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
 
 
 def check_paths(project: ProjectConfig, folder: Path) -> None:
-    """Check that each local path of a project exists. Relative paths start at `folder`.
+    """Check that every local path of a project exists. Relative paths start at `folder`.
 
-    Exemplars are read to compute their sha256.
+    Exemplars are read, to compute their sha256.
 
     Raises:
         ConfigError: a path does not exist.
@@ -133,7 +133,7 @@ def check_paths(project: ProjectConfig, folder: Path) -> None:
 
 
 def folders_without_videos(project: ProjectConfig, folder: Path) -> list[str]:
-    """Return a line for each local source that has no video yet; relative paths start at `folder`."""
+    """Return a line for each local source that has no video yet. Relative paths start at `folder`."""
     lines = []
     for number, source in enumerate(project.sourcing.sources):
         for entry in source.paths if isinstance(source, FilesSource) else ():

@@ -1,6 +1,6 @@
 """Preparing the models of builds while their videos are still being processed.
 
-Belongs here: work that is the same for all videos and needed in any case. Does not belong here: anything that a stage
+Belongs here: work that is the same for all videos and always needed. Does not belong here: anything that a stage
 decides or writes.
 """
 
@@ -29,11 +29,11 @@ _STAGES: Final = tuple(
 
 
 class Preparation:
-    """Prepares builds, each once, in a thread of its own. As a context manager, waits at the end for what has started.
+    """Prepares builds, each once, in its own thread. As a context manager, waits at its end for what has started.
 
     Args:
         platform: the platform.
-        loads_models: also load the models and libraries of the build's stages, because they follow in this process.
+        loads_models: True to load the models and libraries of the build's stages too, which follow in this process.
     """
 
     def __init__(self, platform: Platform, *, loads_models: bool) -> None:
@@ -49,14 +49,14 @@ class Preparation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """If the block raised, start nothing more and wait for nothing."""
+        """Wait for what has started. If the block raised, start nothing more and do not wait."""
         self._thread.shutdown(wait=error is None, cancel_futures=error is not None)
 
     def begin(self, projects: Collection[str]) -> None:
-        """Prepare the builds of projects that are not prepared yet. Returns immediately."""
+        """Prepare the builds of projects that have not been prepared yet. Return immediately."""
         for project in sorted(set(projects) - self._begun):
             self._begun.add(project)
-            with working_on(stage=WorkStage.FILTERING.value.lower(), project=project):  # which needs it first
+            with working_on(stage=WorkStage.FILTERING.value.lower(), project=project):  # the first stage that needs it
                 self._thread.submit(attempt_extra, "preparation", project, partial(self._prepare, project))
 
     def _prepare(self, project: str) -> None:

@@ -1,6 +1,6 @@
-"""Progress of long work and the remaining time, for the log and `data-miner status`.
+"""The progress of long work and the remaining time, for the log and `data-miner status`.
 
-Belongs here: a line at regular intervals, and its figures from the catalog. Does not belong here: the estimate
+Belongs here: log lines at regular intervals, and their figures from the catalog. Does not belong here: the estimate
 (stages/remaining.py).
 """
 
@@ -43,23 +43,23 @@ from data_miner_dagster.sites.keys import site_of_key
 from data_miner_dagster.stages.remaining import DoneVideo, OpenVideo, StageWork, remaining_seconds, share_done
 
 LINE_SECONDS: Final = 60.0
-"""Seconds between two lines about progress."""
+"""Seconds between two log lines about progress."""
 _FIRST_LINE_SECONDS: Final = 10.0
 _MOST_READ: Final = 5000
-"""How many due videos are read, over all projects. If there are more, each stands for several."""
+"""The largest number of due videos that are read, over all projects. If there are more, each stands for several."""
 _FEWEST_READ: Final = 200
-"""How many due videos of one project are read when there are many projects."""
+"""The smallest number of due videos that are read per project when there are many projects."""
 _BUILD: Final = (WorkStage.FILTERING, WorkStage.DEDUPLICATION, WorkStage.DETECTION, WorkStage.RELEASING)
 
 _WorkBefore = Callable[[WorkStage], Sequence[WorkedVideo]]
-"""Returns what a stage did last, in any run and project."""
+"""Returns a stage's latest work, in any run and project."""
 
 logger = logging.getLogger(__name__)
 """Assets copy its lines to their run's log."""
 
 
 def time_text(seconds: float) -> str:
-    """Return a remaining time, as precisely as it is known."""
+    """Return a remaining time in words, as precisely as it is known."""
     if seconds < 90:
         return f"{max(5, round(seconds / 5) * 5)} s"
     if seconds < 5400:
@@ -68,7 +68,7 @@ def time_text(seconds: float) -> str:
 
 
 def left_text(share: float, seconds: float | None) -> str:
-    """Return a share and the remaining time in words."""
+    """Return the share that is done and the remaining time, in words."""
     return f"{100 * share:.0f} %" + ("" if seconds is None else f", about {time_text(seconds)} left")
 
 
@@ -76,12 +76,12 @@ def left_text(share: float, seconds: float | None) -> str:
 
 
 class Steps:
-    """Counts steps of similar size. Logs a line every minute, and stores the count on the lease of the current run.
+    """Counts steps of similar size. Logs a line every minute, and stores the count in the lease of the current run.
 
     Args:
-        what: what is being done, such as "detection: yolo has looked at".
-        unit: the steps, in the plural.
-        total: how many there are.
+        what: the work in words, such as "detection: yolo has looked at".
+        unit: the noun for the steps, in the plural.
+        total: the number of steps.
         platform: the platform of the current run.
     """
 
@@ -103,19 +103,19 @@ class Steps:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """How long the rest takes at the current pace; None before the first step."""
+        """The time that the rest takes at the current pace; None before the first step."""
         if not self._num_done:
             return None
         return (time.monotonic() - self._began) * (self._total - self._num_done) / self._num_done
 
     @property
     def line(self) -> str:
-        """The progress as a line."""
+        """The progress in one line."""
         left = self.remaining_seconds if self._num_done < self._total else None
         return f"{self._what} {self._num_done:,} of {self._total:,} {self._unit}: {left_text(self.share, left)}"
 
     def advance(self, num_steps: int = 1) -> None:
-        """Count steps that are done."""
+        """Count steps that were completed."""
         with self._lock:
             self._num_done += num_steps
             now = time.monotonic()
@@ -127,7 +127,7 @@ class Steps:
             logger.info("%s", self.line)
 
     def reach(self, num_done: int) -> None:
-        """Count steps up to this number, including steps that other runs did."""
+        """Count steps up to this total, which includes steps by other runs."""
         self.advance(max(0, num_done - self._num_done))
 
     def tell(self) -> None:
@@ -145,22 +145,21 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a project, or of all videos."""
+    """The progress of the work on videos, of a project or of all."""
 
     project: str | None
     share_done: float
     """The share of the work on videos since the last pause."""
     remaining_seconds: float | None
-    """None if nothing shows it yet."""
+    """None if there is nothing to estimate it from yet."""
     num_open: int
     """The number of videos that are due."""
     is_with_build: bool
-    """Whether the remaining time includes filtering, deduplication, detection and release, estimated from other runs.
-    """
+    """True if the remaining time includes filtering, deduplication, detection and release, as in other runs."""
 
     @property
     def line(self) -> str:
-        """One line for people."""
+        """The progress in one line, for people."""
         name = f"{self.project}: " if self.project is not None else ""
         until = " until its release" if self.is_with_build else ""
         left = left_text(self.share_done, self.remaining_seconds)
@@ -269,7 +268,7 @@ class RunProgress:
 
     @property
     def line(self) -> str:
-        """One line for people."""
+        """The progress in one line, for people."""
         name = f"{self.project}: " if self.project is not None else ""
         left = left_text(self.num_done / self.num_total, self.remaining_seconds)
         return f"{name}{self.job}: step {self.num_done:,} of {self.num_total:,}: {left}"
@@ -277,16 +276,16 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The progress of everything that is due or at work."""
+    """The progress of everything that is due or in progress."""
 
     videos: tuple[Progress, ...]
     runs: tuple[RunProgress, ...]
     num_at_work: int
-    """The videos and projects that are being worked on."""
+    """The number of videos and projects in progress."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is due or at work."""
+        """True if nothing is due or in progress."""
         return not (self.videos or self.runs or self.num_at_work)
 
     @property
@@ -301,7 +300,7 @@ class Standing:
 
 
 def standing_of(platform: Platform, project: str | None = None) -> Standing:
-    """Return the progress of one project, or of each of them."""
+    """Return the progress of one project or of every project."""
     database = platform.database
     names = [row.name for row in find_projects(database) if project in (None, row.name)]
     with database.reading() as session:
@@ -325,7 +324,7 @@ def _run_of(row: RunLeaseRow, now: datetime) -> RunProgress:
 
 @contextmanager
 def telling_progress(platform: Platform, project: str | None = None) -> Iterator[None]:
-    """While the block runs, log the progress of the videos every minute."""
+    """Log the progress of the videos every minute while the block runs."""
     is_over = threading.Event()
 
     def tell() -> None:

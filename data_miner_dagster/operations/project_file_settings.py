@@ -1,4 +1,4 @@
-"""Writing the result of a calibration into the project's file."""
+"""Writing the results of a calibration into the project's file."""
 
 import shutil
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ from data_miner_dagster.storage.atomic import atomic_path
 
 
 def project_file_of(platform: Platform, project: str) -> Path | None:
-    """Return the file that a project was registered from; None if there was none, or it no longer exists."""
+    """Return the file that a project was registered from; None if there was none or it no longer exists."""
     row = find_project(platform.database, project)
     path = None if row is None or row.config_file is None else Path(row.config_file)
     return path if path is not None and path.is_file() else None
 
 
 def write_settings(platform: Platform, project: str, section: str, settings: Mapping[str, object]) -> Path:
-    """Write settings into one section of a project's file. Return the file. The project is updated as after any edit.
+    """Write settings into one section of a project's file. Return the file. The edit takes effect like any other.
 
     Raises:
-        ConfigError: there is no file, or it cannot be changed safely. It stays unchanged.
+        ConfigError: the file does not exist, or cannot be changed safely. It stays unchanged.
     """
     path = project_file_of(platform, project)
     if path is None:
         raise ConfigError(f"project {project!r} no longer has a file to write to; add the settings by hand")
-    path = path.resolve()  # the file, not a link to it
+    path = path.resolve()  # write to the file, not to a link
     try:
         text = with_settings(path.read_text(encoding="utf-8"), section, settings)
         with atomic_path(path) as partial:

@@ -1,4 +1,4 @@
-"""Where relative paths of a project's configuration start, and which files it may access."""
+"""The folder where relative paths of a project's configuration start, and the files that it may access."""
 
 from pathlib import Path
 
@@ -13,6 +13,6 @@ def base_folder_of(config_file: str | None) -> Path:
 
 
 def limits_of_file(platform: Platform, config_file: Path | str | None) -> ProjectLimits:
-    """Return the access rights of a project that was read from a file."""
+    """Return the access limits of a project that was read from a file."""
     watched = resolve_project_files(platform.config, platform.layout.project_files)
     return limits_of(platform.config, watched, Path(config_file) if config_file is not None else None)

@@ -1,7 +1,7 @@
 """The only way for a stage to work on a project: under the project's claim, and with its stage kept up to date.
 
-Belongs here: the project's stage while the work runs, when it is done, when it fails and when it is interrupted, and
-the check that the previous stage is done. Does not belong here: the work itself.
+Belongs here: setting the project's stage when the work starts, ends, fails or is interrupted, and checking that the
+previous stage is done. Does not belong here: the work itself.
 """
 
 from collections.abc import Iterator
@@ -33,19 +33,19 @@ class StageRun:
         self._stage = stage
         self._has_begun = False
         self.counts: dict[str, int] = {}
-        """Stored beside the project's counts when it moves on."""
+        """Counts to store with the project's other counts when it moves on."""
 
     def begin(self) -> None:
-        """Move the project to this stage because its work starts now."""
+        """Move the project to this stage, because its work starts now."""
         self._has_begun = True
         with self._platform.database.transaction() as session:
             move_project(session, self._project, self._stage, error=None)
 
     def finish(self) -> None:
-        """Let the project wait for the next stage, after the work or where its row lags behind its files.
+        """Make the project wait for the next stage, after the work or if its row lags behind its files.
 
-        A row lags behind after a kill between files and rows, when an earlier stage ran again without changes, and
-        during a build that finds a stage current.
+        A row lags behind after a kill between files and rows, after an earlier stage ran again without changes, and in
+        a build that finds a stage current.
         """
         row = find_project(self._platform.database, self._project)
         after = STAGE_AFTER[self._stage]
@@ -64,11 +64,11 @@ class StageRun:
             store_spent(session, self._project)
 
     def fail(self, error: Exception) -> None:
-        """Record on the project which stage failed, and why."""
+        """Record in the project's row which stage failed, and why."""
         self._move(ProjectStage.FAILED, f"{self._stage.word}: {fault_of(error).line}")
 
     def step_back(self) -> None:
-        """Let the project wait for this stage again, if the work had begun."""
+        """Make the project wait for this stage again, if its work had begun."""
         if self._has_begun:
             self._move(PROJECT_WAY[self._stage].waiting, None)
 
@@ -78,7 +78,7 @@ class StageRun:
                 move_project(session, self._project, target, error=error)
                 store_spent(session, self._project, is_failed=True)
 
-        # if that fails too, the caller needs to see the earlier error
+        # If this fails too, the caller still needs to see the original error.
         attempt_extra("stage of a project", self._project, move)
 
 
@@ -86,12 +86,13 @@ class StageRun:
 def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iterator[StageRun]:
     """Hold a project for one of the stages of `PROJECT_WAY`. When the block ends, the project waits for the next stage.
 
-    The block calls `begin` before it changes anything. If it finds its result current, it does not call it, and the
-    project's row stays unless it lags behind. If the block raises, the project is FAILED, with stage and reason. If it
-    is interrupted or cancelled, or an earlier stage turns out not to be done, the project waits for this stage again.
+    The block calls `begin` before it changes anything. If it finds its result current, it does not call `begin`, and
+    the project's row stays the same unless it lags behind. If the block raises, the project is FAILED, with the stage
+    and the reason. If it is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage
+    again.
 
     Raises:
-        ClaimHeldError: another worker holds this project for longer than the wait.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
         ClaimLostError: another worker took the project over while this one was suspended. No row is written.
     """
     work = WorkStage(stage.value)
@@ -107,7 +108,7 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
             begin_build(platform, project, stage)
             with platform.working_under(claim):
                 yield run
-        except (ClaimLostError, RunEndedError):  # the project and its row now belong to another worker
+        except (ClaimLostError, RunEndedError):  # the project and its row belong to another worker now
             raise
         except NotReadyError:
             run.step_back()
@@ -115,7 +116,7 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
         except Exception as error:
             run.fail(error)
             raise
-        except BaseException:  # an interrupt, or a cancellation by Dagster
+        except BaseException:  # an interrupt, or cancellation by Dagster
             run.step_back()
             raise
         run.finish()
@@ -134,5 +135,5 @@ def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
 
 
 def not_ready(project: str, asset: str) -> NotReadyError:
-    """Return the error that says which asset of a project must be materialized first."""
+    """Return the error that names the asset of a project that must be materialized first."""
     return NotReadyError(f"project {project!r} has no {asset} yet: materialize the stages that lead to it first")

@@ -1,7 +1,7 @@
 """Embeddings of prompts by the filter encoder, computed once per text or exemplar and encoder.
 
-The model is loaded only if a text or picture has not been embedded before. Changing thresholds, or moving a prompt from
-one set to another, needs no model.
+The model is loaded only for a text or picture that has not been embedded before. Changing thresholds, or moving a
+prompt from one set to another, does not load it.
 """
 
 import logging
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Float32Array:
-    """Return (P, D) unit vectors, one per text, from the store where they exist.
+    """Return (P, D) float32 unit vectors, one per text. Vectors that are stored are not computed again.
 
     Raises:
         ModelError: the sentences of one prompt cancel out, or the model is missing.
@@ -47,7 +47,7 @@ def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[
 
 @dataclass(frozen=True, slots=True)
 class WantedPrompts:
-    """The prompts of a project, and the exemplars by the words of each prompt."""
+    """The prompts of a project, and their exemplars by the text of each prompt."""
 
     config: FilteringConfig
     exemplars: Mapping[str, Sequence[Exemplar]] = field(default_factory=dict)
@@ -56,16 +56,16 @@ class WantedPrompts:
 def score_prompts(
     platform: Platform, config: FilteringConfig, texts: Sequence[str], exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> PromptScores:
-    """Return how pictures are compared with each text and its exemplars.
+    """Return an object that compares pictures with each text and its exemplars.
 
     Raises:
-        ConfigError: an exemplar is missing, has changed meanwhile, or is not a picture.
+        ConfigError: an exemplar is missing, has changed in the meantime, or is not a picture.
         ModelError: the sentences of one prompt cancel out, or a model is missing.
     """
     words = embed_prompts(platform, texts, config.templates)
     if not exemplars:
         return words_alone(words)
-    # Imported here, since comparing words does not need OpenCV.
+    # Imported here, because comparing texts does not need OpenCV.
     from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 
     beside = picture_encoder(platform.models, config)
@@ -78,7 +78,7 @@ def score_prompts(
 
 
 def picture_encoder(models: ModelProvider, config: FilteringConfig) -> EncoderRole | None:
-    """Return the encoder that compares pictures with exemplars; None if the words' encoder does, or none is needed."""
+    """Return the encoder that compares pictures with exemplars; None if it is the filter encoder or none is needed."""
     role = models.encoder(config.exemplar_encoder) if config.exemplar_paths else models.filter_encoder
     return None if role.fingerprint == models.filter_encoder.fingerprint else role
 
@@ -90,9 +90,9 @@ def combined(
     embed: Callable[[Exemplar, EncoderRole], Float32Array],
     encoders: tuple[ModelRole[ImageTextEncoder], EncoderRole | None],
 ) -> PromptScores:
-    """Return the scores of prompts, from texts with their vectors and exemplars.
+    """Return the scores of prompts, computed from texts with their vectors and from exemplars.
 
-    `embed` returns a picture's vector. `encoders` names the encoder of words and, if it is another, that of pictures.
+    `embed` returns a picture's vector. `encoders` are the encoder of texts and, if it is a different one, of pictures.
     """
     filter_encoder, pictures = encoders
 
@@ -117,7 +117,7 @@ def combined(
 def mean_over_templates(
     embed_sentence: Callable[[str], Float32Array], texts: Sequence[str], templates: Sequence[str], encoder_name: str
 ) -> Float32Array:
-    """Return (P, D) unit vectors: for each text, the normalised mean over the templates.
+    """Return (P, D) float32 unit vectors: for each text, the normalised mean over the templates.
 
     Source: Radford et al. 2021, "Learning transferable visual models from natural language supervision", section
     3.1.4, prompt ensembling.
@@ -136,7 +136,7 @@ def mean_over_templates(
 
 
 def _embed_sentence(platform: Platform, encoder: ModelRole[ImageTextEncoder], sentence: str) -> Float32Array:
-    # One sentence per call, so that its vector does not depend on which others were new at the time.
+    # One sentence per call, so that its vector does not depend on other sentences that are new at the time.
     digest = fingerprint_of({"encoder": encoder.fingerprint, "text": sentence})
     path = platform.layout.prompt_embedding_file(encoder.name, digest)
     if (stored := _read_vector(path)) is not None:
@@ -159,14 +159,14 @@ def _embed_exemplar(
         image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
     except UnreadableImageError as error:
         raise ConfigError(f"filtering: the exemplar {exemplar.name} cannot be read: {error}") from error
-    # One picture per call, so that its vector does not depend on which others were new at the time.
+    # One picture per call, so that its vector does not depend on other pictures that are new at the time.
     vector: Float32Array = embed_images(encoder.load(), [image])[0].astype(np.float32)
     write_arrays(path, vector=vector)
     return vector
 
 
 def _read_vector(path: Path) -> Float32Array | None:
-    """Return a stored vector, or None if it is missing or unreadable."""
+    """Return a stored vector; None if it is missing or unreadable."""
     vector: Float32Array
     try:
         (vector,) = read_arrays(path, "vector")

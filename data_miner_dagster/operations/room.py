@@ -1,9 +1,9 @@
-"""Disk space under the root: what uses it, what a quota allows to start, and what is removed to free some.
+"""Disk space under the root: its use, which downloads a quota allows, and what is removed to free some.
 
-Only files that can be recreated are removed: source files of videos whose frames exist, frames that nobody needs,
-embeddings of unused encoders. The catalog keeps all it knows about a video, and `info.json` stays.
+Only files that can be recreated are removed: source files of videos whose frames exist, frames that nothing needs, and
+embeddings of unused encoders. The catalog keeps all facts about a video, and `info.json` stays.
 
-Belongs here: files, and promises to downloads. Does not belong here: the decision (stages/downloading/room.py).
+Belongs here: files, and reservations for downloads. Does not belong here: the decision (stages/downloading/room.py).
 """
 
 import logging
@@ -57,40 +57,40 @@ from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.room import files_size, rest_size
 
 _REST_LASTS: Final = 50.0
-"""Files other than videos and frames are measured again after this many times the duration of the last measurement."""
+"""Files other than videos and frames are measured again after this many times as long as the last measurement took."""
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
-"""Seconds until a caller that waits for space asks again if nothing has happened."""
+"""A caller that waits for space asks again after at most this many seconds, even if nothing has happened."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RoomUsage:
-    """What uses space under a root, in bytes."""
+    """The use of space under a root, in bytes."""
 
     videos: VideosRoom
     rest: int  # everything except files of videos and frames
 
     @property
     def total(self) -> int:
-        """What is on disk now."""
+        """The number of bytes on disk now."""
         return self.videos.sources + self.videos.frames + self.rest
 
     @property
     def frames_per_byte(self) -> float:
-        """The ratio of the size of frames to that of their video."""
+        """The ratio of the size of frames to the size of their video."""
         return FRAMES_PER_BYTE if self.videos.frames_per_byte is None else self.videos.frames_per_byte
 
     @property
     def held(self) -> int:
-        """What is on disk, plus the expected frames of existing videos."""
+        """The number of bytes on disk, plus the expected frames of existing videos."""
         return self.total + round(self.frames_per_byte * self.videos.to_extract)
 
 
 @dataclass(frozen=True, slots=True)
 class Removable:
-    """Files of one kind that can be removed. `remove` removes them, and returns the number of bytes."""
+    """Files that can be removed together. `remove` removes them and returns the number of bytes freed."""
 
     name: str
     size_bytes: int
@@ -99,7 +99,7 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class RoomFound:
-    """Whether a download may start; if not, the reason in a line for people, and when to ask again."""
+    """Whether a download may start. If not, the reason in one line for people, and the time until the next attempt."""
 
     answer: RoomAnswer
     message: str = ""
@@ -108,11 +108,11 @@ class RoomFound:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What a download is going to use."""
+    """The space that a download will need."""
 
-    promised: int  # at most, frames included
-    source: int  # as expected
-    frames: int
+    promised: int  # upper limit, including frames
+    source: int  # expected size of the file
+    frames: int  # expected size of the frames
 
 
 class Room:
@@ -128,14 +128,14 @@ class Room:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is a quota."""
+        """True if there is a quota."""
         return self._config.quota is not None
 
     def usage(self, but_promised_to: str = "") -> RoomUsage:
-        """Return what uses space now, without the reservation for one video's download."""
+        """Return the current use of space, without the reservation for one video's download."""
         with self._platform.database.reading() as session:
             unmeasured = unmeasured_frames(session)
-        if unmeasured:  # once: an earlier version wrote them
+        if unmeasured:  # happens once, for frames that an earlier version wrote
             sizes = {key: files_size(self._platform.layout.frames_folder(key)) for key in unmeasured}
             with self._platform.database.transaction() as session:
                 record_frames_bytes(session, sizes)
@@ -144,7 +144,7 @@ class Room:
         return RoomUsage(videos, self._measured_rest())
 
     def videos(self) -> VideosRoom:
-        """Return what the catalog knows, without looking at files."""
+        """Return the use of space that the catalog knows, without reading files."""
         with self._platform.database.reading() as session:
             return videos_room(session)
 
@@ -160,7 +160,7 @@ class Room:
     # --- downloads ---
 
     def make_for(self, row: VideoRow) -> RoomFound:
-        """Remove what is necessary for the download of a video. Return whether it may start."""
+        """Remove files to make space for the download of a video. Return whether it may start."""
         quota = self._config.quota
         if quota is None:
             return RoomFound(RoomAnswer.YES)
@@ -173,7 +173,7 @@ class Room:
         return self._answer(usage, wish, quota)
 
     def promise(self, session: Session, row: VideoRow) -> RoomFound:
-        """Reserve space for a download, in the transaction that starts it. Returns what `make_for` returns."""
+        """Reserve space for a download, in the transaction that starts it. Return whether it may start."""
         quota = self._config.quota
         if quota is None:
             return RoomFound(RoomAnswer.YES)
@@ -211,7 +211,7 @@ class Room:
     # --- removing ---
 
     def settle(self) -> None:
-        """Remove what is necessary after new frames were written. Removes nothing without a quota."""
+        """Remove files if new frames exceed the quota. Remove nothing without a quota."""
         quota = self._config.quota
         if quota is None:
             return
@@ -222,7 +222,7 @@ class Room:
                 self.free(lacking)
 
     def free(self, num_bytes: int) -> int:
-        """Remove files until `num_bytes` are freed, as far as the policies allow. Return the number of freed bytes."""
+        """Remove files until `num_bytes` are freed, within the policies. Return the number of bytes freed."""
         taken = self.usage().total
         if taken == self._nothing_at:
             return 0
@@ -238,7 +238,7 @@ class Room:
         return gained
 
     def removable(self) -> Iterator[Removable]:
-        """Yield what could be removed under a quota, in the order of removal."""
+        """Yield the files that may be removed under a quota, in the order of removal."""
         if self._config.source_videos != "always":
             yield from self.removable_sources()
         if self._config.unneeded_frames != "always":
@@ -247,7 +247,7 @@ class Room:
             yield from self.removable_caches()
 
     def removable_sources(self) -> Iterator[Removable]:
-        """Yield the source files of videos whose frames exist, then of those that nobody works on."""
+        """Yield the source files of videos whose frames exist, then of videos that are not in progress."""
         with self._platform.database.reading() as session:
             videos = removable_sources(session)
         for video in videos:
@@ -263,7 +263,7 @@ class Room:
                 yield Removable(video.key, video.size_bytes, partial(self._remove_frames, video.key))
 
     def removable_caches(self) -> Iterator[Removable]:
-        """Yield embeddings of unused encoders, and of videos that nobody needs."""
+        """Yield embeddings of unused encoders, and embeddings of videos that nothing needs."""
         layout = self._platform.layout
         in_use = self._encoders_in_use()
         for folder in sorted(layout.embeddings.iterdir()) if layout.embeddings.is_dir() else ():
@@ -305,14 +305,14 @@ class Room:
             return 0
 
     def remove_source_held(self, row: VideoRow) -> int:
-        """Remove a video's file, under its claim, if it can be downloaded again. Return the number of freed bytes."""
+        """Remove a video's file if it can be downloaded again. Return the bytes freed. The caller holds the claim."""
         path = self._platform.layout.video_folder(row.key) / (row.file_name or "")
         if not row.file_name or row.stored_bytes is None or not _can_be_had_again(self._platform.layout, row):
             return 0
         gained, left = 0, None
         if path.is_file():
             status = path.stat()
-            if status.st_nlink > 1:  # the user's own file under another name: removing it frees nothing
+            if status.st_nlink > 1:  # a second name of the user's own file: removing it frees nothing
                 left = 0
             else:
                 path.unlink()
@@ -334,27 +334,27 @@ class Room:
 
 
 def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
-    """Return the expected size of a video's file, if it is known before the download."""
+    """Return the expected size of a video's file; None if it is not known before the download."""
     if row.key.startswith(FRAMES_PREFIX):
         return 0  # pictures stay in place
     if row.origin is Origin.LOCAL:
         try:
             return 0 if config.local_files == "hardlink" else Path(row.url).stat().st_size
         except OSError:
-            return 0  # known only from the download
+            return 0  # only the download will tell
     return row.size_bytes if row.sha256 is not None else None
 
 
 def _can_be_had_again(layout: StorageLayout, row: VideoRow) -> bool:
-    """Return whether a video's file may be removed: its frames exist if they should, and the user's own file does."""
+    """Return whether a removed file could be replaced: from its site, or from the user's own copy if it exists."""
     if row.status is VideoStatus.EXTRACTED and not has_frames(layout, row.key):
-        return False  # they are about to be recreated
+        return False  # the file is needed to recreate them
     if row.origin is not Origin.LOCAL:
         return True
     try:
         return Path(row.url).stat().st_size == row.size_bytes
     except OSError:
-        return False  # ours is the only copy left
+        return False  # the file under the root is the only copy left
 
 
 def _remove_tree(path: Path) -> int:

@@ -1,7 +1,7 @@
-"""What the exception that ended a run means: whom it concerns, its kind, and the line for people.
+"""Classifying the exception that ended a run: its scope, its kind, and a line for people.
 
 Belongs here: the classification of exceptions. Does not belong here: the consequences for items (catalog/charges.py),
-exceptions of single items (item_faults.py).
+and exceptions of single items (item_faults.py).
 """
 
 import errno
@@ -31,16 +31,16 @@ from data_miner_dagster.stages.embedding import is_out_of_memory
 _OF_THE_STORE: Final = frozenset(
     {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 )
-"""System errors that mean that a whole file system, or this process, no longer works."""
+"""System errors that show that a whole file system, or this process, no longer works."""
 
 
 def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None = None) -> Failure:
-    """Return the meaning of the exception that ended a run of a stage.
+    """Return the classified failure for the exception that ended a run of a stage.
 
-    - It concerns the stage if every item would meet it: a full or broken store, the catalog, a model, memory, the
-      network, and, for stages of videos, which share their settings, a wrong setting.
+    - It concerns the stage if it would occur on every item: a full or broken store, the catalog, a model, memory, the
+      network, or, for stages of videos, which share their settings, an invalid setting.
     - Otherwise it concerns the project that the run worked on, or the videos of the batch.
-    - It concerns nobody if the run was ended, or another worker took over its work.
+    - It concerns nothing if the run was ended, or another worker took over its work.
     """
     scope, kind = _meaning(error, stage)
     line = str(error) if isinstance(error, DataMinerError) else fault_of_any(error)
@@ -50,7 +50,7 @@ def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None
 
 
 def fault_of_any(error: BaseException) -> str:
-    """Return one line for people about any exception, with the place in this package."""
+    """Return one line for people about any exception, with its place in this package."""
     return fault_of(error).line if isinstance(error, Exception) else type(error).__name__
 
 
@@ -82,7 +82,7 @@ _OF_ITEMS: Final = {
 
 
 def outage_of(error: BaseException) -> FailureKind | None:
-    """Return what is unavailable or used up for every item, if an error or one of its causes says so."""
+    """Return the kind of outage that an error or one of its causes shows; None if it shows none."""
     if isinstance(error, OutageError):
         return FailureKind(error.kind)
     if is_disk_full(error):

@@ -1,11 +1,11 @@
-"""Making the shards of one project, by the run that leads and by runs that join in.
+"""Processing the shards of one project, in the run that leads and in runs that join it.
 
-Every shard is made under its own claim, and its results are written in parts that carry the claim's name. The leading
-run works through the shards itself, and takes over those of dead workers, so it does not depend on others. It goes on
-when no shard is left. Runs that join in make free shards, and nothing else.
+Every shard is processed under its own claim, and its results are written in parts that carry the claim's name. The
+leading run processes shards itself and takes over those of dead workers, so it does not depend on others. It continues
+with its own work once no shard is left. Runs that join process free shards, and nothing else.
 
-Belongs here: choosing the next shard, starting and ending it. Does not belong here: the content of a shard
-(operations/<stage>/), requesting runs to join in (sensors/sharing.py).
+Belongs here: choosing the next shard, starting it and ending it. Does not belong here: the content of a shard
+(operations/<stage>/), and requesting runs that join (sensors/sharing.py).
 """
 
 import time
@@ -35,33 +35,33 @@ from data_miner_dagster.storage.atomic import publishing_as
 
 _FIRST_LOOK_SECONDS: Final = 0.02
 _LOOK_SECONDS: Final = 0.25
-"""Seconds between checks of the leading run whether others have made their shards: short at first, since the last
-shards are small."""
+"""Seconds between checks whether other runs have finished their shards. Short at first, because the last shards are
+small."""
 
 
 class PlanEndedError(ClaimLostError):
-    """Raised before publishing for a plan that has ended or was replaced."""
+    """Raised when publishing for a plan that has ended or was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardAtWork:
-    """A shard that this worker makes."""
+    """A shard that this worker processes."""
 
     plan: ShardPlan
     shard: OpenShard
     part_owner: str
-    """Distinguishes the parts of this worker from those of an earlier worker on the same shard."""
+    """Distinguishes this worker's parts from those of an earlier worker on the same shard."""
 
 
 class MakeShard(Protocol):
-    """What a stage does with a shard."""
+    """A stage's function that processes a shard."""
 
     def __call__(self, work: ShardAtWork) -> None:
-        """Work on the items of a shard that are not done yet, and write the results in parts."""
+        """Process the items of a shard that are not done yet, and write the results in parts."""
 
 
 def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
-    """Make shards until none is left. Return how many others made. Waits for shards of living workers."""
+    """Process shards until none is left. Return the number that other runs processed. Wait for living workers."""
     num_own, pause = 0, _FIRST_LOOK_SECONDS
     steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has", "shards", plan.num_shards, platform)
     while True:
@@ -79,29 +79,29 @@ def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
 
 
 def join(platform: Platform, plan: ShardPlan, make: MakeShard, *, may_go_on: Callable[[], bool]) -> int:
-    """Make the free shards of a plan. Return how many.
+    """Process the free shards of a plan. Return their number.
 
     Args:
         platform: the platform.
-        plan: the plan.
-        make: makes one shard.
+        plan: the plan whose shards are processed.
+        make: processes one shard.
         may_go_on: returns, before each shard, whether this run may take it.
     """
     num_made = 0
     with Meter(plan.stage, plan.project, platform.run_id, of_process=True).working(), suppress(PlanEndedError):
-        # If the plan has ended, the results since the last part are no longer needed.
+        # If the plan has ended, results after the last part are no longer needed.
         while may_go_on() and is_in_force(platform.database, plan) and _make_next(platform, plan, make, leads=False):
             num_made += 1
     return num_made
 
 
 def _make_next(platform: Platform, plan: ShardPlan, make: MakeShard, *, leads: bool) -> bool:
-    """Make one shard. Return False if none is free."""
+    """Process one shard. Return False if none is free."""
     while (shard := next_shard(platform.database, plan, leads=leads)) is not None:
         try:
             with platform.hold_shard(shard.resource) as claim:
                 if not begin_shard(platform.database, shard):
-                    continue  # made by another worker meanwhile
+                    continue  # another worker processed it in the meantime
                 with _putting_back(platform, shard), _publishing(platform, plan, claim):
                     make(ShardAtWork(plan, shard, claim.token[:8]))
                 platform.check_held(claim)
@@ -114,10 +114,10 @@ def _make_next(platform: Platform, plan: ShardPlan, make: MakeShard, *, leads: b
 
 @contextmanager
 def _putting_back(platform: Platform, shard: OpenShard) -> Iterator[None]:
-    """If the block raises, release the shard for others, since this worker is alive."""
+    """If the block raises, release the shard for other workers. They would not take it from a living worker."""
     try:
         yield
-    except (ClaimLostError, RunEndedError):  # it now belongs to another worker
+    except (ClaimLostError, RunEndedError):  # the shard belongs to another worker now
         raise
     except BaseException:
         attempt_extra("shard", shard.resource, partial(put_back_shard, platform.database, shard))

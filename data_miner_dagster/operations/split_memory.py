@@ -1,8 +1,8 @@
-"""What a project remembers about its videos: the catalog's rows, and its releases on disk.
+"""A project's stored decisions about its videos: rows of the catalog, and its releases on disk.
 
-A video's split is decided once and outlives every release that shows it. So does its generation: the number of the
-first release for which its frames were decided on. A release is in place before its rows are written, so the releases
-are always read too: a kill between the two, or a root older than the rows, loses nothing.
+A video's split is decided once, and stays the same even if every release that shows the video is removed. So does its
+generation: the number of the first release for which its frames were decided. A release is in place before its rows are
+written, so releases are always read too. A kill between the two, or a root older than the rows, loses nothing.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from data_miner_dagster.stages.releasing import version_number
 from data_miner_dagster.stages.splitting.groups import merge_splits
 
 Manifests = Mapping[str, dict[str, Any]]
-"""Version to manifest, oldest first."""
+"""Manifests of releases by version, oldest first."""
 
 
 def release_versions(platform: Platform, project: str) -> list[str]:
-    """Return the complete releases on disk, oldest first."""
+    """Return the versions of the complete releases on disk, oldest first."""
     folder = platform.layout.releases_folder(project)
     if not folder.is_dir():
         return []
@@ -31,7 +31,7 @@ def release_versions(platform: Platform, project: str) -> list[str]:
 
 
 def read_manifests(platform: Platform, project: str) -> Manifests:
-    """Return version to manifest of the complete releases on disk, oldest first. Read them once and pass them on."""
+    """Return the manifests of the complete releases on disk. Read them once and pass them on."""
     manifests: dict[str, dict[str, Any]] = {}
     for version in release_versions(platform, project):
         manifest = read_manifest(platform.layout.release_folder(project, version))
@@ -43,14 +43,14 @@ def read_manifests(platform: Platform, project: str) -> Manifests:
 def remembered_splits(
     platform: Platform, project: str, releasing: ReleasingConfig, manifests: Manifests
 ) -> dict[str, str]:
-    """Return the split of every video that the project ever released with these shares and this grouping."""
+    """Return the split of every video that the project has ever released with these shares and this grouping."""
     text = _shares_text(releasing.ordered_splits, releasing.group_by)
     rows = read_splits(platform.database, project, text)
     return {**released_splits(manifests).get(text, {}), **rows}
 
 
 def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
-    """Return, for each set of shares, the splits of the releases on disk, withdrawn ones too: video key to split."""
+    """Return, for each set of shares, the splits by video key in the releases on disk, including withdrawn ones."""
     by_shares: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests.values():
         splits = manifest["splits"]
@@ -62,9 +62,9 @@ def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
 
 
 def remember_splits(session: Session, project: str, released: Mapping[str, Mapping[str, str]]) -> None:
-    """Store in the catalog what `released_splits` found. Idempotent. Existing rows stay unchanged.
+    """Store the splits from `released_splits` in the catalog. Idempotent. Existing rows stay unchanged.
 
-    A video that the project skips as a duplicate has the split of the other video, in case it is used later.
+    A video that the project skips as a duplicate gets the split of the other video, in case it is used later.
     """
     originals = skipped_reuploads(session, project)
     for text, splits in sorted(released.items()):
@@ -84,7 +84,7 @@ def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def released_generations(manifests: Manifests) -> dict[str, int]:
-    """Return video key to the number of the first release on disk for which it was decided on, even without images."""
+    """Return, by video key, the number of the first release on disk that decided on it, with or without images."""
     generations: dict[str, int] = {}
     for version, manifest in manifests.items():
         for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):

@@ -1,6 +1,6 @@
-"""Which version of each stage made a project's tables and release. Fingerprints do not tell, and people ask.
+"""The version of each stage that made a project's tables and release, for people: fingerprints do not show it.
 
-Belongs here: storing it. Does not belong here: the consequences of a raised version (stages/upgrading.py).
+Belongs here: storing the versions. Does not belong here: the consequences of a new version (stages/upgrading.py).
 """
 
 import json
@@ -11,7 +11,7 @@ from data_miner_dagster.storage.atomic import write_json
 
 
 def read_stage_versions(platform: Platform, project: str) -> dict[str, int]:
-    """Return the version of each stage that made the project's results; those of 0.1.0 where none is stored."""
+    """Return the version of each stage that made the project's results; that of 0.1.0 if none is stored."""
     return {**FIRST_BUILD_VERSIONS, **_kept(platform, project)}
 
 
@@ -26,5 +26,5 @@ def _kept(platform: Platform, project: str) -> dict[str, int]:
     try:
         content = json.loads(platform.layout.stage_versions(project).read_text(encoding="utf-8"))
         return {str(stage): int(version) for stage, version in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # missing or damaged: it is only a note
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # missing or damaged, but informative only
         return {}

@@ -1,8 +1,8 @@
 """OpenTelemetry spans of each run, of each stage in it, and of each video or project that a stage works on.
 
-Off unless the standard variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or `..._TRACES_ENDPOINT`): otherwise
-nothing is imported and nothing is measured. Threads inherit the span that they work for, just as they inherit their
-current work (domain/at_work.py), which becomes the attributes of spans.
+Tracing is off unless the standard variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or
+`..._TRACES_ENDPOINT`): without one, nothing is imported or measured. Threads inherit the span that they work for, as
+well as their current work (domain/at_work.py), which becomes the attributes of spans.
 """
 
 import logging
@@ -25,14 +25,14 @@ _PREFIX: Final = "data_miner."
 _MAX_WORDS: Final = 500
 
 _open: dict[str, "Span"] = {}
-"""The span of each video being processed, by its key: at most one thread works on a video."""
+"""The span of each video being processed, by key. At most one thread works on a video."""
 
 logger = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=1)
 def _tracer() -> "Tracer | None":
-    """Return the tracer of this process, or None if spans are not collected."""
+    """Return the tracer of this process; None if spans are not collected."""
     is_off = (
         os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
     )
@@ -50,13 +50,13 @@ def _tracer() -> "Tracer | None":
         return None
     name = os.environ.get("OTEL_SERVICE_NAME") or "data-miner"
     provider = TracerProvider(resource=Resource.create({"service.name": name, "service.version": __version__}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # both read the other variables themselves
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # both read the other standard variables
     return provider.get_tracer("data_miner_dagster", __version__)
 
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Measure the block as a child of the thread's span. Spans that the block starts are children of this one."""
+    """Measure the block as a child of the thread's span. Spans that start in the block are children of this one."""
     tracer = _tracer()
     if tracer is None:
         yield
@@ -76,7 +76,7 @@ def span(name: str) -> Iterator[None]:
 def item_span(kind: str, item: str) -> Iterator[None]:
     """Measure the work on a video or project as a child of the current thread's span.
 
-    Blocks of one thread may overlap, as those of an embedding run do: a video ends with its last frame.
+    Blocks of one thread may overlap, as in an embedding run, where a video ends with its last frame.
     """
     tracer = _tracer()
     if tracer is None:
@@ -101,7 +101,7 @@ def item_span(kind: str, item: str) -> Iterator[None]:
 
 
 def noted(outcome: VideoOutcome) -> VideoOutcome:
-    """Return an outcome, and record it on the span of its video."""
+    """Record an outcome on its video's span, and return the outcome."""
     if (opened := _open.get(outcome.video_key)) is not None:
         opened.set_attribute(f"{_PREFIX}outcome", outcome.status.value)
         if outcome.error_kind is not None:

@@ -1,7 +1,7 @@
-"""Trying a stage on any folder of images: the result of a trial, and reading its pictures.
+"""Trying a stage on any folder of images: reading the pictures, and the result of a trial.
 
-No catalog and no root. Nothing is stored except the contact sheet, if requested. The stages and models are the real
-ones.
+No catalog or root is needed, and nothing is stored except the contact sheet, if it is requested. The stages and models
+are the real ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,9 +40,9 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A stage's results for a folder. `columns` follow the file name; `summary` is one line.
+    """A stage's results for a folder. `columns` are headed after the file name, and `summary` is one line.
 
-    `shown_first` precedes the pictures of the folder on the contact sheet.
+    `shown_first` are tiles that come before the folder's pictures on the contact sheet.
     """
 
     title: str
@@ -53,12 +53,12 @@ class Trial:
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
-    """Return the images in a folder and its subfolders, by path, at most `limit`.
+    """Return the images in a folder and its subfolders, sorted by path, at most `limit`.
 
-    Linked folders are searched once each.
+    Each linked folder is searched once.
 
     Raises:
-        ConfigError: there is no such folder, or it contains no image.
+        ConfigError: the folder does not exist, or contains no image.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; give one that contains images")
@@ -76,7 +76,7 @@ def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
 def read_in_batches(
     paths: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[list[Path], list[RgbImage], list[tuple[Path, str]]]]:
-    """Yield (paths, full-size images, unreadable paths with the reason) of each batch, in order."""
+    """Yield (paths, full-size images, unreadable paths with the reason) for each batch, in order."""
     with media_workers(DownloadingConfig()) as media:
         for start in range(0, len(paths), batch_size):
             readable: list[Path] = []
@@ -94,7 +94,7 @@ def read_in_batches(
 
 
 def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
-    """Return the single picture of a file, or the reason why it has none."""
+    """Return the single picture of a file in a list, or the reason why it cannot be read."""
     try:
         return list(media.see(path.read_bytes()))
     except (UnreadableImageError, OSError) as error:
@@ -102,7 +102,7 @@ def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
 
 
 def write_contact_sheet(trial: Trial, path: Path) -> int:
-    """Write the first pictures of a trial as one WebP, atomically. Return how many of the folder it shows."""
+    """Write the first pictures of a trial as one WebP, atomically. Return how many pictures of the folder it shows."""
     tiles = [
         Tile(PictureFile(row.path, is_foreign=True), row.caption, row.verdict, row.boxes)
         for row in trial.rows[:MAX_TILES]

@@ -1,4 +1,4 @@
-"""Verdicts that an earlier version stored in files, and their import into the catalog.
+"""Importing into the catalog the verdicts that an earlier version stored in files.
 
 Does not belong here: verdicts in the catalog (catalog/verdicts.py).
 """
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) -> None:
-    """Import a project's file of verdicts into the catalog, if there is one, and set it aside. Safe to repeat.
+    """Import a project's file of verdicts into the catalog, if there is one, and set the file aside. Safe to repeat.
 
     Raises:
         ConfigError: a line of the file is not a verdict. The file stays.
