@@ -23,11 +23,11 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
         return given
     where = f"the catalog of {layout.root} has been in {moved.url} since {moved.since}"
     if moved.state is MoveState.SWITCHING:
-        raise CatalogError(f"{where}, but the move was interrupted: run `data-miner migrate-to` again with that URL")
+        raise CatalogError(f"{where}, but the move was interrupted; run `data-miner migrate-to` again with that URL")
     if given is not None:
         if given.startswith("postgresql"):
             return given
-        raise ConfigError(f"{where}: platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite")
+        raise ConfigError(f"{where}; platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite")
     if moved.needs_password:
-        raise ConfigError(f"{where}, and its password is not stored there: set {CATALOG_URL_VARIABLE} to its URL")
+        raise ConfigError(f"{where}, without its password; set {CATALOG_URL_VARIABLE} to the URL with the password")
     return resolve_reference(moved.url, asker=str(layout.moved_catalog))

@@ -66,7 +66,7 @@ def work_of(stage: WorkStage) -> WorkOnVideos:
             from data_miner_dagster.operations.embedding.embed_frames import embed_frames
 
             return embed_frames
-    raise ValueError(f"{stage.value} does not work on videos")
+    raise ValueError(f"stage {stage.value} does not work on videos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +237,14 @@ class _Crew:
                     done.add(outcome.video_key)
             work.report(batch.stage, outcome)
             if self._is_stopped:
-                raise StoppedError(f"{batch.stage.value.lower()} stops: another stage has failed")
+                raise StoppedError(f"{batch.stage.value.lower()} was stopped, because another stage failed")
 
         try:
             work.on_batch(batch)
             with span(batch.stage.value.lower()):
                 work_of(batch.stage)(work.platform, batch.items, force=work.force, report=report)
         except StoppedError:
-            end_batch(database, batch.id, "stopped, since another stage failed", done=done)
+            end_batch(database, batch.id, "stopped, because another stage failed", done=done)
         except Exception as error:
             end_failed_batch(work.platform, batch, error, done=done)
             raise

@@ -92,7 +92,8 @@ def _found(name: str, what: str, text: str, folder: Path, limits: ProjectLimits)
         status = path.stat()
         if not path.is_file() or status.st_size > MAX_EXEMPLAR_BYTES:
             raise ConfigError(
-                f"{what} {name} of {text!r} is not a picture of at most {MAX_EXEMPLAR_BYTES // 10**6} MB; name another"
+                f"{what} {name} of {text!r} is not a picture file of at most {MAX_EXEMPLAR_BYTES // 10**6} MB; choose "
+                "another"
             )
         return Exemplar(name, path, _sha256(path, status.st_mtime_ns, status.st_size))
     except SourceError as error:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from data_miner_dagster.catalog.transitions import move_project_videos
 from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault
@@ -27,7 +28,7 @@ class VideosLeftOutError(PermanentError):
 
     def __init__(self, faults: Mapping[str, ItemFault]) -> None:
         key = min(faults)
-        more = f" (and {len(faults) - 1} more videos)" if len(faults) > 1 else ""
+        more = f" (and {counted(len(faults) - 1, 'more video')})" if len(faults) > 1 else ""
         super().__init__(f"{key}: {faults[key].line}{more}")
         self.lines = {key: fault.line for key, fault in sorted(faults.items())}
 

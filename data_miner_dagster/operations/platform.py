@@ -71,7 +71,7 @@ def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
             error.strerror if isinstance(error, OSError) else "not UTF-8" if isinstance(error, UnicodeError) else error
         )
         raise ConfigError(
-            f"{path} cannot be read ({str(why).splitlines()[0]}): restore it from a copy, or remove it if the settings "
+            f"{path} cannot be read ({str(why).splitlines()[0]}); restore it from a copy, or remove it if the settings "
             "of the platform have not changed since"
         ) from error
 
@@ -168,16 +168,16 @@ class Platform:
             check_place_of_sqlite(database.file)
         if self.layout.restoring.exists():
             raise CatalogError(
-                f"a backup is being restored into {self.root}, or that was interrupted: run `data-miner restore` again"
+                f"a restore of a backup into {self.root} is running or was interrupted; run `data-miner restore` again"
             )
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
         is_missing = self.catalog_url is None and not file.exists()
         if rooms and (is_missing or not has_tables(database)):
             what = "missing" if is_missing else "empty"
             raise CatalogError(
-                f"the catalog {database.engine.url.render_as_string(hide_password=True)} is {what}, and "
-                f"{', '.join(rooms)} under {self.root} are not: restore it from a copy, with its -wal file if there is "
-                "one; or start a new one over these files with `data-miner init-db`, and run the project files again"
+                f"the catalog {database.engine.url.render_as_string(hide_password=True)} is {what}, but "
+                f"{self.root} has files in {', '.join(rooms)}; restore the catalog from a copy, with its -wal file if "
+                "there is one, or begin a new one with `data-miner init-db` and run the project files again"
             )
         if self.catalog_url is None:
             self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -202,8 +202,8 @@ class Platform:
         except ValidationError as error:
             raise ConfigError(
                 f"project {project!r}, as registered, does not fit this version: "
-                f"{describe_problems(error, ProjectConfig, None)}; correct {row.config_file or 'its file'} and run it, "
-                "or `data-miner populate` it, again"
+                f"{describe_problems(error, ProjectConfig, None)}; correct {row.config_file or 'its file'}, and then "
+                "run it or `data-miner populate` it again"
             ) from None
         for value, reference in config.interpolations.values:
             remember_reference(value, reference)  # this process must never log the value
@@ -367,7 +367,7 @@ class Platform:
         if differing:
             raise ConfigError(
                 f"platform.extraction differs from the settings that {self.root} was sampled with "
-                f"({'; '.join(differing)}): frames are shared by all projects of a root; restore the settings, or use "
-                "another --root"
+                f"({'; '.join(differing)}); frames are shared by all projects of a root, so restore the settings, or "
+                "use another --root"
             )
         return remembered

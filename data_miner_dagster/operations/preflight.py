@@ -61,7 +61,8 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
         is_there = platform.has_catalog and find_project(platform.database, other) is not None
         if is_there and not platform.layout.deduplicated_table(other).exists():
             raise ConfigError(
-                f"deduplication.against_projects names {other!r}, which is not deduplicated yet; run that project first"
+                f"deduplication.against_projects names {other!r}, which has not been deduplicated yet; "
+                "run that project first"
             )
     platform.models.check_available(project.detection.detectors)
     check_models_and_classes(platform, project)
@@ -95,8 +96,8 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
     if endpoint is None:
         if config.model not in platform.models.config.registry:
             raise ConfigError(
-                f"detection.verifier.model: {config.model!r} is neither one of platform.models.endpoints "
-                f"({', '.join(sorted(endpoints)) or 'none'}) nor of platform.models.registry; add it there"
+                f"detection.verifier.model {config.model!r} is in neither platform.models.endpoints "
+                f"({', '.join(sorted(endpoints)) or 'none'}) nor platform.models.registry; add it to one of them"
             )
         platform.models.check_verifier_available(config.model)
     else:
@@ -106,7 +107,7 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
         check_endpoint(config.model, endpoint, platform.config.downloading.allowed_private_hosts)
     if config.max_cost is not None and (endpoint is None or not endpoint.is_priced):
         raise ConfigError(
-            f"detection.verifier.max_cost is {config.max_cost:g}, but the price of an answer of {config.model} is not "
+            f"detection.verifier.max_cost is {config.max_cost:g}, but the price of an answer by {config.model} is not "
             "known; give its prices in platform.models.endpoints, or leave out max_cost"
         )
 

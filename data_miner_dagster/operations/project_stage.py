@@ -136,4 +136,4 @@ def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
 
 def not_ready(project: str, asset: str) -> NotReadyError:
     """Return the error that names the asset of a project that must be materialized first."""
-    return NotReadyError(f"project {project!r} has no {asset} yet: materialize the stages that lead to it first")
+    return NotReadyError(f"project {project!r} has no {asset} yet; materialize the stages that lead to it first")

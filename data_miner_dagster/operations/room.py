@@ -197,7 +197,7 @@ class Room:
         )
         return RoomFound(
             may_download(state, wish.frames),
-            f"waits for disk space: {size_text(usage.total)} of the quota of {size_text(quota)} are taken",
+            f"waits for disk space: {size_text(usage.total)} of the quota of {size_text(quota)} are in use",
             min(max(idle.total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT),
         )
 
@@ -234,7 +234,7 @@ class Room:
             gained += freed if isinstance(freed, int) else 0
         self._nothing_at = None if gained else taken
         if gained:
-            logger.info("%s removed to free space", size_text(gained))
+            logger.info("removed %s to free space", size_text(gained))
         return gained
 
     def removable(self) -> Iterator[Removable]:

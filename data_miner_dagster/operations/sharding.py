@@ -129,7 +129,7 @@ def _publishing(platform: Platform, plan: ShardPlan, claim: Claim) -> Iterator[N
     def check() -> None:
         platform.check_held(claim)
         if not is_in_force(platform.database, plan):
-            raise PlanEndedError(f"{plan.stage.value.lower()} of {plan.project} has been shared in another way since")
+            raise PlanEndedError(f"the plan for {plan.stage.value.lower()} of {plan.project} has ended or was replaced")
 
     with publishing_as(claim.token, check):
         yield

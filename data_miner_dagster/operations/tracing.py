@@ -45,7 +45,8 @@ def _tracer() -> "Tracer | None":
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError as error:
         logger.warning(
-            "no spans are sent: they need the package %r: pip install 'data-miner-dagster[monitoring]'", error.name
+            "no spans are sent, because the package %r is missing: pip install 'data-miner-dagster[monitoring]'",
+            error.name,
         )
         return None
     name = os.environ.get("OTEL_SERVICE_NAME") or "data-miner"

@@ -69,7 +69,7 @@ def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
     if not paths:
-        raise ConfigError(f"no {', '.join(sorted(IMAGE_SUFFIXES))} image in {folder} or below it")
+        raise ConfigError(f"neither {folder} nor its subfolders contain an image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return paths[:limit]
 
 

@@ -15,7 +15,7 @@ def test_check_before_work__what_it_is_compared_with_must_be_ready(tmp_path: Pat
         check_before_work(platform, config)
 
     check(project_config("new"))
-    with pytest.raises(ConfigError, match="'cyclists', which is not deduplicated yet; run that project first"):
+    with pytest.raises(ConfigError, match="'cyclists', which has not been deduplicated yet; run that project first"):
         check(project_config("new", deduplication={"against_projects": ["cyclists"]}))
     build_project(tmp_path, through="deduplication")
     check(project_config("new", deduplication={"against_projects": ["cyclists"]}))

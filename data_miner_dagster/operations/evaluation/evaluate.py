@@ -143,7 +143,7 @@ def _remarks(
     if unmatched:
         lines.append(f"{counted(len(unmatched), 'image')} of the truth without a frame here: {_some(unmatched)}")
     if repeated:
-        lines.append(f"images that occur twice in the truth, of which the first one counts: {_some(repeated)}")
+        lines.append(f"images that occur twice in the truth (the first one counts): {_some(repeated)}")
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
         lines.append(f"the project has no class {_some(unknown)}, so its objects are left out of the truth")
     if unjudged := [name for name in predictions.class_names if name not in truth.class_names]:

@@ -191,7 +191,7 @@ def test_restore__killed_and_said_again(platform: Platform, buckets: FaultyBucke
     root = tmp_path / "again"
     what = ("restore", root, ADDRESS)
     kill_at_request(buckets, settings.model_dump_json(), what, method="GET", path="/files/", after=10)
-    with pytest.raises(CatalogError, match="a backup is being restored"):
+    with pytest.raises(CatalogError, match="a restore of a backup"):
         _ = Platform(settings, root).database
     num_there = len([path for path in root.rglob("*") if path.is_file() and ".restoring" not in path.parts]) - 1
     assert 0 < num_there < len(_files(platform.root))

@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_try_dedup__no_images(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no .* image in"):
+    with pytest.raises(ConfigError, match="contain an image"):
         try_dedup(PlantedModels(AxisEncoder()), BY_COLOUR, tmp_path)
 
 

@@ -65,7 +65,7 @@ def test_evaluate_boxes__coco_equals_pycocotools(platform: Platform, tmp_path: P
     assert outcome.unmatched == ("elsewhere.jpg",)
     assert outcome.remarks == (
         "1 image of the truth without a frame here: elsewhere.jpg",
-        "the project has no class dog: left out of the truth",
+        "the project has no class dog, so its objects are left out of the truth",
         "the truth has no class bicycle, so its boxes are not judged",
     )
     results = [
@@ -154,7 +154,7 @@ def test_evaluate_boxes__no_truth(platform: Platform, tmp_path: Path, content: s
 
 
 def test_evaluate_boxes__nobody_judged_a_frame(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="`data-miner review cyclists` asks"):
+    with pytest.raises(ConfigError, match="judge some with `data-miner review cyclists`"):
         evaluate_boxes(build_project(tmp_path), "cyclists", truth="reviewed")
 
 

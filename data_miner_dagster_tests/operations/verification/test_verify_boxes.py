@@ -160,7 +160,7 @@ def test_detect_project__a_gone_endpoint_is_asked_later(tmp_path: Path, policy: 
         else:
             outcome = detect_project(platform, PROJECT)
             assert (outcome.counts["verifier:confirmed"], outcome.counts["verifier:waiting"]) == (5, 17)
-            assert "away: verifier eyes: it answers HTTP 500" in str(outcome.metadata["verifier"])
+            assert "unavailable: verifier eyes: it answers HTTP 500" in str(outcome.metadata["verifier"])
             assert stage(platform) is ProjectStage.RELEASING_READY
         assert spent_on_answers(platform.database, PROJECT).num_answers == 5
         assert len(chat.bodies) <= 5 + 3 * (3 + 8), "three boxes in a row, and those on their way"
@@ -285,7 +285,7 @@ def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_pat
         (
             {},
             {"model": "ears"},
-            r"'ears' is neither one of platform.models.endpoints \(eyes\) nor of platform.models.registry; add",
+            r"'ears' is in neither platform.models.endpoints \(eyes\) nor platform.models.registry; add",
         ),
     ],
 )
