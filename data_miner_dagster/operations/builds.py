@@ -21,7 +21,7 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def present_basis(platform: Platform, row: ProjectRow) -> str:
-    """Return the fingerprint of a project's current inputs. Read no video's files.
+    """Return the fingerprint of a project's current inputs, without reading the files of videos.
 
     Raises:
         ModelError: the folder of a model is missing.

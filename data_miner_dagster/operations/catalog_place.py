@@ -1,4 +1,4 @@
-"""Finding the database of a root's catalog: in the settings, where it was moved to, or SQLite under the root."""
+"""Finding the database of a root's catalog: from the settings, from a record of a move, or SQLite under the root."""
 
 from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE
 from data_miner_dagster.domain.errors import CatalogError, ConfigError

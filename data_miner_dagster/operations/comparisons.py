@@ -44,7 +44,7 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    """Return the error for a release that does not exist, with a similar name that does."""
+    """Return the error for a release that does not exist. It suggests the most similar existing name."""
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]
     return ConfigError(

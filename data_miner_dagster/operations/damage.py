@@ -37,7 +37,7 @@ class DamagedFile:
 
 
 def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> Iterator[DamagedFile]:
-    """Yield the unreadable files under a root, or those of one video: tables, vectors and manifests. Read all of them.
+    """Read all tables, vectors and manifests under a root, or those of one video, and yield the unreadable ones.
 
     Images and videos are not read: their checksums are compared when they are used.
     """

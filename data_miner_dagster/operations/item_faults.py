@@ -128,7 +128,7 @@ def concerns_all_items(error: BaseException) -> bool:
 
 
 def fault_of(error: Exception) -> ItemFault:
-    """Return the record of an exception that is stored for its item."""
+    """Return the fault to store for an item's exception."""
     if isinstance(error, WorkerFaultError):
         return ItemFault(_line(str(error), error.place), error.class_name, error.place)
     if isinstance(error, DataMinerError):  # raised on purpose, with a message that is already meant for the user
@@ -150,7 +150,7 @@ def _outage_of(error: BaseException) -> str | None:
 
 
 def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return the result of `work`, or its fault, logged. For items that are independent of each other (project files).
+    """Return the result of `work`, or its logged fault. Use it for independent items, such as project files.
 
     Raises:
         Exception: the error concerns all items (`concerns_all_items`).
@@ -164,7 +164,7 @@ def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 
 
 def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return the result of `work`, or any fault of it, logged. For results that nothing depends on, such as pictures.
+    """Return the result of `work`, or its logged fault. Use it for results that nothing depends on, such as pictures.
 
     For example, a release is valid without its report.
     """
@@ -222,7 +222,7 @@ class ItemGuard:
 
         `on_fault` is called, in any thread, once it is known that the fault belongs to the item, and not at all
         otherwise. Several faults of one item (frames of a video) count once. A result counts as a success, except for a
-        `VideoOutcome` other than DONE, and except with `proves=False`: for the first of several steps.
+        `VideoOutcome` other than DONE. With `proves=False`, for the first of several steps, no result does.
 
         Raises:
             SystematicFaultError: this is the tenth item in a row with the same fault.

@@ -24,7 +24,7 @@ _KEY: Final = "data_miner.left_out"
 
 
 class VideosLeftOutError(PermanentError):
-    """Raised when videos of a project cannot be used, with the reason by key. The other videos can be used."""
+    """Raised when some videos of a project cannot be used. `lines` has the reasons, by key."""
 
     def __init__(self, faults: Mapping[str, ItemFault]) -> None:
         key = min(faults)

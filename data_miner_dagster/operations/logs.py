@@ -90,7 +90,7 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        """Return the line, without its traceback."""
+        """Return the line of a record, without a traceback."""
         return printable((super().formatMessage(record) + _what_of(record)).replace("\n", "\\n"))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name

@@ -1,4 +1,4 @@
-"""Sorting a project's videos: which ones its stages can work on now, and what is missing from the others.
+"""Sorting a project's videos into those that its stages can work on now and those that lack something.
 
 Every stage after embedding starts from this result. It combines the catalog (the members and their states) with the
 files (what exists and is current), so that no two stages disagree about a project's videos.

@@ -25,7 +25,7 @@ def clock_text(seconds: float) -> str:
 
 
 def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
-    """Return how many pictures of a folder are damaged or too large and so did not become frames; 0 for a video file.
+    """Return how many pictures of a folder did not become frames, being damaged or too large; 0 for a video file.
 
     Args:
         row: the video.

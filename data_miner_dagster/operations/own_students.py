@@ -10,7 +10,7 @@ from data_miner_dagster.storage.students import student_folders
 
 
 def student_entries(layout: StorageLayout) -> dict[str, ModelEntryConfig]:
-    """Return the students of a root by name. Each is named by its release, and each project's latest by the project."""
+    """Return the students of a root, by name: that of the release and, for a project's latest, that of the project."""
     entries = {}
     folders = student_folders(layout)
     for (project, version), folder in sorted(folders.items(), key=lambda item: version_number(item[0][1])):

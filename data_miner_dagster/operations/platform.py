@@ -53,7 +53,7 @@ REMEMBERED_SECTIONS: Final = ("cluster", "downloading", "embedding", "extraction
 
 
 def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
-    """Return the sections of a root's last run, by name; empty if nothing has run there.
+    """Return the configuration sections stored by the root's last run, by name; empty if nothing has run there.
 
     Raises:
         ConfigError: the file that contains them cannot be read.
@@ -77,7 +77,7 @@ def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
 
 
 class Platform:
-    """The access of operations to one root. Constructing it reads and creates nothing: each part is made on first use.
+    """Everything an operation needs for one root. The constructor neither reads nor creates anything.
 
     Args:
         config: the settings.
@@ -114,7 +114,7 @@ class Platform:
         return device_of_process(self.database, self.config.models.devices)
 
     def within(self, lease: RunLease) -> Self:
-        """Return this platform for the run of `lease`. Everything is shared except the owner of its claims."""
+        """Return a platform for the run of `lease`. Only the owner of its claims differs from this platform."""
         _ = self.database  # create it once, for both
         ours = copy.copy(self)
         ours._lease = lease  # noqa: SLF001 - an attribute of this class
@@ -271,7 +271,7 @@ class Platform:
 
     @contextmanager
     def hold_shard(self, resource: str) -> Iterator[Claim]:
-        """Hold the only claim on a shard of a project's work. Does not wait for it."""
+        """Hold the only claim on a shard of a project's work. Do not wait for it."""
         with self._hold(resource, 0) as claim:
             yield claim
 

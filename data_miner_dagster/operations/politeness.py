@@ -79,7 +79,7 @@ def _until_text(until: datetime) -> str:
 
 
 class SitePoliteness:
-    """The politeness of one run. Thread-safe."""
+    """Enforces politeness towards sites, for one run. Thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._config = platform.config.downloading
@@ -172,11 +172,11 @@ class SitePoliteness:
             logger.warning("%s: no requests until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """Take back the failure of a video if its whole site refuses. Return the reason; None if it does not."""
+        """Undo the charge of a failure to a video if its whole site refuses. Return the reason; None if it does not."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
-        """Forget refusals of a site from before it served a video that was requested at `begun_at`."""
+        """Forget refusals by a site that came before a video requested at `begun_at` was served."""
         if note_served(self._database, site, video_key, begun_at):
             logger.info("%s answers again", site)
 
@@ -198,7 +198,7 @@ class SitePoliteness:
         return state, True
 
     def before_listing(self, site: str) -> None:
-        """Wait until a site may be sent a listing request, which is spaced like a download but not counted as one.
+        """Wait until a listing request to a site is allowed. It is spaced like a download but not counted as one.
 
         Raises:
             PostponedError: the breaker is open.

@@ -69,7 +69,7 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
 
 
 def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None:
-    """Check that the models and the verifier may be used, and that detectors with fixed classes know the project's.
+    """Check that the models and the verifier may be used, and that the detectors know the project's classes.
 
     Raises:
         ConfigError: a model does not exist, its licence is not allowed, a detector does not know a class, or the

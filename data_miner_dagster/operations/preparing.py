@@ -29,7 +29,7 @@ _STAGES: Final = tuple(
 
 
 class Preparation:
-    """Prepares builds, each once, in its own thread. As a context manager, waits at its end for what has started.
+    """Prepares builds, each once, in its own thread. As a context manager, waits at the end for running preparations.
 
     Args:
         platform: the platform.

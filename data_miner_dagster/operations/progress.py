@@ -68,7 +68,7 @@ def time_text(seconds: float) -> str:
 
 
 def left_text(share: float, seconds: float | None) -> str:
-    """Return the share that is done and the remaining time, in words."""
+    """Return the completed share and the remaining time, in words."""
     return f"{100 * share:.0f} %" + ("" if seconds is None else f", about {time_text(seconds)} left")
 
 
@@ -98,7 +98,7 @@ class Steps:
 
     @property
     def share(self) -> float:
-        """The share that is done, 0 to 1."""
+        """The completed share, from 0 to 1."""
         return self._num_done / self._total if self._total else 1.0
 
     @property
@@ -258,7 +258,7 @@ def _site_of(video: LeftVideo | WorkedVideo) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """The progress of a run that knows its number of steps."""
+    """The progress of a run with a known number of steps."""
 
     job: str
     project: str | None

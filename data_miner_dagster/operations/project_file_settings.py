@@ -22,7 +22,7 @@ def write_settings(platform: Platform, project: str, section: str, settings: Map
     """Write settings into one section of a project's file. Return the file. The edit takes effect like any other.
 
     Raises:
-        ConfigError: the file does not exist, or cannot be changed safely. It stays unchanged.
+        ConfigError: the file does not exist or cannot be changed safely. Nothing is changed.
     """
     path = project_file_of(platform, project)
     if path is None:

@@ -64,7 +64,7 @@ class StageRun:
             store_spent(session, self._project)
 
     def fail(self, error: Exception) -> None:
-        """Record in the project's row which stage failed, and why."""
+        """Record in the project's row the stage that failed and the reason."""
         self._move(ProjectStage.FAILED, f"{self._stage.word}: {fault_of(error).line}")
 
     def step_back(self) -> None:

@@ -1,4 +1,4 @@
-"""Embeddings of prompts by the filter encoder, computed once per text or exemplar and encoder.
+"""Embeddings of prompts by the filter encoder, computed once for each text or exemplar and each encoder.
 
 The model is loaded only for a text or picture that has not been embedded before. Changing thresholds, or moving a
 prompt from one set to another, does not load it.
@@ -56,7 +56,7 @@ class WantedPrompts:
 def score_prompts(
     platform: Platform, config: FilteringConfig, texts: Sequence[str], exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> PromptScores:
-    """Return an object that compares pictures with each text and its exemplars.
+    """Return the scores that compare pictures with each text and its exemplars.
 
     Raises:
         ConfigError: an exemplar is missing, has changed in the meantime, or is not a picture.

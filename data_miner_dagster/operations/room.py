@@ -1,4 +1,4 @@
-"""Disk space under the root: its use, which downloads a quota allows, and what is removed to free some.
+"""Disk space under the root: measuring its use, applying the quota to downloads, and removing files to free some.
 
 Only files that can be recreated are removed: source files of videos whose frames exist, frames that nothing needs, and
 embeddings of unused encoders. The catalog keeps all facts about a video, and `info.json` stays.
@@ -67,7 +67,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RoomUsage:
-    """The use of space under a root, in bytes."""
+    """The disk usage of a root, in bytes."""
 
     videos: VideosRoom
     rest: int  # everything except files of videos and frames
@@ -132,7 +132,7 @@ class Room:
         return self._config.quota is not None
 
     def usage(self, but_promised_to: str = "") -> RoomUsage:
-        """Return the current use of space, without the reservation for one video's download."""
+        """Return the current disk usage, without the space reserved for one video's download."""
         with self._platform.database.reading() as session:
             unmeasured = unmeasured_frames(session)
         if unmeasured:  # happens once, for frames that an earlier version wrote
@@ -144,7 +144,7 @@ class Room:
         return RoomUsage(videos, self._measured_rest())
 
     def videos(self) -> VideosRoom:
-        """Return the use of space that the catalog knows, without reading files."""
+        """Return the disk usage of videos from the catalog, without reading files."""
         with self._platform.database.reading() as session:
             return videos_room(session)
 

@@ -40,7 +40,7 @@ def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None
     - It concerns the stage if it would occur on every item: a full or broken store, the catalog, a model, memory, the
       network, or, for stages of videos, which share their settings, an invalid setting.
     - Otherwise it concerns the project that the run worked on, or the videos of the batch.
-    - It concerns nothing if the run was ended, or another worker took over its work.
+    - It concerns neither if the run was ended or another worker took over its work.
     """
     scope, kind = _meaning(error, stage)
     line = str(error) if isinstance(error, DataMinerError) else fault_of_any(error)

@@ -1,4 +1,4 @@
-"""A project's stored decisions about its videos: rows of the catalog, and its releases on disk.
+"""A project's stored decisions about its videos, from rows of the catalog and from its releases on disk.
 
 A video's split is decided once, and stays the same even if every release that shows the video is removed. So does its
 generation: the number of the first release for which its frames were decided. A release is in place before its rows are

@@ -40,7 +40,7 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A stage's results for a folder. `columns` are headed after the file name, and `summary` is one line.
+    """A stage's results for a folder. `columns` are the headings after the file name, and `summary` is one line.
 
     `shown_first` are tiles that come before the folder's pictures on the contact sheet.
     """

@@ -1,4 +1,4 @@
-"""Importing into the catalog the verdicts that an earlier version stored in files.
+"""Importing verdicts that an earlier version stored in files into the catalog.
 
 Does not belong here: verdicts in the catalog (catalog/verdicts.py).
 """
@@ -27,7 +27,7 @@ def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) 
 
 
 def adopt_verdict_files(database: Database, layout: StorageLayout) -> None:
-    """Import the files of all projects. An unreadable file stays, is named in the log, and blocks its project."""
+    """Import the files of all projects. An unreadable file stays, and the log names it. Its project is blocked."""
     for project in layout.all_frame_verdicts():
         try:
             adopt_verdict_file(database, layout, project)

@@ -42,7 +42,7 @@ def find_troubles(platform: Platform) -> list[Trouble]:
 
 
 def said(line: str) -> str:
-    """Return a line for a message, without secrets and without characters that others may have meant as markup."""
+    """Return a line for a message, without secrets and with characters that could act as markup replaced."""
     return (clean_text(redacted(line), _MAX_LINE) or "").replace("://", ": //").translate(_UNMARKED)
 
 

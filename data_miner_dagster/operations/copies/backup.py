@@ -1,4 +1,4 @@
-"""`make_backup`: stores one state of the catalog, and every file that it may refer to, in a place outside the root.
+"""`make_backup`: stores the catalog as of one moment, and every file it may refer to, in a place outside the root.
 
 The order keeps a backup consistent while other work continues. All other code writes files before the rows that refer
 to them, so every file that a catalog names existed when the catalog was read. A backup therefore reads the catalog

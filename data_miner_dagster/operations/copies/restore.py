@@ -1,6 +1,6 @@
 """`restore_root`: writes a backup into an empty folder, which becomes a root.
 
-The catalog comes last, because a root with a catalog would look complete and be worked on. After a kill, the same
+The catalog comes last, because a root with a catalog looks complete, and work on it could start. After a kill, the same
 restore continues where it stopped.
 """
 
@@ -55,7 +55,7 @@ def restore_root(
 
     Raises:
         ConfigError: the folder is not empty, another snapshot is being restored into it, or no snapshot exists.
-        ObjectError: a content is missing or damaged. Restored files stay, without a catalog.
+        ObjectError: a file's content is missing or damaged. Restored files stay, without a catalog.
     """
     snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
     _check_folder(layout, snapshot, snapshot_id)

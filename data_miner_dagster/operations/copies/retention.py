@@ -1,4 +1,4 @@
-"""Listing a place's backups, and removing old ones. A content is removed only if no remaining snapshot names it."""
+"""Removing old backups from a place. A file's content is removed only if no remaining snapshot names it."""
 
 import logging
 import tempfile
@@ -35,10 +35,10 @@ class RetentionOutcome:
 
 
 def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_run: bool = False) -> RetentionOutcome:
-    """Remove all snapshots except the latest `num_kept`, and every content that these do not name.
+    """Remove all snapshots except the latest `num_kept`, and all contents of files that these do not name.
 
     Snapshots are removed first, then contents. A kill in between leaves contents that the next call removes. A place
-    must belong to one root, because this would remove what a backup of another root is sending.
+    must belong to one root, because this call would remove the contents that a backup of another root is sending.
 
     Raises:
         ConfigError: no snapshot would remain.

@@ -1,6 +1,6 @@
 """The format of a backup: its objects, and the records in them.
 
-A place contains any number of snapshots of one root:
+The place of a backup contains any number of snapshots of one root:
 
 - `files/<two digits>/<sha256>`: the content of a file, stored once for all files, releases and snapshots that share it;
 - `snapshots/<id>.json`: a snapshot, written last. It names the catalog and the table of files, both by sha256.
@@ -58,12 +58,12 @@ class FileRow:
 
 
 def blob_name(sha256: str) -> str:
-    """Return the name of the object that stores a content."""
+    """Return the name of the object that stores the content of a file."""
     return f"{FILES_PREFIX}{sha256[:2]}/{sha256}"
 
 
 def sha256_of_blob(name: str) -> str | None:
-    """Return the sha256 in the name of a content's object; None for any other name."""
+    """Return the sha256 in the name of an object that stores a file's content; None for any other name."""
     digest = name.rpartition("/")[2]
     return digest if len(digest) == _DIGEST_LENGTH and blob_name(digest) == name else None
 

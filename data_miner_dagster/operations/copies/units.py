@@ -16,7 +16,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 @dataclass(frozen=True, slots=True)
 class UnitFile:
-    """One file, in its state when its unit was listed."""
+    """The state of a file at the time when its unit was listed."""
 
     path: str  # relative to the root, with "/"
     size_bytes: int

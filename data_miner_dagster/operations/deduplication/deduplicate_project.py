@@ -95,7 +95,7 @@ class Inputs:
     verdicts: PairVerdicts
 
     def fingerprint(self, left_out: Collection[str] = ()) -> str:
-        """Return the fingerprint of the table made without the videos left out. It depends on the inputs alone."""
+        """Return the fingerprint of the table made from these inputs without the videos that are left out."""
         content = {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
         return fingerprint_of({**content, "left_out": sorted(left_out)} if left_out else content)
 
@@ -110,7 +110,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
     Raises:
         ConfigError: the project does not exist, or a project to compare with has not been deduplicated.
         NotReadyError: the project has not been filtered.
-        DataMinerError: the work cannot be done. The project is then FAILED, with the reason.
+        DataMinerError: deduplication failed. The project is then FAILED, with the reason.
     """
     with project_stage(platform, project, ProjectStage.DEDUPLICATION) as stage:
         inputs = read_inputs(platform, project)

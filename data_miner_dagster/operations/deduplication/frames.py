@@ -52,7 +52,7 @@ def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()
 
 
 def without_videos(frames: pa.Table, left_out: Collection[str]) -> pa.Table:
-    """Return the rows whose videos are not left out."""
+    """Return the rows of all videos except those in `left_out`."""
     if not left_out:
         return frames
     return frames.filter(pc.invert(pc.is_in(frames["video_key"], pa.array(sorted(left_out), pa.string()))))
@@ -87,7 +87,7 @@ def of_width(vectors: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) 
 
 
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return tables with the same columns stacked. Columns may allow nulls in only some of them."""
+    """Stack tables with the same columns. A column may allow nulls in only some of them."""
     return pa.concat_tables(tables, promote_options="permissive")
 
 
@@ -107,7 +107,7 @@ def appearances_of(
 
 
 def video_codes_of(frames: pa.Table) -> npt.NDArray[np.int64]:
-    """Return (N,) numbers that are equal exactly for frames of the same video."""
+    """Return (N,) int64 codes of the frames' videos: equal for frames of one video, different otherwise."""
     codes = frames["video_key"].combine_chunks().dictionary_encode().indices
     return np.asarray(codes.to_numpy(), np.int64)
 

@@ -3,7 +3,7 @@
 Anything that has been deleted (a forgotten video, a release or project) is skipped and counted, since nobody can
 restore it. A name that never existed is a mistake and is refused before any work.
 
-Belongs here: reading and naming them. Does not belong here: any decision.
+Belongs here: reading and naming these frames. Does not belong here: decisions.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -47,8 +47,9 @@ def foreign_frames(
 ) -> tuple[pa.Table, int]:
     """Return the representatives of other projects and the images of releases, and how many no longer exist.
 
-    Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once; projects come first, each part is by frame
-    id. A deleted release counts with its number of images. Frames of videos in `left_out` are not included.
+    Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once. Frames of projects come first, and both
+    parts are in order of the frame id. A deleted release counts with its number of images. Frames of videos in
+    `left_out` are not included.
 
     Raises:
         VideosLeftOutError: the frames of other videos cannot be read.
@@ -76,7 +77,7 @@ def foreign_frames(
 
 
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
-    """Return the fingerprints of everything the project is compared with, by name; "gone" for what was deleted.
+    """Return, by name, the fingerprint of each project or release to compare with; "gone" if it was deleted.
 
     Raises:
         ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.

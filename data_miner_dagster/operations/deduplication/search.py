@@ -32,7 +32,7 @@ class SearchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DuplicateSearch:
-    """An empty index, and the kind of search that it does."""
+    """An empty index, and its kind of search."""
 
     index: VectorIndex
     kind: SearchKind
@@ -41,7 +41,7 @@ class DuplicateSearch:
 
 
 def is_exact_affordable(num_leaders: int, num_newcomers: int, exact_up_to_frames: int) -> bool:
-    """Return True if this needs no more comparisons than all pairs of `exact_up_to_frames` frames."""
+    """Return True if an exact search needs no more comparisons than all pairs of `exact_up_to_frames` frames."""
     return num_newcomers * (num_leaders + num_newcomers / 2) <= exact_up_to_frames**2 / 2
 
 

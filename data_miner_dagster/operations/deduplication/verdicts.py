@@ -34,13 +34,13 @@ class PairVerdicts:
         return {"pair_verdicts": places}
 
     def chosen_frames(self, frames: pa.Table) -> list[str]:
-        """Return the ids of the chosen frames among these, the latest verdict first."""
+        """Return the ids of those frames that were chosen as representatives, latest verdict first."""
         places = _Places(frames, {place.video_key for place in self.chosen})
         rows = [row for place in self.chosen for row in places.rows_at(place)]
         return [frames["frame_id"][row].as_py() for row in rows]
 
     def different_rows(self, frames: pa.Table) -> frozenset[tuple[int, int]]:
-        """Return the pairs of rows that are not duplicates, the lower row first."""
+        """Return the pairs of rows that people called different, each with the lower row first."""
         places = _Places(frames, {place.video_key for pair in self.different for place in pair})
         return frozenset(
             (min(rows), max(rows))

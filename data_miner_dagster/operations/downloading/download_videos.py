@@ -1,4 +1,4 @@
-"""`download_videos`: fetches the catalog's videos into verified files under the root."""
+"""`download_videos`: fetches the catalog's videos as verified files under the root."""
 
 import logging
 import shutil

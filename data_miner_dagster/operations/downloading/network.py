@@ -1,6 +1,6 @@
 """Detecting, from the downloads of one run, that the whole network is down.
 
-Belongs here: failures of the network that no single site has caused. Does not belong here: refusals or failures of one
+Belongs here: failures of the network that no single site causes. Does not belong here: refusals or failures of one
 site (operations/politeness.py).
 """
 
@@ -31,7 +31,7 @@ class NetworkWatch:
         self._failed: dict[str, tuple[str, VideoRow]] = {}  # by video, since a site last answered
 
     def note_answer(self) -> None:
-        """Note that a site has answered, even if with a refusal: the network works."""
+        """Note that a site has answered, which shows that the network works. A refusal counts too."""
         with self._lock:
             self._failed.clear()
 
@@ -60,7 +60,7 @@ class NetworkWatch:
 
 
 def has_default_route() -> bool:
-    """Return whether this host has a default route. True if the system does not list its routes."""
+    """Return whether this host has a default route, or True if the system does not list its routes."""
     try:
         ipv4, ipv6 = (path.read_text(encoding="ascii").splitlines() if path.exists() else [] for path in _ROUTES)
     except OSError:

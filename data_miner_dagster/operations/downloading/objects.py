@@ -27,7 +27,7 @@ _EXTRACTOR = "object"
 
 
 def bucket_of(address: str) -> str:
-    """Return the address of an object's bucket, which the limits on simultaneous downloads apply to."""
+    """Return the address of an object's bucket, to which limits on simultaneous downloads apply."""
     return "/".join(address.split("/", 3)[:3])
 
 
@@ -39,7 +39,7 @@ def fetch_object(
     Args:
         platform: the platform.
         row: the video.
-        url: its address.
+        url: the video's address.
         folder: an existing folder.
         check: called between two requests. It raises if the claim on the video is lost.
 

@@ -1,7 +1,7 @@
 """Folders for the bytes of running downloads. Each belongs to one claim.
 
-Each is inside the video's folder and has the claim's token in its name. It survives a kill, so that the next attempt
-can continue from its bytes. Two attempts never write into the same folder.
+A folder is inside its video's folder and has the claim's token in its name. It survives a kill, so that the next
+attempt can continue from its bytes. Two attempts never write into the same folder.
 """
 
 import logging

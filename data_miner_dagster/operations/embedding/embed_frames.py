@@ -1,4 +1,4 @@
-"""`embed_frames`: stores the embeddings of all frames, one file per video and encoder, shared by all projects.
+"""`embed_frames`: stores the embeddings of all frames of videos, in files that all projects share.
 
 Decoding continues across videos, and each video is written and reported as soon as its last frame is done. Claims are
 always taken in the order of the keys, so that two callers never wait for each other.

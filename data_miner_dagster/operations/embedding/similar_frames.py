@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SimilarFrame:
-    """One frame that was found."""
+    """One frame in the result of a search."""
 
     frame_id: str
     cosine: float
@@ -78,7 +78,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
         project: search only the videos that this project wants.
 
     Raises:
-        ConfigError: no video has embeddings by this encoder, or the picture or project does not exist or is unusable.
+        ConfigError: no video has embeddings by this encoder, the project does not exist, or the picture cannot be read.
         ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
     if project is not None:

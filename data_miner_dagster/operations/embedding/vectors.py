@@ -21,7 +21,7 @@ _LENGTH_TOLERANCE = 0.01
 
 
 def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> float:
-    """Return the cosine similarity from which frames are near-duplicates, for an encoder.
+    """Return the cosine similarity at or above which frames are near-duplicates, for an encoder.
 
     Raises:
         ConfigError: thresholds are given per encoder, but not for this one.

@@ -1,4 +1,4 @@
-"""`extract_frames`: the claims, statuses and atomic renames around `make_frame_folder`."""
+"""`extract_frames`: makes the frames of videos, with the claims, statuses and renames around `make_frame_folder`."""
 
 import logging
 import os
@@ -78,7 +78,7 @@ def refetch_price(
     project: str | None = None,
     with_current: bool = False,
 ) -> RefetchPrice:
-    """Return the cost of downloading files again that were removed to free space but are needed to make frames.
+    """Return the cost of downloading removed files again where they are needed to make frames.
 
     Args:
         platform: the platform of one root.

@@ -53,8 +53,8 @@ def index_readers(config: ExtractionConfig) -> Sequence[IndexReader]:
 def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     """Write the frames of a video and then their manifest, `frames.parquet`. Equal input gives equal bytes.
 
-    The index is read in the cheapest sufficient way. The file's own metadata is trusted until a frame is missing that
-    it promises.
+    The index is read in the cheapest sufficient way. The file's own metadata is trusted until a frame that it promises
+    is missing.
 
     Raises:
         VideoPermanentError: the file is unusable, has no decodable frame, or exceeds a limit.

@@ -34,7 +34,7 @@ class Moment:
     is_keyframe: bool
 
     def as_row(self) -> dict[str, Any]:
-        """Return the position's columns of `frames.parquet`."""
+        """Return the position as columns of `frames.parquet`."""
         return {
             "pts": self.pts,
             "time_base_numerator": self.time_base.numerator,
@@ -124,7 +124,7 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
     """Raise if there are more frames than the limit allows.
 
     Raises:
-        VideoPermanentError: there are too many.
+        VideoPermanentError: there are too many frames.
     """
     limit = config.limits.max_sampled_frames
     if num_frames > limit:
@@ -139,7 +139,7 @@ def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
     """Raise if a picture is larger than the limit allows.
 
     Raises:
-        VideoPermanentError: it has too many pixels.
+        VideoPermanentError: the picture has too many pixels.
     """
     limit = config.limits.max_pixels
     if width * height > limit:

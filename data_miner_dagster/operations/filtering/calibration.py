@@ -44,7 +44,7 @@ class CalibrationSheet:
 
 @dataclass(frozen=True, slots=True)
 class CalibratedThreshold:
-    """The threshold that the answers give. `settings` are the lines to put under `filtering:` in the project file."""
+    """The threshold computed from people's answers. `settings` are lines for `filtering:` in the project file."""
 
     result: CalibrationResult
     encoder: str
@@ -142,7 +142,7 @@ def _check_goal(goal: Goal, wanted: float) -> None:
 def threshold_for(
     platform: Platform, calibration: Calibration, given: GivenAnswers, *, goal: Goal, wanted: float
 ) -> CalibratedThreshold:
-    """Return the threshold that the answers give. Write nothing.
+    """Return the threshold computed from the given answers. Write nothing.
 
     Raises:
         ConfigError: `wanted` is not between 0 and 1.

@@ -17,7 +17,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class DecisionCounts:
-    """The number of decisions that break a guarantee, for one project."""
+    """The numbers of frames and decisions that break a guarantee, for one project."""
 
     num_frames: int  # frames of all ready members
     num_decisions: int

@@ -1,4 +1,4 @@
-"""Checking whether videos added after a calibration score like those it was based on.
+"""Checking whether videos added after a calibration score like those that it was based on.
 
 `calibrate` stores a reference beside its answers: the distribution of the positive similarities, and the videos that it
 covers. Filtering compares all other videos with it. Without a reference, or if the reference was made with other
@@ -47,7 +47,7 @@ class _Reference:
 
 
 def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig) -> str:
-    """Return the fingerprint that comparable scores share, of encoder, positive prompts, exemplars and templates."""
+    """Return the fingerprint of encoder, positive prompts, exemplars and templates, which comparable scores share."""
     exemplars = exemplars_of(platform, project, config)
     return fingerprint_of(
         {

@@ -1,6 +1,6 @@
-"""The frames whose decision depends only on the positive threshold, and how far they are from it.
+"""The frames whose decision depends only on the positive threshold, and their distances from it.
 
-Belongs here: reading them from the stored similarities. Does not belong here: choosing which of them to ask about
+Belongs here: reading the frames from the stored similarities. Does not belong here: choosing frames to ask about
 (operations/filtering/questions.py).
 """
 

@@ -34,7 +34,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class VerdictCounts:
-    """The numbers of verdicts that a project has on frames, and the lines of a file that match no frame."""
+    """The number of a project's verdicts of each kind on frames, and the frame ids of a file that match no frame."""
 
     num_kept: int
     num_dropped: int
@@ -62,7 +62,7 @@ def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], 
 
 
 def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
-    """Return the numbers of a project's verdicts on frames.
+    """Count a project's verdicts on frames.
 
     Raises:
         ConfigError: the project does not exist.

@@ -1,4 +1,4 @@
-"""Requests to the workers of extraction, and their answers. Imports nothing that decodes."""
+"""Requests to the workers of extraction, and their answers. Does not import any decoder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -54,7 +54,7 @@ class FrameFolderSummary:
 
 @dataclass(frozen=True, slots=True)
 class WindowsJob:
-    """The pictures to store of a video: those on screen at given times. `folder` exists and is empty.
+    """A request to store the pictures that a video shows at given times. `folder` exists and is empty.
 
     Times are in microseconds of the video. `steps_us` request whole clips, with a picture at every multiple of a step.
     """

@@ -1,8 +1,8 @@
-"""Reading untrusted files and pictures in separate processes, within limits that are set before the first byte is read.
+"""Reading untrusted files and pictures in separate processes, under limits that are set before the first byte is read.
 
 The workers are those of extraction (`extraction/jobs.py`), so modules that they import here are ready for the next job
 that makes frames. They are forked from the same interpreter as the workers that fetch (`site_jobs.py`), but are
-separate processes that get no secret.
+separate processes that get no secrets.
 """
 
 import os
@@ -67,7 +67,7 @@ class MediaWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that read the file {error}") from error
 
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
-        """Return the wanted pictures of a storyboard, by place; of a plain picture, place 0 is the picture itself.
+        """Return the wanted pictures of a storyboard, in order. In a plain picture, place 0 is the picture itself.
 
         Raises:
             UnreadableImageError: the content is not a picture, is damaged or too large, or takes too long to decode.

@@ -38,7 +38,7 @@ class ProjectFileWorkers:
         """Return the content of a file before interpolation, as `config.loading.parse_file` does.
 
         Raises:
-            ConfigError: the file cannot be parsed, or not within the limits.
+            ConfigError: the file cannot be parsed within the limits.
         """
         identity = _identity(path)
         known = _remembered.get(path)

@@ -14,7 +14,7 @@ def cost_of(session: Session, project: str, num_images: int, num_boxes: int) -> 
 
 
 def project_cost(platform: Platform, project: str) -> Cost:
-    """Return the cost of a project so far, with its share per image and box of the latest release.
+    """Return the cost of a project so far, also per image and per box of its latest release.
 
     Raises:
         ConfigError: the project does not exist.

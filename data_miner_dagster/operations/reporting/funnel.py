@@ -167,7 +167,7 @@ def project_funnel(platform: Platform, project: str) -> Funnel:
 
 
 def funnel_before_release(platform: Platform, config: ProjectConfig) -> Funnel:
-    """Return the funnel up to the boxes, from which a release is made, regardless of earlier releases.
+    """Return the funnel up to the boxes, without the steps of a release.
 
     Raises:
         DataMinerError: a table exists but cannot be read.

@@ -1,4 +1,4 @@
-"""Pictures of a stage's decisions, for the UI, the report and the terminal. Equal results give equal pictures.
+"""Pictures that show a stage's decisions, for the UI, the report and the terminal. Equal results give equal pictures.
 
 Every function reads files, and returns None if the stage has not run or there is nothing to show.
 """
@@ -51,7 +51,7 @@ class Preview:
 
 
 def save_preview(preview: Preview, path: Path) -> None:
-    """Write the sheet. A file with the same bytes is not rewritten."""
+    """Write the sheet to a file, unless the file already has the same bytes."""
     if path.is_file() and path.read_bytes() == preview.sheet:
         return
     with atomic_path(path) as partial:

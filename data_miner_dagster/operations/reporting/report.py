@@ -118,7 +118,7 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
     """Rewrite the report of the current release if something outside the release changed. Needs the project's claim.
 
     Returns:
-        The page; None if there is no release yet.
+        The path of the page; None if there is no release yet.
     """
     project = find_project(platform.database, config.name)
     version = project.released_version if project is not None else None

@@ -93,7 +93,7 @@ def _is_same(one: RelativeBox, other: RelativeBox) -> bool:
 
 
 def store_answer(platform: Platform, project: str, reader: AnswerReader, answer: Answer, *, who: str) -> Verdict:
-    """Store an answer. Return the verdict stored under its id, which may be an earlier one: those stay unchanged.
+    """Store an answer unless its id is already stored. Return the verdict that is stored under the id.
 
     Raises:
         ConfigError: the answer does not fit the project.

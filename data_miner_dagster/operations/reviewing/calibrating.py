@@ -1,4 +1,4 @@
-"""The questions of the filter's calibration within a review, and the threshold that the answers give.
+"""The questions of the filter's calibration within a review, and the threshold computed from the answers.
 
 The questions and calculations are those of `data-miner calibrate` (operations/filtering/).
 """
@@ -88,7 +88,7 @@ class CalibrationKeeper:
     def threshold(
         self, questions: CalibrationQuestions, verdicts: Sequence[Verdict], *, goal: Goal, wanted: float
     ) -> CalibratedThreshold:
-        """Return the threshold that the answers so far give.
+        """Return the threshold computed from the answers so far.
 
         Raises:
             ConfigError: the value to reach is not between 0 and 1.

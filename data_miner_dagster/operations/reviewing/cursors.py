@@ -20,7 +20,7 @@ class Cursor:
     box: int
 
     def encoded(self) -> str:
-        """Return the cursor as text that is safe in an address."""
+        """Return the cursor as text that can be part of a URL."""
         content = json.dumps([[key.hex() for key in self.keys], self.frame_id, self.box], separators=(",", ":"))
         return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 

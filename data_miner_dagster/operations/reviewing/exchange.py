@@ -47,7 +47,7 @@ def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -
     """Add the verdicts of a file, with their authors and times. Verdicts whose ids are already stored stay unchanged.
 
     A verdict that is undone in the file is undone here too. The lines of a CSV with `frame_id` and `answer` (keep or
-    drop) become answers by `who`, given now. If any line is wrong, nothing is stored.
+    drop) become answers by `who`, with the current time. If any line is wrong, nothing is stored.
 
     Raises:
         ConfigError: the project or file does not exist, or a line is not a verdict.

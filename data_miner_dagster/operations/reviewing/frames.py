@@ -30,7 +30,7 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 
 class FrameCodes:
-    """Numbers for frames that sort by video, then by time. They are the upper bits of the rows that number boxes."""
+    """Assigns numbers to frames that sort by video, then by time."""
 
     def __init__(self, video_keys: Sequence[str]) -> None:
         self.video_keys = tuple(video_keys)

@@ -192,12 +192,12 @@ def _parts(boxes: BoxArrays) -> list[BoxArrays]:
 
 
 def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
-    """Return the examined frames that have an object, or an unsure box, of a class."""
+    """Return the positions of examined frames that have an object, or an unsure box, of a class."""
     return distances_of_class(index, class_index)[0]
 
 
 def distances_of_class(index: ReviewIndex, class_index: int) -> tuple[Int64Array, Float64Array]:
-    """Return those positions, and the distance of each frame's nearest such box from the class's threshold."""
+    """Return the positions from `positions_of_class`, each with its nearest box's distance from the threshold."""
     distances = np.full(len(index.rows), np.inf, np.float32)
     for part in _parts(index.examined.boxes.arrays) if index.examined is not None else []:
         boxes = part.some(np.flatnonzero(part.classes == class_index))

@@ -1,4 +1,4 @@
-"""The masks of a frame, in the form in which a page draws them. They are read when the frame is shown."""
+"""The masks of a frame, in the form that a page draws. They are read when the frame is shown."""
 
 from dataclasses import dataclass
 

@@ -77,7 +77,7 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
 
 
 def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> QueueCount:
-    """Return the numbers of open and answered questions of a queue."""
+    """Count the open and the answered questions of a queue."""
     num_open = len(ranking_of(index, standing, queue).rows)
     if queue is ReviewQueue.FILTER:
         num_open += index.num_filter - len(index.filter.rows)

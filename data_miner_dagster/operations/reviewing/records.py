@@ -1,4 +1,4 @@
-"""The records of the questions that a person is shown, and of the answers.
+"""Records of the questions that a person is shown, and of the person's answers.
 
 Belongs here: the records that pages are drawn from. Does not belong here: their order (stages/reviewing_queues.py).
 """

@@ -85,7 +85,7 @@ class Review:
         self._ranked: tuple[object, Ranking, Int64Array] | None = None
 
     def queues(self) -> tuple[QueueCount, ...]:
-        """Return the numbers of questions in each queue."""
+        """Count the questions in each queue."""
         with self._lock:
             tables, standing = self._current()
             counts = (count_questions(tables.index, standing, queue) for queue in QUEUES)
@@ -161,7 +161,7 @@ class Review:
         return undo_verdict(self._platform.database, self._project, answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
-        """Return the state of the filter's calibration, with the threshold that the answers give.
+        """Return the state of the filter's calibration, with the threshold computed from the answers.
 
         Raises:
             ConfigError: the value to reach is not between 0 and 1.

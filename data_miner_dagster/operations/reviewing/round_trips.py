@@ -42,7 +42,7 @@ _SUFFIX: Final = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The images and boxes that were sent, from the tables beside an export or from a release."""
+    """The images and boxes that were sent, read from the tables beside an export or from a release."""
 
     header: ReleaseHeader
     images_folder: Path

@@ -1,4 +1,4 @@
-"""Exporting the frames of a queue, which need a person, to another annotation tool, in the order of the queue."""
+"""Exporting the frames of a review queue to another annotation tool, in the order of the queue."""
 
 import shutil
 from collections.abc import Iterator

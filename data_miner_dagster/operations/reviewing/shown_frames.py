@@ -1,4 +1,4 @@
-"""The facts that a page shows about a frame besides its boxes: its picture, its size, and its time in the video."""
+"""Looking up a frame's picture, size and time in its video, which a page shows besides the boxes."""
 
 from collections import OrderedDict
 from collections.abc import Mapping

@@ -52,7 +52,7 @@ class StandingKeeper:
         self._judged: dict[int, JudgedFrame] = {}
 
     def standing(self, verdicts: Sequence[Verdict], calibration: CalibrationQuestions | None) -> Standing:
-        """Return the standing that results from the verdicts in force."""
+        """Return the standing computed from the verdicts in force."""
         by_code: dict[int, list[Verdict]] = {}
         frame_at = cache(self._frames.frame_at)
         for verdict in verdicts:

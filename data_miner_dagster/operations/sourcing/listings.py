@@ -94,7 +94,7 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Return the listings, each with an error if one of its candidates met a fault later, so that it is repeated."""
+    """Add an error to listings with a candidate that met a fault later, so that their queries are repeated."""
     lines: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
         if candidate.fault is not None:

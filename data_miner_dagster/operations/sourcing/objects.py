@@ -1,4 +1,4 @@
-"""Listing the videos of buckets that a user named. Addresses from sites never get here (domain/object_urls.py)."""
+"""Listing the videos of buckets that a user named. Addresses from sites are never used here (domain/object_urls.py)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class ObjectListing:
 
 
 def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int) -> ObjectListing:
-    """Return the object at an address, or the first `most` videos below it, in order of their names.
+    """Return the object at an address, or the first `most` videos below it, sorted by name.
 
     Raises:
         SourceError: there are no videos, or the bucket cannot be listed.

@@ -39,7 +39,7 @@ def prescreen(
     """Return the rejections of candidates whose pictures are far from every positive prompt, by video key.
 
     Scores are stored, and recomputed only if the encoder or the prompts changed. A candidate passes if it has no
-    pictures or they cannot be fetched: missing pictures do not make a bad video.
+    pictures or they cannot be fetched, because this says nothing about the video.
     """
     threshold = threshold_of(platform, config)
     exemplars = exemplars_of(platform, project, config.filtering)

@@ -69,7 +69,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The candidates that a query found, and a remark on the entries it skipped; empty if there were none."""
+    """The candidates that a query found. `passed_over` is a remark on skipped entries; empty if there were none."""
 
     candidates: Sequence[VideoCandidate]
     passed_over: str = ""
@@ -348,7 +348,7 @@ def _list_frame_folders(entry: str, folder: ProjectFolder, local: LocalFiles) ->
 def candidates_of_paths(
     source: str, entry: str, paths: Sequence[Path], candidate_of: Callable[[Path, int], VideoCandidate]
 ) -> list[VideoCandidate]:
-    """Return one candidate per path, in order. A path that an internal error kept from being examined has a `fault`."""
+    """Return one candidate per path, in order. If examining a path causes an internal error, it has a `fault`."""
     found: dict[int, VideoCandidate] = {}
 
     def record(fault: ItemFault, rank: int, path: Path) -> None:

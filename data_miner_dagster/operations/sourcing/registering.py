@@ -1,4 +1,4 @@
-"""Registering a project file: load, check and store a snapshot in the catalog. Nothing is listed or downloaded."""
+"""Registering a project file: loading it, checking it, and storing a snapshot. Nothing is listed or downloaded."""
 
 import logging
 from collections.abc import Mapping

@@ -55,7 +55,7 @@ class _Bases:
 
 
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
-    """Correct the catalog's EXTRACTED videos from their files. Missing or stale results become pending.
+    """Compare EXTRACTED videos with their files, and correct the catalog. Missing or stale results become pending.
 
     A video that changes in the meantime, or whose files are temporarily unreadable, is left as it is.
     """
@@ -127,8 +127,8 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
     A catalog from an earlier version has no bases yet, so they are read from the files first.
 
     Returns:
-        False if this took longer than `max_seconds`. Call it again to continue; until it is done, nothing becomes
-            pending.
+        False if this took longer than `max_seconds`. Call it again to continue. Nothing becomes pending until it
+            has finished.
     """
     bases = bases_in_force(platform)
     on_record = bases_on_record(platform.database)

@@ -23,7 +23,7 @@ class RemovableKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoomOverview:
-    """The use of space under a root, in bytes. Without a quota, only videos and frames are measured."""
+    """The disk usage of a root, in bytes. Without a quota, only videos and frames are measured."""
 
     quota: int | None
     sources: int
@@ -35,7 +35,7 @@ class RoomOverview:
 
 
 def room_overview(platform: Platform) -> RoomOverview:
-    """Return the use of space under a root. Without a quota, read no files."""
+    """Return the disk usage of a root. Without a quota, read no files."""
     room = Room(platform)
     usage = room.usage() if room.is_limited else None
     videos = usage.videos if usage is not None else room.videos()

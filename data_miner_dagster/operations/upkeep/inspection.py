@@ -82,7 +82,7 @@ def inspect_platform(platform: Platform) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class VideoFiles:
-    """The number of videos that, according to the catalog, have files of an asset, and how many of these lack them."""
+    """The number of videos that should have files of an asset, and the number whose files are missing."""
 
     num_videos: int
     num_missing: int
@@ -99,7 +99,7 @@ class VideoFiles:
 
 
 def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
-    """Count, for each stage of videos, the videos that are past it and whose files are missing. Change nothing."""
+    """Count, for each stage of videos, the videos past it and those whose files are missing. Change nothing."""
     videos = find_videos(platform.database)
     claimed = {claim.resource for claim in live_claims(platform.database)}
     embedded = bases_in_force(platform).get(WorkStage.EMBEDDING)

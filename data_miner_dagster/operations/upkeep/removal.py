@@ -26,7 +26,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The items removed, those that stayed with the reasons, and the number of bytes freed."""
+    """The result of a removal: what was removed, what stayed with the reasons, and the number of bytes freed."""
 
     removed: tuple[str, ...]
     kept: dict[str, str]

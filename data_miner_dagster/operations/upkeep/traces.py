@@ -35,7 +35,7 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A place that still names a video: a path, and the part of the file."""
+    """A place that still names a video: the path of a file, and the part of the file."""
 
     path: Path
     where: str
@@ -210,7 +210,7 @@ def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
 
 
 def text_forms(needles: Collection[str]) -> list[str]:
-    """Return each text in three forms: unchanged, as escaped by JSON, and as escaped by HTML."""
+    """Return each text in three forms: unchanged, escaped for JSON, and escaped for HTML."""
     forms = {form for needle in needles for form in (needle, json.dumps(needle)[1:-1], html.escape(needle))}
     return sorted(forms)
 

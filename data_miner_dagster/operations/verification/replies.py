@@ -35,7 +35,7 @@ Keep = Callable[[Sequence[Reply]], None]
 
 
 class Verifier(Protocol):
-    """Something that answers questions. `why_away` is the reason why it is unavailable; None if it is available."""
+    """Answers questions about crops. `why_away` is the reason why it is unavailable; None if it is available."""
 
     name: str
     fingerprint: str
@@ -47,7 +47,7 @@ class Verifier(Protocol):
         The next crop is taken only when there is room for it, and none is taken once the verifier is unavailable.
 
         Raises:
-            ConfigError: its settings do not allow asking.
+            ConfigError: the verifier cannot be asked with its settings.
             ModelError: the model is missing or cannot be loaded.
         """
         ...

@@ -29,7 +29,7 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
 
 
 def verifier_model(platform: Platform, name: str) -> ReleaseModel:
-    """Return the record of a verifier that a release contains.
+    """Return the entry for a verifier in a release's list of models.
 
     For an endpoint, it omits the address, because the model gave the answers.
     """

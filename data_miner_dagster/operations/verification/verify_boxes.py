@@ -68,7 +68,7 @@ class FrameBoxes:
 
 @dataclass(frozen=True, slots=True)
 class VerificationCounts:
-    """The numbers of a project's boxes by outcome of verification. Stored beside the tables with the answers."""
+    """Counts of a project's boxes by verification outcome. They are stored beside the tables with the answers."""
 
     verifier: str
     asking: str  # fingerprint of how questions are asked, without the boxes
@@ -127,10 +127,10 @@ class _Question:
 
 
 class BoxVerification:
-    """The verifier of one project, for one build of its boxes: first `ask`, then `complete` their rows.
+    """The verification of one build of a project's boxes. Call `ask` first, then `complete` for their rows.
 
     Raises:
-        ConfigError: the verifier's settings do not allow asking.
+        ConfigError: the verifier cannot be asked with its settings.
         ModelError: the folder of its model is missing.
     """
 
@@ -155,7 +155,7 @@ class BoxVerification:
 
         Raises:
             VerifierAwayError: the verifier is unavailable, and the project waits for it.
-            ConfigError, ModelError: the verifier's settings do not allow asking, or its model cannot be loaded.
+            ConfigError, ModelError: the verifier cannot be asked with its settings, or its model cannot be loaded.
         """
         with (
             StoredPictures(self._platform.config.extraction) as pictures,
