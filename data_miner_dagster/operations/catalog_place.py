@@ -29,5 +29,5 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
             return given
         raise ConfigError(f"{where}; platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite")
     if moved.needs_password:
-        raise ConfigError(f"{where}, without its password; set {CATALOG_URL_VARIABLE} to the URL with the password")
+        raise ConfigError(f"{where}, but its password is not stored; set {CATALOG_URL_VARIABLE} to the full URL")
     return resolve_reference(moved.url, asker=str(layout.moved_catalog))

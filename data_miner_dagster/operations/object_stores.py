@@ -42,7 +42,7 @@ def bucket_url(text: str) -> ObjectUrl:
         raise ConfigError(f"{shown}: {error}") from None
     if url.protocol not in BUCKET_PROTOCOLS:
         known = ", ".join(f"{protocol}://" for protocol in BUCKET_PROTOCOLS)
-        raise ConfigError(f"{url}: this command knows {known} and paths; `publish` also knows hf://")
+        raise ConfigError(f"{url}: this command accepts {known} and paths; `publish` also accepts hf://")
     return url
 
 

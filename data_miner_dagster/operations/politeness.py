@@ -169,7 +169,7 @@ class SitePoliteness:
             declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)
             self._close(site, until)  # last, because code that it stops looks up the reason
         if not is_closed:
-            logger.warning("%s: no requests until %s", reason, _until_text(until))
+            logger.warning("%s: no requests are sent until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
         """Undo the charge of a failure to a video if its whole site refuses. Return the reason; None if it does not."""

@@ -260,7 +260,7 @@ def test_migrate_to__a_password_is_not_written_down(
     assert "hunter2" not in told.stdout + told.stderr
     named = [path for path in platform.root.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     assert named == []
-    with pytest.raises(ConfigError, match=f"without its password; set {CATALOG_URL_VARIABLE}"):
+    with pytest.raises(ConfigError, match=f"its password is not stored; set {CATALOG_URL_VARIABLE}"):
         _ = reopened(platform).database
     os.environ[CATALOG_URL_VARIABLE] = url
     assert len(find_videos(reopened(platform).database)) == 5

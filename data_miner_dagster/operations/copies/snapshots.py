@@ -173,5 +173,5 @@ def checked_path(layout: StorageLayout, row: FileRow) -> Path:
     if not is_kept or ".." in parts or "\x00" in row.path or "/".join(parts) != row.path:
         raise ObjectError(f"the backup contains the path {row.path!r}, which is not allowed; the restore stopped")
     if len(row.sha256) != _DIGEST_LENGTH or not set(row.sha256) <= set("0123456789abcdef"):
-        raise ObjectError(f"the backup gives {row.sha256!r} as the sha256 of {row.path}, which it is not")
+        raise ObjectError(f"the backup names {row.sha256!r} as the sha256 of {row.path}, which is not a sha256")
     return path

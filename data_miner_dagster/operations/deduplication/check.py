@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.deduplication.deduplicate_project import FOREIGN_TIERS, SAMPLE_SIZE, read_inputs
 from data_miner_dagster.operations.deduplication.distinctions import distinctions_of
@@ -49,9 +50,10 @@ class DeduplicationCheck:
         """The result in one line, for the user."""
         report = self.report
         line = (
-            f"{report.num_duplicates:,} duplicates and {report.num_representatives_checked:,} of "
-            f"{report.num_representatives:,} representatives compared again: {report.num_unsupported:,} frames without "
-            f"a representative in reach, {report.num_too_close:,} representatives too close to another"
+            f"compared {counted(report.num_duplicates, 'duplicate')} and {report.num_representatives_checked:,} of "
+            f"{counted(report.num_representatives, 'representative')} again: "
+            f"{counted(report.num_unsupported, 'frame')} without a representative in reach, "
+            f"{counted(report.num_too_close, 'representative')} too close to another"
         )
         return line + "".join(f"; {one} and {other}" for one, other in self.first_offenders)
 

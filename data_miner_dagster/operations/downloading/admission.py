@@ -41,7 +41,7 @@ def check_head_room(platform: Platform, row: VideoRow) -> None:
         raise _postponed(
             platform,
             row,
-            f"{free} bytes are free under {platform.root}, less than min_free_bytes {config.min_free_bytes}",
+            f"only {free} bytes are free under {platform.root}; min_free_bytes is {config.min_free_bytes}",
         )
 
 

@@ -367,7 +367,7 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
             fetched = run.client.fetch(row.key, address, partial, found_at=utc_now(), accept=accept)
         info = prove(run.media, config, row, fetched)
     except AddressError as error:
-        raise VideoPermanentError(VideoErrorKind.POLICY, f"its address was listed, and {error}") from None
+        raise VideoPermanentError(VideoErrorKind.POLICY, f"the listed address cannot be used: {error}") from None
     except VideoPermanentError as error:
         if not error.kind.is_of_site:  # a site may still deliver the rest
             shutil.rmtree(partial)  # these bytes are not a useful start for another attempt

@@ -91,7 +91,7 @@ def _coco_image(
 ) -> TruthImage:
     width, height, name = float(entry["width"]), float(entry["height"]), str(entry["file_name"])
     if not (width > 0 and height > 0):
-        raise ValueError(f"image {name} has the size {width:g} x {height:g}")
+        raise ValueError(f"image {name} has the invalid size {width:g} x {height:g}")
     objects = []
     for annotation in annotations:
         x_min, y_min, box_width, box_height = (float(value) for value in annotation["bbox"])

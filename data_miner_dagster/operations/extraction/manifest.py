@@ -131,7 +131,7 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
             f"{num_frames} frames exceed extraction.limits.max_sampled_frames={limit}; "
-            "set max_frames_per_video or sample less",
+            "set max_frames_per_video, or sample fewer frames",
         )
 
 

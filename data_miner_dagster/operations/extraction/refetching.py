@@ -48,7 +48,7 @@ def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[
     for row in find_videos(platform.database, list(sha256_before)):
         if row.sha256 != sha256_before[row.key]:
             logger.warning(
-                "%s: its site delivers different bytes than before (sha256 %s, was %s): frames are made from them",
+                "%s: its site delivers different bytes than before (sha256 %s, was %s); new frames are made from them",
                 row.key,
                 row.sha256,
                 sha256_before[row.key],

@@ -52,7 +52,8 @@ def store_windows(job: WindowsJob) -> WindowsSummary:
         for leftover in job.folder.iterdir():
             leftover.unlink()
     raise VideoPermanentError(
-        VideoErrorKind.UNDECODABLE, f"{job.video_path.name}: no neighbour of its frames could be decoded"
+        VideoErrorKind.UNDECODABLE,
+        f"{job.video_path.name}: no frame around its sampled ones could be decoded",
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.left_out import read_left_out
 from data_miner_dagster.operations.members import project_members
@@ -35,8 +36,8 @@ class DecisionCounts:
     def description(self) -> str:
         """The counts in one line, for the user."""
         return (
-            f"{self.num_frames:,} frames, {self.num_undecided:,} of them without a decision; "
-            f"{self.num_decisions:,} decisions, {self.num_of_no_frame:,} of them without a frame, "
+            f"{counted(self.num_frames, 'frame')}, {self.num_undecided:,} of them without a decision; "
+            f"{counted(self.num_decisions, 'decision')}, {self.num_of_no_frame:,} of them without a frame, "
             f"{self.num_repeated:,} made twice, {self.num_without_reason:,} without a reason; "
             "filter the project again with force"
         )

@@ -114,7 +114,7 @@ class MediaWorkers(PooledWorkers):
             except WorkerLimitError as error:
                 raise UnreadableImageError(f"decoding {what} {error}") from error
             except WorkerDiedError as error:
-                raise _DiedOverPictureError(f"decoding {what}: the process {error}") from error
+                raise _DiedOverPictureError(f"the process that decoded {what} {error}") from error
             if "reason" in answer:
                 raise UnreadableImageError(answer["reason"])
             return np.fromfile(file, np.uint8).reshape(answer["shape"]), answer

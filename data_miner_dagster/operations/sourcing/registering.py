@@ -127,8 +127,8 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
             continue
         if section_name == "extraction":
             raise ConfigError(
-                f"{path}: platform.extraction differs from the running platform's ({'; '.join(differing)}): frames are "
-                "shared by all projects of a root; remove the section from this file, or use another --root"
+                f"{path}: platform.extraction differs from the running platform's ({'; '.join(differing)}); frames are "
+                "shared by all projects of a root, so remove the section from this file, or use another --root"
             )
         logger.warning(
             "%s: platform.%s has no effect (%s): the platform's settings come from the file it was started with",

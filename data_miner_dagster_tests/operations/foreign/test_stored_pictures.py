@@ -224,7 +224,7 @@ def test_embed_frames__a_worker_that_dies_over_a_picture_takes_that_one_only(
     assert embedded.status is OutcomeStatus.DONE
     assert (embedded.metadata["num_embedded"], embedded.metadata["num_unreadable"]) == (NUM_PICTURES - 1, 1)
     assert "1 frame cannot be read: decoding" in embedded.message
-    assert "000003.jpg: the process was ended by SIGKILL" in embedded.message
+    assert "000003.jpg was ended by SIGKILL" in embedded.message
 
     filter_project(platform, PROJECT)
     decided = read_table(platform.layout.filtered_table(PROJECT), ["frame_id", "drop_reason"]).to_pylist()
@@ -256,7 +256,7 @@ def test_later_stages__a_worker_that_dies_over_a_picture_takes_that_one_only(
     _set_jobs(monkeypatch)
     exported = export_release(platform, PROJECT, format="crops", to=tmp_path / "crops")
     assert exported.num_images == NUM_PICTURES - 1
-    assert "000003.jpg: the process was ended by SIGKILL" in exported.left_out[f"{key}/000003"]
+    assert "000003.jpg was ended by SIGKILL" in exported.left_out[f"{key}/000003"]
     assert len(list(exported.folder.rglob("*.jpg"))) == NUM_PICTURES - 1
 
 
