@@ -135,7 +135,7 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
 
 def _yolo_names(path: Path) -> dict[int, str]:
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist; it names the classes of a YOLO truth")
+        raise ConfigError(f"{path} does not exist; a YOLO truth needs it for the names of its classes")
     try:
         names = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
         entries = names.items() if isinstance(names, dict) else enumerate(names)
