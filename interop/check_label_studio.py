@@ -43,8 +43,10 @@ def read(folder, images):
         (prediction,) = task["predictions"]
         expect(f"{name}: errors", interface.validate_prediction(prediction, return_errors=True), [])
         PredictionValue.model_validate({key: prediction[key] for key in ("model_version", "result")})
-        for region, (class_name, corners, confidence, box_id) in zip(prediction["result"], fact["boxes"], strict=True):
+        regions = zip(prediction["result"], fact["boxes"], fact["verdicts"], strict=True)
+        for region, (class_name, corners, confidence, box_id), verdict in regions:
             value = region["value"]
+            expect(f"{name}: verdict", region.get("meta", {}).get("verifier_verdict"), verdict)
             found = (value["rectanglelabels"], region["score"], region["id"])
             expect(f"{name}: box", found, ([class_name], confidence, box_id))
             expect(f"{name}: {corners} is {value}", near(in_pixels(value), corners, 2e-3), True)

@@ -119,6 +119,8 @@ def check_tasks(server, work, tasks, images):
         (prediction,) = task["predictions"]
         found = [(region["id"], region["score"], region["value"]["rectanglelabels"]) for region in prediction["result"]]
         expect(f"{name}: boxes", found, [(box_id, score, [label]) for label, _, score, box_id in fact["boxes"]])
+        verdicts = [region.get("meta", {}).get("verifier_verdict") for region in prediction["result"]]
+        expect(f"{name}: verdicts", verdicts, fact["verdicts"])
         expect(f"{name}: score", prediction["score"], min(box[2] for box in fact["boxes"]))
         picture = (work / "export" / "images" / name).read_bytes()
         expect(f"{name}: the picture is served", server.call("GET", task["data"]["image"]) == picture, True)

@@ -8,7 +8,7 @@ empty one and the area of the box.
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +18,13 @@ from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, label_problems
 from data_miner_dagster.export.outlines import MIN_IOU, coco_segmentation, mask_of_coco
 from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, ReleaseImage
-from data_miner_dagster.export.spooled_json import SpooledJson
+from data_miner_dagster.export.spooled_json import SpooledJson, read_entries, read_facts
 
 ALL_SPLITS: Final = "all"
-MAX_COCO_BYTES: Final = 64 << 20
-"""pycocotools loads a whole file, which takes about ten times its size in memory. Larger files are not read back; the
-Parquet tables, written from the same images, are."""
+MAX_COCO_BYTES: Final = 16 << 20
+"""The largest file that is read back with pycocotools, which needs about ten times its size in memory. Larger files are
+read back as a stream."""
+_LISTS: Final = ("images", "annotations")
 
 _SAID: Final = (
     *("verdict", "answer_id", "confidence_calibrated", "verifier_verdict"),
@@ -49,7 +50,7 @@ class CocoWriter:
         (folder / "annotations").mkdir()
         self._num_annotations = 0
         self._files = {
-            split: SpooledJson(annotation_file(folder, split), coco_facts(header), ("images", "annotations"))
+            split: SpooledJson(annotation_file(folder, split), coco_facts(header), _LISTS)
             for split in (*header.splits, ALL_SPLITS)
         }
 
@@ -131,38 +132,96 @@ def _said_of(box: ReleaseBox) -> dict[str, object]:
 
 
 def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield what is wrong with `annotations/`, file by file."""
-    header, tally = expected.header, expected.tally
-    for split in (*header.splits, ALL_SPLITS):
+    """Yield the problems of `annotations/`, file by file. Memory is bounded."""
+    for split in (*expected.header.splits, ALL_SPLITS):
         path = annotation_file(folder, split)
-        if path.stat().st_size > MAX_COCO_BYTES:
+        read_back = _whole_file_problems if path.stat().st_size <= MAX_COCO_BYTES else _streamed_problems
+        yield from (f"{path.name}: {line}" for line in read_back(path, split, expected))
+
+
+def _whole_file_problems(path: Path, split: str, expected: Expected) -> Iterator[str]:
+    """Yield the problems of a file as pycocotools reads it."""
+    coco = read_coco(path)
+    dataset = coco.dataset
+    yield from _number_problems((len(dataset["images"]), len(dataset["annotations"])), split, expected)
+    yield from _category_problems(dataset["categories"], expected.header)
+    for image in _images_of(split, expected):
+        if (entry := coco.imgs.get(image.image_id)) is None:
+            yield f"there is no image {image.file_name}"
+        else:
+            yield from _image_problems(entry, coco.imgToAnns.get(image.image_id, []), image)
+
+
+def _streamed_problems(path: Path, split: str, expected: Expected) -> Iterator[str]:
+    """Yield the problems of a file as it was written, with one entry per line in the order of the images."""
+    yield from _category_problems(read_facts(path)["categories"], expected.header)
+    images, annotations = (_Counted(read_entries(path, name)) for name in _LISTS)
+    for image in _images_of(split, expected):
+        entry = images.next_of(lambda entry: entry["id"], image.image_id)
+        if entry is None:
+            yield f"there is no image {image.file_name}"
             continue
-        coco = read_coco(path)
-        is_whole = split == ALL_SPLITS
-        num_images = tally.num_images if is_whole else tally.images_by_split[split]
-        num_boxes = tally.num_boxes if is_whole else tally.boxes_by_split[split]
-        num_boxes += tally.num_unsure_boxes if is_whole else tally.unsure_boxes_by_split[split]
-        found = (len(coco.dataset["images"]), len(coco.dataset["annotations"]))
-        if found != (num_images, num_boxes):
-            yield f"{path.name}: {found[0]} images and {found[1]} boxes, expected {num_images} and {num_boxes}"
-        names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
-        if names != dict(enumerate(header.class_names, 1)):
-            yield f"{path.name}: categories {names}, expected {header.class_names}"
-        for image in expected.read_images():
-            if is_whole or image.split == split:
-                yield from (f"{path.name}: {line}" for line in _coco_image_problems(coco, image))
+        own = []
+        while (annotation := annotations.next_of(lambda entry: entry["image_id"], image.image_id)) is not None:
+            own.append(annotation)
+        yield from _image_problems(entry, own, image)
+    yield from _number_problems((images.count(), annotations.count()), split, expected)
 
 
-def _coco_image_problems(coco: Any, image: ReleaseImage) -> Iterator[str]:
-    entry = coco.imgs.get(image.image_id)
-    if entry is None:
-        yield f"there is no image {image.file_name}"
-        return
+class _Counted:
+    """The entries of a list, read one at a time, and their number."""
+
+    def __init__(self, entries: Iterator[Any]) -> None:
+        self._entries = entries
+        self._next: Any = next(entries, None)
+        self._num_read = 0
+
+    def next_of(self, id_of: Callable[[Any], int], wanted: int) -> Any:
+        """Return the next entry if it has the wanted id, else None. Entries with a lower id are passed over."""
+        while self._next is not None and id_of(self._next) < wanted:
+            self._advance()
+        if self._next is None or id_of(self._next) != wanted:
+            return None
+        return self._advance()
+
+    def count(self) -> int:
+        """Read the list to its end, and return the number of entries."""
+        while self._next is not None:
+            self._advance()
+        return self._num_read
+
+    def _advance(self) -> Any:
+        entry, self._next = self._next, next(self._entries, None)
+        self._num_read += 1
+        return entry
+
+
+def _images_of(split: str, expected: Expected) -> Iterator[ReleaseImage]:
+    return (image for image in expected.read_images() if split in (ALL_SPLITS, image.split))
+
+
+def _number_problems(found: tuple[int, int], split: str, expected: Expected) -> Iterator[str]:
+    tally, is_whole = expected.tally, split == ALL_SPLITS
+    num_images = tally.num_images if is_whole else tally.images_by_split[split]
+    num_boxes = tally.num_boxes if is_whole else tally.boxes_by_split[split]
+    num_boxes += tally.num_unsure_boxes if is_whole else tally.unsure_boxes_by_split[split]
+    if found != (num_images, num_boxes):
+        yield f"{found[0]} images and {found[1]} boxes, expected {num_images} and {num_boxes}"
+
+
+def _category_problems(categories: Sequence[Mapping[str, Any]], header: ReleaseHeader) -> Iterator[str]:
+    names = {category["id"]: category["name"] for category in categories}
+    if names != dict(enumerate(header.class_names, 1)):
+        yield f"categories {names}, expected {header.class_names}"
+
+
+def _image_problems(
+    entry: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], image: ReleaseImage
+) -> Iterator[str]:
     found = tuple(entry[name] for name in ("file_name", "width", "height", "split"))
     wanted = (image.file_name, image.width, image.height, image.split)
     if found != wanted:
         yield f"image {image.image_id} is {found}, expected {wanted}"
-    annotations = coco.imgToAnns.get(image.image_id, [])
     boxes = [(annotation["category_id"] - 1, corners_of(*annotation["bbox"])) for annotation in annotations]
     yield from label_problems(image, image.boxes, boxes, PIXEL_TOLERANCE)
     for annotation, box in zip(annotations, image.boxes, strict=False):

@@ -1,7 +1,8 @@
 """Checks that the verifiers of several formats share: the boxes of an image, and the number of files."""
 
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
@@ -18,10 +19,19 @@ def file_number_problems(folder: Path, expected: int, *, suffix: str = "", witho
 
     Counts files whose name ends in `suffix` and whose extension is not `without`.
     """
-    names = (path for path in folder.rglob(f"*{suffix}") if path.is_file() and path.suffix != without)
-    found = sum(1 for _ in names)
+    found = sum(name.endswith(suffix) and PurePath(name).suffix != without for name in _file_names(folder))
     if found != expected:
         yield f"{folder.name}: {found} files, expected {expected}"
+
+
+def _file_names(folder: str | Path) -> Iterator[str]:
+    """Yield the names of the files below a folder, without listing it first: it may hold all images."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _file_names(entry.path)
+            elif entry.is_file():
+                yield entry.name
 
 
 def label_problems(

@@ -46,10 +46,16 @@ class XmlImage:
 
 
 class CvatXml:
-    """A CVAT XML file. The contents of its header are known once the first image has been read."""
+    """A CVAT XML file. The contents of its header are known once the first image has been read.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file, or CVAT's archive of it.
+        is_returned: a stranger wrote it, so its size is limited.
+    """
+
+    def __init__(self, path: Path, *, is_returned: bool = True) -> None:
         self._path = path
+        self._is_returned = is_returned
         self.owner: str | None = None
         self.assignee: str | None = None
         self.updated: str | None = None
@@ -61,7 +67,7 @@ class CvatXml:
             ConfigError: the file is missing, too large, damaged, or not of this format.
         """
         try:
-            with _opened(self._path) as file:
+            with self._opened() as file:
                 yield from self._read(file)
         except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
             why = getattr(error, "strerror", None) or str(error)[:80]
@@ -81,7 +87,7 @@ class CvatXml:
         num_bytes = 0
         while chunk := file.read(_CHUNK_BYTES):
             num_bytes += len(chunk)
-            check_returned_size(num_bytes, self._path)  # an archive may say less than it holds
+            self._check_size(num_bytes)  # an archive may say less than it holds
             parser.Parse(chunk, False)
             while handlers.finished:
                 yield handlers.finished.popleft()
@@ -89,6 +95,25 @@ class CvatXml:
         yield from handlers.finished
         if not handlers.is_cvat:
             raise ValueError("it has no <annotations>")
+
+    @contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        """Open the XML file, or the one in CVAT's archive."""
+        if not zipfile.is_zipfile(self._path):
+            self._check_size(self._path.stat().st_size)
+            with self._path.open("rb") as file:
+                yield file
+            return
+        with zipfile.ZipFile(self._path) as archive:
+            names = [name for name in archive.namelist() if name.rpartition("/")[2] == _MEMBER]
+            if len(names) != 1:
+                raise ValueError(f"the archive has {len(names)} files {_MEMBER}")
+            with archive.open(names[0]) as file:
+                yield file
+
+    def _check_size(self, size_bytes: int) -> None:
+        if self._is_returned:
+            check_returned_size(size_bytes, self._path)
 
     def _error(self, why: str) -> ConfigError:
         return ConfigError(f"{self._path}: is not what CVAT exports ({why}); export it as CVAT for images 1.1")
@@ -161,19 +186,3 @@ class _Handlers:
                 self._xml.owner = text
             case ["assignee", "username"]:
                 self._xml.assignee = text
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open the XML file, or the one in CVAT's archive."""
-    if not zipfile.is_zipfile(path):
-        check_returned_size(path.stat().st_size, path)
-        with path.open("rb") as file:
-            yield file
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.rpartition("/")[2] == _MEMBER]
-        if len(names) != 1:
-            raise ValueError(f"the archive has {len(names)} files {_MEMBER}")
-        with archive.open(names[0]) as file:
-            yield file

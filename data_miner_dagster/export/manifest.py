@@ -67,7 +67,7 @@ class ChecksumWriter:
     def add_all_but_images(self) -> None:
         """Hash every other existing file and write its line, ordered by path."""
         for name in _file_names(self._folder):
-            if not _is_image(name) and name != CHECKSUMS_FILE:
+            if name != CHECKSUMS_FILE:
                 self.add(name, sha256_of_file(self._folder / name))
 
     def close(self) -> None:
@@ -155,11 +155,20 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _file_names(Path(entry.path), f"{prefix}{entry.name}/")
+    """Yield the files below a folder except images, ordered by path. The names of one folder are in memory."""
+    names, folders = [], set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                folders.add(entry.name)
+                names.append(entry.name)
+            elif not _is_image(f"{prefix}{entry.name}"):
+                names.append(entry.name)
+    for name in sorted(names):
+        if name in folders:
+            yield from _file_names(folder / name, f"{prefix}{name}/")
         else:
-            yield f"{prefix}{entry.name}"
+            yield f"{prefix}{name}"
 
 
 def _is_image(name: str) -> bool:

@@ -7,13 +7,13 @@ with at least one image. `images/<split>/metadata.parquet` has the same data in 
 
 import dataclasses
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.masks import Mask
@@ -35,7 +35,7 @@ from data_miner_dagster.export.records import (
     ReleaseTally,
     ReleaseVideo,
 )
-from data_miner_dagster.export.rows import RowWriter, read_rows, reading_table
+from data_miner_dagster.export.rows import RowWriter, read_columns, read_rows, reading_table
 from data_miner_dagster.export.tracks import add_tracks, tracks_problems
 
 IMAGES_SCHEMA: Final = pa.schema(
@@ -121,6 +121,8 @@ _OF_A_BOX: Final = tuple(
     if field.name not in ("box_xyxy", MASK_COLUMN, RECOVERED_FROM_COLUMN)
 )
 """Columns of boxes that are fields of `ReleaseBox`. Releases of earlier versions lack the last ones."""
+_CHECKED_OF_IMAGES: Final = ("image_id", "file_name", "split", "width", "height", *_COUNTS)
+_CHECKED_OF_BOXES: Final = ("image_id", "file_name", "split", "class_index", "class_name", *_CORNERS, "is_unsure")
 
 
 def images_table(folder: Path) -> Path:
@@ -192,43 +194,18 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
     for row in read_rows(images_table(folder)):
         own = []
         while box is not None and box["image_id"] == row["image_id"]:
-            own.append(_box(box))
+            own.append(box_from(box))
             box = next(boxes, None)
-        yield _image(row, own)
+        yield image_from(row, own)
 
 
-def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ...]] | None:
-    """Return an image of a release with its boxes, and their ids in COCO; None if there is no such image."""
-    rows = _rows_where(images_table(folder), pc.field("image_id") == image_id)
-    if not rows:
-        return None
-    boxes = _rows_where(boxes_table(folder), pc.field("image_id") == image_id)
-    first = pc.index(_column(boxes_table(folder), "image_id"), image_id).as_py() + 1
-    return _image(rows[0], [_box(box) for box in boxes]), tuple(range(first, first + len(boxes)))
-
-
-def find_image_id(folder: Path, name: str) -> int | None:
-    """Return the id of the image with this frame id, or with a file of this name: its own, or its label file."""
-    with reading_table(images_table(folder)):
-        table = pq.read_table(images_table(folder), columns=["image_id", "file_name", "frame_id"])
-    row = pc.index(table["frame_id"], name).as_py()
-    if row < 0:
-        stem = PurePath(name).name.removesuffix(".jpg").removesuffix(".txt")
-        row = pc.index(pc.match_like(table["file_name"], f"%/{_escaped(stem)}.jpg"), True).as_py()
-    return None if row < 0 else int(table["image_id"][row].as_py())
-
-
-def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
-    """Return the id of the image that has a box, by the id that the box has in COCO: its place in the table, from 1."""
-    owners = _column(boxes_table(folder), "image_id")
-    return int(owners[annotation_id - 1].as_py()) if 1 <= annotation_id <= len(owners) else None
-
-
-def _image(row: Mapping[str, Any], boxes: Iterable[ReleaseBox]) -> ReleaseImage:
+def image_from(row: Mapping[str, Any], boxes: Iterable[ReleaseBox]) -> ReleaseImage:
+    """Return an image from its row and its boxes."""
     return ReleaseImage(**{name: row[name] for name in row if name not in _COUNTS}, boxes=tuple(boxes))
 
 
-def _box(row: Mapping[str, Any]) -> ReleaseBox:
+def box_from(row: Mapping[str, Any]) -> ReleaseBox:
+    """Return a box from its row."""
     corners = (row["x_min"], row["y_min"], row["x_max"], row["y_max"])
     mask = Mask.from_coco(row[MASK_COLUMN]) if row.get(MASK_COLUMN) else None
     seen = sightings_from(row.get(RECOVERED_FROM_COLUMN))
@@ -236,77 +213,107 @@ def _box(row: Mapping[str, Any]) -> ReleaseBox:
     return ReleaseBox(box_xyxy=corners, mask=mask, recovered_from=seen, **plain)
 
 
-def _rows_where(path: Path, condition: pc.Expression) -> list[dict[str, Any]]:
-    with reading_table(path):
-        rows: list[dict[str, Any]] = pq.read_table(path, filters=condition).to_pylist()
-        return rows
-
-
-def _column(path: Path, name: str) -> pa.ChunkedArray:
-    with reading_table(path):
-        return pq.read_table(path, columns=[name])[name]
-
-
-def _escaped(text: str) -> str:
-    """Return text as SQL's LIKE takes it literally."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
 def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables of images and boxes, including contradictions between them."""
-    import pandas as pd
+    """Yield the problems of the tables of images and boxes, including contradictions between them.
 
-    header, tally = expected.header, expected.tally
-    images = pd.read_parquet(
-        images_table(folder), columns=["image_id", "file_name", "split", "width", "height", *_COUNTS]
-    )
-    all_boxes = pd.read_parquet(
-        boxes_table(folder),
-        columns=["image_id", "file_name", "split", "class_index", "class_name", *_CORNERS, "verdict", "is_unsure"],
-    )
-    boxes = all_boxes[~all_boxes["is_unsure"]]
-    found = (len(images), len(boxes), int(images["num_boxes"].sum()))
-    if found != (tally.num_images, tally.num_boxes, tally.num_boxes):
-        yield f"data: {found[0]} images, {found[1]} boxes, expected {tally.num_images}, {tally.num_boxes}"
-    if len(all_boxes) - len(boxes) != tally.num_unsure_boxes:
-        yield f"data: {len(all_boxes) - len(boxes)} unsure boxes, expected {tally.num_unsure_boxes}"
-    for what, column, wanted in (
-        ("images", images["split"], tally.images_by_split),
-        ("boxes", boxes["split"], tally.boxes_by_split),
-        ("boxes", boxes["class_name"], tally.boxes_by_class),
-        ("boxes", boxes["verdict"], tally.boxes_by_verdict),
-    ):
-        counts = dict.fromkeys(wanted, 0) | column.value_counts().to_dict()
-        if counts != wanted:
-            yield f"data: {what} by {column.name}: {counts}, expected {wanted}"
-    is_ordered = images["image_id"].is_monotonic_increasing and all_boxes["image_id"].is_monotonic_increasing
-    if not images["image_id"].is_unique or not all_boxes["image_id"].isin(images["image_id"]).all() or not is_ordered:
+    Memory is bounded by a row group of each.
+    """
+    yield from _count_problems(folder, expected.tally)
+    wrong = Counter[str]()
+    try:
+        for image, boxes in _images_and_boxes(folder):
+            wrong.update(_contradictions(image, boxes, expected.header.class_names))
+    except _OrderError:
         yield "data: image ids are not unique or not in order, or boxes name images that are not there"
         return
-    both = all_boxes.merge(images, on="image_id", suffixes=("", "_of_image"))
-    numbers, all_numbers = (
-        table["image_id"].value_counts().reindex(images["image_id"], fill_value=0).to_numpy()
-        for table in (boxes, all_boxes)
-    )
-    is_inside = (both["x_min"] >= 0) & (both["y_min"] >= 0) & (both["x_max"] <= both["width"])
-    is_inside &= (both["y_max"] <= both["height"]) & (both["x_min"] < both["x_max"]) & (both["y_min"] < both["y_max"])
-    names = all_boxes["class_index"].map(dict(enumerate(header.class_names)))
-    wrong = {
-        "images lie in the folder of another split": images["file_name"].str.partition("/")[0] != images["split"],
-        "images have another number of boxes": (numbers != images["num_boxes"].to_numpy())
-        | (all_numbers != (images["num_boxes"] + images["num_unsure_boxes"]).to_numpy()),
-        "boxes name another file or split than their image": (both["file_name"] != both["file_name_of_image"])
-        | (both["split"] != both["split_of_image"]),
-        "boxes lie outside their image or are empty": ~is_inside,
-        "boxes have a class name that is not that of their class index": names != all_boxes["class_name"],
-    }
-    yield from (f"data: {int(is_wrong.sum())} {what}" for what, is_wrong in wrong.items() if is_wrong.any())
+    yield from (f"data: {wrong[what]} {what}" for what in _CONTRADICTIONS if wrong[what])
+
+
+def _count_problems(folder: Path, tally: ReleaseTally) -> Iterator[str]:
+    images, boxes = images_table(folder), boxes_table(folder)
+    by_split, num_boxes_said = Counter[str](), 0
+    for split, number in read_columns(images, "split", "num_boxes"):
+        by_split[split] += 1
+        num_boxes_said += number
+    num_images = by_split.total()
+    num_unsure = 0
+    boxes_by = {name: Counter[str]() for name in ("split", "class_name", "verdict")}
+    for is_unsure, *values in read_columns(boxes, "is_unsure", *boxes_by):
+        num_unsure += is_unsure
+        for counts, value in zip(boxes_by.values(), values, strict=True):
+            if not is_unsure and value is not None:
+                counts[value] += 1
+    num_boxes = boxes_by["split"].total()
+    if (num_images, num_boxes, num_boxes_said) != (tally.num_images, tally.num_boxes, tally.num_boxes):
+        yield f"data: {num_images} images, {num_boxes} boxes, expected {tally.num_images}, {tally.num_boxes}"
+    if num_unsure != tally.num_unsure_boxes:
+        yield f"data: {num_unsure} unsure boxes, expected {tally.num_unsure_boxes}"
+    for what, name, counted, wanted in (
+        ("images", "split", by_split, tally.images_by_split),
+        ("boxes", "split", boxes_by["split"], tally.boxes_by_split),
+        ("boxes", "class_name", boxes_by["class_name"], tally.boxes_by_class),
+        ("boxes", "verdict", boxes_by["verdict"], tally.boxes_by_verdict),
+    ):
+        counts = dict.fromkeys(wanted, 0) | counted
+        if counts != wanted:
+            yield f"data: {what} by {name}: {counts}, expected {wanted}"
+
+
+class _OrderError(Exception):
+    """The rows of the two tables cannot be brought together."""
+
+
+_Row = Mapping[str, Any]
+
+
+def _images_and_boxes(folder: Path) -> Iterator[tuple[_Row, Sequence[_Row]]]:
+    """Yield the row of each image with those of its boxes, unsure ones included.
+
+    Raises:
+        _OrderError: the ids of images do not increase, or a box belongs to no image, or to one that has passed.
+    """
+    boxes = read_rows(boxes_table(folder), _CHECKED_OF_BOXES)
+    box, last_id = next(boxes, None), None
+    for image in read_rows(images_table(folder), _CHECKED_OF_IMAGES):
+        if last_id is not None and image["image_id"] <= last_id:
+            raise _OrderError
+        last_id, own = image["image_id"], []
+        while box is not None and box["image_id"] == last_id:
+            own.append(box)
+            box = next(boxes, None)
+        yield image, own
+    if box is not None:
+        raise _OrderError
+
+
+_CONTRADICTIONS: Final = (
+    _OTHER_FOLDER := "images lie in the folder of another split",
+    _OTHER_NUMBER := "images have another number of boxes",
+    _OTHER_IMAGE := "boxes name another file or split than their image",
+    _OUTSIDE := "boxes lie outside their image or are empty",
+    _OTHER_CLASS := "boxes have a class name that is not that of their class index",
+)
+
+
+def _contradictions(image: _Row, boxes: Sequence[_Row], class_names: Sequence[str]) -> Iterator[str]:
+    if image["file_name"].partition("/")[0] != image["split"]:
+        yield _OTHER_FOLDER
+    num_unsure = sum(box["is_unsure"] for box in boxes)
+    if (len(boxes) - num_unsure, num_unsure) != (image["num_boxes"], image["num_unsure_boxes"]):
+        yield _OTHER_NUMBER
+    for box in boxes:
+        if (box["file_name"], box["split"]) != (image["file_name"], image["split"]):
+            yield _OTHER_IMAGE
+        x_min, y_min, x_max, y_max = (box[name] for name in _CORNERS)
+        if not (0 <= x_min < x_max <= image["width"] and 0 <= y_min < y_max <= image["height"]):  # also of NaN
+            yield _OUTSIDE
+        index = box["class_index"]
+        if not 0 <= index < len(class_names) or class_names[index] != box["class_name"]:
+            yield _OTHER_CLASS
 
 
 def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the table of videos, compared with the table of images."""
-    import pandas as pd
-
     tally = expected.tally
     videos = read_videos(folder)
     found = {video.video_key: (video.num_images, video.num_boxes) for video in videos}
@@ -314,9 +321,8 @@ def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
     if found != wanted or len(found) != len(videos):
         key = next((key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)), "a video twice")
         yield f"data: videos.parquet has {key} with {found.get(key)} images and boxes, expected {wanted.get(key)}"
-    images = pd.read_parquet(images_table(folder), columns=["video_key", "split"]).drop_duplicates()
     splits = {video.video_key: splits_in(video.split) for video in videos}
-    if any(split not in splits.get(key, ()) for key, split in images.itertuples(index=False, name=None)):
+    if any(split not in splits.get(key, ()) for key, split in read_columns(images_table(folder), "video_key", "split")):
         yield "data: videos.parquet has videos in another split than their images"
 
 

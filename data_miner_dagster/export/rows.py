@@ -1,11 +1,12 @@
 """Rows of a release's Parquet tables: written in groups, read in batches, in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DataMinerError
@@ -39,20 +40,49 @@ class RowWriter:
         self._rows = []
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table of a release, in bounded memory.
 
     Raises:
         DataMinerError: the table is damaged.
     """
+    for batch in _batches(path, columns):
+        yield from batch.to_pylist()
+
+
+def read_columns(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of some columns of a table of a release, row by row, in bounded memory.
+
+    Raises:
+        DataMinerError: the table is damaged.
+    """
+    for batch in _batches(path, columns):
+        yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
+
+
+def read_rows_with(path: Path, column: str, value: object) -> list[dict[str, Any]]:
+    """Return the rows of a table of a release that have a value in a column. Memory is bounded by these rows.
+
+    Raises:
+        DataMinerError: the table is damaged.
+    """
+    found: list[dict[str, Any]] = []
+    for batch in _batches(path, None):
+        with reading_table(path):
+            found += batch.filter(pc.equal(batch[column], value)).to_pylist()
+    return found
+
+
+def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    names = None if columns is None else list(columns)
     with reading_table(path):
-        batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP)
+        batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP, columns=names)
     while True:
         with reading_table(path):
             batch = next(batches, None)
         if batch is None:
             return
-        yield from batch.to_pylist()
+        yield batch
 
 
 @contextmanager

@@ -73,20 +73,27 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 
 def voc_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of images, annotations and lists."""
-    names: dict[str, list[str]] = {split: [] for split in expected.header.splits}
-    for image in expected.read_images():
-        file = PurePosixPath(image.file_name)
-        names[image.split].append(file.stem)
-        copy, annotation = folder / _IMAGES / file.name, folder / _ANNOTATIONS / f"{file.stem}.xml"
-        if not copy.is_file() or not annotation.is_file():
-            yield f"there is no image or no annotation of {image.file_name}"
-            continue
-        if sha256_of_file(copy) != image.sha256:
-            yield f"{image.file_name}: its bytes are not those of the image"
-        yield from _annotation_problems(annotation, image, expected.header.class_names)
-    for split, wanted in names.items():
-        if (folder / _SETS / f"{split}.txt").read_text(encoding="utf-8").splitlines() != wanted:
-            yield f"{split}.txt: it does not list the {len(wanted)} images of its split"
+    with contextlib.ExitStack() as stack:
+        lists = {
+            split: stack.enter_context((folder / _SETS / f"{split}.txt").open(encoding="utf-8"))
+            for split in expected.header.splits
+        }
+        wrong_lists = set()
+        for image in expected.read_images():
+            file = PurePosixPath(image.file_name)
+            if lists[image.split].readline() != f"{file.stem}\n":
+                wrong_lists.add(image.split)
+            copy, annotation = folder / _IMAGES / file.name, folder / _ANNOTATIONS / f"{file.stem}.xml"
+            if not copy.is_file() or not annotation.is_file():
+                yield f"there is no image or no annotation of {image.file_name}"
+                continue
+            if sha256_of_file(copy) != image.sha256:
+                yield f"{image.file_name}: its bytes are not those of the image"
+            yield from _annotation_problems(annotation, image, expected.header.class_names)
+        for split, lines in lists.items():
+            if split in wrong_lists or lines.readline():
+                num_images = expected.tally.images_by_split[split]
+                yield f"{split}.txt: it does not list the {num_images} images of its split"
     for name in (_IMAGES, _ANNOTATIONS):
         yield from file_number_problems(folder / name, expected.tally.num_images)
 

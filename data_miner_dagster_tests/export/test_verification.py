@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_miner_dagster.config.extraction import ExtractionConfig
+from data_miner_dagster.export import coco
 from data_miner_dagster.export.codec import Destination, Expected
 from data_miner_dagster.export.formats import EXPORT_FORMATS, FORMATS, RELEASE_FORMATS, Format
 from data_miner_dagster.export.parquet import read_images
@@ -118,6 +119,20 @@ def test_release_problems__a_planted_fault(sound: Path, tmp_path: Path, format: 
     plant(tmp_path / "release")
     problems = release_problems(tmp_path / "release", HEADER, tally_of(IMAGES))
     assert any(re.search(expected, problem) for problem in problems), problems
+
+
+@pytest.mark.parametrize("fault", [None, *IN_RELEASES["coco"]])
+def test_coco_problems__a_large_file_is_read_as_a_stream(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str | None
+) -> None:
+    monkeypatch.setattr(coco, "MAX_COCO_BYTES", 0)
+    monkeypatch.setattr(coco, "read_coco", None)
+    shutil.copytree(sound / "coco" / "annotations", tmp_path / "annotations")
+    plant, expected = IN_RELEASES["coco"][fault] if fault else (lambda _: None, "")
+    plant(tmp_path)
+    whole = Expected(HEADER, tally_of(IMAGES), lambda: iter(IMAGES))
+    problems = export_problems(replace(EXPORT_FORMATS["coco"], has_images_beside=False), tmp_path, whole)
+    assert any(re.search(expected, problem) for problem in problems) if fault else problems == [], problems
 
 
 @pytest.mark.parametrize(

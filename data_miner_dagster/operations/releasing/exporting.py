@@ -99,9 +99,10 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
     return release
 
 
-def names_in_release(release: Path) -> list[str]:
-    """Return the files of a release, ending with the one that marks it as complete."""
-    return [*(name for name, _ in read_checksums(release)), CHECKSUMS_FILE, MANIFEST_FILE]
+def names_in_release(release: Path) -> Iterator[str]:
+    """Yield the files of a release, ending with the one that marks it as complete."""
+    yield from (name for name, _ in read_checksums(release))
+    yield from (CHECKSUMS_FILE, MANIFEST_FILE)
 
 
 def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
@@ -110,10 +111,10 @@ def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcom
     Raises:
         DataMinerError: the copy differs.
     """
-    names = names_in_release(release)
-    steps = Steps("export: has copied", "files", len(names))
+    num_files = (read_manifest(release) or {}).get("checksums", {}).get("num_files", 0)
+    steps = Steps("export: has copied", "files", num_files)
     with _export_folder(to) as folder:
-        for name in names:
+        for name in names_in_release(release):
             steps.advance()
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(release / name, folder / name)

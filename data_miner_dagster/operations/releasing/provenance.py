@@ -18,8 +18,9 @@ from data_miner_dagster.domain.addresses import address_at
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS, Verdict
 from data_miner_dagster.domain.work import VIDEO_STAGES
+from data_miner_dagster.export.lookups import find_image, find_image_id, image_id_of_box
 from data_miner_dagster.export.manifest import read_manifest
-from data_miner_dagster.export.parquet import find_image, find_image_id, image_id_of_box, read_videos
+from data_miner_dagster.export.parquet import read_videos
 from data_miner_dagster.export.records import ReleaseImage, ReleaseVideo
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.standing import existing_version

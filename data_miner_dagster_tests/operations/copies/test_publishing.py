@@ -48,7 +48,7 @@ def test_publish_release__is_the_release_remembered_and_withdrawn(platform: Plat
     sent = publish_release(platform, "cyclists", PLACE)
     release = platform.layout.release_folder("cyclists", "v001")
     assert sent == would
-    assert sent.files.num_files == len(names_in_release(release))
+    assert sent.files.num_files == len(list(names_in_release(release)))
     assert _published(buckets) == _files(release)
     assert [(row.url, row.project_name, row.version) for row in find_outside_copies(platform.database)] == [
         (f"{PLACE}/cyclists/v001", "cyclists", "v001")

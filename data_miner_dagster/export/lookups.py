@@ -1,0 +1,41 @@
+"""Find one image or box in the tables of a release, for `data-miner trace`. Memory is bounded by a row group."""
+
+from pathlib import Path, PurePath
+from typing import Any
+
+from data_miner_dagster.export.parquet import box_from, boxes_table, image_from, images_table
+from data_miner_dagster.export.records import ReleaseImage
+from data_miner_dagster.export.rows import read_columns, read_rows_with
+
+
+def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ...]] | None:
+    """Return an image of a release with its boxes, and their ids in COCO; None if there is no such image."""
+    rows = read_rows_with(images_table(folder), "image_id", image_id)
+    if not rows:
+        return None
+    boxes = read_rows_with(boxes_table(folder), "image_id", image_id)
+    first = _place_of(boxes_table(folder), "image_id", image_id) or 0
+    return image_from(rows[0], [box_from(box) for box in boxes]), tuple(range(first, first + len(boxes)))
+
+
+def find_image_id(folder: Path, name: str) -> int | None:
+    """Return the id of the image with this frame id, or with a file of this name: its own, or its label file."""
+    file_name = f"{PurePath(name).name.removesuffix('.jpg').removesuffix('.txt')}.jpg"
+    by_file = None
+    for image_id, image_file, frame_id in read_columns(images_table(folder), "image_id", "file_name", "frame_id"):
+        if frame_id == name:
+            return int(image_id)
+        if by_file is None and image_file.rpartition("/")[2] == file_name:
+            by_file = int(image_id)
+    return by_file
+
+
+def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
+    """Return the id of the image that has a box, by the id that the box has in COCO: its place in the table, from 1."""
+    owners = enumerate(read_columns(boxes_table(folder), "image_id"), 1)
+    return next((int(owner) for place, (owner,) in owners if place == annotation_id), None)
+
+
+def _place_of(path: Path, column: str, value: Any) -> int | None:
+    """Return the place of the first row with a value, from 1."""
+    return next((place for place, (found,) in enumerate(read_columns(path, column), 1) if found == value), None)
