@@ -12,6 +12,7 @@ import yaml
 
 from data_miner_dagster.domain.splits import hub_name
 from data_miner_dagster.export.codec import Destination
+from data_miner_dagster.export.effort import effort_rows
 from data_miner_dagster.export.licences import LicenceUse, forbidding, licences_of
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.parquet import read_videos
@@ -23,10 +24,11 @@ CARD_FILE: Final = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class CardNotes:
-    """The first questions of a reviewer: the limits that the program found, and the licences."""
+    """The first questions of a reviewer: the limits that the program found, the licences, and the cost."""
 
     limits: Sequence[str] = ()
     licences: Sequence[LicenceUse] = ()
+    effort: Sequence[tuple[str, str]] = ()
 
 
 def write_card(
@@ -44,7 +46,7 @@ def write_card(
         folder: the folder of the release or export.
         header: the header of the release.
         tally: the counts of what the folder contains.
-        notes: limits and licences of the release.
+        notes: limits, licences and cost of the release.
         path_of: returns the file pattern of a split: images beside a metadata table, or shards.
         features: the columns, if the files do not state their types, in the form that `datasets` writes.
     """
@@ -77,5 +79,5 @@ def write_card(
 def add_card(to: Destination, tally: ReleaseTally, *, path_of: str, features: Sequence[dict[str, Any]] = ()) -> None:
     """Write the card of an export whose images are in shards."""
     release = read_manifest(to.release) or {}
-    notes = CardNotes(release.get("limits", ()), licences_of(read_videos(to.release)))
+    notes = CardNotes(release.get("limits", ()), licences_of(read_videos(to.release)), effort_rows(release))
     write_card(to.folder, to.header, tally, notes, path_of=path_of, features=features)

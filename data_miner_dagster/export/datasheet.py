@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_miner_dagster.domain.splits import cut_of, differ_in_gaps_alone
+from data_miner_dagster.export.effort import effort_rows
 from data_miner_dagster.export.licences import forbidding, licences_of
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseVideo
 from data_miner_dagster.export.templating import render
@@ -37,6 +38,7 @@ def write_datasheet(
         limits=release.get("limits", ()),
         cuts=cuts_of(videos),
         gaps=gaps_changed(release),
+        effort=effort_rows(release),
         max_videos=MAX_VIDEOS_LISTED,
     )
     (folder / DATASHEET_FILE).write_text(text, encoding="utf-8")

@@ -75,6 +75,11 @@ class ChecksumWriter:
         self._lines.close()
 
 
+def size_of_all_but_images(folder: Path) -> int:
+    """Return the size in bytes of the labels and tables of a release, before its texts are written."""
+    return sum((folder / name).stat().st_size for name in _file_names(folder) if name != CHECKSUMS_FILE)
+
+
 def write_manifest(folder: Path, content: Mapping[str, object], *, num_files: int) -> None:
     """Write the manifest of a release whose `SHA256SUMS` is complete.
 

@@ -71,13 +71,13 @@ class LivingPlatform(PlantedPlatform):
         dump = config.model_dump(mode="json")
         save_snapshot(self.database, PROJECT, dump, fingerprint_of(dump), None)
 
-    def add(self, key: str, angles: Sequence[int]) -> None:
+    def add(self, key: str, angles: Sequence[int], project: str = PROJECT) -> None:
         """Make a video a member, as a listing does that a person wrote, with frames at these angles in degrees."""
         candidate = VideoCandidate(
             key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
         )
         with self.database.transaction() as session:
-            add_candidates(session, PROJECT, [(candidate, None)], takes_back=True)
+            add_candidates(session, project, [(candidate, None)], takes_back=True)
             row = session.get_one(VideoRow, key)
             row.status, row.num_frames, row.sha256 = VideoStatus.EXTRACTED, len(angles), "0" * 64
         if self.layout.frames_table(key).exists():

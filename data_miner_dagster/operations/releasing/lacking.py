@@ -4,13 +4,14 @@ Belongs here: comparing stored inputs of a release with what exists now. Does no
 (rebuilding.py).
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, ModelError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, sha256_of_file
-from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.domain.keys import has_foreign_pictures, make_frame_id
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.versions import BUILD_VERSIONS
 from data_miner_dagster.models.provider import ModelRole, check_entry_available
@@ -26,6 +27,7 @@ from data_miner_dagster.operations.releasing.inputs import (
 )
 from data_miner_dagster.storage.frames import frames_identity, read_frame_images
 from data_miner_dagster.storage.vectors import read_vectors_fingerprint
+from data_miner_dagster.storage.windows import read_stored_windows
 
 _MOST_IMAGES_NAMED: Final = 3
 
@@ -119,6 +121,16 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
         more = f" and {len(lost) - _MOST_IMAGES_NAMED} more" if len(lost) > _MOST_IMAGES_NAMED else ""
         names = ", ".join(lost[:_MOST_IMAGES_NAMED])
         yield f"images of {key}: {counted(len(lost), 'image')} gone or changed ({names}{more})"
+
+
+def lacking_windows(platform: Platform, video_keys: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each video whose pictures around its frames are missing and cannot be decoded again."""
+    layout = platform.layout
+    for key in sorted(key for key in video_keys if not has_foreign_pictures(key)):
+        video = find_video(platform.database, key)
+        has_source = video is not None and (layout.video_folder(key) / (video.file_name or "")).is_file()
+        if read_stored_windows(layout, key) is None and not has_source:
+            yield f"pictures around the frames of {key}: missing, and so is its video"
 
 
 def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:

@@ -102,6 +102,7 @@ class ReleasePlan:
     frames: FrameTally
     num_verdicts: int  # in force on boxes of the project
     verification: VerificationCounts | None = None  # None: the project has no verifier
+    effort: Mapping[str, Any] | None = None  # None: a release of an earlier version is made again, which states none
 
     @property
     def config(self) -> ProjectConfig:

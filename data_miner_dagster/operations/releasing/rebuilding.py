@@ -42,6 +42,7 @@ from data_miner_dagster.operations.releasing.lacking import (
     lacking_from_outside,
     lacking_models,
     lacking_releases,
+    lacking_windows,
 )
 from data_miner_dagster.operations.releasing.quality import labelling_of
 from data_miner_dagster.operations.releasing.release_project import release_fingerprint, standing_of
@@ -120,6 +121,8 @@ def plan_rebuild(
     plan.lacks.extend(changed_stages(recipe))
     plan.lacks.extend(lacking_models(of_then, config, recipe))
     plan.lacks.extend(lacking_files(of_then, videos, content.get("left_out", ())))
+    if config.detection.tracking is not None:
+        plan.lacks.extend(lacking_windows(platform, content["splits"]["by_video"]))
     plan.lacks.extend(lacking_releases(platform, project, name, recipe))
     plan.lacks.extend(lacking_from_outside(of_then, config, recipe))
     return plan
@@ -203,7 +206,10 @@ def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Plat
         _link_tree(layout.video_folder(key), scratch.layout.video_folder(key))
         for file in layout.embedding_files(key):
             _link(file, root / file.relative_to(platform.root))
+        if plan.config.detection.tracking is not None:
+            _link_tree(layout.windows_folder(key), scratch.layout.windows_folder(key))
     _link_tree(layout.detection_parts(plan.project), scratch.layout.detection_parts(plan.project))
+    _link_tree(layout.window_parts(plan.project), scratch.layout.window_parts(plan.project))
     for other in deduplication.against_projects:
         _link(layout.deduplicated_table(other), scratch.layout.deduplicated_table(other))
     of_others = [(name.partition("/")[0], name.partition("/")[2]) for name in deduplication.against_releases]
@@ -263,7 +269,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
         raise DataMinerError(f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written")
     standing = standing_of(scratch, config, selection)
     release = scratch.layout.release_folder(plan.project, plan.version)
-    written = plan_release(scratch, standing, source, fingerprint, plan.version)
+    written = plan_release(scratch, standing, source, fingerprint, plan.version, plan.manifest)
     with atomic_folder(release) as folder:
         write_release(folder, scratch, source, written)
     return release

@@ -89,7 +89,8 @@ def release_project(
                 return existing, OutcomeStatus.REUSED
             stage.begin()
             version = existing or next_version(_known_versions(platform, standing))
-            plan = plan_release(platform, standing, source, fingerprint, version)
+            replaced = standing.manifests[existing] if existing is not None else None
+            plan = plan_release(platform, standing, source, fingerprint, version, replaced)
             with (
                 stored_inputs(platform, config, version, source.fingerprints),
                 atomic_folder(releases / version) as folder,

@@ -19,10 +19,11 @@ from data_miner_dagster.export.card import CardNotes, write_card
 from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.datasheet import write_datasheet
 from data_miner_dagster.export.differences import compare_releases
+from data_miner_dagster.export.effort import EFFORT_KEY, effort_rows
 from data_miner_dagster.export.formats import RELEASE_FORMATS
 from data_miner_dagster.export.licences import licences_of
 from data_miner_dagster.export.limits import limits_of
-from data_miner_dagster.export.manifest import ChecksumWriter, write_manifest
+from data_miner_dagster.export.manifest import ChecksumWriter, size_of_all_but_images, write_manifest
 from data_miner_dagster.export.parquet import write_videos
 from data_miner_dagster.export.records import (
     IMAGES_FOLDER,
@@ -37,6 +38,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
+from data_miner_dagster.operations.releasing.effort import effort_of
 from data_miner_dagster.operations.releasing.next_steps import next_step
 from data_miner_dagster.operations.releasing.planning import (
     Choice,
@@ -67,9 +69,22 @@ _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.
 
 
 def plan_release(
-    platform: Platform, standing: Standing, source: ReleaseSource, fingerprint: str, version: str
+    platform: Platform,
+    standing: Standing,
+    source: ReleaseSource,
+    fingerprint: str,
+    version: str,
+    replaced: Mapping[str, Any] | None = None,
 ) -> ReleasePlan:
     """Decide what goes where.
+
+    Args:
+        platform: the platform.
+        standing: facts about the project.
+        source: what there is to release.
+        fingerprint: the fingerprint of the release.
+        version: its version.
+        replaced: the manifest of the release that is made again with the same bytes; None for a new one.
 
     Raises:
         NothingToReleaseError: no frame is left; the message is the funnel in one line.
@@ -116,6 +131,7 @@ def plan_release(
         frames=frames,
         num_verdicts=len(source.labelling.verdicts),
         verification=source.verification,
+        effort=effort_of(platform, config, standing.funnel, replaced),
     )
 
 
@@ -202,7 +218,10 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
         content["quality"] = quality_content(platform, plan.config, boxes_by_verdict=tally.boxes_by_verdict)
         content["changes"] = _changes(folder, platform, plan, content)
         content["limits"] = limits_of(content, videos, tally.boxes_by_split_and_class)
-        write_card(folder, plan.header, tally, CardNotes(content["limits"], licences_of(videos)))
+        if plan.effort is not None:
+            content[EFFORT_KEY] = {**plan.effort, "labels_size_bytes": size_of_all_but_images(folder)}
+        notes = CardNotes(content["limits"], licences_of(videos), effort_rows(content))
+        write_card(folder, plan.header, tally, notes)
         write_datasheet(folder, plan.header, content, videos)
         checksums.add_all_but_images()
     write_manifest(folder, content, num_files=checksums.num_files)

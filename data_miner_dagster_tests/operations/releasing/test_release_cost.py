@@ -1,5 +1,6 @@
 """What a release says of its cost: sums of rows with known amounts, in the catalog, the list and the report."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import Meter, note
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.exporting import export_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.standing import list_releases
 from data_miner_dagster.operations.reporting.costs import project_cost
@@ -72,3 +74,28 @@ def test_release_project__bytes_do_not_depend_on_the_cost(tmp_path: Path) -> Non
     for platform in (cheap, dear):
         release_project(platform, "cyclists")
     assert files_of(release_folder(cheap)) == files_of(release_folder(dear))
+
+
+def test_release_project__what_it_took_in_units_of_every_machine(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    folder = release_folder(platform)
+    effort = json.loads((folder / "release.json").read_text())["effort"]
+    texts = ("README.md", "datasheet.md", "release.json", "SHA256SUMS")
+    of_labels = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".jpg"]
+    assert effort == {
+        "num_videos": 4,  # one of them failed, after its file was there
+        "videos_size_bytes": 4 * len("the bytes of files-aaa"),
+        "videos_seconds": 16.0,
+        "num_frames": 12,
+        "models": [
+            {"role": "frame filter", "name": "lite-conse", "num_images": 12},
+            {"role": "near-duplicates", "name": "lite-efficientnet", "num_images": 9},
+            {"role": "detector", "name": "lite-yolov3-tiny", "num_images": 7},
+        ],
+        "labels_size_bytes": sum(path.stat().st_size for path in of_labels if path.name not in texts),
+    }
+    for name in ("README.md", "datasheet.md"):
+        assert "| images examined by lite-yolov3-tiny (detector) | 7 |" in (folder / name).read_text()
+    export_release(platform, "cyclists", format="huggingface", to=tmp_path / "hub")
+    assert "| frames sampled | 12 |" in (tmp_path / "hub" / "README.md").read_text()

@@ -1,0 +1,93 @@
+"""The cost of a release in units that are the same on every machine, counted from what it is made from.
+
+The numbers follow from the rows and tables of the project alone, not from what this root happened to spend: a rebuilt
+release states the same. Does not belong here: time and money (operations/reporting/costs.py).
+"""
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.tracking import TrackingConfig
+from data_miner_dagster.domain.keys import has_foreign_pictures, split_frame_id
+from data_miner_dagster.export.effort import EFFORT_KEY
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.reporting.funnel import Funnel, FunnelStep
+from data_miner_dagster.operations.verification.verify_boxes import VerificationCounts, read_verification
+from data_miner_dagster.stages.detection.windows import num_looks
+from data_miner_dagster.storage.frames import has_frames, read_frames
+from data_miner_dagster.storage.tables import read_rows
+
+
+def effort_of(
+    platform: Platform, config: ProjectConfig, funnel: Funnel, replaced: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """Return the cost of a release, without the size of its labels; None if it is to have none.
+
+    Args:
+        platform: the platform.
+        config: the project's configuration.
+        funnel: what is left after each stage.
+        replaced: the manifest of the release that is made again, or None. The result states the prices of that time,
+            and has no cost if that release has none, since its bytes must be the same.
+    """
+    if replaced is not None and EFFORT_KEY not in replaced:
+        return None
+    fetched = [video for video in find_videos(platform.database, project=config.name) if video.size_bytes is not None]
+    seconds = sum(video.duration_seconds or 0.0 for video in sorted(fetched, key=lambda video: video.key))
+    effort: dict[str, Any] = {
+        "num_videos": len(fetched),
+        "videos_size_bytes": sum(video.size_bytes or 0 for video in fetched),
+        "videos_seconds": round(seconds, 3),
+        "num_frames": funnel[FunnelStep.FRAMES].count or 0,
+        "models": list(_models(platform, config, funnel)),
+    }
+    if config.detection.tracking is not None:
+        effort["num_pictures_around"] = _num_pictures_around(platform, config.name, config.detection.tracking)
+    verification = read_verification(platform.layout.detected_frames_table(config.name))
+    if verification is not None:
+        before = None if replaced is None else replaced[EFFORT_KEY].get("verifier")
+        effort["verifier"] = _verifier(platform, verification, before)
+    return effort
+
+
+def _models(platform: Platform, config: ProjectConfig, funnel: Funnel) -> list[dict[str, object]]:
+    models = platform.models
+    found = [("frame filter", models.filter_encoder.name, FunnelStep.FRAMES)]
+    if config.deduplication.encoder == "dedup":
+        found.append(("near-duplicates", models.dedup_encoder.name, FunnelStep.FILTERED))
+    found += [("detector", one.name, FunnelStep.DETECTED) for one in models.detectors(config.detection.detectors)]
+    return [{"role": role, "name": name, "num_images": funnel[step].count or 0} for role, name, step in found]
+
+
+def _num_pictures_around(platform: Platform, project: str, config: TrackingConfig) -> int:
+    """Return the maximum number of pictures around the examined frames, which are decoded and examined as well."""
+    frame_ids = (row["frame_id"] for row in read_rows(platform.layout.detected_frames_table(project), ["frame_id"]))
+    number = 0
+    for video_key, places in groupby(map(split_frame_id, frame_ids), key=lambda place: place[0]):
+        indices = {frame_index for _, frame_index in places}
+        video = find_video(platform.database, video_key)
+        if video is None or has_foreign_pictures(video_key) or not has_frames(platform.layout, video_key):
+            continue
+        frames = read_frames(platform.layout, video_key, ["frame_index", "pts_seconds"]).to_pylist()
+        times = [frame["pts_seconds"] for frame in frames if frame["frame_index"] in indices]
+        number += num_looks(times, video.duration_seconds, config)
+    return number
+
+
+def _verifier(
+    platform: Platform, verification: VerificationCounts, before: Mapping[str, Any] | None
+) -> dict[str, object]:
+    num_boxes = verification.confirmed + verification.rejected + verification.cannot_tell
+    said: dict[str, object] = {"name": verification.verifier, "num_boxes": num_boxes}
+    if before is not None:
+        return said | {name: value for name, value in before.items() if name.startswith("price")}
+    endpoint = platform.config.models.endpoints.get(verification.verifier)
+    if endpoint is None or not endpoint.is_priced:
+        return said
+    if endpoint.price_per_box is not None:
+        return said | {"price_per_box": endpoint.price_per_box}
+    prices = [endpoint.price_per_million_input_tokens, endpoint.price_per_million_output_tokens]
+    return said | {"price_per_million_tokens": prices}
