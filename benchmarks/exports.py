@@ -25,7 +25,7 @@ import pyarrow as pa
 from data_miner_dagster.catalog.members import add_candidates
 from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.catalog.schema import VideoRow
-from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
 from data_miner_dagster.domain.records import VideoCandidate
@@ -49,9 +49,10 @@ from data_miner_dagster.storage.tables import (
     table_writer,
 )
 from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
-from data_miner_dagster_tests.support.axis_project import AxisEncoder, PlantedPlatform
+from data_miner_dagster_tests.support.axis_project import AxisEncoder
 from data_miner_dagster_tests.support.coloured_shapes import ColourDetector, jpeg_of
 from data_miner_dagster_tests.support.frames import write_pictures
+from data_miner_dagster_tests.support.models import PlantedModels
 
 PROJECT: Final = "large"
 IMAGES_A_VIDEO: Final = 500
@@ -63,13 +64,13 @@ class _WideEncoder(AxisEncoder):
     embedding_dim = _DIMENSIONS
 
 
-class LargePlatform(PlantedPlatform):
+class LargePlatform(Platform):
     """A platform of one root, with planted models."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, detectors=[ColourDetector()])
         self.encoder = _WideEncoder()
-        self.models.planted_filter = self.encoder
+        models = PlantedModels(self.encoder, detectors=[ColourDetector()])
+        super().__init__(PlatformConfig(), root, models=models)
 
 
 def configure(platform: Platform, confidence: float) -> None:

@@ -254,9 +254,9 @@ def _count_problems(folder: Path, tally: ReleaseTally) -> Iterator[str]:
         ("boxes", "class_name", boxes_by["class_name"], tally.boxes_by_class),
         ("boxes", "verdict", boxes_by["verdict"], tally.boxes_by_verdict),
     ):
-        counts = dict.fromkeys(wanted, 0) | counted
-        if counts != wanted:
-            yield f"data: {what} by {name}: {counts}, expected {wanted}"
+        found = dict.fromkeys(wanted, 0) | dict(counted)
+        if found != wanted:
+            yield f"data: {what} by {name}: {found}, expected {wanted}"
 
 
 class _OrderError(Exception):

@@ -38,6 +38,7 @@ class Standing:
     decided: Mapping[str, str]  # video key to split, for every video that was ever released, or whose split is set
     funnel: Funnel  # up to the boxes
     selection: ImageSelection | None = None  # what chooses among all images; None: all are released
+    replaced: Mapping[str, Any] | None = None  # manifest of the release that is made again with the same bytes
 
 
 @dataclass(frozen=True, slots=True)

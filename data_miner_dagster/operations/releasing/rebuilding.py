@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -268,8 +268,11 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
         what = f"{', '.join(others)} came out differently" if others else "it was chosen, or judged, differently"
         raise DataMinerError(f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written")
     standing = standing_of(scratch, config, selection)
+    # Another version may draw other splits for new videos.
+    decided = {**standing.decided, **plan.manifest["splits"]["by_video"]}
+    standing = replace(standing, decided=decided, replaced=plan.manifest)
     release = scratch.layout.release_folder(plan.project, plan.version)
-    written = plan_release(scratch, standing, source, fingerprint, plan.version, plan.manifest)
+    written = plan_release(scratch, standing, source, fingerprint, plan.version)
     with atomic_folder(release) as folder:
         write_release(folder, scratch, source, written)
     return release

@@ -90,7 +90,7 @@ def release_project(
             stage.begin()
             version = existing or next_version(_known_versions(platform, standing))
             replaced = standing.manifests[existing] if existing is not None else None
-            plan = plan_release(platform, standing, source, fingerprint, version, replaced)
+            plan = plan_release(platform, replace(standing, replaced=replaced), source, fingerprint, version)
             with (
                 stored_inputs(platform, config, version, source.fingerprints),
                 atomic_folder(releases / version) as folder,

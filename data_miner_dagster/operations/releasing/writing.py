@@ -69,22 +69,9 @@ _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.
 
 
 def plan_release(
-    platform: Platform,
-    standing: Standing,
-    source: ReleaseSource,
-    fingerprint: str,
-    version: str,
-    replaced: Mapping[str, Any] | None = None,
+    platform: Platform, standing: Standing, source: ReleaseSource, fingerprint: str, version: str
 ) -> ReleasePlan:
     """Decide what goes where.
-
-    Args:
-        platform: the platform.
-        standing: facts about the project.
-        source: what there is to release.
-        fingerprint: the fingerprint of the release.
-        version: its version.
-        replaced: the manifest of the release that is made again with the same bytes; None for a new one.
 
     Raises:
         NothingToReleaseError: no frame is left; the message is the funnel in one line.
@@ -131,7 +118,7 @@ def plan_release(
         frames=frames,
         num_verdicts=len(source.labelling.verdicts),
         verification=source.verification,
-        effort=effort_of(platform, config, standing.funnel, replaced),
+        effort=effort_of(platform, config, standing.funnel, standing.replaced),
     )
 
 

@@ -9,6 +9,7 @@ Source: Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label D
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -136,11 +137,14 @@ class _Draw:
         rows = np.stack([self._strata.row_of(group) for group in fresh])
         marks = np.stack([self._marks(row) for row in rows])
         self._totals = np.maximum(self._counts.sum(axis=0) + rows.sum(axis=0), 1)
-        self._set_needs(self._groups.sum(axis=0) + marks.sum(axis=0))
+        groups_by_column = self._groups.sum(axis=0) + marks.sum(axis=0)
+        self._set_needs(groups_by_column)
         places = self._first_places(rows, marks)
         for _ in range(_FEW_PASSES if len(fresh) > _MANY_GROUPS else _MAX_PASSES):
             if not self._improve(rows, marks, places):
                 break
+        if groups_by_column[0] < GROUPS_FOR_EVERY_SPLIT:
+            self._exchange(rows, marks, places)
         return places
 
     @staticmethod
@@ -197,6 +201,38 @@ class _Draw:
                 places[at] = target
                 has_moved = True
         return has_moved
+
+    def _exchange(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> None:
+        """Exchange pairs of groups between their splits as long as that brings the images nearer to the shares.
+
+        If there are hardly more groups than splits, no single group can move without leaving its split empty, and
+        classes cannot be balanced.
+        """
+        while (pair := self._better_exchange(rows, marks, places)) is not None:
+            self._exchange_places(rows, marks, places, *pair)
+
+    def _better_exchange(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> tuple[int, int] | None:
+        """Return the exchange of two groups that leaves the fewest unmet needs, then the least error; None if none."""
+        best, least = None, self._distance()
+        for pair in combinations(range(len(rows)), 2):
+            if places[pair[0]] == places[pair[1]]:
+                continue
+            self._exchange_places(rows, marks, places, *pair)
+            left = self._distance()
+            self._exchange_places(rows, marks, places, *pair)
+            if left < least:
+                best, least = pair, left
+        return best
+
+    def _distance(self) -> tuple[int, int, int]:
+        """Return the unmet needs, the error in images, and the error in everything."""
+        off = self._counts[:, 0] * _UNIT // self._totals[0] - self._shares[:, 0]
+        return int(self._gap(self._groups).sum()), int((off * off).sum()), int(self._error(self._counts).sum())
+
+    def _exchange_places(self, rows: IntMatrix, marks: IntMatrix, places: list[int], one: int, other: int) -> None:
+        for at, target in ((one, places[other]), (other, places[one])):
+            self._move(rows[at], marks[at], places[at], target)
+        places[one], places[other] = places[other], places[one]
 
     def _better_place(self, row: IntMatrix, marks: IntMatrix, source: int) -> int | None:
         """Return the split that a group should move to. None if it is already in the best one."""

@@ -19,6 +19,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import writing
 from data_miner_dagster.operations.releasing.rebuilding import plan_rebuild, rebuild_release
 from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.releasing.splitting import split_videos
 from data_miner_dagster.operations.upkeep.removal import remove_videos
 from data_miner_dagster.storage.frames import frames_identity
 from data_miner_dagster.storage.tables import read_table
@@ -55,7 +56,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
         platform.add(key, angles)
     row = find_project(platform.database, PROJECT)
     assert row is not None
-    dump = dict(row.config)
+    dump: dict[str, Any] = dict(row.config)
     _save(platform, "earlier", dump)
     dump["deduplication"] = dump["deduplication"] | {"against_projects": ["earlier"]}
     platform.add("files-x0", (0, 30), project="earlier")
@@ -103,13 +104,19 @@ def test_rebuild_release__after_a_video_was_removed(living: LivingPlatform, tmp_
         rebuild_release(living, plan, tmp_path / "out")
 
 
-def test_rebuild_release__of_an_earlier_version_that_stated_no_cost(
+def _split_otherwise(*given: Any) -> tuple[list[tuple[str, ...]], dict[str, str]]:
+    groups, splits = split_videos(*given)
+    return groups, splits | {"files-x3": "train" if splits["files-x3"] == "test" else "test"}
+
+
+def test_rebuild_release__of_an_earlier_version_with_other_splits_and_no_cost(
     living: LivingPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     living.add("files-x3", (57,))
     living.run_stages()
     with monkeypatch.context() as patch:
         patch.setattr(writing, "effort_of", lambda *_: None)
+        patch.setattr(writing, "split_videos", _split_otherwise)
         assert release_project(living, PROJECT).metadata["version"] == "v002"
     before = files_of(living.layout.release_folder(PROJECT, "v002"))
     assert b"## Cost" not in before["datasheet.md"] + before["README.md"]

@@ -1,5 +1,6 @@
 from statistics import median
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,20 @@ def test_draw_splits__shares_are_met_exactly_where_videos_are_alike() -> None:
     assert numbers_of(splits) == {"train": 800, "test": 100, "val": 100}
     # and names favour no split: of the first hundred by name, about eighty train
     assert 65 < sum(splits[key] == "train" for key in sorted(contents)[:100]) < 95
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 1), (2, 1, 1), (1, 1, 2), (1, 3, 5), (4, 9, 2, 1)])
+def test_draw_splits__where_groups_are_few_most_images_train(sizes: tuple[int, ...]) -> None:
+    contents = {
+        key: VideoContent(size, {size % 2: size}, {size % 2: 3 * size})
+        for key, size in zip("abcd", sizes, strict=False)
+    }
+    splits = draw_splits([(key,) for key in contents], SHARES, contents)
+    assert set(splits.values()) == set(SHARES)
+    largest = max(contents, key=lambda key: contents[key].num_images)
+    assert splits[largest] == "train"
+    held = {key: "val" for key in contents if key == largest}
+    assert draw_splits([(key,) for key in contents], SHARES, contents, held)[largest] == "val"  # where it was released
 
 
 def test_draw_splits__ten_groups_of_a_class_reach_every_split() -> None:
