@@ -75,8 +75,10 @@ def split_videos(
     if releasing.group_by == "channel":
         links |= channel_links({key: source.channel_of(key) for key in found.by_video})
     groups = group_videos(list(found.by_video), links)
-    known = {**found.cuts(releasing, decided), **decided}
-    drawn = draw_splits(groups, releasing.ordered_splits, found.by_video, known)
+    shares, cuts = releasing.ordered_splits, found.cuts(releasing, decided)
+    # Cut videos fill every split, so a video with too few images to be cut trains.
+    uncut = dict.fromkeys(found.by_video, next(iter(shares))) if cuts else {}
+    drawn = draw_splits(groups, shares, found.by_video, {**uncut, **cuts, **decided})
     return groups, dict(sorted(drawn.items()))  # in the same order, whether they are drawn or remembered
 
 

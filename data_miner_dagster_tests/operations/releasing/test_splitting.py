@@ -77,6 +77,11 @@ def test_release_project__two_videos_and_a_prescribed_gap(tmp_path: Path) -> Non
     }
 
 
+def test_release_project__a_video_too_short_to_cut_trains_beside_one_that_is_cut(tmp_path: Path) -> None:
+    _, content = release(tmp_path, LONG, SampleVideo("files-short", num_frames=2))
+    assert content["splits"]["by_video"] == {"files-long": CUT, "files-short": "train"}
+
+
 def test_release_project__limits_and_licences_are_in_card_datasheet_and_report(tmp_path: Path) -> None:
     folder, content = release(tmp_path, LONG, SampleVideo("files-b", num_frames=4), SampleVideo("files-c"))
     limits = content["limits"]
