@@ -1,12 +1,12 @@
-"""What every container of the platform starts with, and how its health is asked for.
+"""The entry point and health check of every container of the platform.
 
-    service.py run COMMAND ...      sets the databases' addresses from the mounted secrets, and becomes the command
+    service.py run COMMAND ...      sets the databases' addresses from the mounted secrets, and executes the command
     service.py databases            creates the databases that are missing
     service.py health code PORT     asks a code server over gRPC, the way Kubernetes does
     service.py health http URL      asks a web page
-    service.py health daemon        asks the database when Dagster's daemon was last heard of
+    service.py health daemon        asks the database for the last heartbeat of Dagster's daemon
 
-It imports neither Dagster nor this package: a check that does costs a second of CPU, every few seconds, for ever.
+It imports neither Dagster nor this package: a check that did would cost a second of CPU every few seconds.
 """
 
 import os
@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Final
 
 DATABASES: Final = {"DATA_MINER_DAGSTER_URL": "dagster", "DATA_MINER_CATALOG_URL": "catalog"}
-"""The databases that the services need, by the variable that names them. A variable that is set stays as it is."""
+"""The databases that the services need, by the variable that names them. A variable that is already set is not changed.
+"""
 TIMEOUT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 150.0
-"""The daemon is heard of every 30 seconds. One that has been silent this long hangs, or waits for its database."""
+"""The daemon sends a heartbeat every 30 seconds. One that has been silent this long hangs, or waits for its database.
+"""
 _NEEDED_DAEMONS: Final = ("SENSOR", "QUEUED_RUN_COORDINATOR")
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
 _SERVICE: Final = "DagsterApi"
@@ -31,9 +33,9 @@ _SERVING: Final = b"\x08\x01"
 
 
 def database_urls(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the addresses that the environment does not have yet, built from DATA_MINER_DATABASE_*.
+    """Return the addresses that the environment lacks, built from DATA_MINER_DATABASE_*.
 
-    The password is the content of the file that DATA_MINER_DATABASE_PASSWORD_FILE names; any character may be in it.
+    The password is the content of the file that DATA_MINER_DATABASE_PASSWORD_FILE names; it may contain any character.
 
     Raises:
         SystemExit: the file is missing, cannot be read or is empty.
@@ -45,7 +47,7 @@ def database_urls(environment: Mapping[str, str]) -> dict[str, str]:
     user = urllib.parse.quote(environment.get("DATA_MINER_DATABASE_USER", "miner"), safe="")
     password = urllib.parse.quote(_secret(environment, "DATA_MINER_DATABASE_PASSWORD_FILE"), safe="")
     port = environment.get("DATA_MINER_DATABASE_PORT", "5432")
-    # a folder is that of the server's socket
+    # a host that is a folder contains the server's socket
     at, more = ("", f"?host={urllib.parse.quote(host)}&port={port}") if host.startswith("/") else (f"{host}:{port}", "")
     return {
         variable: f"postgresql+psycopg2://{user}:{password}@{at}/{name}{more}" for variable, name in missing.items()
@@ -64,7 +66,7 @@ def _secret(environment: Mapping[str, str], variable: str) -> str:
 
 
 def create_databases(environment: Mapping[str, str]) -> None:
-    """Create the databases that the server does not have yet, so that an older volume gets them, too."""
+    """Create the databases that the server lacks, so that an older volume gets them, too."""
     import psycopg2
     from psycopg2 import sql
 
@@ -78,7 +80,7 @@ def create_databases(environment: Mapping[str, str]) -> None:
         password=_secret(environment, "DATA_MINER_DATABASE_PASSWORD_FILE"),
         dbname="postgres",
     )
-    connection.autocommit = True  # a database is not created within a transaction
+    connection.autocommit = True  # a database cannot be created within a transaction
     with connection.cursor() as cursor:
         cursor.execute("SELECT datname FROM pg_database")
         existing = {name for (name,) in cursor.fetchall()}
@@ -88,7 +90,7 @@ def create_databases(environment: Mapping[str, str]) -> None:
 
 
 def run(arguments: list[str]) -> None:
-    """Become the command. The addresses are in its environment, and in no file and no setting of the container."""
+    """Replace this process with the command. The addresses are only in its environment, not in a file or setting."""
     environment = {**os.environ, **database_urls(os.environ)}
     os.execvpe(arguments[0], arguments, environment)  # noqa: S606 - the command of the container
 
@@ -117,7 +119,7 @@ def page_problem(url: str) -> str | None:
 
 
 def daemon_problem(environment: Mapping[str, str]) -> str | None:
-    """Return why Dagster's daemon counts as dead, or None: the parts without which no work goes on are asked for."""
+    """Return why Dagster's daemon counts as dead, or None. Checks the parts without which no work is done."""
     import psycopg2
 
     url = environment.get("DATA_MINER_DAGSTER_URL") or database_urls(environment).get("DATA_MINER_DAGSTER_URL", "")
@@ -146,7 +148,7 @@ def daemon_problem(environment: Mapping[str, str]) -> str | None:
 
 
 def health(arguments: list[str]) -> str | None:
-    """Return what is wrong with the service that the arguments name, or None."""
+    """Return the problem of the service that the arguments name, or None."""
     match arguments:
         case ["code", port]:
             return code_server_problem(port)
@@ -158,7 +160,7 @@ def health(arguments: list[str]) -> str | None:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the subcommand that the arguments name."""
     match sys.argv[1:]:
         case ["run", *command] if command:
             run(command)

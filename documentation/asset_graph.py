@@ -17,7 +17,7 @@ COLUMN_WIDTH: Final = 340
 MARGIN: Final = 40
 HEADER_HEIGHT: Final = 56
 DETOUR: Final = 34
-"""How far an arrow goes around the boxes between its ends, when they are in one column."""
+"""The distance by which an arrow bypasses the boxes between its ends, if they are in one column."""
 _STYLE: Final = """\
 <style>
 text { font-family: system-ui, "Segoe UI", Roboto, sans-serif; fill: #1f2933 }
@@ -111,7 +111,7 @@ def _box(asset: Asset, place: _Place) -> list[str]:
 
 
 def _arrow(start: _Place, end: _Place, places: set[_Place]) -> str:
-    """Return the arrow from one box to another below it: straight, beside what lies between, or across columns."""
+    """Return the arrow from one box to another below it: straight, around the boxes between them, or across columns."""
     if start.column != end.column:
         is_to_right = end.column > start.column
         x1, x2 = (start.left + BOX_WIDTH, end.left) if is_to_right else (start.left, end.left + BOX_WIDTH)

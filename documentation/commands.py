@@ -1,7 +1,7 @@
 """The reference of all commands, generated from the command line itself. Only the site has this page.
 
-Typer writes the page. Belongs here: what Typer leaves out: the panels of `--help`, and whole sentences in the list of
-commands.
+Typer writes the page. Belongs here: the parts that Typer omits, which are the panels of `--help` and whole sentences in
+the list of commands.
 """
 
 import re

@@ -14,4 +14,4 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/images/assets.svg": asset_graph,
     "docs/troubleshooting.md": troubleshooting_page,
 }
-"""The function that makes each file, by its path in the repository."""
+"""The function that generates each file, by its path in the repository."""

@@ -1,6 +1,6 @@
 """A list of all messages of errors, read from the source. Only the site has it, below docs/troubleshooting.md.
 
-Belongs here: finding messages and their order. Does not belong here: what they mean (remedies.py).
+Belongs here: finding messages and their order. Does not belong here: their meaning (remedies.py).
 """
 
 import ast

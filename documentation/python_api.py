@@ -1,6 +1,6 @@
 """The reference of the rooms that work without Dagster. Only the site has these pages, which mkdocstrings fills in.
 
-Belongs here: the rooms and modules, and their order. Does not belong here: what they do, which their docstrings say.
+Belongs here: the rooms and modules, and their order. Does not belong here: descriptions, which their docstrings have.
 """
 
 from collections.abc import Mapping

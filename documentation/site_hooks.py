@@ -35,7 +35,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "cli.md": commands_page,
     **{page_of(room): partial(room_page, room) for room in ROOMS},
 }
-"""Pages that only the site has, since they follow every change of the code: they are made as the site is built."""
+"""Pages that only the site has, since they follow every change of the code: they are generated as the site is built."""
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "troubleshooting.md": messages_section,
     "python.md": rooms_section,

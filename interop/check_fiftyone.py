@@ -1,4 +1,4 @@
-"""FiftyOne: it imports the dataset, holds every fact of it, and what it exports after corrections comes back."""
+"""Check that FiftyOne imports the dataset with every fact, and that its corrected export can be imported here."""
 
 from pathlib import Path
 

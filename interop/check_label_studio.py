@@ -1,6 +1,6 @@
-"""Label Studio's SDK: the interface parses, every prediction is valid, and annotations made by it come back.
+"""Check with Label Studio's SDK that interface and predictions are valid, and that its annotations can be imported.
 
-Its converter makes COCO of the same annotations, which come back, too.
+Its converter writes the same annotations as COCO, which is imported, too.
 """
 
 import json
@@ -30,7 +30,7 @@ def main():
 
 
 def read(folder, images):
-    """Return the interface and the tasks of an export, after every fact was compared."""
+    """Return the interface and the tasks of an export, after comparing every fact."""
     interface = LabelInterface((folder / "label_config.xml").read_text())
     interface.validate()
     tasks = json.loads((folder / "tasks-00000.json").read_text())

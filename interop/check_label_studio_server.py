@@ -1,6 +1,6 @@
-"""A Label Studio server on loopback: it takes interface and tasks, serves the pictures, and exports what is submitted.
+"""Check a Label Studio server on loopback: it accepts interface and tasks, serves pictures, and exports annotations.
 
-Annotations are submitted by its API, as its pages do.
+Annotations are submitted through its API, as its pages do.
 """
 
 import json
@@ -66,7 +66,7 @@ class Server:
         self._log.close()
 
     def call(self, method, path, body=None):
-        """Return the bytes of an answer."""
+        """Return the bytes of a response."""
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Authorization": f"Token {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.address + path, content, headers, method=method)
@@ -78,7 +78,7 @@ class Server:
 
 
 def main():
-    """Take both exports in; correct the first."""
+    """Import both exports; correct the first."""
     work, facts = arguments()
     with Server(work) as server:
         for folder, images in facts.items():
@@ -112,7 +112,7 @@ def tasks_of(server, project):
 
 
 def check_tasks(server, work, tasks, images):
-    """See that the server holds the boxes with their names and scores, and serves each picture."""
+    """Ensure that the server has the boxes with their names and scores, and serves each picture."""
     expect("tasks", len(tasks), len(images))
     for task in tasks:
         name, fact = named(task, images)
@@ -132,7 +132,7 @@ def named(task, images):
 
 
 def submit(server, task, images):
-    """Submit what a person leaves."""
+    """Submit the corrected boxes."""
     _, fact = named(task, images)
     regions, result = task["predictions"][0]["result"], []
     for place, class_name, corners in corrected(fact["boxes"], fact["truth"]):

@@ -1,4 +1,4 @@
-"""What a person does in a tool, without any tool: used by each check in its own environment. Standard library only."""
+"""The corrections of a simulated person, used by each check in its own environment. Standard library only."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ def arguments():
 
 
 def expect(what, found, wanted):
-    """End the check if something is not as it should be."""
+    """End the check if a condition does not hold."""
     if found != wanted:
         sys.exit(f"{what}: found {found!r}, expected {wanted!r}")
 
@@ -24,7 +24,7 @@ def near(one, other, tolerance):
 
 
 def corrected(boxes, truth):
-    """Yield (place among the boxes or None, class name, corners or None if they stay) of what a person leaves."""
+    """Yield the corrected boxes as (index of the original box or None, class name, corners or None if unchanged)."""
     left = [tuple(map(_tuple, box)) for box in truth]
     for number, (class_name, corners, *_) in enumerate(boxes):
         best = max(

@@ -1,4 +1,4 @@
-"""Our side of the checks: an export of a planted project goes out, and what a tool leaves comes back."""
+"""Our side of the checks: exporting a planted project, and importing the files that a tool has written."""
 
 import json
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ ODD_NAMES: Final = ('Füße & "x"/<y>', "no", "reviewed", "a/b\\c", "two  blanks
 def write_export(work: Path, tool: str) -> None:
     """Write what the tool's check reads.
 
-    `export/` of a release, `odd/` with odd names of classes, and `facts.json`: by folder and picture, each box with its
-    class, corners, confidence and name, and what is really there.
+    `export/` of a release, `odd/` with unusual class names, and `facts.json`: by folder and picture, each box with its
+    class, corners, confidence and name, and the true objects.
     """
     project = build_faulty_project(work / "root", NUM_IMAGES)
     release_project(project.platform, "cyclists")
@@ -68,9 +68,9 @@ def write_export(work: Path, tool: str) -> None:
 
 
 def read_returned(work: Path, tool: str) -> Iterator[str]:
-    """Yield what is wrong after the files that the tool's packages wrote have come back.
+    """Yield the errors that remain after importing the files that the tool's packages wrote.
 
-    They lie in `returned/`: each is a whole pass of a person over the export, by the format that its name begins with.
+    They are in `returned/`. Each is a person's complete pass over the export, in the format that its name begins with.
     """
     for path in sorted((work / "returned").iterdir()):
         root = work / f"root of {path.stem}"

@@ -1,11 +1,11 @@
-"""`make licences`: docs/licences.md, the licences of all that an installation consists of. Needs this package.
+"""`make licences`: write docs/licences.md, the licences of all components of an installation. Needs this package.
 
     pip-licenses --from=mixed --with-system --format=json | python docker/locks/licences.py
     python docker/locks/licences.py models      the models alone: needs no pip-licenses
 
-The packages are those of `cuda.txt`, the largest lock of an image; what each says of itself is read by pip-licenses
-from an environment that has them all. A package that says nothing is an error, until its licence is looked up and
-written below.
+The packages are those of `cuda.txt`, the largest lock of an image. pip-licenses reads each one's metadata from an
+environment that has them all. A package without licence metadata is an error, until its licence is looked up and added
+below.
 """
 
 import json
@@ -19,7 +19,7 @@ from lock import LOCKS, REPOSITORY, pins
 
 PAGE: Final = REPOSITORY / "docs" / "licences.md"
 LOOKED_UP: Final = {
-    "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",  # names NVIDIA's packages, and has no files
+    "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",  # a stub for NVIDIA's packages that contains no files
     "faster-coco-eval": "Apache-2.0",  # its file LICENSE
 }
 SAME: Final = {
@@ -39,7 +39,7 @@ SAME: Final = {
 }
 """Names of one licence, as packages have written them."""
 ASKING: Final = re.compile(r"GPL|MPL|Proprietary|EUPL|CDDL|EPL")
-"""In names of licences under which more is asked than to pass on their text."""
+"""Parts of the names of licences whose conditions go beyond passing on their text."""
 _MODELS: Final = "## Models"
 _HEAD: Final = """\
 # Licences
@@ -58,13 +58,13 @@ def canonical(name: str) -> str:
 
 
 def one_name(licence: str) -> str:
-    """Return a licence by one of its names, so that packages under the same stand together."""
+    """Return one name for all spellings of a licence, so that packages under the same licence are listed together."""
     parts = {SAME.get(part.strip(), part.strip()) for part in licence.split(";")}
     return "; ".join(sorted(parts))
 
 
 def packages_part(said: Mapping[str, str], locked: Mapping[str, str]) -> str:
-    """Return the tables of packages, by what each says of its licence.
+    """Return the tables of packages, by licence.
 
     Raises:
         SystemExit: a locked package is not installed, or says nothing.
@@ -94,7 +94,7 @@ def packages_part(said: Mapping[str, str], locked: Mapping[str, str]) -> str:
 
 
 def models_part() -> str:
-    """Return the table of the models that the registry knows by itself. None is part of the package."""
+    """Return the table of the registry's built-in models. None of them is part of the package."""
     from data_miner_dagster.models.registry import BUILT_IN
 
     rows = {

@@ -1,9 +1,9 @@
 """Write the locks of the environment and of the images, with the hash of every file: `make lock`.
 
-What is resolved comes from pyproject.toml and the `.in` files here, at the versions of constraints.txt, for CPython
-3.11 on Linux x86-64 (glibc 2.28 and later). No lock names an index, so that any mirror of PyPI serves.
+The requirements come from pyproject.toml and the `.in` files here, at the versions of constraints.txt, for CPython 3.11
+on Linux x86-64 (glibc 2.28 and later). No lock names an index, so any mirror of PyPI works.
 
-`lock.py cpu-torch` locks the two wheels of PyTorch's CPU index, and needs to reach it.
+`lock.py cpu-torch` locks the two wheels of PyTorch's CPU index, and needs access to it.
 """
 
 import re
@@ -16,11 +16,11 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 LOCKS: Final = Path("docker/locks")
 CONSTRAINTS: Final = "constraints.txt"
 EXTRAS: Final = ("docker", "kubernetes", "ray", "monitoring", "alerts", "objects", "openvino", "tracks", "webdataset")
-"""What the images of code servers and runs have, of the extras that there are."""
+"""The extras in the images of code servers and runs, if the package has them."""
 CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"
 CPU_WHEELS: Final = ("torch", "torchvision")
 GPU_PACKAGES: Final = re.compile(r"(nvidia|cuda)-.*|triton")
-"""What only the CUDA build of torch asks for."""
+"""Packages that only the CUDA build of torch requires."""
 _PIN: Final = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)")
 
 
@@ -43,7 +43,7 @@ def compile_lock(target: Path, sources: list[str], *options: str) -> None:
 
 
 def main() -> None:
-    """Write all locks, or that of PyTorch's CPU index."""
+    """Write all locks, or only the one for PyTorch's CPU index."""
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     extras = [f"--extra={name}" for name in EXTRAS if re.search(rf"(?m)^{name} = ", project)]
     pinned = pins((REPOSITORY / CONSTRAINTS).read_text(encoding="utf-8"))
