@@ -64,7 +64,7 @@ class ProjectMembers:
 
 
 def project_members(platform: Platform, project: str) -> ProjectMembers:
-    """Sort a project's members by the work that is possible on them now. Load no model and read no vectors.
+    """Sort a project's members by the work that is possible on them now, without loading models or vectors.
 
     An EXTRACTED video whose frames are missing counts as unsettled: extraction repairs it.
 

@@ -152,8 +152,8 @@ class SitePoliteness:
     def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str, begun_at: datetime) -> None:
         """Count a refused video that was requested at `begun_at`.
 
-        The third refused video in a row, in any process, shows that the whole site refuses, if it was requested after
-        another refusal. The site's breaker then opens, and `put_back` postpones the videos to its date.
+        The third refused video in a row, in any process, shows that the whole site refuses requests, if it was
+        requested after another refusal. The site's breaker then opens, and `put_back` postpones the videos to its date.
         """
         since = self._clock.now() - STREAK_LASTS
         may_count = row.status is not VideoStatus.UNAVAILABLE  # its own refusal is known
@@ -172,7 +172,7 @@ class SitePoliteness:
             logger.warning("%s: no requests are sent until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """Undo the charge of a failure to a video if its whole site refuses. Return the reason; None if it does not."""
+        """Cancel a video's failure if its whole site refuses requests. Return the reason, or None if it remains."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:

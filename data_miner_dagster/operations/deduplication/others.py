@@ -112,7 +112,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
 
 
 def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
-    """Return the videos of other projects and of releases whose frames a project is compared with."""
+    """Return the keys of all videos, in other projects and in releases, with frames that a project is compared with."""
     tables = (*_of_projects(platform, config), *_of_releases(platform, config))
     return {key for table in tables for key in pc.unique(table["video_key"]).to_pylist()}
 

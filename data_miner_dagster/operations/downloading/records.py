@@ -28,7 +28,7 @@ from data_miner_dagster.storage.videos import VideoInfo, read_video_info
 
 
 class NotWantedError(DataMinerError):
-    """Raised if the page of a video makes every project that wanted it reject it."""
+    """Raised if every project that wanted a video rejects it because of facts on its page."""
 
     def __init__(self, candidate: VideoCandidate, rejections: Mapping[str, Rejection]) -> None:
         super().__init__(_rejection_text(rejections))

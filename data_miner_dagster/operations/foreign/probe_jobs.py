@@ -1,4 +1,4 @@
-"""The job that verifies a video, for the workers of `extraction/jobs.py` and those beside the workers that fetch."""
+"""The job that verifies a video. It runs in the workers of `extraction/jobs.py` and in those of `site_jobs.py`."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""All possible questions about a project, read from its current tables, and again if a table or setting changes.
+"""All possible questions about a project. They are read from its tables, and again after a table or setting changes.
 
 Belongs here: questions regardless of people's verdicts. Does not belong here: verdicts (standing.py).
 """

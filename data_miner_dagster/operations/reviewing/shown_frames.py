@@ -96,7 +96,7 @@ class ShownFrames:
         return None if found is None else FramePlace(split_frame_id(frame_id)[0], float(found[0].pts_seconds[found[1]]))
 
     def frame_at(self, place: FramePlace) -> str | None:
-        """Return the current id of the frame at a time in a video, which may have changed; None if there is none."""
+        """Return the id that the frame at a time in a video has now; None if there is no such frame."""
         frames = self._frames_of(place.video_key)
         position = None if frames is None else position_at(frames.pts_seconds, place.pts_seconds)
         if frames is None or position is None:

@@ -348,7 +348,7 @@ def _list_frame_folders(entry: str, folder: ProjectFolder, local: LocalFiles) ->
 def candidates_of_paths(
     source: str, entry: str, paths: Sequence[Path], candidate_of: Callable[[Path, int], VideoCandidate]
 ) -> list[VideoCandidate]:
-    """Return one candidate per path, in order. If examining a path causes an internal error, it has a `fault`."""
+    """Return one candidate per path, in order. A candidate whose path caused an internal error has a `fault`."""
     found: dict[int, VideoCandidate] = {}
 
     def record(fault: ItemFault, rank: int, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Comparing the bases in the catalog with the files, when this version first opens a root and slowly ever after.
+"""Comparing the bases in the catalog with the files, when this version first opens a root and gradually afterwards.
 
 Planners trust the catalog. Changes made without it are found here, or by the code that runs into them.
 """
