@@ -176,7 +176,7 @@ class SitePoliteness:
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
-        """Forget refusals by a site that came before a video requested at `begun_at` was served."""
+        """Forget a site's earlier refusals, because it has served a video that was requested at `begun_at`."""
         if note_served(self._database, site, video_key, begun_at):
             logger.info("%s answers again", site)
 

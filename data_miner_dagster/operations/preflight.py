@@ -115,7 +115,7 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
 def check_paths(project: ProjectConfig, folder: Path) -> None:
     """Check that every local path of a project exists. Relative paths start at `folder`.
 
-    Exemplars are read, to compute their sha256.
+    Exemplars are read to compute their sha256.
 
     Raises:
         ConfigError: a path does not exist.

@@ -32,7 +32,7 @@ QUEUES: Final = (
     ReviewQueue.FILTER,
     ReviewQueue.DUPLICATES,
 )
-"""The queues that ask questions on their own, the most useful first."""
+"""The queues that are filled automatically, the most useful first."""
 RANDOM_FRAMES: Final = 200
 """This many frames of the random sample are enough: a share of 5 % then has a 95 % interval 6 points wide."""
 
@@ -49,10 +49,10 @@ class QueueFilter:
 
 
 def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ranking:
-    """Return the open questions of a queue that asks on its own.
+    """Return the open questions of a queue that is filled automatically.
 
     Raises:
-        ConfigError: the queue does not ask questions on its own.
+        ConfigError: the queue is not one of `QUEUES`.
     """
     match queue:
         case ReviewQueue.UNSURE:
