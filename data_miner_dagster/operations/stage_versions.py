@@ -1,4 +1,4 @@
-"""The version of each stage that made a project's tables and release, for people: fingerprints do not show it.
+"""Storing, for people, the version of each stage that made a project's results. Fingerprints do not show it.
 
 Belongs here: storing the versions. Does not belong here: the consequences of a new version (stages/upgrading.py).
 """

@@ -1,4 +1,4 @@
-"""Importing verdicts that an earlier version stored in files into the catalog.
+"""Importing people's verdicts into the catalog from files of earlier versions.
 
 Does not belong here: verdicts in the catalog (catalog/verdicts.py).
 """

@@ -82,7 +82,7 @@ def stack_vectors(parts: Sequence[npt.NDArray[np.float16]]) -> npt.NDArray[np.fl
 
 
 def of_width(vectors: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """Return `vectors` or, if there are none, an empty array as wide as the others."""
+    """Return `vectors`. If there are none, return an empty array with the width of `others`."""
     return vectors if len(vectors) else np.zeros((0, others.shape[1]), np.float16)
 
 

@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def neighbours_bytes(self) -> int:
-        """The space that these pictures need."""
+        """The space needed for the pictures to follow objects in, in bytes."""
         return round((self.num_neighbours or 0) * self.forecast.rates.bytes_per_frame.value)
 
     def as_json(self) -> dict[str, Any]:

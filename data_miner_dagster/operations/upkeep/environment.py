@@ -40,7 +40,7 @@ _VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
 
 
 class State(StrEnum):
-    """The state of one part."""
+    """The state of one part of the environment."""
 
     OK = "ok"
     WARNING = "warning"
