@@ -85,8 +85,8 @@ def sharing_line(cost: Mapping[str, Any]) -> str:
         return ""
     videos, others = ("video is", "") if number == 1 else ("videos are", "")
     return (
-        f"{number:,} {videos} shared with {projects:,} other project{'s' if projects != 1 else others}: what "
-        f"{'its' if number == 1 else 'their'} download, frames and embeddings cost counts in full here and there."
+        f"{number:,} {videos} shared with {projects:,} other project{'s' if projects != 1 else others}: the cost of "
+        f"{'its' if number == 1 else 'their'} download, frames and embeddings counts in full in every project."
     )
 
 

@@ -49,9 +49,8 @@ def sampled_places(verdicts: Iterable[Verdict]) -> frozenset[FramePlace]:
     """Return the frames of the random sample that were marked as complete, in any queue.
 
     A person who reviews the unsure frames first leaves only the other frames to the queue of the sample, and these
-    alone
-    would look better than average. The sample therefore consists of all complete frames up to the last one of this
-    queue.
+    alone would look better than average. The sample therefore consists of all complete frames up to the last one of
+    this queue.
     """
     complete = [verdict for verdict in verdicts if verdict.word is VerdictWord.COMPLETE]
     places = sorted({verdict.place for verdict in complete})

@@ -196,7 +196,7 @@ def apply_cap(
         if rejection is None:
             num_passed += 1
             if max_videos is not None and num_passed > max_videos:
-                rejection = Rejection(RejectionRule.MAX_VIDEOS, "the project has its number of videos")
+                rejection = Rejection(RejectionRule.MAX_VIDEOS, "the project has reached its maximum number of videos")
         capped.append((candidate, rejection))
     return capped
 
@@ -205,7 +205,10 @@ def prescreening_rejection(similarity: float | None, prompt: str, threshold: flo
     """Return the rejection of a candidate whose best picture is below the threshold. Unscored candidates pass."""
     if similarity is None or similarity >= threshold:
         return None
-    return Rejection(RejectionRule.PRESCREENING, f"best picture {similarity:.3f} to {prompt!r}, below {threshold:.3f}")
+    return Rejection(
+        RejectionRule.PRESCREENING,
+        f"its best picture has a similarity of {similarity:.3f} to {prompt!r}, below {threshold:.3f}",
+    )
 
 
 def spread_over(total: int, num: int) -> list[int]:

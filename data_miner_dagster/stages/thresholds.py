@@ -26,7 +26,7 @@ def value_for_encoder(
         return float(given)
     if encoder_name not in given:
         raise ConfigError(
-            f"{field} is given for {', '.join(sorted(given))} but not for {encoder_name!r}, the encoder in use: "
+            f"{field} is given for {', '.join(sorted(given))} but not for {encoder_name!r}, the encoder in use; "
             f"add a value for it{remedy}, or remove the field to use its default"
         )
     return float(given[encoder_name])
@@ -58,7 +58,7 @@ def check_same_scale(
         name = carried[0]
         number = earlier_unnamed[name]
         raise ConfigError(
-            f"{section}.{name} = {number:g} was set for encoder {earlier_encoder_name!r}, and {encoder_name!r} is in "
-            f"use now: a threshold of one encoder means nothing for another; remove it to use {encoder_name!r}'s own, "
-            f"or name its encoder: {{{encoder_name}: {number:g}}}"
+            f"{section}.{name} = {number:g} was set for encoder {earlier_encoder_name!r}, but {encoder_name!r} is now "
+            f"in use, and thresholds do not carry over between encoders; remove it to use the default of "
+            f"{encoder_name!r}, or name its encoder: {{{encoder_name}: {number:g}}}"
         )

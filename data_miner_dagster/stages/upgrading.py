@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from data_miner_dagster.domain.phrases import counted
+
 _REDONE: Final[Mapping[str, str]] = {
     "scoring": "the similarities (from stored embeddings)",
     "filtering": "the filter decisions (from stored similarities)",
     "deduplication": "the duplicate groups (from stored vectors)",
-    "detection": "the boxes (the detector looks at every image again)",
+    "detection": "the boxes (the detector examines every image again)",
     "releasing": "the release (as a new version)",
     "report": "the report",
 }
@@ -48,8 +50,8 @@ def describe_upgrade(
         kept.append(f"earlier releases ({', '.join(releases)})")
     reasons = ", ".join(f"{stage} {made_by[stage]} is now {current[stage]}" for stage in changed)
     return (
-        f"{project} was built by another version of this package ({reasons}): its next build redoes {_listed(redone)}; "
-        f"it keeps {_listed(kept)}"
+        f"{project} was built by another version of this package ({reasons}); its next build redoes {_listed(redone)}, "
+        f"and keeps {_listed(kept)}"
     )
 
 
@@ -58,9 +60,10 @@ def describe_earlier_frames(num_videos_by_version: Mapping[int, int], current: i
     if not num_videos_by_version:
         return None
     made = ", ".join(f"{number} by version {version}" for version, number in num_videos_by_version.items())
+    num_videos = sum(num_videos_by_version.values())
     return (
-        f"the frames of {sum(num_videos_by_version.values())} videos were extracted by an earlier version ({made}; "
-        f"this is version {current}): they are extracted again, and embedded, and their projects are then built again"
+        f"the frames of {counted(num_videos, 'video')} were extracted by an earlier version ({made}; this is version "
+        f"{current}); they will be extracted and embedded again, and their projects will then be rebuilt"
     )
 
 

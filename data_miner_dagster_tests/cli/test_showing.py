@@ -147,12 +147,12 @@ def test_status__says_which_site_refuses_and_that_yt_dlp_is_old(
 ) -> None:
     platform = build_platform(tmp_path)
     until = utc_now() + timedelta(hours=1)
-    close_gate(platform.database, "youtube", until, "youtube refuses everything (forbidden)")
+    close_gate(platform.database, "youtube", until, "youtube refuses all requests (forbidden)")
     monkeypatch.setattr("data_miner_dagster.cli.warnings.yt_dlp_version", lambda: "2020.1.2")
     result = run_command("status", "--root", tmp_path)
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("youtube")]
     assert f"{until:%Y-%m-%d %H:%M:%S}Z" in line
-    assert line.endswith("youtube refuses everything (forbidden)")
+    assert line.endswith("youtube refuses all requests (forbidden)")
     assert "warning: yt-dlp 2020.1.2, " in result.stderr
     assert "pip install -U yt-dlp" in result.stderr
     content = json.loads(run_command("status", "--root", tmp_path, "--json").stdout)

@@ -23,14 +23,14 @@ pytestmark = pytest.mark.slow(30)
 
 ANIMALS_REDONE = (
     "animals was built by another version of this package (deduplication 2 is now 4, releasing 2 is now 4, report 2 "
-    "is now 5): its next build redoes the duplicate groups (from stored vectors), the table of boxes (from stored "
-    "boxes), the release (as a new version) and the report; it keeps downloads, frames, embeddings, similarities, "
+    "is now 5); its next build redoes the duplicate groups (from stored vectors), the table of boxes (from stored "
+    "boxes), the release (as a new version) and the report, and keeps downloads, frames, embeddings, similarities, "
     "filter decisions and earlier releases (v001, v002)"
 )
 SERVED_REDONE = ANIMALS_REDONE.replace("animals was", "served was").replace("v001, v002", "v001")
 FRAMES_REDONE = (
-    "the frames of 5 videos were extracted by an earlier version (5 by version 5; this is version 6): they are "
-    "extracted again, and embedded, and their projects are then built again"
+    "the frames of 5 videos were extracted by an earlier version (5 by version 5; this is version 6); they will be "
+    "extracted and embedded again, and their projects will then be rebuilt"
 )
 ROWS = {
     "claims": 0,

@@ -70,6 +70,6 @@ def test_cost_rows__a_stage_each_and_the_sum() -> None:
 
 def test_sharing_line__says_that_the_cost_counts_twice() -> None:
     assert sharing_line(COST.as_json()) == (
-        "2 videos are shared with 1 other project: what their download, frames and embeddings cost counts in full "
-        "here and there."
+        "2 videos are shared with 1 other project: the cost of their download, frames and embeddings counts in full in "
+        "every project."
     )

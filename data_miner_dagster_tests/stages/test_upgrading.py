@@ -9,18 +9,18 @@ def test_describe_upgrade__nothing_has_changed() -> None:
 
 def test_describe_upgrade__a_stage_takes_every_later_one_along() -> None:
     assert describe_upgrade("bikes", VERSIONS, {**VERSIONS, "filtering": 2}, ["v001"]) == (
-        "bikes was built by another version of this package (filtering 1 is now 2): its next build redoes the filter "
+        "bikes was built by another version of this package (filtering 1 is now 2); its next build redoes the filter "
         "decisions (from stored similarities), the duplicate groups (from stored vectors), the table of boxes (from "
-        "stored boxes), the release (as a new version) and the report; it keeps downloads, frames, embeddings, "
+        "stored boxes), the release (as a new version) and the report, and keeps downloads, frames, embeddings, "
         "similarities and earlier releases (v001)"
     )
 
 
 def test_describe_upgrade__boxes_are_looked_for_again_only_where_detection_has_changed() -> None:
     assert describe_upgrade("bikes", VERSIONS, {**VERSIONS, "detection": 2, "releasing": 4}, ["v002"]) == (
-        "bikes was built by another version of this package (detection 1 is now 2, releasing 3 is now 4): its next "
-        "build redoes the boxes (the detector looks at every image again), the release (as a new version) and the "
-        "report; it keeps downloads, frames, embeddings, similarities, filter decisions, duplicate groups and earlier "
+        "bikes was built by another version of this package (detection 1 is now 2, releasing 3 is now 4); its next "
+        "build redoes the boxes (the detector examines every image again), the release (as a new version) and the "
+        "report, and keeps downloads, frames, embeddings, similarities, filter decisions, duplicate groups and earlier "
         "releases (v002)"
     )
 
@@ -28,15 +28,15 @@ def test_describe_upgrade__boxes_are_looked_for_again_only_where_detection_has_c
 def test_describe_upgrade__without_a_release_there_is_none_to_redo() -> None:
     assert describe_upgrade("bikes", VERSIONS, {**VERSIONS, "releasing": 4, "report": 4}, []) is None
     assert describe_upgrade("bikes", VERSIONS, {**VERSIONS, "detection": 2, "releasing": 4}, []) == (
-        "bikes was built by another version of this package (detection 1 is now 2): its next build redoes the boxes ("
-        "the detector looks at every image again); it keeps downloads, frames, embeddings, similarities, filter "
+        "bikes was built by another version of this package (detection 1 is now 2); its next build redoes the boxes ("
+        "the detector examines every image again), and keeps downloads, frames, embeddings, similarities, filter "
         "decisions and duplicate groups"
     )
 
 
 def test_describe_upgrade__only_the_report() -> None:
     assert describe_upgrade("bikes", VERSIONS, {**VERSIONS, "report": 4}, ["v001"]) == (
-        "bikes was built by another version of this package (report 3 is now 4): its next build redoes the report; it "
+        "bikes was built by another version of this package (report 3 is now 4); its next build redoes the report, and "
         "keeps downloads, frames, embeddings, similarities, filter decisions, duplicate groups, boxes and earlier "
         "releases (v001)"
     )
@@ -46,5 +46,5 @@ def test_describe_earlier_frames() -> None:
     assert describe_earlier_frames({}, 6) is None
     assert describe_earlier_frames({4: 2, 5: 1}, 6) == (
         "the frames of 3 videos were extracted by an earlier version (2 by version 4, 1 by version 5; this is version "
-        "6): they are extracted again, and embedded, and their projects are then built again"
+        "6); they will be extracted and embedded again, and their projects will then be rebuilt"
     )

@@ -74,8 +74,8 @@ def age_warning(version: str, today: date) -> str | None:
     if days is None or days <= OLD_AFTER_DAYS:
         return None
     return (
-        f"{age_text(version, today)}: sites change faster than that; `pip install -U yt-dlp` updates it alone, "
-        "nothing else needs a new version"
+        f"{age_text(version, today)}, is out of date, because sites change often; update it with "
+        "`pip install -U yt-dlp`, which changes no other package"
     )
 
 
@@ -83,5 +83,7 @@ def refusal_reason(site: str, kind: VideoErrorKind, last_message: str, version: 
     """Return the reason for an event in one line. It is stored with many videos, so it names none of them."""
     last_message = _NAME_OF_VIDEO.sub("", last_message)
     days = age_days(version, today)
-    remedy = "; update it: pip install -U yt-dlp" if days is not None and days > OLD_AFTER_DAYS else ""
-    return f"{site} refuses everything ({kind.value}), last: {last_message} ({age_text(version, today)}{remedy})"
+    remedy = "; update it with `pip install -U yt-dlp`" if days is not None and days > OLD_AFTER_DAYS else ""
+    return (
+        f"{site} refuses all requests ({kind.value}); last error: {last_message} ({age_text(version, today)}{remedy})"
+    )

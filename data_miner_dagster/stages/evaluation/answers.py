@@ -75,8 +75,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
 
     On a frame that was judged completely, a box is right if it matches an object that a person confirmed or drew. On
     other frames, only boxes of the current detector that a person was shown are known. Boxes judged right count as
-    right,
-    and so do moved boxes that still overlap their new position.
+    right, and so do moved boxes that still overlap their new position.
 
     Args:
         frame: the frame, with the verdicts in force.

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.quality import BoxAnswer, ClassCalibration, Estimate, ThresholdPrecision
 from data_miner_dagster.stages.estimates import (
     FEWEST_ANSWERS,
@@ -234,19 +235,20 @@ def _remark(
     num_answers: int, chosen: ThresholdPrecision | None, wanted: float, num_more: int, *, is_enough: bool
 ) -> str:
     if not is_enough and not num_more:
-        return "no box of it is stored"
+        return "no boxes of this class are stored"
     if not is_enough:
         given = "1 verdict is" if num_answers == 1 else f"{num_answers} verdicts are"
         return f"{given} too few for a threshold; {num_more} more {'is' if num_more == 1 else 'are'} needed"
     if chosen is None:
-        more = f"; {num_more} more verdicts may tell" if num_more else ""
+        more = f"; {counted(num_more, 'more verdict')} may show one" if num_more else ""
         return f"no threshold is known to reach a precision of {wanted:g}{more}"
     if chosen.precision.low == chosen.precision.high:
-        return "every box above its threshold is judged"
+        return "every box above its threshold has been judged"
     if chosen.precision.low >= wanted:
         return f"precision is at least {wanted:g} with 97.5% probability"
     if num_more:
-        return f"precision may be as low as {chosen.precision.low:.2f}; {num_more} more verdicts narrow it down"
+        more = counted(num_more, "more verdict")
+        return f"precision may be as low as {chosen.precision.low:.2f}; {more} would narrow it down"
     return f"precision may be as low as {chosen.precision.low:.2f}"
 
 

@@ -179,15 +179,15 @@ def _precision_line(
     if state is QualityState.OTHER_DETECTOR:
         return _of_another_detector(project)
     if precision is not None and calibration is not None:
-        return f"{_text(precision)}, by {calibration.num_answers:,} judged boxes on {calibration.num_frames:,} frames"
+        return f"{_text(precision)}, from {calibration.num_answers:,} judged boxes on {calibration.num_frames:,} frames"
     if calibration is not None and state is QualityState.MEASURED and unmeasured:
         return (
             f"not measured for all classes: fewer than {FEWEST_ANSWERS} verdicts on {', '.join(unmeasured)}; "
-            f"`data-miner review {project}` takes more"
+            f"give more in `data-miner review {project}`"
         )
     return (
-        f"not measured; `data-miner review {project}` takes verdicts on boxes, and "
-        f"`data-miner calibrate {project} --boxes` measures"
+        f"not measured; give verdicts on boxes in `data-miner review {project}`, then run "
+        f"`data-miner calibrate {project} --boxes`"
     )
 
 
@@ -197,7 +197,7 @@ def _missed_line(
     if state is QualityState.OTHER_DETECTOR:
         return _of_another_detector(project)
     if missed is None or calibration is None:
-        return f"not measured; that takes frames of the random sample in `data-miner review {project}`"
+        return f"not measured; judge frames of the random sample in `data-miner review {project}`"
     return (
         f"{_text(missed.share)}, {missed.num_missed:,} of {missed.num_objects:,} objects on "
         f"{calibration.num_random_frames:,} random frames"
@@ -206,8 +206,8 @@ def _missed_line(
 
 def _of_another_detector(project: str) -> str:
     return (
-        "not measured: the calibration is of another detector or class list; "
-        f"`data-miner calibrate {project} --boxes` measures anew"
+        "not measured: the calibration belongs to another detector or class list; "
+        f"run `data-miner calibrate {project} --boxes` again"
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.quality import Estimate
 from data_miner_dagster.stages.estimates import (
     FEWEST_ANSWERS,
@@ -205,7 +206,8 @@ def calibrate(
     """
     num_answers = len(answers)
     if num_answers < FEWEST_ANSWERS:
-        remark = f"too few answers: {num_answers}, and a threshold needs at least {FEWEST_ANSWERS}"
+        given = counted(num_answers, "answer is", "answers are")
+        remark = f"{given} too few for a threshold; give at least {FEWEST_ANSWERS}"
         return CalibrationResult(goal, wanted, num_answers, None, None, is_assured=False, remark=remark)
     population = np.sort(headroom)
     in_force = threshold_quality(population, edges, answered_headroom, answers, shift=0.0)
@@ -225,7 +227,7 @@ def calibrate(
         best = max((quality for quality in qualities if quality.num_kept), key=lambda q: _measure(q, goal).value)
         remark = (
             f"no threshold reaches a {goal} of {wanted:g}: the best estimate is {_measure(best, goal).value:.2f}; "
-            "reword the prompts, or ask for less"
+            f"reword the prompts, or ask for a lower {goal}"
         )
         return CalibrationResult(goal, wanted, num_answers, in_force, None, is_assured=False, remark=remark)
     chosen = fitting[0]
@@ -234,7 +236,7 @@ def calibrate(
     remark = (
         f"{goal} is at least {wanted:g} with 97.5% probability"
         if is_assured
-        else f"{num_answers} answers are too few to be sure: {goal} may be as low as {measure.low:.2f}; give more"
+        else f"{num_answers} answers are too few to be sure: {goal} may be as low as {measure.low:.2f}; answer more"
     )
     return CalibrationResult(goal, wanted, num_answers, in_force, chosen, is_assured=is_assured, remark=remark)
 

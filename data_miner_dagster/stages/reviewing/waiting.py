@@ -11,7 +11,8 @@ MANY_WAITING: Final = 0.2
 def waiting_line(num_waiting: int, num_looked_at: int) -> str:
     """Return the number of frames that wait for review, as part of a sentence."""
     share = f" ({num_waiting / num_looked_at:.0%})" if num_looked_at else ""
-    return f"{num_waiting:,} of {num_looked_at:,} frames{share} wait for review, since a box on them is unsure"
+    verb = "waits" if num_waiting == 1 else "wait"
+    return f"{num_waiting:,} of {num_looked_at:,} frames{share} {verb} for review because of an unsure box"
 
 
 def waiting_remedy(project: str) -> str:

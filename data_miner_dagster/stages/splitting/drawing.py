@@ -50,12 +50,11 @@ def draw_splits(
     """Return the split of every video.
 
     A video with a decided split keeps it, and the rest of its group joins it. If a new link has joined videos of
-    different
-    splits, the rest goes to the first of these splits in the order of `shares`, and `divided_groups` reports the group.
-    The other groups are drawn so that images, and images and boxes of each class, reach the wanted shares together with
-    the decided ones. Before that, minimum requirements are met: training gets a group, `val` gets one if there are two,
-    every split gets one if there are as many groups as splits, and a class with `GROUPS_FOR_EVERY_SPLIT` groups is put
-    into every split.
+    different splits, the rest goes to the first of these splits in the order of `shares`, and `divided_groups` reports
+    the group. The other groups are drawn so that images, and images and boxes of each class, reach the wanted shares
+    together with the decided ones. Before that, minimum requirements are met: training gets a group, `val` gets one if
+    there are two, every split gets one if there are as many groups as splits, and a class with `GROUPS_FOR_EVERY_SPLIT`
+    groups is put into every split.
 
     Args:
         groups: groups from `group_videos`.

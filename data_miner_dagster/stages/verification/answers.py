@@ -18,16 +18,17 @@ def answer_of(text: str) -> BoxAnswer:
     """Return the meaning of an answer: the JSON object in it that has the required form, whatever surrounds it.
 
     Models put the object in quotes, or think aloud before it. Without such an object, or with several contradictory
-    ones,
-    the answer says nothing about the box.
+    ones, the answer says nothing about the box.
     """
     found = [answer for thing in _objects(text[-_MAX_TEXT:]) if (answer := _answer_in(thing)) is not None]
     if len({answer.verdict for answer in found}) == 1:
         return found[-1]
     if found:
-        return BoxAnswer(VerifierVerdict.CANNOT_TELL, "no single answer: it contradicts itself")
+        return BoxAnswer(VerifierVerdict.CANNOT_TELL, "the answer contradicts itself")
     said = clean_text(text, 80)
-    return BoxAnswer(VerifierVerdict.CANNOT_TELL, f"no answer of the agreed form: {said}" if said else "no answer")
+    return BoxAnswer(
+        VerifierVerdict.CANNOT_TELL, f"the answer does not have the required form: {said}" if said else "no answer"
+    )
 
 
 def _objects(text: str) -> Iterator[object]:

@@ -1,6 +1,7 @@
 """The remaining budget of a project for questions about boxes, in boxes and in money."""
 
 from data_miner_dagster.config.verification import VerifierConfig
+from data_miner_dagster.domain.phrases import counted
 
 
 class Budget:
@@ -57,10 +58,12 @@ class Budget:
     @property
     def line(self) -> str:
         """A summary of the questions asked in this run and their cost."""
-        told = f"answered about {self.num_now:,} boxes now, {self._num_before + self.num_now:,} in all"
+        told = (
+            f"answered about {counted(self.num_now, 'box', 'boxes')} now, {self._num_before + self.num_now:,} in total"
+        )
         if self._num_priced_now:
             each = 1000 * self._cost_now / self._num_priced_now
-            told += f", for {self._cost_now:.4g} now and {self.cost:.4g} in all ({each:.4g} per 1,000 boxes)"
+            told += f", for {self._cost_now:.4g} now and {self.cost:.4g} in total ({each:.4g} per 1,000 boxes)"
         if self.num_over:
-            told += f"; {self.num_over:,} are not asked about, since the budget is spent"
+            told += f"; {counted(self.num_over, 'box was', 'boxes were')} left out because the budget is used up"
         return told

@@ -46,7 +46,7 @@ def assert_one_event(
     assert gate is not None
     assert gate.site == site
     assert gate.is_event
-    assert f"{site} refuses everything" in gate.reason
+    assert f"{site} refuses all requests" in gate.reason
     assert "yt-dlp 20" in gate.reason
     assert "old" in gate.reason
     assert minutes * 60 - 60 < (gate.until - utc_now()).total_seconds() <= minutes * 60
@@ -60,7 +60,7 @@ def assert_one_event(
         assert (row.status, row.error_kind, row.attempts) == (VideoStatus.FAILED, VideoErrorKind.SITE_REFUSAL, 0)
         assert row.retry_after is not None
         assert timedelta(0) < row.retry_after - utc_now() <= timedelta(hours=6)
-        assert "refuses everything" in (row.error or "")
+        assert "refuses all requests" in (row.error or "")
 
 
 def half(clip: bytes) -> Answer:

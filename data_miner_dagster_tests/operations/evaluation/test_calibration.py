@@ -85,7 +85,7 @@ def test_calibrate__boxes_in_the_terminal(platform: Platform) -> None:
         return result.stdout
 
     text = invoke("--precision", "0.9")
-    assert "bicycle: no box of it is stored" in text
+    assert "bicycle: no boxes of this class are stored" in text
     assert "  class_thresholds: {person: 0." in text
     assert "1 verdict is on a box of another detector or class list: not counted" in text
     content = json.loads(invoke("--json"))

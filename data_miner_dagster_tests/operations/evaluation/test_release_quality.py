@@ -29,7 +29,7 @@ def test_release_project__not_measured(tmp_path: Path) -> None:
     assert (manifest["quality"]["state"], manifest["quality"]["precision"]) == ("not_measured", None)
     assert manifest["quality"]["classes"]["person"]["origin"] == "default"
     datasheet = (folder / "datasheet.md").read_text()
-    assert "- Precision of boxes: not measured; `data-miner review cyclists` takes verdicts on boxes" in datasheet
+    assert "- Precision of boxes: not measured; give verdicts on boxes in `data-miner review cyclists`" in datasheet
     assert "- Boxes that a person saw: 0 of 5 (0.0 %)." in datasheet
     report = (tmp_path / "reports" / "cyclists" / "index.html").read_text()
     assert "not measured; <code>data-miner review cyclists</code> takes verdicts" in report

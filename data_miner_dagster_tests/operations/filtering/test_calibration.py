@@ -158,13 +158,13 @@ def test_find_threshold__too_few_answers(platform: PlantedPlatform, tmp_path: Pa
     found = find_threshold(platform, "pets", goal="precision", wanted=0.9, answers_file=answers)
     assert found.threshold is None
     assert (found.result.num_answers, found.num_unknown) == (1, 1)
-    assert "too few answers: 1" in found.result.remark
+    assert "1 answer is too few" in found.result.remark
 
 
 def test_find_threshold__nobody_has_answered(platform: PlantedPlatform) -> None:
     found = find_threshold(platform, "pets", goal="precision", wanted=0.9)
     assert (found.threshold, found.num_questions, found.num_answered) == (None, 120, 0)
-    assert "too few answers: 0" in found.result.remark
+    assert "0 answers are too few" in found.result.remark
 
 
 def say(platform: PlantedPlatform, positions: Sequence[int], queue: ReviewQueue, *, at: datetime | None = None) -> None:

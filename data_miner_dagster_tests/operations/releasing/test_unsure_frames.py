@@ -99,7 +99,7 @@ def test_hold__many_frames_are_a_warning_with_its_remedy(tmp_path: Path) -> None
     videos = [SampleVideo("files-aaa", num_frames=3, boxes={0: unsure}), SampleVideo("files-bbb", num_frames=1)]
     platform = build_project(tmp_path / "many", videos=videos, releasing={"unsure": "hold"})
     warning = str(release_project(platform, "cyclists").metadata["warning"])
-    assert warning.startswith("1 of 4 frames (25%) wait for review, since a box on them is unsure: review them")
+    assert warning.startswith("1 of 4 frames (25%) waits for review because of an unsure box: review them")
     assert "`data-miner review cyclists`" in warning
     assert project_funnel(platform, "cyclists").waiting_warning == warning
     assert warning in (release_folder(platform) / "datasheet.md").read_text()

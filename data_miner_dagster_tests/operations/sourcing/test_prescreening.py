@@ -84,7 +84,8 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
     with SiteWorkers(platform.config.downloading) as client:
         rejections = prescreen(platform, client, "p", config, candidates)
         assert rejections.keys() == {"generic-blue"}  # not seen is not bad
-        assert rejections["generic-blue"].message == "best picture 0.600 to 'green', below 0.850"
+        message = "its best picture has a similarity of 0.600 to 'green', below 0.850"
+        assert rejections["generic-blue"].message == message
         with platform.database.reading() as session:
             rows = {row.video_key: row for row in session.scalars(select(PrescreeningRow))}
         assert {key: (row.prompt, round(row.similarity, 3)) for key, row in rows.items()} == {

@@ -43,12 +43,13 @@ def test_refusal_reason__names_version_and_age() -> None:
     assert age_text("2026.08.19", today) == "yt-dlp 2026.08.19, 1 day old"
     reason = refusal_reason("youtube", VideoErrorKind.NO_FORMATS, "Only images are available", "2026.08.19", today)
     assert reason == (
-        "youtube refuses everything (no_formats), last: Only images are available (yt-dlp 2026.08.19, 1 day old)"
+        "youtube refuses all requests (no_formats); last error: Only images are available "
+        "(yt-dlp 2026.08.19, 1 day old)"
     )
     of_one = "[youtube] dQw4w9WgXcQ: Only images are available"
     assert refusal_reason("youtube", VideoErrorKind.NO_FORMATS, of_one, "2026.08.19", today) == reason
     reason = refusal_reason("youtube", VideoErrorKind.FORBIDDEN, "HTTP Error 403", "2026.08.19", date(2026, 10, 1))
-    assert reason.endswith("(yt-dlp 2026.08.19, 43 days old; update it: pip install -U yt-dlp)")
+    assert reason.endswith("(yt-dlp 2026.08.19, 43 days old; update it with `pip install -U yt-dlp`)")
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_calibrate_class__nothing_right() -> None:
     judged = JudgedBoxes(population[::4], np.zeros(100, bool), np.arange(100))
     found = calibrate_class(population, judged, in_force=0.3, wanted=0.9, pooled=judged)
     assert found.chosen is None
-    assert found.remark == "no threshold is known to reach a precision of 0.9; 50 more verdicts may tell"
+    assert found.remark == "no threshold is known to reach a precision of 0.9; 50 more verdicts may show one"
 
 
 def test_calibrate_class__a_class_with_few_boxes() -> None:
@@ -199,7 +199,7 @@ def test_calibrate_class__a_class_with_few_boxes() -> None:
     assert (found.in_force.precision.low, found.in_force.precision.high, found.num_more) == (1.0, 1.0, 0)
     nothing = JudgedBoxes.of(())
     empty = calibrate_class(np.zeros(0), nothing, in_force=0.3, wanted=0.9, pooled=nothing)
-    assert (empty.num_more, empty.remark) == (0, "no box of it is stored")
+    assert (empty.num_more, empty.remark) == (0, "no boxes of this class are stored")
 
 
 def test_strata_edges__nothing_judged() -> None:

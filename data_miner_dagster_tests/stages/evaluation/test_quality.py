@@ -48,7 +48,7 @@ def test_release_quality__measured() -> None:
     # .30, .305, ..., .95 are 131 boxes; .50, ..., .95 are 91 right ones
     assert found.precision is not None
     assert found.precision.value == 91 / 131
-    assert found.precision_line == "69.5 % (95% interval 69.5 to 69.5), by 181 judged boxes on 150 frames"
+    assert found.precision_line == "69.5 % (95% interval 69.5 to 69.5), from 181 judged boxes on 150 frames"
     assert found.missed is not None
     assert found.missed_line.startswith("50.0 % (95% interval ")
     assert found.missed_line.endswith(", 1 of 2 objects on 2 random frames")
@@ -61,16 +61,15 @@ def test_release_quality__not_measured() -> None:
     found = release_quality("pets", ReleasingConfig(), POPULATIONS, None, "now")
     assert (found.state, found.precision, found.missed) == (QualityState.NOT_MEASURED, None, None)
     assert found.precision_line == (
-        "not measured; `data-miner review pets` takes verdicts on boxes, and `data-miner calibrate pets --boxes` "
-        "measures"
+        "not measured; give verdicts on boxes in `data-miner review pets`, then run `data-miner calibrate pets --boxes`"
     )
-    assert found.missed_line == "not measured; that takes frames of the random sample in `data-miner review pets`"
+    assert found.missed_line == "not measured; judge frames of the random sample in `data-miner review pets`"
 
 
 def test_release_quality__of_another_detector_is_not_used() -> None:
     found = release_quality("pets", ReleasingConfig(), POPULATIONS, calibration(EVERY_BOX), "later")
     assert (found.state, found.precision, found.missed) == (QualityState.OTHER_DETECTOR, None, None)
-    assert "the calibration is of another detector or class list" in found.precision_line
+    assert "the calibration belongs to another detector or class list" in found.precision_line
     assert found.precision_line == found.missed_line
     assert found.classes["cat"].precision is None
 
@@ -80,7 +79,7 @@ def test_release_quality__a_class_with_boxes_and_too_few_verdicts() -> None:
     found = release_quality("pets", ReleasingConfig(), populations, calibration(EVERY_BOX), "now")
     assert found.precision is None
     assert found.precision_line == (
-        "not measured for all classes: fewer than 20 verdicts on dog; `data-miner review pets` takes more"
+        "not measured for all classes: fewer than 20 verdicts on dog; give more in `data-miner review pets`"
     )
     assert found.classes["cat"].precision is not None
 

@@ -96,7 +96,7 @@ def test_calibrate__too_few_answers() -> None:
     headroom, _, edges, answered, answers = simulated(0, 160)
     result = calibrate(headroom, edges, answered[:19], answers[:19], goal="precision", wanted=0.9)
     assert result.chosen is None
-    assert result.remark == "too few answers: 19, and a threshold needs at least 20"
+    assert result.remark == "19 answers are too few for a threshold; give at least 20"
 
 
 def test_calibrate__precision_is_reached_and_more_answers_narrow_it() -> None:

@@ -60,7 +60,7 @@ def test_calibration__says_what_the_answers_call_for_and_how_to_put_it_in_force(
     before = site.ask(ADDRESS, Cookie=cookie).json
     assert (before["num_answered"], before["num_questions"], before["settings"]) == (0, 60, [])
     assert before["num_needed"] == 20
-    assert before["remark"] == "too few answers: 0, and a threshold needs at least 20"
+    assert before["remark"] == "0 answers are too few for a threshold; give at least 20"
     seconds = read_frames(site.platform.layout, VIDEO, ["pts_seconds"])["pts_seconds"].to_pylist()
     answers = [
         {
