@@ -43,8 +43,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
             item: the item that the stage worked on.
             failure: what happened.
             due_at: when the item may be retried. None: not before its inputs change or a person requests it. After a
-                fault
-                of this program, a new version also allows a retry.
+                fault of this program, a new version also allows a retry.
     """
     known = session.scalars(
         select(AttemptRow.id).where(AttemptRow.stage == stage, AttemptRow.item == item).order_by(AttemptRow.id.desc())

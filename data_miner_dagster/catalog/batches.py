@@ -128,10 +128,9 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
     """Take the next videos of a stage for a run. Return None if none are available now.
 
     Takes videos that are due, neither held nor in flight, in turn from the projects that want them. The project that
-    was
-    served longest ago comes first. A batch is released when it is full, when its oldest video has waited for a minute,
-    or when nothing upstream is due for its projects. Videos whose batch died are taken first, and never mixed with
-    others.
+    was served longest ago comes first. A batch is released when it is full, when its oldest video has waited for a
+    minute, or when nothing upstream is due for its projects. Videos whose batch died are taken first, and never mixed
+    with others.
     """
     wish = _Wish(stage, **wishes)
     with database.reading() as session:  # usually there are none, and finding that out needs no lock

@@ -38,8 +38,7 @@ def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
     """Adapt a restored catalog to a root where nothing is running. Idempotent.
 
     Claims, leases and batches belong to processes that do not run here, so their work becomes free, as after a kill. If
-    a
-    project's file was under the old root, its path is changed to the new root.
+    a project's file was under the old root, its path is changed to the new root.
     """
     database = Database(sqlite_url(file))
     initialise(database)

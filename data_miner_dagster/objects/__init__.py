@@ -1,5 +1,5 @@
-"""Objects in buckets: requests by fsspec's clients, with limits, tries, resumption and verification.
+"""Objects in buckets: requests through fsspec's clients, with limits, retries, resumption and verification.
 
-Belongs here: how a bucket is asked. Does not belong here: what lies in it (operations/), which addresses a user may
-write (domain/object_urls.py, config/objects.py), and folders as places of copies (storage/folder_store.py).
+Belongs here: communication with a bucket. Does not belong here: its contents (operations/), the addresses that a user
+may write (domain/object_urls.py, config/objects.py), and folders that hold copies (storage/folder_store.py).
 """

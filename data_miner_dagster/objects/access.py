@@ -1,4 +1,4 @@
-"""What opens a bucket: its address, resolved credentials, and how long to wait. Opens fsspec's file systems."""
+"""Everything needed to open a bucket: address, resolved credentials and timeouts. Opens fsspec's file systems."""
 
 import importlib
 import json
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _CLIENTS: Final = {
     "s3": ("s3fs", "S3FileSystem"),
-    "gs": ("gcsfs.core", "GCSFileSystem"),  # gcsfs.GCSFileSystem asks by gRPC first, past the endpoint and anonymously
+    "gs": ("gcsfs.core", "GCSFileSystem"),  # gcsfs.GCSFileSystem first uses gRPC, ignoring endpoint and anonymity
     "az": ("adlfs", "AzureBlobFileSystem"),
 }
 """The module and class of each protocol."""
@@ -21,7 +21,7 @@ _CLIENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One entry of `platform.objects.stores` with the values that its references lead to."""
+    """One entry of `platform.objects.stores`, with its references resolved to values."""
 
     endpoint: str | None = None
     region: str | None = None
@@ -34,7 +34,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait for an answer, and how often to ask."""
+    """How long to wait for a response, and how often to try."""
 
     timeout_seconds: float
     min_bytes_per_second: int
@@ -43,19 +43,19 @@ class Patience:
 
     @classmethod
     def of(cls, config: ObjectsConfig) -> "Patience":
-        """Return the settings of the client."""
+        """Return the limits from the settings."""
         return cls(config.timeout_seconds, config.min_bytes_per_second, config.tries, config.try_delay_seconds)
 
     def limit_seconds(self, num_bytes: int) -> float:
-        """Return how long a request that moves this many bytes may take."""
+        """Return the maximum duration of a request that transfers this many bytes."""
         return self.timeout_seconds + num_bytes / self.min_bytes_per_second
 
 
 def open_file_system(protocol: str, access: Access, patience: Patience) -> "AsyncFileSystem":
-    """Return a file system of fsspec's, without its caches and its own tries. Asks nothing yet.
+    """Return one of fsspec's file systems, without its caches and its own retries. Sends no request yet.
 
     Raises:
-        ConfigError: its package is missing, or the credentials cannot be of this protocol.
+        ConfigError: the package for the protocol is missing, or the credentials do not fit the protocol.
     """
     module, name = _CLIENTS[protocol]
     try:
@@ -108,7 +108,7 @@ def _azure_arguments(access: Access, _patience: Patience) -> dict[str, Any]:
     if access.account is None:
         raise ConfigError("platform.objects.stores: az:// needs the name of the storage account, as `account`")
     if access.endpoint is not None and (access.secret_key or access.token):
-        return {"connection_string": _azure_connection(access, access.endpoint)}  # an account_host is asked by TLS only
+        return {"connection_string": _azure_connection(access, access.endpoint)}  # adlfs uses only TLS for account_host
     return {
         "account_name": access.account,
         "account_key": access.secret_key,

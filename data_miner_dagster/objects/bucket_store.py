@@ -1,4 +1,4 @@
-"""`BucketStore`: the objects below one address, asked with limits and again, resumed, and verified by hash."""
+"""`BucketStore`: the objects under one address, with limits, retries, resumption, and verification by hash."""
 
 import asyncio
 import hashlib
@@ -27,13 +27,13 @@ from data_miner_dagster.objects.errors import translated
 from data_miner_dagster.protocols.stores import StoredObject
 
 _PART_BYTES: Final = 16 << 20
-"""One request of an upload. S3 allows 10,000 parts of an object, so this allows 160 GB."""
+"""Size of one request of an upload. S3 allows 10,000 parts per object, so an object may have up to 160 GB."""
 _RANGE_BYTES: Final = 8 << 20
-"""One request of a download, which a cut connection loses at most."""
+"""Size of one request of a download, and so the most that a broken connection loses."""
 _LONGEST_DELAY: Final = 30.0
 _CHANGES_BORNE: Final = 3
 _ORIGIN_SUFFIX: Final = ".origin"
-"""Beside a file that is being downloaded: of which object its bytes are."""
+"""Suffix of the file that records, during a download, which object the bytes come from."""
 
 _Answer = TypeVar("_Answer")
 
@@ -41,10 +41,10 @@ logger = logging.getLogger(__name__)
 
 
 class BucketStore:
-    """An `ObjectStore` in a bucket. Makes its first request when it is first asked.
+    """An `ObjectStore` in a bucket. Its first request is made when it is first used.
 
     Raises:
-        ConfigError: the package for the protocol is missing, or the credentials do not fit it.
+        ConfigError: the package for the protocol is missing, or the credentials do not fit the protocol.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class BucketStore:
     ) -> None:
         self._url = url
         self._patience = patience
-        self._check = check  # between two requests; raises if the caller has to stop
+        self._check = check  # called before each request; raises if the caller has to stop
         self._fs = open_file_system(url.protocol, access, patience)
         self._driver = (S3Driver if url.protocol == "s3" else FileSystemDriver)(self._fs, url.bucket)
 
     @property
     def shown(self) -> str:
-        """The address."""
+        """The address of the store."""
         return self._url.text
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
-        """See `ObjectStore.entries`. A listing that breaks off continues with the page that failed."""
+        """Yield objects as `ObjectStore.entries` does. An interrupted listing continues with the page that failed."""
         base = f"{self._url.path}/" if self._url.path else ""
         mark: str | None = ""
         while mark is not None:
@@ -71,19 +71,19 @@ class BucketStore:
                 yield StoredObject(entry.name.removeprefix(base), entry.size_bytes, entry.identity, entry.md5)
 
     def find(self, name: str) -> StoredObject | None:
-        """See `ObjectStore.find`. The name "" is the object at the address itself."""
+        """Return an object as `ObjectStore.find` does. The name "" means the object at the address itself."""
         found = self._ask(name, partial(self._driver.head, self._path(name)))
         return found and StoredObject(name, found.size_bytes, found.identity, found.md5)
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
-        """See `ObjectStore.read`."""
+        """Return an object's content as `ObjectStore.read` does."""
         found = self._existing(name)
         if found.size_bytes > max_bytes:
             raise ObjectError(f"{self._shown(name)} has {found.size_bytes} bytes, more than {max_bytes}")
         return self._range(name, 0, found.size_bytes) if found.size_bytes else b""
 
     def write(self, name: str, content: bytes) -> None:
-        """See `ObjectStore.write`."""
+        """Store an object as `ObjectStore.write` does."""
         path = self._path(name)
         if self._ask(name, partial(self._driver.put, path, content), num_bytes=len(content)):
             return
@@ -91,7 +91,7 @@ class BucketStore:
             raise self._differs(name)
 
     def upload(self, path: Path, name: str) -> str:
-        """See `ObjectStore.upload`. If a server does not state the hash, the object is read back."""
+        """Upload a file as `ObjectStore.upload` does. If a server does not state the hash, the object is read back."""
         size_bytes = path.stat().st_size
         digest = hashlib.sha256()
         if size_bytes <= _PART_BYTES:
@@ -136,7 +136,7 @@ class BucketStore:
             logger.warning("%s; parts of it may be left in the bucket until its rules remove them", error)
 
     def sha256_of(self, name: str) -> str:
-        """See `ObjectStore.sha256_of`."""
+        """Return the sha256 of an object as `ObjectStore.sha256_of` does."""
         digest, start, size_bytes = hashlib.sha256(), 0, self._existing(name).size_bytes
         while start < size_bytes:
             content = self._range(name, start, min(start + _RANGE_BYTES, size_bytes))
@@ -145,7 +145,7 @@ class BucketStore:
         return digest.hexdigest()
 
     def download(self, name: str, path: Path) -> StoredObject:
-        """See `ObjectStore.download`."""
+        """Download an object as `ObjectStore.download` does."""
         origin = path.with_name(path.name + _ORIGIN_SUFFIX)
         for _ in range(_CHANGES_BORNE):
             found = self._existing(name)
@@ -178,7 +178,7 @@ class BucketStore:
             os.fsync(file.fileno())
 
     def remove(self, name: str) -> None:
-        """See `ObjectStore.remove`."""
+        """Remove an object as `ObjectStore.remove` does."""
         self._ask(name, partial(self._driver.remove, self._path(name)))
 
     # --- requests ---
@@ -201,7 +201,7 @@ class BucketStore:
         return found
 
     def _ask(self, name: str, ask: Callable[[], Awaitable[_Answer]], num_bytes: int = 0) -> _Answer:
-        """Return the answer to one request, which is repeated if it fails in a way that may pass."""
+        """Return the response to a request. Retries it after transient failures."""
         from fsspec.asyn import sync
 
         async def within_limit() -> _Answer:

@@ -1,6 +1,6 @@
-"""Single requests to a bucket, as coroutines: what S3 offers by its own calls, the others by fsspec's.
+"""Single requests to a bucket, as coroutines: S3's own calls, and fsspec's calls for the other protocols.
 
-Every exception of a client leaves these functions as it is: asking again and translating are bucket_store.py's.
+Exceptions of a client pass through unchanged. Retries and translation are the task of bucket_store.py.
 """
 
 import base64
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 _A_PAGE: Final = 1000
 
 Mark = str | None
-"""Where a listing continues."""
+"""The position at which a listing continues."""
 
 
 class Driver(Protocol):
-    """The requests of one bucket. Names are whole paths in the bucket."""
+    """The requests to one bucket. Names are complete paths within the bucket."""
 
     async def page(self, prefix: str, mark: Mark) -> tuple[list[StoredObject], Mark]:
         """Return some of the objects whose names begin with a prefix, and where the listing continues.
 
         Args:
-            prefix: of the names.
-            mark: where the last page ended; "" for the first one. The mark returned with the last page is None.
+            prefix: the start of the names.
+            mark: the mark returned with the previous page, or "" for the first page. The last page returns None.
         """
         ...
 
     async def head(self, name: str) -> StoredObject | None:
-        """Return an object; None if it does not exist."""
+        """Return an object. None if it does not exist."""
         ...
 
     async def get(self, name: str, start: int, stop: int) -> bytes:
-        """Return bytes of an object, half-open."""
+        """Return the bytes of an object from `start` up to but not including `stop`."""
         ...
 
     async def put(self, name: str, content: bytes) -> bool:
@@ -47,30 +47,30 @@ class Driver(Protocol):
         ...
 
     async def remove(self, name: str) -> None:
-        """Remove an object, if it exists."""
+        """Remove an object if it exists."""
         ...
 
 
 class S3Driver:
-    """S3's own calls through s3fs."""
+    """A driver that uses S3's own calls through s3fs."""
 
     def __init__(self, fs: "AsyncFileSystem", bucket: str) -> None:
-        self._call: Any = fs._call_s3  # noqa: SLF001 - s3fs documents `call_s3`, which is this one for other threads
+        self._call: Any = fs._call_s3  # noqa: SLF001 - s3fs documents `call_s3`, its counterpart for other threads
         self._bucket = bucket
 
     async def page(self, prefix: str, mark: Mark) -> tuple[list[StoredObject], Mark]:
-        """See `Driver.page`. S3 lists a thousand at a time."""
+        """Return a page as `Driver.page` does. S3 lists a thousand objects at a time."""
         more = {"ContinuationToken": mark} if mark else {}
         found = await self._call("list_objects_v2", Bucket=self._bucket, Prefix=prefix, MaxKeys=_A_PAGE, **more)
         entries = [
             _stored(entry["Key"], entry["Size"], entry)
             for entry in found.get("Contents", ())
-            if not entry["Key"].endswith("/")  # a console's mark of a folder
+            if not entry["Key"].endswith("/")  # a console's placeholder for a folder
         ]
         return entries, found["NextContinuationToken"] if found.get("IsTruncated") else None
 
     async def head(self, name: str) -> StoredObject | None:
-        """See `Driver.head`."""
+        """Return an object as `Driver.head` does."""
         try:
             found = await self._call("head_object", Bucket=self._bucket, Key=name)
         except FileNotFoundError:
@@ -78,19 +78,19 @@ class S3Driver:
         return _stored(name, found["ContentLength"], found)
 
     async def get(self, name: str, start: int, stop: int) -> bytes:
-        """See `Driver.get`."""
+        """Return bytes as `Driver.get` does."""
         found = await self._call("get_object", Bucket=self._bucket, Key=name, Range=f"bytes={start}-{stop - 1}")
         async with found["Body"] as body:
             content: bytes = await body.read()
             return content
 
     async def put(self, name: str, content: bytes) -> bool:
-        """See `Driver.put`. The server's tag of an object in one part is its md5, unless a key encrypts it."""
+        """Store an object as `Driver.put` does. A one-part object's tag is its md5, unless the object is encrypted."""
         stored = await self._call("put_object", Bucket=self._bucket, Key=name, Body=content)
         return _tag(stored) == _md5(content)
 
     async def begin_parts(self, name: str) -> str:
-        """Begin an object in parts; return its number. It appears when it is completed."""
+        """Start an upload in parts, and return its id. The object appears once the upload is completed."""
         begun = await self._call("create_multipart_upload", Bucket=self._bucket, Key=name)
         return str(begun["UploadId"])
 
@@ -102,7 +102,7 @@ class S3Driver:
         return str(stored["ETag"]), _tag(stored) == _md5(content)
 
     async def complete_parts(self, name: str, upload: str, tags: list[str]) -> None:
-        """Make an object of its parts."""
+        """Assemble an object from its parts."""
         parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, start=1)]
         await self._call(
             "complete_multipart_upload",
@@ -113,16 +113,16 @@ class S3Driver:
         )
 
     async def abort_parts(self, name: str, upload: str) -> None:
-        """Abort an upload in parts, so that it causes no cost."""
+        """Abort an upload in parts, so that the parts cause no cost."""
         await self._call("abort_multipart_upload", Bucket=self._bucket, Key=name, UploadId=upload)
 
     async def remove(self, name: str) -> None:
-        """See `Driver.remove`."""
+        """Remove an object as `Driver.remove` does."""
         await self._call("delete_object", Bucket=self._bucket, Key=name)
 
 
 class FileSystemDriver:
-    """What fsspec's asynchronous file systems have in common: Google's and Azure's."""
+    """A driver that uses the calls shared by fsspec's asynchronous file systems, for Google and Azure."""
 
     def __init__(self, fs: "AsyncFileSystem", bucket: str) -> None:
         self._fs: Any = fs
@@ -132,10 +132,10 @@ class FileSystemDriver:
         return f"{self._bucket}/{name}" if name else self._bucket
 
     async def page(self, prefix: str, mark: Mark) -> tuple[list[StoredObject], Mark]:
-        """See `Driver.page`. These list one folder at a time, and the mark is the remaining folders."""
+        """Return a page as `Driver.page` does. Each page lists one folder, and the mark is the remaining folders."""
         folders = json.loads(mark) if mark else [prefix.rpartition("/")[0]]
         try:
-            entries = await self._fs._ls(self._path(folders.pop()), detail=True)  # noqa: SLF001 - fsspec's seam
+            entries = await self._fs._ls(self._path(folders.pop()), detail=True)  # noqa: SLF001 - to be overridden in fsspec
         except FileNotFoundError:
             if not await self._fs._exists(self._bucket):  # noqa: SLF001
                 raise
@@ -154,7 +154,7 @@ class FileSystemDriver:
         return found, json.dumps(folders) if folders else None
 
     async def head(self, name: str) -> StoredObject | None:
-        """See `Driver.head`."""
+        """Return an object as `Driver.head` does."""
         try:
             found = await self._fs._info(self._path(name))  # noqa: SLF001
         except FileNotFoundError:
@@ -162,23 +162,23 @@ class FileSystemDriver:
         return _stored(name, found["size"], found) if found["type"] == "file" else None
 
     async def get(self, name: str, start: int, stop: int) -> bytes:
-        """See `Driver.get`."""
+        """Return bytes as `Driver.get` does."""
         content: bytes = await self._fs._cat_file(self._path(name), start=start, end=stop)  # noqa: SLF001
         return content
 
     async def put(self, name: str, content: bytes) -> bool:
-        """See `Driver.put`."""
+        """Store an object as `Driver.put` does."""
         await self._fs._pipe_file(self._path(name), content)  # noqa: SLF001
         found = await self.head(name)
         return found is not None and found.size_bytes == len(content) and found.md5 == _md5(content)
 
     async def put_file(self, path: Path, name: str) -> None:
-        """Store a file of any size, in parts as the client chooses."""
+        """Store a file of any size. The client chooses the size of the parts."""
         overwrite = {"overwrite": True} if type(self._fs).__module__.startswith("adlfs") else {}
         await self._fs._put_file(str(path), self._path(name), **overwrite)  # noqa: SLF001
 
     async def remove(self, name: str) -> None:
-        """See `Driver.remove`."""
+        """Remove an object as `Driver.remove` does."""
         try:
             await self._fs._rm_file(self._path(name))  # noqa: SLF001
         except FileNotFoundError:
@@ -194,7 +194,7 @@ def _tag(found: Mapping[str, Any]) -> str:
 
 
 def _stored(name: str, size_bytes: int, found: Mapping[str, Any]) -> StoredObject:
-    """Return an object from a client's description of it. Equal for listings and single answers."""
+    """Return an object from a client's description of it, in the same form for listings and single responses."""
     changed = found.get("LastModified") or found.get("updated") or found.get("last_modified") or ""
     shown = changed.strftime("%Y-%m-%dT%H:%M:%S") if hasattr(changed, "strftime") else str(changed)
     tag = str(found.get("generation") or _tag(found))
@@ -202,7 +202,7 @@ def _stored(name: str, size_bytes: int, found: Mapping[str, Any]) -> StoredObjec
 
 
 def _known_md5(found: Mapping[str, Any]) -> str | None:
-    """Return the md5 that a server states of an object, in hexadecimal."""
+    """Return the md5 that a server reports for an object, in hexadecimal, or None."""
     tag = _tag(found).lower()
     if len(tag) == 32 and all(digit in "0123456789abcdef" for digit in tag):
         return tag

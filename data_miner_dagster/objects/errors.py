@@ -1,4 +1,4 @@
-"""Translate the exceptions of bucket clients, in one place."""
+"""Translate the exceptions of bucket clients into errors of this package."""
 
 import errno
 from typing import Final
@@ -32,9 +32,9 @@ _CLIENT_PACKAGES: Final = frozenset(
 _MISSING: Final = frozenset({404, 410})
 _FORBIDDEN: Final = frozenset({401, 403})
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
-"""And 500 or more. 409: two writers of one object met, on S3."""
+"""HTTP statuses of transient failures, besides 500 and above. On S3, 409 means that two writers of an object met."""
 _OURS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
-"""Caused by this machine, not by a bucket."""
+"""Errors caused by this machine, not by a bucket."""
 _REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.ENAMETOOLONG, errno.EPERM, errno.EEXIST})
 _NO_CREDENTIALS: Final = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ClientAuthenticationError"}
@@ -46,7 +46,7 @@ _LONGEST_MESSAGE: Final = 300
 
 
 def translated(error: BaseException, what: str) -> DataMinerError | None:
-    """Return an error of this package for an exception of a client, or None if no client raised it on purpose.
+    """Return an error of this package for an exception of a client. None if no client raised it on purpose.
 
     Args:
         error: the exception.
@@ -75,9 +75,9 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the HTTP status behind an exception, if it carries one."""
+    """Return the HTTP status behind an exception, or None if it has none."""
     for item in (error, error.__cause__):
-        if type(item).__module__.partition(".")[0] == "aiohttp":  # whose `code` of a cut body is 400
+        if type(item).__module__.partition(".")[0] == "aiohttp":  # its `code` for a truncated body is 400
             continue
         response = getattr(item, "response", None)
         if isinstance(response, dict):  # botocore's

@@ -1,4 +1,4 @@
-"""The files: their layout under the root, atomic writes, and Parquet tables with fingerprints.
+"""The files under the root: their layout, atomic writes, and Parquet tables with fingerprints.
 
-Belongs here: paths and bytes. Does not belong here: what the bytes mean, and any decision.
+Belongs here: paths and bytes. Does not belong here: the meaning of the bytes, and any decision.
 """

@@ -1,4 +1,4 @@
-"""Checks that rows of two stored tables match up.
+"""Check that rows of two stored tables match.
 
 Rows of two tables are matched by key, never by position alone. Where code relies on a position (a vector's row, a run
 in a sorted column), that position was checked here.
@@ -14,16 +14,16 @@ from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS
 
 
 def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, remedy: str) -> npt.NDArray[np.int64]:
-    """Return the row of `known` that holds each id in `wanted`; each must occur exactly once.
+    """Return the row of `known` for each id in `wanted`. Each id must occur exactly once in `known`.
 
     Args:
         wanted: (N,) ids, in any order.
         known: (M,) ids of the table to search.
-        table: its name, for the user.
+        table: the name of that table, for the user.
         remedy: what to do if an id is missing.
 
     Raises:
-        PermanentError: an id is missing, or `known` contains one twice.
+        PermanentError: an id is missing, or `known` contains an id twice.
     """
     known = known.combine_chunks()
     check_unique(known, table=table, remedy=remedy)
@@ -50,7 +50,7 @@ def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) ->
 def rows_of_indices(
     wanted: npt.NDArray[np.integer], known: npt.NDArray[np.integer], *, table: str, remedy: str
 ) -> npt.NDArray[np.int64]:
-    """Return the row of `known` (strictly ascending) that holds each value in `wanted`.
+    """Return the row of `known` (strictly ascending) for each value in `wanted`.
 
     Raises:
         PermanentError: `known` is not strictly ascending, or a wanted value is missing.
@@ -66,7 +66,7 @@ def rows_of_indices(
 
 
 def position_at(pts_seconds: npt.NDArray[np.float64], seconds: float) -> int | None:
-    """Return which of a video's frames is the one at a time, as people's verdicts name it; None if there is none."""
+    """Return the position of a video's frame at a time, as a verdict names it. None if there is no such frame."""
     if not len(pts_seconds):
         return None
     nearest = int(np.argmin(np.abs(pts_seconds - seconds)))

@@ -11,8 +11,9 @@ from data_miner_dagster.storage.atomic import atomic_path
 
 _ANSWERS: Final = {"keep": True, "drop": False}
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""Characters that start a formula, including full-width forms that East Asian spreadsheets accept. Source: OWASP, CSV
-Injection."""
+"""Characters that start a formula, including full-width forms that East Asian spreadsheets accept.
+
+Source: OWASP, CSV Injection."""
 
 
 def answer_word(answers: Mapping[str, bool], frame_id: str) -> str:
@@ -21,10 +22,10 @@ def answer_word(answers: Mapping[str, bool], frame_id: str) -> str:
 
 
 def read_answers(path: Path) -> dict[str, bool]:
-    """Return keep (True) or drop by frame id; empty answers are skipped, and the last of several wins.
+    """Return keep (True) or drop (False) by frame id. Empty answers are skipped, and the last answer to a frame counts.
 
     Raises:
-        ConfigError: the file is missing, lacks a column, or a line holds something else.
+        ConfigError: the file is missing, lacks a column, or contains an answer other than keep and drop.
     """
     answers: dict[str, bool] = {}
     try:
@@ -69,7 +70,7 @@ def unescaped(cell: str) -> str:
 
 
 def _inert(cell: object) -> object:
-    """Return a cell, with a leading apostrophe if a spreadsheet would take it for a formula. Numbers stay numbers."""
+    """Return a cell, with a leading apostrophe if a spreadsheet would treat it as a formula. Numbers do not change."""
     if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
         return cell
     try:

@@ -1,7 +1,7 @@
-"""Writing files and folders that appear whole or not at all.
+"""Write files and folders that appear complete or not at all.
 
-What is written under a claim carries the claim's token in its temporary name, and is published only if the claim is
-still held: two writers never share a temporary file, and one that lost its claim replaces nothing.
+Files written under a claim carry the claim's token in their temporary names and are published only if the claim is
+still held. So two writers never share a temporary file, and a writer that has lost its claim replaces nothing.
 """
 
 import fcntl
@@ -22,13 +22,13 @@ from data_miner_dagster.domain.errors import DataMinerError
 _FLUSHED_AT_ONCE: Final = 8
 
 PARTIAL_MARK = ".partial-"
-"""Part of the name of everything unfinished, so that a sweep recognizes it."""
+"""Part of the name of everything unfinished, so that a sweep recognises it."""
 
 
 _ONLY: Final = "only"
-"""Placeholder for a claim's token, in the name of a sibling that is locked."""
+"""Placeholder for a claim's token in the name of a locked temporary folder."""
 _TOKEN_LENGTH: Final = 12
-"""The part of a claim's token that names contain."""
+"""Number of leading characters of a claim's token that names contain."""
 
 
 class FolderInUseError(DataMinerError):
@@ -46,7 +46,7 @@ class _Publisher:
 
 
 class _Publishers(threading.local):
-    """Those that write in a thread; the last one entered counts. They may leave in any order, and in any thread."""
+    """The publishers of a thread. The last one entered counts. They may leave in any order and from any thread."""
 
     def __init__(self) -> None:
         self.entered: list[_Publisher] = []
@@ -62,11 +62,11 @@ _publishers = _Publishers()
 
 @contextmanager
 def publishing_as(token: str, check: Callable[[], None]) -> Iterator[None]:
-    """Write everything that this thread writes in the block under a claim.
+    """Publish everything that this thread writes in the block under a claim.
 
     Args:
         token: the claim's token.
-        check: called before anything is published; raises if the claim is lost.
+        check: called before anything is published. Raises if the claim is lost.
     """
     publisher = _Publisher(token, check)
     _publishers.entered.append(publisher)
@@ -77,18 +77,18 @@ def publishing_as(token: str, check: Callable[[], None]) -> Iterator[None]:
 
 
 def check_publisher() -> None:
-    """Check, before anything is published, that the claim under which this thread writes is still held."""
+    """Check that the claim under which this thread writes is still held. Called before anything is published."""
     if (publisher := _publishers.present()) is not None:
         publisher.check()
 
 
 def partial_name(name: str, token: str | None = None) -> str:
-    """Return the name of an unfinished `name`. It keeps the suffix, since libraries choose a format by it.
+    """Return the temporary name of an unfinished `name`. It keeps the suffix, by which libraries choose a format.
 
     Args:
         name: the final name.
-        token: of the claim under which it is written; None: of the one that this thread writes under, if any. Without a
-            claim, or a given token, each call returns another name.
+        token: the token of the claim under which the file is written. None: the claim under which this thread writes,
+            if any. Unless a token is given, each call returns a different name.
     """
     publisher = _publishers.present()
     known = token or (publisher.token if publisher is not None else uuid.uuid4().hex)
@@ -96,7 +96,7 @@ def partial_name(name: str, token: str | None = None) -> str:
 
 
 def is_partial_of(name: str, tokens: Iterable[str]) -> bool:
-    """Return whether something unfinished is of one of the claims with these tokens."""
+    """Return whether an unfinished file belongs to one of the claims with these tokens."""
     return name.removeprefix(PARTIAL_MARK).startswith(tuple(token[:_TOKEN_LENGTH] for token in tokens))
 
 
@@ -116,7 +116,7 @@ def flush(path: Path) -> None:
 def flush_tree(folder: Path) -> None:
     """Flush everything in a folder to disk, including the folder itself.
 
-    Skips files with another hard link (a release's image is a frame): they were flushed under that name.
+    Skips files with another hard link (a release's image is also a frame), because they were flushed under that name.
     """
     files, folders = [], [folder]
     for parent, names, file_names in os.walk(folder):
@@ -126,8 +126,9 @@ def flush_tree(folder: Path) -> None:
         for file in files:
             flush(file)
     else:
-        # In parallel, so that the file system commits many files at once. One at a time, each waits for its own commit,
-        # which takes ten times as long in all.
+        # In parallel, so that the file system commits many files at once. Sequentially, each file would wait for its
+        # own
+        # commit, and the total would take ten times as long.
         with ThreadPoolExecutor(_FLUSHED_AT_ONCE, thread_name_prefix="flushing") as pool:
             for _ in pool.map(flush, files):
                 pass
@@ -137,7 +138,7 @@ def flush_tree(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling to write. On success it replaces `path`; on an exception it is removed.
+    """Yield a temporary sibling to write. On success it replaces `path`. On an exception it is removed.
 
     The bytes are flushed to disk before the rename, so a crash leaves the old file or the new one, never a partial one.
     """
@@ -156,9 +157,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder to fill. On success it replaces `path`.
 
-    An existing `path` is moved aside first and removed afterwards. Between the two renames there is briefly no `path`;
-    readers therefore rely on the manifest inside the folder. The files and folders are flushed to disk before the
-    rename, and the parent folder after it, so whatever a crash leaves is whole.
+    An existing `path` is moved aside first and removed afterwards. Between the two renames `path` briefly does not
+    exist, so readers rely on the manifest inside the folder. The files and folders are flushed to disk before the
+    rename, and the parent folder after it, so whatever a crash leaves is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_sibling(path)
@@ -169,13 +170,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_atomic_folder(path: Path) -> Iterator[Path]:
-    """Like `atomic_folder`, for folders without a claim: there is one temporary sibling, and it is locked.
+    """Replace a folder like `atomic_folder`, but without a claim: there is one temporary sibling, and it is locked.
 
-    Leftovers of a killed process are removed first. On a file system that cannot lock folders nothing is shared, and
-    nothing is removed.
+    Leftovers of a killed process are removed first. On a file system that cannot lock folders, each writer gets its own
+    temporary folder, and no leftovers are removed.
 
     Raises:
-        FolderInUseError: another process fills it at this moment.
+        FolderInUseError: another process is filling the folder at this moment.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(partial_name(path.name, _ONLY))
@@ -197,7 +198,7 @@ def only_atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _lock_folder(folder: Path) -> int | None:
-    """Make and lock a folder; return what holds the lock until it is closed, None if folders cannot be locked here."""
+    """Create and lock a folder. Return the descriptor that holds the lock, or None if folders cannot be locked here."""
     while True:
         folder.mkdir(exist_ok=True)
         try:
@@ -217,12 +218,12 @@ def _lock_folder(folder: Path) -> int | None:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock), folder.stat()):
                 return lock
-        os.close(lock)  # it was renamed, or removed, in between
+        os.close(lock)  # the folder was renamed or removed in between
 
 
 @contextmanager
 def _becoming(partial: Path, path: Path) -> Iterator[None]:
-    """Let a folder that the block fills replace `path`, or remove it if the block raises."""
+    """Replace `path` with the folder that the block fills. Remove the folder if the block raises."""
     is_published = False  # from then on, the sibling's name belongs to another process
     try:
         yield
@@ -248,12 +249,13 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def sweep_partials(folder: Path, name: str | None = None) -> int:
-    """Remove leftovers of killed writers directly inside `folder`, and return the count. Call this only under a claim.
+    """Remove leftovers of killed writers directly inside `folder`, and return their number. Call only under a claim.
 
-    Everything left there belongs to claims that have ended: of dead writers, and of those that may publish no more.
+    Everything left there belongs to claims that have ended: those of dead writers, and those that must not publish any
+    more.
 
-    If `name` is given, remove only partial versions of `name`. Use it in a shared folder, when the claim covers only
-    `name`.
+    If `name` is given, only partial versions of `name` are removed. Use it in a shared folder, when the claim covers
+    only `name`.
     """
     if not folder.is_dir():
         return 0

@@ -1,4 +1,4 @@
-"""Reading tables a video or a few frames at a time, with memory use that does not grow with the table."""
+"""Read tables by video or a few frames at a time, with memory use that does not grow with the table."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ _NO_GROUP: Final = -1
 def runs_of(keys: pa.Array) -> list[tuple[str, int, int]]:
     """Return (key, start, stop) of each run of equal neighbours, in order. Ranges are half-open.
 
-    In a sorted column each key has exactly one run.
+    In a sorted column, each key has exactly one run.
     """
     if pa.types.is_dictionary(keys.type):
         keys = keys.dictionary_decode()
@@ -26,10 +26,10 @@ def runs_of(keys: pa.Array) -> list[tuple[str, int, int]]:
 
 
 class TableByVideo:
-    """Rows of a table with a `video_key` column, video by video, in stored order.
+    """The rows of a table with a `video_key` column, by video, in stored order.
 
-    Opening reads only that column, to index the rows of each video. A lookup reads the row groups it needs and caches
-    the last one, so lookups in stored order read each group once. Both raise `DamagedFileError`.
+    Opening the table reads only that column, to index the rows of each video. A lookup reads the row groups it needs
+    and caches the last one, so lookups in stored order read each group once. Both raise `DamagedFileError`.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -67,10 +67,10 @@ class TableByVideo:
 def rows_of_frames(path: Path, frame_ids: Collection[str], columns: Sequence[str]) -> pa.Table:
     """Return the rows of some frames of a table that is sorted by `frame_id`, in stored order.
 
-    Reads only the row groups that may hold them, one at a time.
+    Reads only the row groups that may contain them, one at a time.
 
     Raises:
-        FileNotFoundError: there is no such table.
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the file cannot be read.
     """
     wanted = pa.array(sorted(frame_ids), pa.string())

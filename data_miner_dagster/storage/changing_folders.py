@@ -1,6 +1,6 @@
-"""Searching folders while other processes write and delete there.
+"""Search folders while other processes write and delete there.
 
-`pathlib.Path.glob` raises if a folder that it has just listed is gone before it looks inside.
+`pathlib.Path.glob` raises if a folder that it has just listed is deleted before it looks inside.
 """
 
 import glob
@@ -10,14 +10,14 @@ from pathlib import Path
 def paths_below(folder: Path, pattern: str) -> list[Path]:
     """Return the paths that match a pattern below a folder, sorted, including hidden names. Empty without the folder.
 
-    A path may be gone by the time it is used. `**` matches any number of folders.
+    A path may no longer exist by the time it is used. `**` matches any number of folders.
     """
     found = glob.iglob(pattern, root_dir=folder, recursive=True, include_hidden=True)  # noqa: PTH207 - see above
     return sorted(folder / name for name in found)
 
 
 def modified_at(path: Path) -> float | None:
-    """Return when a file or folder was last modified, in seconds since 1970; None if it is gone."""
+    """Return when a file or folder was last modified, in seconds since 1970. None if it does not exist."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Handling of unreadable derived files: they count as absent and are made again.
+"""Handle unreadable derived files: they count as missing and are recreated.
 
-Every reader of a derived file reads inside `reading`, which maps the libraries' various errors to one.
+Every reader of a derived file reads inside `reading`, which maps the various errors of libraries to one.
 """
 
 import sys
@@ -30,7 +30,7 @@ _REMEDY: Final = "it is removed and made again by the next run, or by `data-mine
 def _said_by_libraries() -> tuple[type[Exception], ...]:
     """Return the exceptions that libraries raise for damaged files.
 
-    PyArrow is costly to import and cannot have raised unless it is loaded, so it is looked up only after an exception.
+    PyArrow is slow to import and cannot have raised unless it is loaded, so it is looked up only after an exception.
     """
     arrow = sys.modules.get("pyarrow")
     return _SAID_BY_LIBRARIES if arrow is None else (*_SAID_BY_LIBRARIES, arrow.ArrowException)
@@ -41,8 +41,8 @@ def reading(path: Path) -> Iterator[None]:
     """Raise `DamagedFileError` for errors in reading `path`, unless it is missing or the system gives a reason.
 
     Raises:
-        DamagedFileError: its bytes are damaged.
-        OSError: it is missing, or the disk, the permissions or the network fail. The file may be intact.
+        DamagedFileError: the bytes of the file are damaged.
+        OSError: the file is missing, or the disk, the permissions or the network fail. The file may be intact.
     """
     try:
         yield

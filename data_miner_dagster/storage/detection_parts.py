@@ -1,10 +1,10 @@
-"""One detector's results so far, in parts that are each complete or absent.
+"""The results of one detector so far, in parts that are each complete or absent.
 
 A part is a pair of tables: `000000.boxes.parquet`, then `000000.frames.parquet`, which makes the part valid. A killed
 run loses at most the part it was working on. Parts are raw: the detector's output before fusion and suppression.
 
-If several runs write in parallel, names also carry the owner, as in `000000.3f9a01bc.boxes.parquet`. Should two of them
-write the same number, they write different parts, and each is complete.
+If several runs write in parallel, names also contain the owner, as in `000000.3f9a01bc.boxes.parquet`. If two of them
+write the same number, they write different parts, and each part is complete.
 """
 
 import shutil
@@ -31,24 +31,24 @@ _FRAMES_SUFFIX: Final = ".frames.parquet"
 _BOXES_SUFFIX: Final = ".boxes.parquet"
 
 OPEN_PARTS: Final = 8
-"""Parts of one detector held in memory. After several builds, the frames of a video are in several."""
+"""Number of a detector's parts held in memory. After several builds, a video's frames are spread over several parts."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartName:
-    """If two parts contain the same frame, the one with the greater name counts."""
+    """The name of a part. If two parts contain the same frame, the part with the greater name counts."""
 
     number: int
     owner: str = ""
 
     @classmethod
     def of(cls, stem: str) -> Self | None:
-        """Return the name that a file has without its suffix; None if it is not the name of a part."""
+        """Return the part name for a file name without its suffix. None if it is not the name of a part."""
         number, _, owner = stem.partition(".")
         return cls(int(number), owner) if number.isdigit() else None
 
     def __str__(self) -> str:
-        """Return it as a file has it."""
+        """Return the name as it appears in file names."""
         return f"{self.number:06d}.{self.owner}" if self.owner else f"{self.number:06d}"
 
 
@@ -56,14 +56,14 @@ class PartName:
 class DetectionParts:
     """The parts of one detector and class list, identified by `fingerprint`.
 
-    Used under the project's claim, and under those of shards, whose workers name their parts.
+    Used under the project's claim, and under the claims of shards, whose workers name their parts.
     """
 
     folder: Path
     fingerprint: str
 
     def prepare(self, *, sweep: bool = True) -> None:
-        """Create the folder, and remove leftovers of a killed writer, unless others may be writing."""
+        """Create the folder, and remove leftovers of killed writers unless others may be writing."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if sweep:
             sweep_partials(self.folder)
@@ -83,7 +83,7 @@ class DetectionParts:
         )
 
     def next_number(self) -> int:
-        """Return a number that is greater than those of all parts."""
+        """Return a number that is greater than the numbers of all existing parts."""
         return max((name.number for name in self._names()), default=-1) + 1
 
     def append(
@@ -97,7 +97,7 @@ class DetectionParts:
         Args:
             boxes: the boxes.
             frames: the frames.
-            name: the name of the part; None: a number greater than those of all parts.
+            name: the name of the part. None: the next free number.
         """
         name = name or PartName(self.next_number())
         for suffix, rows, schema in (
@@ -107,7 +107,7 @@ class DetectionParts:
             write_table(self.folder / f"{name}{suffix}", table_from_rows(rows, schema), fingerprint=self.fingerprint)
 
     def seen(self, numbers: range | None = None) -> dict[str, str]:
-        """Return {frame id: sha256 of the examined image}, of all parts or of those with certain numbers."""
+        """Return {frame id: sha256 of the examined image} for all parts, or for the parts with certain numbers."""
         found: dict[str, str] = {}
         for name in self._names(numbers):
             frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
@@ -115,7 +115,7 @@ class DetectionParts:
         return found
 
     def found(self, sha256_by_frame: Mapping[str, str]) -> "FoundBoxes":
-        """Yield the boxes of the given frames. Frames that were examined with another image have none.
+        """Return the boxes of the given frames. A frame that was examined with another image has no boxes.
 
         If several parts contain a frame, the latest one counts.
         """
@@ -131,7 +131,7 @@ class DetectionParts:
 
 
 class FoundBoxes:
-    """The boxes of many frames, read a few parts at a time: memory does not grow with their number, nor with masks."""
+    """The boxes of many frames, read a few parts at a time. Memory grows neither with their number nor with masks."""
 
     def __init__(self, folder: Path, name_by_frame: Mapping[str, PartName]) -> None:
         self._folder = folder
@@ -139,7 +139,7 @@ class FoundBoxes:
         self._part = lru_cache(maxsize=OPEN_PARTS)(self._read)
 
     def of(self, frame_ids: Iterable[str]) -> pa.Table:
-        """Return the boxes of some frames, sorted by frame. In order of frames, each part is read once."""
+        """Return the boxes of some frames, sorted by frame. Requested in order, each part is read once."""
         frames_by_name: dict[PartName, list[str]] = {}
         for frame_id in frame_ids:
             if (name := self._name_by_frame.get(frame_id)) is not None:
@@ -149,7 +149,7 @@ class FoundBoxes:
             boxes = self._part(name)
             tables.append(boxes.filter(pc.is_in(boxes["frame_id"], pa.array(wanted, pa.string()))))
         merged = pa.concat_tables(tables)
-        # Stable, so a frame's boxes keep their order.
+        # The sort is stable, so a frame's boxes keep their order.
         return merged.take(pc.sort_indices(merged, sort_keys=[("frame_id", "ascending")]))
 
     def _read(self, name: PartName) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Columns of `detections.parquet` as others need them."""
+"""Columns of `detections.parquet`, in the form in which other code needs them."""
 
 from collections.abc import Sequence
 from pathlib import Path

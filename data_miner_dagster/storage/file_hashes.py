@@ -1,4 +1,4 @@
-"""Cached hashes of local originals, keyed by size and time, so that listing a folder again reads only what changed."""
+"""Cached hashes of local originals, keyed by size and time, so that repeated listings read only changed files."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.storage.atomic import atomic_path
 
 _SETTLED_SECONDS: Final = 2.0
-"""Files changed more recently are not cached: a second change might leave size and time the same.
+"""Files changed more recently are not cached, because another change might leave their size and time the same.
 
 Source: git, Documentation/technical/racy-git.txt.
 """
@@ -57,7 +57,7 @@ class FileHashes:
             }
 
     def save(self) -> None:
-        """Store the hashes requested so far and forget all others. Writes only if something changed."""
+        """Store the hashes requested so far and forget all others. Writes only if something has changed."""
         if self._seen == self._known:
             return
         content = {"version": _VERSION, "files": {path: self._seen[path] for path in sorted(self._seen)}}

@@ -1,4 +1,4 @@
-"""The file system of a path, and whether it is suitable for an SQLite database."""
+"""Determine the file system of a path, and whether it is suitable for an SQLite database."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from data_miner_dagster.domain.errors import ConfigError
 _OF_SEVERAL_HOSTS: Final = frozenset({"cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
 """File systems served by another host, so that several hosts may open the same file. SQLite's write-ahead log needs
 memory that all users of the file share, which exists only within one host, and locks over sshfs have no effect. Not
-refused: virtiofs, 9p and overlay, with which a machine shares its own files with guests and containers.
+included are virtiofs, 9p and overlay, with which a machine shares its own files with guests and containers.
 
 Source: https://sqlite.org/wal.html, "WAL does not work over a network filesystem"; https://sqlite.org/useovernet.html
 """
@@ -47,7 +47,7 @@ def mount_of(path: Path, mountinfo: str) -> Mount | None:
 
 
 def kind_of_file_system(path: Path) -> str | None:
-    """Return the kind of file system that a path is or will be on, such as `ext4`; None if unknown."""
+    """Return the kind of file system that a path is or will be on, such as `ext4`. None if it is unknown."""
     if not _MOUNTS.exists():
         return None
     mount = mount_of(path.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="replace"))
@@ -55,11 +55,11 @@ def kind_of_file_system(path: Path) -> str | None:
 
 
 def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
-    """Check that a catalog in an SQLite file may be kept there.
+    """Check that a place is suitable for a catalog in an SQLite file.
 
     Args:
-        file: which need not exist yet.
-        mountinfo: the mounts; None: those of this process, or none on systems other than Linux.
+        file: the file, which need not exist yet.
+        mountinfo: the mounts. None: those of this process, or none on systems other than Linux.
 
     Raises:
         ConfigError: the file system is one that several hosts share.

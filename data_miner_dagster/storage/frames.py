@@ -51,7 +51,7 @@ def frames_table_of(layout: StorageLayout, video_key: str) -> Path:
 
 
 def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
-    """Return the fingerprint and number of a video's frames, or None without a readable table."""
+    """Return the fingerprint and number of a video's frames. None if there is no readable table."""
     identity = read_identity(layout.frames_table(video_key))
     if identity is None or identity.fingerprint is None:
         return None
@@ -59,9 +59,9 @@ def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | N
 
 
 def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
-    """Return the fingerprint and number of a video's frames, or None without a table.
+    """Return the fingerprint and number of a video's frames. None if there is no table.
 
-    For callers whose planner only checks whether files exist: it would take an unreadable table for finished work.
+    For callers whose planner only checks whether files exist: it would mistake an unreadable table for finished work.
 
     Raises:
         DamagedFileError: the table exists but cannot be read.
@@ -75,13 +75,13 @@ def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdenti
 def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -> pa.Table:
     """Return columns of a video's table in the requested order, one row per frame, ordered by `frame_index`.
 
-    A nullable column that an earlier version did not write yet is all null.
+    A nullable column that an earlier version did not write is filled with nulls.
 
     Raises:
-        FileNotFoundError: there is no table.
-        DamagedFileError: it cannot be read, or a column's type differs from `FRAMES_SCHEMA`.
-        OutOfDateError: it lacks a column that is not nullable; extraction has to run again.
-        KeyError: tables of frames have no such column.
+        FileNotFoundError: the table does not exist.
+        DamagedFileError: the table cannot be read, or a column's type differs from `FRAMES_SCHEMA`.
+        OutOfDateError: the table lacks a column that is not nullable, so extraction has to run again.
+        KeyError: `FRAMES_SCHEMA` has no such column.
     """
     if unknown := set(columns) - set(FRAMES_SCHEMA.names):
         raise KeyError(f"frames have no column {', '.join(sorted(unknown))}")
@@ -105,7 +105,7 @@ def check_frames_schema(path: Path, schema: pa.Schema) -> None:
     """Check that the columns have the types of `FRAMES_SCHEMA`. Earlier versions wrote fewer columns.
 
     Raises:
-        DamagedFileError: a column has another type.
+        DamagedFileError: a column has a different type.
     """
     for field in FRAMES_SCHEMA:
         position = schema.get_field_index(field.name)
@@ -117,7 +117,7 @@ def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameI
     """Return the image of each frame of a video by its frame index, in order. No image is opened.
 
     Raises:
-        FileNotFoundError: there is no table.
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the file cannot be read.
     """
     table = read_frames(layout, video_key, _IMAGE_COLUMNS)
@@ -131,12 +131,12 @@ def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameI
 
 
 def images_of_frames(layout: StorageLayout, frame_ids: Iterable[str]) -> dict[str, FrameImage]:
-    """Return the image of each frame by its id, leaving out ids that are not in the video's table.
+    """Return the image of each frame by its id. Ids that are not in the video's table are left out.
 
     Each video's table is read once, whatever the order of the ids.
 
     Raises:
-        FileNotFoundError: a video has no table.
+        FileNotFoundError: the table of a video does not exist.
         DamagedFileError: a table cannot be read.
     """
     by_video: dict[str, dict[int, FrameImage]] = {}

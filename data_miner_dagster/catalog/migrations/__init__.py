@@ -92,8 +92,7 @@ def migrate(engine: Engine) -> Migration | None:
     An SQLite file from an earlier version is copied first.
 
     Safe to call from several processes at once: SQLite's write lock, or an advisory lock on PostgreSQL, lets one of
-    them
-    migrate while the others wait.
+    them migrate while the others wait.
 
     Raises:
         ConfigError: the database was created by a newer version of this package.
