@@ -101,7 +101,7 @@ CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
         "Check the address and the bucket. [Buckets](deploy/backup.md) says how they are reached.",
     ),
     errors.ObjectMissingError: Advice(
-        "There is no such object or bucket.", "does not try again", "Check the address in the message."
+        "The object or bucket does not exist.", "does not try again", "Check the address in the message."
     ),
     errors.ObjectForbiddenError: Advice(
         "The credentials are wrong, or do not allow the request.",

@@ -95,7 +95,7 @@ def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
             token = json.loads(access.token)
         except ValueError:
             raise ConfigError(
-                "platform.objects.stores: the token of gs:// is not the JSON of a service account: write file:PATH"
+                "platform.objects.stores: the token of gs:// is not the JSON of a service account; write file:PATH"
             ) from None
     return {
         "token": token,
@@ -106,7 +106,7 @@ def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
 
 def _azure_arguments(access: Access, _patience: Patience) -> dict[str, Any]:
     if access.account is None:
-        raise ConfigError("platform.objects.stores: az:// needs the name of the storage account, as `account`")
+        raise ConfigError("platform.objects.stores: az:// needs the name of the storage account; set `account`")
     if access.endpoint is not None and (access.secret_key or access.token):
         return {"connection_string": _azure_connection(access, access.endpoint)}  # adlfs uses only TLS for account_host
     return {

@@ -79,7 +79,7 @@ class BucketStore:
         """Return an object's content as `ObjectStore.read` does."""
         found = self._existing(name)
         if found.size_bytes > max_bytes:
-            raise ObjectError(f"{self._shown(name)} has {found.size_bytes} bytes, more than {max_bytes}")
+            raise ObjectError(f"{self._shown(name)} has {found.size_bytes} bytes, more than the limit of {max_bytes}")
         return self._range(name, 0, found.size_bytes) if found.size_bytes else b""
 
     def write(self, name: str, content: bytes) -> None:
@@ -133,7 +133,7 @@ class BucketStore:
         try:
             self._ask(name, partial(driver.abort_parts, self._path(name), upload))
         except (ObjectError, ObjectTransientError) as error:
-            logger.warning("%s; parts of it may be left in the bucket until its rules remove them", error)
+            logger.warning("%s; parts of it may remain in the bucket until its lifecycle rules remove them", error)
 
     def sha256_of(self, name: str) -> str:
         """Return the sha256 of an object as `ObjectStore.sha256_of` does."""
@@ -164,8 +164,8 @@ class BucketStore:
             if after.identity == found.identity:
                 origin.unlink(missing_ok=True)
                 return found
-            logger.info("%s was replaced while it was read; reading it again", self._shown(name))
-        raise ObjectChangedError(f"{self._shown(name)} was replaced {_CHANGES_BORNE} times while it was read")
+            logger.info("%s was replaced during the download; downloading it again", self._shown(name))
+        raise ObjectChangedError(f"{self._shown(name)} was replaced {_CHANGES_BORNE} times during the download")
 
     def _append(self, name: str, path: Path, start: int, stop: int) -> None:
         with path.open("ab") as file:
@@ -187,7 +187,7 @@ class BucketStore:
         async def get() -> bytes:
             content = await self._driver.get(self._path(name), start, stop)
             if len(content) != stop - start:  # cut off without the client noticing
-                raise ConnectionError(f"{len(content)} bytes came, {stop - start} were asked for")
+                raise ConnectionError(f"{len(content)} bytes arrived, but {stop - start} were requested")
             return content
 
         content = self._ask(name, get, stop - start)
@@ -197,7 +197,7 @@ class BucketStore:
     def _existing(self, name: str) -> StoredObject:
         found = self.find(name)
         if found is None:
-            raise ObjectMissingError(f"{self._shown(name)}: there is no such object")
+            raise ObjectMissingError(f"{self._shown(name)}: the object does not exist")
         return found
 
     def _ask(self, name: str, ask: Callable[[], Awaitable[_Answer]], num_bytes: int = 0) -> _Answer:
@@ -225,11 +225,11 @@ class BucketStore:
             delay = backoff_seconds(
                 num_tries, first_seconds=self._patience.try_delay_seconds, longest_seconds=_LONGEST_DELAY
             )
-            logger.info("%s; trying again in %.1f s", meant, delay)
+            logger.info("%s; retrying in %.1f s", meant, delay)
             time.sleep(delay)
 
     def _differs(self, name: str) -> ObjectError:
-        return ObjectError(f"{self._shown(name)}: what the bucket has differs from what was sent; say the same again")
+        return ObjectError(f"{self._shown(name)}: the stored object differs from the sent data; run the command again")
 
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self._url.path, name) if part)

@@ -54,17 +54,17 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
     """
     said = f"{what}: {_message(error)}"
     if type(error).__name__ in _NO_CREDENTIALS:
-        return ConfigError(f"{said}; name its credentials in platform.objects.stores, or allow `anonymous`")
+        return ConfigError(f"{said}; set its credentials in platform.objects.stores, or set `anonymous`")
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status in _MISSING:
-        return ObjectMissingError(f"{what}: there is no such object or bucket")
+        return ObjectMissingError(f"{what}: the object or bucket does not exist")
     if isinstance(error, PermissionError) or status in _FORBIDDEN:
-        return ObjectForbiddenError(f"{said}; see platform.objects.stores for the credentials that are used")
+        return ObjectForbiddenError(f"{said}; check the credentials in platform.objects.stores")
     if status is not None:
         may_pass = status in _MAY_PASS or status >= 500
         return ObjectTransientError(said) if may_pass else ObjectError(said)
     if isinstance(error, TimeoutError):
-        return ObjectTransientError(f"{what}: no answer in time")
+        return ObjectTransientError(f"{what}: the server did not respond in time")
     if isinstance(error, OSError):
         if error.errno in _OURS:
             return None

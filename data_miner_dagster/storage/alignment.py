@@ -44,7 +44,7 @@ def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) ->
     if pc.count_distinct(ids, mode="all").as_py() == len(ids):
         return
     twice = next(entry["values"] for entry in pc.value_counts(ids).to_pylist() if entry["counts"] > 1)
-    raise PermanentError(f"{table} names {twice} more than once; {remedy}")
+    raise PermanentError(f"{table} contains {twice} more than once; {remedy}")
 
 
 def rows_of_indices(
@@ -56,12 +56,12 @@ def rows_of_indices(
         PermanentError: `known` is not strictly ascending, or a wanted value is missing.
     """
     if np.any(known[1:] <= known[:-1]):
-        raise PermanentError(f"{table} is not in order of frames; {remedy}")
+        raise PermanentError(f"{table} is not sorted by frame; {remedy}")
     rows = np.searchsorted(known, wanted)
     is_there = rows < len(known)
     is_there[is_there] = known[rows[is_there]] == wanted[is_there]
     if not is_there.all():
-        raise PermanentError(f"{table} lacks frame {int(wanted[~is_there][0])}; {remedy}")
+        raise PermanentError(f"{table} does not contain frame {int(wanted[~is_there][0])}; {remedy}")
     return np.asarray(rows, np.int64)
 
 

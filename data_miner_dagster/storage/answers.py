@@ -35,7 +35,7 @@ def read_answers(path: Path) -> dict[str, bool]:
             columns = reader.fieldnames or ()
             if not {"frame_id", "answer"} <= set(columns):
                 has = ", ".join(columns) or "nothing"
-                raise ConfigError(f"{path}: needs the columns frame_id and answer, has {has}")
+                raise ConfigError(f"{path}: the columns frame_id and answer are required, but the file has {has}")
             for row in reader:
                 word = (row["answer"] or "").strip().lower()
                 if word and word not in _ANSWERS:
@@ -43,9 +43,9 @@ def read_answers(path: Path) -> dict[str, bool]:
                 if word:
                     answers[row["frame_id"].strip()] = _ANSWERS[word]
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path}: no such file; export one from questions.html, or fill in questions.csv") from None
+        raise ConfigError(f"{path} does not exist; export it from questions.html, or fill in questions.csv") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text; export one from questions.html") from None
+        raise ConfigError(f"{path} is not UTF-8 text; export it from questions.html") from None
     return answers
 
 

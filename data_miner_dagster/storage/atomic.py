@@ -35,7 +35,7 @@ class FolderInUseError(DataMinerError):
     """Raised if another process is filling the folder."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"another process writes to {folder}; wait until it has finished")
+        super().__init__(f"another process is writing to {folder}; wait until it has finished")
 
 
 @dataclass(eq=False, slots=True)

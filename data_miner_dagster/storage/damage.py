@@ -24,7 +24,7 @@ _SAID_BY_LIBRARIES: Final = (
     TypeError,
     ValueError,
 )
-_REMEDY: Final = "it is removed and made again by the next run, or by `data-miner doctor --fix`"
+_REMEDY: Final = "the next run, or `data-miner doctor --fix`, removes and recreates it"
 
 
 def _said_by_libraries() -> tuple[type[Exception], ...]:

@@ -71,7 +71,7 @@ def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
     mount = mount_of(file.resolve(), mountinfo)
     if mount is not None and mount.kind in _OF_SEVERAL_HOSTS:
         raise ConfigError(
-            f"{file} is on {mount.kind} ({mount.source} at {mount.mount_point}), where an SQLite catalog gets damaged: "
-            "set DATA_MINER_CATALOG_URL to a PostgreSQL database (docs/deploy/postgresql.md), or use a --root on a "
-            "local disk"
+            f"{file} is on {mount.kind} ({mount.source} at {mount.mount_point}), where an SQLite catalog would be "
+            "damaged; set DATA_MINER_CATALOG_URL to a PostgreSQL database (docs/deploy/postgresql.md), or use a "
+            "--root on a local disk"
         )

@@ -51,7 +51,7 @@ class FolderStore:
         with self._told(name):
             size_bytes = self._path(name).stat().st_size
             if size_bytes > max_bytes:
-                raise ObjectError(f"{self._path(name)} has {size_bytes} bytes, more than {max_bytes}")
+                raise ObjectError(f"{self._path(name)} has {size_bytes} bytes, more than the limit of {max_bytes}")
             return self._path(name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
@@ -65,7 +65,7 @@ class FolderStore:
             _copy(path, partial)
             sha256 = sha256_of_file(partial)
             if sha256 != sha256_of_file(path):
-                raise ObjectError(f"{self._path(name)} differs from {path}, from which it was copied; try again")
+                raise ObjectError(f"{self._path(name)} differs from {path}, the file it was copied from; try again")
             return sha256
 
     def sha256_of(self, name: str) -> str:
@@ -77,7 +77,7 @@ class FolderStore:
         """Download an object as `ObjectStore.download` does. An interrupted copy starts again from the beginning."""
         found = self.find(name)
         if found is None:
-            raise ObjectMissingError(f"{self._path(name)}: there is no such file")
+            raise ObjectMissingError(f"{self._path(name)}: the file does not exist")
         with self._told(name):
             _copy(self._path(name), path)
         return found
@@ -90,7 +90,7 @@ class FolderStore:
     def _path(self, name: str) -> Path:
         path = self._folder / name
         if ".." in Path(name).parts or not path.is_relative_to(self._folder):
-            raise ObjectError(f"{name!r} leads out of {self._folder}")
+            raise ObjectError(f"{name!r} leads outside {self._folder}")
         return path
 
     @contextmanager
@@ -98,13 +98,13 @@ class FolderStore:
         try:
             yield
         except FileNotFoundError:
-            raise ObjectMissingError(f"{self._path(name)}: there is no such file") from None
+            raise ObjectMissingError(f"{self._path(name)}: the file does not exist") from None
         except PermissionError as error:
             raise ObjectForbiddenError(f"{self._path(name)}: {error.strerror}") from error
         except OSError as error:
             if error.errno in _OURS:
                 raise ObjectError(
-                    f"{self._path(name)}: {error.strerror}; make room there, then say the same"
+                    f"{self._path(name)}: {error.strerror}; free some space there, then run the command again"
                 ) from error
             raise
 

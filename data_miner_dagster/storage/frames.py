@@ -84,7 +84,7 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
         KeyError: `FRAMES_SCHEMA` has no such column.
     """
     if unknown := set(columns) - set(FRAMES_SCHEMA.names):
-        raise KeyError(f"frames have no column {', '.join(sorted(unknown))}")
+        raise KeyError(f"tables of frames have no column {', '.join(sorted(unknown))}")
     path = layout.frames_table(video_key)
     with open_table(path) as file, reading(path):
         stored = set(file.schema_arrow.names)
@@ -94,7 +94,7 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
     for field in (FRAMES_SCHEMA.field(name) for name in columns if name not in stored):
         if not field.nullable:
             raise OutOfDateError(
-                f"the frames of video {video_key} were made before there was the column {field.name}: "
+                f"the frames of video {video_key} were extracted before the column {field.name} was introduced; "
                 f"materialize `frames` of {video_key} again with force"
             )
         table = table.append_column(field, pa.nulls(num_rows, field.type))
@@ -110,7 +110,7 @@ def check_frames_schema(path: Path, schema: pa.Schema) -> None:
     for field in FRAMES_SCHEMA:
         position = schema.get_field_index(field.name)
         if position >= 0 and (found := schema.field(position).type) != field.type:
-            raise damaged(path, f"its column {field.name} is {found}, not {field.type}")
+            raise damaged(path, f"the column {field.name} has type {found}, not {field.type}")
 
 
 def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameImage]:

@@ -20,14 +20,14 @@ def test_rows_of_ids() -> None:
     assert find(_ids("b", "a", "b"), _ids("a", "c", "b")) == [2, 0, 2]
     with pytest.raises(PermanentError, match=r"^x is not in a table \(and 1 more\); mend it$"):
         find(_ids("a", "x", "y"), _ids("a"))
-    with pytest.raises(PermanentError, match=r"^a table names a more than once; mend it$"):
+    with pytest.raises(PermanentError, match=r"^a table contains a more than once; mend it$"):
         find(_ids("a"), _ids("a", "b", "a"))
 
 
 def test_check_unique() -> None:
     check_unique(_ids(), table="a table", remedy="mend it")
     check_unique(_ids("a", "b"), table="a table", remedy="mend it")
-    with pytest.raises(PermanentError, match="a table names b more than once"):
+    with pytest.raises(PermanentError, match="a table contains b more than once"):
         check_unique(_ids("a", "b", "b"), table="a table", remedy="mend it")
 
 
@@ -43,11 +43,11 @@ def test_rows_of_indices(wanted: list[int], known: list[int], expected: list[int
 @pytest.mark.parametrize(
     ("wanted", "known", "message"),
     [
-        ([3], [], "a file lacks frame 3"),
-        ([3], [1, 2], "a file lacks frame 3"),
-        ([0, 1], [0, 2], "a file lacks frame 1"),
-        ([1], [1, 1], "not in order"),
-        ([1], [2, 1], "not in order"),
+        ([3], [], "a file does not contain frame 3"),
+        ([3], [1, 2], "a file does not contain frame 3"),
+        ([0, 1], [0, 2], "a file does not contain frame 1"),
+        ([1], [1, 1], "not sorted by frame"),
+        ([1], [2, 1], "not sorted by frame"),
     ],
 )
 def test_rows_of_indices__that_do_not_fit(wanted: list[int], known: list[int], message: str) -> None:

@@ -261,7 +261,7 @@ def test_only_atomic_folder__two_at_once(tmp_path: Path) -> None:
     with only_atomic_folder(tmp_path / "out") as first:
         (first / "a").touch()
         with (
-            pytest.raises(FolderInUseError, match=r"another process writes to .*out; wait"),
+            pytest.raises(FolderInUseError, match=r"another process is writing to .*out; wait"),
             only_atomic_folder(tmp_path / "out"),
         ):
             pass

@@ -66,7 +66,10 @@ def test_readers__a_damaged_table(layout: StorageLayout) -> None:
         lambda: read_frame_images(layout, KEY),
         lambda: images_of_frames(layout, [f"{KEY}/000000"]),
     ):
-        with pytest.raises(DamagedFileError, match=r"frames\.parquet is damaged .*; it is removed and made again"):
+        with pytest.raises(
+            DamagedFileError,
+            match=r"frames\.parquet is damaged .*; the next run, or `data-miner doctor --fix`, removes",
+        ):
             read()
 
 
@@ -82,7 +85,7 @@ def test_read_frames__a_column_of_another_type_is_damage(layout: StorageLayout) 
     wide = table.set_column(position, "width", table["width"].cast(pa.int64()))
     write_table(layout.frames_table(KEY), wide, fingerprint="f")
     assert read_frames(layout, KEY, ["height"])["height"].to_pylist() == [48, 48]
-    with pytest.raises(DamagedFileError, match="its column width is int64, not int32"):
+    with pytest.raises(DamagedFileError, match="the column width has type int64, not int32"):
         read_frames(layout, KEY, ["height", "width"])
 
 
@@ -105,7 +108,7 @@ def test_read_frames__a_column_that_must_not_be_null_is_to_be_extracted(layout: 
     with pytest.raises(OutOfDateError) as caught:
         read_frames(layout, KEY, ["frame_index", "contrast"])
     assert str(caught.value) == (
-        f"the frames of video {KEY} were made before there was the column contrast: "
+        f"the frames of video {KEY} were extracted before the column contrast was introduced; "
         f"materialize `frames` of {KEY} again with force"
     )
     assert read_frames(layout, KEY, ["frame_index"]).num_rows == 2

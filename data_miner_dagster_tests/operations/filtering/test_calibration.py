@@ -239,9 +239,9 @@ def test_find_threshold__a_verdict_goes_before_a_line_of_a_file(platform: Plante
     ("content", "message"),
     [
         ("frame_id,answer\nlocal-a/000000,maybe\n", "line 2: 'maybe' is neither 'keep' nor 'drop'"),
-        ("frame,verdict\n", "needs the columns frame_id and answer, has frame, verdict"),
+        ("frame,verdict\n", "the columns frame_id and answer are required, but the file has frame, verdict"),
         ("", "has nothing"),
-        (None, "no such file"),
+        (None, "does not exist"),
     ],
 )
 def test_find_threshold__bad_answers(
