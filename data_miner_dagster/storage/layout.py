@@ -30,7 +30,7 @@ REPORT_MARK_NAME: Final = "release.txt"
 BEFORE_MOVE_NAME: Final = "before_postgresql"
 """The folder for everything that a move to PostgreSQL replaced, under the root and under DAGSTER_HOME."""
 PREVIEWS_NAME: Final = "previews"
-"""The room of previews, and the first part of the address under which the web server shows one."""
+"""The folder of previews, and the first part of the address under which the web server shows one."""
 _VIDEO_INFO_NAME: Final = "info.json"
 _DETECTION_PARTS_NAME: Final = "detection_parts"
 _WINDOW_PARTS_NAME: Final = "window_parts"
@@ -49,12 +49,12 @@ class StorageLayout(PublishedLayout):
 
     @property
     def moved_catalog(self) -> Path:
-        """Where the catalog is, if it was moved out of the root (storage/moved_catalog.py)."""
+        """The file that says where the catalog is, if it was moved out of the root (storage/moved_catalog.py)."""
         return self.root / "moved_catalog.json"
 
     @property
     def before_move(self) -> Path:
-        """The SQLite catalog as it was before it was moved to PostgreSQL."""
+        """The folder with the SQLite catalog from before it was moved to PostgreSQL."""
         return self.root / BEFORE_MOVE_NAME
 
     @property
@@ -64,7 +64,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def up_lock(self) -> Path:
-        """The file that a running `data-miner up` locks, and that names the process."""
+        """The file that a running `data-miner up` locks, and that names its process."""
         return self.root / "up.lock"
 
     @property
@@ -74,12 +74,12 @@ class StorageLayout(PublishedLayout):
 
     @property
     def refused_files(self) -> Path:
-        """A list of the refused project files, if there are any."""
+        """A list of the rejected project files, if there are any."""
         return self.root / "refused_files.json"
 
     @property
     def review_access(self) -> Path:
-        """The login links and sessions of the review pages, as checksums; readable by their owner alone."""
+        """The login links and sessions of the review pages, as checksums. Only their owner can read them."""
         return self.root / "review_access"
 
     def login_link_file(self, digest: str) -> Path:
@@ -91,7 +91,7 @@ class StorageLayout(PublishedLayout):
         return self.review_access / f"session-{check_project_name(digest)}"
 
     def leading_page(self, name: str) -> Path:
-        """Return the path of the page on disk that leads a browser to a login link."""
+        """Return the path of a local page that redirects a browser to a login link."""
         return self.review_access / f"leading-{check_project_name(name)}.html"
 
     @property
@@ -116,7 +116,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def windows(self) -> Path:
-        """One folder of pictures around its frames per video whose objects are followed."""
+        """One folder of pictures around its frames for each video whose objects are followed."""
         return self.root / "windows"
 
     @property
@@ -131,24 +131,24 @@ class StorageLayout(PublishedLayout):
 
     @property
     def previews(self) -> Path:
-        """Contact sheets that Dagster's UI shows, of videos and of projects."""
+        """Contact sheets of videos and projects, which Dagster's UI shows."""
         return self.root / PREVIEWS_NAME
 
     @property
     def restoring(self) -> Path:
-        """Names the backup that is being restored into this root. Exists only until the restore is complete."""
+        """The file that names the backup being restored into this root. It exists until the restore is complete."""
         return self.root / "restoring.json"
 
     @property
     def restored_parts(self) -> Path:
-        """Temporary files of a running backup."""
+        """Temporary files of a running restore."""
         return self.root / ".restoring"
 
     def kept_in_backups(self) -> list[tuple[Path, int | None]]:
-        """Return what a backup contains besides the catalog, sorted: files, and folders with the depth of their units.
+        """Return the contents of a backup besides the catalog, sorted: files, and folders with the depth of units.
 
-        A unit is a folder that is valid by its manifest, so that all of its files belong to one state. None: each file
-        is a unit. The catalog, its copies, locks, sessions, and Dagster's own storage are left out.
+        A unit is a folder that is valid by its manifest, so that all of its files belong to one state. None means that
+        each file is a unit. The catalog, its copies, locks, sessions, and Dagster's own storage are left out.
         """
         kept: list[tuple[Path, int | None]] = [
             (self.embeddings, None),
@@ -167,7 +167,7 @@ class StorageLayout(PublishedLayout):
     def filled_rooms(self) -> list[str]:
         """Return the names of the folders under the root that contain files recorded in a catalog.
 
-        Checks videos, frames, project tables and releases.
+        The folders of videos, frames, projects and releases are checked.
         """
         return [
             room.name
@@ -196,15 +196,15 @@ class StorageLayout(PublishedLayout):
             yield from (path for path in paths_below(room, pattern) if path.is_file())
 
     def video_folder(self, video_key: str) -> Path:
-        """Return the folder that holds `video.<ext>` and `info.json`; valid once `info.json` exists."""
+        """Return the folder that contains `video.<ext>` and `info.json`. It is valid once `info.json` exists."""
         return self.videos / check_video_key(video_key)
 
     def video_info(self, video_key: str) -> Path:
-        """Return the path of a video's manifest, with its metadata and sha256; written last."""
+        """Return the path of a video's manifest, with its metadata and sha256. It is written last."""
         return self.video_folder(video_key) / _VIDEO_INFO_NAME
 
     def frames_folder(self, video_key: str) -> Path:
-        """Return the folder that holds the JPEGs and `frames.parquet`; valid once the latter exists."""
+        """Return the folder that contains the JPEGs and `frames.parquet`. It is valid once `frames.parquet` exists."""
         return self.frames / check_video_key(video_key)
 
     def frames_table(self, video_key: str) -> Path:
@@ -220,15 +220,15 @@ class StorageLayout(PublishedLayout):
         return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
 
     def windows_folder(self, video_key: str) -> Path:
-        """Return the folder of the pictures around a video's frames, and of `windows.parquet`, which makes it valid."""
+        """Return the folder with the pictures around a video's frames. Valid once its `windows.parquet` exists."""
         return self.windows / check_video_key(video_key)
 
     def windows_table(self, video_key: str) -> Path:
-        """Return the manifest of a video's windows, written last."""
+        """Return the path of the manifest of a video's windows, which is written last."""
         return self.windows_folder(video_key) / WINDOWS_TABLE_NAME
 
     def embedding_file(self, encoder_name: str, video_key: str) -> Path:
-        """Return the file of one encoder's embeddings of one video's frames."""
+        """Return the file with one encoder's embeddings of one video's frames."""
         return self.embeddings / check_project_name(encoder_name) / f"{check_video_key(video_key)}.npz"
 
     def embedding_files(self, video_key: str) -> list[Path]:
@@ -236,7 +236,7 @@ class StorageLayout(PublishedLayout):
         return sorted(self.embeddings.glob(f"*/{check_video_key(video_key)}.npz")) if self.embeddings.is_dir() else []
 
     def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
-        """Return the file of one encoder's embedding of one text, named by the fingerprint of both."""
+        """Return the file with one encoder's embedding of one text, named by the fingerprint of both."""
         folder = self.embeddings / check_project_name(encoder_name) / PROMPTS_FOLDER_NAME
         return folder / f"{check_project_name(digest)}.npz"
 
@@ -245,18 +245,18 @@ class StorageLayout(PublishedLayout):
         return self.projects / check_project_name(project)
 
     def stage_versions(self, project: str) -> Path:
-        """Return the file with the version of each stage that made the project's tables and release."""
+        """Return the file with the version of each stage that produced the project's tables and release."""
         return self.project_folder(project) / "stage_versions.json"
 
     def table_of(self, project: str, stage: ProjectStage) -> Path:
-        """Return the path of the table that a stage makes for the next one."""
+        """Return the path of the table that a stage produces for the next one."""
         table = PROJECT_WAY[stage].table
         if table is None:
             raise ValueError(f"{stage.value} makes no table")
         return self.project_folder(project) / table
 
     def file_hashes(self, project: str) -> Path:
-        """Return the file with the cached hashes of local files that the project's sources list, by size and time."""
+        """Return the file with cached hashes of the local files that the project's sources list, by size and time."""
         return self.project_folder(project) / "file_hashes.json"
 
     def similarities_table(self, project: str) -> Path:
@@ -268,7 +268,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
-        """Return the file with the strata from which questions are drawn, kept for all later rounds."""
+        """Return the file with the strata from which questions are drawn. Later rounds use it, too."""
         return self.calibration_folder(project) / "plan.json"
 
     def questions_table(self, project: str) -> Path:
@@ -280,27 +280,27 @@ class StorageLayout(PublishedLayout):
         return self.calibration_folder(project) / "answers.csv"
 
     def reference_file(self, project: str) -> Path:
-        """Return the file with the scores of the project's frames when the threshold was chosen."""
+        """Return the file with the scores that the project's frames had when the threshold was chosen."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def box_calibration(self, project: str) -> Path:
-        """Return the file with what people's verdicts say about the boxes of the project's detector."""
+        """Return the file with the calibration of the project's detector, from people's verdicts on its boxes."""
         return self.calibration_folder(project) / "boxes.json"
 
     def frame_verdicts(self, project: str) -> Path:
-        """Return where earlier versions kept verdicts on frames. If it is absent, the catalog has taken them in."""
+        """Return the file in which earlier versions stored verdicts. It is absent once the catalog has adopted them."""
         return self.project_folder(project) / "verdicts" / "frames.csv"
 
     def all_frame_verdicts(self) -> list[str]:
-        """Return the projects with a file of verdicts from an earlier version, by name."""
+        """Return the names of the projects with a file of verdicts from an earlier version, sorted."""
         return sorted(path.parent.parent.name for path in self.projects.glob("*/verdicts/frames.csv"))
 
     def adopted_verdicts(self, project: str) -> Path:
-        """Return the path that `frame_verdicts` gets once the catalog has taken it in. Nothing reads it."""
+        """Return the path to which `frame_verdicts` is renamed once the catalog has adopted it. Nothing reads it."""
         return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
     def evaluation_file(self, project: str) -> Path:
-        """Return the file that says how good the project's boxes are against the truth they were last compared with."""
+        """Return the file with the evaluation of the project's boxes against the most recent ground truth."""
         return self.project_folder(project) / "evaluation.json"
 
     def filtered_table(self, project: str) -> Path:
@@ -312,7 +312,7 @@ class StorageLayout(PublishedLayout):
         return self.table_of(project, ProjectStage.DEDUPLICATION)
 
     def representatives_file(self, project: str) -> Path:
-        """Return the file with the vectors of the representatives, which new videos are compared with."""
+        """Return the file with the vectors of the representatives, with which new videos are compared."""
         return self.project_folder(project) / REPRESENTATIVES_NAME
 
     def reuploads_table(self, project: str) -> Path:
@@ -328,7 +328,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "detected_frames.parquet"
 
     def tracks_table(self, project: str) -> Path:
-        """Return the table with one row per tracked frame and object, if objects are followed along whole videos."""
+        """Return the table with one row per tracked frame and object, if objects are followed through whole videos."""
         return self.project_folder(project) / "whole_clip_tracks.parquet"
 
     def tracked_frames_table(self, project: str) -> Path:
@@ -336,11 +336,11 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "whole_clip_frames.parquet"
 
     def detection_parts(self, project: str) -> Path:
-        """Return the folder of what each detector has found so far: one folder per detector and class list."""
+        """Return the folder with the results of each detector so far: one folder per detector and class list."""
         return self.project_folder(project) / _DETECTION_PARTS_NAME
 
     def detection_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
-        """Return the folder of what one detector has found so far for a class list."""
+        """Return the folder with the results of one detector so far, for one class list."""
         return self.detection_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def student_disagreements(self, project: str) -> Path:
@@ -348,15 +348,15 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "student_disagreements.parquet"
 
     def window_parts(self, project: str) -> Path:
-        """Return the folder of what detectors have found in windows, one per detector and class list."""
+        """Return the folder with the detections in windows: one folder per detector and class list."""
         return self.project_folder(project) / _WINDOW_PARTS_NAME
 
     def window_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
-        """Return the folder of what one detector has found in windows for a class list."""
+        """Return the folder with one detector's detections in windows, for one class list."""
         return self.window_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def release_inputs_folder(self, project: str) -> Path:
-        """Return the folder of the inputs of each release, other than files of videos, with a table per version."""
+        """Return the folder with the inputs of each release, other than files of videos: one table per version."""
         return self.project_folder(project) / "release_inputs"
 
     def release_inputs(self, project: str, version: str) -> Path:
@@ -386,5 +386,5 @@ class StorageLayout(PublishedLayout):
         return self.project_previews(project) / f"{check_project_name(name)}.webp"
 
     def preview_address(self, preview: Path) -> str:
-        """Return the path by which the web server shows a preview."""
+        """Return the address path under which the web server shows a preview."""
         return f"/{preview.relative_to(self.root).as_posix()}"

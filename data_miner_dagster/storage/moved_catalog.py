@@ -1,4 +1,4 @@
-"""`moved_catalog.json`: the place of a root's catalog after `data-miner migrate-to`, without its password."""
+"""`moved_catalog.json`: the location of a root's catalog after `data-miner migrate-to`, without its password."""
 
 import json
 from dataclasses import dataclass
@@ -13,30 +13,30 @@ from data_miner_dagster.storage.layout import StorageLayout
 class MoveState(StrEnum):
     """The progress of a move. Each value is written before its step begins."""
 
-    COPYING = "copying"  # the root is as it was; the target may hold a copy
-    SWITCHING = "switching"  # the copy is whole; files of the root are being replaced
+    COPYING = "copying"  # the root has not changed; the target may contain a copy
+    SWITCHING = "switching"  # the copy is complete; files of the root are being replaced
     MOVED = "moved"
 
 
 @dataclass(frozen=True, slots=True)
 class MovedCatalog:
-    """A move: which attempt, how far, and to where."""
+    """A move: the attempt, its progress and its target."""
 
     attempt: str  # also in the target's mark (catalog/copying.py)
     state: MoveState
-    url: str  # without its password; or `env:NAME` or `file:PATH`, which refer to it
-    needs_password: bool  # `url` lacks the password it was given with
+    url: str  # without its password, or `env:NAME` or `file:PATH`, which refer to it
+    needs_password: bool  # whether a password was removed from `url`
     is_dagster_beside: bool  # Dagster's storage is in the same database
     since: str
 
     @property
     def is_in_use(self) -> bool:
-        """Return whether the root's own SQLite is no longer the catalog."""
+        """Whether the root's own SQLite file is no longer the catalog."""
         return self.state is not MoveState.COPYING
 
 
 def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
-    """Return where the catalog was moved to; None if it was not moved.
+    """Return the location to which the catalog was moved. None if it was not moved.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -53,5 +53,5 @@ def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
 
 
 def write_moved_catalog(layout: StorageLayout, moved: MovedCatalog) -> None:
-    """Write the place of the catalog, atomically."""
+    """Write the location of the catalog, atomically."""
     write_json(layout.moved_catalog, as_json(moved))

@@ -1,4 +1,4 @@
-"""Which preview an address of the web server stands for."""
+"""Find the preview that belongs to an address of the web server."""
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from data_miner_dagster.storage.layout import PREVIEWS_NAME, StorageLayout
 
 
 def preview_at(layout: StorageLayout, address: str) -> Path | None:
-    """Return the preview of an address, or None if it is the address of no preview. The file may be missing."""
+    """Return the preview of an address, or None if the address belongs to no preview. The file may be missing."""
     match address.split("/"):
         case ["", room, "videos", name] if room == PREVIEWS_NAME:
             path = partial(layout.video_preview, name.removesuffix(".webp"))

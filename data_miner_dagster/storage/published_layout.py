@@ -1,6 +1,6 @@
-"""Paths under the root of what a project publishes: releases, reports, and networks trained on releases.
+"""Paths under the root for what a project publishes: releases, reports, and networks trained on releases.
 
-A part of storage/layout.py. Ask that module for paths.
+A part of storage/layout.py. Use that module to look up paths.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ REPORTS_NAME: Final = "reports"
 
 @dataclass(frozen=True, slots=True)
 class PublishedLayout:
-    """Paths of what projects publish. Path lookups create nothing. Names are checked, so no path leaves the root."""
+    """Paths of published files. Path lookups create nothing. Names are checked, so no path leaves the root."""
 
     root: Path
 
@@ -50,5 +50,5 @@ class PublishedLayout:
         return self.root / REPORTS_NAME / check_project_name(project)
 
     def report_page(self, project: str) -> Path:
-        """Return the path of the page of the project's latest report."""
+        """Return the path of the main page of the project's latest report."""
         return self.report_folder(project) / REPORT_PAGE_NAME

@@ -19,7 +19,7 @@ def write_quality(path: Path, record: BoxCalibration | Evaluation) -> None:
 
 
 def read_box_calibration(path: Path) -> BoxCalibration | None:
-    """Return the result of verdicts on boxes; None if there is no such file.
+    """Return the calibration from verdicts on boxes. None if the file does not exist.
 
     Raises:
         DataMinerError: the file cannot be read.
@@ -28,7 +28,7 @@ def read_box_calibration(path: Path) -> BoxCalibration | None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """Return the last comparison with a truth; None if there is no such file.
+    """Return the last evaluation against a ground truth. None if the file does not exist.
 
     Raises:
         DataMinerError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""How much room files take: sums of their sizes."""
+"""Measure the disk space that files take."""
 
 import os
 from collections.abc import Callable, Collection
@@ -10,7 +10,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 def files_size(path: Path) -> int:
-    """Return the size of a file, or of all files in a folder. What vanishes meanwhile counts as nothing."""
+    """Return the size of a file, or of all files in a folder. Files that disappear during the call count as zero."""
     if not path.is_dir():
         try:
             return path.stat().st_size
@@ -22,8 +22,8 @@ def files_size(path: Path) -> int:
 def rest_size(layout: StorageLayout, downloading: Collection[str]) -> int:
     """Return the size of everything under a root except files of videos and folders of frames.
 
-    Left out are the partial files of videos in `downloading`, for which room is promised as a whole, and files with
-    another name, such as the images of a release, which are frames.
+    Also excluded are the partial files of videos in `downloading`, whose space is reserved as a whole, and files with
+    another hard link, such as the images of a release, which are also frames.
     """
     total = 0
     for entry in _entries(layout.root):
@@ -66,7 +66,7 @@ def _size_of(entry: "os.DirEntry[str]") -> int:
 
 
 def _own_size_of(entry: "os.DirEntry[str]") -> int:
-    """Return the size of a file without another name; 0 for one that has."""
+    """Return the size of a file, or 0 if it has another hard link."""
     try:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:

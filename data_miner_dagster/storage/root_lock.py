@@ -1,4 +1,4 @@
-"""A lock on a whole root. It names its holder and ends when all processes that hold it have ended.
+"""A lock on a whole root. It names its holder, and is released when all processes that hold it have ended.
 
 Belongs here: at most one `data-miner up` per root. Does not belong here: claims on videos and projects
 (catalog/claims.py).
@@ -20,7 +20,7 @@ _MOST_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """The holder of a lock, and since when (UTC)."""
+    """The holder of a lock, and the time (UTC) at which it took the lock."""
 
     pid: int
     host: str
@@ -40,7 +40,7 @@ class LockHolder:
 
 
 class LockHeldError(DataMinerError):
-    """Another process holds the lock; `holder` is None if it has not identified itself yet."""
+    """Another process holds the lock. `holder` is None if it has not identified itself yet."""
 
     def __init__(self, path: Path, holder: LockHolder | None) -> None:
         super().__init__(f"{path} is locked by {holder or 'another process'}")
@@ -50,12 +50,12 @@ class LockHeldError(DataMinerError):
 def take_root_lock(path: Path) -> int:
     """Take the lock and return its open file. Closing that file here and in all child processes releases it.
 
-    The file remains after the lock is released; only the lock counts. The kernel (on NFS the server) releases the lock
-    of a process that ends, however it ends.
+    The file remains after the lock is released, since only the lock counts. The kernel (on NFS the server) releases the
+    lock of a process that ends, however it ends.
 
     Raises:
-        LockHeldError: another process holds it.
-        OSError: this file system does not support locks.
+        LockHeldError: another process holds the lock.
+        OSError: the file system does not support locks.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -74,7 +74,7 @@ def take_root_lock(path: Path) -> int:
 
 
 def is_root_locked(path: Path) -> bool:
-    """Return whether a process holds the lock. Creates no file, and counts as no holder itself."""
+    """Return whether a process holds the lock. Creates no file, and does not take the lock."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,9 +1,9 @@
 """The similarity of every frame of a project to every prompt, streamed in row groups of whole videos.
 
 Columns: the frame's identity, time and quality flag, then one float16 column per prompt, `similarity:<words>`, sorted
-by words and null if the frame could not be read. float16 because the embeddings are: more digits would be noise.
-The header, stored in the Parquet metadata, records the encoder, prompts and videos, so that only changed videos are
-scored again.
+by words and null if the frame could not be read. The embeddings are float16, so further digits would be noise. The
+header, stored in the Parquet metadata, records the encoder, prompts and videos, so that only changed videos are scored
+again.
 """
 
 import json
@@ -27,7 +27,7 @@ from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.tables import open_table, read_metadata, table_writer
 
 ROW_GROUP_FRAMES: Final = 65_536
-"""A row group is closed once it has this many frames: memory is bounded by this and the longest video."""
+"""A row group is closed once it has this many frames. Memory is bounded by this and by the longest video."""
 FRAME_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "quality_flag")
 
 _HEADER_KEY: Final = "data_miner.similarities"
@@ -52,12 +52,12 @@ class SimilaritiesHeader:
     templates: tuple[str, ...]
     videos: tuple[ScoredVideo, ...]
     exemplars: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The sha256 of the pictures beside the words, by the words of the prompts that have any."""
+    """The sha256 of the exemplar pictures of each prompt that has any, by the words of the prompt."""
     exemplar_scale: str = ""
-    """What else exemplars depend on: the fingerprint of encoder and weight, if there are any."""
+    """The fingerprint of the encoder and weight of the exemplars. Empty if there are none."""
 
     def as_json(self) -> dict[str, object]:
-        """Return the header as plain values, without the keys of exemplars if there are none."""
+        """Return the header as plain values. The keys of exemplars are left out if there are none."""
         return {name: value for name, value in as_json(self).items() if value or not name.startswith("exemplar")}
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
@@ -84,7 +84,7 @@ def similarities_of(frames: pa.Table, texts: Sequence[str], similarities: npt.ND
 
 
 def similarities_of_frame(path: Path, frame_id: str) -> dict[str, float]:
-    """Return the similarity of one frame to each prompt; empty if the table, the frame or its picture is missing.
+    """Return the similarity of one frame to each prompt. Empty if the table, the frame or its picture is missing.
 
     Raises:
         DamagedFileError: the table cannot be read.
@@ -107,7 +107,7 @@ def similarity_values(table: pa.Table, text: str) -> npt.NDArray[np.float16]:
 
 
 class SimilaritiesWriter:
-    """Groups videos, given in the order of the header, into row groups."""
+    """Writes videos, given in the order of the header, in row groups."""
 
     def __init__(self, writer: pq.ParquetWriter) -> None:
         self._writer = writer
@@ -147,7 +147,7 @@ def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: 
 
 
 def read_header(path: Path) -> SimilaritiesHeader | None:
-    """Return the inputs of the table, or None without a readable table."""
+    """Return the inputs of the table. None if there is no readable table."""
     encoded = read_metadata(path).get(_HEADER_KEY)
     if encoded is None:
         return None
@@ -160,7 +160,7 @@ def read_header(path: Path) -> SimilaritiesHeader | None:
 
 @dataclass(frozen=True, slots=True)
 class SimilaritiesPart:
-    """One row group: the rows of whole videos. `video_offsets` is (V+1,): video v has rows offsets[v]:offsets[v+1]."""
+    """A row group of whole videos. `video_offsets` is (V+1,): video v has rows offsets[v]:offsets[v+1]."""
 
     videos: tuple[ScoredVideo, ...]
     video_offsets: npt.NDArray[np.int64]
@@ -172,7 +172,7 @@ def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesP
 
     Raises:
         DamagedFileError: the table cannot be read.
-        PermanentError: the rows do not match the header's videos in order.
+        PermanentError: the rows do not match the order of videos in the header.
     """
     with open_table(path) as file:
         remaining = list(reversed(header.videos))
@@ -198,7 +198,7 @@ def _check_whose(rows: pa.Table, videos: Sequence[ScoredVideo]) -> None:
 
 
 def read_videos(path: Path, header: SimilaritiesHeader) -> Iterator[tuple[ScoredVideo, pa.Table]]:
-    """Yield the videos of every part, each with its rows, in order. Only one row group is in memory at a time."""
+    """Yield the videos of every part in order, each with its rows. Only one row group is in memory at a time."""
     for part in read_parts(path, header):
         for position, video in enumerate(part.videos):
             yield video, part.rows.slice(int(part.video_offsets[position]), video.num_frames)

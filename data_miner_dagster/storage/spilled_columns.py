@@ -1,7 +1,7 @@
 """Columns that are collected once and then looked up at random, without being held in memory.
 
-They are in a temporary file without a name, which vanishes with the process, and are memory-mapped: only what is used
-is read.
+They are in a temporary file without a name, which disappears with the process, and are memory-mapped, so that only the
+parts in use are read.
 """
 
 import tempfile

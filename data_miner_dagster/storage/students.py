@@ -1,4 +1,4 @@
-"""Folders of students under a root: what is known of each, and the models they are."""
+"""Folders of students under a root: the record and the model files of each student."""
 
 import json
 from collections.abc import Mapping
@@ -11,21 +11,21 @@ from data_miner_dagster.domain.students import Student
 from data_miner_dagster.storage.layout import StorageLayout
 
 STUDENT_FILE: Final = "student.json"
-"""Written last: a folder without it holds no student."""
+"""The record of a student. It is written last, so a folder without it contains no student."""
 CURVE_FILE: Final = "curve.csv"
 
 
 def write_student(folder: Path, student: Student) -> None:
-    """Write what is known of a student into its folder, whose other files are in place."""
+    """Write the record of a student into its folder, whose other files must be in place."""
     text = json.dumps(as_json(student), indent=1, ensure_ascii=False) + "\n"
     (folder / STUDENT_FILE).write_text(text, encoding="utf-8")
 
 
 def read_student(folder: Path) -> Student | None:
-    """Return what is known of the student in a folder, None where there is none.
+    """Return the record of the student in a folder. None if there is no student.
 
     Raises:
-        DataMinerError: its file cannot be read.
+        DataMinerError: the record cannot be read.
     """
     path = folder / STUDENT_FILE
     if not path.is_file():
@@ -38,7 +38,7 @@ def read_student(folder: Path) -> Student | None:
 
 
 def student_folders(layout: StorageLayout) -> Mapping[tuple[str, str], Path]:
-    """Return the folders with a student, by project and version of its release. Reads none of them."""
+    """Return the folders that contain a student, by project and release version. Reads none of them."""
     if not layout.students.is_dir():
         return {}
     paths = sorted(layout.students.glob(f"*/*/{STUDENT_FILE}"))

@@ -39,9 +39,9 @@ def table_writer(
 ) -> Iterator[pq.ParquetWriter]:
     """Yield a writer for a table streamed in row groups. The file appears if the block ends without an error.
 
-    `dictionary_columns` are the columns with few distinct values, to be dictionary-encoded. By default all are tried,
-    which is slow for tables with many numeric columns. A `fingerprint` of None is one that follows from the rows: the
-    block gives it to `add_fingerprint` after the last of them.
+    `dictionary_columns` are the columns with few distinct values, which are dictionary-encoded. By default all columns
+    are tried, which is slow for tables with many numeric columns. If `fingerprint` is None, it follows from the rows,
+    and the block passes it to `add_fingerprint` after the last row.
     """
     extra = {key.encode(): value.encode() for key, value in sorted((metadata or {}).items())}
     known = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint.encode()}
@@ -58,7 +58,7 @@ def table_writer(
 
 
 def add_fingerprint(writer: pq.ParquetWriter, fingerprint: str) -> None:
-    """Give a table that is about to be finished the fingerprint that follows from its rows."""
+    """Set the fingerprint of a table whose fingerprint follows from its rows. Call this after the last row."""
     writer.add_key_value_metadata({FINGERPRINT_KEY: fingerprint})
 
 
@@ -71,7 +71,7 @@ class TableIdentity:
 
 
 def read_identity(path: Path) -> TableIdentity | None:
-    """Return a table's fingerprint and row count from its footer, or None without a readable table."""
+    """Return a table's fingerprint and row count from its footer. None if there is no readable table."""
     try:
         # Not by name: resolving a file system by name costs as much again as reading the footer.
         with reading(path), pa.OSFile(str(path)) as file:
@@ -87,12 +87,12 @@ def _decoded(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
 
 
 def read_fingerprint(path: Path) -> str | None:
-    """Return the fingerprint of the table at `path`, or None without a readable table."""
+    """Return the fingerprint of the table at `path`. None if there is no readable table."""
     return read_metadata(path).get(FINGERPRINT_KEY.decode())
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the table's own metadata (including the fingerprint), or an empty dict without a readable table."""
+    """Return the table's own metadata, including the fingerprint. Empty if there is no readable table."""
     try:
         with reading(path):
             return _decoded(pq.read_metadata(path).metadata)
@@ -101,10 +101,10 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def has_column(path: Path, name: str) -> bool:
-    """Return whether the table has a column. Later versions have more of them.
+    """Return whether the table has a column. Later versions write more columns.
 
     Raises:
-        FileNotFoundError: there is no such table.
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the file cannot be read.
     """
     with reading(path):
@@ -112,10 +112,10 @@ def has_column(path: Path, name: str) -> bool:
 
 
 def has_values(path: Path, name: str) -> bool:
-    """Return whether any row has a value in a column. Reads the footer only; earlier versions may lack the column.
+    """Return whether any row has a value in a column. Reads only the footer. Earlier versions may lack the column.
 
     Raises:
-        FileNotFoundError: there is no such table.
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the file cannot be read.
     """
     with open_table(path) as file, reading(path):
@@ -129,7 +129,7 @@ def open_table(path: Path) -> pq.ParquetFile:
     """Return an open table that verifies page checksums. Read it inside `damage.reading`.
 
     Raises:
-        FileNotFoundError: there is no such table.
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the file cannot be read.
     """
     with reading(path):
@@ -140,7 +140,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the rows, with all columns or the given ones.
 
     Raises:
-        FileNotFoundError: there is no such table.
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the file cannot be read.
     """
     with reading(path), open_table(path) as file:
@@ -149,7 +149,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def rows_with(path: Path, columns: Sequence[str], condition: pc.Expression) -> list[dict[str, Any]]:
-    """Return the rows of the table at `path` that meet a condition; none if there is no such table.
+    """Return the rows of the table at `path` that meet a condition. Empty if the table does not exist.
 
     Raises:
         DamagedFileError: the file cannot be read.
@@ -167,7 +167,7 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
     """Yield the rows in batches, in order.
 
     Raises:
-        FileNotFoundError: there is no such table.
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the file cannot be read.
     """
     with open_table(path) as file:
@@ -183,10 +183,10 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows one by one, in order. Few are held as Python's objects at a time, however many there are.
+    """Yield the rows one by one, in order. Only a few are held as Python objects at a time, whatever the table's size.
 
     Raises:
-        FileNotFoundError: there is no such table.
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the file cannot be read.
     """
     for batch in read_batches(path, columns):
@@ -203,7 +203,7 @@ def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
 def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a stored table with the columns of `schema`, in that order, and without metadata.
 
-    A nullable column that an earlier version did not write yet is all null.
+    A nullable column that an earlier version did not write is filled with nulls.
 
     Raises:
         KeyError: a column that is not nullable is missing.
@@ -212,16 +212,16 @@ def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
         if field.name not in table.column_names:
             if not field.nullable:
                 raise KeyError(f"it has no column {field.name}")
-            # Not `pa.nulls`: inside a struct, it has nulls where the type allows none, and Parquet refuses them.
+            # Not `pa.nulls`: inside a struct, it produces nulls where the type forbids them, which Parquet rejects.
             table = table.append_column(field, pa.array([None] * table.num_rows, field.type))
     return table.select(schema.names).replace_schema_metadata(None)
 
 
 def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return rows as a table with exactly `schema`; absent keys become nulls.
+    """Return rows as a table with exactly `schema`. Absent keys become nulls.
 
     Raises:
-        ValueError: a non-nullable column has a null. Arrow itself notices that only when writing.
+        ValueError: a non-nullable column contains a null. Arrow itself notices this only when writing.
     """
     table = pa.Table.from_pylist(list(rows), schema=schema)
     for field in schema:

@@ -1,6 +1,6 @@
 """Vectors as .npz files: embeddings of a video's frames, a project's representatives, single prompts.
 
-Archive members are verified against their checksums before use; nothing is unpickled.
+Members of the archive are verified against their checksums before use. Nothing is unpickled.
 """
 
 import io
@@ -32,9 +32,9 @@ class StoredEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class StoredRepresentatives:
-    """The vectors that new videos are compared with, so that adding videos does not read the earlier ones.
+    """The vectors with which new videos are compared, so that adding videos does not require reading the earlier ones.
 
-    Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first; `fingerprint` is their table's.
+    Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first. `fingerprint` is that of their table.
     """
 
     frame_ids: npt.NDArray[np.str_]
@@ -53,7 +53,7 @@ def write_embeddings(path: Path, embeddings: StoredEmbeddings) -> None:
 
 
 def read_embeddings(path: Path) -> StoredEmbeddings | None:
-    """Return the stored embeddings, or None if there is no file.
+    """Return the stored embeddings. None if the file does not exist.
 
     Raises:
         DamagedFileError: the file exists but cannot be read.
@@ -72,7 +72,7 @@ def write_representatives(path: Path, representatives: StoredRepresentatives) ->
 
 
 def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentatives | None:
-    """Return the representatives of the table with this fingerprint, or None if they are missing or unreadable."""
+    """Return the representatives of the table with this fingerprint. None if they are missing or unreadable."""
     if read_vectors_fingerprint(path) != fingerprint:
         return None
     try:
@@ -82,12 +82,13 @@ def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentativ
 
 
 def read_vectors_fingerprint(path: Path) -> str | None:
-    """Return only the fingerprint, without reading the vectors, or None without a readable file."""
+    """Return only the fingerprint, without reading the vectors. None if there is no readable file."""
     try:
         with reading(path), zipfile.ZipFile(path) as archive:
             array = archive.read("fingerprint.npy")
             # numpy's header is one line of text, followed by the string as UTF-32. Parsing the header properly would
-            # take twice as long as all the rest, and every stage does this for every video of a project.
+            # take
+            # twice as long as everything else, and every stage does this for every video of a project.
             return array.partition(b"\n")[2].decode("utf-32-le").rstrip("\0")
     except (FileNotFoundError, DamagedFileError):
         return None
@@ -111,7 +112,7 @@ def read_arrays(path: Path, *names: str) -> list[npt.NDArray[Any]]:
     """Return arrays of an .npz file by name.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         DamagedFileError: the file cannot be read.
     """
     with reading(path), zipfile.ZipFile(path) as archive:

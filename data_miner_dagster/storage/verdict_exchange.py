@@ -1,7 +1,7 @@
-"""Verdicts as CSV or Parquet, to be moved to another root or kept as a copy.
+"""Verdicts as CSV or Parquet, for moving them to another root or keeping a copy.
 
-Both formats have the same columns, one row a verdict, undone ones included. CSV is read by people's spreadsheets, too:
-cells that these would take for formulas are escaped, and read back as they were.
+Both formats have the same columns and one row per verdict, including undone ones. CSV is also read by people's
+spreadsheets, so cells that these would treat as formulas are escaped, and are unescaped when read.
 """
 
 import csv
@@ -56,7 +56,7 @@ _NEEDED: Final = frozenset(field.name for field in EXCHANGE_SCHEMA if not field.
 
 @dataclass(frozen=True, slots=True)
 class ExchangedVerdict:
-    """A verdict, and whether it was taken back."""
+    """A verdict, and whether it was undone."""
 
     verdict: Verdict
     undone_at: datetime | None = None
@@ -80,7 +80,7 @@ def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
 
 
 def _cell(value: object) -> object:
-    """Return a value as a cell of CSV. `repr` of a number reads back as the same number."""
+    """Return a value as a CSV cell. The `repr` of a number is read as the same number."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -92,17 +92,17 @@ def csv_columns(path: Path) -> tuple[str, ...]:
     """Return the names of the columns of a CSV file.
 
     Raises:
-        ConfigError: there is no such file, or it is not text.
+        ConfigError: the file does not exist or is not text.
     """
     with _csv_lines(path) as reader:
         return tuple(reader.fieldnames or ())
 
 
 def read_verdicts(path: Path) -> list[ExchangedVerdict]:
-    """Return the verdicts of a file that `write_verdicts` wrote, or that has its columns.
+    """Return the verdicts in a file that `write_verdicts` wrote, or that has the same columns.
 
     Raises:
-        ConfigError: there is no such file, it lacks a column, or a line is not a verdict.
+        ConfigError: the file does not exist or lacks a column, or a line is not a verdict.
     """
     rows = _parquet_rows(path) if path.suffix == PARQUET_SUFFIX else _csv_rows(path)
     verdicts = []
@@ -116,7 +116,7 @@ def read_verdicts(path: Path) -> list[ExchangedVerdict]:
 
 @contextmanager
 def _csv_lines(path: Path) -> "Iterator[csv.DictReader[str]]":
-    """Yield a reader by column. Spreadsheets put a byte order mark before the first name."""
+    """Yield a reader by column name. Spreadsheets put a byte order mark before the first name."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield csv.DictReader(file)
@@ -195,7 +195,7 @@ def _verdict(row: Mapping[str, Any]) -> ExchangedVerdict:
         place=_place(row["video_key"], _number(row, "pts_seconds"), row["frame_id"]),
         frame_id=row["frame_id"],
         queue=ReviewQueue(row["queue"]),
-        who=row.get("who") or "",  # earlier versions did not always know
+        who=row.get("who") or "",  # earlier versions did not always store it
         given_at=_time(row["given_at"]),
         shown=shown,
         new_class_name=row.get("new_class_name"),

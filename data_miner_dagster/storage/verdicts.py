@@ -1,4 +1,4 @@
-"""What files say about people's verdicts: which were honoured by a table, and the file of earlier versions.
+"""People's verdicts in files: the verdicts that a table has applied, and the file of earlier versions.
 
 Verdicts themselves are rows of the catalog (catalog/verdicts.py).
 """
@@ -22,7 +22,7 @@ _UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_verdict_file(path: Path) -> list[Verdict]:
-    """Return the verdicts on frames that an earlier version stored in a file; empty if there is no file.
+    """Return the verdicts on frames that an earlier version stored in a file. Empty if the file does not exist.
 
     The columns are frame_id, pts_seconds, verdict (keep or drop), who and given_at.
 
@@ -73,18 +73,18 @@ def verdicts_on(said: Mapping[tuple[str, float], bool], video_keys: Collection[s
 
 
 def verdicts_fingerprint(said: Mapping[tuple[str, float], bool]) -> str:
-    """Return the fingerprint of these verdicts for decisions based on them. Who gave them, and when, has no effect."""
+    """Return the fingerprint of these verdicts for decisions based on them. The person and date have no effect."""
     return fingerprint_of({"verdicts": [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]})
 
 
 def as_table_metadata(said: Mapping[tuple[str, float], bool]) -> dict[str, str]:
-    """Return table metadata that records the verdicts applied to its rows; empty if there are none."""
+    """Return table metadata that records the verdicts applied to its rows. Empty if there are none."""
     rows = [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]
     return {_METADATA_KEY: json.dumps(rows)} if rows else {}
 
 
 class KeptPlaces:
-    """Frames that people kept, to be found by video and time."""
+    """Frames that people kept, for lookup by video and time."""
 
     def __init__(self, places: Iterable[tuple[str, float]]) -> None:
         self._by_video: dict[str, list[float]] = {}
@@ -92,13 +92,13 @@ class KeptPlaces:
             self._by_video.setdefault(video_key, []).append(pts_seconds)
 
     def holds(self, video_key: str, pts_seconds: float) -> bool:
-        """Return whether a frame is one of them. Answers may name a time that another tool has rounded."""
+        """Return whether a frame is one of them. Tolerates times that another tool has rounded."""
         times = self._by_video.get(video_key, [])
         at = bisect_left(times, pts_seconds)
         return any(abs(time - pts_seconds) < SAME_FRAME_SECONDS for time in times[max(0, at - 1) : at + 1])
 
 
 def kept_by_hand(metadata: Mapping[str, str]) -> KeptPlaces:
-    """Return the frames kept by people, according to a table's metadata."""
+    """Return the frames that people kept, according to a table's metadata."""
     said = json.loads(metadata.get(_METADATA_KEY, "[]"))
     return KeptPlaces((key, pts_seconds) for key, pts_seconds, kept in said if kept)

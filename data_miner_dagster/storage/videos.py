@@ -10,16 +10,16 @@ from data_miner_dagster.storage.atomic import write_json
 from data_miner_dagster.storage.layout import StorageLayout
 
 _FILE_FIELDS: Final = tuple(field.name for field in fields(VideoFileRecord))
-"""The fields of the file, which `info.json` stores next to the others."""
+"""The fields of the file record, which `info.json` stores next to the other fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """A manifest: the file and its origin. The same bytes yield the same manifest: no dates of ours, no secrets."""
+    """The manifest of a video: its file and its origin. It has no dates or secrets: equal bytes, equal manifests."""
 
     video_key: str
     file: VideoFileRecord
-    url: str | None  # without query strings that sign or identify; None for local files
+    url: str | None  # without query parameters that sign or identify; None for local files
     extractor: str
     format_id: str | None = None
     channel_id: str | None = None
@@ -34,7 +34,7 @@ def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
-    """Return the manifest, or None unless it is valid and its file exists with the recorded size.
+    """Return the manifest. None unless it is valid and its file exists with the recorded size.
 
     `file.file_name` is empty for a folder of frames, which has no video file.
     """

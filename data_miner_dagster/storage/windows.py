@@ -16,7 +16,7 @@ STEPS_KEY: Final = "data_miner.steps_us"
 
 @dataclass(frozen=True, slots=True)
 class StoredWindows:
-    """The footer of a manifest: what the pictures were made from, and the requested times."""
+    """The footer of a manifest: the fingerprint of its inputs, and the requested times."""
 
     fingerprint: str
     times_us: frozenset[int]
@@ -29,7 +29,7 @@ def times_metadata(times_us: tuple[int, ...], steps_us: tuple[int, ...]) -> Mapp
 
 
 def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows | None:
-    """Return the footer of a video's manifest; None without a readable one."""
+    """Return the footer of a video's manifest. None if there is no readable manifest."""
     metadata = read_metadata(layout.windows_table(video_key))
     fingerprint = metadata.get(FINGERPRINT_KEY.decode())
     if fingerprint is None or TIMES_KEY not in metadata:
@@ -42,7 +42,7 @@ def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, An
     """Return the rows of a video's manifest, by time, in bounded memory.
 
     Raises:
-        FileNotFoundError: there is no manifest.
+        FileNotFoundError: the manifest does not exist.
         DamagedFileError: the file cannot be read.
     """
     return read_rows(layout.windows_table(video_key), WINDOWS_SCHEMA.names)
