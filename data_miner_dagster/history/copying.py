@@ -1,9 +1,9 @@
 """Copy Dagster's own storage (runs, events, partitions, ticks) from SQLite to PostgreSQL, for `data-miner migrate-to`.
 
 On SQLite each run has its own file of events, numbered from 1. An index repeats the events of assets, checks and
-statuses with its own numbers, and other tables refer to those. PostgreSQL has one table of all events. There an event
-of the index gets a multiple of its SQLite number, so the order of all materializations is preserved and references are
-multiplied. The other events of a run are placed between these, in the order of the run's file.
+statuses with its own numbers, to which other tables refer. PostgreSQL has one table of all events. There an event of
+the index gets a multiple of its SQLite number, so the order of all materializations is preserved and references are
+multiplied in the same way. The other events of a run are placed between these, in the order of the run's file.
 
 Belongs here: rows. Does not belong here: when to copy, and using the copy (cli/moving.py).
 """
@@ -34,19 +34,19 @@ from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 _EVENTS: Final = "event_logs"
 _OF_TARGET: Final = frozenset({"secondary_indexes"})
-"""Says which migrations of data a database has had. One that was just created has had all of them."""
+"""Tables that record the data migrations of a database. A database that was just created has had all of them."""
 _ALSO_NEW: Final = frozenset({"secondary_indexes", "instance_info"})
 """Tables that contain rows in a new storage."""
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "asset_event_tags": ("event_id",),
     "asset_check_executions": ("evaluation_event_storage_id", "materialization_event_storage_id"),
 }
-"""Columns that hold the number of an event of the index."""
+"""Columns that contain the number of an event of the index."""
 
 
 @dataclass(frozen=True, slots=True)
 class DagsterFiles:
-    """The SQLite files of an instance, each locked against other writers while the block that made this runs."""
+    """The SQLite files of an instance, each locked against other writers while the block that opened them runs."""
 
     runs: Connection
     index: Connection
@@ -54,7 +54,7 @@ class DagsterFiles:
     folder_of_runs: Path
 
     def num_rows(self) -> dict[str, int]:
-        """Return the number of rows of each table; of events, those that PostgreSQL will have."""
+        """Return the number of rows of each table. For events, return the number that PostgreSQL will have."""
         counts: dict[str, int] = {}
         for connection, tables in self.tables():
             counts |= count_rows(connection, [table for table in tables if table.name not in _OF_TARGET])
@@ -62,7 +62,7 @@ class DagsterFiles:
         return counts
 
     def tables(self) -> list[tuple[Connection, list[Table]]]:
-        """Return each file with its tables, each after those it refers to."""
+        """Return each file with its tables. Each table comes after those it refers to."""
         from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
         from dagster._core.storage.runs.schema import RunStorageSqlMetadata
         from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
@@ -74,7 +74,7 @@ class DagsterFiles:
         ]
 
     def run_ids(self) -> list[str]:
-        """Return the runs that have events, in the order in which they were created; events without a run come last."""
+        """Return the runs that have events, in order of creation. Events without a run come last."""
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
         from dagster._core.storage.runs.schema import RunsTable
 
@@ -86,7 +86,7 @@ class DagsterFiles:
         return [*known, *others]
 
     def longest_run(self) -> int:
-        """Return the largest number of events of a run."""
+        """Return the largest number of events in a run."""
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
         most = 0
@@ -97,12 +97,13 @@ class DagsterFiles:
         return most
 
     def events_of(self, run_id: str, spacing: int, after_all: int) -> Iterator[Row]:
-        """Yield the events of a run with the numbers that they get, in no particular order.
+        """Yield the events of a run with their new numbers, in no particular order.
 
         Args:
-            run_id: the run; "" for events without one.
-            spacing: the distance of the numbers of two events of the index; more than twice the longest run.
-            after_all: a number for a run without an event in the index, higher than that of any other.
+            run_id: the run, or "" for events without a run.
+            spacing: the distance between the numbers of two index events. More than twice the length of the longest
+                run.
+            after_all: the number for a run without an event in the index, higher than that of any other run.
         """
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
@@ -111,7 +112,7 @@ class DagsterFiles:
         numbers: dict[str, deque[int]] = {}
         for row in in_index:
             numbers.setdefault(row["event"], deque()).append(row["id"])
-        waiting: list[Row] = []  # for the next event of the index
+        waiting: list[Row] = []  # events before the next event of the index
         last = None
         with self._events_file(run_id) as connection:
             for row in () if connection is None else read_rows(connection, Events):
@@ -124,7 +125,7 @@ class DagsterFiles:
             yield from _numbered(waiting, after_all)
         else:
             yield from _numbered(waiting, last * spacing + len(waiting))
-        left = {number for some in numbers.values() for number in some}  # its run's file is gone
+        left = {number for some in numbers.values() for number in some}  # the file of its run is missing
         yield from ({**row, "id": row["id"] * spacing} for row in in_index if row["id"] in left)
 
     def _file(self, name: str) -> Path:
@@ -151,7 +152,7 @@ def _numbered(events: list[Row], last: int) -> Iterator[Row]:
 
 @contextmanager
 def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
-    """Yield the SQLite storage of an instance, in which no other process can write while the block runs."""
+    """Yield the SQLite storage of an instance, to which no other process can write while the block runs."""
     history = home / "history"
     with ExitStack() as stack:
         connections = []
@@ -164,7 +165,7 @@ def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
 
 
 def active_run_ids(files: DagsterFiles) -> list[str]:
-    """Return the runs that are starting, running or being cancelled. A queued one waits as well in another database."""
+    """Return the runs that are starting, running or being cancelled. Queued runs can be moved to another database."""
     from dagster._core.storage.runs.schema import RunsTable
 
     from data_miner_dagster.runs import ACTIVE_STATUSES
@@ -175,10 +176,10 @@ def active_run_ids(files: DagsterFiles) -> list[str]:
 
 
 def copy_dagster(files: DagsterFiles, url: str, *, attempt: str) -> dict[str, int]:
-    """Copy the storage of an instance to a PostgreSQL URL, in one transaction; return the number of rows by table.
+    """Copy the storage of an instance to a PostgreSQL URL, in one transaction. Return the number of rows by table.
 
     Raises:
-        ConfigError: the target holds something else, or the storage is of another version of Dagster.
+        ConfigError: the target contains other data, or the storage belongs to another version of Dagster.
     """
     from dagster_postgres.storage import DagsterPostgresStorage
 
@@ -222,7 +223,7 @@ def _events(files: DagsterFiles, spacing: int) -> Iterator[Row]:
 
 
 def _tags_of_runs(source: Connection, table: Table) -> Iterator[Row]:
-    """Yield the tags whose run exists: SQLite keeps those of deleted runs, PostgreSQL does not."""
+    """Yield the tags whose runs exist. SQLite keeps the tags of deleted runs, but PostgreSQL does not."""
     from dagster._core.storage.runs.schema import RunsTable
 
     known = {row.run_id for row in source.execute(RunsTable.select().with_only_columns(RunsTable.c.run_id))}
@@ -234,7 +235,7 @@ def _adapted(table: str, spacing: int, row: Row) -> Row:
     for column in _REFERENCES.get(table, ()):
         row[column] = row[column] and row[column] * spacing
     if table == "asset_keys":
-        row["cached_status_data"] = None  # a cache, which has numbers of events; Dagster fills it again
+        row["cached_status_data"] = None  # a cache that contains numbers of events; Dagster refills it
         row["last_materialization"] = _renumbered(row["last_materialization"], spacing)
     return row
 

@@ -1,6 +1,6 @@
-"""Removing dynamic partitions, and what Dagster stores of their state: their keys count towards its limit of 100,000.
+"""Remove dynamic partitions and their state from Dagster, whose limit is 100,000 keys.
 
-Dagster deletes one key a call, and shows a key that comes back as materialized still.
+Dagster itself deletes one key per call, and shows a key that is added again as still materialized.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _A_STATEMENT: Final = 500
 
 def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[str, list[str]]:
     """Return the keys of each partition set that the catalog does not know, in order."""
-    # in this order: a key comes into the catalog first
+    # In this order, because a key is added to the catalog first.
     known = {name: instance.get_dynamic_partitions(name) for name in map(_name_of, (PROJECTS, VIDEOS))}
     in_catalog = {
         _name_of(PROJECTS): {row.name for row in find_projects(platform.database)},
@@ -31,7 +31,7 @@ def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[st
 
 
 def keys_not_in_use(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> list[str]:
-    """Return the keys on which no run is in flight, nor on a range of videos, which they may bound."""
+    """Return the keys that no run in flight uses, neither directly nor as the bound of a range of videos."""
     active = active_runs(instance) if keys else []
     if name == VIDEOS.name and any(RANGE_START_TAG in run.tags for run in active):
         return []
@@ -40,7 +40,7 @@ def keys_not_in_use(instance: dg.DagsterInstance, name: str, keys: Sequence[str]
 
 
 def remove_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> tuple[int, int]:
-    """Remove the keys that the catalog does not know, and their state; return how many went and how many have to wait.
+    """Remove keys that the catalog does not know, and their state. Return the numbers of removed and of waiting keys.
 
     A key waits while it is in use.
     """

@@ -1,9 +1,9 @@
 """SQL over Dagster's event log: delete the events of runs, but keep the state of each partition.
 
 The state is the latest materialization of a partition with its metadata, the latest observation if nothing was
-materialized after it, and the latest evaluation of each check. Those rows stay where they are and lose the id of their
-run: to Dagster they are then events that were reported without a run. So they keep their storage id, to which checks
-refer, and their time, and no byte is written that was not there before.
+materialized after it, and the latest evaluation of each check. Those rows stay in place and lose the id of their run.
+To Dagster they are then events that were reported without a run. So they keep their time and their storage id, to which
+checks refer, and no new data is written.
 """
 
 from collections.abc import Collection
@@ -32,7 +32,7 @@ _A_STATEMENT: Final = 2_000
 
 
 def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
-    """Delete the events and check results of a run, except the state of partitions; return (deleted, kept)."""
+    """Delete the events and check results of a run, except the state of partitions. Return (deleted, kept)."""
     of_run = _EVENTS.c.run_id == run_id
     num_kept = 0
     for state in (_is_latest(_MATERIALIZED, [_MATERIALIZED]), _is_latest(_OBSERVED, [_MATERIALIZED, _OBSERVED])):
@@ -48,9 +48,9 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
 
 
 def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> int:
-    """Delete what was kept for these assets and is no longer their state. Return the number of events, at most 2,000.
+    """Delete kept events of these assets that are no longer the state. Return the number of events, at most 2,000.
 
-    That is: something newer has come, or the partition was deleted.
+    An event is superseded if a newer one exists, or if its partition was deleted.
     """
     ours = [key.to_string() for key in assets]
     is_state = or_(_is_latest(_MATERIALIZED, [_MATERIALIZED]), _is_latest(_OBSERVED, [_MATERIALIZED, _OBSERVED]))
@@ -68,7 +68,7 @@ def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> i
 
 
 def delete_reported(connection: Connection, partitions: Collection[str]) -> None:
-    """Delete the events without a run of these partitions, and those of no partition."""
+    """Delete the events without a run that belong to these partitions or to no partition."""
     of_no_run = and_(
         _EVENTS.c.run_id == RUNLESS_RUN_ID,
         or_(_EVENTS.c.partition.is_(None), _EVENTS.c.partition.in_(sorted(partitions))),
@@ -91,7 +91,7 @@ def delete_partitions(connection: Connection, partition_set: str, keys: Collecti
 
 
 def _is_latest(event_type: str, newer_types: Collection[str]) -> ColumnElement[bool]:
-    """Return whether an event is the latest of its partition, which exists."""
+    """Return the SQL condition that an event is the latest of its partition, and the partition exists."""
     newer = _EVENTS.alias("newer")
     same = and_(
         newer.c.asset_key == _EVENTS.c.asset_key,
@@ -131,7 +131,7 @@ def _is_latest_check() -> ColumnElement[bool]:
 def _keep_latest_checks(connection: Connection, run_id: str) -> None:
     latest = and_(_CHECKS.c.run_id == run_id, _is_latest_check())
     for check in connection.execute(select(_CHECKS).where(latest)).mappings().all():
-        earlier = and_(  # of no run as well: the index allows one a partition
+        earlier = and_(  # also without a run: the index allows only one per partition
             _CHECKS.c.run_id == RUNLESS_RUN_ID,
             *(_CHECKS.c[name] == check[name] for name in ("asset_key", "check_name", "partition")),
         )
@@ -142,5 +142,5 @@ def _keep_latest_checks(connection: Connection, run_id: str) -> None:
 
 
 def _as_json(run_id: str) -> str:
-    """Return the id as a serialized event has it; elsewhere in an event it may be a code version."""
+    """Return the id as it appears in a serialized event. Elsewhere in an event it may be a code version."""
     return f'"run_id": "{run_id}"'

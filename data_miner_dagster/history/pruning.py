@@ -1,6 +1,6 @@
-"""Removing old runs, ticks and logs from Dagster's storage.
+"""Remove old runs, ticks and logs from Dagster's storage.
 
-The events that are a partition's state stay (partition_state.py).
+Events that are the state of a partition are kept (partition_state.py).
 
 No planner reads Dagster's history, so all of it may be removed. It is kept for a while for people who want to see why
 something happened.
@@ -31,34 +31,35 @@ from data_miner_dagster.partitions import PROJECTS, VIDEOS
 from data_miner_dagster.runs import ACTIVE_STATUSES
 
 LOCATION: Final = "data_miner_dagster"
-"""The code location of workspace.yaml; `dagster dev -m` names it by the module that it loads."""
+"""The code location in workspace.yaml. `dagster dev -m` names it after the module that it loads."""
 _TAGS_OF_OURS: Final = ("data_miner/", BATCH_TAG)
 
 SKIPPED_TICKS_STAY: Final = timedelta(hours=6)
-"""Ticks without a request become useless after a while, and each sensor makes 8,640 of 1.3 kB a day."""
+"""How long ticks without a request are kept. Each sensor makes 8,640 ticks of 1.3 kB a day."""
 
 _RUNS_A_PAGE: Final = 500
 _RUNS_A_TRANSACTION: Final = 20
 _OTHER_TICKS: Final = [TickStatus.SUCCESS, TickStatus.FAILURE]
 _MIN_FREE_SHARE: Final = 0.2
-"""Rewrite a database when this many bytes of it are free. Dagster fills smaller gaps again."""
+"""A database is rewritten when this fraction of it, and at least `_MIN_FREE_BYTES`, is free. Dagster reuses
+smaller gaps."""
 _MIN_FREE_BYTES: Final = 1_000_000
 _MAX_BYTES_BESIDE_RUNS: Final = 200_000_000
 
 
 class _UndoError(Exception):
-    """Rolls a transaction back."""
+    """Raised to roll a transaction back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What belongs to our code location in a storage that others may use, too."""
+    """The assets and jobs of our code location, in a storage that others may also use."""
 
     assets: Collection[dg.AssetKey]
     jobs: Collection[str]
 
     def has_run(self, run: dg.DagsterRun) -> bool:
-        """Return whether a run is of our code location, or was executed by this package in its own process."""
+        """Return whether a run belongs to our code location, or was executed by this package in its own process."""
         origin = run.remote_job_origin
         if origin is not None:
             return _is_our_location(origin.repository_origin.code_location_origin.location_name)
@@ -67,18 +68,18 @@ class Ours:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What was removed, or would be."""
+    """What was removed, or would be removed."""
 
     num_runs: int = 0
     num_events: int = 0  # in the index of an SQLite storage, or in the table of a server
     num_ticks: int = 0
     num_leftovers: int = 0  # files and logs of runs that were deleted without them
-    num_states: int = 0  # events that stay as the state of a partition
+    num_states: int = 0  # events that are kept as the state of a partition
     freed_bytes: int = 0  # of files
-    in_use: tuple[str, ...] = field(default=())  # databases with free space that were not rewritten
+    in_use: tuple[str, ...] = field(default=())  # databases with free space that could not be rewritten
 
     def line(self, *, would: bool = False) -> str:
-        """Return one line for people."""
+        """Return a one-line summary for people."""
         verb, freed = ("would remove", "of files") if would else ("removed", "freed")
         leftovers = f", {self.num_leftovers:,} files of runs that are gone" if self.num_leftovers else ""
         return (
@@ -98,15 +99,15 @@ def prune_history(
 ) -> Pruning:
     """Remove finished runs of our code location that ended before `now - older_than`, their logs, and old ticks.
 
-    Runs in flight are not touched, nor runs that end meanwhile, nor what runs in flight refer to. Idempotent: after a
-    kill, the next call goes on. Files go after rows, and the row of a run last.
+    Runs in flight, runs that end during the call, and runs to which runs in flight refer are not touched. Idempotent:
+    after a kill, the next call continues. Files are removed after rows, and the row of a run last.
 
     Args:
-        instance: of Dagster, on SQLite or PostgreSQL.
-        ours: what belongs to our code location.
+        instance: Dagster's instance, on SQLite or PostgreSQL.
+        ours: the assets and jobs of our code location.
         older_than: how long history is kept.
-        now: the time from which it counts.
-        own_run_id: the run that calls, if one does, which does not hold up the rewriting of databases.
+        now: the current time.
+        own_run_id: the run that calls this, if any. It does not prevent databases from being rewritten.
     """
     before = _stored_bytes(instance)
     run_ids = [run.run_id for run in _old_runs(instance, ours, now - older_than)]
@@ -139,7 +140,7 @@ def prune_history(
 
 
 def prune_ticks(instance: dg.DagsterInstance, older_than: timedelta, *, now: datetime) -> int:
-    """Remove old ticks of our sensors and schedules, and sooner those that asked for nothing; return how many."""
+    """Remove old ticks of our sensors and schedules, those without a request sooner. Return the number removed."""
     num_ticks = 0
     for ticks in _old_ticks(instance, older_than, now):
         num_ticks += ticks.count(instance)
@@ -171,7 +172,7 @@ def _is_our_location(name: str) -> bool:
 
 
 def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> Iterator[dg.DagsterRun]:
-    """Yield the finished runs that ended before a time and that nothing refers to."""
+    """Yield the finished runs that ended before a time and are not needed any more."""
     repeated, attempts, backfills = (
         _repeated_runs(instance),
         _latest_attempts(instance, ours.assets),
@@ -194,13 +195,13 @@ def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> Ite
 
 
 def _repeated_runs(instance: dg.DagsterInstance) -> set[str]:
-    """Return the runs that active ones repeat."""
+    """Return the runs of which active runs are retries."""
     active = instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
     return {run_id for run in active for run_id in (run.parent_run_id, run.root_run_id) if run_id is not None}
 
 
 def _latest_attempts(instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> set[str]:
-    """Return the runs that were the latest to be meant to make a partition, and did not: a failed one is its state."""
+    """Return the runs that were the latest to attempt a partition and failed: the failure is the partition's state."""
     storage = cast("Any", instance.event_log_storage)
     known = {key for definition in (VIDEOS, PROJECTS) for key in instance.get_dynamic_partitions(str(definition.name))}
     tried = map(storage.get_latest_asset_partition_materialization_attempts_without_materializations, assets)
@@ -217,7 +218,7 @@ def _active_backfills(instance: dg.DagsterInstance) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Ticks:
-    """Ticks of one sensor or schedule from before a time."""
+    """Ticks of one sensor or schedule from before a given time."""
 
     state: InstigatorState
     statuses: list[TickStatus]
@@ -250,13 +251,13 @@ def open_index(instance: dg.DagsterInstance) -> Iterator[Any]:
     with cast("Any", instance.event_log_storage).index_connection() as connection:
         if connection.dialect.name == "sqlite":
             yield connection
-        else:  # Dagster's own connections to a server commit each statement
+        else:  # Dagster's own connections to a server commit every statement
             with connection.engine.execution_options(isolation_level="READ COMMITTED").begin() as transaction:
                 yield transaction
 
 
 def _run_files(instance: dg.DagsterInstance) -> Path | None:
-    """Return the folder in which SQLite keeps a file of events for each run."""
+    """Return the folder in which SQLite stores a file of events for each run. None on a server."""
     storage = cast("Any", instance.event_log_storage)
     return Path(storage.path_for_shard("")).parent if hasattr(storage, "path_for_shard") else None
 
@@ -279,7 +280,7 @@ def _remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _leftovers(instance: dg.DagsterInstance, before: datetime) -> Iterator[Path]:
-    """Yield old files and logs of runs that Dagster no longer knows: it does not delete the files of a run."""
+    """Yield old files and logs of runs that Dagster no longer knows, since it does not delete the files of a run."""
     events, logs = _run_files(instance), _local_logs(instance)
     known = set(instance.get_run_ids())
     for path in (*(events.glob("*-*.db*") if events else ()), *(logs.glob("*-*") if logs else ())):
@@ -300,7 +301,7 @@ def _remove(path: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    """Return how many bytes a file or folder uses. Files that disappear meanwhile count as zero."""
+    """Return the size of a file or folder in bytes. Files that disappear during the call count as zero."""
     size = 0
     for parent, _, names in os.walk(path) if path.is_dir() else ((path.parent, (), (path.name,)),):
         for name in names:
@@ -317,7 +318,7 @@ def _stored_bytes(instance: dg.DagsterInstance) -> int:
 
 
 def _databases(instance: dg.DagsterInstance) -> list[Path]:
-    """Return the SQLite files of the storage that are not a single run's."""
+    """Return the SQLite files of the storage that are shared by all runs."""
     storages = cast("Any", (instance.run_storage, instance.event_log_storage, instance.schedule_storage))
     runs, events, schedules = storages
     found = set()
@@ -330,9 +331,9 @@ def _databases(instance: dg.DagsterInstance) -> list[Path]:
 
 
 def _rewrite_databases(instance: dg.DagsterInstance, own_run_id: str | None) -> tuple[str, ...]:
-    """Return free space in SQLite files to the file system, if there is much. Return the files that are in use.
+    """Return large amounts of free space in SQLite files to the file system. Return the files that are in use.
 
-    A large file is left alone while runs are in flight: their events would have to wait for too long.
+    A large file is not rewritten while runs are in flight, because their events would have to wait for too long.
     """
     active = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))} - {own_run_id}
     in_use = []

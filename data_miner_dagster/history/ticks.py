@@ -1,4 +1,4 @@
-"""SQL over Dagster's ticks. Dagster itself deletes them, and does not count them without reading them all."""
+"""SQL over Dagster's ticks. Dagster itself can delete ticks, but cannot count them without reading them all."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 
 def count_ticks(connection: Connection, selector_id: str, before: float, statuses: Collection[TickStatus]) -> int:
-    """Return how many ticks a sensor or schedule has had before a time, with one of these outcomes."""
+    """Return the number of a sensor's or schedule's ticks before a time that have one of these outcomes."""
     ticks = JobTickTable.c
     return (
         connection.scalar(

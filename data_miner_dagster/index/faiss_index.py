@@ -23,7 +23,7 @@ _TRAINING_POINTS_PER_CLUSTER = 39
 
 _HASH_BITS = 64
 _MOST_BANDED_BITS = 7
-"""For more bits the bands are so short that comparing every pair is faster."""
+"""With more bits, the bands are so short that comparing every pair is faster."""
 _LONGEST_BAND = 32
 
 
@@ -39,11 +39,11 @@ class FaissIndex:
         return single_precision_error(self._index.d)
 
     def add(self, vectors: Float32Array) -> None:
-        """Add (N, D) unit vectors; ids continue from the previous ones."""
+        """Add (N, D) unit vectors. Their ids continue from the previous ones."""
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
-        """Return every pair at or above `minimum_similarity`; see the protocol."""
+        """Return every pair at or above `minimum_similarity`, as `VectorIndex.within` specifies."""
         return _range_search(self._index, queries, minimum_similarity)
 
     def __len__(self) -> int:
@@ -51,10 +51,10 @@ class FaissIndex:
 
 
 class ClusteredFaissIndex:
-    """Vectors in float16, in k-means clusters; each query visits the nearest `num_probes`.
+    """An index of float16 vectors in k-means clusters, of which each query visits the nearest `num_probes`.
 
     A pair is missed if its older member is in a cluster that the query does not visit. Callers measure how often this
-    happens. Training is seeded: the same sample yields the same clusters.
+    happens. Training is seeded, so the same sample yields the same clusters.
     """
 
     def __init__(self, training_vectors: Float32Array, *, num_clusters: int, num_probes: int) -> None:
@@ -84,7 +84,7 @@ class ClusteredFaissIndex:
         self._index.nprobe = num_probes
 
     def probes_needed(self, queries: Float32Array, others: Float32Array) -> npt.NDArray[np.int64]:
-        """Return, for each of P pairs, how many clusters the query must visit to find the other vector (at least 1)."""
+        """Return (P,) how many clusters, at least 1, each query must visit to find the other vector of its pair."""
         centroids = self._index.quantizer.reconstruct_n(0, self._index.nlist)
         needed = np.empty(len(queries), np.int64)
         for start in range(0, len(queries), _PAIRS_AT_ONCE):
@@ -95,11 +95,11 @@ class ClusteredFaissIndex:
         return needed
 
     def add(self, vectors: Float32Array) -> None:
-        """Add (N, D) unit vectors; ids continue from the previous ones."""
+        """Add (N, D) unit vectors. Their ids continue from the previous ones."""
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
-        """Return the pairs at or above `minimum_similarity` in the clusters visited; see the protocol."""
+        """Return the pairs at or above `minimum_similarity` in visited clusters, as `VectorIndex.within` specifies."""
         return _range_search(self._index, queries, minimum_similarity)
 
     def __len__(self) -> int:
@@ -107,10 +107,12 @@ class ClusteredFaissIndex:
 
 
 class FaissHashIndex:
-    """64-bit hashes; finds exactly the pairs within `max_distance` bits.
+    """An index of 64-bit hashes that finds exactly the pairs within `max_distance` bits.
 
     Hashes that differ in at most d bits agree on at least one of d + 1 bands, so only hashes that share a band are
-    compared. Source: Norouzi et al., Fast Search in Hamming Space with Multi-Index Hashing (CVPR 2012), section 3.
+    compared.
+
+    Source: Norouzi et al., Fast Search in Hamming Space with Multi-Index Hashing (CVPR 2012), section 3.
     """
 
     def __init__(self, max_distance: int) -> None:
@@ -123,12 +125,12 @@ class FaissHashIndex:
             self._index = faiss.IndexBinaryFlat(_HASH_BITS)
 
     def add(self, hashes: npt.NDArray[np.uint64]) -> None:
-        """Add (N,) hashes; ids continue from the previous ones."""
+        """Add (N,) hashes. Their ids continue from the previous ones."""
         if len(hashes):
             self._index.add(_as_bytes(hashes))
 
     def within(self, queries: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return every pair within the distance; see the protocol."""
+        """Return every pair within the distance, as `HashIndex.within` specifies."""
         if not len(queries) or not self._index.ntotal:
             return np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64)
         # FAISS returns distances strictly below its radius.
@@ -144,7 +146,7 @@ def _as_bytes(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 def num_clusters_for(num_vectors: int) -> int:
-    """Return the power of two nearest to 4 * sqrt(num_vectors), capped at what the vectors can train.
+    """Return the power of two nearest to 4 * sqrt(num_vectors), capped by the number of training vectors.
 
     Source: faiss wiki, "Guidelines to choose an index": 4 to 16 times the square root.
     """
