@@ -1,4 +1,4 @@
-"""`python -m data_miner_dagster` is `data-miner`: the process of the command line, from start to end."""
+"""Run the command line as `python -m data_miner_dagster`, from the start to the end of its process."""
 
 import atexit
 import os
@@ -9,10 +9,10 @@ from data_miner_dagster.cli.main import main
 
 
 def run_process() -> None:
-    """Run the command line, and end this process with its status.
+    """Run the command line, and end this process with its exit status.
 
-    Python's final garbage collection would take seconds with torch or Dagster loaded, and find nothing that matters. So
-    the process skips it and ends after all registered exit handlers have run.
+    With torch or Dagster loaded, Python's final garbage collection would take seconds and free nothing that matters. So
+    the process skips it, and ends after all registered exit handlers have run.
     """
     try:
         main()
@@ -22,7 +22,7 @@ def run_process() -> None:
         status = ended.code or 0
     else:
         status = 0
-    atexit._run_exitfuncs()  # noqa: SLF001 - what `sys.exit` calls
+    atexit._run_exitfuncs()  # noqa: SLF001 - called by `sys.exit`, too
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # no reader is left
             stream.flush()

@@ -1,4 +1,4 @@
-"""`python -m data_miner_dagster._daemon`: Dagster's own daemon and its options, with smaller files of runs."""
+"""Run Dagster's own daemon, with all its options, but with smaller files for runs."""
 
 import os
 from contextlib import ExitStack

@@ -1,7 +1,7 @@
-"""The definitions that Dagster loads. Imports no torch, yt-dlp or PyAV: only the runs that need them do.
+"""The definitions that Dagster loads. Imports no torch, yt-dlp or PyAV, which only the runs that need them import.
 
-Garbage collection is off while they load, and ignores the loaded objects afterwards, since all of them stay. It would
-take half of the CPU time for starting and ending a process, and every run is one.
+Garbage collection is off while the definitions load, and ignores the loaded objects afterwards, since they all stay. It
+would take half of the CPU time for starting and ending a process, and every run is a process.
 """
 
 import gc

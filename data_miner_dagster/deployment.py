@@ -50,10 +50,10 @@ _PACKAGE: Final = Path(__file__).parent
 
 
 def deployment_file(name: str) -> Path:
-    """Return the file in the source checkout if there is one, else the file installed with the package.
+    """Return the file in the source checkout if it exists, else the file installed with the package.
 
     Raises:
-        ConfigError: neither exists.
+        ConfigError: neither file exists.
     """
     for candidate in (_PACKAGE.parent / name, _PACKAGE / "defaults" / name):
         if candidate.is_file():
@@ -75,11 +75,11 @@ def standing_dagster_home(layout: StorageLayout) -> Path | None:
 def prepare_dagster_home(layout: StorageLayout) -> Path:
     """Return the folder of Dagster's instance, with a dagster.yaml in it.
 
-    An existing dagster.yaml is kept, since it may name a PostgreSQL server. A half-copied one is replaced, and so is a
-    copy of an earlier version's that nobody has changed.
+    An existing dagster.yaml is kept, since it may name a PostgreSQL server. A truncated copy is replaced, as is an
+    unchanged copy from an earlier version.
 
     Raises:
-        ConfigError: Dagster would misread the folder's path and keep its history elsewhere.
+        ConfigError: Dagster would misread the folder's path and store its history elsewhere.
     """
     home = dagster_home(layout)
     settings = home / DAGSTER_SETTINGS
@@ -100,7 +100,7 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
 
 
 def name_dagster_storage(platform: Platform) -> None:
-    """Tell this process and its children where Dagster's storage is, if it was moved into the catalog's database."""
+    """Set the location of Dagster's storage for this process and its children, if it was moved with the catalog."""
     moved = read_moved_catalog(platform.layout)
     if moved is None or not moved.is_in_use or not moved.is_dagster_beside or os.environ.get(DAGSTER_URL_VARIABLE):
         return
@@ -120,12 +120,12 @@ def _is_half_copied(settings: Path) -> bool:
 
 
 def existing_instance(home: Path) -> "DagsterInstance":
-    """Return the instance of `home`; the caller closes it.
+    """Return the instance of `home`. The caller has to close it.
 
     Also sets DAGSTER_HOME for this process and its children.
 
     Raises:
-        ConfigError: the settings or one of the databases cannot be used; the message names the file.
+        ConfigError: the settings or one of the databases cannot be used. The message names the file.
     """
     from dagster import DagsterInstance
 
@@ -142,17 +142,17 @@ def existing_instance(home: Path) -> "DagsterInstance":
 
 
 def use_light_files(home: Path) -> None:
-    """Let this process create small files for runs, and make commits to Dagster's SQLite storage cheap.
+    """Make this process create small files for runs, and commit cheaply to Dagster's SQLite storage.
 
     Dagster's storage has a file for each run, with two dozen mostly empty tables, and its events are also in the index.
-    If a power cut loses some of this history, no work is lost or requested again.
+    If a power failure loses some of this history, no work is lost or requested again.
     """
     use_small_pages(home / "history" / "runs")
     commit_unhurried(home)
 
 
 def damage_of_home(home: Path) -> str | None:
-    """Return one line about the first damaged database of Dagster's own, or None if all are intact."""
+    """Return one line about the first damaged database of Dagster's own storage. None if all are intact."""
     shared = dagster_history_files(home)
     of_runs = (path for path in sorted(shared[1].parent.glob("*.db")) if path not in shared)
     for path in (*shared, *of_runs):
@@ -170,9 +170,9 @@ def _settings_line(home: Path, error: Exception) -> str:
 
 
 def open_instance(platform: Platform) -> "DagsterInstance":
-    """Return Dagster's instance and create its databases if they are missing; the caller closes it.
+    """Return Dagster's instance, and create its databases if they are missing. The caller has to close the instance.
 
-    Only one process does this at a time: two processes that create the same SQLite tables at once break each other.
+    Only one process does this at a time, because two processes that create the same SQLite tables at once interfere.
 
     Raises:
         ConfigError: Dagster's settings or one of its databases cannot be used.
@@ -206,7 +206,7 @@ def home_part(layout: StorageLayout) -> "Part":
 
 
 def launcher_part(platform: Platform) -> "Part | None":
-    """Return whether dagster.yaml sends runs to the configured cluster; None if the settings name no cluster."""
+    """Return whether dagster.yaml sends runs to the configured cluster. None if the settings name no cluster."""
     from data_miner_dagster.launching.agreement import check_launcher
     from data_miner_dagster.operations.upkeep.environment import Part, State
 

@@ -1,6 +1,6 @@
 """The job that removes old history and checks the files of videos. A schedule requests it once a day.
 
-Belongs here: work that belongs to no project and no video. Does not belong here: what is removed (history/pruning.py).
+Belongs here: work that belongs to no project or video. Does not belong here: what is removed (history/pruning.py).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -21,21 +21,21 @@ OURS: Final = Ours(
     assets=[key for asset in ALL_ASSETS if isinstance(asset, dg.AssetsDefinition) for key in asset.keys],
     jobs=[*JOBS, PRUNE_HISTORY, "build_dataset"],  # the last is from earlier versions
 )
-"""Jobs whose history may be removed."""
+"""The assets and jobs whose history may be removed."""
 
 
 class PruneConfig(dg.Config):
     """Run configuration of the job."""
 
     older_than_days: int | None = None
-    """How long runs are kept. Default: `platform.storage.history_days`."""
+    """How long runs are kept, in days. Default: `platform.storage.history_days`."""
 
 
 @dg.op(name="prune")
 def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: PlatformResource) -> None:
     opened = platform.open()
     _prune_history(context, config, opened)
-    for line in report_checks(opened, context.instance):  # last, so that these are not among the old ones
+    for line in report_checks(opened, context.instance):  # last, so that the new results are not pruned
         context.log.warning(line)
 
 
@@ -58,5 +58,5 @@ def _prune_history(context: dg.OpExecutionContext, config: PruneConfig, platform
     executor_def=dg.in_process_executor,
 )
 def prune_history_job() -> None:
-    """Prune once."""
+    """Run the pruning once."""
     _prune()

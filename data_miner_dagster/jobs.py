@@ -1,6 +1,6 @@
-"""Jobs: what sensors and the CLI launch, one for each stage.
+"""The jobs that sensors and the CLI launch, one for each stage.
 
-Jobs of videos work off batches: lists of keys in any order. Jobs of projects materialize one partition of an asset.
+Jobs of videos process batches: lists of keys in any order. Jobs of projects materialize one partition of an asset.
 
 Belongs here: the names of jobs and of their ops. Other modules import the names from here.
 """
@@ -26,7 +26,7 @@ PROCESS_VIDEOS: Final = "process_videos"
 TRAIN_STUDENT: Final = "train_student"
 
 OPTIONAL_ASSETS: Final[Mapping[str, str]] = {TRAIN_STUDENT: "student"}
-"""Assets that no build waits for, and that nothing requests automatically, by the job that materializes each."""
+"""Assets that no build waits for and nothing requests automatically, by the job that materializes each of them."""
 
 JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     WorkStage.SOURCING: LIST_SOURCES,
@@ -49,14 +49,14 @@ VIDEO_JOBS: Final = tuple(JOB_BY_STAGE[stage] for stage in VIDEO_STAGES)
 """The jobs that process lists of videos, in pipeline order."""
 
 PROJECT_JOBS: Final = tuple(JOB_BY_STAGE[WorkStage(stage.value)] for stage in PROJECT_WAY)
-"""The jobs that build a project's dataset, in pipeline order. One a stage, so that a pool is held only while used."""
+"""The jobs that build a project's dataset, in pipeline order. One per stage, so that a pool is held only while used."""
 
 OP_BY_JOB: Final[Mapping[str, str]] = {
     **{name: stage.value.lower() if stage in VIDEO_STAGES else ASSETS[stage] for stage, name in JOB_BY_STAGE.items()},
     PROCESS_VIDEOS: "side_by_side",
     **{name: f"{stage.value.lower()}_shards" for stage, name in SHARE_JOB_BY_STAGE.items()},
 }
-"""The op of each job that does its work: of an asset it has the same name, of lists of videos that of the stage."""
+"""The op that does the work of each job. It is named after the job's asset, or after the stage for lists of videos."""
 
 POOL_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     stage: pool
@@ -64,10 +64,10 @@ POOL_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     for stage, name in ASSETS.items()
     if isinstance(asset, dg.AssetsDefinition) and asset.key == dg.AssetKey(name) and (pool := asset.op.pool)
 }
-"""The pool that each stage's runs take a place in."""
+"""The pool in which each stage's runs take a slot."""
 
 _FORMER_JOBS: Final = ("build_dataset",)
-"""Jobs of earlier versions, whose runs may be under way when this one is installed."""
+"""Jobs of earlier versions, whose runs may still be active when this version is installed."""
 
 _OUR_ASSETS: Final = frozenset(map(dg.AssetKey, (*ASSETS.values(), *OPTIONAL_ASSETS.values())))
 
@@ -86,7 +86,7 @@ _DESCRIPTIONS: Final = {
 }
 
 _NO_TIME_LIMIT: Final = {"dagster/max_runtime": "0"}
-"""Whether a run hangs is judged by its progress (runs.py), also where an edited dagster.yaml has a time limit."""
+"""Hanging runs are detected by their progress (runs.py), even if an edited dagster.yaml sets a time limit."""
 
 
 def _job_of_videos(stage: WorkStage) -> dg.JobDefinition:
@@ -148,17 +148,17 @@ JOBS: Final = {
 
 
 def stage_of_job(name: str) -> WorkStage | None:
-    """Return the stage that a job works at; None of a job of several stages, or of none."""
+    """Return the stage that a job works on. None if the job has several stages or none."""
     of_shards = {share: stage for stage, share in SHARE_JOB_BY_STAGE.items()}
     return STAGE_BY_JOB.get(name, of_shards.get(name))
 
 
 def is_ours(run: dg.DagsterRun) -> bool:
-    """Return whether a run executes these assets or jobs, however it was launched. An instance may have others."""
+    """Return whether a run executes our assets or jobs, however it was launched. An instance may contain others."""
     selected = [*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())]
     return run.job_name in (*JOBS, *_FORMER_JOBS) or (bool(selected) and set(selected) <= _OUR_ASSETS)
 
 
 def config_of(job: str, **values: object) -> dict[str, object]:
-    """Return the `ops` section of a run configuration that gives these values to a job's op."""
+    """Return the `ops` section of a run configuration that passes these values to a job's op."""
     return {OP_BY_JOB[job]: {"config": values}}

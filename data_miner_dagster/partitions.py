@@ -1,7 +1,7 @@
 """The two dynamic partition sets.
 
-Keys mirror the catalog. Listing a project adds those of its videos, and a run adds those that it works on. They are
-ordered by insertion.
+Keys mirror the catalog. Listing a project adds the keys of its videos, and a run adds the keys that it works on. Keys
+are ordered by insertion.
 """
 
 import warnings
@@ -13,7 +13,7 @@ import dagster as dg
 from data_miner_dagster.sites.keys import order_of_asking
 
 # Backfill policies and partitioned checks are used deliberately, at a pinned minor version, so users need no warning.
-# Filtered here because every module that declares an asset or a check imports this one first.
+# They are filtered here because every module that declares an asset or a check imports this one first.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
@@ -21,22 +21,22 @@ VIDEOS: Final = dg.DynamicPartitionsDefinition(name="videos")
 PROJECTS: Final = dg.DynamicPartitionsDefinition(name="projects")
 
 LINEAGE_ONLY: Final = dg.SpecificPartitionsPartitionMapping([])
-"""Draws the lineage arrow between the two sets without mapping any partitions: the asset checks its own inputs.
+"""Draws the lineage arrow between the two sets without mapping any partitions. The asset checks its own inputs.
 
-The UI's backfills would refuse a custom mapping, since host processes cannot load it (dagster-io/dagster #17225).
+The UI's backfills would reject a custom mapping, since host processes cannot load it (dagster-io/dagster #17225).
 """
 
 RANGE_START_TAG: Final = "dagster/asset_partition_range_start"
 RANGE_END_TAG: Final = "dagster/asset_partition_range_end"
 PARTITION_TAG: Final = "dagster/partition"
 
-_ADD_CHUNK: Final = 5_000  # each call makes one SQL `IN (...)`
+_ADD_CHUNK: Final = 5_000  # each call executes one SQL `IN (...)`
 
 
 def add_partitions(
     instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, keys: Collection[str]
 ) -> None:
-    """Add the missing keys in chunks, in the order in which people should see them. Reads no other keys."""
+    """Add missing keys in chunks, in the order in which people should see them. Reads no other keys."""
     name = definition.name
     assert name is not None
     ordered = sorted(set(keys), key=order_of_asking if definition is VIDEOS else None)

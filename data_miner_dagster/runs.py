@@ -1,10 +1,10 @@
-"""Ending runs whose process is gone, silent or hanging, on any host, and freeing what they held.
+"""End runs whose processes are dead, silent or hanging, on any host, and free what they held.
 
 Dagster notices the death of a run's process only while the code server that started it is alive. It does not notice
-after a power cut, when a container is replaced, and never for a run that `data-miner run` or `dagster asset
-materialize` executes in process. Such a run stays STARTED, keeps its pool slots and looks like work in flight. So the
-process of every run holds a lease in the catalog (catalog/leases.py), and the planners of work end the runs that have
-none any more.
+after a power failure, when a container is replaced, or, in any case, if `data-miner run` or `dagster asset materialize`
+executes the run in process. Such a run stays STARTED, keeps its pool slots and looks like work in flight. So the
+process of every run holds a lease in the catalog (catalog/leases.py), and the planners end runs that no longer have
+one.
 """
 
 import os
@@ -37,11 +37,11 @@ from data_miner_dagster.launching.tags import REFUSED_TAG
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, attempt_extra
 
 _EARLIER_PROCESS_TAG: Final = "data_miner/process"
-"""How versions up to 0.3 identified a run's process. Retries inherit the tag, so it may be that of the previous run."""
+"""How versions up to 0.3 identified a run's process. Retries inherit the tag, so it may belong to the previous run."""
 _LAUNCHED_TAG: Final = ".dagster/grpc_info"
-"""Marks every run for which `DefaultRunLauncher` started a process, which executes nothing else."""
+"""Marks every run for which `DefaultRunLauncher` started a process. Such a process executes nothing else."""
 SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
-"""Tag on a run that a fault of this program ended; its value is the version at fault."""
+"""Tag on a run that was ended by a fault of this program. Its value is the faulty version."""
 
 ACTIVE_STATUSES: Final = (
     dg.DagsterRunStatus.QUEUED,
@@ -72,16 +72,16 @@ def end_dead_runs(
     is_ours: Callable[[dg.DagsterRun], bool],
     idle_limit: timedelta,
 ) -> list[str]:
-    """Fail the active runs whose process is gone, silent or hanging, and free their slots and claims. Return their ids.
+    """Fail the active runs whose process is dead, silent or hanging, and free their slots and claims. Return their ids.
 
     A run of ours that has started without a lease gets 90 s to take one. While its process is still starting, Dagster
-    is responsible (`start_timeout_seconds` in dagster.yaml): on a busy machine that may take minutes. Leases that runs
-    left behind are removed. Idempotent, and safe when several processes do it at once.
+    is responsible (`start_timeout_seconds` in dagster.yaml), because on a busy machine that may take minutes. Leases of
+    finished runs are removed. Idempotent, and safe if several processes call it at once.
 
-    A launcher that sends runs to other machines is asked about those that are starting, which Dagster does not do. A
-    run whose process has failed is ended, and an unknown one gets 90 s, too.
+    If the launcher sends runs to other machines, it is queried about runs that are starting, which Dagster does not do.
+    A run whose process has failed is ended, and a run that the launcher does not know also gets 90 s.
     """
-    # before the runs: a run with a lease must be in that list
+    # Read before the runs: a run with a lease must be in that list.
     leases = {lease.run_id: lease for lease in find_leases(database)}
     runs = {run.run_id: run for run in active_runs(instance) if run.run_id in leases or is_ours(run)}
     if not runs and not leases:
@@ -96,7 +96,7 @@ def end_dead_runs(
         awaited = {run_id: job for run_id, job in awaited.items() if run_id not in earlier}
     judged = judge_leases(database, awaited, idle_limit=idle_limit)
     _remove_leftovers(instance, database, leases.keys() - runs.keys(), judged)
-    # every run meets what is broken on a node: none of the stage is launched for a while
+    # Every run would fail on a broken node, so no run of the stage is launched for a while.
     for run_id, why in failed.items():
         instance.add_run_tags(run_id, {REFUSED_TAG: why})
     ended = [run_id for run_id, why in failed.items() if _end_unstarted(instance, database, run_id, why)]
@@ -126,7 +126,8 @@ def _lost_while_starting(
         elif health.status is WorkerStatus.FAILED:
             failed[run.run_id] = f"it failed while it started: {health.msg}"
         else:
-            # A lease of 90 s, from when its launcher first did not know it. Its process may have taken it over since.
+            # This was a lease of 90 s from the time when the launcher first did not know the run. Its process may have
+            # taken it.
             remove_provisional_leases(database, [run.run_id])
     return unknown, failed
 
@@ -137,7 +138,7 @@ def _is_launched_elsewhere(instance: dg.DagsterInstance) -> bool:
 
 
 def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str, why: str) -> bool:
-    """Fail a run whose process has never reported. Return False if it has started or ended meanwhile."""
+    """Fail a run whose process has never reported. Return False if it has since started or ended."""
     run = instance.get_run_by_id(run_id)
     if run is None or run.status is not dg.DagsterRunStatus.STARTING:
         return False
@@ -148,7 +149,7 @@ def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str
 
 
 def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[str]:
-    """Return the runs whose process, from a version without leases, still works: it holds a claim."""
+    """Return the runs whose process belongs to a version without leases and still works, because it holds a claim."""
     processes = {run.run_id: run.tags[_EARLIER_PROCESS_TAG] for run in runs if _EARLIER_PROCESS_TAG in run.tags}
     if not processes:
         return set()
@@ -159,11 +160,11 @@ def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[s
 def _remove_leftovers(
     instance: dg.DagsterInstance, database: Database, inactive: Collection[str], judged: Mapping[str, JudgedRun]
 ) -> None:
-    """Remove the leases of runs that are over: of dead processes, and of those that go on after the run was ended."""
+    """Remove the leases of finished runs: of dead processes, and of processes that continue after their run ended."""
     living = {run_id for run_id in inactive if run_id in judged and judged[run_id].state is RunState.ALIVE}
     over = set(inactive) - living
     if living:
-        known = instance.get_runs(dg.RunsFilter(run_ids=sorted(living)))  # not those of another instance
+        known = instance.get_runs(dg.RunsFilter(run_ids=sorted(living)))  # without runs of another instance
         over |= {run.run_id for run in known if run.is_finished}
     for run_id in sorted(over):
         revoke_claims(database, run_id)
@@ -171,7 +172,7 @@ def _remove_leftovers(
 
 
 def _end(instance: dg.DagsterInstance, database: Database, run: dg.DagsterRun, judged: JudgedRun) -> bool:
-    # The process may have finished the run just before it ended: check again before calling the run dead.
+    # The process may have finished the run just before it ended, so check again before failing the run.
     current = instance.get_run_by_id(run.run_id)
     if current is None or current.is_finished or not seize_lease(database, judged):
         return False
@@ -203,14 +204,14 @@ def _stop_process(instance: dg.DagsterInstance, run: dg.DagsterRun, process: Pro
         if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
             instance.run_launcher.terminate(run.run_id)
     elif process.is_alive() and process != this_process():
-        os.kill(process.pid, signal.SIGKILL)  # a hanging process may ignore anything less
+        os.kill(process.pid, signal.SIGKILL)  # a hanging process may ignore milder signals
 
 
 def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list[str]:
-    """Fail the runs that were launched and whose process has never reported. Return their ids.
+    """Fail the runs that were launched but whose process has never reported. Return their ids.
 
     For callers that know that nothing launches runs at the moment: these runs would count as starting, and hold their
-    pools, until their start times out. On a cluster such a run may start at any moment, so end_dead_runs asks about it.
+    pools, until their start times out. On a cluster such a run may start at any moment, so end_dead_runs handles it.
     """
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []

@@ -24,7 +24,7 @@ _PRUNING_INTERVAL: Final = timedelta(days=1)
     description="Removes old ticks every hour, and asks once a day for a run that removes old history.",
 )
 def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResource) -> dg.RunRequest | dg.SkipReason:
-    """Request a run if the last one was a day ago, at any hour: a machine may be off at night."""
+    """Request a run if the last one was at least a day ago, at any hour, since a machine may be off at night."""
     now = context.scheduled_execution_time
     days = platform.open().config.storage.history_days
     if days is None:
