@@ -87,8 +87,8 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
         settings.exists() and "postgres" in settings.read_text(encoding="utf-8", errors="replace")
     ):
         raise ConfigError(
-            f"{home}: Dagster turns the path of its history into an address, in which `?`, and `%` before two digits, "
-            "have another meaning; use another --root, or set DAGSTER_HOME to another folder"
+            f"{home}: Dagster converts the path of its history to a URL, in which `?`, and `%` before two digits, "
+            "have a special meaning; use another --root, or set DAGSTER_HOME to another folder"
         )
     if not settings.exists() or _is_half_copied(settings) or sha256_of_file(settings) in _EARLIER_SETTINGS:
         moved = read_moved_catalog(layout)
@@ -158,15 +158,15 @@ def damage_of_home(home: Path) -> str | None:
     for path in (*shared, *of_runs):
         if path.is_file() and (why := quick_check(path)):
             return (
-                f"{path} is damaged ({why}): restore it from a copy, or remove it: Dagster starts a new one, without "
-                "the history of earlier runs, and no work is lost"
+                f"{path} is damaged ({why}): restore it from a copy, or remove it, so that Dagster creates a new one; "
+                "that loses the history of earlier runs, but no work"
             )
     return None
 
 
 def _settings_line(home: Path, error: Exception) -> str:
     why = (" ".join(str(error).split()) or type(error).__name__)[:200]
-    return f"{home / 'dagster.yaml'} cannot be used ({why}): correct it, or remove it, and it is written again"
+    return f"{home / 'dagster.yaml'} cannot be used ({why}); correct it, or remove it so that it is written again"
 
 
 def open_instance(platform: Platform) -> "DagsterInstance":
@@ -191,7 +191,7 @@ def home_part(layout: StorageLayout) -> "Part":
     named = " (DAGSTER_HOME)" if os.environ.get(DAGSTER_HOME_VARIABLE) else ""
     if not _is_found_by_dagster(home):
         remedy = "set DAGSTER_HOME to a folder without `?`, and without `%` before two digits"
-        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named}: Dagster misreads its path", remedy)
+        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named}: Dagster would misread this path", remedy)
     if not (home / DAGSTER_SETTINGS).exists():
         if home.exists() and not os.access(home, os.W_OK):
             remedy = "let this user write there, or set another folder with DAGSTER_HOME"

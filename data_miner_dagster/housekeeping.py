@@ -9,6 +9,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.asset_checks.video_files import report_checks
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.history.partition_keys import remove_stray_keys
 from data_miner_dagster.history.pruning import Ours, prune_history
 from data_miner_dagster.jobs import ALL_ASSETS, JOBS
@@ -41,10 +42,10 @@ def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: Platfo
 
 def _prune_history(context: dg.OpExecutionContext, config: PruneConfig, platform: Platform) -> None:
     removed, waiting = remove_stray_keys(platform, context.instance)
-    context.log.info(f"removed {removed} partitions of deleted videos and projects, {waiting} are in use")
+    context.log.info(f"removed {counted(removed, 'partition')} of deleted videos and projects; {waiting} still in use")
     days = config.older_than_days if config.older_than_days is not None else platform.config.storage.history_days
     if days is None:
-        context.log.info("platform.storage.history_days is null: history is kept")
+        context.log.info("history is not removed, because platform.storage.history_days is null")
         return
     stay, now = timedelta(days=days), datetime.now(UTC)
     pruned = prune_history(context.instance, OURS, stay, now=now, own_run_id=context.run_id)
@@ -53,8 +54,8 @@ def _prune_history(context: dg.OpExecutionContext, config: PruneConfig, platform
 
 @dg.job(
     name=PRUNE_HISTORY,
-    description="Remove old runs, ticks and logs, and keys of what was deleted, from Dagster's storage; look whether "
-    "the files of every video are there.",
+    description="Removes old runs, ticks and logs, and the keys of deleted videos and projects, from Dagster's "
+    "storage. Checks whether the files of every video exist.",
     executor_def=dg.in_process_executor,
 )
 def prune_history_job() -> None:

@@ -75,8 +75,8 @@ _DESCRIPTIONS: Final = {
     DOWNLOAD_VIDEOS: "Download and verify videos.",
     EXTRACT_FRAMES: "Sample the frames of videos.",
     EMBED_FRAMES: "Embed the frames of videos.",
-    PROCESS_VIDEOS: "Download, extract and embed the videos of one project, side by side, as `data-miner run` does.",
-    TRAIN_STUDENT: "Train a small network on the latest release of one project, to see whether it teaches.",
+    PROCESS_VIDEOS: "Download, extract and embed the videos of one project concurrently, as `data-miner run` does.",
+    TRAIN_STUDENT: "Train a small network on the latest release of one project, to check what it learns.",
     LIST_SOURCES: "List a project's sources to find the videos that belong to it.",
     **{JOB_BY_STAGE[WorkStage(stage.value)]: f"Take one project through {stage.word}." for stage in PROJECT_WAY},
     **{

@@ -124,7 +124,7 @@ def _lost_while_starting(
         if health.status is WorkerStatus.NOT_FOUND:
             unknown.add(run.run_id)
         elif health.status is WorkerStatus.FAILED:
-            failed[run.run_id] = f"it failed while it started: {health.msg}"
+            failed[run.run_id] = f"it failed while it was starting: {health.msg}"
         else:
             # This was a lease of 90 s from the time when the launcher first did not know the run. Its process may have
             # taken it.
@@ -193,10 +193,10 @@ def _reason(process: ProcessIdentity | None, state: RunState) -> str:
         return f"its process has not reported for {LEASE_SECONDS:.0f} s"
     where = f"its process ({process.pid} on {process.host.partition('|')[0]})"
     if state is RunState.GONE:
-        return f"{where} is gone"
+        return f"{where} has died"
     if state is RunState.HANGING:
-        return f"{where} hangs: it has done nothing for longer than platform.runs allows"
-    return f"{where} has not been heard of for {LEASE_SECONDS:.0f} s"
+        return f"{where} hangs: it has made no progress for longer than platform.runs allows"
+    return f"{where} has not reported for {LEASE_SECONDS:.0f} s"
 
 
 def _stop_process(instance: dg.DagsterInstance, run: dg.DagsterRun, process: ProcessIdentity) -> None:
@@ -219,5 +219,5 @@ def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list
     starting = [run for run in active_runs(instance) if run.status is dg.DagsterRunStatus.STARTING]
     cut_off = [run.run_id for run in starting if run.run_id not in known]
     return [
-        run_id for run_id in cut_off if _end_unstarted(instance, database, run_id, "it was cut off while it started")
+        run_id for run_id in cut_off if _end_unstarted(instance, database, run_id, "it was interrupted while starting")
     ]

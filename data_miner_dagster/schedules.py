@@ -6,6 +6,7 @@ from typing import Final
 import dagster as dg
 
 from data_miner_dagster.catalog.batches import take_project_batch
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.history.pruning import prune_ticks
 from data_miner_dagster.housekeeping import PRUNE_HISTORY, prune_history_job
@@ -21,20 +22,20 @@ _PRUNING_INTERVAL: Final = timedelta(days=1)
     job=prune_history_job,
     cron_schedule="43 * * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Removes old ticks every hour, and asks once a day for a run that removes old history.",
+    description="Removes old ticks every hour, and once a day requests a run that removes old history.",
 )
 def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResource) -> dg.RunRequest | dg.SkipReason:
     """Request a run if the last one was at least a day ago, at any hour, since a machine may be off at night."""
     now = context.scheduled_execution_time
     days = platform.open().config.storage.history_days
     if days is None:
-        return dg.SkipReason("platform.storage.history_days is null: history is kept")
+        return dg.SkipReason("history is not removed, because platform.storage.history_days is null")
     num_ticks = prune_ticks(context.instance, timedelta(days=days), now=now)
     a_day_ago = now - _PRUNING_INTERVAL
     is_done = context.instance.get_runs_count(dg.RunsFilter(job_name=PRUNE_HISTORY, created_after=a_day_ago))
     has_work = context.instance.get_run_ids(dg.RunsFilter(created_before=a_day_ago), limit=1)
     if is_done or not has_work:
-        return dg.SkipReason(f"{num_ticks} old ticks removed")
+        return dg.SkipReason(f"removed {counted(num_ticks, 'old tick')}")
     return dg.RunRequest(run_key=f"{PRUNE_HISTORY}:{now.isoformat()}")
 
 
@@ -42,7 +43,7 @@ def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResour
     job=JOBS[LIST_SOURCES],
     cron_schedule="17 */6 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Re-lists every project's sources to find new videos. Skips projects whose file is gone.",
+    description="Re-lists every project's sources to find new videos. Skips projects whose file was deleted.",
 )
 def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     """Request one run per project that is not being listed, is not held, and has its file."""
@@ -50,4 +51,4 @@ def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest
     names = [state.name for state in project_states(opened) if state.is_sourced and not state.is_withdrawn]
     batches = [take_project_batch(opened.database, WorkStage.SOURCING, name) for name in names]
     requests = [request_of(batch, batch.items, force=True) for batch in batches if batch is not None]
-    return requests or dg.SkipReason("there are no projects to list: their files are gone, or they are held or at work")
+    return requests or dg.SkipReason("no project can be listed: their files are missing, or they are held or running")

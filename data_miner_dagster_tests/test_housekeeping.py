@@ -43,7 +43,7 @@ def test_prune_history__old_runs_and_keys_of_deleted_projects_go(
             )
             assert last.status.value == "SUCCEEDED"  # evaluated once a day, of all videos
         assert instance.get_dynamic_partitions(str(PROJECTS.name)) == ["cyclists"]
-        assert said[0] == "removed 0 partitions of deleted videos and projects, 0 are in use"
+        assert said[0] == "removed 0 partitions of deleted videos and projects; 0 still in use"
         assert said[1].startswith("removed 2 runs with ")
         assert [run.run_id for run in instance.get_runs()] == [done.run_id]
 
@@ -63,10 +63,10 @@ def test_housekeeping__asks_once_a_day_where_there_is_something_old(
         return answer.skip_message if not answer.run_requests else answer.run_requests[0].run_key
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        assert asked(instance, 0) == "0 old ticks removed"
+        assert asked(instance, 0) == "removed 0 old ticks"
         create_run_for_test(instance, status=dg.DagsterRunStatus.SUCCESS)
-        assert asked(instance, 23) == "0 old ticks removed"
+        assert asked(instance, 23) == "removed 0 old ticks"
         assert str(asked(instance, 25)).startswith("prune_history:")
         create_run_for_test(instance, job_name=PRUNE_HISTORY, status=dg.DagsterRunStatus.SUCCESS)
-        assert asked(instance, 23) == "0 old ticks removed"
+        assert asked(instance, 23) == "removed 0 old ticks"
         assert str(asked(instance, 25)).startswith("prune_history:")

@@ -123,7 +123,7 @@ def test_end_dead_runs__only_those_whose_process_is_gone_or_silent(
     assert sorted(end(instance, database)) == sorted([gone, silent])
     assert {run.run_id for run in active_runs(instance)} == {alive, elsewhere, stopped}
     assert f"its process ({os.getpid()} on" in messages_of(instance, gone)
-    assert "its process (7 on code-aaaa) has not been heard of for 90 s" in messages_of(instance, silent)
+    assert "its process (7 on code-aaaa) has not reported for 90 s" in messages_of(instance, silent)
     assert {lease.run_id for lease in find_leases(database)} == {alive, elsewhere, stopped}
     assert end(instance, database) == []
 
@@ -270,7 +270,7 @@ def test_end_dead_runs__on_a_cluster_one_that_failed_while_it_started(
     assert "its node has died" in messages_of(elsewhere, dead)
     run = elsewhere.get_run_by_id(dead)
     assert run is not None
-    assert run.tags["data_miner/not_launched"] == "it failed while it started: its node has died"
+    assert run.tags["data_miner/not_launched"] == "it failed while it was starting: its node has died"
     assert status_of(elsewhere, waiting) is dg.DagsterRunStatus.STARTING
 
 
@@ -343,7 +343,7 @@ def test_end_dead_runs__the_run_of_a_container_that_was_replaced(
     assert [claim.resource for claim in live_claims(database)] == ["video/a"]
     expire(database, run_id)
     assert end(instance, database) == [run_id]
-    assert "on code-aaaa) has not been heard of for 90 s" in messages_of(instance, run_id)
+    assert "on code-aaaa) has not reported for 90 s" in messages_of(instance, run_id)
     again = start(instance)
     with container("code-bbbb", database, again):  # which takes the claim at once
         assert end(instance, database) == []

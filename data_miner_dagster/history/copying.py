@@ -269,4 +269,4 @@ def _check_versions(files: DagsterFiles, target: Connection) -> None:
     sources = (files.runs, files.index, files.schedules)
     done = set[str]().union(*(migrations(source) for source in sources))
     if any(revision(source) != revision(target) for source in sources) or migrations(target) - done:
-        raise ConfigError("Dagster's storage is of an earlier version: run `dagster instance migrate` first")
+        raise ConfigError("Dagster's storage belongs to an earlier version; run `dagster instance migrate` first")

@@ -23,6 +23,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from data_miner_dagster.catalog.database import compact_sqlite, free_bytes
 from data_miner_dagster.catalog.renewal import note_progress
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.work import BATCH_TAG
 from data_miner_dagster.history.partition_state import delete_run_events, delete_superseded
@@ -81,10 +82,11 @@ class Pruning:
     def line(self, *, would: bool = False) -> str:
         """Return a one-line summary for people."""
         verb, freed = ("would remove", "of files") if would else ("removed", "freed")
-        leftovers = f", {self.num_leftovers:,} files of runs that are gone" if self.num_leftovers else ""
+        leftovers = f", {counted(self.num_leftovers, 'file')} of deleted runs" if self.num_leftovers else ""
         return (
-            f"{verb} {self.num_runs:,} runs with {self.num_events:,} events and their logs, {self.num_ticks:,} ticks"
-            f"{leftovers}; kept {self.num_states:,} events that are the state of a partition; "
+            f"{verb} {counted(self.num_runs, 'run')} with {counted(self.num_events, 'event')} and their logs, "
+            f"{counted(self.num_ticks, 'tick')}{leftovers}; kept {counted(self.num_states, 'event')} as the state of "
+            f"partitions; "
             f"{size_text(self.freed_bytes)} {freed}"
         )
 

@@ -252,7 +252,7 @@ class StorageLayout(PublishedLayout):
         """Return the path of the table that a stage produces for the next one."""
         table = PROJECT_WAY[stage].table
         if table is None:
-            raise ValueError(f"{stage.value} makes no table")
+            raise ValueError(f"the stage {stage.value} produces no table")
         return self.project_folder(project) / table
 
     def file_hashes(self, project: str) -> Path:

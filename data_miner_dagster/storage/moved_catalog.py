@@ -48,7 +48,8 @@ def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{path}, which says where the catalog is, cannot be read ({str(error).splitlines()[0]}): restore it"
+            f"{path}, which says where the catalog is, cannot be read ({str(error).splitlines()[0]}); restore it from "
+            "a copy"
         ) from None
 
 

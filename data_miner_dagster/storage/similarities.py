@@ -193,7 +193,8 @@ def _check_whose(rows: pa.Table, videos: Sequence[ScoredVideo]) -> None:
     found = [(key, stop - start) for key, start, stop in runs_of(rows["video_key"].combine_chunks())]
     if found != [(video.video_key, video.num_frames) for video in videos if video.num_frames]:
         raise PermanentError(
-            "similarities.parquet does not hold the videos that its header names; filter the project again with force"
+            "similarities.parquet does not contain the videos that its header names; filter the project again with "
+            "force"
         )
 
 

@@ -197,7 +197,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
 def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
     missing = set(columns or ()) - set(file.schema_arrow.names)  # Arrow silently leaves them out
     if missing:
-        raise KeyError(f"it has no column {', '.join(sorted(missing))}")
+        raise KeyError(f"the table has no column {', '.join(sorted(missing))}")
 
 
 def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -211,7 +211,7 @@ def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         if field.name not in table.column_names:
             if not field.nullable:
-                raise KeyError(f"it has no column {field.name}")
+                raise KeyError(f"the table has no column {field.name}")
             # Not `pa.nulls`: inside a struct, it produces nulls where the type forbids them, which Parquet rejects.
             table = table.append_column(field, pa.array([None] * table.num_rows, field.type))
     return table.select(schema.names).replace_schema_metadata(None)

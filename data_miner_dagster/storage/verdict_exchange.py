@@ -75,7 +75,7 @@ def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
     elif path.suffix == ".csv":
         write_csv(path, EXCHANGE_SCHEMA.names, [[_cell(row[name]) for name in EXCHANGE_SCHEMA.names] for row in rows])
     else:
-        raise ConfigError(f"{path}: name a file that ends in .csv or {PARQUET_SUFFIX}")
+        raise ConfigError(f"{path}: the name must end in .csv or {PARQUET_SUFFIX}")
     return len(rows)
 
 
@@ -110,7 +110,7 @@ def read_verdicts(path: Path) -> list[ExchangedVerdict]:
         try:
             verdicts.append(_verdict(row))
         except (ConfigError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: {place} is not a verdict: {error}; correct or remove it") from error
+            raise ConfigError(f"{path}: {place} is not a verdict ({error}); correct or remove it") from error
     return verdicts
 
 
@@ -121,9 +121,9 @@ def _csv_lines(path: Path) -> "Iterator[csv.DictReader[str]]":
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield csv.DictReader(file)
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path}: no such file") from None
+        raise ConfigError(f"{path} does not exist") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text") from error
+        raise ConfigError(f"{path} is not UTF-8 text") from error
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -137,9 +137,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         table = read_table(path)
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path}: no such file") from None
+        raise ConfigError(f"{path} does not exist") from None
     except DamagedFileError as error:
-        raise ConfigError(f"{path}: cannot be read as Parquet; export it again") from error
+        raise ConfigError(f"{path} cannot be read as Parquet; export it again") from error
     _check_columns(path, table.column_names)
     for number, row in enumerate(table.to_pylist(), 1):
         yield f"row {number}", row
@@ -147,7 +147,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if missing := sorted(_NEEDED - set(columns)):
-        raise ConfigError(f"{path}: has no column {', '.join(missing)}; `data-miner review export` writes all of them")
+        raise ConfigError(f"{path} has no column {', '.join(missing)}; `data-miner review export` writes all of them")
 
 
 def _row(one: ExchangedVerdict) -> dict[str, object]:
@@ -180,7 +180,7 @@ def _row(one: ExchangedVerdict) -> dict[str, object]:
 def _verdict(row: Mapping[str, Any]) -> ExchangedVerdict:
     empty = sorted(name for name in _NEEDED if row.get(name) is None)
     if empty:
-        raise ValueError(f"it has no {', '.join(empty)}")
+        raise ValueError(f"it has no value for {', '.join(empty)}")
     box = _box(row, "")
     class_name = row.get("class_name")
     if (box is None) is not (class_name is None):
@@ -231,7 +231,7 @@ def _number(row: Mapping[str, Any], name: str) -> float | None:
         return None
     number = float(value)
     if not math.isfinite(number):
-        raise ValueError(f"{name} is {number}")
+        raise ValueError(f"{name} is {number}, which is not a finite number")
     return number
 
 
@@ -241,12 +241,12 @@ def _box(row: Mapping[str, Any], prefix: str) -> RelativeBox | None:
     if not numbers:
         return None
     if len(numbers) < len(values):
-        raise ValueError(f"its box has only {len(numbers)} of four corners")
+        raise ValueError(f"its box has only {len(numbers)} of 4 coordinates")
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
 def _time(value: str | datetime) -> datetime:
     time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     if time.tzinfo is None:
-        raise ValueError(f"the time {value} names no time zone, such as +00:00")
+        raise ValueError(f"the time {value} has no time zone, such as +00:00")
     return time

@@ -44,7 +44,7 @@ def read_verdict_file(path: Path) -> list[Verdict]:
     except FileNotFoundError:
         return []
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text; restore it from a copy") from error
+        raise ConfigError(f"{path} is not UTF-8 text; restore it from a copy") from error
     return verdicts
 
 

@@ -109,7 +109,7 @@ def test_calibrate__too_few_answers(tmp_path: Path) -> None:
         (["--precision", "0.9", "--recall", "0.9"], "are alternative goals"),
         (["--answers", "a.csv"], "--answers needs a goal"),
         (["--write"], "--write needs a goal"),
-        (["--precision", "0.9", "--answers", "missing.csv"], "missing.csv: no such file"),
+        (["--precision", "0.9", "--answers", "missing.csv"], "missing.csv does not exist"),
         (["--precision", "90"], "between 0 and 1"),
     ],
 )

@@ -32,7 +32,7 @@ def test_prune__says_what_went(run_command: RunCommand, tmp_path: Path) -> None:
         create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags={"data_miner/batch": "2"})
         assert run_command("prune", *root).stdout.startswith("removed 0 runs with 0 events and their logs, 0 ticks; ")
         would = run_command("prune", "--older-than", "0d", "--dry-run", *root).stdout
-        assert would.startswith("would remove 1 runs with 0 events and their logs, 0 ticks; ")
+        assert would.startswith("would remove 1 run with 0 events and their logs, 0 ticks; ")
         assert len(instance.get_runs()) == 2
-        assert run_command("prune", "--older-than", "0d", *root).stdout.startswith("removed 1 runs ")
+        assert run_command("prune", "--older-than", "0d", *root).stdout.startswith("removed 1 run ")
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.STARTED]

@@ -111,10 +111,10 @@ def test_import_verdicts__keep_or_drop_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("word", "perhaps", "line 3 is not a verdict: 'perhaps' is not a valid VerdictWord"),
-        ("pts_seconds", "", "line 3 is not a verdict: it has no pts_seconds"),
-        ("given_at", "2026-01-02T12:00:00", "line 3 .* names no time zone"),
-        ("x_max", "", "line 3 .* its box has only 3 of four corners"),
+        ("word", "perhaps", "line 3 is not a verdict \\('perhaps' is not a valid VerdictWord\\)"),
+        ("pts_seconds", "", "line 3 is not a verdict \\(it has no value for pts_seconds\\)"),
+        ("given_at", "2026-01-02T12:00:00", "line 3 .* has no time zone"),
+        ("x_max", "", "line 3 .* its box has only 3 of 4 coordinates"),
         ("x_max", "1.5", "line 3 .* not four shares from 0 to 1"),
         ("class_name", "", "line 3 .* the box and class_name must be given together"),
         ("frame_id", "files-bbb/000001", "line 3 .* 'files-bbb/000001' is not a frame of files-aaa"),
@@ -146,13 +146,13 @@ def test_import_verdicts__files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00a,b\n")
     for name, message in (
-        ("absent.csv", "absent.csv: no such file"),
-        ("absent.parquet", "absent.parquet: no such file"),
+        ("absent.csv", "absent.csv does not exist"),
+        ("absent.parquet", "absent.parquet does not exist"),
         ("columns.csv", "has no column frame_id, given_at, pts_seconds, queue, video_key;"),
         ("broken.parquet", "cannot be read as Parquet"),
         ("binary.csv", "is not UTF-8 text"),
     ):
         with pytest.raises(ConfigError, match=message):
             import_verdicts(platform, "cyclists", tmp_path / name, who="Eve")
-    with pytest.raises(ConfigError, match=r"name a file that ends in \.csv or \.parquet"):
+    with pytest.raises(ConfigError, match=r"the name must end in \.csv or \.parquet"):
         export_verdicts(platform, "cyclists", tmp_path / "verdicts.txt")
