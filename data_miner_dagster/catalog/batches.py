@@ -243,13 +243,13 @@ def is_any_takeable(database: Database, project: str) -> bool:
 
 
 def free_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Take videos that are being removed out of their batches."""
+    """Remove videos from their batches, because the videos are being deleted."""
     for some in portions(video_keys):
         session.execute(delete(_ITEMS).where(_ITEMS.c.stage.in_(VIDEO_STAGES), _ITEMS.c.item.in_(some)))
 
 
 def free_project(session: Session, project: str) -> None:
-    """Take a project that is being removed out of its batches."""
+    """Remove a project from its batches, because the project is being deleted."""
     session.execute(delete(_ITEMS).where(_ITEMS.c.stage.not_in(VIDEO_STAGES), _ITEMS.c.item == project))
 
 

@@ -1,8 +1,8 @@
 """The gate of each stage, closed by problems that affect every item (a full disk, a missing model).
 
-While a gate is closed, no work of its stage is requested, and no item is charged. After that, one batch is sent as a
-probe. If any of its items succeeds, the gate opens. If none does, it closes again for an eighth of the time since it
-first closed, at least 30 s and at most 6 h.
+While a gate is closed, no work of its stage is requested, and no item is charged. When the closing time is over, one
+batch is sent as a probe. If any of its items succeeds, the gate opens. If none does, it closes again for an eighth of
+the time since it first closed, at least 30 s and at most 6 h.
 
 Functions that take a session never commit. Does not belong here: refusals of sites (site_events.py).
 """

@@ -129,7 +129,7 @@ def count_by_frames_basis(database: Database, project: str | None = None) -> dic
 
 @dataclass(frozen=True, slots=True)
 class WantedVideo:
-    """The facts of one video that decide what it needs next."""
+    """The facts about one video that determine the stage it needs next."""
 
     key: str
     status: VideoStatus

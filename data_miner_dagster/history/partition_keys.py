@@ -1,4 +1,4 @@
-"""Remove dynamic partitions and their state from Dagster, whose limit is 100,000 keys.
+"""Remove unused dynamic partitions and their state from Dagster, which allows at most 100,000 keys.
 
 Dagster itself deletes one key per call, and shows a key that is added again as still materialized.
 """

@@ -1,4 +1,4 @@
-"""`FolderStore`: copies outside the root in a folder, such as a disk of another machine."""
+"""`FolderStore`: copies in a folder outside the root, for example on a network disk."""
 
 import errno
 import os

@@ -39,7 +39,7 @@ class SentBox:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A person's verdict on one box, as the parts of a `Verdict`."""
+    """A person's verdict on one box, before it is stored as a `Verdict`."""
 
     word: VerdictWord
     shown: ShownBox

@@ -63,7 +63,7 @@ def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) ->
 
 
 def position_of(group: tuple[str, ...]) -> int:
-    """Return a number that does not change as long as the group's representative member, called its speaker, stays.
+    """Return a number derived from one member of a group, its speaker, so that it changes only if the speaker does.
 
     It orders groups that are otherwise equal, so that the names of videos do not favour a split.
     """
