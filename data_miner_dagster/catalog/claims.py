@@ -80,7 +80,7 @@ def check_claim(database: Database, claim: Claim) -> None:
         renew_now(database, [claim], _renew)
     if claim.is_lost:
         raise ClaimLostError(
-            f"{claim.resource} was taken over by another process while this one was suspended; it stays there"
+            f"{claim.resource} was taken over by another process while this one was suspended; the work continues there"
         )
 
 

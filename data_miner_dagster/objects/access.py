@@ -62,7 +62,8 @@ def open_file_system(protocol: str, access: Access, patience: Patience) -> "Asyn
         kind = getattr(importlib.import_module(module), name)
     except ImportError:
         raise ConfigError(
-            f"{protocol}:// needs the package {module.partition('.')[0]}: pip install 'data-miner-dagster[objects]'"
+            f"{protocol}:// needs the package {module.partition('.')[0]}; run "
+            "`pip install 'data-miner-dagster[objects]'`"
         ) from None
     arguments = {"s3": _s3_arguments, "gs": _google_arguments, "az": _azure_arguments}[protocol](access, patience)
     fs: AsyncFileSystem = kind(**arguments, use_listings_cache=False, skip_instance_cache=True)
@@ -95,7 +96,7 @@ def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
             token = json.loads(access.token)
         except ValueError:
             raise ConfigError(
-                "platform.objects.stores: the token of gs:// is not the JSON of a service account; write file:PATH"
+                "platform.objects.stores: the token of gs:// is not the JSON of a service account; set it to file:PATH"
             ) from None
     return {
         "token": token,

@@ -39,7 +39,9 @@ def read_answers(path: Path) -> dict[str, bool]:
             for row in reader:
                 word = (row["answer"] or "").strip().lower()
                 if word and word not in _ANSWERS:
-                    raise ConfigError(f"{path}: line {reader.line_num}: {word!r} is neither 'keep' nor 'drop'")
+                    raise ConfigError(
+                        f"{path}: line {reader.line_num}: {word!r} is neither 'keep' nor 'drop'; correct it"
+                    )
                 if word:
                     answers[row["frame_id"].strip()] = _ANSWERS[word]
     except (FileNotFoundError, IsADirectoryError):
