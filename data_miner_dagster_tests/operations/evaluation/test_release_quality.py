@@ -32,7 +32,7 @@ def test_release_project__not_measured(tmp_path: Path) -> None:
     assert "- Precision of boxes: not measured; give verdicts on boxes in `data-miner review cyclists`" in datasheet
     assert "- Boxes that a person saw: 0 of 5 (0.0 %)." in datasheet
     report = (tmp_path / "reports" / "cyclists" / "index.html").read_text()
-    assert "not measured; <code>data-miner review cyclists</code> takes verdicts" in report
+    assert "not measured; give verdicts on boxes in <code>data-miner review cyclists</code>" in report
 
 
 def test_release_project__says_what_was_measured(platform: Platform, tmp_path: Path) -> None:
