@@ -49,7 +49,7 @@ class WorkScope:
 
 @dataclass(frozen=True, slots=True)
 class WorkWithin:
-    """The current amount of some work."""
+    """The amount of work within a scope, waiting and in flight."""
 
     num_waiting: int  # pieces of work that would be requested, now or later: a video at a stage counts once
     num_in_flight: int  # pieces of work that are assigned to a run

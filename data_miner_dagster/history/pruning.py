@@ -69,7 +69,7 @@ class Ours:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What was removed, or would be removed."""
+    """The amounts that pruning has removed, or would remove."""
 
     num_runs: int = 0
     num_events: int = 0  # in the index of an SQLite storage, or in the table of a server

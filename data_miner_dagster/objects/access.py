@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _CLIENTS: Final = {
     "s3": ("s3fs", "S3FileSystem"),
-    "gs": ("gcsfs.core", "GCSFileSystem"),  # gcsfs.GCSFileSystem first uses gRPC, ignoring endpoint and anonymity
+    "gs": ("gcsfs.core", "GCSFileSystem"),  # gcsfs.GCSFileSystem first tries gRPC, anonymously and past the endpoint
     "az": ("adlfs", "AzureBlobFileSystem"),
 }
 """The module and class of each protocol."""

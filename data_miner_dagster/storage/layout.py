@@ -87,7 +87,7 @@ class StorageLayout(PublishedLayout):
         return self.review_access / f"link-{check_project_name(digest)}"
 
     def session_file(self, digest: str) -> Path:
-        """Return the file of a visitor of the review pages, by the checksum of the cookie's secret."""
+        """Return the session file of a visitor of the review pages, by the checksum of the cookie's secret."""
         return self.review_access / f"session-{check_project_name(digest)}"
 
     def leading_page(self, name: str) -> Path:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 FRAMES_PER_BYTE: Final = 1.0
-"""Bytes of frames per byte of video, assumed before any video has been extracted. Measured at 720p, 1 frame/s."""
+"""Bytes of frames per byte of video, assumed before any extraction. About right at 720p and one frame a second."""
 FILLED_SHARE: Final = 0.9
 """The fraction of a quota that downloads may fill. The rest is for files that grow (tables, events, the log)."""
 
