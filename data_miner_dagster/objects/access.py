@@ -96,7 +96,8 @@ def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
             token = json.loads(access.token)
         except ValueError:
             raise ConfigError(
-                "platform.objects.stores: the token of gs:// is not the JSON of a service account; set it to file:PATH"
+                "platform.objects.stores: the token of gs:// is not the JSON of a service account; write file:PATH to "
+                "read it from a file"
             ) from None
     return {
         "token": token,
