@@ -90,7 +90,7 @@ def promise_room(session: Session, video_key: str, size_bytes: int) -> None:
 def wait_for_room(session: Session, video_key: str, until: datetime, message: str, *, attempts: int) -> None:
     """Postpone a video for which there is not enough space. It becomes PENDING, so that its projects wait for it.
 
-    A video that already has frames keeps its status, because its new download was only forced by a person.
+    A video that already has frames keeps its status, because a person has forced the new download.
     """
     has_no_frames = set(VideoStatus) - {VideoStatus.EXTRACTED, VideoStatus.EXTRACTING}
     move_video(session, video_key, VideoStatus.DOWNLOADING, only_from=has_no_frames)  # a status cannot follow itself
