@@ -113,13 +113,13 @@ def test_import_verdicts__keep_or_drop_answers(tmp_path: Path) -> None:
     [
         ("word", "perhaps", "line 3 is not a verdict \\('perhaps' is not a valid VerdictWord\\)"),
         ("pts_seconds", "", "line 3 is not a verdict \\(it has no value for pts_seconds\\)"),
-        ("given_at", "2026-01-02T12:00:00", "line 3 .* has no time zone"),
-        ("x_max", "", "line 3 .* its box has only 3 of 4 coordinates"),
-        ("x_max", "1.5", "line 3 .* not four shares from 0 to 1"),
-        ("class_name", "", "line 3 .* the box and class_name must be given together"),
-        ("frame_id", "files-bbb/000001", "line 3 .* 'files-bbb/000001' is not a frame of files-aaa"),
-        ("video_key", "../secret", "line 3 .* video key '../secret'"),
-        ("confidence", "nan", "line 3 .* confidence is nan"),
+        ("given_at", "2026-01-02T12:00:00", "line 3 .*has no time zone"),
+        ("x_max", "", "line 3 .*its box has only 3 of 4 coordinates"),
+        ("x_max", "1.5", "line 3 .*not four shares from 0 to 1"),
+        ("class_name", "", "line 3 .*the box and class_name must be given together"),
+        ("frame_id", "files-bbb/000001", "line 3 .*'files-bbb/000001' is not a frame of files-aaa"),
+        ("video_key", "../secret", "line 3 .*video key '../secret'"),
+        ("confidence", "nan", "line 3 .*confidence is nan"),
     ],
 )
 def test_import_verdicts__a_wrong_line_is_named_and_nothing_is_stored(
