@@ -1,6 +1,7 @@
-"""Runs the benchmarks one after the other: a table of figures each, and JSON under benchmarks/results.
+"""Run the benchmarks one after another: print a table of figures for each, and write JSON under benchmarks/results.
 
-Each runs in a process of its own, so that no one's memory or threads weigh on the next. Run nothing beside them.
+Each runs in a process of its own, so that its memory and threads do not affect the next. Run nothing else at the same
+time.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def _help_of(name: str) -> str:
 
 
 def main() -> int:
-    """Run what is asked for, print a table, write JSON; return how many failed."""
+    """Run the selected benchmarks, print a table, write JSON; return how many failed."""
     parser = argparse.ArgumentParser(description="Run the benchmarks.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes where a benchmark has them")

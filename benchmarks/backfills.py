@@ -1,4 +1,4 @@
-"""What it costs to have chosen partitions made: a list of keys in few runs, and Dagster's own run a partition.
+"""Measure the cost of backfilling selected partitions, with a list of keys and with Dagster's run per partition.
 
     python -m benchmarks.backfills [--partitions 1000] [--executed 100] [--json]
 

@@ -1,9 +1,9 @@
-"""A project on a Ray cluster of this machine, which is struck while it works: `make bench-cluster`.
+"""Run a project on a Ray cluster of this machine and disturb it while it works: `make bench-cluster`.
 
-A head and two nodes, each a few processes with what it is given; the root is shared, and PostgreSQL holds the catalog
-and Dagster's storage. A node is killed in the middle of each of four stages, and another one is started in its place; a
-run is cancelled as in the UI; the head is killed. Two runs on two nodes share the project's detection. The result is
-compared with that of `data-miner run`, byte for byte.
+A head and two nodes, each a few processes with declared resources; the root is shared, and PostgreSQL stores the
+catalog and Dagster's data. In each of four stages a node is killed halfway, and another one is started in its place. A
+run is cancelled as in the UI, and the head is killed. Two runs on two nodes share the project's detection. The result
+is compared with that of `data-miner run`, byte for byte.
 """
 
 import argparse
@@ -36,7 +36,7 @@ ALL_STRIKES: Final = (
     "node:detect_objects",
 )
 SHARED: Final = {
-    # nearly every frame is looked at, and in tiles: enough work that others are asked to join in
+    # nearly every frame is examined, and in tiles: enough work for other runs to join in
     "filtering": {"positive": ["a bicycle", "a car on the street", "a person"], "positive_threshold": -1.0},
     "deduplication": {"threshold": 0.999, "perceptual_hash_minimum_contrast": 256, "reupload_minimum_pictures": 100},
     "detection": {
@@ -48,7 +48,7 @@ SHARED: Final = {
 
 
 def main() -> int:
-    """Live once, print a table or JSON; return whether it was not a good life."""
+    """Run once, print a table or JSON; return whether the run had a fault."""
     parser = argparse.ArgumentParser(description="Strike a Ray cluster at work.")
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument(

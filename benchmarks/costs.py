@@ -1,4 +1,4 @@
-"""What a piece of work costs: processor and wall seconds of rivals that take turns, and peak memory."""
+"""Measure the cost of work: processor and wall seconds of alternating rivals, and peak memory."""
 
 import resource
 import statistics
@@ -26,7 +26,7 @@ def own_peak_bytes() -> int:
 
 
 def forget_own_peak() -> None:
-    """Let the peak begin anew with what this process holds now. Source: proc(5), clear_refs."""
+    """Reset the peak to this process's current memory. Source: proc(5), clear_refs."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -47,7 +47,7 @@ def compare(
     rounds: int,
     pick: Callable[[Iterable[float]], float] = statistics.median,
 ) -> list[Cost]:
-    """Return the cost of each rival, picked of all rounds; they take turns, so that what disturbs one disturbs all."""
+    """Return the cost of each rival, selected from all rounds. Rivals alternate, so a disturbance affects all."""
     costs: list[list[Cost]] = [[] for _ in rivals]
     for _ in range(rounds):
         for position, rival in enumerate(rivals):

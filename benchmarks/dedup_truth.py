@@ -1,4 +1,4 @@
-"""How many true near-duplicates are found, by kind of change, and how many different pictures are lost.
+"""Count the true near-duplicates that are found, by kind of change, and the different pictures that are lost.
 
     python -m benchmarks.dedup_truth              # a table; about a minute on two cores
     python -m benchmarks.dedup_truth --quick      # fewer pictures
@@ -6,12 +6,7 @@
 
 The pictures are those of benchmarks/truth_pictures.py.
 
-Five methods decide on the same pictures, in the same order of quality:
-    ours         greedy leaders over perceptual hashes and embeddings of the `lite` image encoder, its own threshold
-    cosine       greedy leaders over the same embeddings alone
-    components   connected components over the same embeddings and threshold, the best of each component kept
-    phash-6      greedy leaders over the 64-bit perceptual hash, at most 6 bits apart
-    phash-12     the same, at most 12 bits apart
+Five methods process the same pictures, in the same order of quality:
 """
 
 import argparse
@@ -68,7 +63,7 @@ def components(is_near: npt.NDArray[np.bool_]) -> IntArray:
 
 
 def appearances_of(pictures: Sequence[Picture]) -> Appearances:
-    """Return what the pictures look like; no two are of one file."""
+    """Return hash data of the pictures; no two are of one file."""
     measured = [
         measure_picture(np.asarray(cv2.cvtColor(each.image, cv2.COLOR_RGB2GRAY), np.uint8)) for each in pictures
     ]
@@ -93,7 +88,7 @@ def embed(encoder: ImageEncoder, pictures: Sequence[Picture]) -> Float16Array:
 
 
 def decide(pictures: Sequence[Picture], vectors: Float16Array, threshold: float) -> dict[str, IntArray]:
-    """Return what each method makes of the pictures."""
+    """Return the representatives by method."""
     nothing = np.zeros((0, vectors.shape[1]), np.float16)
     units = unit_rows(vectors)
     appearances = appearances_of(pictures)
@@ -125,7 +120,7 @@ class Quality:
     precision_of_photographs: float
     num_kept: int
     num_removed: int
-    num_lost: int  # removed, and nothing that is kept shows the same
+    num_lost: int  # removed, and no kept picture shows the same
     lost_by_kind: dict[str, int]
     pan_kept: int
 
@@ -167,7 +162,7 @@ def _share(num_right: int, num_wrong: int) -> float:
 
 
 def separation(pictures: Sequence[Picture], vectors: Float16Array) -> dict[str, float]:
-    """Return how far apart the cosines of same and different pictures lie, the pan left out."""
+    """Return the distance between the cosines of same and of different pictures, without the pan."""
     rows = [row for row, picture in enumerate(pictures) if picture.change != "pan"]
     units = unit_rows(vectors[rows])
     cosines = units @ units.T
@@ -184,7 +179,7 @@ def separation(pictures: Sequence[Picture], vectors: Float16Array) -> dict[str, 
 
 
 def main() -> None:
-    """Make the truth set, let each method decide, print."""
+    """Create the truth set, run each method, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer pictures")
     parser.add_argument("--json", action="store_true")

@@ -1,12 +1,12 @@
-"""How long near-duplicates take to find, against a bare FAISS search of the same size, and how many are found.
+"""Measure the time to find near-duplicates, relative to a bare FAISS search of the same size, and count those found.
 
     python -m benchmarks.deduplication             # the sizes of the figures in docs/deduplication.md: half an hour
     python -m benchmarks.deduplication --quick     # small sizes, to see that it works
     python -m benchmarks.deduplication --json
 
-The frames are random directions, of which a part has one near-duplicate each (cosine .89 to .97, threshold .85), in
-random order: nothing in them helps a clustered index, and how many must be kept is known exactly. Files and hashes all
-differ. Every step is a process of its own, so that its peak memory is its own.
+The frames are random directions in random order, some of which have one near-duplicate each (cosine .89 to .97,
+threshold .85). They have no structure that helps a clustered index, and the number of frames to keep is known exactly.
+Files and hashes all differ. Every step runs in a process of its own, so that its peak memory is its own.
 """
 
 import argparse
@@ -38,7 +38,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much of what is searched."""
+    """The size of the search."""
 
     exact_frames: int
     exact_dimension: int
@@ -54,7 +54,7 @@ QUICK: Final = Sizes(10_000, 768, 1_000, 40_000, 384)
 def planted(num_frames: int, dimension: int, duplicate_share: float, seed: int = 0) -> tuple[Float16Array, int]:
     """Return (N, D) shuffled vectors and how many of them are near-duplicates of one other each.
 
-    Written in place, chunk by chunk: what is measured must not be the making of it.
+    Written in place, chunk by chunk, so that creating them does not affect the measured memory.
     """
     num_duplicates = int(num_frames * duplicate_share)
     num_bases = num_frames - num_duplicates
@@ -80,14 +80,14 @@ def none_of(dimension: int) -> Float16Array:
 
 
 def timed(work: Callable[[], Assignment]) -> tuple[Assignment, float]:
-    """Return what `work` gives and the seconds it took."""
+    """Return the result of `work` and the seconds it took."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
 
 
 def looks_of(num_frames: int, seed: int = 0) -> Appearances:
-    """Return files and hashes that are all different: what the search for those alike costs, and no more is found."""
+    """Return files and hashes that are all different: they add the cost of comparing them, but no duplicates."""
     hashes = np.random.default_rng(seed + 1000).integers(0, 2**64, num_frames, dtype=np.uint64)
     distance = DeduplicationConfig().perceptual_hash_distance
     return Appearances(np.arange(num_frames), hashes, np.ones(num_frames, np.bool_), distance)
@@ -100,12 +100,12 @@ def alike_of(num_frames: int) -> AlikeRepresentatives:
 
 
 def num_removed(assignment: Assignment) -> int:
-    """Return how many frames name another."""
+    """Return how many frames name another as their representative."""
     return int(np.count_nonzero(~assignment.is_representative))
 
 
 def measure_exact(sizes: Sizes) -> Figures:
-    """All pairs, exactly, and a bare FAISS search of all frames among all."""
+    """Measure an exact search of all pairs, and a bare FAISS search of all frames among all."""
     vectors, num_duplicates = planted(sizes.exact_frames, sizes.exact_dimension, 0.3)
     start = time.perf_counter()
     bare = faiss.IndexFlatIP(sizes.exact_dimension)
@@ -140,7 +140,7 @@ def measure_incremental(sizes: Sizes) -> Figures:
 
 
 def measure_million(sizes: Sizes) -> Figures:
-    """Many frames through the clustered index: what it finds of the duplicates that were planted."""
+    """Measure the clustered index with many frames: which of the planted duplicates it finds."""
     vectors, num_duplicates = planted(sizes.large_frames, sizes.large_dimension, 0.3)
     config = DeduplicationConfig(exact_up_to_frames=min(300_000, sizes.large_frames // 2))
     nothing = none_of(sizes.large_dimension)

@@ -1,4 +1,4 @@
-"""How many images a second the detectors look at, and with how much memory: one by one, batched, in the operation.
+"""Measure images per second and memory of the detectors: one by one, batched, and in the operation.
 
     python -m benchmarks.detection                        # the lite detector on this machine's CPU, real weights
     python -m benchmarks.detection --images 16            # a small size, to see that it works
@@ -56,7 +56,7 @@ NAMES: Final = (
     "rf-detr-medium",
     "yoloe-26s",
 )
-"""Those of full_size.py, said here because that imports torch."""
+"""The names in full_size.py, repeated here because that module imports torch."""
 CLASSES: Final = {"person": (), "bicycle": ("a bicycle",), "car": (), "bus": ("a bus",)}
 
 
@@ -89,7 +89,7 @@ def models_of(architecture: str, device: str, scratch: Path) -> ModelProvider:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What looking at all images once costs."""
+    """The cost of examining all images once."""
 
     wall_seconds: float
     cpu_seconds: float
@@ -189,7 +189,7 @@ def measure_operation(models: ModelProvider, images: Sequence[RgbImage], batch_s
 
 
 def device_name(device: str) -> str:
-    """Return what the measurement ran on."""
+    """Return a description of the machine and device."""
     if device.startswith("cuda"):
         import torch
 

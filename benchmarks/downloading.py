@@ -1,13 +1,13 @@
-"""How fast small files come in over loopback, against plain yt-dlp on the same list in the same run.
+"""Measure the download speed of small files over loopback, against plain yt-dlp on the same list in the same run.
 
     python -m benchmarks.downloading                   # 200 files
     python -m benchmarks.downloading --files 40        # a small size, to see that it works
     python -m benchmarks.downloading --json
 
-Both sides are processes of their own and fetch from a server in a third. Ours lists, downloads, proves (two pictures
-decoded, the end of the file read), hashes and records each video; yt-dlp downloads. Sleeps and budgets are off.
-yt-dlp takes its list one after another, as it does; ours is one process of `--threads`. Both times begin with the start
-of the interpreter, and both find themselves compiled, as pip leaves what it installs.
+Both sides are processes of their own and fetch from a server in a third. Ours lists, downloads, verifies (two pictures
+decoded, the end of the file read), hashes and records each video; yt-dlp downloads. Pauses and budgets are off. yt-dlp
+processes its list sequentially; ours is one process with `--threads`. Both times begin with the start of the
+interpreter, and both sides have compiled bytecode, as after an installation by pip.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def _ours(folder: Path, urls: list[str], threads: int) -> None:
 
 
 def _start_plain(folder: Path, urls: list[str]) -> None:
-    """Run yt-dlp itself, as one would: a process that does nothing else."""
+    """Run yt-dlp alone, in a process that does nothing else."""
     folder.mkdir(parents=True)
     (folder / "list.txt").write_text("\n".join(urls))
     command = [sys.executable, "-m", "yt_dlp", "--quiet", "--no-warnings", "--ignore-config", "--proxy", ""]
@@ -108,7 +108,7 @@ def _timed(side: str, folder: Path, urls: list[str], threads: int) -> dict[str, 
 
 
 def measure(files: int, threads: int, repeats: int) -> dict[str, Any]:
-    """Return the medians of `repeats` runs of each side, alternating, and what the server saw of each."""
+    """Return the medians of `repeats` alternating runs of each side, and the requests that the server received."""
     from data_miner_dagster_tests.support.small_videos import make_video
 
     work = Path(tempfile.mkdtemp(prefix="data_miner_benchmark_"))

@@ -1,4 +1,4 @@
-"""The command of a benchmark that draws so many bad things and counts the faults they bring about."""
+"""The command of a benchmark that generates a number of malicious inputs and counts the faults they cause."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import Any
 def run_drawn(
     description: str | None, unit: str, default: int, measure: Callable[[int, int], Mapping[str, Any]]
 ) -> int:
-    """Print what `measure` returns of a number of units and a seed; return 1 if its `faults` names any."""
+    """Print the result of `measure` for a number of inputs and a seed; return 1 if its `faults` names any."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a tenth")

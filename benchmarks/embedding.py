@@ -1,4 +1,4 @@
-"""How near the embedding pipeline comes to the model's own speed.
+"""Compare the speed of the embedding pipeline with that of the model alone.
 
     python -m benchmarks.embedding [--json] [--repeats 5] [--images 64] [--only KEY]
     python -m benchmarks.embedding --only embedding_gpu [--device cuda] [--tiny]
@@ -55,7 +55,7 @@ def save_dino_small(folder: Path) -> ModelsConfig:
 
 @dataclass(frozen=True, slots=True)
 class SiglipShape:
-    """What a SigLIP 2 of fixed resolution is made of."""
+    """The size of a SigLIP 2 of fixed resolution."""
 
     hidden_size: int
     intermediate_size: int
@@ -93,7 +93,7 @@ def save_siglip2(folder: Path, shape: SiglipShape) -> ModelsConfig:
 
 
 def models_of(architecture: str, folder: Path) -> ModelsConfig:
-    """Return a configuration whose dedup encoder is what a folder holds."""
+    """Return a configuration whose dedup encoder is the model in a folder."""
     entry = ModelEntryConfig(architecture=architecture, source=f"file:{folder}")
     return ModelsConfig(registry={"bench": entry}, dedup_encoder="bench", device="cpu")
 
@@ -183,9 +183,9 @@ def peak_megabytes(files: list[StoredFile]) -> float:
 
 
 def compare_backends(config: ModelsConfig, *, num_images: int, repeats: int) -> dict[str, Any]:
-    """Return by backend the bare forward pass's processor time an image, beside torch's, and how far vectors differ.
+    """Return by backend the processor time per image of the bare forward pass, and the deviation from torch's vectors.
 
-    Torch's waiting threads spin, so its processor time on a busy machine holds waiting too; both times are given.
+    Torch's waiting threads spin, so its processor time on a busy machine includes waiting; both times are given.
     """
     results: dict[str, Any] = {}
     reference: Float32Array | None = None
@@ -211,14 +211,14 @@ def lite_models() -> ModelProvider:
 
 
 def load_for(encoder: ImageEncoder) -> Callable[[StoredFile], Any]:
-    """Return what reads a file as the pipeline does for this encoder."""
+    """Return the function with which the pipeline reads a file for this encoder."""
     return lambda file: read_stored_image_reduced(*file, encoder.input_side)
 
 
 def measure(*, num_images: int, repeats: int, only: str | None, device: str, is_tiny: bool) -> dict[str, Any]:
     """Return one entry a key; `embedding_gpu` where there is CUDA, or where it is asked for."""
     results: dict[str, Any] = {}
-    # The graphs of random weights are of no use to anybody later.
+    # Nobody can use the graphs of random weights later.
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         files = write_jpegs(root / "frames", num_images)

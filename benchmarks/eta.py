@@ -1,10 +1,11 @@
-"""How good the time left is: a real run over unequal clips, asked after a fifth of it.
+"""Measure the accuracy of the estimated remaining time: a real run over unequal clips, estimated after a fifth of it.
 
 Usage: `python -m benchmarks.eta [--videos 30] [--seconds 6]`
 
-Clips of 1 to 20 times `--seconds` are made, and a project over them is taken through download (copies), extraction and
-embedding as `data-miner run` does. Meanwhile the estimate is asked every tenth of a second. The result is the estimate
-made when a fifth of the run's true time was over, as a share of that time; 1.0 is right, .75 to 1.25 is asked for.
+Clips of 1 to 20 times `--seconds` are created, and a project with them goes through download (copies), extraction and
+embedding as in `data-miner run`. The estimate is requested every tenth of a second during the run. The result is the
+estimate made when a fifth of the run's true time was over, as a share of that time. 1.0 is exact; the target is .75 to
+1.25.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What five exemplars beside the words do for the lite encoders, on photographs of foods.
+"""Measure the effect of five exemplars beside the words for the lite encoders, on photographs of foods.
 
     python -m benchmarks.exemplars FOLDER [--json]
 

@@ -1,4 +1,4 @@
-"""Frame extraction side by side with the plain way, on clips made on the spot.
+"""Compare frame extraction with the naive way, on generated clips.
 
     python -m benchmarks.extraction [--json] [--quick] [--clips-in FOLDER] [--clips NAME ...] [--rounds 5] [--parts ...]
 

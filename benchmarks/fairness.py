@@ -1,4 +1,4 @@
-"""A small project beside a huge one, by real processes: `python -m benchmarks.fairness [--small 100] [--large 100000]`.
+"""Run a small project beside a huge one: `python -m benchmarks.fairness [--small 100] [--large 100000]`.
 
 The small project is taken from its file to its release by `data-miner up` twice: alone, and dropped into a root whose
 daemon is busy with a project of 100,000 videos that were never downloaded. Prints the seconds of both and their ratio.

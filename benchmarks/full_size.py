@@ -1,7 +1,7 @@
-"""Detectors at full size with random weights: the arithmetic is theirs, and no model is downloaded.
+"""Detectors at full size with random weights, which have the real arithmetic without a download.
 
-Belongs here: what each published network consists of, and where that is written. Does not belong here: what is measured
-(detection.py). A checkpoint of a benchmark finds nothing that is there: its boxes mean nothing, their number little.
+Belongs here: the composition of each published network, and its source. Does not belong here: the measurements
+(detection.py). With random weights the boxes are meaningless, and so is their number.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,8 @@
-"""A person's hands on runs, by real processes: `python -m benchmarks.hands [--videos 60] [--reexecutions 20]`.
+"""Rerun and cancel real runs as a person does: `python -m benchmarks.hands [--videos 60] [--reexecutions 20]`.
 
-Runs are killed and executed again as the UI does it, while what ends dead runs looks every second: none that lives may
-be ended. Then a run of each stage is cancelled while it works: seconds until it is CANCELED, and what is held.
+Runs are killed and executed again as in the UI, while the check for dead runs happens every second: no live run may be
+ended. Then a run of each stage is cancelled while it works; the seconds until it is CANCELED, and the held work, are
+printed.
 """
 
 import argparse
@@ -92,7 +93,7 @@ def looking_every_second(platform: KilledPlatform) -> Iterator[list[str]]:
 
 
 def reexecutions(platform: KilledPlatform, number: int) -> dict[str, object]:
-    """Kill the process of a run and execute the run again, this often."""
+    """Kill the process of a run and execute the run again, a number of times."""
     outcomes: dict[str, int] = {}
     killed = set()
     with looking_every_second(platform) as ended:
@@ -113,7 +114,7 @@ def reexecutions(platform: KilledPlatform, number: int) -> dict[str, object]:
 
 
 def cancel(platform: KilledPlatform, job: str) -> dict[str, object]:
-    """Cancel a run of a job as soon as it works; return the seconds it took and what the project says then."""
+    """Cancel a run of a job as soon as it works; return the seconds it took and the project's state afterwards."""
 
     def at_work() -> str | None:
         found = [run["runId"] for run in platform.runs() if run["jobName"] == job and run["status"] == "STARTED"]
@@ -141,7 +142,7 @@ def cancel(platform: KilledPlatform, job: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Print what came of it."""
+    """Run both parts and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--reexecutions", type=int, default=20)

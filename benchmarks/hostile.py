@@ -1,9 +1,9 @@
-"""Everything that is bad on purpose: damaged roots, dropped YAML, and the other parts that lie beside this file.
+"""All malicious inputs: damaged roots, YAML in the watched folder, and the other parts beside this file.
 
     python -m benchmarks.hostile [--json] [--quick] [PART ...]
 
 Each part is a benchmark of its own, `benchmarks/hostile_<part>.py`, that counts crashes, hangs, tracebacks, silent
-losses and bytes leaked, and ends with status 1 where one is not 0. So does this one.
+losses and leaked bytes, and exits with status 1 if any count is not 0. So does this one.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python -m benchmarks.hostile_media [--json] [--quick] [--videos 500] [--pictures 300] [--seed 1]
 
-Tiny sound files of many containers and codecs are made, and each mutant is one of them with flipped, cut, moved or
-inserted bytes. Right is: frames, or a reason. Counted as a fault: a crash (the worker died), a hang (killed by the wall
-clock), a silent empty (done without a frame, or with other files than rows), a traceback (an exception that nobody
-expected), and a sound picture lost beside a mutant. All are 0.
+Tiny valid files of many containers and codecs are created, and each mutant is one of them with flipped, cut, moved or
+inserted bytes. The correct result is frames, or a reason. A fault is a crash (the worker died), a hang (killed by the
+wall clock), a silently empty result (done without a frame, or with other files than rows), a traceback (an unexpected
+exception), or a valid picture lost beside a mutant. All counts are 0.
 """
 
 import argparse
@@ -61,13 +61,13 @@ _CLIPS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 def make_videos(folder: Path) -> list[Path]:
-    """Write one tiny sound clip of each kind."""
+    """Write one tiny valid clip of each kind."""
     settings = {"num_frames": 12, "size": (96, 64), "gop": 6}
     return [make_clip(folder / name, **{**settings, **extra}) for name, extra in _CLIPS.items()]
 
 
 def make_pictures(folder: Path) -> list[Path]:
-    """Write one tiny sound picture of each kind."""
+    """Write one tiny valid picture of each kind."""
     photo = Image.fromarray(barcode_picture(1234, 160, 120))
     grey = np.asarray(photo.convert("L"))
     turned = Image.Exif()
@@ -130,7 +130,7 @@ def _scatter(data: bytearray, kind: int, rng: random.Random) -> None:
 
 
 def outcome_of(work: Callable[[], str]) -> str:
-    """Return what became of one mutant: `ok`, `reason: KIND`, or one of `FAULTS`."""
+    """Return the outcome of one mutant: `ok`, `reason: KIND`, or one of `FAULTS`."""
     try:
         return work()
     except UnreadableImageError:
@@ -158,7 +158,7 @@ def _frames(workers: FrameWorkers, path: Path, folder: Path, pictures: Sequence[
 
 
 def try_videos(folder: Path, num_videos: int, seed: int) -> Counter[str]:
-    """Return what became of so many mutants at their proof, and at their extraction, whatever the proof said."""
+    """Return the outcomes of a number of mutants at verification, and at extraction, whatever the verification said."""
     (folder / "seeds").mkdir(parents=True)
     seeds, rng, tally = make_videos(folder / "seeds"), random.Random(seed), Counter[str]()
     limits = WorkerLimits(SECONDS, SECONDS, 2 << 30)
@@ -178,7 +178,7 @@ def try_videos(folder: Path, num_videos: int, seed: int) -> Counter[str]:
 
 
 def try_pictures(folder: Path, num_pictures: int, seed: int) -> Counter[str]:
-    """Return what became of so many mutants, each in a folder with one sound picture, and seen as a thumbnail."""
+    """Return the outcomes of a number of mutants, each in a folder with one valid picture, and read as a thumbnail."""
     (folder / "seeds").mkdir(parents=True)
     seeds, rng, tally = make_pictures(folder / "seeds"), random.Random(seed), Counter[str]()
     sound = folder / "seeds" / "a.jpg"
@@ -206,7 +206,7 @@ def num_faults(tally: Counter[str]) -> dict[str, int]:
 
 
 def main() -> int:
-    """Try all mutants and print what became of them; return 1 if there is a fault."""
+    """Try all mutants and print the outcomes; return 1 if there is a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a tenth")

@@ -1,12 +1,12 @@
-"""Damaged roots through `status`, `doctor`, `up` (until its servers start) and `run`: what each command makes of them.
+"""Run `status`, `doctor`, `up` (until its servers start) and `run` on damaged roots, and check each command's result.
 
     python -m benchmarks.hostile_roots [--json] [--quick] [--roots 100] [--seed 1]
 
-A small real project is run once. Every root is a copy of what it left, with one to three files damaged: emptied, cut in
-half, with flipped bits, or of noise. Each command runs in a process of its own with a limit of time. Right is: it
-succeeds, or ends in one line that names a damaged file. Counted as a fault: a crash (a signal), a hang, a traceback,
-more than one line of error, a line that names none of the files, and a `run` that succeeds with another release than
-the sound root's, or none (a silent loss). All are 0.
+A small real project is run once. Every root is a copy of its result, with one to three files damaged: emptied, cut in
+half, with flipped bits, or replaced by noise. Each command runs in a process of its own with a time limit. The correct
+result is success, or one line that names a damaged file. A fault is a crash (a signal), a hang, a traceback, more than
+one line of error, a line that names none of the files, or a `run` that succeeds with another release than the undamaged
+root's, or without one (a silent loss). All counts are 0.
 """
 
 import atexit
@@ -88,7 +88,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one command made of one root. `fault` is empty where that was right."""
+    """The result of one command on one root. `fault` is empty if it was correct."""
 
     command: str
     status: int | None
@@ -216,7 +216,7 @@ def _outcome(command: str, content: dict[str, Any], *, is_hanging: bool, exit_co
 
 
 def content_of(root: Path) -> dict[str, Any]:
-    """Return what a finished root holds, to compare a mended one with a sound one."""
+    """Return the content of a finished root, to compare a repaired one with an undamaged one."""
     import pyarrow.parquet as pq
 
     releases = root / "releases" / NAME
@@ -232,7 +232,7 @@ def content_of(root: Path) -> dict[str, Any]:
 
 
 def examine(sound: Path, config: Path, damages: Sequence[Damage], copy: Path) -> Iterator[Outcome]:
-    """Damage a copy of a root and yield what each command makes of it."""
+    """Damage a copy of a root and yield the result of each command."""
     shutil.copytree(sound, copy, symlinks=True)
     for damage in damages:
         damage.apply(copy)

@@ -1,11 +1,11 @@
-"""Pages, feeds, manifests and answers that are bad on purpose, listed and downloaded, with one sound file beside each.
+"""List and download malicious pages, feeds, manifests and responses, each beside a valid file.
 
     python -m benchmarks.hostile_sites [--json] [--quick]
 
-Right is: a video, or a reason; and the sound file each time. Counted as a fault: a worker that died, a case that takes
-longer than its limits, an exception (also one that became a stored `internal_error`), a case that gives neither a video
-nor a word, the sound file lost, and what leaked: the environment's secret in a request, in a log or under the root, a
-request to a host that is not allowed, a control character in the catalog.
+The correct result is a video, or a reason, and the valid file each time. A fault is a worker that died, a case that
+takes longer than its limits, an exception (including one that became a stored `internal_error`), a case with neither a
+video nor a message, the valid file lost, or a leak: the environment's secret in a request, in a log or under the root,
+a request to a host that is not allowed, or a control character in the catalog.
 """
 
 import argparse
@@ -44,7 +44,7 @@ ELSEWHERE: Final = "127.0.0.9"
 LIMITS: Final = {"max_cpu_seconds": 2, "max_memory_bytes": 400 << 20}
 WALL_SECONDS: Final = 20
 CASE_SECONDS: Final = 120
-"""Two processes, each with its limits, on a machine that does other things too."""
+"""Two processes, each with its limits, on a machine that also does other work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ def cases(base: str) -> list[Case]:
 
 
 class _Heard(logging.Handler):
-    """Keeps what is logged."""
+    """Keeps log records."""
 
     def __init__(self) -> None:
         super().__init__()

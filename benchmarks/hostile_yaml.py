@@ -1,12 +1,12 @@
-"""Project files that a stranger might drop, through what `config check`, `run` and the watched folder read them by.
+"""Read malicious project files in the ways that `config check`, `run` and the watched folder do.
 
     python -m benchmarks.hostile_yaml [--json] [--quick] [--files 200] [--seed 1]
 
-Half are made by hand: nested, aliased, interpolated or numbered without end, tags, encodings, pipes, devices, words
-that YAML takes for something else. Half are a sound file with a few random edits. Each is read in a process of its own
-with a limit of time and memory, and then all lie in one watched folder beside sound files. Counted as a fault: a crash
-(a signal), a hang, a traceback, more than one line, an environment variable's value in a line, and a sound file that is
-not registered (a silent loss). All are 0.
+Half are written by hand: endless nesting, aliases, interpolations or numbers, tags, encodings, pipes, devices, words
+with special meanings in YAML. Half are a valid file with a few random edits. Each is read in a process of its own with
+limits of time and memory, and then all are put into one watched folder beside valid files. A fault is a crash (a
+signal), a hang, a traceback, more than one line, an environment variable's value in a line, or a valid file that is not
+registered (a silent loss). All counts are 0.
 """
 
 import multiprocessing
@@ -54,7 +54,7 @@ _TOKENS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """One file: its bytes, or what else lies there under its name."""
+    """One file: its bytes, or another kind of entry under its name."""
 
     name: str
     content: bytes | None
@@ -108,7 +108,7 @@ def _endless() -> dict[str, str]:
 
 
 def _of_other_meaning() -> dict[str, str]:
-    """Return texts that ask for what no project file may say, or that YAML takes for something else."""
+    """Return texts with keys or values that no project file may have, or that YAML interprets as something else."""
     return {
         "resolver": SOUND + "r: ${exec:ls}",
         "decode": SOUND + "r: ${oc.decode:'[1,2'}",
@@ -148,7 +148,7 @@ def _of_other_meaning() -> dict[str, str]:
 
 
 def made_by_hand() -> list[Hostile]:
-    """Return the files that somebody thought of."""
+    """Return the files written by hand."""
     texts = _endless() | _of_other_meaning()
     bytes_of = {
         "nul": SOUND[:50].encode() + b"\0" + SOUND[50:].encode(),
@@ -165,7 +165,7 @@ def made_by_hand() -> list[Hostile]:
 
 
 def mutated(number: int, rng: random.Random) -> list[Hostile]:
-    """Return sound files with a few random edits."""
+    """Return valid files with a few random edits."""
     lines = SOUND.splitlines(keepends=True)
     files = []
     for index in range(number):
@@ -190,7 +190,7 @@ def mutated(number: int, rng: random.Random) -> list[Hostile]:
 
 
 def read_alone(hostile: Hostile, folder: Path) -> tuple[str, str]:
-    """Read one file in a process of its own; return (fault or "", what was said)."""
+    """Read one file in a process of its own; return (fault or "", output)."""
     path = hostile.place(folder)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["data_miner_dagster.config.loading"])
@@ -229,7 +229,7 @@ def _read(path: Path, sender: Any) -> None:
 
 
 def read_together(files: list[Hostile], folder: Path) -> tuple[str, str]:
-    """Drop all files into a watched folder beside sound ones; return (fault or "", what was said)."""
+    """Put all files into a watched folder beside valid ones; return (fault or "", output)."""
     from data_miner_dagster.config.settings import PlatformConfig
     from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.sensors.project_files import register_project_files
@@ -256,7 +256,7 @@ def read_together(files: list[Hostile], folder: Path) -> tuple[str, str]:
 
 
 def draw_files(number: int, seed: int) -> list[Hostile]:
-    """Return `number` files: half of them made by hand as far as there are so many, the others mutants."""
+    """Return `number` files: up to half of them written by hand, the others mutants."""
     by_hand = made_by_hand()
     rng = random.Random(seed)
     if number < 2 * len(by_hand):

@@ -1,4 +1,4 @@
-"""What an idle platform costs, beside stock Dagster without definitions.
+"""Measure the cost of an idle platform, beside stock Dagster without definitions.
 
     python -m benchmarks.idle [--minutes 5] [--videos 20] [--json]
 
@@ -53,7 +53,7 @@ Figures = dict[str, int | float | str]
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What one installation had used at a moment."""
+    """The resources that one installation had used at a moment."""
 
     cpu_seconds: float
     stored_bytes: int
@@ -64,7 +64,7 @@ def _reading(home: Path) -> _Reading:
 
 
 def _stored_bytes(folder: Path) -> int:
-    """Return what files hold. Of a database its pages in use, since its log grows and shrinks by megabytes."""
+    """Return the size of files. For a database, count its pages in use: its log grows and shrinks by megabytes."""
     total = 0
     for path in folder.rglob("*"):
         if path.suffix == ".db":

@@ -1,4 +1,4 @@
-"""Runs many lives by hand: `python -m benchmarks.kills --seeds 25 --videos 60 --database postgresql`."""
+"""Run many kill tests: `python -m benchmarks.kills --seeds 25 --videos 60 --database postgresql`."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from data_miner_dagster_tests.kills.server import CountingServer
 
 
 def main() -> int:
-    """Live as often as asked, print a line each; return how many lives were not good."""
+    """Run once per seed, print a line each; return how many runs had a fault."""
     parser = argparse.ArgumentParser(description="Strike a platform at work at random moments.")
     parser.add_argument("--seeds", type=int, default=25, help="how many lives")
     parser.add_argument("--first-seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""How good the `lite` models are, on labelled real images.
+"""Measure the quality of the `lite` models on labelled real images.
 
     python -m benchmarks.lite_quality [--json]
 

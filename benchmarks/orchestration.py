@@ -1,4 +1,4 @@
-"""What orchestration costs beside the stages' own work, and how much of it grows.
+"""Measure the cost of orchestration beside the stages' own work, and how much of it grows.
 
     python -m benchmarks.orchestration [--quick] [--json]
 

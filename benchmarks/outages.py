@@ -1,4 +1,4 @@
-"""Long outages and replaced containers, with real processes: what it takes until a project is complete again.
+"""Measure the recovery from long outages and replaced containers, with real processes.
 
     python -m benchmarks.outages [--minutes 10] [--videos 60] [--kinds readonly disk postgres models]
     python -m benchmarks.outages --containers 10 [--videos 60]
@@ -55,7 +55,7 @@ class _Lasting(random.Random):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a project came out of an outage, or of a container that was replaced."""
+    """The result of a project after an outage, or after its container was replaced."""
 
     kind: str
     seconds: float  # from its end, or from the kill, to the release
@@ -185,7 +185,7 @@ class ContainerPlatform(KilledPlatform):
 def replace_container(
     folder: Path, server: CountingServer, names: list[str], moment: int, expected: dict[str, str]
 ) -> Outcome:
-    """Replace the code server's container once so many downloads and extractions are there."""
+    """Replace the code server's container once a number of downloads and extractions exist."""
     folder.mkdir(parents=True)
     del server.gets[:]
     with ExitStack() as stack:
@@ -206,7 +206,7 @@ def replace_container(
 
 
 def main() -> None:
-    """Go through the outages or the moments, and print a line each."""
+    """Run the outages or the moments, and print a line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--videos", type=int, default=60)

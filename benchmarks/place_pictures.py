@@ -1,4 +1,4 @@
-"""Fixed cameras made on the spot: one place, objects that come and go, changing light, real codecs. A truth set.
+"""Generate a truth set of fixed cameras: one place, objects that come and go, changing light, real codecs.
 
 A place is a real photograph or shot. Its arrangements are sets of cut-outs from other photographs, placed on it; any
 two of them differ visibly by at least one object of `SMALLEST_SIDE` of the picture's longer side. Each is shown several
@@ -29,12 +29,12 @@ from data_miner_dagster.media.images import decode_image
 from data_miner_dagster.models.packages import fetch_samples
 
 SMALLEST_SIDE: Final = 0.05
-"""Of the picture's longer side: the smaller side of the smallest object."""
+"""The smaller side of the smallest object, as a share of the picture's longer side."""
 LARGEST_SIDE: Final = 0.3
 VISIBLE_LEVELS: Final = 24
-"""Of 255, in any colour: what differs less is not seen as another object."""
+"""The smallest difference of any colour channel, of 255, that counts as another object."""
 VISIBLE_SHARE: Final = 0.6
-"""Of the pixels of a box of the smallest side must differ by that much."""
+"""The share of the pixels of a box of the smallest side that must differ by that much."""
 JPEG_QUALITY: Final = 92
 LONGER_SIDE: Final = 640
 _STILLS: Final = (

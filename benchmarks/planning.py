@@ -1,4 +1,4 @@
-"""What planning costs beside the best fixed way to decode, for several structures of files and several settings.
+"""Compare the cost of planning with the best fixed way to decode, for several file structures and settings.
 
     python -m benchmarks.planning [--json] [--quick] [--clips-in FOLDER] [--clips NAME ...] [--rounds 5]
 

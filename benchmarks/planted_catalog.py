@@ -1,6 +1,6 @@
-"""A catalog with many videos in every status, planted by a few statements: what planners and listings have to bear.
+"""Plant a catalog with many videos in every status by a few statements, as a load for planners and listings.
 
-No file of a video is made: what reads the catalog alone can be measured, and nothing else.
+No video file is created, so only code that reads nothing but the catalog can be measured.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""One video that kills the process of whatever embeds it, among many: `python -m benchmarks.poison [--videos 100]`.
+"""Process many videos, one of which kills the process that embeds it: `python -m benchmarks.poison [--videos 100]`.
 
-A crash of a native library looks like this: SIGKILL in the middle of the stage, every time. Printed: how many of the
-others are released, how many runs of the stage there were, and what the catalog says of the video.
+A crash of a native library looks like this: SIGKILL halfway through the stage, every time. The program prints how many
+of the other videos are released, the number of runs of the stage, and the video's row in the catalog.
 """
 
 import argparse
@@ -59,7 +59,7 @@ _LONGEST_SECONDS: Final = 3000.0
 
 
 def main() -> None:
-    """Take the project as far as it goes."""
+    """Take the project to its last possible stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=100)
     options = parser.parse_args()

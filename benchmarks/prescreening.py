@@ -1,4 +1,4 @@
-"""Accepted frames per download, with pre-screening by thumbnails or storyboards and without, on the same candidates.
+"""Measure accepted frames per download, with and without pre-screening, on the same candidates.
 
     python -m benchmarks.prescreening                  # about 35 candidates
     python -m benchmarks.prescreening --quick          # a third of them, to see that it works
@@ -82,7 +82,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one project came to."""
+    """The result of one project."""
 
     num_downloads: int
     num_frames: int

@@ -1,10 +1,10 @@
-"""A project of real size by the commands a user types: every clip's outcome, frame, decision and split counted exactly.
+"""Run a project of real size with a user's commands, and count every clip's outcome, frame, decision and split.
 
     python -m benchmarks.real_size [--quick] [--json]
 
-A thousand clips of all kinds, a tenth of them bad on purpose, by `data-miner run`; two hundred of them by `data-miner
-up`, whose release must be that of `run`, byte for byte. What is wrong is counted, and all these counts are 0; the lines
-that say what goes to standard error. `--quick`: two hundred, and forty of them.
+A thousand clips of all kinds, a tenth of them deliberately bad, are processed by `data-miner run`, and two hundred of
+them by `data-miner up`, whose release must equal that of `run` byte for byte. Errors are counted, and all counts are 0;
+details are printed to standard error. `--quick`: two hundred, and forty of them.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def _count(lines: Iterable[str]) -> int:
 
 
 def wrong(bench: Bench, name: str, clips: Sequence[Clip]) -> Figures:
-    """Return exact counts of a project by `run`: what there is, and what of it is not as it must be."""
+    """Return exact counts of a project by `run`: the results, and how many of them are wrong."""
     root = bench.folder / "run"
     shown = json.loads(data_miner("videos", "--project", name, "--json", "--root", root).stdout)
     rows = checking.rows_of_clips(clips, bench.server, shown)

@@ -1,4 +1,4 @@
-"""One pass through the review pages in a real browser: how long it takes, with how many gestures, and what is left.
+"""Measure one pass through the review pages in a real browser: its time, its gestures, and the remaining errors.
 
 `python -m benchmarks.review_pass --images 1000`, by hand. A fifth of the boxes is wrong, a twentieth each is shifted or
 missing. The person is a script that knows the truth and never hesitates, so what is measured is the pages.

@@ -1,4 +1,4 @@
-"""How long people wait for the pages of a review, and what memory it takes, on a planted project.
+"""Measure the response times and memory of the review pages, on a planted project.
 
     python -m benchmarks.reviewing                   # 100,000 frames of 500 videos, five boxes each, as many dropped
     python -m benchmarks.reviewing --quick           # 5,000 frames
@@ -169,7 +169,7 @@ def _detected(key: str) -> dict[str, Any]:
 
 
 def measure(root: Path) -> dict[str, float]:
-    """Open the review and use it as people do."""
+    """Open the review and use it like a person."""
     platform = Platform(PlatformConfig(), root)
     platform.project_config(PROJECT)
     before = _anonymous_bytes()
@@ -221,7 +221,7 @@ def _answer(review: Review) -> None:
 
 
 def _anonymous_bytes() -> int:
-    """Return the memory of this process that no file stands behind."""
+    """Return the memory of this process that is not backed by a file."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
@@ -229,7 +229,7 @@ def _anonymous_bytes() -> int:
 
 
 def main() -> None:
-    """Plant projects and print what reviewing them takes."""
+    """Plant projects and print the cost of reviewing them."""
     parser = argparse.ArgumentParser(description="Measure the pages of a review.")
     parser.add_argument("--frames", type=int, default=100_000, help="how many a release would hold")
     parser.add_argument("--quick", action="store_true", help="5,000 frames")

@@ -1,4 +1,4 @@
-"""A project under a quota of a tenth of its videos' bytes, beside the same project without one.
+"""Run a project under a quota of a tenth of its videos' bytes, beside the same project without one.
 
     python -m benchmarks.room [--videos 100] [--json]
 
@@ -153,7 +153,7 @@ def measure(folder: Path, num_videos: int) -> dict[str, Any]:
 
 
 def faults_of(figures: dict[str, Any]) -> list[str]:
-    """Return what does not hold."""
+    """Return the violated conditions."""
     beyond = figures["peak_of_root"] - figures["quota"] - figures["largest_video"]
     return [
         *(["not every video was extracted"] if figures["extracted"] < figures["videos"] else []),

@@ -1,4 +1,4 @@
-"""Round trips with annotation tools: how long each way takes, and whether a fault is left in the next release.
+"""Measure round trips with annotation tools: the time of each way, and the errors left in the next release.
 
     python -m benchmarks.round_trips                  # 1,000 images with each tool
     python -m benchmarks.round_trips --images 60

@@ -1,4 +1,4 @@
-"""Frames of fixed cameras: how many of those with another arrangement stay, and how many of those without one go.
+"""Measure how many frames of fixed cameras with a new arrangement stay, and how many of the others are removed.
 
     python -m benchmarks.same_place               # 40 places, the figures of docs/deduplication.md; about ten minutes
     python -m benchmarks.same_place --quick       # 6 places
@@ -145,7 +145,7 @@ def _iou(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
 
 @dataclass
 class Tally:
-    """What became of the frames of all places."""
+    """The outcome of the frames of all places."""
 
     num_stay: int = 0
     num_should_stay: int = 0

@@ -1,4 +1,4 @@
-"""How far the content fingerprints of re-encodings of one clip lie apart, and those of different clips.
+"""Measure the distance between content fingerprints of re-encodings of one clip, and of different clips.
 
     python -m benchmarks.same_video [--json]
 

@@ -1,4 +1,4 @@
-"""What each stage takes of a frame: processor time, bytes on disk, memory, rows of the catalog.
+"""Measure the resources of each stage per frame: processor time, bytes on disk, memory, rows of the catalog.
 
     python -m benchmarks.scaling [--videos 3] [--seconds 40] [--json]
 

@@ -1,4 +1,4 @@
-"""How well a choice of images covers them all, compared with as many drawn at random, and what it takes.
+"""Measure how well selected images cover all images, compared with a random selection, and the time it takes.
 
     python -m benchmarks.selecting          # 200,000 planted images for the time
     python -m benchmarks.selecting --quick  # 20,000

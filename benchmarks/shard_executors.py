@@ -1,4 +1,4 @@
-"""What Dagster's step executor takes where each shard is a step of its own, against runs that take shards in turn.
+"""Compare Dagster's step executor, with each shard as a step, with runs that take shards in turn.
 
 Belongs here: the job with dynamic outputs that the package does not have. `benchmarks.shards --executors` runs it.
 """

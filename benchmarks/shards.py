@@ -1,4 +1,4 @@
-"""One project's detection by two workers against one, each worker on a core of its own, and the same bytes.
+"""Compare one project's detection by two workers with one, each worker on a core of its own, with the same bytes.
 
     python -m benchmarks.shards                            # three pairs, the lite detector's real weights
     python -m benchmarks.shards --frames 64 --pairs 1      # a small size, to see that it works

@@ -1,4 +1,4 @@
-"""How long the search for the most similar of a million stored frames takes, and what memory.
+"""Measure the time and memory of searching a million stored frames for the most similar ones.
 
     python -m benchmarks.similar            # 1,000,000 vectors of 768 dimensions in 10,000 files (1.5 GB under /tmp)
     python -m benchmarks.similar --quick    # 50,000 in 500

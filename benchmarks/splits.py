@@ -1,4 +1,4 @@
-"""How closely drawn splits meet their shares, class by class, and what stays where when a project grows.
+"""Measure how closely splits meet their shares, class by class, and which videos move when a project grows.
 
     python -m benchmarks.splits [--seeds 50] [--videos 200] [--newcomers 50] [--classes 10]
 
@@ -32,7 +32,7 @@ class Planted:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """How one draw went."""
+    """The result of one draw."""
 
     box_errors: Sequence[float]  # in points, of each class and split
     image_errors: Sequence[float]

@@ -1,4 +1,4 @@
-"""What following objects over a whole clip takes: the peak memory of two hours beside that of two minutes.
+"""Measure the peak memory of following objects over a whole clip, for two hours and for two minutes.
 
     python -m benchmarks.tracking            # clips of 2 minutes and 2 hours of moving shapes, a picture each .25 s
     python -m benchmarks.tracking --quick    # 1 and 5 minutes

@@ -1,4 +1,4 @@
-"""How many wrong negatives a release loses when frames with unsure boxes wait, and how many correct ones.
+"""Measure how many wrong and correct negatives a release loses when frames with unsure boxes wait.
 
     python -m benchmarks.unsure            # fits the curves to the lite detector, then plants 50,000 frames
     python -m benchmarks.unsure --quick    # 5,000 frames
