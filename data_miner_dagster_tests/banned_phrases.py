@@ -50,6 +50,11 @@ BANNED: Final = (
     BannedPhrase(r"\b[Mm]end(?:s|ed)?\b", "fix; repair"),
     BannedPhrase(r"\bas (?:it|they) stands?\b", "as it is now; unchanged"),
     BannedPhrase(r"\bstands? (?:in|above|there|where|before|beside|behind)\b", "is in; is above; exists"),
+    BannedPhrase(r"\b[Gg]o(?:es)? together\b", "match; fit; belong together"),
+    BannedPhrase(r"\b(?:of late|[Ll]est|[Aa]mid|[Nn]ought|[Aa]ught|[Ww]ithal|as ever)\b", "plain words"),
+    BannedPhrase(r"\b(?:[Aa]ll the same|[Tt]he same again)\b", "nevertheless, still; again"),
+    BannedPhrase(r"\b[Ii]n vain\b", "unsuccessfully; without effect"),
+    BannedPhrase(r"\b[Ii]n the moment\b", "the moment; when; currently"),
 )
 
 
