@@ -25,12 +25,12 @@ class Advice:
 
 RETRY: Final = "tries again after 30 seconds, then after growing waits of up to 6 hours"
 GATE: Final = "closes the stage, charges no item, and probes until it works again"
-LATER: Final = "marks the video UNAVAILABLE and looks again after `platform.downloading.unavailable_retry_days`"
-NEVER: Final = "marks the video FAILED; the project goes on without it"
+LATER: Final = "marks the video UNAVAILABLE and checks again after `platform.downloading.unavailable_retry_days`"
+NEVER: Final = "marks the video FAILED; the project continues without it"
 
 CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
     errors.ConfigError: Advice(
-        "A value in a project file, a platform file, a variable or an option is wrong.",
+        "A value in a project file, platform file, environment variable or option is wrong.",
         "does nothing: no work has started, and the exit status is 2",
         "Change the key that the message names. `data-miner config check FILE` shows every mistake of a file at once; "
         "[configuration](configuration.md) lists all keys.",
@@ -43,52 +43,53 @@ CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
     ),
     errors.SourceError: Advice(
         "One source could not be listed: a path that matches nothing, a feed that answers 404, an empty playlist.",
-        "lists the other sources, and this one again at the next listing",
+        "lists the other sources, and retries this one at the next listing",
         "Check the path or address in a file manager or browser. `data-miner status` names the source.",
     ),
     errors.ClaimHeldError: Advice(
         "Another process is working on the same video or project.",
         "waits for a while, then gives up",
-        "Wait for it, or stop it: `data-miner status` lists the workers. The claim of a dead one expires.",
+        "Wait for it, or stop it: `data-miner status` lists the workers. A dead worker's claim expires.",
     ),
     errors.RunEndedError: Advice(
-        "The run was cancelled, or ended from outside, while its process was still working.",
-        "stops and charges nothing to any item",
+        "The run was cancelled or ended externally while its process was still working.",
+        "stops and charges no item",
         "`data-miner resume` if it was cancelled in the UI; otherwise nothing.",
     ),
     errors.NotReadyError: Advice(
-        "An earlier stage of the project has not been done.",
+        "An earlier stage of the project is not finished.",
         "does nothing; `data-miner up` runs the stages in order",
         "Run the stage that the message names first, or `data-miner run`, which runs all of them.",
     ),
     errors.OutOfDateError: Advice(
         "A table was made from inputs that have changed since, or by an earlier version.",
-        "makes it again in the next run",
+        "recreates it in the next run",
         "Run `data-miner run` again, or leave it to `data-miner up`.",
     ),
     errors.SystematicFaultError: Advice(
-        "The same unexpected exception met every item: a bug in this program, or a broken installation.",
-        "ends the run and charges no item; tries three times, then again in another version",
-        "Update. If it stays, report it with the output of `data-miner doctor` and a traceback (`DATA_MINER_DEBUG=1`).",
+        "The same unexpected exception affected every item: a bug in this program, or a broken installation.",
+        "ends the run and charges no item; retries three times, then by another version",
+        "Update. If it persists, report it with the output of `data-miner doctor` and a traceback "
+        "(`DATA_MINER_DEBUG=1`).",
     ),
     errors.CatalogError: Advice(
-        "The catalog is damaged, missing although there are files, or of another root.",
+        "The catalog is damaged, missing although there are files, or belongs to another root.",
         GATE,
         "Restore it from a copy (`catalog-<revision>.sqlite` beside it, or [a backup](deploy/backup.md)). "
-        "`data-miner init-db` makes an empty one on purpose.",
+        "`data-miner init-db` creates an empty one.",
     ),
     errors.DamagedFileError: Advice(
         "A derived file cannot be read.",
-        "removes it and makes it again in the next run",
+        "deletes it and recreates it in the next run",
         "Nothing for a single file. If it happens again, check the disk; `data-miner doctor` reads every derived file.",
     ),
     errors.PermanentError: Advice(
-        "Something cannot be done with these inputs; trying again gives the same result.",
-        "waits until what it was made from changes",
+        "The work is impossible with these inputs, so a retry would give the same result.",
+        "waits until the inputs change",
         "The message says what to change.",
     ),
     errors.VideoPermanentError: Advice(
-        "One video cannot be used.", "stores the kind with the video and goes on", "See [one video](#one-video)."
+        "One video cannot be used.", "stores the kind with the video and continues", "See [one video](#one-video)."
     ),
     errors.UnreadableImageError: Advice(
         "One image is missing, damaged or not an image.",
@@ -96,9 +97,9 @@ CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
         "Replace the file that the message names.",
     ),
     errors.ObjectError: Advice(
-        "A bucket refuses a request, or what it holds is not what was stored.",
+        "A bucket refuses a request, or an object differs from what was stored.",
         "does not try again",
-        "Check the address and the bucket. [Buckets](deploy/backup.md) says how they are reached.",
+        "Check the address and the bucket. [Buckets](deploy/backup.md) explains how to configure access.",
     ),
     errors.ObjectMissingError: Advice(
         "The object or bucket does not exist.", "does not try again", "Check the address in the message."
@@ -111,33 +112,37 @@ CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
     errors.ModelError: Advice(
         "A model is unknown, cannot be fetched, or does not match its pinned checksum.",
         GATE,
-        "`data-miner models list` shows the known names and what is in the cache, `data-miner models fetch` fetches. "
+        "`data-miner models list` shows the known names and the cached models, and `data-miner models fetch` fetches. "
         "Without access to a hub: `--profile lite`.",
     ),
     errors.TransientError: Advice(
-        "Something is away for the moment.", RETRY, "Nothing, unless it lasts; `data-miner retry` tries at once."
+        "A resource is temporarily unavailable.",
+        RETRY,
+        "Nothing, unless it persists; `data-miner retry` tries at once.",
     ),
     errors.ClaimLostError: Advice(
-        "The process was suspended for so long that another worker took its work over.",
-        "stops and charges nothing to any item",
+        "The process was suspended for so long that another worker took over its work.",
+        "stops and charges no item",
         "Nothing. If it happens often, the machine sleeps or swaps.",
     ),
     errors.OutageError: Advice(
-        "Something that every item needs is away or used up.", GATE, "See [a whole stage](#a-whole-stage-or-project)."
+        "A resource that every item needs is unavailable or exhausted.",
+        GATE,
+        "See [a whole stage](#a-whole-stage-or-project).",
     ),
     errors.ObjectTransientError: Advice(
-        "A bucket did not answer, or cut its answer short, in all tries.",
+        "A bucket did not respond, or sent a truncated response, in every attempt.",
         RETRY,
         "Check the network and the state of the service.",
     ),
     errors.ObjectChangedError: Advice(
         "An object was replaced again and again while it was being read.",
         RETRY,
-        "Stop whatever writes to it, then `data-miner retry`.",
+        "Stop the program that writes to it, then run `data-miner retry`.",
     ),
     errors.VideoTransientError: Advice(
-        "One video failed in a way that may pass.",
-        "stores the kind with the video and tries again",
+        "One video failed in a way that may be temporary.",
+        "stores the kind with the video and retries",
         "See [one video](#one-video).",
     ),
 }
@@ -145,59 +150,59 @@ CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
 VIDEOS: Final[Mapping[VideoErrorKind, Advice]] = {
     VideoErrorKind.TRANSIENT: Advice(
         "A dropped connection, a timeout, HTTP 408, 425 or 5xx.",
-        "tries again within the run, then after growing waits",
-        "Nothing. If it lasts, open the address in a browser.",
+        "retries within the run, then after growing delays",
+        "Nothing. If it persists, open the address in a browser.",
     ),
     VideoErrorKind.RATE_LIMITED: Advice(
         "HTTP 429, or one of your own download budgets is used up.",
-        "asks nothing more of this site until the date that `data-miner status` shows",
+        "sends this site no requests until the date that `data-miner status` shows",
         "Nothing. `platform.downloading.politeness.hourly_budget` and `daily_budget` set the pace.",
     ),
     VideoErrorKind.BOT_CHECK: Advice(
         "The site asks for a captcha or a sign-in.",
-        "asks nothing more of this site for a while",
-        "Slow down, or give cookies of an account of yours (`platform.downloading.cookies`).",
+        "sends this site no requests for a while",
+        "Slow down, or use cookies of your account (`platform.downloading.cookies`).",
     ),
     VideoErrorKind.DISK_FULL: Advice(
         "No space left, less than `platform.downloading.min_free_bytes` free, or no room under the quota.",
-        "downloads it when there is room; no attempt counts",
+        "downloads it when there is room; no attempt is counted",
         "Free space, raise `platform.room.quota`, or run `data-miner clean`.",
     ),
     VideoErrorKind.CUT_OFF: Advice(
         "Fewer bytes arrived than the server had promised.",
-        "tries again after the other videos of the run, then after growing waits",
-        "Nothing. If it lasts: `pip install -U yt-dlp`.",
+        "retries after the run's other videos, then after growing delays",
+        "Nothing. If it persists: `pip install -U yt-dlp`.",
     ),
     VideoErrorKind.SITE_REFUSAL: Advice(
-        "The whole site refuses: it has changed its player, wants a token, or has had enough.",
-        "waits, then asks for one video as a test",
+        "The whole site refuses: it has changed its player, requires a token, or limits your requests.",
+        "waits, then requests one video as a test",
         "`pip install -U yt-dlp`. The message says how old the installed one is.",
     ),
     VideoErrorKind.PRIVATE: Advice("The uploader made it private.", LATER, "Nothing."),
-    VideoErrorKind.REMOVED: Advice("It is gone (HTTP 404 or 410).", LATER, "Check the address."),
+    VideoErrorKind.REMOVED: Advice("It no longer exists (HTTP 404 or 410).", LATER, "Check the address."),
     VideoErrorKind.GEO_BLOCKED: Advice(
-        "It is not available in this country.", LATER, "Nothing, unless there is a proxy that you may use."
+        "It is not available in this country.", LATER, "Nothing, unless you may use a proxy."
     ),
     VideoErrorKind.AGE_RESTRICTED: Advice(
-        "The site wants a signed-in adult.", LATER, "Give cookies of your account (`platform.downloading.cookies`)."
+        "The site requires a signed-in adult.", LATER, "Use cookies of your account (`platform.downloading.cookies`)."
     ),
     VideoErrorKind.MEMBERS_ONLY: Advice(
-        "Only paying members may see it.", LATER, "Give cookies of your account (`platform.downloading.cookies`)."
+        "Only paying members may watch it.", LATER, "Use cookies of your account (`platform.downloading.cookies`)."
     ),
     VideoErrorKind.LIVE: Advice(
-        "It is a live stream, or has not begun.", LATER, "Nothing: it is taken when it is over."
+        "It is a live stream, or has not started.", LATER, "Nothing: it is downloaded once it is over."
     ),
     VideoErrorKind.UNSUPPORTED: Advice(
-        "No extractor takes this page, the video has DRM, or the extractor is broken.",
+        "No extractor supports this page, the video has DRM, or the extractor is broken.",
         NEVER,
         "`pip install -U yt-dlp`, then `data-miner retry --kind unsupported`.",
     ),
     VideoErrorKind.NO_FORMATS: Advice(
-        "No format is available without ffmpeg, or none at all.",
+        "No format is available, or only formats that need ffmpeg.",
         NEVER,
         "`pip install -U yt-dlp`, then `data-miner retry --kind no_formats`.",
     ),
-    VideoErrorKind.FORBIDDEN: Advice("HTTP 401 or 403.", LATER, "Give cookies, or update yt-dlp."),
+    VideoErrorKind.FORBIDDEN: Advice("HTTP 401 or 403.", LATER, "Use cookies, or update yt-dlp."),
     VideoErrorKind.TOO_LARGE: Advice(
         "It exceeds `platform.downloading.max_size_bytes` or `platform.downloading.max_duration_seconds`.",
         NEVER,
@@ -206,35 +211,35 @@ VIDEOS: Final[Mapping[VideoErrorKind, Advice]] = {
     VideoErrorKind.POLICY: Advice(
         "Its address is not public, or its page opts out of text and data mining.",
         NEVER,
-        "For a server of your own: `platform.downloading.allowed_private_hosts`. An opt-out stands.",
+        "For your own server: `platform.downloading.allowed_private_hosts`. An opt-out cannot be overridden.",
     ),
     VideoErrorKind.MISSING_FILE: Advice(
-        "A local file is no longer there.", NEVER, "Put it back, then `data-miner retry --kind missing_file`."
+        "A local file no longer exists.", NEVER, "Put it back, then `data-miner retry --kind missing_file`."
     ),
     VideoErrorKind.EMPTY_FILE: Advice("The file has no bytes.", NEVER, "Copy or download it again."),
-    VideoErrorKind.NOT_A_VIDEO: Advice("The file is something else.", NEVER, "Take it out of the source."),
-    VideoErrorKind.NO_VIDEO_STREAM: Advice("The file has sound but no pictures.", NEVER, "Take it out of the source."),
+    VideoErrorKind.NOT_A_VIDEO: Advice("The file is not a video.", NEVER, "Remove it from the source."),
+    VideoErrorKind.NO_VIDEO_STREAM: Advice("The file has sound but no pictures.", NEVER, "Remove it from the source."),
     VideoErrorKind.TRUNCATED: Advice(
-        "The file ends before its header says it does.", NEVER, "Copy or download it again, then `data-miner retry`."
+        "The file is shorter than its header states.", NEVER, "Copy or download it again, then `data-miner retry`."
     ),
     VideoErrorKind.UNDECODABLE: Advice(
         "The file cannot be decoded, or its frames cannot be read.",
-        "marks a broken file FAILED; makes frames that cannot be read again",
-        "Play it. If a player manages, convert it, or report it.",
+        "marks a broken file FAILED; recreates unreadable frames",
+        "Play it. If a player can, convert it, or report it.",
     ),
     VideoErrorKind.LIMIT_EXCEEDED: Advice(
-        "It takes more memory, time, pixels or frames than a worker process may use.",
+        "It needs more memory, time, pixels or frames than a worker process may use.",
         NEVER,
         "If you trust it, raise the limit that the message names (below `platform.extraction.limits`).",
     ),
     VideoErrorKind.CRASHED: Advice(
-        "The process that worked on it died, and it was alone.",
-        "tries it again, alone, after growing waits",
+        "The process that worked on it alone died.",
+        "retries it, alone, after growing delays",
         "`data-miner retry --kind crashed` clears the suspicion. Look for a killed process in the system's log.",
     ),
     VideoErrorKind.INTERNAL_ERROR: Advice(
-        "An exception that nobody expected: a bug in this program.",
-        "tries again in another version; the traceback is in the log",
+        "An unexpected exception: a bug in this program.",
+        "retries by another version; the traceback is in the log",
         "Update, or `data-miner retry --kind internal_error`. Please report it.",
     ),
 }
@@ -244,10 +249,10 @@ RUNS: Final[Mapping[FailureKind, Advice]] = {
     FailureKind.STORE: Advice(
         "The file system is read-only, unmounted or broken, or too many files are open.",
         GATE,
-        "Look at the mount and the system's log. `data-miner doctor --environment` checks both.",
+        "Check the mount and the system's log. `data-miner doctor --environment` checks both.",
     ),
     FailureKind.DATABASE: Advice(
-        "The catalog's database does not answer, or is damaged.", GATE, "Start it, or restore it."
+        "The catalog's database does not respond, or is damaged.", GATE, "Start it, or restore it."
     ),
     FailureKind.MODEL: Advice(
         "A model is missing or does not match its pin.", GATE, "`data-miner models fetch`, or `--profile lite`."
@@ -255,41 +260,43 @@ RUNS: Final[Mapping[FailureKind, Advice]] = {
     FailureKind.GPU_MEMORY: Advice(
         "The GPU has too little memory for this model.",
         GATE,
-        "End what else uses the GPU, or name a smaller model.",
+        "Stop other programs that use the GPU, or choose a smaller model.",
     ),
     FailureKind.MEMORY: Advice(
-        "The machine has too little memory.", GATE, "End other programs, or lower `platform.extraction.workers`."
+        "The machine has too little memory.", GATE, "Stop other programs, or lower `platform.extraction.workers`."
     ),
     FailureKind.NETWORK: Advice("No site can be reached from here.", GATE, "Check the connection, DNS and proxy."),
     FailureKind.SETTINGS: Advice(
-        "The settings of the platform are wrong for this stage.", GATE, "Change what the message names."
+        "The settings of the platform are wrong for this stage.", GATE, "Change the setting that the message names."
     ),
     FailureKind.CRASHED: Advice(
         "Different items died one after another, so the machine is the likely cause.",
         GATE,
         "Look for killed processes (memory) in the system's log.",
     ),
-    FailureKind.OTHER_OUTAGE: Advice("Something else that every item needs is away.", GATE, "The message says what."),
+    FailureKind.OTHER_OUTAGE: Advice(
+        "Another resource that every item needs is unavailable.", GATE, "The message names it."
+    ),
     FailureKind.NOTHING_TO_RELEASE: Advice(
         "No frame of the project reaches the release.",
         "waits until the project changes",
         "`data-miner status` shows the funnel. Lower a threshold, or review.",
     ),
-    FailureKind.OUT_OF_DATE: Advice("A table was made from inputs that have changed.", "makes it again", "Nothing."),
+    FailureKind.OUT_OF_DATE: Advice("A table was made from inputs that have changed.", "recreates it", "Nothing."),
     FailureKind.DAMAGED_FILE: Advice(
-        "A derived file could not be read, and was removed.", "makes it again", "Nothing, unless it comes back."
+        "A derived file could not be read, and was deleted.", "recreates it", "Nothing, unless it recurs."
     ),
     FailureKind.FAILED: Advice(
         "A stage of the project failed for a reason of its own.", RETRY, "The message says what to change."
     ),
-    FailureKind.TAKEN_OVER: Advice("Another worker has the work now.", "goes on there", "Nothing."),
+    FailureKind.TAKEN_OVER: Advice("Another worker has taken over the work.", "continues there", "Nothing."),
     FailureKind.SYSTEMATIC_FAULT: Advice(
-        "The same exception met every item: a bug in this program.",
-        "tries three times, then again in another version",
+        "The same exception affected every item: a bug in this program.",
+        "retries three times, then by another version",
         "Update, or report it.",
     ),
     FailureKind.INTERNAL_ERROR: Advice(
-        "An exception that nobody expected ended the run.", "halves the batch to find the item", "Please report it."
+        "An unexpected exception ended the run.", "halves the batch to find the item", "Please report it."
     ),
 }
 
@@ -304,7 +311,7 @@ REJECTIONS: Final[Mapping[RejectionRule, str]] = {
     RejectionRule.WORDS: "`sourcing.rules.required_words`, `sourcing.rules.blocked_words`",
     RejectionRule.BLOCKED_HASHTAG: "`sourcing.rules.blocked_hashtags`, `sourcing.rules.blocked_hashtags_file`",
     RejectionRule.BLOCKED_CHANNEL: "`sourcing.rules.blocked_channels`, `sourcing.rules.blocked_channels_file`",
-    RejectionRule.SECRET_ADDRESS: "if the address is yours, `{env:NAME}` in the secret's place",
+    RejectionRule.SECRET_ADDRESS: "if the address is yours, `{env:NAME}` in place of the secret",
     RejectionRule.REFUSED_ADDRESS: "nothing here: the page or feed that names the address",
     RejectionRule.PRESCREENING: "`sourcing.prescreening.threshold`, `sourcing.prescreening.slack`",
     RejectionRule.REUPLOAD: "`sourcing.rules.skip_reuploads`",
@@ -320,7 +327,7 @@ DROPS: Final[Mapping[DropReason, str]] = {
     DropReason.BLURRED: "`filtering.drop_quality_flags`",
     DropReason.SLIDE: "`filtering.drop_quality_flags`",
     DropReason.TEXT: "`filtering.drop_quality_flags`",
-    DropReason.UNREADABLE: "nothing: if no frame of a video can be read, extraction makes all of them again",
+    DropReason.UNREADABLE: "nothing: if no frame of a video can be read, extraction recreates all of them",
     DropReason.BELOW_POSITIVE: "`filtering.positive_threshold` (`data-miner calibrate` finds it), `filtering.positive`",
     DropReason.BEATEN_BY_NEGATIVE: "`filtering.negative`, and the margin of that prompt",
     DropReason.JUNK: "`filtering.junk`, `filtering.junk_threshold`, `filtering.junk_margin`",
@@ -336,17 +343,17 @@ DISCREPANCIES: Final[Mapping[Discrepancy, Advice]] = {
     Discrepancy.VIDEO_MISSING: Advice(
         "The catalog says DOWNLOADED, but there is no `info.json`.", "downloads again", ""
     ),
-    Discrepancy.WORKER_GONE: Advice("Something is at work that nobody works on.", "frees it", ""),
-    Discrepancy.STRAY_FILES: Advice("Files of a video that the catalog does not know.", "removes them", ""),
+    Discrepancy.WORKER_GONE: Advice("An item is marked as in progress, but no worker has it.", "frees it", ""),
+    Discrepancy.STRAY_FILES: Advice("Files of a video that the catalog does not know.", "deletes them", ""),
     Discrepancy.STRAY_PROJECT: Advice(
-        "Tables of a project that the catalog does not know.", "", "Remove them, or `populate` the project again."
+        "Tables of a project that the catalog does not know.", "", "Delete them, or `populate` the project again."
     ),
-    Discrepancy.PARTIAL: Advice("A killed writer left a partial file.", "removes it", ""),
+    Discrepancy.PARTIAL: Advice("A killed writer left a partial file.", "deletes it", ""),
     Discrepancy.DAMAGED: Advice(
-        "A file cannot be read.", "removes a derived file", "Restore what cannot be made again from a backup."
+        "A file cannot be read.", "deletes a derived file", "Restore other files from a backup."
     ),
     Discrepancy.RELEASE_MISSING: Advice(
-        "A release is on record, but its folder is gone.", "", "Restore it from a backup, or release again."
+        "A release is on record, but its folder is missing.", "", "Restore it from a backup, or release again."
     ),
     Discrepancy.PARTITION_MISSING: Advice("Dagster does not know a partition of the catalog.", "adds it", ""),
     Discrepancy.PARTITION_STRAY: Advice("Dagster has a partition that the catalog does not know.", "removes it", ""),
