@@ -37,6 +37,9 @@ class ReleaseDifference:
     def as_line(self) -> str:
         """Return the difference in one line."""
         boxes = sum(after - before for before, after in self.boxes_by_class.values())
+        num_changed = self.num_images_added + self.num_images_removed + self.num_images_relabelled
+        if not (num_changed or boxes or self.videos_moved):
+            return f"against {self.before}: the same images and boxes"
         num_gaps = sum(differ_in_gaps_alone(before, after) for _, before, after in self.videos_moved)
         num_moved = len(self.videos_moved) - num_gaps
         moved = f", {num_moved:,} videos in another split" if num_moved else ""

@@ -30,6 +30,7 @@ def test_compare_releases__a_release_with_itself(tmp_path: Path) -> None:
     same = compare_releases(folder, manifest, folder, manifest)
     assert (same.num_images_added, same.num_images_removed, same.num_images_kept) == (0, 0, 4)
     assert (same.num_images_relabelled, same.settings, same.videos_moved) == (0, (), ())
+    assert same.as_line == "against v001: the same images and boxes"
 
 
 def test_compare_releases__every_kind_of_change(tmp_path: Path) -> None:
