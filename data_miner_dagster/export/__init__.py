@@ -1,6 +1,6 @@
-"""Everything that is published as files: formats, datasheet, report.
+"""Everything that is published as files: the formats, the datasheet and the report.
 
-Belongs here: the registry of formats (formats.py), one module per format that writes images one at a time and reads
-back what it wrote, and the pages. Does not belong here: choosing what is released (stages/releasing.py) and finding it
-on disk (operations/releasing/).
+Belongs here: the registry of formats (formats.py), a module per format that writes images one at a time and reads its
+output back, and the pages. Does not belong here: choosing the released images (stages/releasing.py) and finding them on
+disk (operations/releasing/).
 """

@@ -24,7 +24,7 @@ CARD_FILE: Final = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class CardNotes:
-    """The first questions of a reviewer: the limits that the program found, the licences, and the cost."""
+    """Answers to a reviewer's first questions: known limits, licences and cost."""
 
     limits: Sequence[str] = ()
     licences: Sequence[LicenceUse] = ()
@@ -47,8 +47,8 @@ def write_card(
         header: the header of the release.
         tally: the counts of what the folder contains.
         notes: limits, licences and cost of the release.
-        path_of: returns the file pattern of a split: images beside a metadata table, or shards.
-        features: the columns, if the files do not state their types, in the form that `datasets` writes.
+        path_of: the file pattern of a split, with `{split}` in place of its name: images beside a table, or shards.
+        features: the columns in the form that `datasets` writes, if the files do not state the column types.
     """
     is_image_folder = path_of.startswith("images/")
     data_files = [

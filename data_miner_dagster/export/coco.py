@@ -1,9 +1,9 @@
 """COCO JSON: one file per split and one for all splits, written as a stream.
 
-Source: https://cocodataset.org/#format-data. Extra keys record the origin of images and the detectors of annotations;
-readers ignore keys that they do not know. An unsure box is a region to ignore (`iscrowd`): pycocotools counts neither a
-prediction on it nor none. A box with a mask has it as its `segmentation` (outlines.py) and its `area`; any other has an
-empty one and the area of the box.
+Source: https://cocodataset.org/#format-data. Extra keys record the origin of images and the detectors of annotations.
+Readers ignore unknown keys. An unsure box is a region to ignore (`iscrowd`): pycocotools counts predictions on it
+neither as right nor as wrong. For a box with a mask, `segmentation` (outlines.py) and `area` describe the mask. For any
+other box, `segmentation` is empty and `area` is that of the box.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _SAID: Final = (
     *("verdict", "answer_id", "confidence_calibrated", "verifier_verdict"),
     *("track_id", "recovered", "recovered_from"),
 )
-"""Keys of an annotation that are left out where they are None."""
+"""Keys of an annotation that are omitted if their value is None."""
 
 
 def annotation_file(folder: Path, split: str) -> Path:
@@ -41,9 +41,8 @@ def annotation_file(folder: Path, split: str) -> Path:
 class CocoWriter:
     """Writes `annotations/instances_<split>.json` and `instances_all.json` in bounded memory.
 
-    Image and annotation ids are unique in the whole release and equal in every file. `file_name` is relative to
-    `images/`.
-    Category ids count from 1 in the order of the class list.
+    Image and annotation ids are unique within the release and the same in every file. `file_name` is relative to
+    `images/`. Category ids count from 1 in the order of the class list.
     """
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
@@ -55,7 +54,7 @@ class CocoWriter:
         }
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image and its boxes to its split's file and to the file of all splits."""
+        """Write one image and its boxes to the file of its split and to the file of all splits."""
         annotations = []
         for box in image.boxes:
             self._num_annotations += 1
@@ -81,7 +80,7 @@ def read_coco(path: Path) -> Any:
 
 
 def coco_facts(header: ReleaseHeader) -> dict[str, object]:
-    """Return the part of a file before its lists. YouTube-VIS has the same part."""
+    """Return the part of a file before its lists, which YouTube-VIS shares."""
     return {
         "info": {"description": header.description or header.title, "version": header.version},
         "licenses": [],
@@ -140,7 +139,7 @@ def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def _whole_file_problems(path: Path, split: str, expected: Expected) -> Iterator[str]:
-    """Yield the problems of a file as pycocotools reads it."""
+    """Read a file with pycocotools, and yield its problems."""
     coco = read_coco(path)
     dataset = coco.dataset
     yield from _number_problems((len(dataset["images"]), len(dataset["annotations"])), split, expected)
@@ -153,7 +152,7 @@ def _whole_file_problems(path: Path, split: str, expected: Expected) -> Iterator
 
 
 def _streamed_problems(path: Path, split: str, expected: Expected) -> Iterator[str]:
-    """Yield the problems of a file as it was written, with one entry per line in the order of the images."""
+    """Read a file as a stream, and yield its problems. Expects one entry per line, in the order of the images."""
     yield from _category_problems(read_facts(path)["categories"], expected.header)
     images, annotations = (_Counted(read_entries(path, name)) for name in _LISTS)
     for image in _images_of(split, expected):
@@ -169,7 +168,7 @@ def _streamed_problems(path: Path, split: str, expected: Expected) -> Iterator[s
 
 
 class _Counted:
-    """The entries of a list, read one at a time, and their number."""
+    """Reads a list one entry at a time and counts its entries."""
 
     def __init__(self, entries: Iterator[Any]) -> None:
         self._entries = entries
@@ -177,7 +176,7 @@ class _Counted:
         self._num_read = 0
 
     def next_of(self, id_of: Callable[[Any], int], wanted: int) -> Any:
-        """Return the next entry if it has the wanted id, else None. Entries with a lower id are passed over."""
+        """Return the next entry if it has the wanted id, else None. Skips entries with a lower id."""
         while self._next is not None and id_of(self._next) < wanted:
             self._advance()
         if self._next is None or id_of(self._next) != wanted:

@@ -1,4 +1,4 @@
-"""COCO detection JSON that comes back from any tool. It names no annotators, and no images that nobody touched."""
+"""COCO detection JSON returned by any tool. It does not say who annotated, or which images were examined."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ def read_returned_coco(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images of a COCO file with their boxes. Whether a person has examined them is unknown.
 
     Raises:
-        ConfigError: it is not such a file.
+        ConfigError: the file is not COCO detection JSON.
     """
     content = read_returned_json(path, "the tool")
     try:

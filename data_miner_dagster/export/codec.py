@@ -13,33 +13,33 @@ from data_miner_dagster.protocols.pictures import PictureReader
 
 
 class ReleaseWriter(Protocol):
-    """Writes one format. Takes images one at a time in order of `image_id`; files are complete after `close`."""
+    """Writes one format. Takes images one at a time in order of `image_id`. Files are complete after `close`."""
 
     def add(self, image: ReleaseImage) -> None:
         """Write one image and its boxes."""
         ...
 
     def close(self) -> None:
-        """Finish and close every file. Called once, even after an error, when the written files are discarded."""
+        """Finish and close every file. Called once, even after an error, in which case the files are discarded."""
         ...
 
 
 def at_once(_name: str, work: Callable[[], None]) -> None:
-    """Process one file immediately. If it fails, its image fails."""
+    """Do the work immediately. An error fails the whole image."""
     work()
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a format is written, and where its images come from.
+    """The folder that a format is written to, and the source of its images.
 
     Attributes:
         folder: the release or export that is being written.
         header: the header of the release.
         release: the folder with the images below `images/`; equal to `folder` while a release is written.
         pictures: decodes the images.
-        attempt: called with (name, work) for each file by writers that make several files per image. It does the work,
-            or skips the file if the work fails.
+        attempt: writers that make several files per image call it with (name, work) for each file. It does the work,
+            and skips the file if the work fails.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ class Expected:
     Attributes:
         header: the header of the release.
         tally: the counts of the folder's contents.
-        read_images: yields the images; starts over at every call.
+        read_images: yields the images. Each call starts from the first.
         missing_parts: the parts that were not written.
         release: the folder of the release that was exported, with its tracks; equal to the folder of a release.
     """
@@ -79,10 +79,12 @@ class Codec:
 
     Attributes:
         open_writer: opens a writer for a destination.
-        verifiers: read back what was written, in releases and exports.
-        export_verifiers: read back exports only, by comparing them with the release.
-        complete_export: adds what is not written image by image. The datasheet is added to every export anyway.
-        attempts_parts: the writer uses `Destination.attempt`, so its return does not prove that an image was written.
+        verifiers: read releases and exports back.
+        export_verifiers: read only exports back, and compare them with the release.
+        complete_export: adds the files that are not written image by image, except the datasheet, which every export
+            has.
+        attempts_parts: the writer uses `Destination.attempt`, so an image may be incomplete although `add` has
+            returned.
     """
 
     open_writer: Callable[[Destination], ReleaseWriter]

@@ -1,4 +1,4 @@
-"""Checks that the verifiers of several formats share: the boxes of an image, and the number of files."""
+"""Checks shared by the verifiers of several formats: the boxes of an image, and the number of files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import Final
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
 
 PIXEL_TOLERANCE: Final = 2e-3
-"""In pixels. Formats that store widths and heights round them to three decimals."""
+"""In pixels. Formats that store a width and a height round them to three decimals."""
 Corners = tuple[float, float, float, float]
 FoundBox = tuple[int, Corners]
 """Class index and corners in pixels, as read from a format."""
@@ -25,7 +25,7 @@ def file_number_problems(folder: Path, expected: int, *, suffix: str = "", witho
 
 
 def _file_names(folder: str | Path) -> Iterator[str]:
-    """Yield the names of the files below a folder, without listing it first: it may hold all images."""
+    """Yield the names of the files below a folder. Lists nothing in advance, since a folder may hold all images."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

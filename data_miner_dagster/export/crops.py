@@ -1,4 +1,4 @@
-"""Crops: one picture per box, in folders by split and class, as used for image classification. Unsure boxes have none.
+"""Crops: one picture per box, in folders by split and class, for image classification. Unsure boxes are skipped.
 
 A box without a mask is a JPEG. A box with one is a PNG whose alpha is the mask, since JPEG has no alpha.
 """
@@ -22,13 +22,13 @@ from data_miner_dagster.protocols.pictures import PictureReader
 
 CROP_QUALITY: Final = 92
 MAX_NAME_BYTES: Final = 240
-"""Of a class, in the name of its folder, for which file systems allow 255."""
+"""The maximum length of a class name in a folder name. File systems allow 255 bytes for the whole name."""
 
 
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
     """Return the path of the crop of an image's box: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
 
-    Class names are free text: everything but letters, digits and '-' becomes '_', and the id keeps paths unique.
+    Class names are free text, so every character except letters, digits and '-' becomes '_'. The id keeps paths unique.
     """
     box = image.labels[number]
     name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
@@ -60,7 +60,7 @@ class CropsWriter:
         folder: the folder to write to.
         release: the folder of the release.
         pictures: decodes the images.
-        attempt: called with (frame id and box, work) for each crop. It does the work, or skips the crop if that fails.
+        attempt: called with (frame id and box, work) for each crop. It does the work, and skips the crop if that fails.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""CVAT: annotations as `CVAT for images 1.1`, the labels of a task, and the annotations that come back.
+"""CVAT: annotations as `CVAT for images 1.1`, the labels of a task, and returned annotations.
 
 Source: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat and https://docs.cvat.ai/docs/other/xml_format.
-Confidence, name and origin of a box are attributes of its label.
+The confidence, name and origin of a box are attributes of its label.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _ATTRIBUTES: Final = ("confidence", _BOX, "detector", "answer_id")
 
 
 def _attributes(header: ReleaseHeader) -> tuple[str, ...]:
-    """Return the attributes of a box: the verifier's verdict among them, if the release has any."""
+    """Return the attributes of a box, including the verifier's verdict if the release has verdicts."""
     return (*_ATTRIBUTES, *(name for name in header.extra_columns if name == VERDICT_COLUMN))
 
 
@@ -57,7 +57,7 @@ class CvatWriter:
         self._num_images += 1
 
     def close(self) -> None:
-        """Write the file from its head and the images."""
+        """Write the header and append the images."""
         self._images.close()
         with self._path.open("w", encoding="utf-8") as file, self._spool.open(encoding="utf-8") as images:
             file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n')
@@ -116,7 +116,7 @@ def _image(image: ReleaseImage, number: int, names: Sequence[str]) -> ElementTre
 
 
 def _texts(box: ReleaseBox, box_id: str) -> tuple[str, ...]:
-    """Return the attributes of a box, in the order of their names; the last is not in every export."""
+    """Return the attribute values of a box in the order of their names. Not every export has the last one."""
     return str(box.confidence), box_id, box.detector, box.answer_id or "", box.verifier_verdict or ""
 
 
@@ -126,12 +126,12 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 
 
 def read_cvat(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images of what CVAT exported as `CVAT for images 1.1`: the archive, or the XML file in it.
+    """Yield the images of an export by CVAT as `CVAT for images 1.1`: the archive, or the XML file in it.
 
-    An image is reviewed if it has the tag `reviewed`; otherwise CVAT does not say.
+    An image with the tag `reviewed` was reviewed. CVAT does not say whether others were.
 
     Raises:
-        ConfigError: it is not such a file.
+        ConfigError: the file is not such an export.
     """
     xml = CvatXml(path)
     for image in xml.images():
@@ -168,7 +168,7 @@ def cvat_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of annotations and labels."""
     if json.loads((folder / LABELS_FILE).read_text(encoding="utf-8")) != cvat_labels(expected.header):
         yield f"{LABELS_FILE}: it is not of {expected.header.class_names}"
-    xml = CvatXml(folder / ANNOTATIONS_FILE, is_returned=False)  # written by us, however large
+    xml = CvatXml(folder / ANNOTATIONS_FILE, is_returned=False)  # our own file may have any size
     for found, image in zip_longest(xml.images(), expected.read_images()):
         if found is None or image is None:
             yield f"{ANNOTATIONS_FILE}: there are {'more' if image is None else 'fewer'} images than in the release"

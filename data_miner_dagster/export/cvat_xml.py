@@ -1,6 +1,6 @@
-"""CVAT's XML as plain records, read as a stream. A document type is refused, and with it every entity.
+"""Read CVAT's XML as a stream of plain records. A document type is refused, which rules out entities.
 
-Belongs here: the contents of the file. Does not belong here: what it means (cvat.py).
+Belongs here: the contents of the file. Does not belong here: their interpretation (cvat.py).
 """
 
 import math
@@ -50,7 +50,7 @@ class CvatXml:
 
     Args:
         path: the file, or CVAT's archive of it.
-        is_returned: a stranger wrote it, so its size is limited.
+        is_returned: the file comes from outside, so its size is limited.
     """
 
     def __init__(self, path: Path, *, is_returned: bool = True) -> None:
@@ -87,7 +87,7 @@ class CvatXml:
         num_bytes = 0
         while chunk := file.read(_CHUNK_BYTES):
             num_bytes += len(chunk)
-            self._check_size(num_bytes)  # an archive may say less than it holds
+            self._check_size(num_bytes)  # an archive may understate its size
             parser.Parse(chunk, False)
             while handlers.finished:
                 yield handlers.finished.popleft()
@@ -120,7 +120,7 @@ class CvatXml:
 
 
 class _Handlers:
-    """Builds images from the events of the parser."""
+    """Builds images from the parser's events."""
 
     def __init__(self, xml: CvatXml) -> None:
         self._xml = xml
@@ -178,7 +178,7 @@ class _Handlers:
         self._path.pop()
 
     def _head(self, text: str) -> None:
-        """Store what the head says about the whole task, job or project."""
+        """Store a value from the header, which describes the whole task, job or project."""
         match self._path[3:]:
             case ["updated"]:
                 self._xml.updated = text

@@ -45,11 +45,11 @@ def write_datasheet(
 
 
 def gaps_changed(release: Mapping[str, Any]) -> list[str]:
-    """Return the videos that are cut where they were, with other gaps between the parts."""
+    """Return the videos that are cut at the same times as before, but with other gaps."""
     moved = (release.get("changes") or {}).get("videos_moved", ())
     return [key for key, before, after in moved if differ_in_gaps_alone(before, after)]
 
 
 def cuts_of(videos: Sequence[ReleaseVideo]) -> dict[str, str]:
-    """Return, of the videos that are divided between the splits by time, how."""
+    """Return the cut of each video that is divided between the splits by time."""
     return {video.video_key: video.split for video in videos if cut_of(video.split)}

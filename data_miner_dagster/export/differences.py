@@ -14,7 +14,7 @@ _COMPARED_SECTIONS = ("classes", "prompts", "duplicates", "models", "config")
 
 
 _SAID_TWICE = ("config.filtering.positive", "config.filtering.negative", "config.filtering.junk")
-"""Not compared, since `prompts` lists the same prompts together with the thresholds in effect."""
+"""Not compared, since `prompts` lists the same prompts with their effective thresholds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def compare_releases(
 def _side_by_side(
     before: Iterator[ReleaseImage], after: Iterator[ReleaseImage]
 ) -> Iterator[tuple[ReleaseImage | None, ReleaseImage | None]]:
-    """Yield pairs of the same image, with None where one side lacks it.
+    """Yield pairs of the same image. If one side lacks the image, its place holds None.
 
     Both streams must be in order of (video key, frame index).
     """

@@ -1,6 +1,6 @@
-"""The cost of a release in units that are the same on every machine: what was fetched, decoded, examined and stored.
+"""The cost of a release in units that are the same on every machine: videos, frames, examined images, sizes.
 
-Belongs here: the record in the manifest, and its rows in the card and the datasheet. Does not belong here: counting
+Belongs here: the key in the manifest, and the rows of the card and the datasheet. Does not belong here: counting
 (operations/releasing/effort.py), and time and money, which depend on the machine (stages/costs.py).
 """
 
@@ -10,12 +10,12 @@ from typing import Any, Final
 from data_miner_dagster.domain.sizes import size_text
 
 EFFORT_KEY: Final = "effort"
-"""The key in the manifest. Releases of earlier versions have none, and neither do their rebuilt copies."""
+"""The key in the manifest. Releases of earlier versions do not have it, and neither do their rebuilt copies."""
 _HOUR: Final = 3600
 
 
 def effort_rows(release: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (what, amount) rows of a release's manifest, for people; none for a release of an earlier version."""
+    """Return the cost in a release's manifest as rows of text. A release of an earlier version has none."""
     effort = release.get(EFFORT_KEY)
     if effort is None:
         return []

@@ -1,4 +1,4 @@
-"""The section of the report that compares boxes with a truth: curves as lines of a chart, and the confusion matrix."""
+"""The report's section about an evaluation: curves as lines of a chart, and the confusion matrix."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class MatrixRow:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSection:
-    """The contents of the report about an evaluation."""
+    """The contents of the section about an evaluation."""
 
     evaluation: Evaluation
     figures: tuple[tuple[str, str], ...]
@@ -69,7 +69,7 @@ class EvaluationSection:
 
 
 def evaluation_section(evaluation: Evaluation, colour_by_class: Mapping[str, str]) -> EvaluationSection:
-    """Return the report's contents. Equal evaluations give equal sections.
+    """Return the section about an evaluation. Equal evaluations give equal sections.
 
     Args:
         evaluation: the figures.

@@ -1,7 +1,7 @@
-"""FiftyOne: a dataset on disk in its own format, `FiftyOneDataset`, and the labels that come back.
+"""FiftyOne: a dataset on disk in the format `FiftyOneDataset`, and returned labels.
 
 Source: https://docs.voxel51.com/user_guide/import_datasets.html#fiftyonedataset. Boxes are left, top, width and height
-as shares of the picture.
+relative to the picture's size.
 """
 
 import json
@@ -63,7 +63,7 @@ class FiftyOneWriter:
 
 
 def dataset_document(header: ReleaseHeader) -> dict[str, object]:
-    """Return what FiftyOne stores of a dataset: its fields, and the classes."""
+    """Return the document in which FiftyOne stores a dataset's fields and classes."""
     detection = (
         _field("id", "ObjectIdField", db_field="_id"),
         _field("tags", "ListField", subfield="StringField"),
@@ -106,7 +106,7 @@ def dataset_document(header: ReleaseHeader) -> dict[str, object]:
 
 
 def _columns(header: ReleaseHeader) -> tuple[str, ...]:
-    """Return the columns that only some releases have, and that are fields of a detection here."""
+    """Return the extra columns of a release that become fields of a detection."""
     return tuple(name for name in header.extra_columns if name == VERDICT_COLUMN)
 
 
@@ -185,16 +185,16 @@ def _detection(image: ReleaseImage, number: int, box_id: str, columns: Sequence[
 
 
 def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images of what FiftyOne exported, as `FiftyOneDataset` or `FiftyOneImageDetectionDataset`.
+    """Yield the images of an export by FiftyOne, as `FiftyOneDataset` or `FiftyOneImageDetectionDataset`.
 
-    An image is reviewed if its sample has the tag `reviewed`; otherwise FiftyOne does not say. The second format holds
-    no tags.
+    An image whose sample has the tag `reviewed` was reviewed. FiftyOne does not say whether others were. The second
+    format has no tags.
 
     Args:
         path: the folder, or the JSON file in it.
 
     Raises:
-        ConfigError: it is not such a file.
+        ConfigError: the file is not such an export.
     """
     names = (SAMPLES_FILE, LABELS_FILE)
     file = next((path / name for name in names if (path / name).is_file()), path) if path.is_dir() else path
@@ -239,7 +239,7 @@ def _image_of(
 
 
 def fiftyone_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of dataset and samples."""
+    """Yield the problems of the dataset's document and its samples."""
     if json.loads((folder / METADATA_FILE).read_text(encoding="utf-8")) != dataset_document(expected.header):
         yield f"{METADATA_FILE}: it is not of {expected.header.title}"
     columns = ("box_id", "confidence", "answer_id", *_columns(expected.header))

@@ -1,8 +1,8 @@
 """The registry of formats: what a release contains, and what can be exported.
 
-Writing, reading back, `data-miner export --help`, messages, the table in docs/releases.md and the kinds of the asset
-`dataset` follow from the entries. Belongs here: descriptions of formats. Does not belong here: their code, which is
-imported only when it is used, so that `--help` is fast.
+Its entries determine what is written and read back, `data-miner export --help`, messages, the table in
+docs/releases.md, and the kinds of the asset `dataset`. Belongs here: descriptions of formats. Does not belong here:
+their code, which is imported only when it is used, so that `--help` is fast.
 """
 
 import importlib
@@ -27,13 +27,13 @@ class Format:
     """One format: in every release, exported on demand, or both.
 
     Attributes:
-        name: its name for the user.
+        name: the name that users write.
         help: its description, as a phrase.
         code: `module:name` of its `Codec`, below export/.
         in_releases: written into every release. Adding one changes the content of releases: raise `RELEASING_VERSION`.
         in_exports: offered by `data-miner export`.
         has_images_beside: refers to files below `images/`, so an export contains the images too.
-        comes_back: an annotation tool's, whose corrected labels `data-miner review import` reads.
+        comes_back: belongs to an annotation tool, whose corrected labels `data-miner review import` reads.
         needs: the package that an extra of the format's name installs, as Python imports it.
     """
 

@@ -1,4 +1,4 @@
-"""Histograms of the report: count values in bins and draw the bins as rectangles."""
+"""The report's histograms: values counted in bins, drawn as rectangles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Stacked bars over a range. Each mark of a threshold is (position in units of the view box, label)."""
+    """Stacked bars over a range. A threshold's mark is (position in units of the view box, label)."""
 
     title: str
     note: str
@@ -41,8 +41,8 @@ class Histogram:
 class HistogramCounts:
     """Counts of values in equal bins between two bounds, one row per series.
 
-    Values outside the bounds count in the first or last bin. Equal bounds (a threshold of 1.0 and the largest cosine)
-    are moved slightly apart.
+    Values outside the bounds count in the first or last bin. Equal bounds, such as a threshold of 1.0 and a largest
+    cosine of 1.0, are moved slightly apart.
     """
 
     def __init__(self, series: Sequence[str], low: float, high: float, *, bins: int = HISTOGRAM_BINS) -> None:

@@ -28,7 +28,7 @@ def metadata_file(folder: Path, split: str) -> Path:
 
 
 class ImageFolderWriter:
-    """Writes one `metadata.parquet` per split, except for splits without images."""
+    """Writes a `metadata.parquet` for each split that has images."""
 
     def __init__(self, folder: Path, columns: Sequence[str] = ()) -> None:
         self._folder = folder
@@ -142,7 +142,7 @@ def _add_card(to: Destination, tally: ReleaseTally) -> None:
 
 
 def columns_beside(header: ReleaseHeader) -> tuple[str, ...]:
-    """Return a release's extra columns that the tables beside its images have. These hold no masks."""
+    """Return the extra columns of the tables beside a release's images: all except masks."""
     return tuple(name for name in header.extra_columns if name != MASK_COLUMN)
 
 

@@ -47,7 +47,7 @@ def row_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 def row_of(image: ReleaseImage, columns: Sequence[str] = ()) -> dict[str, Any]:
-    """Return an image's row of `row_schema`."""
+    """Return an image as a row of `row_schema`."""
     return {
         "file_name": PurePosixPath(image.file_name).name,
         "image_id": image.image_id,
@@ -88,7 +88,7 @@ def _value(box: ReleaseBox, column: str) -> object:
 def split_problems(
     rows: Mapping[str, Iterator[Mapping[str, Any]]], expected: Expected, columns: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Yield what is wrong with the rows of every split. A row with an `image` holds the bytes of its file."""
+    """Yield the problems of every split's rows. The `image` of a row, if any, is the content of the file."""
     for image in expected.read_images():
         row = next(rows[image.split], None)
         if row is None:
@@ -101,7 +101,7 @@ def split_problems(
 
 
 def _row_problems(row: Mapping[str, Any], image: ReleaseImage, columns: Sequence[str] = ()) -> Iterator[str]:
-    """Yield what is wrong with the row of an image."""
+    """Yield the problems of an image's row."""
     wanted = row_of(image, columns)
     facts = ("file_name", "image_id", "width", "height", "frame_id", "pts_seconds")
     found_facts, wanted_facts = (tuple(entry[name] for name in facts[:4]) for entry in (row, wanted))

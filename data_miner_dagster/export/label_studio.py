@@ -1,8 +1,8 @@
-"""Label Studio: tasks with predictions, the labelling interface, and the annotations that come back.
+"""Label Studio: tasks with predictions, the labelling interface, and returned annotations.
 
 Source: https://labelstud.io/guide/predictions, https://labelstud.io/guide/task_format. Coordinates are percentages of
-the picture. Images are addressed as Label Studio's local files storage serves them, with the export's folder as its
-document root.
+the picture. Image addresses are those of Label Studio's local file storage with the export's folder as the document
+root.
 """
 
 import json
@@ -30,7 +30,7 @@ from data_miner_dagster.export.round_trips import (
 )
 
 TASKS_PER_FILE: Final = 10_000
-"""Label Studio reads an imported file into memory."""
+"""Tasks per file. Label Studio reads an imported file into memory."""
 CONFIG_FILE: Final = "label_config.xml"
 _TOOL: Final = "Label Studio"
 _FROM, _TO, _TYPE = "label", "image", "rectanglelabels"
@@ -38,7 +38,7 @@ _ADDRESS: Final = "/data/local-files/?d="
 
 
 def tasks_file(folder: Path, number: int) -> Path:
-    """Return the path of one of the files of tasks, counted from 0."""
+    """Return the path of a file of tasks. Files are numbered from 0."""
     return folder / f"tasks-{number:05d}.json"
 
 
@@ -77,7 +77,7 @@ class LabelStudioWriter:
 
 
 def label_config(header: ReleaseHeader) -> str:
-    """Return the labelling interface: the image, and a rectangle for each class."""
+    """Return the labelling interface: the image, and a rectangle label for each class."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name=_TO, value="$image", zoom="true", zoomControl="true")
     labels = ElementTree.SubElement(view, "RectangleLabels", name=_FROM, toName=_TO)
@@ -93,7 +93,7 @@ def _task(image: ReleaseImage, model: str) -> dict[str, object]:
         "result": [_region(image, number, box_id) for number, box_id in enumerate(box_ids(image))],
     }
     if image.boxes:
-        prediction["score"] = min(box.confidence for box in image.boxes)  # ascending, the least sure come first
+        prediction["score"] = min(box.confidence for box in image.boxes)  # sorted upwards, the least certain come first
     return {
         "data": {
             "image": _ADDRESS + quote(image.path_in_release),
@@ -138,11 +138,11 @@ def _meta(box: ReleaseBox) -> dict[str, str]:
 def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images of a file that Label Studio exported as `JSON`.
 
-    An image is reviewed if a person submitted an annotation and did not skip it; of several, the ground truth counts,
-    or else the last one.
+    An image is reviewed if a person submitted an annotation and did not skip it. Of several annotations, the ground
+    truth counts, or else the last one.
 
     Raises:
-        ConfigError: it is not such a file.
+        ConfigError: the file is not such an export.
     """
     tasks = read_returned_json(path, _TOOL)
     if not isinstance(tasks, list):
@@ -177,7 +177,7 @@ def _returned(task: Mapping[str, Any]) -> ReturnedImage:
 
 
 def _file_of(address: str) -> str:
-    """Return the path that an image's address ends in: of a local file, the one its query names."""
+    """Return the path at the end of an image's address. For a local file, its query contains the path."""
     parts = urlsplit(address)
     return parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
 
@@ -188,14 +188,14 @@ def _time_of(annotation: Mapping[str, Any]) -> datetime:
 
 
 def _person(completed_by: Any) -> str | None:
-    """Return the person's address, or the number that Label Studio exports by default."""
+    """Return the annotator's email address, or the number that Label Studio exports by default."""
     if isinstance(completed_by, Mapping):
         return str(completed_by.get("email") or completed_by.get("username") or f"user {completed_by['id']}")
     return None if completed_by is None else f"user {completed_by}"
 
 
 def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
-    """Return a region as a box, or a phrase that says why it cannot be one; None for other entries, as comments."""
+    """Return a region as a box, or the reason why it cannot be one. Other entries, such as comments, give None."""
     kind = str(region["type"])
     if kind != _TYPE:
         return f"a region of type {kind}" if kind.endswith("labels") else None
@@ -207,7 +207,7 @@ def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
 
 
 def label_studio_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of tasks and interface."""
+    """Yield the problems of the tasks and the labelling interface."""
     if (folder / CONFIG_FILE).read_text(encoding="utf-8") != label_config(expected.header):
         yield f"{CONFIG_FILE}: it is not of {expected.header.class_names}"
     tasks = _tasks(folder, expected.tally.num_images)

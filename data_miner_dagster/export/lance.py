@@ -1,7 +1,7 @@
-"""Lance: a table per split with the images inside, from which training reads any rows without the others.
+"""Lance: a table per split that contains the images. Training can read single rows.
 
-Source: https://lance.org, whose library writes and reads it. The rows are those of image_rows.py. The library names its
-files at random, so two exports of one release differ in bytes, never in rows.
+Source: https://lance.org, whose library writes and reads the tables. The rows are those of image_rows.py. The library
+gives files random names, so two exports of one release differ in bytes, but never in rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.shards import ShardedWriter
 
 MAX_FRAGMENT_BYTES: Final = 64_000_000
-"""Number of images per fragment. The library writes a fragment from rows in memory."""
+"""Images per fragment. The library holds the rows of a fragment in memory."""
 _ROWS_AT_ONCE: Final = 32
 
 
@@ -64,7 +64,7 @@ class _Fragment:
         self._columns = columns
         self._fragments = fragments
         self._rows: list[dict[str, Any]] = []
-        self._batches: list[pa.RecordBatch] = []  # rows as Arrow holds them, which takes a fraction of the memory
+        self._batches: list[pa.RecordBatch] = []  # as Arrow batches, which take a fraction of the memory of rows
 
     def add(self, image: ReleaseImage, content: bytes) -> None:
         self._rows.append({"image": content, **row_of(image, self._columns)})

@@ -1,7 +1,7 @@
 """The licences of a release's videos, by source, and which of them forbid redistribution of the pictures.
 
-Licences are what a source states, in its own words. This module only interprets the words, which is not legal advice:
-anything unclear is left to the reader.
+A licence is what the source states, in its own words. This module only interprets these words, which is not legal
+advice: anything unclear is left to the reader.
 """
 
 import re
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from data_miner_dagster.export.records import ReleaseVideo
 
 _YOUTUBE: Final = "youtube"
-"""A video of this site without a stated licence is under the site's standard licence, which reserves all rights."""
+"""A site whose standard licence, which reserves all rights, applies to videos that state no licence."""
 
 
 class Redistribution(StrEnum):

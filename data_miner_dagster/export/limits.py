@@ -1,7 +1,7 @@
 """The limits of a release that follow from its own numbers: too few boxes, one dominant video or channel.
 
-Belongs here: finding them, from the manifest and the videos. Does not belong here: what applies to every release, which
-is in the templates.
+Belongs here: finding them from the manifest and the videos. Does not belong here: limits of every release, which are in
+the templates.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ LARGE_VIDEO: Final = 0.25
 LARGE_CHANNEL: Final = 0.5
 """A channel with this share of all images, or of a split's images, is mentioned."""
 FEW_BOXES: Final = 100
-"""A class with fewer boxes is mentioned: a detector learns little from them, and shares measured on a tenth of them are
+"""A class with fewer boxes is mentioned: a detector learns little from them, and a share measured on a tenth of them is
 uncertain."""
 FEW_IMAGES: Final = 50
 """In a split with fewer images, other than the first, measurements are uncertain by more than ten points."""

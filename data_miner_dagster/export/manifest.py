@@ -17,7 +17,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER
 MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
 WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
-"""File in a release that was kept although some of its videos were forgotten. Says which, when and why."""
+"""A file in a release that was kept although videos in it were forgotten. It says which ones, when and why."""
 FORMAT_VERSION: Final = 1
 _READ_BY_OTHERS: Final = {
     "project": str,
@@ -52,7 +52,7 @@ _INNER: Final = (
 
 
 class ChecksumWriter:
-    """Writes `SHA256SUMS` line by line: images as they are put in place, all other files at the end."""
+    """Writes `SHA256SUMS` line by line: images as they are added, and all other files at the end."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -76,7 +76,7 @@ class ChecksumWriter:
 
 
 def size_of_all_but_images(folder: Path) -> int:
-    """Return the size in bytes of the labels and tables of a release, before its texts are written."""
+    """Return the size in bytes of the labels and tables of a release. Call it before the texts are written."""
     return sum((folder / name).stat().st_size for name in _file_names(folder) if name != CHECKSUMS_FILE)
 
 
@@ -85,8 +85,8 @@ def write_manifest(folder: Path, content: Mapping[str, object], *, num_files: in
 
     Args:
         folder: the folder of the release, otherwise complete.
-        content: the description of the release; `format` and `checksums` are added. Its order is kept, since the order
-            of classes and splits is significant.
+        content: the description of the release, to which `format` and `checksums` are added. The order of its keys is
+            preserved, since the order of classes and splits is significant.
         num_files: the number of files in `SHA256SUMS`.
     """
     checksums = {"file": CHECKSUMS_FILE, "sha256": sha256_of_file(folder / CHECKSUMS_FILE), "num_files": num_files}
@@ -160,7 +160,7 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the files below a folder except images, ordered by path. The names of one folder are in memory."""
+    """Yield the files below a folder except images, ordered by path. Holds the names of one folder in memory."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -1,9 +1,9 @@
-"""MOT: the layout of the MOT Challenge, for TrackEval and CVAT. There is a sequence for each video and split.
+"""MOT: the layout of the MOT Challenge, for TrackEval and CVAT. Each video has one sequence per split.
 
 Source: https://motchallenge.net/instructions, and for `labels.txt`
-https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are pixels from 0, as everywhere else here. If
+https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are pixels from 0, as in all formats here. If
 the identity of a box is unknown, because a person drew it or the detector is unsure of it, its line has confidence 0,
-and evaluation leaves it out.
+and evaluation ignores it.
 """
 
 import configparser
@@ -114,7 +114,7 @@ def _line(frame_number: int, found: FollowedObject) -> str:
 
 
 def mot_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of sequences, their lists and their pictures."""
+    """Yield the problems of the sequences, their lists and their pictures."""
     names: dict[str, list[str]] = {split: [] for split in expected.header.splits}
     num_pictures = 0
     for sequence in expected_sequences(expected):
