@@ -1,4 +1,4 @@
-"""Masks as the polygons that formats expect, and polygons as the pixels that their readers make of them.
+"""Convert masks to the polygons that formats expect, and polygons to the pixels that their readers fill.
 
 Belongs here: pure functions of a mask. Does not belong here: files.
 """
@@ -13,29 +13,29 @@ import numpy.typing as npt
 from data_miner_dagster.domain.masks import Mask, MaskPixels, mask_iou
 
 MIN_IOU: Final = 0.99
-"""Limit of the IoU between a format's outline, read by the format's own library, and the mask."""
+"""The minimum IoU of a mask and its outline, as read by the format's own library."""
 _WANTED_IOU: Final = 0.995
-"""Of a polygon with fewer corners than the mask has."""
+"""The minimum IoU of a mask and a polygon with fewer corners."""
 _TOLERANCES: Final = (1.0, 0.5)
-"""In pixels: how far a polygon may leave the outline to have fewer corners. Coarse ones first."""
+"""Tolerances in pixels for removing corners from a polygon. The coarsest is tried first."""
 _FEW_CORNERS: Final = 32
-"""With so few, a polygon needs no fewer."""
+"""A polygon with at most this many corners is not simplified."""
 _MAX_RINGS: Final = 64
-"""Parts of a YOLO polygon, and holes of each; the largest. More are noise."""
+"""The number of parts in a YOLO polygon, and of holes in each. The largest are used, and the rest is noise."""
 _MARGIN: Final = 0.02
-"""In pixels: how near the points of a YOLO polygon come to the edge of their pixels. Six decimals of a share must not
-lead into the next one."""
+"""In pixels: the distance between a point of a YOLO polygon and the edge of its pixel. Rounding a share to six decimals
+must not move the point into the next pixel."""
 
 Ring = npt.NDArray[np.int32]
 """(K, 2) corners or pixels."""
 
 
 def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict[str, Any]:
-    """Return COCO's `segmentation` of a mask: polygons if they are exact, else run lengths.
+    """Return COCO's `segmentation` of a mask: polygons if they represent it well, else run lengths.
 
-    Polygons are along the edges of pixels. pycocotools fills them to the mask with an IoU of at least 0.99, as a rule
-    exactly. COCO's polygons have no holes, so a mask that is not nearly without is its run lengths, and so is a region
-    to ignore, as everywhere in COCO, and one whose polygons would be longer.
+    Polygons follow the edges of pixels. pycocotools fills them to the mask with an IoU of at least 0.99, and usually
+    exactly. Run lengths are used for a mask with significant holes, since COCO's polygons have none, for a region to
+    ignore, as usual in COCO, and for a mask whose polygons would be longer.
     """
     if is_crowd:
         return mask.as_coco()
@@ -54,7 +54,7 @@ def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict
 
 
 def mask_of_coco(segmentation: Sequence[Sequence[float]] | dict[str, Any], resolution_wh: tuple[int, int]) -> Mask:
-    """Return what pycocotools makes of a `segmentation`."""
+    """Return the mask that pycocotools reads from a `segmentation`."""
     from pycocotools import mask as coco_masks
 
     if isinstance(segmentation, dict):
@@ -65,12 +65,12 @@ def mask_of_coco(segmentation: Sequence[Sequence[float]] | dict[str, Any], resol
 
 
 def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
-    """Return the one polygon that a line of YOLO's labels has for an object: (K, 2) points in pixels, at least three.
+    """Return an object's single polygon for a line of YOLO's labels: (K, 2) points in pixels, at least three.
 
-    Ultralytics drops the fractions of points and fills the polygon with its edge. So points lie in the pixels of the
-    outline, and near the outer edges of the outermost: the box around them is the mask's. Holes, and parts of one
-    object, are joined by lines that are traversed twice. Inside the object that changes nothing. Between parts it adds
-    a line of pixels, so a part that is smaller than the line to it is left out.
+    Ultralytics truncates coordinates and fills the polygon including its edge. So points lie within the pixels of the
+    outline, and close to the outer edges of the outermost pixels: the box around them is that of the mask. Holes and
+    parts of an object are joined by lines that are traversed twice. Inside the object this changes nothing. Between
+    parts it adds a line of pixels, so a part that is smaller than the line to it is left out.
     """
     region, left_top = mask.region()
     parts = _pixel_rings(region)
@@ -81,7 +81,7 @@ def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
             loop = simple
             break
     low, high = loop.min(axis=0), loop.max(axis=0)
-    if (low == high).any():  # one row or column of pixels, around which the polygon has to go
+    if (low == high).any():  # a single row or column of pixels, which the polygon has to surround
         return yolo_rectangle((*low, *(high + 1))) + left_top
     points = np.where(loop == low, low + _MARGIN, np.where(loop == high, high + 1 - _MARGIN, loop + 0.5))
     return (points if len(points) >= 3 else points[[0, -1, -1]]) + left_top
@@ -94,7 +94,7 @@ def yolo_rectangle(box_xyxy: Sequence[float]) -> npt.NDArray[np.float64]:
 
 
 def mask_of_yolo(points: npt.NDArray[np.float64], resolution_wh: tuple[int, int]) -> Mask:
-    """Return what Ultralytics makes of a polygon in pixels, at the size of the image.
+    """Return the mask that Ultralytics fills for a polygon in pixels, at the size of the image.
 
     Source: `ultralytics.data.utils.polygon2mask`.
     """
@@ -102,13 +102,13 @@ def mask_of_yolo(points: npt.NDArray[np.float64], resolution_wh: tuple[int, int]
 
 
 def svg_path(mask: Mask) -> str:
-    """Return the outline of a mask as a path of SVG, in pixels of the picture, to be filled by the rule `evenodd`."""
+    """Return the outline of a mask as an SVG path in pixels of the picture, for the fill rule `evenodd`."""
     rings = (_simplified(ring, _TOLERANCES[-1]) for ring in _edge_rings(mask, with_holes=True))
     return "".join("M" + "L".join(f"{x} {y}" for x, y in ring.tolist()) + "Z" for ring in rings)
 
 
 def _edge_rings(mask: Mask, *, with_holes: bool = False) -> list[Ring]:
-    """Return the edges of a mask's parts, as corners of pixels of the picture: the outer ones, or all of them."""
+    """Return the edges of a mask's parts as pixel corners: the outer edges, or all of them."""
     region, left_top = mask.region()
     doubled = region.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)  # a pixel's left and right edge differ
     mode = cv2.RETR_CCOMP if with_holes else cv2.RETR_EXTERNAL
@@ -122,13 +122,13 @@ def _without_repeats(ring: Ring) -> Ring:
 
 
 def _simplified(ring: Ring, tolerance: float) -> Ring:
-    """Return a ring without the points that are within the tolerance of the lines between the others."""
+    """Return a ring without the points that lie within the tolerance of the line between their neighbours."""
     simple: Ring = cv2.approxPolyDP(ring.reshape(-1, 1, 2).astype(np.int32), tolerance, True).reshape(-1, 2)
     return simple
 
 
 def _pixel_rings(region: MaskPixels) -> list[list[Ring]]:
-    """Return the parts of a mask, largest first: the pixels around the part, then those around each of its holes."""
+    """Return the parts of a mask, largest first: the ring around each part, then the rings around its holes."""
     contours, hierarchy = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     by_outer: dict[int, list[Ring]] = {}
     parents = hierarchy[0, :, 3].tolist()
@@ -142,16 +142,16 @@ def _pixel_rings(region: MaskPixels) -> list[list[Ring]]:
 
 
 def _joined(parts: Sequence[Sequence[Ring]]) -> Ring:
-    """Return one closed line around all parts of a mask, with their holes outside of it."""
+    """Return one closed line around all parts of a mask, which excludes their holes."""
     loops = [_with_rings(outer, holes) for outer, *holes in parts]
-    sizes = [cv2.contourArea(outer) + cv2.arcLength(outer, True) / 2 + 1 for outer, *_ in parts]  # about, in pixels
+    sizes = [cv2.contourArea(outer) + cv2.arcLength(outer, True) / 2 + 1 for outer, *_ in parts]  # roughly, in pixels
     return _with_rings(loops[0], loops[1:], sizes[1:])
 
 
 def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] | None = None) -> Ring:
-    """Return a closed line that goes to each ring, around it and back: nearest first, so no way crosses another ring.
+    """Return a closed line that also visits each ring. The nearest comes first, so paths cross no other ring.
 
-    A ring is left out if the way to it is longer than its `max_lengths`.
+    A ring is left out if the path to it is longer than its `max_lengths`.
     """
     ways = {index: _way(loop, ring) for index, ring in enumerate(rings)}
     while ways:
@@ -169,7 +169,7 @@ def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] 
 
 
 def _way(loop: Ring, ring: Ring) -> tuple[float, Ring, Ring]:
-    """Return the length of the shortest way between points of two rings, its start and its end."""
+    """Return the length of the shortest path between points of two rings, with its start and its end."""
     distances = ((loop[:, None].astype(np.float32) - ring[None].astype(np.float32)) ** 2).sum(axis=2)
     start, stop = np.unravel_index(distances.argmin(), distances.shape)
     return float(distances[start, stop]) ** 0.5, loop[start], ring[stop]

@@ -1,4 +1,4 @@
-"""Flat Parquet tables of a release, for pandas and similar tools. Every other format is made from this lossless form.
+"""Flat Parquet tables of a release, for pandas and similar tools. All other formats are made from this lossless form.
 
 `data/images.parquet` has one row per image, `data/boxes.parquet` one per box, and `data/videos.parquet` one per video
 with at least one image. `images/<split>/metadata.parquet` has the same data in the Hugging Face layout
@@ -47,7 +47,7 @@ IMAGES_SCHEMA: Final = pa.schema(
         not_null("height", pa.int32()),
         not_null("size_bytes", pa.int64()),
         not_null("sha256", pa.string()),
-        not_null("frame_id", pa.string()),  # also the name of its duplicate group, whose representative it is
+        not_null("frame_id", pa.string()),  # also the name of the duplicate group that it represents
         not_null("video_key", pa.string()),
         not_null("frame_index", pa.int32()),
         not_null("video_url", pa.string()),
@@ -90,7 +90,7 @@ BOXES_SCHEMA: Final = pa.schema(
 )
 EXTRA_FIELDS: Final = {
     MASK_COLUMN: pa.field(MASK_COLUMN, MASK_TYPE),
-    VERDICT_COLUMN: pa.field(VERDICT_COLUMN, pa.string()),  # of a verifier; null: not asked, or no answer yet
+    VERDICT_COLUMN: pa.field(VERDICT_COLUMN, pa.string()),  # of a verifier; null: not queried, or no answer yet
     **{field.name: field for field in TRACK_COLUMNS},
 }
 VIDEOS_SCHEMA: Final = pa.schema(
@@ -136,7 +136,7 @@ def boxes_table(folder: Path) -> Path:
 
 
 def extra_columns_of(folder: Path) -> tuple[str, ...]:
-    """Return the columns of EXTRA_COLUMNS that a release's table of boxes has."""
+    """Return the columns of EXTRA_COLUMNS in a release's table of boxes."""
     with reading_table(boxes_table(folder)):
         names = pq.read_schema(boxes_table(folder)).names
     return tuple(name for name in EXTRA_COLUMNS if name in names)
@@ -148,7 +148,7 @@ def videos_table(folder: Path) -> Path:
 
 
 class ParquetWriter:
-    """Writes `data/images.parquet` and `data/boxes.parquet`, the latter with the given columns of EXTRA_COLUMNS."""
+    """Writes `data/images.parquet` and `data/boxes.parquet`. The latter has the given columns of EXTRA_COLUMNS."""
 
     def __init__(self, folder: Path, extra_columns: Sequence[str] = ()) -> None:
         (folder / "data").mkdir()
@@ -260,17 +260,17 @@ def _count_problems(folder: Path, tally: ReleaseTally) -> Iterator[str]:
 
 
 class _OrderError(Exception):
-    """The rows of the two tables cannot be brought together."""
+    """Raised if the rows of the two tables cannot be matched."""
 
 
 _Row = Mapping[str, Any]
 
 
 def _images_and_boxes(folder: Path) -> Iterator[tuple[_Row, Sequence[_Row]]]:
-    """Yield the row of each image with those of its boxes, unsure ones included.
+    """Yield the row of each image with the rows of its boxes, including unsure ones.
 
     Raises:
-        _OrderError: the ids of images do not increase, or a box belongs to no image, or to one that has passed.
+        _OrderError: the ids of images do not increase, or a box belongs to no image or to an earlier one.
     """
     boxes = read_rows(boxes_table(folder), _CHECKED_OF_BOXES)
     box, last_id = next(boxes, None), None
@@ -305,7 +305,7 @@ def _contradictions(image: _Row, boxes: Sequence[_Row], class_names: Sequence[st
         if (box["file_name"], box["split"]) != (image["file_name"], image["split"]):
             yield _OTHER_IMAGE
         x_min, y_min, x_max, y_max = (box[name] for name in _CORNERS)
-        if not (0 <= x_min < x_max <= image["width"] and 0 <= y_min < y_max <= image["height"]):  # also of NaN
+        if not (0 <= x_min < x_max <= image["width"] and 0 <= y_min < y_max <= image["height"]):  # false if one is NaN
             yield _OUTSIDE
         index = box["class_index"]
         if not 0 <= index < len(class_names) or class_names[index] != box["class_name"]:
@@ -335,7 +335,7 @@ def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def add_videos(to: Destination, tally: ReleaseTally) -> None:
-    """Add the table of videos to an export, with counts for its own images, and the tracks of these videos."""
+    """Add the table of videos to an export, with counts of the exported images, and the tracks of these videos."""
     videos = read_videos(to.release)
     exported = [
         dataclasses.replace(video, num_images=number, num_boxes=tally.boxes_by_video[video.video_key])

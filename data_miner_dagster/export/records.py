@@ -13,7 +13,7 @@ IMAGES_FOLDER: Final = "images"
 
 MASK_COLUMN: Final = "mask"
 EXTRA_COLUMNS: Final = (MASK_COLUMN, VERDICT_COLUMN, TRACK_ID_COLUMN, RECOVERED_COLUMN, RECOVERED_FROM_COLUMN)
-"""Columns of the table of detections that only some projects fill. Releases of others have no such columns."""
+"""Columns of the table of detections that only some projects fill. Other projects' releases do not have them."""
 
 PERSON: Final = "person"
 """The `detector` of a box that only a person saw."""
@@ -29,7 +29,7 @@ class ReleaseHeader:
     class_names: tuple[str, ...]
     splits: tuple[str, ...]
     extra_columns: tuple[str, ...] = field(default=(), compare=False)
-    """The fields of `ReleaseBox` that `boxes.parquet` has only if the project has them: those of EXTRA_COLUMNS."""
+    """The fields of EXTRA_COLUMNS that the project fills, and that `boxes.parquet` therefore has."""
 
     @property
     def has_masks(self) -> bool:
@@ -59,8 +59,8 @@ class ReleaseBox:
     verdict: str | None = None  # a `VerdictWord`; None: no person judged it
     answer_id: str | None = None  # of the verdict
     confidence_calibrated: float | None = None  # the probability that it is correct; None: no calibration
-    is_unsure: bool = False  # no label: a region to ignore
-    verifier_verdict: str | None = None  # a `VerifierVerdict`; None: not asked, or no answer yet
+    is_unsure: bool = False  # not a label, but a region to ignore
+    verifier_verdict: str | None = None  # a `VerifierVerdict`; None: not queried, or no answer yet
     mask: Mask | None = None  # of the image; the box is its bounds within a pixel
     track_id: int | None = None  # the object, numbered from 1 within its video; None: not followed, or seen only once
     recovered: bool | None = None  # no detector reported the box on this frame; None: objects are not followed

@@ -25,7 +25,7 @@ MAX_VIDEOS_SHOWN: Final = 300
 class ReportTile:
     """One picture of a gallery. `verdict` is kept, dropped, duplicate, neutral, or blank for an empty place.
 
-    `place` says which second of which video it is, `link` leads there if the video has an address.
+    `place` names the video and the second. `link` leads there if the video has an address.
     """
 
     uri: str
@@ -38,7 +38,7 @@ class ReportTile:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A section of pictures. `columns` is set if the rows have a meaning, `command` if the user can act on it."""
+    """A section of pictures. `columns` is set if the rows have a meaning, and `command` if the user can act on it."""
 
     anchor: str
     title: str
@@ -50,7 +50,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class CostSection:
-    """The cost of a release: a table with a row per stage and the sum, rates, and a remark on shared videos."""
+    """The cost of a release: a table with a row per stage and the total, rates, and a remark on shared videos."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -73,7 +73,7 @@ class ReportContent:
         review_link: address of the project's review pages while `data-miner up` is running.
         reuploads: videos found again in other videos, by key, with the fields of `ReportedReupload`.
         withdrawn: why the release must no longer be used, if it was withdrawn.
-        evaluation: boxes against the truth that they were last compared with.
+        evaluation: the latest comparison of boxes with a ground truth.
         cost: the cost of the release, if it was measured.
     """
 

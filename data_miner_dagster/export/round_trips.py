@@ -1,7 +1,7 @@
-"""What formats of annotation tools share: names of boxes, tables of the sent boxes, and returned files.
+"""Common parts of the annotation tools' formats: names of boxes, tables of the sent boxes, and returned files.
 
-A tool's own file is what people see and change. `shown/` beside it says exactly what went out, so that what comes back
-can be compared with it.
+People see and change the tool's own file. `shown/` beside it contains exactly what was sent, for comparison with what
+is returned.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 REVIEWED: Final = "reviewed"
 """The tag that marks an image as examined by a person."""
 MAX_RETURNED_BYTES: Final = 512 << 20
-"""A returned file is read into memory."""
+"""The maximum size of a returned file, which is read into memory."""
 RELATIVE_DECIMALS: Final = 8
-"""Tolerance of coordinates from 0 to 1: a tenth of a thousandth of a pixel in the largest pictures."""
+"""Decimals of coordinates from 0 to 1: a ten-thousandth of a pixel in the largest pictures."""
 _SHOWN: Final = "shown"
 _HEADER: Final = "header.json"
 
 
 def shown_folder(folder: Path) -> Path:
-    """Return the folder of the tables of an export's contents."""
+    """Return the folder of the tables that record an export's contents."""
     return folder / _SHOWN
 
 
@@ -41,8 +41,8 @@ def has_shown(folder: Path) -> bool:
 
 
 def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
-    """Record what an export shows: its release, and, if there is only one, the revision of the detectors."""
-    facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}  # the tables say it
+    """Record the release that an export shows, and the revision of the detectors if there is only one."""
+    facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}  # the tables have them
     content = json.dumps({"header": facts, "revision": revision}, ensure_ascii=False, indent=1) + "\n"
     (shown_folder(folder) / _HEADER).write_text(content, encoding="utf-8")
 
@@ -62,7 +62,7 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
 
 
 def box_ids(image: ReleaseImage) -> tuple[str, ...]:
-    """Return the name of each box of an image. It follows from the frame, the class, the place and the confidence."""
+    """Return the name of each box of an image. Frame, class, position and confidence determine it."""
     names, seen = [], Counter[str]()
     for box in image.boxes:
         parts = {
@@ -86,7 +86,7 @@ def relative_box(box: ReleaseBox, image: ReleaseImage) -> RelativeBox:
 
 
 def box_in_pixels(box: RelativeBox, image: ReleaseImage) -> BoxXyxy:
-    """Return a box given as shares of an image in its pixels."""
+    """Return a box in pixels, given its shares of an image."""
     return pixels_of(box, (image.width, image.height))
 
 
@@ -105,7 +105,7 @@ def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str 
 
 
 class _WithShown:
-    """Writes an image for the tool, and its boxes to the tables."""
+    """Writes images for the tool, and their boxes to the tables."""
 
     def __init__(self, open_writer: Callable[[Destination], ReleaseWriter], to: Destination) -> None:
         shown_folder(to.folder).mkdir()
@@ -123,12 +123,12 @@ class _WithShown:
 
 
 def round_trip_codec(open_writer: Callable[[Destination], ReleaseWriter], problems: Verifier) -> Codec:
-    """Return the codec of an annotation tool's format, which also writes and reads back the tables of its contents."""
+    """Return the codec of an annotation tool's format. It also writes and reads back the tables in `shown/`."""
     return Codec(lambda to: _WithShown(open_writer, to), (problems, shown_problems))
 
 
 def shown_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables of an export's contents."""
+    """Yield the problems of the tables that record an export's contents."""
     header, _ = read_shown(folder)
     if header != expected.header:
         yield f"{_SHOWN}: it is of {header.title}, expected {expected.header.title}"
@@ -139,7 +139,7 @@ def read_returned_json(path: Path, tool: str) -> Any:
     """Return the content of a returned JSON file.
 
     Raises:
-        ConfigError: it is missing, too large, or not JSON.
+        ConfigError: the file is missing, too large, or not JSON.
     """
     try:
         check_returned_size(path.stat().st_size, path)

@@ -24,13 +24,13 @@ class RowWriter:
         self._rows_per_group = rows_per_group
 
     def add(self, row: dict[str, Any]) -> None:
-        """Write one row, now or with the next full group."""
+        """Write one row, immediately or with the next full group."""
         self._rows.append(row)
         if len(self._rows) >= self._rows_per_group:
             self._flush()
 
     def close(self) -> None:
-        """Write the remaining rows and finish the file. Without any rows it is an empty table."""
+        """Write the remaining rows and finish the file. Without rows the table is empty."""
         if self._rows:
             self._flush()
         self._writer.close()
@@ -87,7 +87,7 @@ def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBat
 
 @contextmanager
 def reading_table(path: Path) -> Iterator[None]:
-    """Turn Arrow's errors about a damaged table into one line that says what to do."""
+    """Turn Arrow's errors about a damaged table into one line with a remedy."""
     try:
         yield
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """Sequences of frames whose objects have a persistent number, from which the tracking formats are written.
 
-A release with whole-clip tracks provides every frame on which objects were followed; few of these are images. Other
+A release with whole-clip tracks provides every frame on which objects were followed, and few of these are images. Other
 releases provide their images. Belongs here: the frames, and the numbers of their objects. Does not belong here: files
 (mot.py, youtube_vis.py).
 """
@@ -18,12 +18,12 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
 from data_miner_dagster.export.tracks import TrackedFrame, has_tracks, read_tracked_frames
 
 FIRST_LONE_ID: Final = 1_000_000_001
-"""For boxes without a track in a sequence. Tracks are numbered from 1."""
+"""The first number for boxes without a track. Tracks are numbered from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedObject:
-    """A box with its number in its sequence. Unless `is_certain`, its object is unknown, or may not exist."""
+    """A box with its number in its sequence. Unless `is_certain`, its object is unknown or may not exist."""
 
     number: int
     box: ReleaseBox
@@ -39,7 +39,7 @@ class Numbering:
     def objects_on(self, frame: TrackedFrame) -> list[FollowedObject]:
         """Return the objects on the next frame. Their numbers are unique.
 
-        A box that was seen once is a separate object. One that a person drew may be any object.
+        A box that was seen only once is a separate object. A box drawn by a person may be any object.
         """
         objects: list[FollowedObject] = []
         seen: set[int] = set()
@@ -60,7 +60,7 @@ class OpenSequence(Protocol):
     """A sequence that is being written."""
 
     def add_frame(self, frame: TrackedFrame) -> int:
-        """Write the objects on the next frame. Return the frame's number, from 1."""
+        """Write the objects on the next frame. Return the number of the frame, from 1."""
         ...
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
@@ -85,7 +85,7 @@ def check_tracks(to: Destination) -> None:
 
 
 class SequencesWriter:
-    """Writes the sequences of a release: for each video, one for every split that contains frames of it.
+    """Writes the sequences of a release. Each video has one for every split that contains its frames.
 
     Args:
         release: the folder of the release.
@@ -97,10 +97,10 @@ class SequencesWriter:
         self._tracked = _TrackedVideos(read_tracked_frames(release)) if has_tracks(release) else None
         self._video_key: str | None = None
         self._sequences: dict[str, OpenSequence] = {}
-        self._numbers: dict[str, int] = {}  # by frame id, of whole-clip tracks
+        self._numbers: dict[str, int] = {}  # of whole-clip tracks, by frame id
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image, and, before the first image of a video, its whole-clip tracks."""
+        """Write one image. Before the first image of a video, write its whole-clip tracks."""
         if image.video_key != self._video_key:
             self._finish_video()
             self._video_key = image.video_key
@@ -130,7 +130,7 @@ class SequencesWriter:
 
 
 class _TrackedVideos:
-    """The tracked frames of one video after another, with videos in the order of their keys."""
+    """Reads the tracked frames video by video, in the order of the video keys."""
 
     def __init__(self, frames: Iterable[TrackedFrame]) -> None:
         self._groups = groupby(frames, key=lambda frame: frame.video_key)
@@ -161,7 +161,7 @@ def frame_of(image: ReleaseImage) -> TrackedFrame:
 
 @dataclass(slots=True)
 class ExpectedSequence:
-    """The expected contents of a sequence: frames with their objects, and images by the number of their frame."""
+    """The expected contents of a sequence: frames with their objects, and images by frame number."""
 
     split: str
     video_key: str

@@ -1,4 +1,4 @@
-"""Streaming for all formats that contain the images: a file per split, continued in another file when it is full.
+"""Streaming for the formats that contain the images: a split continues in another file when its file is full.
 
 Belongs here: when a shard is full. Does not belong here: the contents of a shard (huggingface.py, webdataset.py,
 lance.py).
@@ -42,7 +42,7 @@ class ShardedWriter:
         release: the folder with the images.
         open_shard: opens a shard of a split, by its number from 0.
         max_shard_bytes: a shard that holds this many bytes of images is full.
-        max_shard_images: so is one that holds this many images, since what is remembered of each takes memory.
+        max_shard_images: a shard with this many images is full, too, since each one takes some memory.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Streaming a JSON object with some facts and two long lists. One list is kept in a separate file until the end."""
+"""Stream a JSON object with some facts and two long lists. One list is in a separate file until the end."""
 
 import json
 import shutil

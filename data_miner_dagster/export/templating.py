@@ -1,4 +1,4 @@
-"""The Jinja environment of the datasheet and the report: strict, with escaping in HTML templates."""
+"""The Jinja environment of the card, the datasheet and the report: strict, with escaping in HTML templates."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -11,7 +11,7 @@ from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.sizes import size_text
 
 _BLOCK_STARTS: Final = ("#", "-", "+", "=", "~")
-"""Characters that start a Markdown heading, list, rule or fence at the beginning of a line."""
+"""Characters that begin a Markdown heading, list, rule or fence."""
 
 
 @lru_cache(maxsize=1)
@@ -44,7 +44,7 @@ def render(template: str, **values: object) -> str:
 
 
 def _printable(value: object) -> object:
-    return printable(value) if type(value) is str else value  # not Markup, which we made ourselves
+    return printable(value) if type(value) is str else value  # Markup is our own
 
 
 def _thousands(number: int) -> str:

@@ -1,8 +1,8 @@
 """Whole-clip tracks of a release: each frame on which objects were followed, with the objects on it.
 
-`data/tracked_frames.parquet` has one row per frame, `data/tracks.parquet` one per object on it. Only releases of
-projects that follow objects along whole clips have them. Most of these frames are not images of the release: those that
-are have a `frame_id`. Belongs here: both tables, written and read. Does not belong here: formats made from them.
+`data/tracked_frames.parquet` has one row per frame, and `data/tracks.parquet` one per object on it. Only releases of
+projects that follow objects along whole clips have them. Most of these frames are not images of the release; those that
+are have a `frame_id`. Belongs here: writing and reading both tables. Does not belong here: formats made from them.
 """
 
 from collections.abc import Iterator
@@ -134,7 +134,7 @@ def read_tracked_frames(folder: Path) -> Iterator[TrackedFrame]:
 
 
 def add_tracks(to: Destination, tally: ReleaseTally) -> None:
-    """Add the tracks of a release, if it has any, to an export, for the videos with an image in the export."""
+    """Add the tracks of a release, if it has any, to an export. Only videos with an exported image are included."""
     if has_tracks(to.release):
         frames = read_tracked_frames(to.release)
         write_tracks(to.folder, (frame for frame in frames if frame.video_key in tally.images_by_video))

@@ -1,7 +1,7 @@
 """Read releases and exports back before they are published.
 
-Belongs here: which verifiers check what, and what their exceptions mean. Does not belong here: the verifier of a
-format, which is next to its writer, and the checksums of a published release (manifest.py).
+Belongs here: choosing the verifiers, and interpreting their exceptions. Does not belong here: the verifier of a format,
+which is next to its writer, and the checksums of a published release (manifest.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, Rele
 
 
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
-    """Return the problems of a release that was just written. Only a bug or a bad disk causes any."""
+    """Return the problems of a release that was just written. Only a bug or a faulty disk causes any."""
     whole = Expected(header, expected, partial(read_images, folder))
     others = [verify for format in RELEASE_FORMATS if format != TABLES for verify in format.codec.verifiers]
     # The other formats are compared with the tables.
@@ -39,7 +39,7 @@ def _problems(verifiers: Sequence[Verifier], folder: Path, expected: Expected) -
     for verify in verifiers:
         try:
             for problem in verify(folder, expected):
-                problems.append(problem)  # one by one, to keep those found before an error
+                problems.append(problem)  # added one by one, so that an error loses none
         except OSError as error:
             if error.errno is not None and not isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise  # the disk is at fault, not the file
@@ -66,7 +66,7 @@ def _unreadable(verify: Verifier, folder: Path, error: Exception) -> str:
 
 
 def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the images below `images/`: wrong sizes in bytes or pixels, or a wrong number of files."""
+    """Yield the problems of the files below `images/`: wrong sizes in bytes or pixels, or a wrong number of files."""
     for image in expected.read_images():
         path = folder / image.path_in_release
         if not path.is_file():
@@ -77,7 +77,7 @@ def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
             yield f"{image.file_name}: {size_bytes} bytes, expected {image.size_bytes}"
             continue
         if has_foreign_pictures(image.video_key):
-            continue  # never parsed here: a worker measured these bytes, and their sha256 was checked when placed
+            continue  # never parsed here: a worker measured these bytes, and their sha256 was checked on placement
         with Image.open(path) as opened:  # the header only
             if opened.size != (image.width, image.height):
                 yield f"{image.file_name}: {opened.size} pixels, expected {(image.width, image.height)}"

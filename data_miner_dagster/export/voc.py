@@ -1,7 +1,7 @@
 """Pascal VOC: one XML file per image, the images, and a list of images per split.
 
-Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Boxes are whole pixels, counted from 1,
-both ends included. Boxes are rounded outwards, like crops. An unsure box is `difficult`: VOC's evaluation ignores it.
+Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Boxes are in whole pixels from 1,
+including both ends, and rounded outwards like crops. An unsure box is `difficult`: VOC's evaluation ignores it.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class VocWriter:
         self._sets = {split: (folder / _SETS / f"{split}.txt").open("w", encoding="utf-8") for split in header.splits}
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image, its boxes, and its line in its split's list."""
+        """Write one image, its boxes, and its line in the list of its split."""
         file = PurePosixPath(image.file_name)
         shutil.copyfile(self._release / image.path_in_release, self._folder / _IMAGES / file.name)
         root = _annotation(image, self._header.title)
@@ -72,7 +72,7 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 
 
 def voc_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of images, annotations and lists."""
+    """Yield the problems of the images, the annotations and the lists."""
     with contextlib.ExitStack() as stack:
         lists = {
             split: stack.enter_context((folder / _SETS / f"{split}.txt").open(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""WebDataset: tar files of samples, each a picture and a JSON file, which training reads as a stream.
+"""WebDataset: tar files of samples, which training reads as a stream. A sample is a picture and a JSON file.
 
-Source: https://github.com/webdataset/webdataset, whose writer writes them and whose reader reads them back. The rows
-are those of image_rows.py.
+Source: https://github.com/webdataset/webdataset, whose library writes the files and reads them back. The rows are those
+of image_rows.py.
 """
 
 import glob
@@ -57,7 +57,7 @@ class _TarShard:
         from webdataset import TarWriter
 
         self._file = path.open("wb")
-        # PAX: allows names of more than a hundred characters
+        # PAX allows names of more than a hundred characters
         self._tar = TarWriter(self._file, encoder=False, mtime=0, format="PAX_FORMAT")
         self._columns = columns
 
@@ -83,7 +83,7 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a shard, each with the bytes of its image.
 
     Raises:
-        ValueError: it is damaged, or a sample's name does not match its image.
+        ValueError: the shard is damaged, or a sample's name does not match its image.
     """
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
@@ -100,13 +100,13 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def hub_features(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the columns for the card of `datasets`, which would otherwise guess them from a few samples."""
+    """Return the columns for the card. Without them `datasets` would guess the columns from a few samples."""
     row = {"name": "json", "struct": [_feature(field) for field in row_schema(columns)]}
     return [{"name": "jpg", "dtype": "image"}, row, *({"name": n, "dtype": "string"} for n in ("__key__", "__url__"))]
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:
-    """Return a field in the card's terms: `dtype`, `struct` or `list`."""
+    """Return a field as the card describes it: `dtype`, `struct` or `list`."""
     if pa.types.is_struct(field.type):
         return {"name": field.name, "struct": [_feature(inner) for inner in field.type]}
     if pa.types.is_list(field.type):

@@ -2,9 +2,9 @@
 
 Source: https://docs.ultralytics.com/datasets/detect/. The path of a label file is the image's path with `images`
 replaced by `labels`. A line is `class x_centre y_centre width height`, relative to the image size. An image without
-boxes has an empty file, which marks it as a negative and not as unlabelled. YOLO has no regions to ignore, so unsure
-boxes have no line. Where the project has masks, every line is `class x y x y ...` instead, a polygon, since Ultralytics
-refuses a mixture; a box without a mask is its own rectangle.
+boxes has an empty file, which marks it as a negative rather than as unlabelled. YOLO has no regions to ignore, so
+unsure boxes have no line. If the project has masks, every line is a polygon, `class x y x y ...`, since Ultralytics
+refuses a mixture. The polygon of a box without a mask is its rectangle.
 
 Source: https://docs.ultralytics.com/datasets/segment/.
 """
@@ -25,10 +25,10 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 
 LABELS_FOLDER: Final = "labels"
 DATA_FILE: Final = "data.yaml"
-"""For a release with folds: the file that validates on the first of them. `fold_file` names the others."""
+"""With folds, this file validates on the first one. `fold_file` names the files of the others."""
 _DECIMALS: Final = 6
 _MIN_POINTS: Final = 3
-_TOLERANCE: Final = 2e-6  # as a share of the longer side: labels have six decimals
+_TOLERANCE: Final = 2e-6  # a share of the longer side, since labels have six decimals
 YoloBox = tuple[int, float, float, float, float]
 """Class index, then x centre, y centre, width and height in 0..1."""
 
@@ -53,7 +53,7 @@ class YoloWriter:
         self._folder = folder
         self._header = header
         self._num_images = dict.fromkeys(header.splits, 0)
-        self._last = ("", "")  # video and split of the last image; the images of a video come together
+        self._last = ("", "")  # video and split of the last image; the images of a video are consecutive
         self._cut_videos: list[str] = []
         for split in header.splits:
             (folder / LABELS_FOLDER / split).mkdir(parents=True)
@@ -90,7 +90,7 @@ class YoloWriter:
 
 
 def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | list[str]]]:
-    """Return, for each file like `data.yaml`, the folders of images of each purpose."""
+    """Return the image folders of each purpose, for every file like `data.yaml`."""
     filled = [split for split, number in images_by_split.items() if number]
     if len(folds := folds_among(filled)) > 1:
         others = {yolo_name(split): f"images/{split}" for split in filled if split not in folds}
@@ -106,7 +106,7 @@ def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | 
     paths: dict[str, str | list[str]] = {
         "train" if split in folds else yolo_name(split): f"images/{split}" for split in filled
     }
-    if "val" not in paths:  # Ultralytics refuses a data set without
+    if "val" not in paths:  # Ultralytics refuses a data set without it
         paths["val"] = paths.get("train", f"images/{TRAIN_SPLIT}")
     return {DATA_FILE: paths}
 
@@ -134,7 +134,7 @@ def _polygon_of(box: ReleaseBox) -> npt.NDArray[np.float64]:
 
 
 def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
-    """Return the classes and polygons of one label file; (K, 2) points in 0..1.
+    """Return the classes and polygons of one label file, as (K, 2) points in 0..1.
 
     Raises:
         ValueError: a line is not a class and at least three points in 0..1.

@@ -1,4 +1,4 @@
-"""YouTube-VIS: a JSON file per split with one entry per object of a video, and its outline on every frame.
+"""YouTube-VIS: a JSON file per split. Each object of a video has an entry with its outline on every frame.
 
 Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval expects. Outlines are uncompressed run
 lengths, which TrackEval reads. The outline of an object without a mask is its box. A box that the detector is unsure of
@@ -68,7 +68,7 @@ class YouTubeVisWriter(SequencesWriter):
 
 
 class _InstancesFile:
-    """The file of one split, and the numbers assigned so far."""
+    """Writes the file of one split, and counts the assigned numbers."""
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
         self.folder = folder
@@ -136,7 +136,7 @@ def gather_tracks(
 
 
 def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Return an object's outlines, boxes and areas, one per frame; None where it is absent."""
+    """Return an object's outlines, boxes and areas, one per frame, or None if it is absent."""
     entries: dict[str, list[Any]] = {name: [None] * num_frames for name in ("segmentations", "bboxes", "areas")}
     for number, found in objects.items():
         left, top, right, bottom = found.box.box_xyxy
@@ -161,7 +161,7 @@ def _name(video_key: str, number: int) -> str:
 
 
 def youtube_vis_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of every split's file and pictures. Reads one video at a time."""
+    """Yield the problems of every split's file and pictures. Holds one video in memory."""
     splits = {split: _WrittenSplit(split_folder(folder, split), expected.header) for split in expected.header.splits}
     for sequence in expected_sequences(expected):
         yield from (
