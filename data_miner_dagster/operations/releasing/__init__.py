@@ -1,1 +1,1 @@
-"""Releasing: an immutable, verified dataset, and later work with it. The entry is `release_project`."""
+"""Make immutable, verified releases, and export, trace and rebuild them. The entry point is `release_project`."""

@@ -1,4 +1,4 @@
-"""Whether a release is complete. The asset check reports the result."""
+"""Check whether a release is complete. The asset check reports the result."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from data_miner_dagster.operations.releasing.standing import existing_version
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCheck:
-    """The result of `check_release`. `problems` are lines for people, empty if every byte is as published."""
+    """The result of `check_release`. `problems` are lines for people. There are none if every byte is as published."""
 
     version: str
     num_files: int
@@ -19,7 +19,7 @@ class ReleaseCheck:
 
     @property
     def holds(self) -> bool:
-        """True if every file of the manifest exists with its sha256."""
+        """True if every file in the manifest exists and has the recorded sha256."""
         return not self.problems
 
     @property

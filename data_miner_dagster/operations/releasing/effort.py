@@ -1,7 +1,7 @@
-"""The cost of a release in units that are the same on every machine, counted from what it is made from.
+"""The cost of a release in units that are the same on every machine, counted from its inputs.
 
-The numbers follow from the rows and tables of the project alone, not from what this root happened to spend: a rebuilt
-release states the same. Does not belong here: time and money (operations/reporting/costs.py).
+The numbers depend only on the project's rows and tables, not on the work done in this root, so a rebuilt release states
+the same cost. Does not belong here: time and money (operations/reporting/costs.py).
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ from data_miner_dagster.storage.tables import read_rows
 def effort_of(
     platform: Platform, config: ProjectConfig, funnel: Funnel, replaced: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Return the cost of a release, without the size of its labels; None if it is to have none.
+    """Return the cost of a release without the size of its labels, or None if it should state no cost.
 
     Args:
         platform: the platform.
         config: the project's configuration.
         funnel: what is left after each stage.
-        replaced: the manifest of the release that is made again, or None. The result states the prices of that time,
-            and has no cost if that release has none, since its bytes must be the same.
+        replaced: the manifest of a release to make again with the same bytes, or None for a new release. The result
+            then states the prices in that manifest, and is None if that manifest states no cost.
     """
     if replaced is not None and EFFORT_KEY not in replaced:
         return None
@@ -63,7 +63,7 @@ def _models(platform: Platform, config: ProjectConfig, funnel: Funnel) -> list[d
 
 
 def _num_pictures_around(platform: Platform, project: str, config: TrackingConfig) -> int:
-    """Return the maximum number of pictures around the examined frames, which are decoded and examined as well."""
+    """Return the maximum number of additional pictures that are decoded and examined around the frames."""
     frame_ids = (row["frame_id"] for row in read_rows(platform.layout.detected_frames_table(project), ["frame_id"]))
     number = 0
     for video_key, places in groupby(map(split_frame_id, frame_ids), key=lambda place: place[0]):

@@ -1,4 +1,4 @@
-"""Exports: an existing release, or one format of it, in a folder outside of the root."""
+"""Export an existing release, or one format of it, to a folder outside the root."""
 
 import os
 import shutil
@@ -48,22 +48,22 @@ class ExportOutcome:
     folder: Path
     num_images: int
     num_boxes: int
-    left_out: Mapping[str, str]  # images, and crops of boxes, that met an internal error, with its line
+    left_out: Mapping[str, str]  # images and crops with an internal error, and the error in one line
 
 
 def export_release(
     platform: Platform, project: str, *, format: str, to: Path, version: str | None = None
 ) -> ExportOutcome:
-    """Write a release, or one format of it, with copies of its images, into a new folder.
+    """Write a release, or one format of it, with copies of its images to a new folder.
 
-    It appears completely or not at all.
+    The folder appears completely or not at all.
 
-    `all` is the release as it is, without files that it does not name. The formats are those of `export/formats.py`. An
-    image or crop that meets an internal error is left out and named.
+    `all` copies the release unchanged, without files that it does not list. The other formats are those of
+    `export/formats.py`. An image or crop with an internal error is left out and named.
 
     Raises:
-        ConfigError: no such project, release or format, its package is missing, or `to` is not empty, cannot be written
-            to, or is one of the root's own folders.
+        ConfigError: there is no such project, release or format, the package of the format is missing, or `to` is not
+            empty, is not writable, or is one of the root's own folders.
         DataMinerError: the release was withdrawn or is damaged, or the export cannot be read back.
     """
     if format not in EXPORT_NAMES:
@@ -85,10 +85,10 @@ def export_release(
 
 
 def whole_release(platform: Platform, project: str, version: str) -> Path:
-    """Return the folder of a release that may be passed on.
+    """Return the folder of a release, after checking that it may be distributed.
 
     Raises:
-        DataMinerError: it was withdrawn, or is damaged.
+        DataMinerError: the release was withdrawn, or is damaged.
     """
     release = platform.layout.release_folder(project, version)
     withdrawn = [row.withdrawn_reason for row in find_releases(platform.database, project) if row.version == version]
@@ -100,13 +100,13 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
 
 
 def names_in_release(release: Path) -> Iterator[str]:
-    """Yield the files of a release, ending with the one that marks it as complete."""
+    """Yield the files of a release. The last one marks it as complete."""
     yield from (name for name, _ in read_checksums(release))
     yield from (CHECKSUMS_FILE, MANIFEST_FILE)
 
 
 def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
-    """Copy a whole release into a new folder, which appears once every byte was compared.
+    """Copy a whole release to a new folder, which appears after every byte has been compared.
 
     Raises:
         DataMinerError: the copy differs.
@@ -126,7 +126,7 @@ def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcom
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The release that is exported."""
+    """The release to export."""
 
     release: Path
     header: ReleaseHeader
@@ -139,10 +139,10 @@ class _Source:
 def _export_format(
     source: _Source, format: Format, to: Path, left_out: Mapping[str, str]
 ) -> tuple[ReleaseTally, dict[str, str]]:
-    """Write one format of a release without some images. Return its contents, and the parts of images that are missing.
+    """Write one format of a release without some images. Return its counts and the missing parts of images.
 
     Raises:
-        VideosLeftOutError: more images, by frame id, cannot be written. Their partial output is removed.
+        VideosLeftOutError: further images cannot be written. They are named by frame id, and nothing is exported.
     """
     part_faults: dict[str, ItemFault] = {}
     with _export_folder(to) as folder, item_guard("export", are_videos=False) as guard:
@@ -195,10 +195,10 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
 
 @contextmanager
 def _export_folder(to: Path) -> Iterator[Path]:
-    """Yield the folder to fill, which becomes `to`. What a killed export left of it is removed first.
+    """Yield a folder to fill, which then becomes `to`. Remove leftovers of a killed export first.
 
     Raises:
-        ConfigError: another export fills it at this moment, or has just finished.
+        ConfigError: another export is writing to `to`, or has just finished.
         DataMinerError: the disk is full.
     """
     try:
@@ -223,10 +223,10 @@ def _check_free(to: Path) -> None:
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:
-    """Ensure that a folder is free and writable, and outside of the root's own folders.
+    """Ensure that a folder is free and writable, and outside the root's own folders.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the folder cannot be used.
     """
     inside = to.resolve().relative_to(platform.root.resolve()).parts if _is_inside(to, platform.root) else ()
     if inside and inside[0] in _ROOMS:

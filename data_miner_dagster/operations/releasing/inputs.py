@@ -1,7 +1,7 @@
 """The inputs of a release, stored beside the project's tables, so that `data-miner rebuild` can make it again.
 
-These are rows of the catalog at that time, the fingerprint of each video's frames, and the versions of everything that
-affects bytes. Pictures, videos and vectors are not copied: a release is rebuilt from the stored ones.
+The inputs are the catalog rows at that time, the fingerprint of each video's frames, and the versions of everything
+that affects the result. Pictures, videos and vectors are not copied: `rebuild` uses those of the root.
 """
 
 import json
@@ -49,7 +49,7 @@ DECIDING_PACKAGES: Final = (
     "transformers",
     "ultralytics",
 )
-"""Packages whose other versions may produce other bytes."""
+"""Packages of which another version may produce other bytes."""
 VIDEO_TABLE: Final = "frames of a video"
 FILE_TABLE: Final = "file"
 _SCHEMA: Final = pa.schema(
@@ -72,12 +72,12 @@ Known = TypeVar("Known")
 class Recipe:
     """The inputs of a release."""
 
-    packages: Mapping[str, str]  # with that of Python, and the kind of machine
+    packages: Mapping[str, str]  # with the version of Python, and the kind of machine
     stages: Mapping[str, int]
-    models: Mapping[str, tuple[str, str]]  # role to name and fingerprint
-    tables: Mapping[str, str]  # the tables of the project, by fingerprint
-    earlier: Mapping[str, str]  # earlier releases, by the sha256 of their manifests
-    against: str  # of other projects and releases that it was compared with
+    models: Mapping[str, tuple[str, str]]  # name and fingerprint by role
+    tables: Mapping[str, str]  # fingerprints of the project's tables
+    earlier: Mapping[str, str]  # sha256 of the manifests of earlier releases
+    against: str  # fingerprint of the other projects and releases that it was compared with
     exemplars: Mapping[str, tuple[str, ...]]  # sha256 of the exemplars of prompts and classes
 
 
@@ -96,7 +96,7 @@ def present_recipe(platform: Platform, config: ProjectConfig, version_name: str,
 
 @cache
 def versions_of_packages() -> dict[str, str]:
-    """Return the versions of the packages that affect bytes, without packages that are not installed."""
+    """Return the versions of the installed packages that affect the result."""
     found = {}
     for name in DECIDING_PACKAGES:
         try:
@@ -110,7 +110,7 @@ def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tupl
     """Return the sha256 of the exemplars of a project's prompts and classes.
 
     Raises:
-        ConfigError: one is not available.
+        ConfigError: an exemplar is not available.
     """
     sections: Mapping[str, PicturedConfig] = {"prompt": config.filtering, "class": config.detection}
     return {
@@ -124,13 +124,13 @@ def against_fingerprint(platform: Platform, config: ProjectConfig) -> str:
     """Return the fingerprint of the other projects and releases that a project is compared with.
 
     Raises:
-        ConfigError: one has no frames to compare with.
+        ConfigError: a project or release has no frames to compare with.
     """
     return fingerprint_of(foreign_fingerprints(platform, config.name, config.deduplication))
 
 
 def known_or(look: Callable[[], Known], otherwise: Known) -> Known:
-    """Return the result of `look`, or `otherwise` if a file of the user is missing."""
+    """Return the result of `look`, or `otherwise` if one of the user's files is missing."""
     try:
         return look()
     except (ConfigError, ModelError):
@@ -143,7 +143,7 @@ def python_and_machine() -> dict[str, str]:
 
 
 def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[str, tuple[str, str]]:
-    """Return name and fingerprint of each model that a project uses, by role.
+    """Return the name and fingerprint of each model that a project uses, by role.
 
     Raises:
         ModelError: the folder of a model is missing.
@@ -159,7 +159,7 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
 
 
 def earlier_manifests(platform: Platform, project: str, version_name: str) -> dict[str, str]:
-    """Return the sha256 of the manifests of the releases on disk that are older than one."""
+    """Return the sha256 of the manifests of all releases on disk that are older than a version."""
     layout, number = platform.layout, version_number(version_name)
     return {
         name: sha256_of_file(layout.release_folder(project, name) / MANIFEST_FILE)
@@ -172,10 +172,10 @@ def earlier_manifests(platform: Platform, project: str, version_name: str) -> di
 def stored_inputs(
     platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]
 ) -> Iterator[None]:
-    """Store the inputs of a release before it appears in the `with` block, and remove them if it does not appear.
+    """Store the inputs of a release that the `with` block publishes, and remove them if the block fails.
 
-    The caller holds the project's claim. Removing them frees room: where the disk is full, the claim could not be
-    given back otherwise.
+    The caller holds the project's claim. Removing the inputs frees space: otherwise the claim could not be released on
+    a full disk.
     """
     path = platform.layout.release_inputs(config.name, version_name)
     is_new = not path.exists()
@@ -229,7 +229,7 @@ def _table(rows: Iterable[StoredRow]) -> pa.Table:
 
 
 def read_recipe(path: Path) -> Recipe | None:
-    """Return the inputs of a release; None if they are not stored, or were stored by another version."""
+    """Return the inputs of a release, or None if they are not stored or have another format."""
     content: dict[str, Any] = json.loads(read_metadata(path).get(_RECIPE_KEY, "{}"))
     if content.pop("format", None) != _FORMAT:
         return None
@@ -250,7 +250,7 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
 
 
 def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
-    """Remove the stored inputs of releases that knew one of these videos: they cannot be rebuilt without it."""
+    """Remove the stored inputs that contain one of these videos. Those releases cannot be rebuilt without it."""
     keys = list(video_keys)
     for path in sorted(folder.glob("*.parquet")):
         if any(key in row.content or row.video_key == key for row in read_stored_rows(path) for key in keys):

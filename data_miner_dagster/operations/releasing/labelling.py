@@ -1,4 +1,4 @@
-"""The boxes of single frames as a release contains them: from the table of detections, after people's verdicts."""
+"""Decide on the released boxes of single frames: from the table of detections and people's verdicts."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ class VerdictsByFrame:
             if verdict.word in WORDS_ON_BOXES:
                 self._by_video.setdefault(verdict.place.video_key, []).append(verdict)
         for of_video in self._by_video.values():
-            of_video.sort(key=_seconds)  # stable: verdicts on one frame stay in the order in which they were given
+            of_video.sort(key=_seconds)  # stable, so verdicts on one frame keep their order
 
     def of(self, place: FramePlace) -> list[Verdict]:
         """Return the verdicts on one frame, in the order in which they were given."""
@@ -83,7 +83,7 @@ def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
 
 @dataclass(frozen=True, slots=True)
 class LabelledFrame:
-    """A frame's boxes in a release, or why the frame is left out; and the verdicts that match none of its boxes."""
+    """A frame's released boxes or the reason why it is left out, and the verdicts that match none of its boxes."""
 
     outcome: FrameOutcome
     boxes: tuple[ReleaseBox, ...]
@@ -106,7 +106,7 @@ class Labelling:
         self._class_indices = {name: index for index, name in enumerate(self._classes.names)}
 
     def among(self, places: Iterable[FramePlace]) -> "Labelling":
-        """Return the labelling of some frames, which depends only on the verdicts on them."""
+        """Return the labelling of some frames, which depends only on the verdicts on these frames."""
         return Labelling(self._config, self.verdicts.among(places), self.calibration)
 
     @property
@@ -120,7 +120,7 @@ class Labelling:
     def label(
         self, place: FramePlace, resolution_wh: tuple[int, int], rows: Sequence[Mapping[str, Any]]
     ) -> LabelledFrame:
-        """Return what a release contains of one frame.
+        """Return the released boxes of one frame, or the reason why it is left out.
 
         Args:
             place: the position of the frame.

@@ -1,6 +1,6 @@
-"""What is missing for rebuilding a release: everything is named before any work.
+"""Find everything that is missing for rebuilding a release, before any work.
 
-Belongs here: comparing stored inputs of a release with what exists now. Does not belong here: rebuilding it
+Belongs here: comparing the stored inputs of a release with the present state. Does not belong here: rebuilding it
 (rebuilding.py).
 """
 
@@ -33,7 +33,7 @@ _MOST_IMAGES_NAMED: Final = 3
 
 
 def changed_versions(recipe: Recipe) -> list[str]:
-    """Return the packages, stages and kind of machine that differ from those of a release."""
+    """Return a line for each package whose version differs from then, also for Python and the kind of machine."""
     now = {**versions_of_packages(), **python_and_machine()}
     then = recipe.packages
     names = sorted(now.keys() | then.keys())
@@ -45,7 +45,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
 
 
 def changed_stages(recipe: Recipe) -> list[str]:
-    """Return the stages whose version has changed in this package."""
+    """Return a line for each stage whose version differs from that of a release."""
     return [
         f"{stage} is different in this version (it is version {BUILD_VERSIONS.get(stage)}, and was {version})"
         for stage, version in sorted(recipe.stages.items())
@@ -54,7 +54,7 @@ def changed_stages(recipe: Recipe) -> list[str]:
 
 
 def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for each model that is missing, or differs under the same name."""
+    """Yield a line for each model that is missing, or has changed under the same name."""
     for role, (name, fingerprint) in sorted(recipe.models.items()):
         try:
             found = _role(platform, config, role)
@@ -103,7 +103,7 @@ def lacking_files(
 
 
 def _encoder_of(platform: Platform) -> tuple[str, str] | None:
-    """Return name and fingerprint of the filter's encoder; None if it is missing, which another line reports."""
+    """Return the filter encoder's name and fingerprint, or None if it is missing, which another line reports."""
     try:
         return platform.models.filter_encoder.name, platform.models.filter_encoder.fingerprint
     except (ModelError, ConfigError):
@@ -124,7 +124,7 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
 
 
 def lacking_windows(platform: Platform, video_keys: Iterable[str]) -> Iterator[str]:
-    """Yield a line for each video whose pictures around its frames are missing and cannot be decoded again."""
+    """Yield a line for each video that lacks the pictures around its frames and the file to decode them from."""
     layout = platform.layout
     for key in sorted(key for key in video_keys if not has_foreign_pictures(key)):
         video = find_video(platform.database, key)
@@ -134,7 +134,7 @@ def lacking_windows(platform: Platform, video_keys: Iterable[str]) -> Iterator[s
 
 
 def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for each older release that is missing or has changed: its successor lists the differences."""
+    """Yield a line for each older release that is missing or has changed, since the release lists the differences."""
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:

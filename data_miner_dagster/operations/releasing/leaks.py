@@ -1,7 +1,7 @@
-"""Whether images in different splits of a release look alike, by representations that were not used for the splits.
+"""Find images in different splits of a release that look alike, by representations that did not decide the splits.
 
 Every pair of images in different splits is compared, so the cost grows with the square of the release's size. Memory
-does not grow with the pairs: two blocks are compared at a time, and the vectors of many images are in a temporary file.
+does not: two blocks are compared at a time, and the vectors of many images are in a temporary file.
 """
 
 import tempfile
@@ -30,9 +30,9 @@ from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_table
 
 DEFAULT_HASH_DISTANCE: Final = 6
-"""Of 64 bits. Deduplication removes frames up to 4 bits apart. Hashes of different pictures differ in about 32."""
+"""In bits of 64. Deduplication removes frames up to 4 bits apart. Hashes of unrelated pictures differ in about 32."""
 _COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "split")
-_PART: Final = 20_000  # images whose vectors are read at once, and kept in memory if there are not more
+_PART: Final = 20_000  # vectors read at once; up to this many stay in memory
 _MAX_NAMED: Final = 3
 
 
@@ -41,7 +41,7 @@ class LeakCheck:
     """The result of `check_leaks` for one release."""
 
     version: str
-    encoder: str | None  # the other encoder; None if there is none
+    encoder: str | None  # the other encoder, if there is one
     limits: LeakLimits
     tally: LeakTally
     named: tuple[str, ...]  # the closest pairs, for people
@@ -101,7 +101,7 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
 
 
 def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | None:
-    """Return the encoder that did not find the near-duplicates; None if one model has both roles."""
+    """Return the encoder that was not used to find near-duplicates, or None if one model has both roles."""
     by_role = {"filter": platform.models.filter_encoder, "dedup": platform.models.dedup_encoder}
     used = by_role.pop(config.deduplication.encoder)
     (other,) = by_role.values()
@@ -110,7 +110,7 @@ def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | N
 
 def _limits(releasing: ReleasingConfig, encoder: EncoderRole | None) -> LeakLimits:
     distance, cosine = releasing.leak_hash_distance, releasing.leak_cosine
-    if cosine is None:  # closer than this encoder's threshold for near-duplicates, since a failure stops a run
+    if cosine is None:  # stricter than this encoder's threshold for near-duplicates, since a failure stops a run
         cosine = 1.0 if encoder is None else (1 + encoder.calibration.duplicate_threshold) / 2
     return LeakLimits(DEFAULT_HASH_DISTANCE if distance is None else distance, cosine)
 
@@ -129,7 +129,7 @@ def _compared_images(
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return (N,) numbers in order of first appearance: ascending if equal values are adjacent."""
+    """Return (N,) the number of each value, in order of first appearance. Ascending if equal values are adjacent."""
     codes = column.combine_chunks()
     codes = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
     return np.asarray(codes.indices.to_numpy(), np.int64)
@@ -159,7 +159,7 @@ def _vectors(platform: Platform, encoder: EncoderRole, released: pa.Table) -> np
     for start in range(0, len(released), _PART):
         part = read_frame_vectors(platform, encoder, released.slice(start, _PART))
         if vectors is None:
-            with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # it has no name; the mapping keeps it alive
+            with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # the mapping keeps the unnamed file open
                 vectors = np.memmap(file, np.float16, "w+", shape=(len(released), part.shape[1]))
         vectors[start : start + len(part)] = part
     assert vectors is not None

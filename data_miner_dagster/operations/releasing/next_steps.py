@@ -1,4 +1,4 @@
-"""What to do if a project has nothing to release, according to the first step that left nothing."""
+"""Advice for a project with nothing to release, which depends on the first step with nothing left."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,4 +1,4 @@
-"""Decisions about a release before its first byte, and everything that its manifest says.
+"""Decisions about a release before its first byte, and the content of its manifest.
 
 Belongs here: records, and the manifest as a function of them. Does not belong here: files (writing.py).
 """
@@ -30,20 +30,20 @@ from data_miner_dagster.stages.splitting.blocks import gaps_fit
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Facts about a project before a release: read once, and passed on."""
+    """Facts about a project before a release, which are read once."""
 
     config: ProjectConfig
     manifests: Manifests  # of the releases on disk
     rows: Sequence[ReleaseRow]  # of the releases in the catalog
-    decided: Mapping[str, str]  # video key to split, for every video that was ever released, or whose split is set
+    decided: Mapping[str, str]  # split by video key, of every video that was released before or whose split is set
     funnel: Funnel  # up to the boxes
-    selection: ImageSelection | None = None  # what chooses among all images; None: all are released
-    replaced: Mapping[str, Any] | None = None  # manifest of the release that is made again with the same bytes
+    selection: ImageSelection | None = None  # chooses among all images; None: all are released
+    replaced: Mapping[str, Any] | None = None  # manifest of the release to make again with the same bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The images that were chosen among all that could be released."""
+    """The images chosen from all releasable ones."""
 
     settings: Mapping[str, object]
     num_candidates: int
@@ -56,7 +56,7 @@ class Choice:
 
 @dataclass(slots=True)
 class FrameTally:
-    """The outcomes of the frames that a release examined: every frame is in exactly one count."""
+    """Counts the outcomes of the frames that a release examines. Every frame is in exactly one count."""
 
     by_outcome: Counter[FrameOutcome] = field(default_factory=Counter)
     unmet_verdicts: list[str] = field(default_factory=list)
@@ -69,12 +69,12 @@ class FrameTally:
         self.num_verdicts += frame.num_verdicts
 
     def leave_between_blocks(self, number: int) -> None:
-        """Count images that could be released, but are in a gap between two splits, as left out."""
+        """Move this many images from the released ones to those in a gap between two splits."""
         self.by_outcome[FrameOutcome.RELEASED] -= number
         self.by_outcome[FrameOutcome.BETWEEN_BLOCKS] += number
 
     def as_json(self, num_released: int) -> dict[str, int]:
-        """Return the counts for the manifest, given how many of the releasable images were chosen."""
+        """Return the counts for the manifest, given the number of releasable images that were chosen."""
         counts = {outcome.value: self.by_outcome[outcome] for outcome in FrameOutcome}
         counts[FrameOutcome.RELEASED.value] = num_released
         counts[FrameOutcome.NOT_CHOSEN.value] = self.by_outcome[FrameOutcome.RELEASED] - num_released
@@ -94,7 +94,7 @@ class ReleasePlan:
     choice: Choice | None  # None: every image
     group_by_video: dict[str, str]
     divided_groups: list[tuple[str, ...]]
-    videos_without_images: list[str]  # decided on, but all their frames are duplicates of others or were left out
+    videos_without_images: list[str]  # all their frames are duplicates of others or were left out
     models: tuple[ReleaseModel, ...]
     rules: FilteringRules
     duplicate_encoder: str
@@ -103,7 +103,7 @@ class ReleasePlan:
     frames: FrameTally
     num_verdicts: int  # in force on boxes of the project
     verification: VerificationCounts | None = None  # None: the project has no verifier
-    effort: Mapping[str, Any] | None = None  # None: a release of an earlier version is made again, which states none
+    effort: Mapping[str, Any] | None = None  # None: makes a release of an earlier version again, which states no cost
 
     @property
     def config(self) -> ProjectConfig:
@@ -112,7 +112,7 @@ class ReleasePlan:
 
 
 def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
-    """Return the models that a project's release is made with, and their parts."""
+    """Return the models that a project's release is made with, and their roles."""
     models = platform.models
     entries = [("frame filter", models.filter_encoder.entry)]
     if config.deduplication.encoder == "dedup":
@@ -129,7 +129,7 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
 
 @dataclass(frozen=True, slots=True)
 class WrittenImages:
-    """What was written: the counts, and images worth mentioning."""
+    """The written images: counts, and images that the manifest mentions."""
 
     tally: ReleaseTally
     kept_by_hand: Sequence[str]  # frames that are included because of a person's verdict
@@ -137,7 +137,7 @@ class WrittenImages:
 
 
 def manifest_content(plan: ReleasePlan, written: WrittenImages, videos: Sequence[ReleaseVideo]) -> dict[str, Any]:
-    """Return all facts about a release. No dates and no absolute paths: same inputs, same bytes."""
+    """Return all facts about a release. Contains no dates or absolute paths, so the same inputs give the same bytes."""
     config, shown, choice, tally = plan.config, plan.config.shown, plan.choice, written.tally
     return {
         "project": plan.header.project,

@@ -1,7 +1,7 @@
-"""The origin of one released image and its boxes, and why they are in the release: `data-miner trace`.
+"""Trace one released image and its boxes to their origin, and say why they are in the release: `data-miner trace`.
 
 Facts about an image come from the release. Facts that a release does not contain, such as the similarity to each
-prompt, come from the project's tables, as long as these still agree about the image.
+prompt, come from the project's tables, provided that these still agree with the release about the image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,13 +58,13 @@ class ImageProvenance:
     thresholds: Mapping[str, float]
     """The confidence from which boxes of each class were released."""
     similarities: Mapping[str, float]
-    """The similarities to all prompts, the highest first; empty if the project's tables no longer agree."""
+    """The similarities to all prompts, the highest first. Empty if the project's tables no longer agree."""
     duplicates: tuple[Duplicate, ...]
-    """Empty, too, if the project's tables no longer agree."""
+    """The duplicates of the image. Empty if the project's tables no longer agree."""
     verdicts: tuple[Verdict, ...]
     """People's verdicts in force on this frame, its boxes and its duplicates."""
     runs: tuple[RunOfItem, ...]
-    """The runs that worked on the video and on the project, by stage, the latest first."""
+    """The runs that worked on the video or the project, by stage, the latest first."""
 
     @property
     def address(self) -> str:
@@ -72,7 +72,7 @@ class ImageProvenance:
         return address_at(self.video.url, self.image.pts_seconds)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can carry."""
+        """Return the provenance as JSON-compatible values."""
         content = asdict(self) | {
             "address": self.address,
             "verdicts": [_verdict_as_json(verdict) for verdict in self.verdicts],
@@ -92,11 +92,11 @@ def trace_image(
         platform: the platform.
         what: a file of a release or export (an image, or the label file beside it), a frame id, or `image:N` or `box:N`
             with the ids of COCO and Parquet.
-        project: its name; None to find it from the video or the path.
-        version: the release; None for the current one, or for the one in the path.
+        project: its name. None: the project of the path, or any project with such an image.
+        version: the release. None: the release of the path, or the current one.
 
     Raises:
-        ConfigError: no such image, or several projects have released it.
+        ConfigError: there is no such image, or several projects have released it.
     """
     place = _place_in(platform, what)
     project, version = project or (place[0] if place else None), version or (place[1] if place else None)
@@ -176,7 +176,7 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
 
 
 def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict[str, float]:
-    """Return the similarity to each prompt, if the image is still kept for the prompt that the release names."""
+    """Return the similarity to each prompt, if the tables still agree with the release about the image."""
     found = similarities_of_frame(platform.layout.similarities_table(project), image.frame_id)
     if abs(found.get(image.similar_prompt, 2.0) - image.similarity) > _ROUNDING:
         return {}
@@ -184,7 +184,7 @@ def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict
 
 
 def _duplicates(platform: Platform, project: str, image: ReleaseImage) -> tuple[Duplicate, ...]:
-    """Return the duplicates of the image, if there are still as many as the release says."""
+    """Return the duplicates of the image, if their number is still that of the release."""
     columns = ["frame_id", "representative_frame_id", "is_representative", "similarity", "tier"]
     table = platform.layout.deduplicated_table(project)
     rows = rows_with(table, columns, pc.field("representative_frame_id") == image.frame_id)

@@ -23,19 +23,19 @@ from data_miner_dagster.storage.tables import read_batches
 class BoxProbabilities:
     """The calibration of a project's boxes.
 
-    If it belongs to another detector or class list, it gives no probabilities.
+    A calibration for another detector or class list gives no probabilities.
     """
 
     calibration: BoxCalibration
-    detection_fingerprint: str  # belongs to the current detector
+    detection_fingerprint: str  # of the current detector
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What a release depends on, even if it belongs to another detector, since the release mentions it."""
+        """The part of a release's fingerprint. Included for another detector, too, since the release mentions it."""
         return {"boxes": quality_fingerprint(self.calibration)}
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
-        """Return the probability that a box is correct; None if it is unknown."""
+        """Return the probability that a box is correct, or None if it is unknown."""
         found = self.calibration.classes.get(class_name)
         if found is None or not found.knots or self.calibration.detection_fingerprint != self.detection_fingerprint:
             return None
@@ -55,7 +55,7 @@ def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | No
 
 
 def labelling_of(platform: Platform, config: ProjectConfig) -> Labelling:
-    """Return what decides about the boxes of a project's frames: thresholds, verdicts in force, calibration."""
+    """Return the labelling of a project's frames: thresholds, verdicts in force, and calibration."""
     verdicts = VerdictsByFrame(verdicts_in_force(platform.database, config.name, words=WORDS_ON_BOXES))
     return Labelling(config, verdicts, box_probabilities(platform, config.name))
 
@@ -63,12 +63,12 @@ def labelling_of(platform: Platform, config: ProjectConfig) -> Labelling:
 def quality_content(
     platform: Platform, config: ProjectConfig, *, boxes_by_verdict: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Return a release's statements about the quality of its labels, for its manifest.
+    """Return the part of a release's manifest about the quality of its labels.
 
     Args:
         platform: the platform.
         config: the project's configuration.
-        boxes_by_verdict: how many released boxes a person has judged, by verdict.
+        boxes_by_verdict: the number of released boxes that a person has judged, by verdict.
     """
     known = box_probabilities(platform, config.name)
     populations = confidences_by_class(platform.layout.detections_table(config.name), tuple(config.detection.classes))

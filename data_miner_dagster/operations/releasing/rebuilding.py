@@ -1,7 +1,7 @@
-"""`data-miner rebuild`: make a release again from its manifest, with the same bytes, in a folder of the user.
+"""`data-miner rebuild`: make a release again from its manifest, with the same bytes, in a folder that the user names.
 
-All stages after embedding run again in a temporary root below this one, from the stored files and the stored rows of
-the catalog. The result is compared with the manifest before it is handed over.
+All stages after embedding run again in a temporary root below this one, on the stored files and the stored catalog
+rows. The result is compared with the manifest before it is copied to the folder.
 """
 
 import json
@@ -60,7 +60,7 @@ _WORK_NAME: Final = "rebuild"
 
 @dataclass(frozen=True, slots=True)
 class RebuildPlan:
-    """What is to be rebuilt, and what is needed for it."""
+    """The release to rebuild, and its inputs."""
 
     project: str
     version: str
@@ -68,9 +68,9 @@ class RebuildPlan:
     manifest_bytes: bytes
     recipe: Recipe
     config: ProjectConfig
-    videos: dict[str, dict[str, Any]]  # those with frames, by key
+    videos: dict[str, dict[str, Any]]  # facts about videos with frames, by key
     lacks: list[str] = field(default_factory=list)
-    """What is missing, one line each; empty if everything exists."""
+    """One line for each missing input; empty if everything exists."""
 
 
 def plan_rebuild(
@@ -81,18 +81,18 @@ def plan_rebuild(
     manifest: Path | None = None,
     any_versions: bool = False,
 ) -> RebuildPlan:
-    """Return what a release is rebuilt from, with everything that is missing. Changes nothing. Reads every image.
+    """Return the inputs for rebuilding a release, and list those that are missing. Reads every image, changes nothing.
 
     Args:
         platform: the platform.
         project: its name.
         version: a release on disk; None: the current one.
         manifest: a copy of the `release.json` of a release that is no longer on disk.
-        any_versions: try even if versions of packages differ. The result is compared in any case.
+        any_versions: try even if package versions differ. The result is compared in any case.
 
     Raises:
         ConfigError: there is no such release, or the file is not its manifest.
-        DataMinerError: its inputs are not stored.
+        DataMinerError: the inputs of the release are not stored.
     """
     file = manifest or platform.layout.release_folder(project, existing_version(platform, project, version))
     file = file / MANIFEST_FILE if file.is_dir() else file
@@ -156,12 +156,12 @@ def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
 
 
 def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOutcome:
-    """Rebuild a release in a new folder, which appears only if every byte is equal.
+    """Rebuild a release in a new folder, which appears only if every byte is the same.
 
     Raises:
         ConfigError: the folder is not empty, or is one of the root's own.
         ClaimHeldError: another rebuild of this root is running.
-        DataMinerError: something is missing, or the result differs; the message says what.
+        DataMinerError: something is missing, or the result differs. The message names it.
     """
     check_export_folder(platform, to)
     title = f"release {plan.project} {plan.version}"
@@ -179,7 +179,7 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
 
 @contextmanager
 def _work_folder(root: Path) -> Iterator[Path]:
-    """Yield a temporary root on the same file system, so that files need no copies. Removes leftovers of a kill."""
+    """Yield a temporary root on the same file system, so that files need not be copied. Remove leftovers of a kill."""
     sweep_partials(root, _WORK_NAME)
     folder = root / partial_name(_WORK_NAME)
     folder.mkdir(mode=0o700)
@@ -190,7 +190,7 @@ def _work_folder(root: Path) -> Iterator[Path]:
 
 
 def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Platform:
-    """Return a platform whose root holds the stored inputs of a release: files as hard links, and rows."""
+    """Return a platform whose root contains the stored inputs of a release: rows, and files as hard links."""
     scratch = Platform(
         platform.config,
         root,
@@ -254,7 +254,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
     """Write the release into the work folder, and return its path.
 
     Raises:
-        DataMinerError: it depends on other tables.
+        DataMinerError: the tables came out differently.
     """
     config = scratch.project_config(plan.project)
     source = ReleaseSource(scratch, plan.project, config, labelling_of(scratch, config))
@@ -268,7 +268,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
         what = f"{', '.join(others)} came out differently" if others else "it was chosen, or judged, differently"
         raise DataMinerError(f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written")
     standing = standing_of(scratch, config, selection)
-    # Another version may draw other splits for new videos.
+    # Another version of this package may draw other splits for new videos.
     decided = {**standing.decided, **plan.manifest["splits"]["by_video"]}
     standing = replace(standing, decided=decided, replaced=plan.manifest)
     release = scratch.layout.release_folder(plan.project, plan.version)
@@ -279,7 +279,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
 
 
 def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:
-    """Return how a rebuilt release differs; "" if every byte is equal."""
+    """Return the difference between a release and its rebuilt copy, or "" if every byte is the same."""
     if (release / MANIFEST_FILE).read_bytes() == plan.manifest_bytes:
         return ""
     if (original / CHECKSUMS_FILE).is_file():

@@ -54,18 +54,18 @@ _NOT_OF_CONTENT: Final = {"copy_images", "leak_hash_distance", "leak_cosine"}
 def release_project(
     platform: Platform, project: str, *, force: bool = False, selection: ImageSelection | None = None
 ) -> ProjectOutcome:
-    """Publish the project in its current state as a new version, unless there is already a release of exactly that.
+    """Publish the current state of a project as a new version, unless a release of exactly this state exists.
 
-    The release appears in one rename, after it was read back. Its row follows, then its report. With `force`, every
-    byte of an existing release is checked against its manifest, and the release is written again if any has changed.
-    Frames whose images are missing or unreadable are left out and counted. That makes a release of its own, until they
-    are back.
+    The release is read back, and then published with one rename. Its catalog row follows, then its report. With
+    `force`, every byte of an existing release is compared with its manifest, and a changed release is written again.
+    Frames whose images are missing or unreadable are left out and counted. A release without them is a separate
+    version, and the complete one follows when they are available again.
 
     Args:
         platform: the platform of one root.
         project: its name.
         force: check every byte of an existing release.
-        selection: what chooses among all releasable images; None: the project's `releasing.select`.
+        selection: chooses among all releasable images. None: the project's `releasing.select`.
 
     Raises:
         NothingToReleaseError: no frame is left; the message is the funnel in one line.
@@ -115,10 +115,11 @@ def release_fingerprint(
     selection: ImageSelection | None = None,
     labelling: Labelling | None = None,
 ) -> str:
-    """Return what the content of a release depends on. `missing` are videos and frames that should be in it.
+    """Return the fingerprint of everything that the content of a release depends on.
 
-    Verdicts and a calibration are included only if there are any. Settings that are None are not included, so that a
-    new setting makes no release stale.
+    `missing` are the videos and frames that are left out because their files are missing or unreadable. Verdicts and a
+    calibration are included only if there are any. Settings that are None are not included, so that a new setting makes
+    no release stale.
     """
     return fingerprint_of(
         {
@@ -135,7 +136,7 @@ def release_fingerprint(
 
 
 def standing_of(platform: Platform, config: ProjectConfig, selection: ImageSelection | None) -> Standing:
-    """Return what is known of a project before a release."""
+    """Return the facts about a project that a release needs."""
     project = config.name
     manifests = read_manifests(platform, project)
     return Standing(
@@ -149,7 +150,7 @@ def standing_of(platform: Platform, config: ProjectConfig, selection: ImageSelec
 
 
 def _find_release(standing: Standing, fingerprint: str) -> str | None:
-    """Return the newest release with this fingerprint that was not withdrawn and does not contradict the splits."""
+    """Return the newest release with this fingerprint that was not withdrawn and agrees with the decided splits."""
     withdrawn = {row.version for row in standing.rows if row.withdrawn_reason}
     for version in reversed(list(standing.manifests)):
         manifest = standing.manifests[version]
@@ -161,7 +162,7 @@ def _find_release(standing: Standing, fingerprint: str) -> str | None:
 
 
 def _known_versions(platform: Platform, standing: Standing) -> set[str]:
-    """Return the versions that are taken: each was published once, even if its folder or its row is gone."""
+    """Return all versions that were published once, even if the folder or the row no longer exists."""
     folder = platform.layout.releases_folder(standing.config.name)
     on_disk = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     return on_disk | {row.version for row in standing.rows}
@@ -180,7 +181,7 @@ def _num_videos_considered(platform: Platform, project: str) -> int:
 
 
 def _num_left_out(platform: Platform, project: str, manifest: Mapping[str, Any]) -> int:
-    """Return how many videos, frames and answers about boxes the stages of this build left out."""
+    """Return the number of videos, frames and answers about boxes that the stages of this build left out."""
     layout = platform.layout
     num_videos = sum(len(read_left_out(layout.table_of(project, stage))) for stage in TABLE_STAGES)
     detected = layout.detected_frames_table(project)

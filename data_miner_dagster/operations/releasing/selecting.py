@@ -1,4 +1,4 @@
-"""Choosing a project's images within a budget, for `releasing.select` and `data-miner select`."""
+"""Choose a project's images within a budget, for `releasing.select` and `data-miner select`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -36,10 +36,10 @@ _FRAMES_AT_ONCE: Final = 20_000
 
 
 class ProjectSelection:
-    """Chooses among the images of a project; an `ImageSelection` (stages/releasing.py)."""
+    """Chooses among the images of a project. Implements `ImageSelection` (stages/releasing.py)."""
 
     def __init__(self, platform: Platform, config: ProjectConfig, select: SelectionConfig) -> None:
-        """Read what the choice needs from the catalog: the channels of the videos."""
+        """Read the channels of the videos from the catalog."""
         self._platform = platform
         self._config = config
         self._select = select
@@ -50,7 +50,7 @@ class ProjectSelection:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the choice depends on, besides the images and their boxes."""
+        """The settings and models that the choice depends on, besides the images and their boxes."""
         settings: dict[str, object] = {"select": self._select.model_dump(mode="json", exclude_none=True)}
         if self._select.diverse:
             settings["encoder"] = self._platform.models.dedup_encoder.fingerprint
@@ -101,14 +101,14 @@ class ProjectSelection:
 
 
 def selection_of(platform: Platform, config: ProjectConfig) -> ProjectSelection | None:
-    """Return the choice that a project is configured with; None: all images are released."""
+    """Return the configured selection of a project, or None if all images are released."""
     select = config.releasing.select
     return None if select is None else ProjectSelection(platform, config, select)
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What a choice would take from the images that a project could release now."""
+    """The result of a selection among the images that a project could release now."""
 
     num_candidates: int
     frame_ids: tuple[str, ...]
@@ -118,18 +118,18 @@ class Selected:
     """The number of chosen images, and of all."""
     most_of_a_video: int
     covering_radius: float | None
-    """The greatest distance (1 minus the cosine) of any image to the nearest chosen one, by projected vectors; None if
-    distances do not count."""
+    """The greatest distance (1 minus the cosine) from any image to the nearest chosen one, by projected vectors. None
+    if the selection does not use distances."""
     radius_of_random: float | None
-    """The greatest distance to the nearest of as many images drawn at random."""
+    """The same distance for a random selection of equal size."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what JSON can carry."""
+        """Return the result as JSON-compatible values."""
         return asdict(self)
 
 
 def try_selection(platform: Platform, project: str, select: SelectionConfig) -> Selected:
-    """Return what a selection would choose now, without releasing anything.
+    """Return the result of a selection on the current images, without releasing anything.
 
     Raises:
         ConfigError: there is no such project.
@@ -164,6 +164,6 @@ def try_selection(platform: Platform, project: str, select: SelectionConfig) -> 
 
 
 def _radii(vectors: Float32Array, is_chosen: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the covering radius of a choice, and that of as many random images."""
+    """Return the covering radius of a choice, and that of a random choice of equal size."""
     drawn = np.random.default_rng(0).permutation(len(is_chosen))[: int(np.count_nonzero(is_chosen))]
     return covering_radius(vectors, np.flatnonzero(is_chosen)), covering_radius(vectors, drawn)

@@ -1,4 +1,4 @@
-"""What there is to release: the tables of a project joined, one video at a time."""
+"""Join the tables of a project into releasable images, one video at a time."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -85,13 +85,13 @@ Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """Where the images of a video go: its split, or its cut if it is in several; and the id of the first image."""
+    """The split of a video's images, or its cut if it is in several splits, and the id of the first image."""
 
     split: str = ""
     first_image_id: int = 1
 
     def after(self, num_images: int) -> "ImagePlace":
-        """Return the place after this many images."""
+        """Return the place of the images that follow this many images."""
         return ImagePlace(self.split, self.first_image_id + num_images)
 
 
@@ -120,13 +120,13 @@ class _VideoRows:
 
 
 class ReleaseSource:
-    """The representatives of a project with their releasable boxes, in order of video and time.
+    """Provides the representatives of a project with their releasable boxes, in order of video and time.
 
     Memory is bounded by one video's rows, one row group of each table, and one number per duplicate group.
 
     Raises:
         NotReadyError: a stage has not run.
-        OutOfDateError: a stage has run on other inputs than the previous stage left.
+        OutOfDateError: a table was not made from the current table of the previous stage.
     """
 
     def __init__(self, platform: Platform, project: str, config: ProjectConfig, labelling: Labelling) -> None:
@@ -170,14 +170,14 @@ class ReleaseSource:
         only: Collection[int] | None = None,
         attempt: Attempt = lambda _frame_id, work: work(),
     ) -> list[DecidedFrame]:
-        """Return the outcome of each frame of one video that a release examines, in order of time.
+        """Return the outcome of each frame of one video that a release examines, ordered by time.
 
         Args:
             video_key: the video.
             place: where its images go.
             only: the chosen frames, by index; None for all.
-            attempt: given (frame id, work) of each frame, it returns the result of the work, or None to leave the frame
-                out.
+            attempt: called with (frame id, work) for each frame. It returns the result of the work, or None to leave
+                out the frame.
 
         Raises:
             DataMinerError: the frames differ from those of deduplication.
@@ -258,13 +258,13 @@ class ReleaseSource:
         )
 
     def image_files_of(self, video_key: str) -> dict[int, Path]:
-        """Return frame index to image file for all frames of one video."""
+        """Return the image file of each frame of one video, by frame index."""
         self._check_frames(video_key)
         images = read_frame_images(self._platform.layout, video_key)
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return each pair of videos where one re-uploads the other, or contains a near-duplicate of its frames."""
+        """Return each pair of videos in which one re-uploads the other or contains near-duplicates of its frames."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
@@ -283,12 +283,12 @@ class ReleaseSource:
         return {link for link in links if link[0] != link[1]}
 
     def channel_of(self, video_key: str) -> str | None:
-        """Return what identifies the channel of a video, if its source said."""
+        """Return the identity of a video's channel, if its source stated one."""
         video = find_video(self._platform.database, video_key)
         return (video.channel_id or video.channel) if video is not None else None
 
     def videos(self, released: Mapping[str, ReleasedVideo]) -> Iterator[ReleaseVideo]:
-        """Yield the videos with an image, by key, with their provenance."""
+        """Yield the videos with an image and their provenance, ordered by key."""
         members = {member.video_key: member for member in find_members(self._platform.database, self._project)}
         for video_key in sorted(released):
             video = find_video(self._platform.database, video_key)
@@ -313,7 +313,7 @@ class ReleaseSource:
                 yield FramePlace(row["video_key"], row["pts_seconds"])
 
     def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
-        """Check that each table was made from the previous one. Return the frames that turned out to be unreadable."""
+        """Check that each table was made from the previous one. Return the frames that were unreadable."""
         filtered = read_table(self._paths["filtered_frames"], ["frame_id", "is_kept"])
         if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
             raise self._stale("deduplicated_frames", "it names frames that filtering does not keep")

@@ -1,4 +1,4 @@
-"""The splits of a release: collecting what stages/splitting needs to decide."""
+"""Collect the inputs of a release's splits. stages/splitting decides on them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ from data_miner_dagster.stages.splitting.groups import channel_links, group_vide
 
 
 class FoundImages:
-    """The images of a project, by video. Stores the times of images if a video is, or may be, cut.
+    """The images of a project, by video. Stores the times of the images if a video is cut, or may be.
 
     Args:
-        decided: video key to split, as remembered or set.
+        decided: the remembered or prescribed split of videos, by key.
     """
 
     def __init__(self, decided: Mapping[str, str]) -> None:
@@ -41,7 +41,7 @@ class FoundImages:
             self._times[video_key] = [image.pts_seconds for image in images]
 
     def cuts(self, releasing: ReleasingConfig, decided: Mapping[str, str]) -> dict[str, str]:
-        """Return the cut of each video, if there are so few videos that splits are filled with parts of them."""
+        """Return the cut of each video if there are too few videos to fill the splits with whole ones."""
         is_whole = any(not cut_of(decided[key]) for key in self.by_video if key in decided)
         if len(self.by_video) > MAX_VIDEOS_CUT or is_whole:
             return {}
@@ -51,7 +51,7 @@ class FoundImages:
         return {key: cut for key, cut in cuts.items() if cut is not None}
 
     def is_in_a_split(self, splits: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-        """Return (N,) bool, in the order in which images were added: False in a gap between two splits of a video."""
+        """Return (N,) bool in the order of the added images: False in a gap between two splits of a video."""
         parts = [np.ones(0, np.bool_)]
         for key, content in self.by_video.items():
             times = self._times.get(key) if cut_of(splits[key]) else None
@@ -69,7 +69,7 @@ def split_videos(
         releasing: the project's settings.
         source: knows which videos are linked.
         found: the images.
-        decided: video key to split, as remembered or set.
+        decided: the remembered or prescribed split of videos, by key.
     """
     links = source.duplicate_links()
     if releasing.group_by == "channel":
@@ -83,7 +83,7 @@ def split_videos(
 
 
 def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
-    """Return the split of every video that was ever released or is in `fixed_splits`. Cuts have the wanted gaps.
+    """Return the split of every video that was released before or is in `fixed_splits`. Cuts have the configured gaps.
 
     Raises:
         ConfigError: `fixed_splits` names something that is not a video of the project.

@@ -24,10 +24,10 @@ from data_miner_dagster.stages.releasing import version_number
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSummary:
-    """One release in a list. `folder` is None if the files are gone, `created_at` if the catalog has forgotten it."""
+    """One release in a list. `folder` is None without files on disk, and `created_at` without a row in the catalog."""
 
     version: str
-    num_videos: int | None  # videos with an image; None if the files are gone, since nobody knows then
+    num_videos: int | None  # videos with an image; None if the files no longer exist
     num_images: int
     num_boxes: int
     created_at: datetime | None
@@ -36,11 +36,11 @@ class ReleaseSummary:
     problems: tuple[str, ...]
     changes: str
     cost: Mapping[str, Any] | None
-    """What it had cost when it was made (`Cost.as_json`); None if it was not measured."""
+    """The cost up to this release (`Cost.as_json`), or None if it was not measured."""
 
     @property
     def state(self) -> str:
-        """One phrase for people."""
+        """The state of the release in one phrase."""
         if self.withdrawn_reason:
             return f"withdrawn: {self.withdrawn_reason}"
         if self.folder is None:
@@ -48,7 +48,7 @@ class ReleaseSummary:
         return f"damaged: {self.problems[0]}" if self.problems else "whole"
 
     def as_json(self) -> dict[str, object]:
-        """Return what JSON can carry."""
+        """Return the summary as JSON-compatible values."""
         return {
             "version": self.version,
             "videos": self.num_videos,
@@ -68,11 +68,11 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
 
     Args:
         platform: the platform.
-        project: its name; it need not exist any more.
+        project: its name. The project may have been deleted.
         check: read every file, and report problems.
 
     Raises:
-        ConfigError: there is neither such a project nor a release of it.
+        ConfigError: there is no such project, nor any release of it.
     """
     rows = {row.version: row for row in find_releases(platform.database, project)}
     on_disk = release_versions(platform, project)
@@ -126,7 +126,7 @@ def release_header(release: Path) -> ReleaseHeader:
 
 
 def existing_version(platform: Platform, project: str, version: str | None) -> str:
-    """Return a version that is on disk: the given one, or else the current one.
+    """Return a version that is on disk: the given one, or the current one by default.
 
     Raises:
         ConfigError: there is no such project or release.

@@ -31,7 +31,7 @@ def tracked_frames(platform: Platform, plan: ReleasePlan) -> Iterator[TrackedFra
     """Yield the tracked frames of the released videos, with the boxes that reach the threshold of their class.
 
     Frames between the blocks of a video that is cut in time are left out. Verdicts of people and verifiers concern
-    images, and do not change tracks. Memory is bounded.
+    images and do not change tracks. Memory is bounded.
     """
     layout, project = platform.layout, plan.header.project
     classes = FrameClasses.of(plan.config)

@@ -1,4 +1,4 @@
-"""Writing one release's folder: decisions first, then images, formats, datasheet and manifest."""
+"""Write the folder of a release: decisions first, then images, formats, datasheet and manifest."""
 
 import errno
 import os
@@ -71,7 +71,7 @@ _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.
 def plan_release(
     platform: Platform, standing: Standing, source: ReleaseSource, fingerprint: str, version: str
 ) -> ReleasePlan:
-    """Decide what goes where.
+    """Decide on the content of a release: images, splits, models and rules.
 
     Raises:
         NothingToReleaseError: no frame is left; the message is the funnel in one line.
@@ -145,10 +145,10 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
 def videos_with_images(
     source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally, decided: Mapping[str, str]
 ) -> FoundImages:
-    """Return the videos that have an image to release. Their images go into `columns` in compact form.
+    """Return the videos that have an image to release. Add their images to `columns` in compact form.
 
-    What becomes of every frame that a release looks at is counted in `tally`. `decided` is the split of every video
-    that has one already.
+    The outcome of every examined frame is counted in `tally`. `decided` is the split of every video that already has
+    one.
     """
     faults: dict[str, ItemFault] = {}
     found = FoundImages(decided)
@@ -181,8 +181,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     """Fill an empty folder with a complete release, and read it back. The manifest comes last.
 
     Raises:
-        VideosLeftOutError: images of frames are missing, or differ from what was extracted: videos by key, frames by
-            id.
+        VideosLeftOutError: images are missing, or differ from those extracted. Videos are named by key, frames by id.
         DataMinerError: the release cannot be read back.
     """
     with closing(ChecksumWriter(folder)) as checksums:
@@ -224,7 +223,7 @@ def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Releas
 def _write_images(
     destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter, steps: Steps
 ) -> WrittenImages:
-    """Write images and labels. Return the contents."""
+    """Write images and labels. Return the counts."""
     tally, kept, num_without_detections = ReleaseTally.of(plan.header), [], 0
     faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
@@ -263,7 +262,7 @@ def _frames_and_files(
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What is filled image by image: the folder, its formats and its checksums."""
+    """The parts of a release that are written image by image: the folder, its formats and its checksums."""
 
     folder: Path
     writers: Sequence[ReleaseWriter]
@@ -272,7 +271,7 @@ class _Content:
 
 
 def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Path]) -> bool:
-    """Write one image and its labels, and return True. Partial output of a failed image is removed with the folder."""
+    """Write one image and its labels. Return True. If it fails, its partial output is removed with the folder."""
     target = content.folder / image.path_in_release
     _place_image(files[image.frame_index], target, image, copy=content.copies_images)
     content.checksums.add(image.path_in_release, image.sha256)
@@ -284,9 +283,9 @@ def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Pat
 def _changes(
     folder: Path, platform: Platform, plan: ReleasePlan, content: Mapping[str, Any]
 ) -> dict[str, object] | None:
-    """Return the differences from the previous release, None for the first.
+    """Return the differences from the previous release, or None for the first release.
 
-    Moved videos: compared with all earlier releases.
+    Moved videos are found by comparison with all earlier releases.
     """
     project, number, shown = plan.header.project, version_number(plan.header.version), plan.config.shown
     earlier = [manifest for version, manifest in plan.standing.manifests.items() if version_number(version) < number]
@@ -301,7 +300,7 @@ def _changes(
 
 
 def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
-    """Hard-link or copy one frame, after checking its bytes against the frames' manifest."""
+    """Hard-link or copy one frame, after comparing its sha256 with the frame's row."""
     if not source.is_file() or sha256_of_file(source) != image.sha256:
         what = "differs from what was extracted" if source.is_file() else "is missing"
         raise DataMinerError(

@@ -1,1 +1,1 @@
-"""Whether a release teaches: a small network trained on it, and where it disagrees with the release's labels."""
+"""Train a small network on a release, and find the frames where it disagrees with the labels."""

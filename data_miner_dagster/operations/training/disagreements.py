@@ -1,4 +1,4 @@
-"""The frames on which a student and the labels of its release disagree, for the review queue of that name."""
+"""Find the frames on which a student and its release's labels disagree, for the review queue of this name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +44,7 @@ THRESHOLD_KEY: Final = "threshold"
 def write_disagreements(
     platform: Platform, release: Path, student: Student, entry: ModelEntryConfig, path: Path
 ) -> None:
-    """Have a student look at all images of its release, and write the frames where it disagrees with the labels.
+    """Run a student on all images of its release, and write the frames where it disagrees with the labels.
 
     Raises:
         ModelError: the student cannot be loaded.
@@ -73,7 +73,7 @@ def write_disagreements(
 def _seen(
     platform: Platform, release: Path, student: Student, detector: ObjectDetector, *, only_val: bool = False
 ) -> Iterator[tuple[ReleaseImage, FrameLabels, FrameLabels]]:
-    """Yield the images with their labels and what a student sees on them."""
+    """Yield the images with their labels and the student's detections."""
     classes = [ClassPrompts(name, (name,)) for name in student.class_names]
     number = student.num_val_images if only_val else student.num_images
     steps = Steps(f"student of {student.project}: has examined", "images", number, platform)
@@ -86,7 +86,7 @@ def _seen(
             file = PictureFile(release / image.path_in_release, has_foreign_pictures(image.video_key))
             try:
                 pixels = pictures.read(file, image.sha256)
-            except UnreadableImageError:  # the release is checked before, so it was removed meanwhile
+            except UnreadableImageError:  # the release existed before, so it was removed in the meantime
                 continue
             (seen,) = detector.detect([pixels], classes, confidence_floor=LEAST_CONFIDENCE)
             yield image, _labels(image), FrameLabels(seen.boxes_xyxy, seen.class_indices, seen.confidences)

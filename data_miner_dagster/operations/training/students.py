@@ -1,4 +1,4 @@
-"""The students of a project, for people: the latest one, and its curve as a picture."""
+"""Show the students of a project: the latest one, and its curve as a picture."""
 
 from data_miner_dagster.domain.students import Student
 from data_miner_dagster.media.curves import draw_curves
@@ -9,7 +9,7 @@ from data_miner_dagster.storage.students import read_student, student_folders
 
 
 def latest_student(platform: Platform, project: str) -> Student | None:
-    """Return the student of the newest release that was trained on, None without one."""
+    """Return the student of the newest release with a student, or None if there is none."""
     folders = {
         version: folder for (name, version), folder in student_folders(platform.layout).items() if name == project
     }
@@ -19,7 +19,7 @@ def latest_student(platform: Platform, project: str) -> Student | None:
 
 
 def curve_preview(student: Student) -> Preview:
-    """Return how well a student did on `val` after each epoch, the untrained network first."""
+    """Return a chart of a student's mAP on `val` after each epoch, beginning with the untrained network."""
     curves = {
         "mAP50": [epoch.map50 for epoch in student.curve],
         "mAP50-95": [epoch.map50_95 for epoch in student.curve],

@@ -1,4 +1,4 @@
-"""`data-miner train-check`: a small network trained on a release, kept as a detector, and compared with the labels."""
+"""`data-miner train-check`: train a small network on a release, and compare it with the labels as a detector."""
 
 import csv
 import os
@@ -48,7 +48,7 @@ _END_OF_JPEG: Final = b"\xff\xd9"
 
 @dataclass(frozen=True, slots=True)
 class _Release:
-    """A release to learn from."""
+    """A release to train on."""
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -62,7 +62,7 @@ class _Release:
         return str(self.manifest["version"])
 
     def num_images(self, role: str) -> int:
-        """Return how many images there are for training, or for validation."""
+        """Return the number of images for training or for validation."""
         counts: Mapping[str, int] = self.manifest["images_by_split"]
         return sum(number for split, number in counts.items() if split_role(split) == role)
 
@@ -76,18 +76,19 @@ def train_check(
     force: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> ProjectOutcome:
-    """Train a student on a release, keep it as a detector, and list the frames where it disagrees with the labels.
+    """Train a student on a release, register it as a detector, and list the frames where it disagrees with the labels.
 
-    The same release and settings are not trained on again. Interrupted or killed, nothing of the attempt stays, and the
-    next one starts over.
+    A release is not trained on twice with the same settings. An interrupted or killed attempt leaves nothing behind,
+    and the next one starts from scratch.
 
     Args:
         platform: the platform of one root.
         project: its name.
         settings: how to train; None: the defaults.
-        version: of the release; None: the current one.
+        version: the version of the release. None: the current one.
         force: train again.
-        on_epoch: called after each epoch, and before the first for the untrained network. What it raises ends all.
+        on_epoch: called after each epoch, and once before the first for the untrained network. An exception that it
+            raises ends the training.
 
     Raises:
         ConfigError: there is no such release or network, or the release has nothing to train on or to evaluate on.
@@ -204,15 +205,15 @@ def _absolute(network: str) -> str:
 
 @contextmanager
 def _process() -> Iterator[WorkerPool]:
-    """Yield a pool for one process, which is killed when the block ends, whatever it is doing."""
+    """Yield a pool of one process. The process is killed when the block ends, even if it is still working."""
     with WorkerPool(JOBS_MODULE, size=1) as pool:
         yield pool
 
 
 def _write_data(release: _Release, folder: Path) -> Path:
-    """Make a data set of a release in a folder of its own, since Ultralytics writes its cache beside the labels.
+    """Make a data set from a release in a separate folder, since Ultralytics writes its cache beside the labels.
 
-    It follows links of folders to find them, so the images are linked one by one.
+    Ultralytics resolves links to folders when it looks for labels, so the images are linked one by one.
     """
     shutil.copytree(release.folder / LABELS_FOLDER, folder / LABELS_FOLDER)
     paths: dict[str, list[str]] = {"train": [], "val": []}
@@ -231,7 +232,7 @@ def _write_data(release: _Release, folder: Path) -> Path:
 
 
 def _link(source: str, target: str) -> None:
-    """Link an image, or copy it if it does not end like a JPEG, since Ultralytics would rewrite such a file."""
+    """Link an image. Copy it if it lacks the end of a JPEG, since Ultralytics would rewrite such a file."""
     with Path(source).open("rb") as file:
         file.seek(-len(_END_OF_JPEG), os.SEEK_END)
         is_left_alone = file.read() == _END_OF_JPEG
