@@ -10,7 +10,7 @@ from data_miner_dagster.operations.releasing.standing import existing_version
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCheck:
-    """The result of `check_release`. `problems` are lines for people. There are none if every byte is as published."""
+    """The result of `check_release`. `problems` has a line for each changed file, for people."""
 
     version: str
     num_files: int

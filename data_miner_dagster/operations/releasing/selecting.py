@@ -121,7 +121,7 @@ class Selected:
     """The greatest distance (1 minus the cosine) from any image to the nearest chosen one, by projected vectors. None
     if the selection does not use distances."""
     radius_of_random: float | None
-    """The same distance for a random selection of equal size."""
+    """The greatest distance from any image to the nearest of as many random images."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as JSON-compatible values."""
