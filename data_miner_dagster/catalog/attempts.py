@@ -40,10 +40,10 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
     Args:
         session: the caller's transaction.
         stage: the stage that failed.
-            item: the item that the stage worked on.
-            failure: what happened.
-            due_at: when the item may be retried. None: not before its inputs change or a person requests it. After a
-                fault of this program, a new version also allows a retry.
+        item: the item that the stage worked on.
+        failure: what happened.
+        due_at: when the item may be retried. None: not before its inputs change or a person requests it. After a fault
+            of this program, a new version also allows a retry.
     """
     known = session.scalars(
         select(AttemptRow.id).where(AttemptRow.stage == stage, AttemptRow.item == item).order_by(AttemptRow.id.desc())
@@ -81,10 +81,9 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
     Args:
         session: the caller's transaction.
         stage: the stage that failed.
-            item: the item that the stage worked on.
-            failure: what happened.
-            waits: True if only a person can fix the cause. A fault of this program waits after the third attempt in any
-                case.
+        item: the item that the stage worked on.
+        failure: what happened.
+        waits: True if only a person can fix the cause. A fault of this program always waits after the third attempt.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
