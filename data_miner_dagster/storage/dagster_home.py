@@ -9,7 +9,7 @@ def registered_files(home: Path) -> Path:
 
 
 def dagster_history_files(home: Path, run_id: str | None = None) -> list[Path]:
-    """Return the files of Dagster's SQLite storage: those that a run writes, or without a run the shared ones."""
+    """Return the files of Dagster's SQLite storage to which a run writes. Without a run, return the shared files."""
     history = home / "history"
     of_all = [history / "runs.db", history / "runs" / "index.db"]
     return [*of_all, home / "schedules" / "schedules.db" if run_id is None else history / "runs" / f"{run_id}.db"]
