@@ -236,7 +236,7 @@ class Database:
             reason = str(error.orig).splitlines()[0]
             url = self.engine.url.render_as_string(hide_password=True)
             raise TransientError(
-                f"catalog {url} cannot be opened: {reason}; check its path, server and permissions"
+                f"the catalog {url} cannot be opened: {reason}; check its path, server and permissions"
             ) from None
 
     def reclaim_space(self) -> bool:
