@@ -53,6 +53,7 @@ BANNED: Final = (
     BannedPhrase(r"\b[Gg]o(?:es)? together\b", "match; fit; belong together"),
     BannedPhrase(r"\b(?:of late|[Ll]est|[Aa]mid|[Nn]ought|[Aa]ught|[Ww]ithal|as ever)\b", "plain words"),
     BannedPhrase(r"\b(?:[Aa]ll the same|[Tt]he same again)\b", "nevertheless, still; again"),
+    BannedPhrase(r"\banew\b", "again; from scratch"),
     BannedPhrase(r"\b[Ii]n vain\b", "unsuccessfully; without effect"),
     BannedPhrase(r"\b[Ii]n the moment\b", "the moment; when; currently"),
 )
