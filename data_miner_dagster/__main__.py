@@ -5,7 +5,10 @@ import os
 import sys
 from contextlib import suppress
 
-from data_miner_dagster.cli.main import main
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
+
+with creating_lasting_objects():
+    from data_miner_dagster.cli.main import main
 
 
 def run_process() -> None:

@@ -4,20 +4,19 @@ Garbage collection is off while the definitions load, and ignores the loaded obj
 would take half of the CPU time for starting and ending a process, and every run is a process.
 """
 
-import gc
-
-gc.disable()
-
 from collections.abc import Mapping
 
-import dagster as dg
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 
-from data_miner_dagster.asset_checks import ALL_CHECKS
-from data_miner_dagster.housekeeping import prune_history_job
-from data_miner_dagster.jobs import ALL_ASSETS, JOBS
-from data_miner_dagster.resources.platform import PlatformResource
-from data_miner_dagster.schedules import housekeeping, relist_sources
-from data_miner_dagster.sensors.work import wanted_work
+with creating_lasting_objects():
+    import dagster as dg
+
+    from data_miner_dagster.asset_checks import ALL_CHECKS
+    from data_miner_dagster.housekeeping import prune_history_job
+    from data_miner_dagster.jobs import ALL_ASSETS, JOBS
+    from data_miner_dagster.resources.platform import PlatformResource
+    from data_miner_dagster.schedules import housekeeping, relist_sources
+    from data_miner_dagster.sensors.work import wanted_work
 
 
 def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
@@ -34,7 +33,5 @@ def build_defs(resources: Mapping[str, object] | None = None) -> dg.Definitions:
     )
 
 
-defs = build_defs()
-
-gc.freeze()
-gc.enable()
+with creating_lasting_objects():
+    defs = build_defs()

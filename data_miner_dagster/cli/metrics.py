@@ -7,6 +7,7 @@ import typer
 from data_miner_dagster.cli.options import ConfigOption, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.ports import check_port
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 
 
 def metrics(
@@ -32,15 +33,16 @@ def metrics(
 
     platform = opened_existing(root, config)
     try:
-        from prometheus_client import exposition
+        with creating_lasting_objects():
+            from prometheus_client import exposition
 
-        from data_miner_dagster.monitoring.serving import METRICS_PATH, listening, metrics_registry, metrics_server
+            from data_miner_dagster.monitoring.dagster_values import DagsterValues
+            from data_miner_dagster.monitoring.serving import METRICS_PATH, listening, metrics_registry, metrics_server
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"metrics need the package {error.name!r}, which is missing: pip install 'data-miner-dagster[monitoring]'"
         ) from None
     from data_miner_dagster.monitoring.collecting import Collector
-    from data_miner_dagster.monitoring.dagster_values import DagsterValues
 
     of_dagster = DagsterValues(platform)
     registry = metrics_registry(Collector(platform, {"dagster": of_dagster}))

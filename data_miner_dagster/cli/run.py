@@ -8,6 +8,7 @@ import typer
 
 from data_miner_dagster.cli.options import ProfileOption
 from data_miner_dagster.cli.progress import console
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 
 
 def run(
@@ -17,8 +18,9 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Build the dataset again even if it is current.")] = False,
 ) -> None:
     """Build the release of one project file, without a server or a daemon."""
-    from data_miner_dagster.cli.in_process import run_project_file
-    from data_miner_dagster.cli.summary import print_summary
+    with creating_lasting_objects():
+        from data_miner_dagster.cli.in_process import run_project_file
+        from data_miner_dagster.cli.summary import print_summary
 
     started = time.monotonic()
     runner = run_project_file(config, root=root, profile=profile, force=force)

@@ -27,6 +27,7 @@ from data_miner_dagster.config.environment import (
     set_variable,
 )
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
@@ -95,11 +96,12 @@ def _prepared(
     platform: "Platform", options: PlatformOptions, doors: _Doors
 ) -> tuple[dict[str, list[str]], Path, int | None]:
     """Prepare the root for the servers; return their commands by name, their working folder and the root's lock."""
-    from data_miner_dagster.config.loading import resolve_project_files
-    from data_miner_dagster.deployment import deployment_file, open_instance
-    from data_miner_dagster.launching.agreement import check_launcher
-    from data_miner_dagster.operations.preflight import check_root_is_writable
-    from data_miner_dagster.runs import end_unstarted_runs
+    with creating_lasting_objects():
+        from data_miner_dagster.config.loading import resolve_project_files
+        from data_miner_dagster.deployment import deployment_file, open_instance
+        from data_miner_dagster.launching.agreement import check_launcher
+        from data_miner_dagster.operations.preflight import check_root_is_writable
+        from data_miner_dagster.runs import end_unstarted_runs
 
     is_new = not platform.root.exists()
     if is_new:  # do not create a root if the servers cannot start

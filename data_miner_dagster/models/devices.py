@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 
 
 def devices_here(devices: Sequence[str]) -> list[str]:
@@ -11,7 +12,8 @@ def devices_here(devices: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: it can use none of them.
     """
-    import torch
+    with creating_lasting_objects():
+        import torch
 
     num_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     has_mps = torch.backends.mps.is_available()
@@ -34,7 +36,8 @@ def resolve_device(device: str) -> str:
     Raises:
         ConfigError: this machine does not have the requested device.
     """
-    import torch
+    with creating_lasting_objects():
+        import torch
 
     if device == "auto":
         if torch.cuda.is_available():

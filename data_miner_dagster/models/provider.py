@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
 from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.models.architectures import ARCHITECTURES, Capability, resolve
 from data_miner_dagster.models.encoders.cpu_graphs import check_installed
@@ -34,7 +35,8 @@ def load_model(entry: ModelEntry, device: str) -> Any:
         return _loaded[key]
     with _loading:
         if key not in _loaded:
-            _loaded[key] = resolve(entry.loader)(entry, device)
+            with creating_lasting_objects():
+                _loaded[key] = resolve(entry.loader)(entry, device)
         return _loaded[key]
 
 

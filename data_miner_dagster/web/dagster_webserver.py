@@ -10,14 +10,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from dagster_webserver import cli
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 
-from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, WEB_HOSTS_VARIABLE
-from data_miner_dagster.config.loading import load_platform_config, resolve_root
-from data_miner_dagster.deployment import use_light_files
-from data_miner_dagster.storage.layout import StorageLayout
-from data_miner_dagster.web.guard import Guard
-from data_miner_dagster.web.previews import Previews
+with creating_lasting_objects():
+    from dagster_webserver import cli
+
+    from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, WEB_HOSTS_VARIABLE
+    from data_miner_dagster.config.loading import load_platform_config, resolve_root
+    from data_miner_dagster.deployment import use_light_files
+    from data_miner_dagster.storage.layout import StorageLayout
+    from data_miner_dagster.web.guard import Guard
+    from data_miner_dagster.web.previews import Previews
 
 _MAKE_APP: Final = "create_app_from_workspace_process_context"
 

@@ -6,11 +6,14 @@ pages answer only to that address, wherever they listen.
 
 import sys
 
-from data_miner_dagster.config.web import REVIEW_HOST
-from data_miner_dagster.operations.logs import set_up_logging
-from data_miner_dagster.operations.opening import open_platform
-from data_miner_dagster.web.review.desk import project_desks
-from data_miner_dagster.web.review.serving import listening, review_server
+from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
+
+with creating_lasting_objects():
+    from data_miner_dagster.config.web import REVIEW_HOST
+    from data_miner_dagster.operations.logs import set_up_logging
+    from data_miner_dagster.operations.opening import open_platform
+    from data_miner_dagster.web.review.desk import project_desks
+    from data_miner_dagster.web.review.serving import listening, review_server
 
 
 def main() -> None:
