@@ -12,7 +12,7 @@ from data_miner_dagster_tests.kills.clips import write_clips
 from data_miner_dagster_tests.kills.platform import reference_result
 from data_miner_dagster_tests.kills.server import CountingServer
 
-pytestmark = [pytest.mark.slow(140), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow(165), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(2400)]
 
 
 def test_ray__a_node_that_dies_in_the_middle_of_extraction_costs_nothing_that_was_finished(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from data_miner_dagster_tests.end_to_end.platform_process import wait_for
 from data_miner_dagster_tests.end_to_end.services import OURS, Services
 from data_miner_dagster_tests.support.postgres import server_in, start_again
 
-pytestmark = [pytest.mark.slow(60), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow(140), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(2400)]
 
 PASSWORD = "p@ss/w:rd #1%"
 """Of characters that mean something in an address."""

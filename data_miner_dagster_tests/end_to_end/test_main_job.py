@@ -32,7 +32,7 @@ from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 from data_miner_dagster_tests.end_to_end.platform_process import DagsterDev
 from data_miner_dagster_tests.support.span_collector import SpanCollector
 
-pytestmark = [pytest.mark.slow(130), pytest.mark.models, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow(270), pytest.mark.models, pytest.mark.timeout(2400)]
 
 PLAIN = "plain.yaml"
 """The project file of `finished` whose log is for people."""

@@ -15,7 +15,7 @@ from data_miner_dagster.cli.ports import listener
 from data_miner_dagster_tests.end_to_end.commands import data_miner, project, write_yaml
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, free_port, wait_for
 
-pytestmark = [pytest.mark.slow(20), pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow(45), pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from data_miner_dagster_tests.kills.life import live
 from data_miner_dagster_tests.kills.platform import reference_result
 from data_miner_dagster_tests.kills.server import CountingServer
 
-pytestmark = [pytest.mark.slow(170), pytest.mark.models, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow(320), pytest.mark.models, pytest.mark.timeout(2400)]
 
 
 @dataclass(frozen=True, slots=True)

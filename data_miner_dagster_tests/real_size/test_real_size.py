@@ -23,7 +23,7 @@ from data_miner_dagster_tests.real_size.kinds import SPECIAL_KINDS
 from data_miner_dagster_tests.real_size.project import RULES, absolute, project_content, serving, write_project
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 
-pytestmark = [pytest.mark.slow(70), pytest.mark.models, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow(95), pytest.mark.models, pytest.mark.timeout(2400)]
 
 NUM_CLIPS, ONE_BAD_IN = 5 * len(BAD_KINDS), 5
 """All kinds of bad clips, all special kinds of good ones, and some that are crossed."""
