@@ -138,7 +138,7 @@ def test_try_filter__exemplars_relative_to_the_file(
 
 def test_find_exemplars__outside_of_what_a_watched_file_may_read(tmp_path: Path, images: list[str]) -> None:
     config = FilteringConfig.model_validate({"positive": [{"text": "cat", "images": images}]})
-    with pytest.raises(ConfigError, match=r"exemplar of 'cat': .*green.png is outside of the folders"):
+    with pytest.raises(ConfigError, match=r"exemplar of 'cat': .*green.png is outside the folders"):
         find_exemplars(config, tmp_path, ProjectLimits(media_folders=(tmp_path / "allowed",)))
     assert [one.name for one in find_exemplars(config, tmp_path)["cat"]] == images
 
