@@ -110,7 +110,7 @@ def test_telling_standing__prints_what_has_changed(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(watching, "echo", echo)
     with watching.telling_standing(platform):
-        assert is_told.wait(30)
+        assert is_told.wait(120)
     assert set(told) == {"bikes: 1 video to go: 0 %"}
 
 

@@ -84,7 +84,7 @@ class Dagster:
             data=json.dumps({"query": query, "variables": dict(variables or {})}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             answer = json.load(response)
         assert not answer.get("errors"), answer["errors"]
         return dict(answer["data"])

@@ -93,7 +93,7 @@ def test_metrics__are_served_beside_and_say_that_the_planner_looks(metrics_port:
     began = time.time()
 
     def metrics_after_a_tick() -> dict[str, list[Any]] | None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=60) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=120) as answer:
             text = answer.read().decode()
         found = {family.name: family.samples for family in text_string_to_metric_families(text)}
         (last_tick,) = found["data_miner_last_tick_timestamp_seconds"]
@@ -186,7 +186,9 @@ def test_browser__a_project_is_understood_without_the_terminal(platform: Running
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*flags, "--disable-sync"])
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=[*flags, "--disable-sync"], timeout=120_000
+        )
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
         page.set_default_timeout(120_000)  # a busy machine is no failure
         page.goto(f"{platform.address}/assets/filtered_frames?view=partitions&partition=street")
@@ -227,7 +229,7 @@ def test_up__takes_no_mutation_from_a_strangers_page(platform: RunningPlatform) 
     ):
         request = urllib.request.Request(address, data=body, headers=headers)
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=30)
+            urllib.request.urlopen(request, timeout=120)
         assert refused.value.code == expected
         refused.value.close()
     limits = platform.graphql("{ instance { concurrencyLimits { concurrencyKey } } }")["instance"]["concurrencyLimits"]

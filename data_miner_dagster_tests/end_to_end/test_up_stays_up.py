@@ -69,12 +69,12 @@ def test_up__serves_the_review_pages_and_prints_a_link(platform: RunningPlatform
     wait_for("the review pages", lambda: True if listener(platform.review_port) else None, timeout=300)
     (secret,) = re.findall(rf"^review +{address}/login#(\S+)%20/ ", platform.log.read_text(), re.MULTILINE)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{address}/", timeout=30)
+        urllib.request.urlopen(f"{address}/", timeout=120)
     assert refused.value.code == 401
     refused.value.close()
     body = json.dumps({"secret": secret}).encode()
     request = urllib.request.Request(f"{address}/api/login", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         assert answer.headers["Set-Cookie"].startswith(f"data_miner_review_{platform.review_port}=")
 
 

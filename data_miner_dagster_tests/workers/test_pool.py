@@ -257,7 +257,7 @@ def test_close__while_a_worker_is_started(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(Nursery, "_tell", closed_meanwhile)
     with ThreadPoolExecutor(1) as threads, pytest.raises(WorkersClosedError):
-        threads.submit(pool.call, "process", {}).result(timeout=30)
+        threads.submit(pool.call, "process", {}).result(timeout=120)
 
 
 def test_close__what_has_been_imported_serves_the_next_pool() -> None:

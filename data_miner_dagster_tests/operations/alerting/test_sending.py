@@ -20,6 +20,7 @@ from data_miner_dagster.domain.errors import ConfigError, TransientError
 from data_miner_dagster.domain.work import FailureKind, WorkStage
 from data_miner_dagster.operations.alerting.sending import Watch, send, send_due
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.end_to_end.platform_process import free_port
 from data_miner_dagster_tests.support.webhook import Webhook, serving_webhook
 
 BROKEN = Trouble(AlertKind.PROJECT_FAILED, "street", "detection: a table is out of date")
@@ -159,9 +160,8 @@ class Mailbox:
 
 def test_send__by_mail(tmp_path: Path) -> None:
     box = Mailbox()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)
+    port = free_port()
+    controller = Controller(box, hostname="127.0.0.1", port=port, ready_timeout=120)
     controller.start()
     try:
         (tmp_path / "url").write_text(f"mailto://127.0.0.1:{port}?from=miner@example.org&to=you@example.org\n")

@@ -145,7 +145,7 @@ def test_lone_refusals__of_neighbours_that_are_asked_for_together_are_no_event(
     cut = hostile.cut_off(clip, 0.0)
 
     def answer(exchange: hostile.Exchange) -> None:
-        together.wait(30)
+        together.wait(120)
         cut(exchange)
 
     for number in range(4):

@@ -25,6 +25,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", num_frames=40)
 
 
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """A file that a worker is never done with: a pipe that nobody writes to."""
+    path = tmp_path / "endless.mp4"
+    os.mkfifo(path)
+    return path
+
+
 def job_for(clip: Path, folder: Path, **settings: Any) -> FrameFolderJob:
     folder.mkdir()
     return FrameFolderJob("file-1", clip, folder, "fingerprint", ExtractionConfig.model_validate(settings))
@@ -77,22 +85,24 @@ def test_make_frame_folder__an_exception_says_which_and_where_and_the_worker_sta
 
 
 @pytest.mark.parametrize("sent", [signal.SIGSEGV, signal.SIGKILL])
-def test_make_frame_folder__crash_ends_that_video_only(clip: Path, tmp_path: Path, sent: signal.Signals) -> None:
+def test_make_frame_folder__crash_ends_that_video_only(
+    clip: Path, endless: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     with FrameWorkers() as workers:
         killer = when_started(workers, sent)
         with pytest.raises(VideoTransientError) as failure:
-            workers.make_frame_folder(job_for(clip, tmp_path / "a"))
+            workers.make_frame_folder(job_for(endless, tmp_path / "a"))
         killer.join()
         assert failure.value.kind is VideoErrorKind.CRASHED
         assert sent.name in str(failure.value)
         assert workers.make_frame_folder(job_for(clip, tmp_path / "b")).num_frames == 2
 
 
-def test_make_frame_folder__hanging_decoder_is_ended(clip: Path, tmp_path: Path) -> None:
+def test_make_frame_folder__hanging_decoder_is_ended(clip: Path, endless: Path, tmp_path: Path) -> None:
     with FrameWorkers() as workers:
-        stopper = when_started(workers, signal.SIGSTOP)  # hangs for ever, whatever it is doing
+        stopper = when_started(workers, signal.SIGSTOP)  # not even a signal that can be caught would end it
         with pytest.raises(VideoPermanentError) as failure:
-            workers.make_frame_folder(job_for(clip, tmp_path / "a", limits={"max_seconds": 1.0}))
+            workers.make_frame_folder(job_for(endless, tmp_path / "a", limits={"max_seconds": 1.0}))
         stopper.join()
         assert failure.value.kind is VideoErrorKind.LIMIT_EXCEEDED
         assert "max_seconds=1" in str(failure.value)
@@ -108,9 +118,9 @@ def test_make_frame_folder__memory_is_bounded(tmp_path: Path) -> None:
         assert "max_memory_bytes" in str(failure.value)
 
 
-def test_close__while_a_job_runs(clip: Path, tmp_path: Path) -> None:
+def test_close__while_a_job_runs(endless: Path, tmp_path: Path) -> None:
     workers = FrameWorkers()
-    stopper = when_started(workers, signal.SIGSTOP)  # so that the job is not done before the pool is closed
+    stopper = when_started(workers, signal.SIGSTOP)
 
     def close() -> None:
         stopper.join()
@@ -119,6 +129,6 @@ def test_close__while_a_job_runs(clip: Path, tmp_path: Path) -> None:
     closer = threading.Thread(target=close)
     closer.start()
     with pytest.raises(WorkersClosedError):
-        workers.make_frame_folder(job_for(clip, tmp_path / "a"))
+        workers.make_frame_folder(job_for(endless, tmp_path / "a"))
     closer.join()
     assert workers.process_ids == []

@@ -80,7 +80,8 @@ def test_probe__worker_that_crashes_or_hangs(
     kind: VideoErrorKind,
     tmp_path: Path,
 ) -> None:
-    clip = make_clip(tmp_path / "a.mp4", num_frames=20)
+    endless, clip = tmp_path / "endless.mp4", make_clip(tmp_path / "a.mp4", num_frames=20)
+    os.mkfifo(endless)  # nobody writes to it, so the worker cannot be done before it is hit
     with MediaWorkers(WorkerLimits(3.0, None, None), max_pixels=10**7) as workers:
 
         def hit() -> None:
@@ -91,7 +92,7 @@ def test_probe__worker_that_crashes_or_hangs(
         hitting = threading.Thread(target=hit)
         hitting.start()
         with pytest.raises(expected) as failure:
-            workers.probe(clip)
+            workers.probe(endless)
         hitting.join()
         assert getattr(failure.value, "kind", None) is kind
         assert workers.probe(clip).width == 192

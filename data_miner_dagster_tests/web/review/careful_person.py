@@ -30,7 +30,9 @@ def browser_page(**settings: Any) -> Iterator["Page"]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"], timeout=120_000
+        )
         page = browser.new_context(viewport={"width": 1400, "height": 900}, **settings).new_page()
         page.set_default_timeout(90_000)  # a busy machine is no failure
         errors: list[str] = []

@@ -46,7 +46,7 @@ class ReviewSite:
 
     def ask(self, path: str, *, method: str = "GET", body: object = None, **headers: str) -> Answer:
         """Ask without a cookie, unless `headers` has one; `_` in their names stands for `-`."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
             content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, content, named)
