@@ -294,10 +294,8 @@ def _suspects(session: Session, wish: _Wish, *, is_probe: bool) -> tuple[str, ..
 
 
 def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool]:
-    """Return the SQL condition that any work of a stage and project is due.
-
-    It compares the earliest date instead of using EXISTS, for which PostgreSQL may choose to read all rows.
-    """
+    """Return the SQL condition that any work of a stage and project is due."""
+    # the earliest date instead of EXISTS, for which PostgreSQL may choose to read all rows
     of_project = _PENDING.c.stage == stage, _PENDING.c.project_name == project
     return select(func.min(_PENDING.c.due_at)).where(*of_project).scalar_subquery() <= now
 

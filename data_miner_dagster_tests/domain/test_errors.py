@@ -14,7 +14,8 @@ OUTSIDE = {
     "WorkerFaultError",  # an exception that nobody expected
     "StoppedError",  # ends a thread of a drain, past everything that keeps an item's fault
     "_SourceError",  # within one function
-    "_UndoError",  # likewise
+    "_OrderError",  # within two functions of one module
+    "_UndoError",  # within one function
 }
 
 
