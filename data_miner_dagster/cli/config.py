@@ -52,7 +52,8 @@ def check(
     check_paths(loaded.project, file.absolute().parent)
     if loaded.platform.models.allowed_licences:
         models = ModelProvider(loaded.platform.models)
-        models.check_allowed(loaded.detection.detectors, loaded.detection.verifier_name)
+        detection = loaded.detection
+        models.check_allowed(detection.detectors, detection.verifier_name, detection.tracker_model)
     if root is not None or profile is not None or os.environ.get(ROOT_VARIABLE):
         check_against_platform(platform_options(root, file, profile).open(), loaded.project)
     num_classes = len(loaded.detection.classes)

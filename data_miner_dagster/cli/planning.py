@@ -58,8 +58,12 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     yield "frames sampled", f"{forecast.num_frames:,}", rates.frames_per_second.origin
     if found.num_neighbours is not None:
         around = "over whole clips" if found.follows_whole_clips else "around the images to expect"
-        yield "pictures to follow objects", f"{found.num_neighbours:,}", f"{around}, for each detector to look at"
+        by = "each detector" if found.video_tracker is None else f"the tracker {found.video_tracker}"
+        yield "pictures to follow objects", f"{found.num_neighbours:,}", f"{around}, for {by} to look at"
         yield "space for these", size_text(found.neighbours_bytes), rates.bytes_per_frame.origin
+    if found.video_tracker is not None:
+        examined = f"these pictures and the images, one by one, through {found.video_tracker}"
+        yield "passes of the tracker", f"{found.num_tracked:,}", examined
     yield "images to expect", f"{forecast.num_images:,}", rates.images_per_frame.origin
     yield "boxes to expect", f"{forecast.num_boxes:,}", rates.boxes_per_image.origin
 

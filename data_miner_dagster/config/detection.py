@@ -15,7 +15,7 @@ from pydantic import (
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.exemplars import MAX_EXEMPLARS, ImagePath, check_named_once
-from data_miner_dagster.config.tracking import TrackingConfig
+from data_miner_dagster.config.tracking import TrackerChoice, TrackingConfig
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.box_shares import BoxXyxy
@@ -134,6 +134,12 @@ class DetectionConfig(ConfigModel):
             raise ValueError(f"detectors ({', '.join(self.detectors)}) contains a name twice; name each detector once")
         if self.tracking is not None and self.agreement_seconds is not None:
             raise ValueError("agreement_seconds and tracking are both set, but tracking replaces it; leave one out")
+        wordless = [wanted.class_name for wanted in self.class_prompts if not wanted.prompts]
+        if self.tracker_model is not None and wordless:
+            raise ValueError(
+                f"tracking.tracker: sam3 finds objects by words, and {', '.join(map(repr, wordless))} has only images; "
+                "give it `text`, or choose the tracker byte_track"
+            )
         return self
 
     @property
@@ -143,6 +149,13 @@ class DetectionConfig(ConfigModel):
             ClassPrompts(name, wanted.text or (() if wanted.images else (name,)))
             for name, wanted in self.classes.items()
         )
+
+    @property
+    def tracker_model(self) -> str | None:
+        """The registered network that follows objects; None if none does, or if boxes are linked without a network."""
+        if self.tracking is None or self.tracking.tracker is not TrackerChoice.SAM3:
+            return None
+        return self.tracking.tracker_model
 
     @property
     def verifier_name(self) -> str | None:

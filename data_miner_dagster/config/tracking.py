@@ -1,5 +1,6 @@
 """Settings for following objects along their videos."""
 
+from enum import StrEnum
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -10,12 +11,27 @@ MOST_STEPS_AROUND: int = 200
 """The most frames on either side of a stored frame."""
 
 
+class TrackerChoice(StrEnum):
+    """What follows objects from frame to frame."""
+
+    BYTE_TRACK = "byte_track"
+    SAM3 = "sam3"
+
+
 class TrackingConfig(ConfigModel):
     """The `detection.tracking` section: follow objects during the seconds around each examined frame.
 
-    Needs `pip install 'data-miner-dagster[tracks]'`. Each frame costs about 2 * `window_seconds` / `every_seconds`
-    additional detector passes, plus the decoding of their pictures.
+    The default tracker needs `pip install 'data-miner-dagster[tracks]'`. Each frame costs about 2 * `window_seconds` /
+    `every_seconds` additional passes of a network, plus the decoding of their pictures.
     """
+
+    tracker: TrackerChoice = TrackerChoice.BYTE_TRACK
+    """`byte_track`: the detectors examine the neighbours, and ByteTrack links their boxes by position. `sam3`: SAM 3's
+    video mode finds the classes' phrases on the frames and their neighbours, and follows and outlines each object; the
+    detectors examine the frames alone. See docs/detection.md."""
+    tracker_model: str = "sam3"
+    """For `tracker: sam3`: the entry of the model registry, whose checkpoint must be that of the video network. The
+    built-in entry is gated."""
 
     window_seconds: float = Field(default=1.0, gt=0, le=30)
     """The time before and after a frame in which its neighbours are decoded and examined. An object that reappears

@@ -148,6 +148,13 @@ TRACK_COLUMNS: Final = (
 )
 """Further columns of detections.parquet, in projects that follow objects along their videos."""
 
+OBJECT_NUMBER_COLUMN: Final = "object_number"
+
+SEEN_OBJECTS_SCHEMA: Final = pa.schema(
+    [*DETECTIONS_SCHEMA, not_null(OBJECT_NUMBER_COLUMN, pa.int64())]  # the object, within its video
+)
+"""The parts of a network that follows objects: one row per object on a frame."""
+
 TRACKED_FRAMES_SCHEMA: Final = pa.schema(
     [
         not_null("video_key", pa.string()),

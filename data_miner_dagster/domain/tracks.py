@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data_miner_dagster.domain.box_shares import BoxXyxy
+from data_miner_dagster.domain.masks import Mask
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -42,3 +45,15 @@ class BoxTrack:
             "recovered": self.recovered_from is not None,
             "recovered_from": sightings_as_rows(self.recovered_from),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class SeenObject:
+    """An object that a video network itself found on a frame. The same number on another frame is the same object."""
+
+    number: int
+    class_index: int
+    prompt: str
+    confidence: float
+    box_xyxy: BoxXyxy
+    mask: Mask | None = None

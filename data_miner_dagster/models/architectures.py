@@ -29,6 +29,7 @@ class Capability(StrEnum):
     IMAGE_ENCODER = "image_encoder"
     DETECTOR = "detector"
     VERIFIER = "verifier"
+    VIDEO_TRACKER = "video_tracker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Architecture:
     exemplars: str | None = None  # for detectors that may be shown pictures: "module:callable", see ModelEntry
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The checkpoints that load: transformers' classes by the `model_type` of `config.json`. Empty: not checked."""
+    video_tracker: str | None = None  # the architecture as which its checkpoints follow objects through videos
     licence: str = "unknown"  # licence of the software that runs it, for an entry that names none
     terms: tuple[str, ...] = ()  # its name, where `licence` says more than that
 
@@ -146,6 +148,13 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         exemplars=f"{_MODELS}.detectors.sam3:why_no_exemplars",
         # The published checkpoint holds the whole video network; the detector is a part of it.
         networks={"sam3": ("Sam3Model",), "sam3_video": ("Sam3VideoModel",)},
+        video_tracker="sam3-video",
+    ),
+    "sam3-video": Architecture(  # what an entry of `sam3` becomes where it follows objects
+        Capability.VIDEO_TRACKER,
+        f"{_MODELS}.trackers.sam3_video:load",
+        networks={"sam3_video": ("Sam3VideoModel",)},
+        video_tracker="sam3-video",
     ),
     "rt-detr": _focal_detr(rt_detr=("RTDetrForObjectDetection",), rt_detr_v2=_RT_DETR_V2, d_fine=_D_FINE),
     "rt-detr-v2": _focal_detr(rt_detr_v2=_RT_DETR_V2),

@@ -25,7 +25,7 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
     try:
         return run(batch)
     except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if len(batch) <= 1:
             raise ModelError(
@@ -39,7 +39,8 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
     return [*run_in_halves(run, batch[:middle], model=model), *run_in_halves(run, batch[middle:], model=model)]
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of torch says that the memory of the device or the host ran out."""
     import torch
 
     # The CPU's allocator raises a plain RuntimeError.

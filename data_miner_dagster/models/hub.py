@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import ModelError
-from data_miner_dagster.models.architectures import ARCHITECTURES
+from data_miner_dagster.models.architectures import ARCHITECTURES, Capability
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.registry import PROFILES, ModelEntry
 
@@ -108,12 +108,16 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
     classes = [str(name) for name in content.get("architectures") or ()]
     if model_type is None or _loads(family.networks, model_type, classes):
         return classes
-    fitting = [name for name, other in ARCHITECTURES.items() if _loads(other.networks, model_type, classes)]
-    remedy = (
-        f"set `platform.models.registry.{entry.name}.architecture: {fitting[-1]}`"
-        if fitting
-        else f"no architecture loads it: choose a checkpoint of type {' or '.join(family.networks)}"
-    )
+    fitting = [
+        name
+        for name, other in ARCHITECTURES.items()
+        if other.capability is not Capability.VIDEO_TRACKER and _loads(other.networks, model_type, classes)
+    ]
+    if fitting and family.capability is not Capability.VIDEO_TRACKER:
+        remedy = f"set `platform.models.registry.{entry.name}.architecture: {fitting[-1]}`"
+    else:
+        why = "" if fitting else "no architecture loads it: "
+        remedy = f"{why}choose a checkpoint of type {' or '.join(family.networks)}"
     holds = f"{model_type!r} ({', '.join(classes)})" if classes else f"{model_type!r}"
     raise ModelError(
         f"model {entry.name} ({entry.source}) is of type {holds}, which architecture {entry.architecture!r} does not "

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 
@@ -13,9 +13,17 @@ from data_miner_dagster.domain.records import SimilarityCalibration
 from data_miner_dagster.models.architectures import ARCHITECTURES, Capability, resolve
 from data_miner_dagster.models.encoders.cpu_graphs import check_installed
 from data_miner_dagster.models.packages import missing_packages
-from data_miner_dagster.models.registry import BUILT_IN, PROFILES, ModelEntry, find_entry, refusal_of
+from data_miner_dagster.models.registry import (
+    BUILT_IN,
+    PROFILES,
+    ModelEntry,
+    as_video_tracker,
+    find_entry,
+    refusal_of,
+)
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
+from data_miner_dagster.protocols.trackers import VideoTracker
 from data_miner_dagster.protocols.verifiers import CropVerifier
 
 Model_co = TypeVar("Model_co", covariant=True)
@@ -112,6 +120,7 @@ class ModelRole(Generic[Model_co]):
 EncoderRole: TypeAlias = ModelRole[ImageEncoder]
 DetectorRole: TypeAlias = ModelRole[ObjectDetector]
 VerifierRole: TypeAlias = ModelRole[CropVerifier]
+TrackerRole: TypeAlias = ModelRole[VideoTracker]
 
 THUMBNAILS: Final[EncoderRole] = ModelRole(
     ModelEntry(
@@ -197,6 +206,16 @@ class ModelProvider:
     def _detector(self, name: str) -> DetectorRole:
         return self._role("detector", name, Capability.DETECTOR)
 
+    def video_tracker(self, name: str) -> TrackerRole:
+        """Return the model that a project's `detection.tracking.tracker_model` names.
+
+        Raises:
+            ConfigError: the name is unknown, or the model does not follow objects.
+        """
+        able = (Capability.DETECTOR, Capability.VIDEO_TRACKER)
+        role = self._role("registry", name, *able, used_as="detection.tracking.tracker_model")
+        return replace(role, entry=as_video_tracker(role.entry))
+
     def verifier(self, name: str) -> VerifierRole:
         """Return the model that a project's `detection.verifier.model` names, if that is not an endpoint.
 
@@ -217,12 +236,15 @@ class ModelProvider:
         entry = find_entry(config, name, setting=setting, capabilities=frozenset(able))
         return ModelRole(entry, self._device, refusal=refusal_of(entry, self.config, used_as or setting))
 
-    def check_allowed(self, detectors: Sequence[str] = (), verifier: str | None = None) -> None:
+    def check_allowed(
+        self, detectors: Sequence[str] = (), verifier: str | None = None, tracker: str | None = None
+    ) -> None:
         """Ensure that every model is known, fits its role, and has a licence that is allowed. Looks at no file.
 
         Args:
             detectors: a project's own detectors, which replace the platform's.
             verifier: a project's verifier. An endpoint is not a model of ours, and has no licence to check.
+            tracker: the network that follows a project's objects, if there is one.
 
         Raises:
             ConfigError: one is not.
@@ -231,6 +253,8 @@ class ModelProvider:
             role.check_allowed()
         if verifier is not None and verifier not in self.config.endpoints and verifier in self.config.registry:
             self.verifier(verifier).check_allowed()
+        if tracker is not None:
+            self.video_tracker(tracker).check_allowed()
 
     def check_available(self, detectors: Sequence[str] = ()) -> None:
         """Ensure that every model is configured correctly and is available or downloadable, without loading any.
@@ -248,6 +272,16 @@ class ModelProvider:
         check_installed(self.config.cpu_backend)
         for role in (self.filter_encoder, self.dedup_encoder, *self.detectors(detectors)):
             check_entry_available(role.entry)
+
+    def check_tracker_available(self, name: str) -> None:
+        """Ensure the same of the network that follows a project's objects.
+
+        Raises:
+            ConfigError, ModelError: see `check_available`.
+        """
+        role = self.video_tracker(name)
+        role.check_allowed()
+        check_entry_available(role.entry)
 
     def check_verifier_available(self, name: str) -> None:
         """Ensure the same of a project's verifier.

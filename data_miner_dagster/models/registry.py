@@ -295,6 +295,30 @@ def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: f
     return entry
 
 
+def as_video_tracker(entry: ModelEntry) -> ModelEntry:
+    """Return a detector's entry as that of a network that follows objects, from the same weights.
+
+    Raises:
+        ConfigError: its architecture cannot follow objects.
+    """
+    family = ARCHITECTURES.get(entry.architecture)
+    if family is None or family.video_tracker is None:
+        able = sorted(name for name, other in ARCHITECTURES.items() if other.video_tracker is not None)
+        raise ConfigError(
+            f"detection.tracking.tracker_model: {entry.name!r} is of architecture {entry.architecture!r}, which does "
+            f"not follow objects through a video; choose an entry of architecture {' or '.join(able)}"
+        )
+    tracker = ARCHITECTURES[family.video_tracker]
+    return replace(
+        entry,
+        architecture=family.video_tracker,
+        capability=tracker.capability,
+        loader=tracker.loader,
+        preprocessing_version=tracker.preprocessing_version,
+        exemplars=None,
+    )
+
+
 def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | None:
     """Return why `allowed_licences` does not let in the model that `setting` names, with the remedy, or None."""
     if _is_allowed(entry, config):

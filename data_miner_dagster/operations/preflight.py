@@ -65,6 +65,8 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
                 "run that project first"
             )
     platform.models.check_available(project.detection.detectors)
+    if project.detection.tracker_model is not None:
+        platform.models.check_tracker_available(project.detection.tracker_model)
     check_models_and_classes(platform, project)
 
 
@@ -76,7 +78,8 @@ def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None
             verifier may not be used.
         ModelError: a detector's classes cannot be read, or the verifier's model is missing.
     """
-    platform.models.check_allowed(project.detection.detectors, project.detection.verifier_name)
+    detection = project.detection
+    platform.models.check_allowed(detection.detectors, detection.verifier_name, detection.tracker_model)
     for detector in platform.models.detectors(project.detection.detectors):
         check_classes(detector.entry, project.detection.class_prompts, project.detection.exemplar_paths)
     if project.detection.verifier is not None:

@@ -8,7 +8,7 @@ write the same number, they write different parts, and each part is complete.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -61,6 +61,7 @@ class DetectionParts:
 
     folder: Path
     fingerprint: str
+    boxes_schema: pa.Schema = DETECTIONS_SCHEMA
 
     def prepare(self, *, sweep: bool = True) -> None:
         """Create the folder, and remove leftovers of killed writers unless others may be writing."""
@@ -68,7 +69,7 @@ class DetectionParts:
         if sweep:
             sweep_partials(self.folder)
 
-    def _names(self, numbers: range | None = None) -> list[PartName]:
+    def names(self, numbers: range | None = None) -> list[PartName]:
         """Return the names of the parts that have both tables, with this fingerprint, in order."""
         stems = (path.name.removesuffix(_FRAMES_SUFFIX) for path in self.folder.glob(f"*{_FRAMES_SUFFIX}"))
         return sorted(
@@ -84,7 +85,7 @@ class DetectionParts:
 
     def next_number(self) -> int:
         """Return a number that is greater than the numbers of all existing parts."""
-        return max((name.number for name in self._names()), default=-1) + 1
+        return max((name.number for name in self.names()), default=-1) + 1
 
     def append(
         self,
@@ -101,7 +102,7 @@ class DetectionParts:
         """
         name = name or PartName(self.next_number())
         for suffix, rows, schema in (
-            (_BOXES_SUFFIX, boxes, DETECTIONS_SCHEMA),
+            (_BOXES_SUFFIX, boxes, self.boxes_schema),
             (_FRAMES_SUFFIX, frames, DETECTED_FRAMES_SCHEMA),
         ):
             write_table(self.folder / f"{name}{suffix}", table_from_rows(rows, schema), fingerprint=self.fingerprint)
@@ -109,7 +110,7 @@ class DetectionParts:
     def seen(self, numbers: range | None = None) -> dict[str, str]:
         """Return {frame id: sha256 of the examined image} for all parts, or for the parts with certain numbers."""
         found: dict[str, str] = {}
-        for name in self._names(numbers):
+        for name in self.names(numbers):
             frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
             found.update(zip(frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True))
         return found
@@ -120,21 +121,31 @@ class DetectionParts:
         If several parts contain a frame, the latest one counts.
         """
         name_by_frame: dict[str, PartName] = {}
-        for name in reversed(self._names()):
+        for name in reversed(self.names()):
             frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
             for frame_id, sha256 in zip(
                 frames["frame_id"].to_pylist(), frames["image_sha256"].to_pylist(), strict=True
             ):
                 if sha256_by_frame.get(frame_id) == sha256:
                     name_by_frame.setdefault(frame_id, name)
-        return FoundBoxes(self.folder, name_by_frame)
+        return FoundBoxes(self.folder, name_by_frame, self.boxes_schema)
+
+    def keep_only(self, names: Collection[PartName]) -> None:
+        """Remove all other parts."""
+        for name in self.names():
+            if name not in names:
+                for suffix in (_FRAMES_SUFFIX, _BOXES_SUFFIX):  # a part without its table of frames is not complete
+                    (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 class FoundBoxes:
     """The boxes of many frames, read a few parts at a time. Memory grows neither with their number nor with masks."""
 
-    def __init__(self, folder: Path, name_by_frame: Mapping[str, PartName]) -> None:
+    def __init__(
+        self, folder: Path, name_by_frame: Mapping[str, PartName], schema: pa.Schema = DETECTIONS_SCHEMA
+    ) -> None:
         self._folder = folder
+        self._schema = schema
         self._name_by_frame = name_by_frame
         self._part = lru_cache(maxsize=OPEN_PARTS)(self._read)
 
@@ -144,7 +155,7 @@ class FoundBoxes:
         for frame_id in frame_ids:
             if (name := self._name_by_frame.get(frame_id)) is not None:
                 frames_by_name.setdefault(name, []).append(frame_id)
-        tables = [DETECTIONS_SCHEMA.empty_table()]
+        tables = [self._schema.empty_table()]
         for name, wanted in frames_by_name.items():
             boxes = self._part(name)
             tables.append(boxes.filter(pc.is_in(boxes["frame_id"], pa.array(wanted, pa.string()))))
@@ -153,7 +164,7 @@ class FoundBoxes:
         return merged.take(pc.sort_indices(merged, sort_keys=[("frame_id", "ascending")]))
 
     def _read(self, name: PartName) -> pa.Table:
-        return with_later_columns(read_table(self._folder / f"{name}{_BOXES_SUFFIX}"), DETECTIONS_SCHEMA)
+        return with_later_columns(read_table(self._folder / f"{name}{_BOXES_SUFFIX}"), self._schema)
 
 
 def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:

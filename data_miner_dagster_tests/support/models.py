@@ -10,12 +10,13 @@ from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.models.architectures import Capability
 from data_miner_dagster.models.checksums import ModelFile
-from data_miner_dagster.models.provider import DetectorRole, EncoderRole, ModelProvider, ModelRole
+from data_miner_dagster.models.provider import DetectorRole, EncoderRole, ModelProvider, ModelRole, TrackerRole
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.protocols.detectors import ObjectDetector
 from data_miner_dagster.protocols.encoders import ImageEncoder, ImageTextEncoder
+from data_miner_dagster.protocols.trackers import VideoTracker
 
-Model = TypeVar("Model", ImageTextEncoder, ImageEncoder, ObjectDetector)
+Model = TypeVar("Model", ImageTextEncoder, ImageEncoder, ObjectDetector, VideoTracker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,12 @@ class PlantedModels(ModelProvider):
         filter_encoder: ImageTextEncoder | None = None,
         dedup_encoder: ImageEncoder | None = None,
         detectors: Sequence[ObjectDetector] = (),
+        trackers: Sequence[VideoTracker] = (),
     ) -> None:
         super().__init__(ModelsConfig(profile="lite"))
         self.planted_filter, self.planted_dedup = filter_encoder, dedup_encoder
         self.planted_detectors = {detector.name: detector for detector in detectors}  # the first is the platform's
+        self.planted_trackers = {tracker.name: tracker for tracker in trackers}
         self.loads: list[str] = []
 
     @property
@@ -77,6 +80,12 @@ class PlantedModels(ModelProvider):
         if name not in self.planted_detectors:
             return super()._detector(name)
         return self._planted(self.planted_detectors[name], Capability.DETECTOR)
+
+    def video_tracker(self, name: str) -> TrackerRole:
+        """The planted tracker of that name."""
+        if name not in self.planted_trackers:
+            return super().video_tracker(name)
+        return self._planted(self.planted_trackers[name], Capability.VIDEO_TRACKER)
 
     def _planted(self, model: Model, capability: Capability) -> PlantedRole[Model]:
         entry = ModelEntry(

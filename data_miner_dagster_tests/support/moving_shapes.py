@@ -16,8 +16,10 @@ import numpy.typing as npt
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import record_downloaded
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage, VideoFileRecord
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.tracks import SeenObject
 from data_miner_dagster.operations.extraction.extract_frames import extract_frames
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.frames import read_frames
@@ -157,6 +159,44 @@ class CarelessDetector:
 
     def _draw(self, number: int, position: int, what: str) -> float:
         return Random(f"{self.seed} {number} {position} {what}").random()
+
+
+@dataclass
+class AttentiveTracker:
+    """Implements VideoTracker: sees every shape on every picture, with its mask, and knows it again."""
+
+    name: str = "attentive"
+    fingerprint: str = "1"
+    numbers: list[int] = field(default_factory=list)
+
+    def start(self, classes: Sequence[ClassPrompts]) -> "AttentiveSession":
+        """Return a session, whose numbers differ from those of any other."""
+        return AttentiveSession(classes, self.numbers)
+
+
+@dataclass
+class AttentiveSession:
+    """Implements VideoSession."""
+
+    classes: Sequence[ClassPrompts]
+    numbers: list[int]  # of all pictures that were looked at
+    first: int | None = None
+
+    def look_at(self, image: RgbImage) -> list[SeenObject]:
+        """Return the shapes on a picture, whose number it reads."""
+        number = read_barcode(image)
+        self.numbers.append(number)
+        self.first = number if self.first is None else self.first
+        height, width = image.shape[:2]
+        objects = []
+        for position, shape in enumerate(SHAPES):
+            left, top, right, bottom = shape.box_at(number).astype(int).tolist()
+            pixels = np.zeros((height, width), np.bool_)
+            pixels[top:bottom, left:right] = True
+            prompt = self.classes[shape.class_index].prompts[0]
+            own = (position + self.first) % len(SHAPES)
+            objects.append(SeenObject(own, shape.class_index, prompt, 0.7, (left, top, right, bottom), Mask.of(pixels)))
+        return sorted(objects, key=lambda each: each.number)
 
 
 def add_clip(platform: Platform, key: str, clip: Path) -> None:

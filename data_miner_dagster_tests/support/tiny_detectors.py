@@ -285,11 +285,10 @@ def tell_apart(network: Any) -> None:
                 torch.nn.init.zeros_(parameter)
 
 
-def save_sam3(folder: Path) -> Path:
-    """Write a SAM 3 of the real classes with 20 queries and 4 x 4 patches."""
-    torch.manual_seed(0)
-    small = {"hidden_size": 16, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = transformers.Sam3Config(
+def _sam3_config(hidden_size: int, num_queries: int) -> Any:
+    """Return a SAM 3 with 4 x 4 patches."""
+    small = {"hidden_size": hidden_size, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return transformers.Sam3Config(
         vision_config={
             "backbone_config": {
                 "model_type": "sam3_vit_model",
@@ -303,7 +302,7 @@ def save_sam3(folder: Path) -> Path:
                 "window_size": 2,
                 "global_attn_indexes": [1],
             },
-            "fpn_hidden_size": 16,
+            "fpn_hidden_size": hidden_size,
             "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
         },
         text_config={
@@ -321,14 +320,73 @@ def save_sam3(folder: Path) -> Path:
         },
         geometry_encoder_config=small,
         detr_encoder_config=small,
-        detr_decoder_config={**small, "num_queries": 20},
-        mask_decoder_config={"hidden_size": 16, "num_attention_heads": 2, "num_upsampling_stages": 2},
+        detr_decoder_config={**small, "num_queries": num_queries},
+        mask_decoder_config={"hidden_size": hidden_size, "num_attention_heads": 2, "num_upsampling_stages": 2},
     )
-    network = transformers.Sam3Model(config)
+
+
+def save_sam3(folder: Path) -> Path:
+    """Write a SAM 3 of the real classes with 20 queries and 4 x 4 patches."""
+    torch.manual_seed(0)
+    network = transformers.Sam3Model(_sam3_config(16, 20))
     for parameter in network.parameters():
         if parameter.dim() > 1:  # with the usual 0.02 all boxes and masks are alike
             torch.nn.init.normal_(parameter, std=0.3)
     torch.nn.init.normal_(network.detr_decoder.reference_points.weight)
+    network.save_pretrained(folder)
+    transformers.Sam3ImageProcessor(size={"height": 56, "width": 56}).save_pretrained(folder)
+    save_clip_tokenizer(folder, 32)
+    return folder
+
+
+def save_sam3_video(folder: Path) -> Path:
+    """Write SAM 3's video network of the real classes, with 3 queries and 4 x 4 patches.
+
+    It reports many objects: what it finds on one frame has little to do with what it remembers of the one before.
+    """
+    torch.manual_seed(0)
+    size = 128  # twice the 64 channels of a memory: the class cuts pointers into pieces of that length
+    detector = _sam3_config(size, 3)
+    tracker = {
+        "vision_config": {"model_type": "sam3_vision_model", **detector.vision_config.to_dict()},
+        "prompt_encoder_config": {"hidden_size": size, "image_size": 56, "patch_size": 14, "mask_input_channels": 4},
+        "mask_decoder_config": {
+            "hidden_size": size,
+            "mlp_dim": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "iou_head_hidden_dim": 16,
+        },
+        "memory_attention_hidden_size": size,
+        "memory_attention_num_layers": 1,
+        "memory_attention_feed_forward_hidden_size": 16,
+        "memory_attention_rope_feat_sizes": [4, 4],
+        "memory_encoder_hidden_size": size,
+        "mask_downsampler_embed_dim": size,
+        "memory_fuser_embed_dim": size,
+        "memory_fuser_intermediate_dim": 16,
+        "memory_fuser_num_layers": 1,
+        "image_size": 56,
+        "max_object_pointers_in_encoder": 5,
+        "num_maskmem": 4,
+        "max_cond_frame_num": 2,
+    }
+    config = transformers.Sam3VideoConfig(
+        detector_config=detector.to_dict(),
+        tracker_config=tracker,
+        low_res_mask_size=16,
+        score_threshold_detection=0.1,
+        new_det_thresh=0.2,
+        high_conf_thresh=0.3,
+        high_iou_thresh=0.1,
+        assoc_iou_thresh=0.05,
+        recondition_every_nth_frame=3,
+    )
+    network = transformers.Sam3VideoModel(config)
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    torch.nn.init.normal_(network.detector_model.detr_decoder.reference_points.weight)
     network.save_pretrained(folder)
     transformers.Sam3ImageProcessor(size={"height": 56, "width": 56}).save_pretrained(folder)
     save_clip_tokenizer(folder, 32)

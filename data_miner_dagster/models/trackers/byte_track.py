@@ -3,12 +3,14 @@
 Source: Zhang et al. 2022, "ByteTrack: Multi-object tracking by associating every detection box".
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.tracks import SeenObject
 
 _BUFFER_RATE: Final = 30.0
 """The library counts how long an object may be lost in frames of this rate."""
@@ -52,7 +54,11 @@ class ByteTracker:
         self._num_tracks = 0
 
     def update(
-        self, boxes_xyxy: npt.NDArray[np.float64], confidences: npt.NDArray[np.float64], pts_seconds: float
+        self,
+        boxes_xyxy: npt.NDArray[np.float64],
+        confidences: npt.NDArray[np.float64],
+        pts_seconds: float,
+        seen: Sequence[SeenObject] | None = None,  # noqa: ARG002 - of the protocol; it goes by the boxes alone
     ) -> npt.NDArray[np.int64]:
         """Return the number of each box's object."""
         import supervision

@@ -104,12 +104,12 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
     with models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
         deduplicated_fingerprint = require_table(platform, project, ProjectStage.DEDUPLICATION)
         detectors = platform.models.detectors(config.detectors)
-        check_can_follow(config)
+        check_can_follow(platform, config)
         for detector in detectors:
             check_classes(detector.entry, config.class_prompts, config.exemplar_paths)
         exemplars = exemplars_of(platform, project, config)
         parts = parts_of(platform, project, detectors, config, exemplars)
-        found_fingerprint = _found_fingerprint(config, parts)
+        found_fingerprint = _found_fingerprint(platform, config, parts)
         fingerprint = fingerprint_of({"deduplicated": deduplicated_fingerprint, "found": found_fingerprint})
         verification = None if config.verifier is None else BoxVerification(platform, project, config)
         current = None if force else _current_fingerprint(platform, project, fingerprint, verification)
@@ -126,6 +126,8 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
                     look_at_unseen(platform, project, looker, frames, deduplicated_fingerprint)
                     if follower is not None:
                         follower.neighbours.look_at(looker, detector)
+            if follower is not None:
+                follower.neighbours.follow_objects()
             made_from = _MadeFrom(deduplicated_fingerprint, found_fingerprint, fingerprint, num_lost, faults)
             decisions = Decisions(parts, frames, config, faults, None if follower is None else follower.follow)
             if verification is not None:
@@ -145,14 +147,14 @@ def _forget_found(platform: Platform, project: str) -> None:
         remove_other_parts(folder, keep=())
 
 
-def _found_fingerprint(config: DetectionConfig, parts: Mapping[str, DetectionParts]) -> str:
+def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mapping[str, DetectionParts]) -> str:
     """Return what boxes depend on, besides the frames."""
     return fingerprint_of(
         {
             "detection": _deciding_settings(config),
             "parts": [part.fingerprint for part in parts.values()],
             "version": DETECTION_VERSION,
-            **tracking_settings(config),
+            **tracking_settings(platform, config),
         }
     )
 

@@ -4,7 +4,7 @@ import heapq
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -24,9 +24,12 @@ from data_miner_dagster.models.trackers.byte_track import ByteTracker, check_ins
 from data_miner_dagster.operations.detection.deciding import boxes_by_frame, fused
 from data_miner_dagster.operations.detection.neighbours import Neighbours
 from data_miner_dagster.operations.detection.runs import FrameToDetect
+from data_miner_dagster.operations.detection.sessions import SESSIONS_VERSION, VideoSessions
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.protocols.trackers import ObjectTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections, detection_rows
 from data_miner_dagster.stages.detection.following import LOST_WINDOWS, FollowedFrame, ObservedFrame, follow
+from data_miner_dagster.stages.detection.session_objects import SessionTracker, as_detections
 from data_miner_dagster.storage.detection_parts import DetectionParts, FoundBoxes, remove_other_parts
 from data_miner_dagster.storage.tables import (
     add_fingerprint,
@@ -85,9 +88,10 @@ class TrackTables:
 class VideoFollower:
     """Follows the objects of a project's videos, one video at a time."""
 
-    def __init__(self, neighbours: Neighbours, config: DetectionConfig) -> None:
-        """Take the pictures around the frames, which all detectors have examined."""
+    def __init__(self, neighbours: Neighbours, config: DetectionConfig, sessions: VideoSessions | None = None) -> None:
+        """Take the pictures around the frames, and what follows objects over them, unless detectors examine them."""
         self.neighbours = neighbours
+        self._sessions = sessions
         self.config = config
         self._tracking = neighbours.config
         self.tables: TrackTables | None = None
@@ -105,11 +109,14 @@ class VideoFollower:
             return list(decided)
         own = {frame.frame_id: position for position, frame in enumerate(frames)}
         found = dict(zip(own, decided, strict=True))
-        observed = heapq.merge(
-            (self._observed(frame, boxes) for frame, boxes in zip(frames, decided, strict=True)),
-            self._around(video_key),
-            key=lambda frame: frame.pts_seconds,
-        )
+        if self._sessions is not None:
+            observed = self._seen_in_sessions(self._sessions, video_key, frames, found)
+        else:
+            observed = heapq.merge(
+                (self._observed(frame, boxes) for frame, boxes in zip(frames, decided, strict=True)),
+                self._around(video_key),
+                key=lambda frame: frame.pts_seconds,
+            )
         for number, followed in enumerate(follow(observed, self._tracking, self._new_tracker)):
             frame_id = followed.frame.frame_id if followed.frame.frame_id in own else None
             if frame_id is not None:
@@ -137,8 +144,36 @@ class VideoFollower:
                 found = fused(frame.frame_id, by_frame, self.config)
                 yield self._observed(frame, found, is_wanted=self._tracking.whole_clip)
 
+    def _seen_in_sessions(
+        self,
+        sessions: VideoSessions,
+        video_key: str,
+        frames: Sequence[FrameToDetect],
+        decided: Mapping[str, FrameDetections],
+    ) -> Iterator[ObservedFrame[FrameToDetect]]:
+        """Yield a video's frames and the pictures around them, by time, with the objects that a network has found.
+
+        The boxes of a frame are the detectors'. Pictures around it have those of the network.
+        """
+        parts = sessions.parts_of(video_key)
+        looked_at = parts.seen()
+        stored = parts.found(looked_at)
+        ordered = heapq.merge(frames, self.neighbours.frames_of(video_key), key=lambda frame: frame.pts_seconds)
+        while some := list(islice(ordered, _FRAMES_AT_ONCE)):
+            objects = sessions.objects_of(stored.of(frame.frame_id for frame in some))
+            for frame in some:
+                is_seen = looked_at.get(frame.frame_id) == frame.sha256
+                seen = objects.get(frame.frame_id, []) if is_seen else None
+                own = decided.get(frame.frame_id)
+                if own is not None or seen is not None:
+                    is_wanted = own is not None or self._tracking.whole_clip
+                    boxes = as_detections(seen or ()) if own is None else own
+                    yield replace(self._observed(frame, boxes, is_wanted=is_wanted), seen=seen)
+
     @property
-    def _new_tracker(self) -> partial[ByteTracker]:
+    def _new_tracker(self) -> Callable[[], ObjectTracker]:
+        if self._sessions is not None:
+            return partial(SessionTracker, start_confidence=self._tracking.start_confidence)
         return partial(
             ByteTracker,
             lost_seconds=LOST_WINDOWS * self._tracking.window_seconds,
@@ -147,13 +182,16 @@ class VideoFollower:
         )
 
 
-def check_can_follow(config: DetectionConfig) -> None:
+def check_can_follow(platform: Platform, config: DetectionConfig) -> None:
     """Raise if objects are to be followed but cannot be.
 
     Raises:
-        ModelError: the library for it is not installed.
+        ConfigError: there is no such model, it does not follow objects, or its licence is not allowed.
+        ModelError: the library or the model for it is missing, or the model's checkpoint is of another kind.
     """
-    if config.tracking is not None:
+    if config.tracker_model is not None:
+        platform.models.check_tracker_available(config.tracker_model)
+    elif config.tracking is not None:
         check_installed()
 
 
@@ -169,9 +207,13 @@ def following(
     if config.tracking is None:
         yield None
         return
-    with Neighbours(platform, project, config.tracking, frames, parts) as neighbours:
+    sessions = None
+    if config.tracker_model is not None:
+        role = platform.models.video_tracker(config.tracker_model)
+        sessions = VideoSessions(platform, project, role, config)
+    with Neighbours(platform, project, config.tracking, frames, parts, sessions) as neighbours:
         neighbours.prepare()
-        yield VideoFollower(neighbours, config)
+        yield VideoFollower(neighbours, config, sessions)
 
 
 @contextmanager
@@ -230,11 +272,18 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
     return counts
 
 
-def tracking_settings(config: DetectionConfig) -> Mapping[str, object]:
-    """Return what following objects adds to a table's fingerprint; empty if it is off."""
+def tracking_settings(platform: Platform, config: DetectionConfig) -> Mapping[str, object]:
+    """Return what following objects adds to a table's fingerprint; empty if it is off.
+
+    Raises:
+        ModelError: the folder of a network's `file:` source is missing.
+    """
     if config.tracking is None:
         return {}
-    return {
-        "tracking": config.tracking.model_dump(mode="json", exclude={"keep_windows"}),
-        "tracking_version": TRACKING_VERSION,
-    }
+    dumped = config.tracking.model_dump(mode="json", exclude={"keep_windows", "tracker", "tracker_model"})
+    settings: dict[str, object] = {"tracking": dumped, "tracking_version": TRACKING_VERSION}
+    if config.tracker_model is not None:  # the name of a model does not matter
+        fingerprint = platform.models.video_tracker(config.tracker_model).fingerprint
+        settings |= {"tracker": config.tracking.tracker.value, "tracker_model": fingerprint}
+        settings |= {"sessions_version": SESSIONS_VERSION}
+    return settings

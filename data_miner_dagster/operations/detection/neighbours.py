@@ -5,6 +5,7 @@ of its own: its boxes stay as detected. Belongs here: the expensive part. Does n
 (following.py).
 """
 
+import heapq
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +19,19 @@ from typing import Any, Final, Self
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.config.tracking import TrackingConfig
-from data_miner_dagster.domain.errors import ClaimHeldError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import (
+    ClaimHeldError,
+    UnreadableImageError,
+    VideoPermanentError,
+    VideoTransientError,
+)
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import has_foreign_pictures
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.detection.runs import PART_FRAMES, FrameToDetect, Looker
+from data_miner_dagster.operations.detection.sessions import VideoSessions
 from data_miner_dagster.operations.extraction.refetching import fetch_missing_sources
 from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import WindowsJob
@@ -54,25 +61,33 @@ class Neighbours:
         config: TrackingConfig,
         frames: Sequence[FrameToDetect],
         parts: Mapping[str, DetectionParts],
+        sessions: VideoSessions | None = None,
     ) -> None:
-        """Take the representatives, by frame id, and the parts of each detector, which name its class list."""
+        """Take the representatives, by frame id, and the parts of each detector, which name its class list.
+
+        With a network that follows objects, only that examines the pictures; otherwise all detectors do.
+        """
         self.config = config
         self.failed: dict[str, str] = {}
         """Videos whose objects cannot be followed, and why."""
         self._platform = platform
         self._project = project
-        self._fingerprints = {name: part.fingerprint for name, part in parts.items()}
-        self._times = {  # of the frames of each video
-            video_key: tuple(frame.pts_seconds for frame in group)
+        self._sessions = sessions
+        self._fingerprints = {} if sessions else {name: part.fingerprint for name, part in parts.items()}
+        self._frames = {  # of each video, by time
+            video_key: tuple(group)
             for video_key, group in groupby(frames, key=lambda frame: frame.video_key)
             if not has_foreign_pictures(video_key)
         }
+        self._times = {key: tuple(frame.pts_seconds for frame in group) for key, group in self._frames.items()}
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         """Open what all videos share."""
         self._guard = self._open.enter_context(item_guard("detections"))
         self._workers = self._open.enter_context(FrameWorkers())
+        if self._sessions is not None:
+            self._open.enter_context(self._sessions)
         return self
 
     def __exit__(
@@ -110,7 +125,9 @@ class Neighbours:
             looks,
             counted(num_frames, "frame"),
             counted(len(rows), "video"),
-            counted(len(self._fingerprints), "detector"),
+            counted(len(self._fingerprints), "detector")
+            if self._sessions is None
+            else f"the tracker {self._sessions.role.name}",
         )
 
     def _wanted(self, video_key: str) -> WantedTimes:
@@ -135,6 +152,8 @@ class Neighbours:
         first = next(self.frames_of(video_key), None)
         if first is None or first.picture.path.is_file():
             return False
+        if self._sessions is not None:
+            return not self._sessions.is_complete(video_key, self._all_frames(video_key))
         return any(
             next(self._unseen(video_key, self._parts(name, video_key)), None) is not None for name in self._fingerprints
         )
@@ -186,6 +205,11 @@ class Neighbours:
             if row["pts_seconds"] not in of_frames and any(map(wanted.holds, row["times_us"])):
                 yield self._frame(video_key, row)
 
+    def _all_frames(self, video_key: str) -> Iterator[FrameToDetect]:
+        """Yield a video's frames and the pictures around them, by time."""
+        pictures = self.frames_of(video_key)
+        return heapq.merge(self._frames[video_key], pictures, key=lambda frame: frame.pts_seconds)
+
     def _frame(self, video_key: str, row: Mapping[str, Any]) -> FrameToDetect:
         path = self._platform.layout.windows_folder(video_key) / row["file_name"]
         return FrameToDetect(
@@ -209,6 +233,8 @@ class Neighbours:
     @property
     def part_folders(self) -> list[Path]:
         """The folders of the results of this project's detectors."""
+        if self._sessions is not None:
+            return [self._sessions.folder]
         layout, items = self._platform.layout, self._fingerprints.items()
         return [layout.window_parts_of(self._project, name, fingerprint) for name, fingerprint in items]
 
@@ -223,6 +249,8 @@ class Neighbours:
 
     def look_at(self, looker: Looker, detector: DetectorRole) -> None:
         """Let a detector examine the pictures that it has not seen, part by part. A kill loses one part."""
+        if self._sessions is not None:
+            return
         for video_key in self._times:
             if self.followed(video_key):
                 parts = self._parts(detector.name, video_key)
@@ -230,6 +258,21 @@ class Neighbours:
                 unseen = self._unseen(video_key, parts)
                 while some := list(islice(unseen, PART_FRAMES)):
                     looker.look_at(some, lambda _: None, parts)
+
+    def follow_objects(self) -> None:
+        """Let the network that follows objects, if there is one, examine what it has not seen."""
+        if self._sessions is None:
+            return
+        for video_key in filter(self.followed, self._times):
+            work = partial(self._follow, self._sessions, video_key)
+            self._guard.attempt(video_key, work, partial(self._take_fault, video_key))
+
+    def _follow(self, sessions: VideoSessions, video_key: str) -> None:
+        try:
+            sessions.look_at(video_key, partial(self._all_frames, video_key))
+        except UnreadableImageError as error:
+            self.failed[video_key] = f"a picture cannot be read: {error}; `data-miner doctor --fix` repairs it"
+            logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
 
     def settle(self) -> None:
         """Remove pictures that all detectors have examined, unless they are to be kept. Their list stays."""

@@ -155,6 +155,9 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
         found["dedup_encoder"] = (models.dedup_encoder.name, models.dedup_encoder.fingerprint)
     detectors = platform.models.detectors(config.detection.detectors)
     found |= {f"detector {number}": (one.name, one.fingerprint) for number, one in enumerate(detectors, start=1)}
+    if config.detection.tracker_model is not None:
+        tracker = models.video_tracker(config.detection.tracker_model)
+        found["tracker"] = (tracker.name, tracker.fingerprint)
     return found
 
 

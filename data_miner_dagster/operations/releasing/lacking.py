@@ -68,6 +68,8 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
 def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any]:
     if role.startswith("detector "):
         return platform.models.detectors(config.detection.detectors)[int(role.partition(" ")[2]) - 1]
+    if role == "tracker":
+        return platform.models.video_tracker(config.detection.tracker_model or "sam3")
     found: ModelRole[Any] = getattr(platform.models, role)
     return found
 

@@ -118,6 +118,8 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
     if config.deduplication.encoder == "dedup":
         entries.append(("near-duplicates", models.dedup_encoder.entry))
     entries += [("detector", detector.entry) for detector in models.detectors(config.detection.detectors)]
+    if config.detection.tracker_model is not None:
+        entries.append(("tracker", models.video_tracker(config.detection.tracker_model).entry))
     found = [
         ReleaseModel(role, entry.name, entry.source, entry.revision, entry.licence, entry.fingerprint)
         for role, entry in entries

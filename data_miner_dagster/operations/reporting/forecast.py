@@ -46,6 +46,12 @@ class Plan:
     prescreens: bool  # True if thumbnails, which a plan does not examine, will reject further videos
     num_neighbours: int | None = None  # pictures to decode and examine to follow objects; None without tracking
     follows_whole_clips: bool = False
+    video_tracker: str | None = None  # the network that examines them, and the images; None: the detectors do
+
+    @property
+    def num_tracked(self) -> int:
+        """The frames and pictures that the network which follows objects examines, apart from those it repeats."""
+        return (self.num_neighbours or 0) + self.forecast.num_images if self.video_tracker is not None else 0
 
     @property
     def neighbours_bytes(self) -> int:
@@ -68,6 +74,7 @@ class Plan:
             "listing_requests": listing.num_requests,
             **forecast,
             **({} if self.num_neighbours is None else {"num_neighbours": self.num_neighbours}),
+            **({} if self.video_tracker is None else {"tracker": self.video_tracker, "num_tracked": self.num_tracked}),
             "rates_by_origin": origins_of(self.forecast.rates),
         }
 
@@ -93,6 +100,7 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
         config.sourcing.prescreening.enabled,
         num_neighbours,
         tracking is not None and tracking.whole_clip,
+        config.detection.tracker_model,
     )
 
 

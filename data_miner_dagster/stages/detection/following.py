@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.config.tracking import TrackingConfig
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ImageDetections
-from data_miner_dagster.domain.tracks import BoxTrack, Sighting
+from data_miner_dagster.domain.tracks import BoxTrack, SeenObject, Sighting
 from data_miner_dagster.protocols.trackers import ObjectTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
 
@@ -44,6 +45,7 @@ class ObservedFrame(Generic[Frame]):
     resolution_wh: tuple[int, int]
     found: FrameDetections
     is_wanted: bool = True
+    seen: Sequence[SeenObject] | None = None  # by a video network; None: none has examined the frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +58,25 @@ class FollowedFrame(Generic[Frame]):
     stretch: int  # ordinal of the continuous stretch; no object is followed from one to the next
 
 
+def are_apart(earlier_seconds: float, later_seconds: float, window_seconds: float) -> bool:
+    """Return whether nothing is followed from one frame to the next, since neither is in the other's window."""
+    return later_seconds - earlier_seconds > window_seconds + _SLACK_SECONDS
+
+
 @dataclass(slots=True)
 class _Seen:
-    """One box of an object on one frame. `is_accepted`: it is where its neighbours in time predict it."""
+    """One box of an object on one frame. `is_accepted`: it is where its neighbours in time predict it.
+
+    `is_detected`: it is one of the frame's boxes, not only what the tracker itself has seen.
+    """
 
     pts_seconds: float
     box: Box
     confidence: float
     prompt: str
     num_agreeing: int
+    mask: Mask | None = None
+    is_detected: bool = True
     is_accepted: bool = False
 
 
@@ -75,6 +87,7 @@ class _Held(Generic[Frame]):
     observed: ObservedFrame[Frame]
     stretch: int
     objects: list[int]
+    others: list[int]  # objects that the tracker has seen where there is no box
     num_near: int = 1  # frames of its stretch within the window, including itself
 
     @property
@@ -123,7 +136,7 @@ class Follower(Generic[Frame]):
             self._stretch += 1
         self._last = observed
         self._times.append(observed.pts_seconds)
-        self._unjudged.append(_Held(observed, self._stretch, self._link(observed)))
+        self._unjudged.append(_Held(observed, self._stretch, *self._link(observed)))
         yield from self._settle(observed.pts_seconds)
 
     def finish(self) -> Iterator[FollowedFrame[Frame]]:
@@ -137,19 +150,24 @@ class Follower(Generic[Frame]):
         """Return whether a frame is too far from the previous one to be its neighbour, or is of another size."""
         last = self._last
         return last is not None and (
-            observed.pts_seconds - last.pts_seconds > self._window or observed.resolution_wh != last.resolution_wh
+            are_apart(last.pts_seconds, observed.pts_seconds, self._config.window_seconds)
+            or observed.resolution_wh != last.resolution_wh
         )
 
-    def _link(self, observed: ObservedFrame[Frame]) -> list[int]:
-        """Return the object of each box, `_NONE` if unknown, and store the boxes."""
+    def _link(self, observed: ObservedFrame[Frame]) -> tuple[list[int], list[int]]:
+        """Return the object of each box, `_NONE` if unknown, and the other objects on the frame; store all of them."""
         detections = observed.found.detections
         boxes, confidences = detections.boxes_xyxy.astype(np.float64), detections.confidences.astype(np.float64)
-        objects = [_NONE] * len(boxes)
-        for class_index in sorted({*self._trackers, *detections.class_indices.tolist()}):
+        objects, others = [_NONE] * len(boxes), list[int]()
+        classes = {each.class_index for each in observed.seen or ()}
+        for class_index in sorted({*self._trackers, *detections.class_indices.tolist(), *classes}):
             rows = np.flatnonzero(detections.class_indices == class_index)
             if class_index not in self._trackers:
                 self._trackers[class_index] = self._new_tracker()
-            numbers = self._trackers[class_index].update(boxes[rows], confidences[rows], observed.pts_seconds)
+            seen_here = None if observed.seen is None else [s for s in observed.seen if s.class_index == class_index]
+            tracker, time = self._trackers[class_index], observed.pts_seconds
+            numbers = tracker.update(boxes[rows], confidences[rows], time, seen_here)
+            others += self._take_unclaimed(seen_here or (), numbers.tolist(), time)
             for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
                 if number == _NONE:
                     continue
@@ -159,7 +177,17 @@ class Follower(Generic[Frame]):
                     observed.pts_seconds, boxes[row], float(confidences[row]), detections.prompts[row], agreeing
                 )
                 self._tracks[objects[row]].seen.append(seen)
-        return objects
+        return objects, others
+
+    def _take_unclaimed(self, seen: Sequence[SeenObject], claimed: Sequence[int], pts_seconds: float) -> Iterator[int]:
+        """Store the objects that the tracker has seen where the frame has no box, and yield them."""
+        for each in seen:
+            if each.number not in claimed:
+                known = self._object_of(each.class_index, each.number, pts_seconds)
+                box = np.array(each.box_xyxy, np.float64)
+                sighting = _Seen(pts_seconds, box, each.confidence, each.prompt, 1, each.mask, is_detected=False)
+                self._tracks[known].seen.append(sighting)
+                yield known
 
     def _object_of(self, class_index: int, number: int, pts_seconds: float) -> int:
         known = self._numbers.get((class_index, number))
@@ -197,7 +225,7 @@ class Follower(Generic[Frame]):
         while self._times[0] + self._window < held.pts_seconds:
             self._times.popleft()
         held.num_near = sum(abs(time - held.pts_seconds) <= self._window for time in self._times)
-        for number in held.objects:
+        for number in (*held.objects, *held.others):
             if number == _NONE:
                 continue
             near = self._near(self._tracks[number], held.pts_seconds)
@@ -245,7 +273,9 @@ class Follower(Generic[Frame]):
             after = [seen for seen in accepted if seen.pts_seconds > time]
             if not before or not after or len(accepted) < self._needed(held) - 1 or number in owner:
                 continue
-            expected = _between(before[-1], after[0], time, held.observed.resolution_wh)
+            expected = self._own(number, time)
+            if expected is None or expected.is_detected:  # otherwise the tracker itself has seen the object here
+                expected = _between(before[-1], after[0], time, held.observed.resolution_wh)
             overlaps = iou_matrix(expected.box[None], detections.boxes_xyxy)[0]
             overlaps[detections.class_indices != track.class_index] = 0
             free = [row for row in range(len(owner)) if owner[row] is None and overlaps[row] >= _ADOPTED_IOU]
@@ -298,7 +328,7 @@ class Follower(Generic[Frame]):
         )
         order = np.argsort(-confidences, kind="stable")
         prompts = (*detections.prompts, *(seen.prompt for seen in added))
-        masks = (*detections.masks, *(None for _ in added))
+        masks = (*detections.masks, *(seen.mask for seen in added))
         whole = ImageDetections(
             boxes_xyxy=np.concatenate([detections.boxes_xyxy, boxes])[order],
             confidences=confidences[order],

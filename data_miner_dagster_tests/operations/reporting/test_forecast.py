@@ -82,6 +82,13 @@ def test_plan__says_what_following_objects_costs(project_file: Path, tmp_path: P
     result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(tmp_path / "root")])
     [line] = [line for line in result.output.splitlines() if line.startswith("pictures to follow objects")]
     assert "1,240" in line, "620 s of video, a picture each half second"
+    assert "passes of the tracker" not in result.output
+    content["detection"]["tracking"]["tracker"] = "sam3"
+    project_file.write_text(yaml.safe_dump(content))
+    result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(tmp_path / "root"), "--json"])
+    plan = json.loads(result.stdout)
+    assert (plan["num_neighbours"], plan["tracker"]) == (1240, "sam3")
+    assert plan["num_tracked"] == 1240 + round(plan["num_images"])
 
 
 def test_plan__nothing_can_be_listed(server: HostileServer, project_file: Path, tmp_path: Path) -> None:

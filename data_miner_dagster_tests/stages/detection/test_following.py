@@ -1,15 +1,19 @@
 """Objects followed from frame to frame with the real tracker; boxes are written by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.tracking import TrackingConfig
+from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ImageDetections
-from data_miner_dagster.domain.tracks import BoxTrack, Sighting
+from data_miner_dagster.domain.tracks import BoxTrack, SeenObject, Sighting
 from data_miner_dagster.models.trackers.byte_track import ByteTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections
 from data_miner_dagster.stages.detection.following import FollowedFrame, Follower, ObservedFrame, follow
+from data_miner_dagster.stages.detection.session_objects import SessionTracker
 
 TRACKING = TrackingConfig(window_seconds=1.0, every_seconds=0.5)
 Found = tuple[int, float, tuple[float, float, float, float]]  # class, confidence, box
@@ -109,7 +113,35 @@ def test_detection_config__tracking_replaces_agreement() -> None:
         DetectionConfig.model_validate({"classes": {"bus": []}, "agreement_seconds": 2, "tracking": {}})
 
 
+def test_detection_config__sam3_finds_objects_by_words() -> None:
+    classes = {"bus": [], "part": {"images": ["one.jpg"]}}
+    DetectionConfig.model_validate({"classes": classes, "tracking": {}})
+    with pytest.raises(ValueError, match="sam3 finds objects by words, and 'part' has only images; give it `text`"):
+        DetectionConfig.model_validate({"classes": classes, "tracking": {"tracker": "sam3"}})
+
+
 @pytest.mark.parametrize("wrong", [{"every_seconds": 2.0}, {"window_seconds": 30.0, "every_seconds": 0.01}])
 def test_tracking_config__refuses_windows_without_neighbours_or_with_far_too_many(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="window_seconds="):
         TrackingConfig.model_validate(wrong)
+
+
+def test_follow__what_a_video_network_has_seen_returns_with_its_mask() -> None:
+    pixels = np.zeros((100, 100), np.bool_)
+    pixels[10:40, 22:50] = True
+    frames = []
+    for number in range(5):
+        mask = Mask.of(pixels) if number == 2 else None
+        box = (22.0, 10, 50.0, 40) if number == 2 else moving(number)[2]
+        seen = [SeenObject(3, 0, "class 0", 0.7, box, mask)]
+        phantom = (0, 0.8, (60.0, 60, 90.0, 90))
+        found: list[Found] = [] if number == 2 else [phantom] if number == 3 else [moving(number)]
+        frames.append(replace(observed(number, found), seen=seen))
+    with_network = list(follow(frames, TRACKING, lambda: SessionTracker(start_confidence=0.2)))
+    evidence = (Sighting(0.5, 0.8), Sighting(1.5, 0.7))
+    assert boxes_of(with_network[2]) == [(0.7, BoxTrack(1, evidence))]
+    detections = with_network[2].found.detections
+    assert detections.boxes_xyxy.tolist() == [[22, 10, 50, 40]], "not halfway between the others"
+    assert detections.masks == (Mask.of(pixels),)
+    returned = (0.7, BoxTrack(1, (Sighting(1.0, 0.7), Sighting(2.0, 0.8))))
+    assert boxes_of(with_network[3]) == [returned, (0.2, BoxTrack())], "nobody else has seen the phantom"

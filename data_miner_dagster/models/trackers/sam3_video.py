@@ -1,0 +1,193 @@
+"""SAM 3's video mode through transformers: the objects of phrases on consecutive frames, with masks and identities.
+
+On each frame the detector finds the phrases' instances, and a memory of earlier frames follows those that are known.
+Frames are streamed: the network sees each once, and only the memory that it may still read is kept. As transformers has
+it, streaming never withdraws an object that it has once reported; flickering ones are recognized later
+(stages/detection/following.py).
+
+Does not belong here: where a session starts and ends, and what is one object (stages/detection/session_objects.py).
+
+Source: Carion et al. 2025, "SAM 3: Segment Anything with Concepts".
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.records import ClassPrompts, RgbImage
+from data_miner_dagster.domain.tracks import SeenObject
+from data_miner_dagster.models.batching import is_out_of_memory
+from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.hub import check_network, hub_errors, pretrained_location
+from data_miner_dagster.models.registry import ModelEntry
+
+if TYPE_CHECKING:
+    import torch
+
+_LARGE_OUTPUTS: Final = ("maskmem_features", "maskmem_pos_enc", "pred_masks", "high_res_masks")
+"""What a session stores per object and frame and reads for the nearest frames only."""
+
+
+class Sam3VideoTracker:
+    """Implements VideoTracker."""
+
+    def __init__(self, network: Any, processor: Any, *, name: str, fingerprint: str, device: str) -> None:
+        self.name = name
+        self.fingerprint = fingerprint
+        self.device = device
+        self.network = network.eval().to(device)
+        self.processor = processor
+        self.embedded: dict[str, Any] = {}
+        """The embedding of each phrase. It does not depend on images, so sessions share it."""
+
+    def start(self, classes: Sequence[ClassPrompts]) -> "Sam3VideoSession":
+        """Return a new session for the phrases of some classes.
+
+        Raises:
+            ConfigError: a phrase has more tokens than the network reads.
+        """
+        text = self.network.config.detector_config.text_config
+        for prompt in (prompt for wanted in classes for prompt in wanted.prompts):
+            num_tokens = len(self.processor.tokenizer(prompt.lower())["input_ids"])
+            if num_tokens > text.max_position_embeddings:
+                raise ConfigError(
+                    f"detection.classes: the phrase {prompt!r} has {num_tokens} tokens, tracker {self.name} reads "
+                    f"{text.max_position_embeddings}; shorten it"
+                )
+        return Sam3VideoSession(self, classes)
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """Provide the context of a forward pass: no gradients, and bfloat16 on CUDA, as the network was trained.
+
+        Its boxes are the bounds of masks, which its 8 bits do not round.
+        """
+        import torch
+
+        on_cuda = self.device.startswith("cuda")
+        with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=on_cuda):
+            yield
+
+
+class Sam3VideoSession:
+    """Implements VideoSession."""
+
+    def __init__(self, tracker: Sam3VideoTracker, classes: Sequence[ClassPrompts]) -> None:
+        self._tracker = tracker
+        self._session = tracker.processor.init_video_session(inference_device=tracker.device)
+        # by the text as the network reads it; a phrase belongs to one class
+        self._phrases = {
+            prompt.lower(): (index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts
+        }
+        tracker.processor.add_text_prompt(self._session, list(self._phrases))
+        for prompt_id, text in self._session.prompts.items():
+            if text in tracker.embedded:
+                self._session.prompt_embeddings[prompt_id] = tracker.embedded[text]
+        self._num_frames = 0
+
+    def look_at(self, image: RgbImage) -> list[SeenObject]:
+        """Return the objects on the next frame, by number. An object without a visible pixel is left out.
+
+        A box is the bounds of its mask. A confidence is that of the detection with which its object began.
+
+        Raises:
+            ModelError: the device does not have enough memory.
+        """
+        height, width = image.shape[:2]
+        tracker, session = self._tracker, self._session
+        pixels = tracker.processor(images=image, input_data_format="channels_last", return_tensors="pt").to(
+            tracker.device
+        )
+        try:
+            with tracker.inference():
+                outputs = tracker.network(session, frame_idx=self._num_frames, frame=pixels["pixel_values"][0])
+                found = tracker.processor.postprocess_outputs(session, outputs, original_sizes=[[height, width]])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"model {tracker.name}: the device does not have enough memory to follow {len(session.obj_ids)} "
+                "objects; choose the tracker byte_track, or `platform.models.device: cpu`"
+            ) from error
+        tracker.embedded.update((session.prompts[number], each) for number, each in session.prompt_embeddings.items())
+        self._forget()
+        self._num_frames += 1
+        return self._objects(found)
+
+    def _objects(self, found: Any) -> list[SeenObject]:
+        text_by_number = {number: text for text, numbers in found["prompt_to_obj_ids"].items() for number in numbers}
+        objects = []
+        for number, score, pixels in zip(
+            found["object_ids"].tolist(), found["scores"].tolist(), found["masks"].cpu().numpy(), strict=True
+        ):
+            mask = Mask.of(pixels)
+            if (bounds := mask.bounds_xyxy) is not None:
+                class_index, prompt = self._phrases[text_by_number[number]]
+                objects.append(SeenObject(number, class_index, prompt, score, bounds, mask))
+        return objects
+
+    def _forget(self) -> None:
+        """Drop what the network reads no more, so that memory grows with the number of objects alone.
+
+        It reads the memories of the last `num_maskmem` frames and of the nearest frames on which a detection has
+        confirmed an object, and the small pointers of more.
+        """
+        import torch
+
+        session, now = self._session, self._num_frames
+        config = self._tracker.network.config.tracker_config
+        session.processed_frames[now] = torch.empty(0)  # their number is read
+        nearest = max(config.num_maskmem, config.max_object_pointers_in_encoder)
+        for stored in session.output_dict_per_obj.values():
+            confirmed, others = stored["cond_frame_outputs"], stored["non_cond_frame_outputs"]
+            for frame in [frame for frame in others if frame <= now - nearest]:
+                del others[frame]
+            for frame, output in others.items():
+                _slim(output, keep=frame > now - config.num_maskmem)
+            kept = sorted(confirmed)[-config.max_cond_frame_num :] if config.max_cond_frame_num > 0 else confirmed
+            for frame, output in confirmed.items():
+                _slim(output, keep=frame in kept or frame > now - config.num_maskmem)
+        for inputs in session.mask_inputs_per_obj.values():
+            inputs.clear()
+        for of_frames in (session.obj_id_to_tracker_score_frame_wise, session.suppressed_obj_ids):
+            of_frames.clear()
+        for frames in session.frames_tracked_per_obj.values():
+            frames.clear()
+
+
+def _slim(output: "dict[str, torch.Tensor]", *, keep: bool) -> None:
+    """Drop the large tensors of one object on one frame. Masks are read on their own frame only."""
+    for name in _LARGE_OUTPUTS[2:] if keep else _LARGE_OUTPUTS:
+        output.pop(name, None)
+
+
+def load(entry: ModelEntry, device: str) -> Sam3VideoTracker:
+    """Load an entry of architecture `sam3-video`, from a checkpoint of the video network.
+
+    Raises:
+        ModelError: it cannot be loaded or does not match its entry.
+    """
+    from transformers import (
+        AutoImageProcessor,
+        AutoTokenizer,
+        Sam2VideoVideoProcessor,
+        Sam3VideoModel,
+        Sam3VideoProcessor,
+    )
+    from transformers.models.sam3_video import modeling_sam3_video
+
+    # With the package `kernels`, transformers would fetch code from the hub and run it, to fill small holes in masks.
+    modeling_sam3_video.cv_utils_kernel = False
+    check_network(entry)
+    location, revision = pretrained_location(entry)
+    with hub_errors(entry):
+        network = Sam3VideoModel.from_pretrained(location, revision=revision, use_safetensors=True)
+        image_processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
+    # Streamed frames never go through the processor of whole videos.
+    processor = Sam3VideoProcessor(image_processor, Sam2VideoVideoProcessor(), tokenizer)
+    return Sam3VideoTracker(
+        network, processor, name=entry.name, fingerprint=entry.fingerprint, device=resolve_device(device)
+    )

@@ -1,0 +1,171 @@
+"""The objects that a video network finds, over sessions of limited length: where each starts, and what is one object.
+
+A session ends after a fixed number of frames, so memory stays bounded, and a killed run repeats only one session. The
+next one starts with the last frames of the previous one: there its objects take on the numbers of those they match.
+
+Belongs here: decisions about objects. Does not belong here: the network (models/trackers/), files.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.masks import mask_iou
+from data_miner_dagster.domain.records import Float32Array, ImageDetections
+from data_miner_dagster.domain.tracks import SeenObject
+from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
+
+SESSION_FRAMES: Final = 128
+"""New frames of one session."""
+REPEATED_FRAMES: Final = 8
+"""Frames of the previous session that the next one of the same stretch sees first."""
+NUMBERS_PER_SESSION: Final = 1_000_000
+_SAME_OBJECT_IOU: Final = 0.7
+"""Masks are modal, so two objects do not overlap that much: two phrases, or two detections, show one object."""
+_CONTINUED_IOU: Final = 0.5
+"""An object of one session is that of another if they coincide this much on the frames that both see."""
+_MATCHED_IOU: Final = 0.5
+"""A detector's box shows an object that it overlaps this much."""
+_UNSEEN_NUMBERS: Final = 1 << 40
+"""From here on, numbers are for boxes where the network sees no object."""
+_UNKNOWN: Final = -1
+
+Frame = TypeVar("Frame")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRun(Generic[Frame]):
+    """The frames of one session. `repeated`: the last of the previous one; empty at the start of a stretch."""
+
+    ordinal: int
+    repeated: Sequence[Frame]
+    frames: Sequence[Frame]
+
+
+def session_runs(
+    frames: Iterable[Frame],
+    is_broken: Callable[[Frame, Frame], bool],
+    *,
+    num_frames: int = SESSION_FRAMES,
+    num_repeated: int = REPEATED_FRAMES,
+) -> Iterator[FrameRun[Frame]]:
+    """Yield the sessions for the frames of a video. Holds only the frames of one.
+
+    Args:
+        frames: the frames, by time.
+        is_broken: returns whether nothing can be followed from one frame to the next.
+        num_frames: the most frames of a session.
+        num_repeated: how many frames the next session of a stretch repeats.
+    """
+    ordinal, repeated, run = 0, list[Frame](), list[Frame]()
+    for frame in frames:
+        broken = bool(run) and is_broken(run[-1], frame)
+        if broken or len(run) == num_frames:
+            yield FrameRun(ordinal, repeated, run)
+            ordinal, repeated, run = ordinal + 1, [] if broken else run[-num_repeated:], []
+        run.append(frame)
+    if run:
+        yield FrameRun(ordinal, repeated, run)
+
+
+class ObjectNumbers:
+    """The numbers of one session's objects within their video."""
+
+    def __init__(self, ordinal: int) -> None:
+        """Take the ordinal of the session in its video."""
+        self._next = ordinal * NUMBERS_PER_SESSION
+        self._by_own: dict[int, int] = {}
+
+    def repeat(self, seen: Sequence[SeenObject], before: Sequence[SeenObject]) -> None:
+        """Let new objects on a repeated frame take on the numbers that the previous session gave on it."""
+        taken = {self._by_own[each.number] for each in seen if each.number in self._by_own}
+        pairs = [
+            (-_overlap(one, other), one.number, other.number)
+            for one in seen
+            for other in before
+            if one.number not in self._by_own and one.class_index == other.class_index and other.number not in taken
+        ]
+        for negative_iou, own, number in sorted(pairs):
+            if -negative_iou >= _CONTINUED_IOU and own not in self._by_own and number not in taken:
+                self._by_own[own] = number
+                taken.add(number)
+
+    def numbered(self, seen: Sequence[SeenObject]) -> list[SeenObject]:
+        """Return the objects of a frame under their numbers in the video, each once: where it is surest."""
+        best: dict[int, SeenObject] = {}
+        for each in sorted(seen, key=lambda each: each.number):
+            if each.number not in self._by_own:
+                self._by_own[each.number] = self._number_of_new(each, seen)
+            number = self._by_own[each.number]
+            if number not in best or each.confidence > best[number].confidence:
+                best[number] = each
+        return [
+            SeenObject(number, each.class_index, each.prompt, each.confidence, each.box_xyxy, each.mask)
+            for number, each in sorted(best.items())
+        ]
+
+    def _number_of_new(self, new: SeenObject, seen: Sequence[SeenObject]) -> int:
+        for other in seen:
+            is_known = other.number in self._by_own and other.class_index == new.class_index
+            if is_known and _overlap(new, other) >= _SAME_OBJECT_IOU:
+                return self._by_own[other.number]
+        self._next += 1
+        return self._next - 1
+
+
+def _overlap(one: SeenObject, other: SeenObject) -> float:
+    if one.mask is not None and other.mask is not None:
+        return mask_iou(one.mask, other.mask)
+    return float(iou_matrix(np.array([one.box_xyxy]), np.array([other.box_xyxy]))[0, 0])
+
+
+class SessionTracker:
+    """Implements ObjectTracker: a box shows the object that a video network has found in its place.
+
+    A box from `start_confidence` where there is none is an object of its own, which nothing confirms.
+    """
+
+    def __init__(self, *, start_confidence: float) -> None:
+        self._start_confidence = start_confidence
+        self._next_unseen = _UNSEEN_NUMBERS
+
+    def update(
+        self,
+        boxes_xyxy: npt.NDArray[np.float64],
+        confidences: npt.NDArray[np.float64],
+        pts_seconds: float,  # noqa: ARG002 - of the protocol; the network knows what moves where
+        seen: Sequence[SeenObject] | None = None,
+    ) -> npt.NDArray[np.int64]:
+        """Return the number of each box's object."""
+        numbers = np.full(len(boxes_xyxy), _UNKNOWN, np.int64)
+        if seen is None:
+            return numbers
+        places = np.array([each.box_xyxy for each in seen], np.float64).reshape(-1, 4)
+        overlaps = iou_matrix(boxes_xyxy.reshape(-1, 4), places)
+        for flat in np.argsort(-overlaps, axis=None, kind="stable").tolist():
+            row, column = divmod(flat, len(seen))
+            number = seen[column].number
+            if overlaps[row, column] < _MATCHED_IOU:
+                break
+            if numbers[row] == _UNKNOWN and number not in numbers:
+                numbers[row] = number
+        for row in np.flatnonzero((numbers == _UNKNOWN) & (confidences >= self._start_confidence)).tolist():
+            numbers[row], self._next_unseen = self._next_unseen, self._next_unseen + 1
+        return numbers
+
+
+def as_detections(seen: Sequence[SeenObject]) -> FrameDetections:
+    """Return a video network's objects as the boxes of a frame that no detector has examined."""
+    ordered = sorted(seen, key=lambda each: -each.confidence)
+    boxes: Float32Array = np.array([each.box_xyxy for each in ordered], np.float32).reshape(-1, 4)
+    detections = ImageDetections(
+        boxes_xyxy=boxes,
+        confidences=np.array([each.confidence for each in ordered], np.float32),
+        class_indices=np.array([each.class_index for each in ordered], np.int32),
+        prompts=tuple(each.prompt for each in ordered),
+        masks=tuple(each.mask for each in ordered),
+    )
+    return FrameDetections(detections, np.ones(len(ordered), np.int32))
