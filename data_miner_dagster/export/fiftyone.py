@@ -210,7 +210,7 @@ def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         why = f"{type(error).__name__}: {str(error)[:80]}"
         raise ConfigError(
-            f"{file}: is not as {_TOOL} exports datasets ({why}); export it as FiftyOneDataset"
+            f"{file}: is not a dataset exported by {_TOOL} ({why}); export it as FiftyOneDataset"
         ) from error
 
 

@@ -154,7 +154,7 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
             is_task = isinstance(task, Mapping) and "annotations" in task
             hint = "export it again" if is_task else "export as JSON, not JSON-MIN"
             why = f"{type(error).__name__}: {str(error)[:80]}"
-            raise ConfigError(f"{path}: task {number} is not as {_TOOL} exports tasks ({why}); {hint}") from error
+            raise ConfigError(f"{path}: task {number} is not a task of {_TOOL} ({why}); {hint}") from error
 
 
 def _returned(task: Mapping[str, Any]) -> ReturnedImage:

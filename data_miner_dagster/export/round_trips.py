@@ -160,6 +160,6 @@ def check_returned_size(size_bytes: int, path: Path) -> None:
     """
     if size_bytes > MAX_RETURNED_BYTES:
         raise ConfigError(
-            f"{path}: has {size_bytes >> 20:,} MB, at most {MAX_RETURNED_BYTES >> 20:,} are read at once; "
+            f"{path}: has {size_bytes >> 20:,} MB, but at most {MAX_RETURNED_BYTES >> 20:,} MB are read at once; "
             "export it in parts"
         )

@@ -93,7 +93,7 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
                 row = json.loads(sample["json"])
                 name = PurePosixPath(row["file_name"])
                 if sample["__key__"] != name.stem.replace(".", "~"):
-                    raise ValueError(f"{path.name}: the sample {sample['__key__']} is of {name}")
+                    raise ValueError(f"{path.name}: the sample {sample['__key__']} contains the image {name}")
                 yield row | {"image": sample[name.suffix.removeprefix(".")]}
         except tarfile.TarError as error:
             raise ValueError(f"{path.name} is damaged: {error}") from error

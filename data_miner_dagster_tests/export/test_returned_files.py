@@ -137,7 +137,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
 )
 def test_read_cvat__a_damaged_or_foreign_file(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "a.xml").write_text(text)
-    with pytest.raises(ConfigError, match=rf"a\.xml: is not what CVAT exports \(.*({why}).*CVAT for images 1\.1$"):
+    with pytest.raises(ConfigError, match=rf"a\.xml: is not an export of CVAT \(.*({why}).*CVAT for images 1\.1$"):
         list(read_cvat(tmp_path / "a.xml"))
 
 
@@ -154,7 +154,7 @@ def test_read_cvat__archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError, match="are read at once; export it in parts"):  # whatever the archive itself says
         list(read_cvat(path))
     path.write_bytes(path.read_bytes()[:150] + b"x" * 20 + path.read_bytes()[170:])
-    with pytest.raises(ConfigError, match="is not what CVAT exports"):
+    with pytest.raises(ConfigError, match="is not an export of CVAT"):
         list(read_cvat(path))
 
 
@@ -218,7 +218,5 @@ def test_readers__no_file(tmp_path: Path, read: Reader) -> None:
 
 def test_read_label_studio__a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "min.json").write_text('[{"image": "/data/a.jpg", "label": [], "id": 1}]')
-    with pytest.raises(
-        ConfigError, match=r"task 1 is not as Label Studio exports tasks \(.*export as JSON, not JSON-MIN"
-    ):
+    with pytest.raises(ConfigError, match=r"task 1 is not a task of Label Studio \(.*export as JSON, not JSON-MIN"):
         list(read_label_studio(tmp_path / "min.json"))

@@ -40,7 +40,7 @@ def check_release(platform: Platform, project: str, version: str | None = None) 
     rows = {row.version: row for row in find_releases(platform.database, project)}
     problems = damaged_files(folder)
     if version not in rows:
-        problems.append("the catalog does not know it: materialize `dataset` again, or run `data-miner doctor`")
+        problems.append("the catalog has no row for it: materialize `dataset` again, or run `data-miner doctor`")
     manifest = read_manifest(folder)
     return ReleaseCheck(
         version,

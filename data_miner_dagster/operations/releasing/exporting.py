@@ -213,7 +213,7 @@ def _export_folder(to: Path) -> Iterator[Path]:
         if not is_disk_full(error):
             raise
         raise DataMinerError(
-            f"no space is left on the disk of {to}; free some, or name another folder; nothing was exported"
+            f"no space is left on the disk of {to}, so nothing was exported; free some, or name another folder"
         ) from error
 
 
@@ -230,10 +230,10 @@ def check_export_folder(platform: Platform, to: Path) -> None:
     """
     inside = to.resolve().relative_to(platform.root.resolve()).parts if _is_inside(to, platform.root) else ()
     if inside and inside[0] in _ROOMS:
-        raise ConfigError(f"{to} is in the root's own {inside[0]}, where it would be mistaken for one; name another")
+        raise ConfigError(f"{to} is in the root's own folder {inside[0]}; name a folder outside it")
     try:
         if to.is_mount():
-            raise ConfigError(f"{to} is a mount point, which no folder can replace; name a new folder in it")
+            raise ConfigError(f"{to} is a mount point, which cannot be replaced; name a new folder in it")
         _check_free(to)
         to.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=to.absolute().parent):

@@ -122,7 +122,7 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
     if lost:
         more = f" and {len(lost) - _MOST_IMAGES_NAMED} more" if len(lost) > _MOST_IMAGES_NAMED else ""
         names = ", ".join(lost[:_MOST_IMAGES_NAMED])
-        yield f"images of {key}: {counted(len(lost), 'image')} gone or changed ({names}{more})"
+        yield f"images of {key}: {counted(len(lost), 'image')} missing or changed ({names}{more})"
 
 
 def lacking_windows(platform: Platform, video_keys: Iterable[str]) -> Iterator[str]:

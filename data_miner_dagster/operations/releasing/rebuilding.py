@@ -104,8 +104,8 @@ def plan_rebuild(
     recipe = read_recipe(inputs)
     if recipe is None:
         raise DataMinerError(
-            f"release {project} {name} cannot be rebuilt: the rows and versions that it was made from are not "
-            "stored, since an earlier version of this package made it, or a video that it knew was forgotten"
+            f"release {project} {name} cannot be rebuilt: its inputs are not stored, since an earlier version of "
+            "this package made it, or one of its videos was forgotten"
         )
     videos, config = {}, None
     for row in read_stored_rows(inputs):
@@ -265,7 +265,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
     if fingerprint != plan.manifest["fingerprint"]:
         tables = plan.recipe.tables
         others = [name for name, value in source.fingerprints.items() if tables.get(name) != value]
-        what = f"{', '.join(others)} came out differently" if others else "it was chosen, or judged, differently"
+        what = f"{', '.join(others)} came out differently" if others else "its selection or verdicts differ"
         raise DataMinerError(f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written")
     standing = standing_of(scratch, config, selection)
     # Another version of this package may draw other splits for new videos.

@@ -346,7 +346,7 @@ class ReleaseSource:
     def _check_frames(self, video_key: str) -> None:
         """Raise if a video's frames are missing, or differ from those of deduplication."""
         if not has_frames(self._platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are gone; extract them again")
+            raise PermanentError(f"the frames of {video_key} are missing; extract them again")
         seen = self._frames_fingerprints.get(video_key)
         if seen is None:
             return

@@ -116,9 +116,8 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
     allowed = {name.casefold() for name in platform.config.models.allowed_licences}
     if allowed and LICENCE.casefold() not in allowed:
         raise ConfigError(
-            f"train-check trains with Ultralytics' software, whose licence is {LICENCE}, and "
-            f"platform.models.allowed_licences lets in {', '.join(platform.config.models.allowed_licences)}: "
-            "add it there"
+            f"train-check uses Ultralytics' software under the licence {LICENCE}, but platform.models.allowed_licences "
+            f"contains only {', '.join(platform.config.models.allowed_licences)}; add {LICENCE} to it"
         )
     version = existing_version(platform, project, version)
     folder = whole_release(platform, project, version)
@@ -127,7 +126,7 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
         if not release.num_images(role):
             raise ConfigError(
                 f"release {project} {version} has no images in {role!r}, so there is nothing to {purpose}; "
-                "more videos, or other `releasing.splits`, fill it"
+                "add videos, or change `releasing.splits`"
             )
     if not release.manifest["num_boxes"]:
         raise ConfigError(f"release {project} {version} has no boxes, so there is nothing to learn")

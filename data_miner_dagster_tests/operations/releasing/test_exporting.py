@@ -262,21 +262,21 @@ def test_export_release__a_full_disk_leaves_nothing(released: Platform, tmp_path
             if name in OF_TRACKS:
                 continue
             with pytest.raises(
-                DataMinerError, match=f"^no space is left on the disk of .*{name}; .* nothing was exported$"
+                DataMinerError, match=f"^no space is left on the disk of .*{name}, so nothing was exported; "
             ):
                 export_release(released, "cyclists", format=name, to=disk / "exports" / name)
             assert list((disk / "exports").iterdir()) == [], name
         filler.unlink()
         export_release(released, "cyclists", format="lance", to=disk / "exports" / "lance")  # another file system
         assert (disk / "exports" / "lance" / "data" / "train.lance").is_dir()
-        with pytest.raises(ConfigError, match="is a mount point, which no folder can replace"):
+        with pytest.raises(ConfigError, match="is a mount point, which cannot be replaced"):
             check_export_folder(released, disk)
 
 
 def test_check_export_folder__the_roots_own_and_unwritable_ones(released: Platform, tmp_path: Path) -> None:
     check_export_folder(released, tmp_path / "new" / "out")
     check_export_folder(released, released.root / "exports" / "v001")
-    with pytest.raises(ConfigError, match=r"is in the root's own releases, where it would be mistaken for one"):
+    with pytest.raises(ConfigError, match=r"is in the root's own folder releases; name a folder outside it"):
         check_export_folder(released, released.layout.release_folder("cyclists", "v009"))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot be written to \(File exists\); name another folder"):

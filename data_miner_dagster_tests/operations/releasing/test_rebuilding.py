@@ -74,7 +74,7 @@ def test_rebuild_release__after_later_releases_and_verdicts(releases: LivingPlat
     assert not [entry for entry in releases.root.iterdir() if "rebuild" in entry.name]
     with pytest.raises(ConfigError, match="exists and is not empty"):
         rebuild_release(releases, plan, tmp_path / "v001")
-    with pytest.raises(ConfigError, match="in the root's own releases"):
+    with pytest.raises(ConfigError, match="in the root's own folder releases"):
         rebuild_release(releases, plan, _folder(releases, "v009"))
 
 
@@ -138,7 +138,7 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
         "release v001",
     ]
     assert lacks[0].endswith(", 1.0.0 then")
-    assert "1 image gone or changed (000000.jpg)" in lacks[3]
+    assert "1 image missing or changed (000000.jpg)" in lacks[3]
     with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: numpy: .*; release v001: missing"):
         rebuild_release(copy, plan_rebuild(copy, PROJECT, version="v002"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -158,10 +158,10 @@ def test_rebuild_release__another_result_is_not_handed_over(copy: LivingPlatform
 
 def test_plan_rebuild__where_nothing_is_kept_of_a_release(copy: LivingPlatform, tmp_path: Path) -> None:
     copy.layout.release_inputs(PROJECT, "v001").unlink()  # as an earlier version left it
-    with pytest.raises(DataMinerError, match=r"v001 cannot be rebuilt: the rows and versions that it was made from"):
+    with pytest.raises(DataMinerError, match=r"v001 cannot be rebuilt: its inputs are not stored"):
         _lacks(copy)
     forget_videos(copy, "files-x5", reason="asked", keep_releases=True)
-    with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: .* a video that it knew was forgotten"):
+    with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: .* one of its videos was forgotten"):
         _lacks(copy, "v002")
     with pytest.raises(ConfigError, match=r"is not the release\.json of a release of 'life'"):
         plan_rebuild(copy, PROJECT, manifest=tmp_path / "absent.json")

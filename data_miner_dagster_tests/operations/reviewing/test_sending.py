@@ -88,5 +88,5 @@ def test_send_frames__refuses(tmp_path: Path) -> None:
         ConfigError, match="queue 'duplicates' is not about boxes; use one of unsure, disagreement, near_threshold"
     ):
         send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.DUPLICATES, to=tmp_path / "a")
-    with pytest.raises(ConfigError, match="is in the root's own frames"):
+    with pytest.raises(ConfigError, match="is in the root's own folder frames"):
         send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.UNSURE, to=tmp_path / "root" / "frames" / "a")
