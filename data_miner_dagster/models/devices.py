@@ -10,7 +10,7 @@ def devices_here(devices: Sequence[str]) -> list[str]:
     """Return the devices among these that this process can use: machines of one root may have different ones.
 
     Raises:
-        ConfigError: it can use none of them.
+        ConfigError: this process can use none of them.
     """
     with creating_lasting_objects():
         import torch

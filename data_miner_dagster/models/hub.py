@@ -22,7 +22,7 @@ def check_obtainable(entry: ModelEntry) -> None:
     """Ensure that a hub model is cached or may be downloaded. Does not use the network.
 
     Raises:
-        ModelError: it is not cached, and it is gated without a token or the hub is switched off (HF_HUB_OFFLINE).
+        ModelError: the model is not cached, and is gated without a token or the hub is switched off (HF_HUB_OFFLINE).
     """
     from huggingface_hub import constants, get_token, try_to_load_from_cache
 
@@ -93,8 +93,7 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
         may_fetch: whether to ask the hub if the file is not in the cache; otherwise the checkpoint passes.
 
     Raises:
-        ModelError: it holds a network that the entry's architecture does not load, or its configuration cannot be
-            read.
+        ModelError: the entry's architecture does not load the checkpoint's network, or its configuration is unreadable.
     """
     family = ARCHITECTURES.get(entry.architecture)
     if family is None or not family.networks:
@@ -150,7 +149,7 @@ def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
     """Download a hub model to the hub's own cache (resumable); return its folder.
 
     Raises:
-        ModelError: it cannot be downloaded.
+        ModelError: the model cannot be downloaded.
     """
     from huggingface_hub import snapshot_download
 
@@ -164,7 +163,7 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     """Return the name and the `revision` for `from_pretrained`.
 
     Raises:
-        ModelError: the entry's source is of another kind, the model is gated and there is no token, or it is not in
+        ModelError: the entry has another kind of source, the model is gated and there is no token, or it is not in
             the cache and the hub does not answer.
     """
     location = _location_of(entry)

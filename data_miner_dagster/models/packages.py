@@ -46,7 +46,7 @@ def package_folder(pin: PackagePin) -> Path:
     """Return the folder of a fetched package. Its files are checked against their checksums once per process.
 
     Raises:
-        ModelError: it has not been fetched, or a file does not match its pin.
+        ModelError: the model has not been fetched, or a file does not match its pin.
     """
     folder = model_cache_folder() / pin.folder
     if missing_packages([pin]):

@@ -36,7 +36,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
     """Return the model of an entry, loaded once per process and device.
 
     Raises:
-        ModelError: it is missing or does not match its pin.
+        ModelError: the model is missing or does not match its pin.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
     if key in _loaded:  # a caller whose model is loaded never waits for another caller that is still loading one
@@ -110,7 +110,7 @@ class ModelRole(Generic[Model_co]):
 
         Raises:
             ConfigError: its licence is not among those that are allowed.
-            ModelError: it is missing or does not match its pin.
+            ModelError: the model is missing or does not match its pin.
         """
         self.check_allowed()
         device = self.device if isinstance(self.device, str) else self.device()
@@ -144,7 +144,7 @@ class ModelProvider:
         config: the settings.
         take_device: returns which of `config.devices` this process uses; called when there is a model to load.
         find_students: returns further entries by name, asked for names that the settings do not know: networks that
-            were trained meanwhile.
+            were trained since then.
     """
 
     def __init__(

@@ -87,7 +87,7 @@ def names_of(entry: ModelEntry) -> Sequence[str] | None:
     """Return a detector's classes, or None if it accepts any phrase or only its weights contain them.
 
     Raises:
-        ModelError: it has fixed names that cannot be read.
+        ModelError: the model has fixed names that cannot be read.
     """
     if entry.class_names is None:
         return None

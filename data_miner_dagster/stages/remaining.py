@@ -205,7 +205,7 @@ class _Outlook:
 
     @property
     def left_seconds(self) -> float:
-        """The total time that its open videos still take, as if processed one after the other."""
+        """The total time that its open videos still take, as if processed one after another."""
         return sum(self._left) * self._stage.open_stands_for
 
     @property
@@ -219,7 +219,7 @@ class _Outlook:
 
     @property
     def busy_seconds(self) -> float:
-        """The total time that its videos have taken so far, as if processed one after the other."""
+        """The total time that its videos have taken so far, as if processed one after another."""
         return sum(video.wall_seconds for video in self._stage.done) + sum(
             v.taken_seconds or 0.0 for v in self._at_work
         )

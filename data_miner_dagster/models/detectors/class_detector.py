@@ -97,7 +97,7 @@ def load_class_detector(kind: type[ClassDetector], entry: ModelEntry, device: st
     """Load a detector with fixed class names from the hub's cache, the hub or a folder.
 
     Raises:
-        ModelError: it cannot be loaded, or is of another architecture.
+        ModelError: the checkpoint cannot be loaded, or has another architecture.
     """
     import transformers
 
@@ -110,7 +110,7 @@ def class_names(entry: ModelEntry) -> tuple[str, ...]:
     """Return the class names of a checkpoint, in the order of its outputs. Reads no weights.
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, or is of another architecture.
+        ModelError: the checkpoint cannot be loaded, or has another architecture.
     """
     from transformers import AutoConfig
 

@@ -93,7 +93,7 @@ def load(entry: ModelEntry, device: str) -> GroundingDinoDetector:
     """Load an entry of architecture `grounding-dino`.
 
     Raises:
-        ModelError: it cannot be loaded or does not match its entry.
+        ModelError: the model cannot be loaded or does not match its entry.
     """
     from transformers import GroundingDinoForObjectDetection
 
@@ -104,7 +104,7 @@ def load_mm(entry: ModelEntry, device: str) -> GroundingDinoDetector:
     """Load an entry of architecture `mm-grounding-dino`: MM-Grounding-DINO or LLMDet.
 
     Raises:
-        ModelError: it cannot be loaded or does not match its entry.
+        ModelError: the model cannot be loaded or does not match its entry.
     """
     from transformers import MMGroundingDinoForObjectDetection
 

@@ -102,7 +102,7 @@ def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, dev
         parts: further constructor arguments of `kind`.
 
     Raises:
-        ModelError: it cannot be loaded or does not match its entry.
+        ModelError: the model cannot be loaded or does not match its entry.
     """
     from transformers import AutoImageProcessor
 

@@ -71,7 +71,7 @@ def load(entry: ModelEntry, device: str) -> OmDetTurboDetector:
     """Load an entry of architecture `omdet-turbo`.
 
     Raises:
-        ModelError: it cannot be loaded or does not match its entry.
+        ModelError: the model cannot be loaded or does not match its entry.
     """
     from transformers import OmDetTurboForObjectDetection
 

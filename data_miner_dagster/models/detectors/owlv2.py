@@ -128,7 +128,7 @@ def load(entry: ModelEntry, device: str) -> Owlv2Detector:
     """Load an entry of architecture `owlv2`.
 
     Raises:
-        ModelError: it cannot be loaded or does not match its entry.
+        ModelError: the model cannot be loaded or does not match its entry.
     """
     from transformers import Owlv2ForObjectDetection
 

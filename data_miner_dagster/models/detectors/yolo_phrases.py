@@ -151,7 +151,7 @@ def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSett
     """Read the text encoder that the entry's option `text_model` names. `device` is where pictures are seen.
 
     Raises:
-        ModelError: it is missing, is not the one that the detector was trained with, or is an unpinned script.
+        ModelError: the file is missing, is not the one that the detector was trained with, or is an unpinned script.
     """
     import torch
     from transformers import AutoTokenizer, CLIPTextModelWithProjection

@@ -204,7 +204,7 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     """Load a checkpoint of SigLIP, fixed-resolution SigLIP 2, CLIP, MetaCLIP 2 or TIPSv2.
 
     Raises:
-        ModelError: it cannot be loaded, is of another architecture, or its tokenizer does not match its network.
+        ModelError: the model cannot be loaded, has another architecture, or has a tokenizer that does not fit it.
     """
     family = _FAMILIES[entry.architecture]
     checkpoint = _open_checkpoint(entry, device, model_types=(family.model_type,), image=family.image)
@@ -226,7 +226,7 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     layer) or `mean` (of the patches).
 
     Raises:
-        ModelError: it cannot be loaded, is of another architecture, or the pooling is unknown.
+        ModelError: the model cannot be loaded, has another architecture, or the pooling is unknown.
     """
     types = ("dinov2", "dinov2_with_registers", "dinov3_vit")
     checkpoint = _open_checkpoint(entry, device, model_types=types)

@@ -53,7 +53,7 @@ class PixelPreparation:
         """Read the settings of a checkpoint's image processor.
 
         Raises:
-            ModelError: it does something other than resize, crop and normalise.
+            ModelError: the processor does something other than resize, crop and normalise.
         """
         return cls.of_settings(
             {

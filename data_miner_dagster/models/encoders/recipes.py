@@ -75,7 +75,7 @@ SIGLIP_IMAGE: Final = ImageRecipe(True, Image.Resampling.BICUBIC, _HALF, _HALF)
 SIGLIP2_IMAGE: Final = ImageRecipe(True, Image.Resampling.BILINEAR, _HALF, _HALF)
 
 # Source: openai/CLIP, `tokenize` and `_transform`. Attention is causal and the vector is that of the last token, so it
-# does not matter how far, or with what, is padded after it.
+# does not matter how long the padding after it is, or what it consists of.
 CLIP_TEXT: Final = TextRecipe(length=None, starts=True, pads_with_end=True, is_padded_whole=False, reads_mask=True)
 CLIP_IMAGE: Final = ImageRecipe(False, Image.Resampling.BICUBIC, _CLIP_MEAN, _CLIP_STD)
 

@@ -80,7 +80,7 @@ def load(entry: ModelEntry, device: str) -> Qwen3VlVerifier:
     """Load the model from the hub's cache, the hub or a folder.
 
     Raises:
-        ModelError: it cannot be loaded or does not match its entry.
+        ModelError: the model cannot be loaded or does not match its entry.
     """
     import torch
     from transformers import AutoProcessor, Qwen3VLForConditionalGeneration

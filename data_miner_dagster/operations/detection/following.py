@@ -183,7 +183,7 @@ class VideoFollower:
 
 
 def check_can_follow(platform: Platform, config: DetectionConfig) -> None:
-    """Raise if objects are to be followed but cannot be.
+    """Raise if the settings follow objects but this is not possible.
 
     Raises:
         ConfigError: there is no such model, it does not follow objects, or its licence is not allowed.

@@ -275,7 +275,7 @@ class Neighbours:
             logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
 
     def settle(self) -> None:
-        """Remove pictures that all detectors have examined, unless they are to be kept. Their list stays."""
+        """Remove pictures that all detectors have examined, unless the settings keep them. Their list stays."""
         if self.config.keep_windows:
             return
         for video_key in filter(self.followed, self._times):

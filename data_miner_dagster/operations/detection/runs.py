@@ -279,7 +279,7 @@ def _detect(
 def _decoded_batches(
     pictures: StoredPictures, frames: Sequence[FrameToDetect], config: DetectionConfig
 ) -> Iterator[list[_Decoding]]:
-    """Yield batches in order. An unreadable image is None. The next batch is decoded meanwhile."""
+    """Yield batches in order. An unreadable image is None. The next batch is decoded in the meantime."""
     batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
     with InheritingThreads(config.decode_threads, thread_name_prefix="decode") as pool:
 

@@ -147,7 +147,7 @@ class Follower(Generic[Frame]):
         self._last = None
 
     def _is_broken_by(self, observed: ObservedFrame[Frame]) -> bool:
-        """Return whether a frame is too far from the previous one to be its neighbour, or is of another size."""
+        """Return whether a frame is too far from the previous one to be its neighbour, or has another size."""
         last = self._last
         return last is not None and (
             are_apart(last.pts_seconds, observed.pts_seconds, self._config.window_seconds)
