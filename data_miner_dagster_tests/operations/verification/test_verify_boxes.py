@@ -281,7 +281,7 @@ def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_pat
         ),
         ({"url": "http://10.0.0.1/v1"}, {}, "would carry the key and the pictures unencrypted; write https://"),
         ({"url": "https://10.0.0.1/v1"}, {}, "10.0.0.1 resolves to 10.0.0.1, which is not a public address"),
-        ({}, {"max_cost": 1}, "the price of an answer of eyes is not known"),
+        ({}, {"max_cost": 1}, "the price of an answer by eyes is not known"),
         (
             {},
             {"model": "ears"},
