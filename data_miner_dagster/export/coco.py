@@ -80,7 +80,7 @@ def read_coco(path: Path) -> Any:
 
 
 def coco_facts(header: ReleaseHeader) -> dict[str, object]:
-    """Return the part of a file before its lists, which YouTube-VIS shares."""
+    """Return the keys before the lists: info, licences and categories. YouTube-VIS has the same keys."""
     return {
         "info": {"description": header.description or header.title, "version": header.version},
         "licenses": [],

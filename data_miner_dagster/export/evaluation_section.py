@@ -34,7 +34,7 @@ class LineChart:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """The figures of one class, as the page shows them."""
+    """The figures of one class, formatted for the page."""
 
     name: str
     colour: str

@@ -91,7 +91,7 @@ class ImagePlace:
     first_image_id: int = 1
 
     def after(self, num_images: int) -> "ImagePlace":
-        """Return the place of the images that follow this many images."""
+        """Return the place after the first `num_images` images."""
         return ImagePlace(self.split, self.first_image_id + num_images)
 
 
