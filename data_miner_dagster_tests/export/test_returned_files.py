@@ -145,7 +145,7 @@ def test_read_cvat__archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images/a_000000.jpg", b"...")
-    with pytest.raises(ConfigError, match=r"has 0 files annotations\.xml"):
+    with pytest.raises(ConfigError, match=r"has 0 files named annotations\.xml"):
         list(read_cvat(path))
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("annotations.xml", f"{CVAT_HEAD}{CVAT_IMAGE.format(CVAT_BOX)}{' ' * 100_000}</annotations>")
