@@ -40,7 +40,7 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of torch says that the memory of the device or the host ran out."""
+    """Return whether an error from torch means that the device or the host has run out of memory."""
     import torch
 
     # The CPU's allocator raises a plain RuntimeError.

@@ -1,4 +1,4 @@
-"""The last step of every detector: turn candidates into ImageDetections that satisfy the Protocol."""
+"""The last step of every detector: convert candidates to `ImageDetections` that satisfy the protocol."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -10,9 +10,9 @@ from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import Float32Array, ImageDetections
 
 MAX_BOXES: Final = 300
-"""Per image; the most confident boxes are kept. COCO's evaluation considers 100."""
+"""The maximum number of boxes per image. The most confident ones are kept. COCO's evaluation considers 100."""
 MIN_SIDE_PIXELS: Final = 1.0
-"""A box that is thinner than this after clipping is dropped."""
+"""The minimum width and height of a box after clipping. Thinner boxes are removed."""
 
 
 def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
@@ -27,9 +27,8 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
 ) -> ImageDetections:
     """Return candidates clipped to the image, suppressed within each class, by descending confidence.
 
-    Ties in confidence are broken by class, then by coordinates, so the order never depends on the network's. A box that
-    keeps a mask becomes the mask's bounds, after everything that depends on the network's own box. A mask without any
-    pixel counts as absent.
+    Ties in confidence are broken by class, then by coordinates, so the result does not depend on the network's order.
+    At the end, a box with a mask is replaced by the mask's bounds. An empty mask counts as absent.
 
     Args:
         boxes_xyxy: (N, 4) in absolute pixels; may reach outside the image.
@@ -38,7 +37,7 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
         prompts: the N phrases that matched.
         image_wh: width and height of the image.
         nms_iou: if two boxes of a class have a higher IoU, the less confident is removed; None removes no box.
-        masks: returns the mask of a candidate, given its row. Asked for the boxes that are kept only, one at a time;
+        masks: returns the mask of a candidate, given its row. Called only for the boxes that are kept, one at a time.
             None: no box has a mask.
     """
     limits = np.array([*image_wh, *image_wh], np.float32)

@@ -17,12 +17,12 @@ class ModelFile:
 
 
 def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
-    """Return every file below `folder` with its sha256, ordered by path. Unchanged files are read once per process.
+    """Return every file below `folder` with its sha256, ordered by path. If `folder` is a file, return that file.
 
-    If `folder` is a file, return that file.
+    Unchanged files are read once per process.
 
     Raises:
-        ModelError: there is no such folder, or it is empty.
+        ModelError: the folder is missing or empty.
     """
     if folder.is_file():
         return (ModelFile(folder.name, _checksum(folder, folder.stat().st_size, folder.stat().st_mtime_ns)),)

@@ -1,4 +1,4 @@
-"""Files made once from fetched weights and kept in the model cache: graphs, embedded names.
+"""Files that are derived once from fetched weights and stored in the model cache: graphs, embedded names.
 
 Belongs here: their location and atomic creation. Does not belong here: their content.
 """
@@ -11,7 +11,7 @@ from data_miner_dagster.models.cache import model_cache_folder
 
 
 def derived_file(name: str, fingerprint: str, make: Callable[[Path], None]) -> Path:
-    """Return the path of a derived file, and make the file if it is not in the model cache yet.
+    """Return the path of a derived file. Make the file first if it is not in the model cache.
 
     Args:
         name: the file name; the fingerprint is inserted before the suffix.

@@ -1,4 +1,4 @@
-"""The available devices, and which of them a model runs on."""
+"""The available devices, and the choice of one for a model."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 
 
 def devices_here(devices: Sequence[str]) -> list[str]:
-    """Return the devices among these that this process can use: machines of one root may have different ones.
+    """Return those of the given devices that this process can use. Machines that share a root may have different ones.
 
     Raises:
-        ConfigError: this process can use none of them.
+        ConfigError: this machine has none of the devices.
     """
     with creating_lasting_objects():
         import torch

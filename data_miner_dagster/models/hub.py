@@ -22,7 +22,7 @@ def check_obtainable(entry: ModelEntry) -> None:
     """Ensure that a hub model is cached or may be downloaded. Does not use the network.
 
     Raises:
-        ModelError: the model is not cached, and is gated without a token or the hub is switched off (HF_HUB_OFFLINE).
+        ModelError: the model is not cached, and it is gated and there is no token, or HF_HUB_OFFLINE is set.
     """
     from huggingface_hub import constants, get_token, try_to_load_from_cache
 
@@ -38,9 +38,9 @@ def check_obtainable(entry: ModelEntry) -> None:
 
 
 def check_reachable(entry: ModelEntry) -> None:
-    """Ensure that the hub answers if a model has to be fetched from it: one question, for a few seconds at most.
+    """Ensure that the hub answers if a model has to be fetched from it. Send one request with a timeout of seconds.
 
-    Without this, the hub's own client asks for each file again and again, for half a minute.
+    Without this check, the hub's own client retries the request for each file for half a minute.
 
     Raises:
         ModelError: the hub does not answer, and the model is not in the cache.
@@ -60,7 +60,7 @@ def check_reachable(entry: ModelEntry) -> None:
 
 
 def _problem_of_hub(endpoint: str) -> str | None:
-    """Return why the hub cannot be reached; None if it answers anything at all."""
+    """Return why the hub cannot be reached, or None if it answers at all."""
     from huggingface_hub import get_session
 
     if endpoint in _answering:
@@ -75,7 +75,7 @@ def _problem_of_hub(endpoint: str) -> str | None:
         else:
             _answering.add(endpoint)
 
-    # in a thread, since looking up a name has no limit of time
+    # in a thread, since name resolution has no timeout
     asking = threading.Thread(target=ask, name="model hub", daemon=True)
     asking.start()
     asking.join(_PATIENCE_SECONDS + 0.5)
@@ -83,17 +83,17 @@ def _problem_of_hub(endpoint: str) -> str | None:
 
 
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
-    """Return which of transformers' classes a checkpoint says it holds. Reads its `config.json`, and no weights.
+    """Return the transformers classes that a checkpoint names in its `config.json`. Reads no weights.
 
-    A checkpoint that does not say what it holds passes, and so does an architecture whose checkpoints have no such
-    file.
+    A checkpoint that names no class passes, and so does an architecture whose checkpoints have no such file.
 
     Args:
         entry: the registry entry.
-        may_fetch: whether to ask the hub if the file is not in the cache; otherwise the checkpoint passes.
+        may_fetch: whether to download the file if it is not in the cache. Otherwise such a checkpoint passes.
 
     Raises:
-        ModelError: the entry's architecture does not load the checkpoint's network, or its configuration is unreadable.
+        ModelError: the checkpoint contains a network that the entry's architecture does not load, or its configuration
+            cannot be read.
     """
     family = ARCHITECTURES.get(entry.architecture)
     if family is None or not family.networks:
@@ -125,7 +125,7 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
 
 
 def _loads(networks: Mapping[str, tuple[str, ...]], model_type: object, classes: Sequence[str]) -> bool:
-    """Return whether checkpoints of this type and these classes of transformers are among `networks`."""
+    """Return whether checkpoints with this model type and these transformers classes are among `networks`."""
     return model_type in networks and (not classes or not set(classes).isdisjoint(networks[str(model_type)]))
 
 
@@ -146,7 +146,7 @@ def _configuration_file(entry: ModelEntry, *, may_fetch: bool) -> Path | None:
 
 
 def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
-    """Download a hub model to the hub's own cache (resumable); return its folder.
+    """Download a hub model to the hub's own cache, and return its folder. An interrupted download is resumed.
 
     Raises:
         ModelError: the model cannot be downloaded.
@@ -160,11 +160,11 @@ def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
 
 
 def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
-    """Return the name and the `revision` for `from_pretrained`.
+    """Return the name or folder, and the `revision`, to pass to `from_pretrained`.
 
     Raises:
-        ModelError: the entry has another kind of source, the model is gated and there is no token, or it is not in
-            the cache and the hub does not answer.
+        ModelError: the entry's source is of another kind, the model is gated and there is no token, or the model is not
+            in the cache and the hub does not answer.
     """
     location = _location_of(entry)
     check_reachable(entry)
@@ -185,7 +185,7 @@ def _location_of(entry: ModelEntry) -> tuple[str, str | None]:
 
 
 def _check_fetched(entry: ModelEntry) -> None:
-    """Ensure that the files of a model from a bucket are those that its entry pins, and no others."""
+    """Ensure that the files of a model from a bucket are exactly those that its entry pins."""
     if not entry.folder.is_dir() or folder_checksums(entry.folder) != tuple(sorted(entry.files, key=_path_of)):
         raise ModelError(
             f"model {entry.name}: {entry.folder} does not hold the files that are pinned; remove it if it is there, "
@@ -202,7 +202,7 @@ def hub_errors(entry: ModelEntry) -> Iterator[None]:
     """Translate errors of the hub's client and of `from_pretrained` into one line for the user.
 
     Raises:
-        ModelError: replaces the original error.
+        ModelError: the `with` block raised one of these errors.
     """
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
     from safetensors import SafetensorError

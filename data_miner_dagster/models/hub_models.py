@@ -1,11 +1,11 @@
-"""Models that are published on the Hugging Face hub: which commit of which repository, and who names that commit.
+"""Models on the Hugging Face hub: their repositories and commits, and the public sources that name these commits.
 
-Belongs here: facts about a publication. Does not belong here: how to load a family (architectures.py), packages of an
-index (pins.py).
+Belongs here: facts about a publication. Does not belong here: loading a family (architectures.py), packages of a
+package index (pins.py).
 
-A commit is entered only if a public source names it for that repository, so that nobody has to take our word that it is
-the published one. A model without such a source follows `main`, says so, and is never a profile's default. All
-thresholds are those published for the model's family; this project has not measured them.
+A commit is pinned only if a public source names it for that repository, so that anyone can verify that it is the
+published one. A model without such a source follows `main`, is reported as unpinned, and is never a profile's default.
+All thresholds are those published for the model's family. This project has not measured them.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ _PIPELINE: Final = "Ohh-we-are-Screwed/Annotation_pipeline, scripts/run_pilot.py
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """One publication."""
+    """One published model."""
 
-    name: str  # of the registry's entry
+    name: str  # of the registry entry
     architecture: str
     repository: str
     revision: str | None  # a commit; None: no public source names one, and `main` is followed
@@ -79,8 +79,8 @@ HUB_MODELS: Final[tuple[HubModel, ...]] = (
         None,
         "CC-BY-NC-4.0",
     ),
-    # The commits predate transformers' support for the class. Its own notes say that these files load, and we could not
-    # try, so they are not defaults.
+    # The commits predate transformers' support for the class. Its release notes say that these files load, but we have
+    # not verified it, so they are not defaults.
     HubModel(
         "tipsv2-base",
         "tipsv2",
@@ -188,6 +188,6 @@ HUB_MODELS: Final[tuple[HubModel, ...]] = (
         _DODU,
         "Apache-2.0",
     ),
-    # Converted for transformers by one person; the authors' own repository has another form.
+    # A third party's conversion for transformers. The authors' own repository has another format.
     HubModel("deimv2-s", "deimv2", "harshaljanjani/DEIMv2_DINOv3_S_COCO_Transformers", None, None, "Apache-2.0"),
 )

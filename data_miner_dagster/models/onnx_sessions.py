@@ -28,7 +28,7 @@ def open_session(model: Path | bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads()
-    # Waiting threads must not occupy the cores that decode the next images.
+    # Waiting threads must not occupy the cores on which the next images are decoded.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(model) if isinstance(model, Path) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -56,13 +56,13 @@ class Graph:
         return name
 
     def named_node(self, operator: str, inputs: tuple[str, ...], name: str, **attributes: object) -> None:
-        """Add an operation whose result has the given name, as outputs of the graph do."""
+        """Add an operation whose result has the given name, as the outputs of a graph need one."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
 
     def split_last(self, source: str, sizes: Sequence[int]) -> list[str]:
-        """Add a split of the last axis into parts of these sizes; return their names."""
+        """Split the last axis into parts of these sizes, and return their names."""
         from onnx import helper
 
         names = [f"split_{len(self.nodes)}_{part}" for part in range(len(sizes))]

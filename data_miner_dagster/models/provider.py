@@ -1,4 +1,4 @@
-"""The models of one configuration, each loaded at its first use and once per process."""
+"""The models of one configuration, each loaded once per process, when it is first used."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
         ModelError: the model is missing or does not match its pin.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
-    if key in _loaded:  # a caller whose model is loaded never waits for another caller that is still loading one
+    if key in _loaded:  # so that no caller waits for another model to be loaded
         return _loaded[key]
     with _loading:
         if key not in _loaded:
@@ -59,7 +59,7 @@ class ModelRole(Generic[Model_co]):
     device: str | Callable[[], str]
     """The device, or a function that returns it when the model is loaded."""
     refusal: str | None = field(default=None, kw_only=True)
-    """Why `allowed_licences` does not let it in, with the remedy; None: it does."""
+    """Why `allowed_licences` excludes the model, with the remedy; None: its licence is allowed."""
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class ModelRole(Generic[Model_co]):
 
     @property
     def fingerprint(self) -> str:
-        """Equal to the loaded model's fingerprint.
+        """The fingerprint of the model, known before it is loaded.
 
         Raises:
             ModelError: the folder of a `file:` source is missing.
@@ -94,7 +94,7 @@ class ModelRole(Generic[Model_co]):
             raise ConfigError(self.refusal)
 
     def check_reachable(self) -> None:
-        """Ensure that the model can be fetched if it has to be. May ask the hub, for a few seconds at most.
+        """Ensure that the model can be fetched if necessary. May query the hub, for a few seconds at most.
 
         Raises:
             ModelError: the hub does not answer.
@@ -109,7 +109,7 @@ class ModelRole(Generic[Model_co]):
         """Return the model, loaded once per process.
 
         Raises:
-            ConfigError: its licence is not among those that are allowed.
+            ConfigError: the licence of the model is not allowed.
             ModelError: the model is missing or does not match its pin.
         """
         self.check_allowed()
@@ -134,17 +134,16 @@ THUMBNAILS: Final[EncoderRole] = ModelRole(
     ),
     "cpu",
 )
-"""Thumbnails, which are made and stored like embeddings."""
+"""The role of thumbnails, which are made and stored like embeddings."""
 
 
 class ModelProvider:
-    """The model roles, named after their settings. Nothing is loaded before a role's `load`.
+    """The model roles, named after their settings. A model is loaded when its role's `load` is called.
 
     Args:
         config: the settings.
-        take_device: returns which of `config.devices` this process uses; called when there is a model to load.
-        find_students: returns further entries by name, asked for names that the settings do not know: networks that
-            were trained since then.
+        take_device: returns the one of `config.devices` that this process uses; called when a model is loaded.
+        find_students: returns the entries of trained students by name; called if the settings do not contain a name.
     """
 
     def __init__(
@@ -192,11 +191,11 @@ class ModelProvider:
         return (self.filter_encoder, self.dedup_encoder, self.detector)
 
     def encoder(self, choice: Literal["filter", "dedup"]) -> EncoderRole:
-        """Return the encoder that a value of `deduplication.encoder` names."""
+        """Return the encoder for a value of `deduplication.encoder`."""
         return self.filter_encoder if choice == "filter" else self.dedup_encoder
 
     def detectors(self, names: Sequence[str] = ()) -> tuple[DetectorRole, ...]:
-        """Return a project's own detectors, in order, or the platform's detector if the project names none.
+        """Return a project's own detectors, in order, or the platform's detector if there are none.
 
         Raises:
             ConfigError: a name is unknown, or its model is not a detector.
@@ -225,7 +224,7 @@ class ModelProvider:
         return self._role("registry", name, Capability.VERIFIER, used_as="detection.verifier.model")
 
     def config_with_students(self) -> ModelsConfig:
-        """Return the settings with all students among the user's own models, which go before them."""
+        """Return the settings with all students added to the user's own models. The latter take precedence."""
         students = self._find_students() if self._find_students is not None else {}
         registry = {**students, **self.config.registry}
         return self.config.model_copy(update={"registry": registry}) if students else self.config
@@ -239,15 +238,15 @@ class ModelProvider:
     def check_allowed(
         self, detectors: Sequence[str] = (), verifier: str | None = None, tracker: str | None = None
     ) -> None:
-        """Ensure that every model is known, fits its role, and has a licence that is allowed. Looks at no file.
+        """Ensure that every model is known, fits its role, and has an allowed licence. Opens no files.
 
         Args:
             detectors: a project's own detectors, which replace the platform's.
-            verifier: a project's verifier. An endpoint is not a model of ours, and has no licence to check.
+            verifier: a project's verifier. Endpoints are not checked, since they are not models of the registry.
             tracker: the network that follows a project's objects, if there is one.
 
         Raises:
-            ConfigError: one is not.
+            ConfigError: a model is unknown, does not fit its role, or has a licence that is not allowed.
         """
         for role in (self.filter_encoder, self.dedup_encoder, *self.detectors(detectors)):
             role.check_allowed()
@@ -265,7 +264,7 @@ class ModelProvider:
         Raises:
             ConfigError: a configured name is unknown, or its model lacks the required capability or has a licence that
                 is not allowed.
-            ModelError: a package, a folder or the CPU's backend is missing, or a gated model has neither a token nor a
+            ModelError: a package, a folder or the CPU backend is missing, or a gated model has neither a token nor a
                 cached copy.
         """
         self.check_allowed(detectors)
@@ -274,7 +273,7 @@ class ModelProvider:
             check_entry_available(role.entry)
 
     def check_tracker_available(self, name: str) -> None:
-        """Ensure the same of the network that follows a project's objects.
+        """Ensure that the network that follows a project's objects is allowed, and available or downloadable.
 
         Raises:
             ConfigError, ModelError: see `check_available`.
@@ -284,7 +283,7 @@ class ModelProvider:
         check_entry_available(role.entry)
 
     def check_verifier_available(self, name: str) -> None:
-        """Ensure the same of a project's verifier.
+        """Ensure that a project's verifier is allowed, and available or downloadable.
 
         Raises:
             ConfigError, ModelError: see `check_available`.

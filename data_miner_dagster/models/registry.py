@@ -1,4 +1,4 @@
-"""The model registry: the known models with their source, revision and licence.
+"""The model registry: the known models, each with its source, revision and licence.
 
 Belongs here: entries. Does not belong here: loading (each entry names its loader), fetching (packages.py).
 Users add their own models as entries of `platform.models.registry` in the configuration.
@@ -29,12 +29,12 @@ from data_miner_dagster.models.pins import (
 )
 
 UNPINNED: Final = "main"
-"""The revision of a hub model that follows the latest published version."""
+"""The revision of a hub model that always uses the latest published version."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model.
+    """The registry's entry for one model.
 
     `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>`, `file:<folder>` or an address in a
     bucket such as `s3://<bucket>/<folder>`.
@@ -52,11 +52,11 @@ class ModelEntry:
     preprocessing_version: int = 1
     calibration: SimilarityCalibration | None = None
     class_names: str | None = None
-    """Function that returns a detector's class names without loading weights: "module:callable", called with the entry.
+    """The function ("module:callable") that returns a detector's class names, given the entry, without loading weights.
     It may return None if only the weights contain the names. None: the detector accepts any phrase."""
     exemplars: str | None = None
-    """Function that returns why a detector accepts no exemplars, or None if it does: "module:callable", called with the
-    entry. None: it accepts none."""
+    """The function ("module:callable") that returns why a detector accepts no exemplars, given the entry, or None if it
+    does. None: it does not."""
     files: tuple[ModelFile, ...] = ()
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub requires an accepted licence and a token
@@ -76,7 +76,7 @@ class ModelEntry:
 
     @property
     def folder(self) -> Path:
-        """The folder of a `file:` source, the file of an `ultralytics:` source, or the folder for files of a bucket."""
+        """The folder of a `file:` source, the file of an `ultralytics:` source, or the local folder of a bucket."""
         if self.is_in_bucket:
             digest = fingerprint_of({file.path: file.sha256 for file in self.files})
             return model_cache_folder() / "buckets" / digest
@@ -84,7 +84,7 @@ class ModelEntry:
 
     @property
     def option_files(self) -> dict[str, Path]:
-        """The options that name one of the user's own files or folders, `file:<path>`."""
+        """The paths of the options that name one of the user's own files or folders as `file:<path>`."""
         return {
             key: Path(value.removeprefix("file:")).expanduser().absolute()
             for key, value in self.options.items()
@@ -98,7 +98,7 @@ class ModelEntry:
 
     @property
     def is_in_bucket(self) -> bool:
-        """True if the weights are in a bucket, pinned by checksums, until they are fetched."""
+        """True if the weights are fetched from a bucket. They are pinned by checksums."""
         return self.scheme in BUCKET_PROTOCOLS
 
     @property
@@ -124,7 +124,7 @@ class ModelEntry:
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of weights, revision, options and preprocessing. Name, folder and licence do not affect it.
+        """The fingerprint of weights, revision, options and preprocessing. Name, folder and licence do not affect it.
 
         Raises:
             ModelError: the folder of a `file:` source is missing.
@@ -147,7 +147,7 @@ class ModelEntry:
 
 
 def _entry_of(name: str, architecture: str, *, source: str, revision: str | None, licence: str) -> ModelEntry:
-    """Return an entry completed with the properties of its architecture."""
+    """Return an entry with the properties of its architecture."""
     family = ARCHITECTURES[architecture]
     return ModelEntry(
         name=name,
@@ -220,13 +220,13 @@ class Profile:
 
     @property
     def entries(self) -> tuple[ModelEntry, ...]:
-        """The three entries."""
+        """The three entries of the profile."""
         return tuple(BUILT_IN[name] for name in (self.filter_encoder, self.dedup_encoder, self.detector))
 
 
 PROFILES: Final[Mapping[str, Profile]] = {
     "lite": Profile("lite-conse", "lite-efficientnet", "lite-yolov3-tiny"),
-    # Each needs no token and is pinned; docs/models.md has the figures that they were chosen by.
+    # All are pinned and need no token. docs/models.md has the measurements on which the choice is based.
     "standard": Profile("siglip2-so400m", "dinov2-base", "llmdet-tiny"),
 }
 
@@ -271,7 +271,7 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
 
 
 def entries_of(config: ModelsConfig) -> dict[str, ModelEntry]:
-    """Return the built-in entries and the user's own by name. The user's entries take precedence.
+    """Return the built-in entries and the user's own entries by name. The user's own take precedence.
 
     Raises:
         ConfigError: one of the user's entries names an unknown architecture or an unpinned package.
@@ -296,10 +296,10 @@ def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: f
 
 
 def as_video_tracker(entry: ModelEntry) -> ModelEntry:
-    """Return a detector's entry as that of a network that follows objects, from the same weights.
+    """Return the entry of a video tracker that uses the weights of a detector's entry.
 
     Raises:
-        ConfigError: its architecture cannot follow objects.
+        ConfigError: the entry's architecture cannot follow objects.
     """
     family = ARCHITECTURES.get(entry.architecture)
     if family is None or family.video_tracker is None:
@@ -320,7 +320,7 @@ def as_video_tracker(entry: ModelEntry) -> ModelEntry:
 
 
 def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | None:
-    """Return why `allowed_licences` does not let in the model that `setting` names, with the remedy, or None."""
+    """Return why `allowed_licences` excludes the model of a setting, with the remedy, or None if it is allowed."""
     if _is_allowed(entry, config):
         return None
     wanted = ", ".join(config.allowed_licences)

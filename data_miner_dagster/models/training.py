@@ -1,7 +1,7 @@
 """Train a small network with Ultralytics in a separate process, and export it to ONNX.
 
-Ultralytics writes settings, caches and runs to several default locations, and downloads checkpoints and fonts. Here
-everything goes into one folder, and the interpreter refuses all network connections.
+By default, Ultralytics writes settings, caches and runs to several locations, and downloads checkpoints and fonts. Here
+everything is written to one folder, and the interpreter refuses all network connections.
 
 Ultralytics' software, and every network trained with it, is licensed under AGPL-3.0 or a commercial licence.
 """
@@ -29,31 +29,32 @@ _FOLDERS_OF_LIBRARIES: Final = (
     "XDG_CONFIG_HOME",
     "HOME",
 )
-"""Variables by which libraries are told where to keep settings and caches."""
+"""Environment variables with the locations of libraries' settings and caches."""
 _FEW_EPOCHS: Final = 10
-"""Up to this many epochs run without warm-up or mosaics, which Ultralytics ends ten epochs before the last."""
+"""Training with at most this many epochs uses no warm-up and no mosaics. Ultralytics disables mosaics for the last ten
+epochs."""
 _NETWORK_SUFFIXES: Final = (".yaml", ".yml")
 
 
 def train(
     folder: Path, data: Path, settings: TrainingSettings, device: str, tell: Callable[[Epoch], None]
 ) -> tuple[tuple[Epoch, ...], int]:
-    """Train a network of random weights, and leave `student.pt` and `student.onnx` in a folder.
+    """Train a network from random weights, and write `student.pt` and `student.onnx` to a folder.
 
-    To be called in a process that does nothing else: it changes the working directory, and refuses all connections.
+    Call it in a dedicated process, since it changes the working directory and refuses all connections.
 
     Args:
         folder: an empty folder for everything that is written.
-        data: a data set as Ultralytics reads it (`data.yaml`).
-        settings: how.
+        data: the `data.yaml` of a data set in Ultralytics' format.
+        settings: the network, and the parameters of the training.
         device: as in `platform.models.device`.
-        tell: called after each epoch, and before the first for the untrained network.
+        tell: called before the first epoch for the untrained network, and after each epoch.
 
     Returns:
-        What the network could do after each epoch, the untrained one first; and the epoch whose weights are kept.
+        The evaluations of the network before the first epoch and after each one, and the epoch whose weights are kept.
 
     Raises:
-        ConfigError: there is no such network.
+        ConfigError: the network is unknown.
     """
     os.chdir(folder)
     os.environ.update(dict.fromkeys(_FOLDERS_OF_LIBRARIES, str(folder / _SETTINGS_FOLDER)))
@@ -82,7 +83,7 @@ def train(
 
 
 def network_of(name: str) -> str:
-    """Return what Ultralytics builds a network from: a description in YAML, never a checkpoint.
+    """Return the YAML description from which Ultralytics builds a network. It is never a checkpoint.
 
     Raises:
         ConfigError: the name is unknown.
@@ -94,7 +95,7 @@ def network_of(name: str) -> str:
             raise ConfigError(f"there is no file {name} that describes a network; correct its path")
         return name
     known = {path.stem for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
-    # A size is a letter at the end of the name of a family, such as the n of yolo11n; one file describes all sizes.
+    # A letter after the family's name is the size, such as the n of yolo11n. One file describes all sizes.
     if name not in known and name[:-1] not in known:
         raise ConfigError(
             f"{name!r} is not one of Ultralytics' networks, such as yolo11n or yolo26n, and no YAML file either; "
@@ -112,16 +113,16 @@ def _arguments(settings: TrainingSettings) -> dict[str, Any]:
         **chosen,
         **({"warmup_epochs": 0.0, "mosaic": 0.0} if is_short else {}),
         "epochs": settings.epochs,
-        "patience": settings.epochs,  # the curve is whole
+        "patience": settings.epochs,  # no early stopping, so that the curve is complete
         "imgsz": settings.image_size,
         "batch": settings.batch_size,
-        "nbs": settings.batch_size,  # a step after each batch
+        "nbs": settings.batch_size,  # an optimizer step after each batch
         "seed": 0,
         "deterministic": True,
         "workers": 0,  # more processes would outlive this one when it is killed
-        "amp": False,  # whose check fetches a checkpoint
+        "amp": False,  # its check downloads a checkpoint
         "pretrained": False,
-        "plots": False,  # which fetches a font
+        "plots": False,  # plotting downloads a font
         "save": True,
         "val": True,
         "exist_ok": True,
@@ -130,12 +131,12 @@ def _arguments(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def _untrained(trainer: Any) -> Epoch:
-    network = copy.deepcopy(trainer.ema.ema)  # measuring changes it: layers are fused
+    network = copy.deepcopy(trainer.ema.ema)  # evaluation changes the network by fusing layers
     return _epoch(0, None, trainer.get_validator()(model=network))
 
 
 def _add_fitted(trainer: Any, number: int, add: Callable[[Epoch], None]) -> None:
-    if number > trainer.epochs:  # after the last epoch it is called once more, for the weights that were kept
+    if number > trainer.epochs:  # it is called again after the last epoch, for the best weights
         return
     add(_epoch(number, sum(float(loss) for loss in trainer.tloss.values()), trainer.metrics))
 
@@ -145,7 +146,7 @@ def _epoch(number: int, loss: float | None, metrics: Mapping[str, Any]) -> Epoch
 
 
 def refuse_connections() -> None:
-    """Have this process connect to no other machine, whatever any library tries. It cannot be taken back."""
+    """Prevent this process from connecting to other machines, whatever a library tries. This cannot be undone."""
     sys.addaudithook(_refuse)
 
 

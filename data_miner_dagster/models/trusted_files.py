@@ -8,10 +8,10 @@ from data_miner_dagster.models.registry import ModelEntry
 
 
 def check_pinned(entry: ModelEntry, path: Path, option: str) -> None:
-    """Ensure that a file has the sha256 that the entry's option gives, before anything opens it.
+    """Ensure that a file has the sha256 in the given option of its entry. Call it before the file is opened.
 
     Raises:
-        ModelError: the option is missing or gives another sha256.
+        ModelError: the option is missing or contains another sha256.
     """
     pinned = entry.options.get(option)
     actual = sha256_of_file(path)

@@ -1,8 +1,8 @@
 """Match phrases exactly to the names of a detector with a fixed class list.
 
-Belongs here: matching, and the one-line error if nothing matches. Nothing is guessed: a phrase matches a class if it is
-the class's name, its plural or singular, the name with an article, or a listed synonym. A narrower word is not a
-synonym (a taxi is a car, but not every car is a taxi), and neither is a wider one.
+Belongs here: matching, and the one-line error if nothing matches. Nothing is guessed: a phrase matches a class only if
+it is the class's name, its plural or singular, the name with an article, or a listed synonym. A narrower word is not a
+synonym (a taxi is a car, but not every car is a taxi), and neither is a broader one.
 """
 
 import difflib
@@ -58,7 +58,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
     Args:
         entry: the detector.
         classes: the requested classes.
-        pictured: the names of those that have exemplars.
+        pictured: the names of the classes that have exemplars.
 
     Raises:
         ConfigError: a class matches none of the detector's names, or has exemplars that the detector does not accept.
@@ -76,7 +76,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
 
 
 def why_no_exemplars(entry: ModelEntry) -> str | None:
-    """Return why a detector accepts no exemplars, or None if it does."""
+    """Return why a detector accepts no exemplars, or None if it accepts them."""
     if entry.exemplars is None:
         return f"detector {entry.name!r} takes no pictures of what to find"
     why: str | None = resolve(entry.exemplars)(entry)
@@ -84,10 +84,10 @@ def why_no_exemplars(entry: ModelEntry) -> str | None:
 
 
 def names_of(entry: ModelEntry) -> Sequence[str] | None:
-    """Return a detector's classes, or None if it accepts any phrase or only its weights contain them.
+    """Return a detector's class names, or None if it accepts any phrase or only its weights contain the names.
 
     Raises:
-        ModelError: the model has fixed names that cannot be read.
+        ModelError: the detector has fixed names that cannot be read.
     """
     if entry.class_names is None:
         return None
@@ -96,7 +96,7 @@ def names_of(entry: ModelEntry) -> Sequence[str] | None:
 
 
 def spellings(phrase: str) -> frozenset[str]:
-    """Return the forms of a phrase that may match a class: lower case, without article, singular, synonyms."""
+    """Return the forms of a phrase that may match a class: in lower case, without article, singular, synonyms."""
     plain = " ".join(re.sub(r"[_\-\s]+", " ", phrase.casefold()).split()).rstrip(".")
     plain = _ARTICLE.sub("", plain)
     forms = {plain, *_singulars(plain)}
@@ -125,8 +125,8 @@ def match_vocabulary(
 ) -> dict[int, tuple[int, str]]:
     """Return {index of a known name: (index of the requested class, phrase that matched)}.
 
-    Phrases without a match are ignored as long as another phrase of their class matches, so prompts written for an
-    open-vocabulary detector stay usable. Order does not matter, except that a class's first match is returned.
+    Phrases without a match are ignored if another phrase of their class matches, so prompts written for an
+    open-vocabulary detector remain usable. The order of phrases only determines which match of a class is returned.
 
     Args:
         known_names: the detector's names, in the order of its outputs.
@@ -165,7 +165,7 @@ def match_vocabulary(
 
 
 def _what_is_missing(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
-    """Return what is missing for a class, and the nearest names."""
+    """Return why a class matches no name, and the most similar name."""
     name = wanted.class_name
     if list(wanted.prompts) == [name]:
         lacking = f"{name!r} is not one of them"
@@ -190,4 +190,4 @@ _COCO: Final = (
     "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
 )
 COCO_CLASS_NAMES: Final = tuple(_COCO.split(","))
-"""Darknet's `coco.names`. Available without the file, so that a class list can be checked before any work starts."""
+"""The names in Darknet's `coco.names`. They are repeated here so that a class list can be checked without the file."""

@@ -1,4 +1,4 @@
-"""The shared part of transformers detectors with fixed class names: their names, and one class per box.
+"""The shared part of transformers' detectors with fixed class names: their names, and one class per box.
 
 Belongs here: everything except the network. Does not belong here: how one architecture interprets its logits (its own
 module), and matching a class list with names (models/vocabulary.py).
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class ClassDetector(HubDetector):
-    """Implements ObjectDetector. A box is returned only if its most likely class of all is one that was requested.
+    """Implements ObjectDetector. A box is returned only if the most likely of all its classes was requested.
 
-    For networks of the DETR family, whose outputs are `logits` (N, Q, C), `pred_boxes` (N, Q, 4): centres and sizes
-    relative to the image, and for some `pred_masks` (N, Q, H, W): logits.
+    For networks of the DETR family. Their outputs are `logits` (N, Q, C), `pred_boxes` (N, Q, 4), which are centres and
+    sizes relative to the image, and sometimes `pred_masks` (N, Q, H, W), which are logits.
     """
 
-    nms_iou: ClassVar[float | None] = None  # these networks are trained to find every object once
+    nms_iou: ClassVar[float | None] = None  # these networks are trained to find each object only once
 
     @staticmethod
     @abstractmethod
@@ -40,7 +40,7 @@ class ClassDetector(HubDetector):
 
     @property
     def known_names(self) -> tuple[str, ...]:
-        """The names of the network's classes, in the order of its outputs."""
+        """The names of the network's classes, in the order of the outputs."""
         return _names_in(self.network.config)
 
     def detect(
@@ -86,7 +86,7 @@ class ClassDetector(HubDetector):
 def _masks_of(
     outputs: Any, row: int, kept: npt.NDArray[np.intp], image_wh: tuple[int, int]
 ) -> Callable[[int], Mask] | None:
-    """Return what makes the masks of an image's kept candidates; None if the network makes no masks."""
+    """Return the function that makes the masks of an image's kept candidates, or None if the network has no masks."""
     if getattr(outputs, "pred_masks", None) is None:
         return None
     logits = outputs.pred_masks[row][kept.tolist()].float().cpu()
@@ -101,7 +101,7 @@ def load_class_detector(kind: type[ClassDetector], entry: ModelEntry, device: st
     """
     import transformers
 
-    # A checkpoint that does not name its class is one for boxes.
+    # A checkpoint that names no class is assumed to detect boxes.
     (name,) = check_network(entry)[:1] or ("AutoModelForObjectDetection",)
     return load_pretrained(kind, getattr(transformers, name), entry, device)
 
@@ -110,7 +110,7 @@ def class_names(entry: ModelEntry) -> tuple[str, ...]:
     """Return the class names of a checkpoint, in the order of its outputs. Reads no weights.
 
     Raises:
-        ModelError: the checkpoint cannot be loaded, or has another architecture.
+        ModelError: the configuration cannot be loaded, or has another architecture.
     """
     from transformers import AutoConfig
 

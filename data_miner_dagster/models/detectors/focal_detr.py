@@ -1,7 +1,7 @@
 """RT-DETR, RT-DETRv2, D-FINE, DEIMv2 and RF-DETR through transformers: the DETR family that is trained with focal loss.
 
-They share the format of their outputs. Each comes with an image processor that resizes to the network's square without
-keeping the aspect ratio, so boxes are relative to width and height.
+They share an output format. Each has an image processor that resizes images to the network's square without keeping the
+aspect ratio, so boxes are relative to width and height.
 
 Source: Zhao et al. 2023, "DETRs Beat YOLOs on Real-time Object Detection"; Lv et al. 2024, "RT-DETRv2"; Peng et al.
 2024, "D-FINE"; Huang et al. 2025, "Real-Time Object Detection Meets DINOv3" (DEIMv2); Robinson et al. 2025, "RF-DETR".
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class FocalDetrDetector(ClassDetector):
-    """Implements ObjectDetector."""
+    """Implements ObjectDetector with a network of this family."""
 
     def __init__(self, network: Any, image_processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         super().__init__(network, image_processor, name=name, fingerprint=fingerprint, device=device)
-        # A user's own processor may keep the aspect ratio, and then pads a batch to its largest image.
+        # A user's own processor may keep the aspect ratio, in which case it pads a batch to its largest image.
         self.batches_any_size = bool(image_processor.size.get("height"))
 
     @staticmethod
     def confidences_of(logits: "torch.Tensor") -> "torch.Tensor":
-        """Return confidences (N, Q, C). Classes are independent of each other."""
+        """Return the confidences (N, Q, C), which are independent for each class."""
         return logits.sigmoid()
 
 

@@ -1,10 +1,10 @@
 """GroundingDINO, MM-Grounding-DINO and LLMDet through transformers. Each phrase is scored by its own tokens only.
 
-The usual post-processing builds a label from all tokens with a high score, and so returns "car taxi" if two phrases
+The usual post-processing builds a label from all tokens with a high score, so it returns "car taxi" if two phrases
 match the same box. Here the text is assembled token by token, so the token span of every phrase is known. A phrase's
 score is the mean over its span, and a box is assigned to the phrase with the highest score.
 
-LLMDet is MM-Grounding-DINO, trained further beside a language model that is not needed afterwards.
+LLMDet is MM-Grounding-DINO, trained further together with a language model that inference does not need.
 
 Source: Liu et al. 2023, "Grounding DINO"; Zhao et al. 2024, "An Open and Comprehensive Pipeline for Unified Object
 Grounding and Detection"; Fu et al. 2025, "LLMDet"; the mean over a phrase's tokens follows GLIP (Li et al. 2022) and
@@ -27,18 +27,18 @@ from data_miner_dagster.models.detectors.phrase_detector import (
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")
-"""The model treats both characters as the end of a phrase, wherever they occur."""
+"""Replaces the two characters that the model treats as the end of a phrase, wherever they occur."""
 
 
 class GroundingDinoDetector(BestPhraseDetector):
-    """Implements ObjectDetector."""
+    """Implements ObjectDetector with GroundingDINO or a network derived from it."""
 
     nms_iou: ClassVar[float | None] = 0.7
     batches_any_size = False
 
     @property
     def max_tokens(self) -> int:
-        """The model's text limit of 256, minus the two tokens that open and close the text."""
+        """The number of tokens available for phrases: 256, minus the start and the end token of the text."""
         return int(self.network.config.max_text_len) - 2
 
     def num_tokens(self, prompt: str) -> int:
@@ -64,7 +64,7 @@ class GroundingDinoDetector(BestPhraseDetector):
         return [*ids, int(self.tokenizer.sep_token_id)], spans
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images of one size."""
+        """Run one forward pass on images of one size, and return one result per image."""
         import torch
 
         ids, spans = self.text_of(prompts)

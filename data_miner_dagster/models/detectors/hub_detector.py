@@ -1,7 +1,7 @@
-"""The shared part of all transformers detectors: loading, batches that fit the device, precision, boxes from centres.
+"""The shared part of all transformers' detectors: loading, batches that fit the device, precision, boxes from centres.
 
-Belongs here: what applies to every network. Does not belong here: queries by phrase (phrase_detector.py) or by fixed
-class name (class_detector.py).
+Belongs here: code for every network. Does not belong here: detection by phrase (phrase_detector.py) or by fixed class
+name (class_detector.py).
 """
 
 from abc import ABC
@@ -102,7 +102,7 @@ def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, dev
         parts: further constructor arguments of `kind`.
 
     Raises:
-        ModelError: the model cannot be loaded or does not match its entry.
+        ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import AutoImageProcessor
 
@@ -121,14 +121,14 @@ def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, dev
 
 
 def boxes_from_centres(boxes_cxcywh: Float32Array, scale_wh: tuple[float, float]) -> Float32Array:
-    """Return (N, 4) corners in pixels from (N, 4) centres and sizes relative to `scale_wh`."""
+    """Convert (N, 4) centres and sizes, relative to `scale_wh`, to (N, 4) corners in pixels."""
     centres, halves = boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:] / 2
     corners: Float32Array = np.concatenate([centres - halves, centres + halves], axis=1)
     return corners * np.array([*scale_wh, *scale_wh], np.float32)
 
 
 def mask_of(values: "torch.Tensor", image_wh: tuple[int, int], threshold: float) -> Mask:
-    """Return the mask of an image: where (H, W) values, brought to the size of the image, are above the threshold."""
+    """Return the pixels of an image where the (H, W) values, resized to the image, are above the threshold."""
     from torch.nn.functional import interpolate
 
     whole = interpolate(values[None, None], size=image_wh[::-1], mode="bilinear", align_corners=False)

@@ -1,7 +1,7 @@
 """OmDet-Turbo through transformers.
 
-Besides the phrases, the model reads a task, "Detect a, b, c.", of at most 77 tokens. A long list of phrases is split
-into several passes.
+Besides the phrases, the model reads a task, "Detect a, b, c.", of at most 77 tokens. A long list of phrases therefore
+takes several passes.
 
 Source: Zhao et al. 2024, "Real-time Transformer-based Open-Vocabulary Detection with Efficient Fusion Head".
 """
@@ -22,7 +22,7 @@ from data_miner_dagster.models.registry import ModelEntry
 
 
 class OmDetTurboDetector(BestPhraseDetector):
-    """Implements ObjectDetector."""
+    """Implements ObjectDetector with OmDet-Turbo."""
 
     nms_iou: ClassVar[float | None] = 0.5
     batches_any_size = True
@@ -37,7 +37,7 @@ class OmDetTurboDetector(BestPhraseDetector):
         return len(self.tokenizer(f"{prompt.lower()},", add_special_tokens=False)["input_ids"])
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes, which are all resized to the model's square."""
+        """Run one forward pass on images of any sizes, resized to the model's square. Return one result per image."""
         import torch
 
         plain = [prompt.lower() for prompt in prompts]
@@ -71,7 +71,7 @@ def load(entry: ModelEntry, device: str) -> OmDetTurboDetector:
     """Load an entry of architecture `omdet-turbo`.
 
     Raises:
-        ModelError: the model cannot be loaded or does not match its entry.
+        ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import OmDetTurboForObjectDetection
 

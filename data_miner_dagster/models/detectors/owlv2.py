@@ -3,8 +3,8 @@
 The image is padded to a square on the right and at the bottom before it is resized, so boxes are relative to the longer
 side and not to width and height.
 
-A class may be described by pictures. From each picture, or from each of its boxes, the network takes the patch that
-most likely contains an object, and searches for similar ones. Several are averaged.
+A class may be described by exemplars. In each picture, or in each of its boxes, the network selects the patch that most
+likely contains an object, and searches for similar ones. The vectors of several patches are averaged.
 
 Source: Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection"; for the average, Minderer et al. 2022, "Simple
 Open-Vocabulary Object Detection with Vision Transformers", section 4.4.
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
-    """Implements ObjectDetector."""
+    """Implements ObjectDetector with OWLv2."""
 
-    nms_iou: ClassVar[float | None] = 0.5  # every patch of an object returns a box
+    nms_iou: ClassVar[float | None] = 0.5  # each patch of an object yields a box
     batches_any_size = True
 
     def __init__(self, network: Any, image_processor: Any, **parts: Any) -> None:
@@ -42,7 +42,7 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         self._seen: dict[ExemplarImage, torch.Tensor] = {}
 
     def length_of(self, phrase: Phrase) -> int:
-        """Return the number of tokens of a phrase; exemplars take the place of one of full length."""
+        """Return the number of tokens of a phrase. Exemplars count as a phrase of full length."""
         return self.context_length if phrase.exemplars else super().length_of(phrase)
 
     def candidates_of_phrases(
@@ -60,7 +60,7 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         return best_phrases(self.score_vectors(images, torch.cat(vectors)), confidence_floor)
 
     def _mean_of(self, exemplars: Sequence[ExemplarImage]) -> "torch.Tensor":
-        """Return the unit vector (1, D) of the exemplars of a class."""
+        """Return the mean unit vector (1, D) of the exemplars of a class."""
         import torch
 
         if len(self._seen) + len(exemplars) > MAX_EMBEDDED:
@@ -84,13 +84,13 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         return _unit(features)
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes."""
+        """Run one forward pass on images of any sizes, and return one result per image."""
         import torch
 
         return self.score_vectors(images, torch.cat(self.embedded(prompts)))
 
     def score_vectors(self, images: Sequence[RgbImage], vectors: "torch.Tensor") -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes, for phrases or pictures of which (P, D) vectors are given."""
+        """Run one forward pass on images of any sizes, given the (P, D) vectors of phrases or exemplars."""
         pixels = self.pixels_of(images)
         with self.inference():
             features, _ = self.network.image_embedder(pixel_values=pixels["pixel_values"])
@@ -120,7 +120,7 @@ def _crops(exemplar: ExemplarImage) -> Iterator[RgbImage]:
 
 
 def why_no_exemplars(_entry: ModelEntry) -> str | None:
-    """Return None: every checkpoint takes pictures."""
+    """Return None, since every checkpoint accepts exemplars."""
     return None
 
 
@@ -128,7 +128,7 @@ def load(entry: ModelEntry, device: str) -> Owlv2Detector:
     """Load an entry of architecture `owlv2`.
 
     Raises:
-        ModelError: the model cannot be loaded or does not match its entry.
+        ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import Owlv2ForObjectDetection
 

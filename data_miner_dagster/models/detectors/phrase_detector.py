@@ -25,7 +25,7 @@ Kind = TypeVar("Kind", bound="PhraseDetector")
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One phrase of one class, or its exemplars, represented by `prompt`."""
+    """One phrase of a class, or all exemplars of the class, which `prompt` then names in results."""
 
     class_index: int
     prompt: str
@@ -33,7 +33,7 @@ class Phrase:
 
 
 def phrases_of(classes: Sequence[ClassPrompts]) -> list[Phrase]:
-    """Return what to look for, class by class: each phrase, then all exemplars of the class as one."""
+    """Return the phrases of each class, followed by its exemplars as a single phrase, in the order of the classes."""
     phrases = []
     for index, wanted in enumerate(classes):
         phrases += [Phrase(index, prompt) for prompt in wanted.prompts]
@@ -44,7 +44,7 @@ def phrases_of(classes: Sequence[ClassPrompts]) -> list[Phrase]:
 
 @dataclass(frozen=True, slots=True)
 class ScoredBoxes:
-    """The candidates of one image: boxes (Q, 4) in absolute pixels and scores (Q, P) per box and phrase."""
+    """The candidates of one image: boxes (Q, 4) in absolute pixels, and a score for each box and phrase (Q, P)."""
 
     boxes_xyxy: Float32Array
     phrase_scores: Float32Array
@@ -52,9 +52,9 @@ class ScoredBoxes:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes (N, 4) of one image in absolute pixels, their confidences (N,), and each one's place (N,) among phrases.
+    """The boxes (N, 4) of one image in absolute pixels, their confidences (N,), and the indices (N,) of their phrases.
 
-    A network with masks returns, for each box, the input of its mask, since most boxes are not kept.
+    A network with masks adds a function for each box that computes its mask, since most boxes are not kept.
     """
 
     boxes_xyxy: Float32Array
@@ -64,7 +64,7 @@ class Candidates:
 
     @classmethod
     def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
-        """Return the candidates of several passes. Needs at least one part. Either all parts have masks, or none."""
+        """Join the candidates of several passes. There must be at least one, and either all have masks or none has."""
         return cls(
             np.concatenate([part.boxes_xyxy for part in parts]),
             np.concatenate([part.confidences for part in parts]),
@@ -74,7 +74,7 @@ class Candidates:
 
 
 class PhraseDetector(HubDetector):
-    """Implements ObjectDetector. A candidate box is one phrase's, so labels are never merged."""
+    """Implements ObjectDetector. Each candidate box belongs to one phrase, so labels are never merged."""
 
     def __init__(
         self, network: Any, image_processor: Any, *, tokenizer: Any, name: str, fingerprint: str, device: str
@@ -100,15 +100,15 @@ class PhraseDetector(HubDetector):
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor, from one pass over phrases that fit."""
+        """Return the candidates of each image at or above the floor, from one pass with all phrases, which must fit."""
 
     def candidates_of_phrases(
         self, images: Sequence[RgbImage], phrases: Sequence[Phrase], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Do as `candidates_of`. A detector that takes exemplars overrides this.
+        """Return the candidates of each image at or above the floor. A detector that takes exemplars overrides this.
 
         Raises:
-            ConfigError: one of the phrases is exemplars.
+            ConfigError: a class has exemplars, which this detector does not accept.
         """
         for phrase in phrases:
             if phrase.exemplars:
@@ -184,11 +184,11 @@ class PhraseDetector(HubDetector):
 
 
 class BestPhraseDetector(PhraseDetector):
-    """A detector that scores every candidate box against all phrases. A box is assigned to its best one."""
+    """A detector that scores each candidate box against all phrases and assigns it to the best one."""
 
     @abstractmethod
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images and phrases that fit; return one result per image."""
+        """Run one forward pass on images and phrases, which must fit, and return one result per image."""
 
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
@@ -212,7 +212,7 @@ def load_phrase_detector(kind: type[Kind], network_class: Any, entry: ModelEntry
     """Load a phrase detector and its tokenizer from the hub's cache, the hub or a folder.
 
     Raises:
-        ModelError: the model cannot be loaded or does not match its entry.
+        ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import AutoTokenizer
 

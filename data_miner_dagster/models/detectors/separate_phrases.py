@@ -1,4 +1,4 @@
-"""The shared part of detectors that read each phrase as a separate text, and embed it once.
+"""The shared part of detectors that read each phrase as a separate text and embed it once.
 
 Belongs here: the length of texts, and the embeddings of phrases. Does not belong here: the use of the embeddings (each
 detector's module).
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import torch
 
 MAX_PHRASES: Final = 64
-"""Phrases of one pass."""
+"""The maximum number of phrases per pass."""
 MAX_EMBEDDED: Final = 4096
-"""Phrases whose embeddings are kept. A detector serves all projects of its process."""
+"""The maximum number of phrases whose embeddings are cached. A detector serves all projects of its process."""
 
 
 class SeparatePhraseDetector(PhraseDetector):
-    """A detector whose phrases are embedded without an image, so each is embedded once and not once per image."""
+    """A detector that embeds phrases without an image, so each is embedded once rather than once per image."""
 
     def __init__(
         self, network: Any, image_processor: Any, *, tokenizer: Any, name: str, fingerprint: str, device: str
@@ -36,7 +36,7 @@ class SeparatePhraseDetector(PhraseDetector):
         return MAX_PHRASES * self.context_length
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the length that a phrase is padded to, or more than `max_tokens` if the phrase is too long."""
+        """Return the length to which a phrase is padded, or more than `max_tokens` if the phrase is too long."""
         length = len(self.tokenizer(prompt.lower())["input_ids"])
         return self.context_length if length <= self.context_length else self.max_tokens + length
 
@@ -54,7 +54,7 @@ class SeparatePhraseDetector(PhraseDetector):
     def embedded(self, prompts: Sequence[str]) -> "list[torch.Tensor]":
         """Return the embedding of each phrase.
 
-        Each is computed alone, so it does not depend on the other phrases of its class list.
+        Each is computed separately, so it does not depend on the other phrases of the class list.
         """
         if len(self._embedded) + len(prompts) > MAX_EMBEDDED:
             self._embedded.clear()

@@ -3,8 +3,8 @@
 An entry's source is one of the user's own files, such as `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle,
 which can run any code when it is opened. It is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and
 then with Ultralytics' restricted loader. Export to `.onnx` if you can. YOLO-World and YOLOE accept any phrase, using
-the text encoder that the option `text_model` names (yolo_phrases.py). A segmentation network gives masks where the
-entry says `output: masks` (yolo_masks.py).
+the text encoder in the option `text_model` (yolo_phrases.py). A segmentation network returns masks if the entry
+contains `output: masks` (yolo_masks.py).
 
 Ultralytics' software and weights are licensed under AGPL-3.0 or a licence bought from Ultralytics.
 """
@@ -41,11 +41,11 @@ from data_miner_dagster.models.vocabulary import match_vocabulary
 logger = logging.getLogger(__name__)
 
 NMS_IOU: Final = 0.7
-"""Ultralytics' own default."""
+"""The IoU above which Ultralytics removes the less confident of two boxes: its own default."""
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {
-    "YOLO_AUTOINSTALL": "False",  # never install packages automatically
-    "YOLO_OFFLINE": "True",  # send no usage statistics, fetch no weights without a checksum
+    "YOLO_AUTOINSTALL": "False",  # do not install packages automatically
+    "YOLO_OFFLINE": "True",  # send no usage statistics, and fetch no weights without a checksum
     "YOLO_VERBOSE": "False",
     "ULTRALYTICS_SAFE_LOAD": "True",  # torch.load(weights_only=True)
 }
@@ -53,7 +53,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class FixedInput:
-    """The input size that an exported file requires; None where any size is accepted."""
+    """The batch size and the image size that an exported file requires. None: any size is accepted."""
 
     num_images: int | None = None
     size_hw: tuple[int, int] | None = None
@@ -61,7 +61,7 @@ class FixedInput:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How a network is used. `phrases` is None if it has fixed class names."""
+    """The settings for using a network. `phrases` is None if the network has fixed class names."""
 
     phrases: PhraseSetter | None = None
     fixed: FixedInput = FixedInput()
@@ -69,7 +69,7 @@ class Usage:
 
 
 class UltralyticsDetector:
-    """Implements ObjectDetector. Each image is letterboxed to the model's square, independent of its batch."""
+    """Implements ObjectDetector. Each image is letterboxed to the model's square, independently of its batch."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class UltralyticsDetector:
             return self._model.predict(images, **settings)
         from ultralytics.engine.model import Model
 
-        # YOLOE's own `predict` takes no predictor; like it, this suppresses boxes across classes.
+        # YOLOE's own `predict` accepts no predictor. Like that method, this suppresses boxes across classes.
         return Model.predict(
             self._model, images, predictor=mask_predictor(), agnostic_nms=is_yoloe(self._model.model), **settings
         )
@@ -211,7 +211,7 @@ def _gives_masks(entry: ModelEntry) -> bool:
 
 
 def import_yolo() -> Any:
-    """Return `ultralytics.YOLO`, and undo what its import changes for the whole process.
+    """Import and return `ultralytics.YOLO`, and undo the import's changes to the whole process.
 
     The import replaces `PIL.Image.open` (with a version that tries to install packages if a file is not an image) and
     `torch.save`, sets OpenCV to one thread, and changes numpy's print options and the warning filters.
@@ -221,7 +221,7 @@ def import_yolo() -> Any:
     import torch
 
     os.environ.update(_ENVIRONMENT)
-    for variable in ("YOLO_CONFIG_DIR", "MPLCONFIGDIR"):  # it imports matplotlib, which would write into HOME
+    for variable in ("YOLO_CONFIG_DIR", "MPLCONFIGDIR"):  # it imports matplotlib, which would write to HOME
         os.environ.setdefault(variable, str(model_cache_folder() / "ultralytics"))
     open_image, save, num_cv_threads = PIL.Image.open, torch.save, cv2.getNumThreads()
     with warnings.catch_warnings(), np.printoptions():
@@ -232,7 +232,7 @@ def import_yolo() -> Any:
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
-    """Return the class names that Ultralytics' export stored in an `.onnx` file; None if only the weights have them."""
+    """Return the class names that Ultralytics stored in an `.onnx` file, or None if they are only in the weights."""
     if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
         return None
     metadata = _metadata_of(entry.folder)
@@ -243,7 +243,7 @@ def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
 
 
 def _metadata_of(path: Path) -> Mapping[str, str]:
-    """Return the metadata that Ultralytics' export wrote into an `.onnx` file."""
+    """Return the metadata that Ultralytics stored in an exported `.onnx` file."""
     import onnx
 
     return {prop.key: prop.value for prop in onnx.load(path, load_external_data=False).metadata_props}
@@ -262,7 +262,7 @@ def open_pickle(entry: ModelEntry, path: Path, yolo: Any) -> Any:
     """Return the model in a `.pt` file. Only known network classes are instantiated.
 
     Raises:
-        ModelError: Ultralytics' restricted loader is off, or refuses the file.
+        ModelError: Ultralytics' restricted loader is disabled, or refuses the file.
     """
     from ultralytics.utils import SAFE_LOAD
 

@@ -1,7 +1,7 @@
-"""Exemplars of a YOLOE, as vectors beside those of phrases.
+"""Vectors of exemplars for a YOLOE, in the same space as those of phrases.
 
-Belongs here: Ultralytics' own visual prompts, through its own predictor. Does not belong here: phrases, and the choice
-of a network's vectors (yolo_phrases.py).
+Belongs here: visual prompts, computed with Ultralytics' own predictor. Does not belong here: phrases, and setting a
+network's vectors (yolo_phrases.py).
 
 Source: Wang et al. 2025, "YOLOE", section 3.3 (SAVPE).
 """
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import torch
 
 MAX_EMBEDDED: Final = 4096
-"""How many pictures' vectors are cached. A detector serves all projects of its process."""
+"""The maximum number of cached vectors, one per exemplar. A detector serves all projects of its process."""
 
 
 class VisualHalf:
-    """Turns pictures into vectors, each picture once."""
+    """Computes the vectors of exemplars, and caches them."""
 
     def __init__(self, model: Any, device: str) -> None:
         self._model = model
@@ -29,13 +29,13 @@ class VisualHalf:
         self._embedded: dict[ExemplarImage, torch.Tensor] = {}
 
     def embed(self, exemplars: Sequence[ExemplarImage]) -> "torch.Tensor":
-        """Return the unit vector (D,) of the exemplars of a class, on the CPU.
+        """Return the mean unit vector (D,) of the exemplars of a class, on the CPU.
 
-        Several boxes on a picture are one prompt, as in Ultralytics. Several pictures are averaged, as in its
-        validation of visual prompts.
+        Several boxes on one picture form one prompt, as in Ultralytics. The vectors of several pictures are averaged,
+        as in its validation of visual prompts.
 
         Raises:
-            ConfigError: a picture cannot be read.
+            ConfigError: an exemplar cannot be read.
         """
         import torch
 

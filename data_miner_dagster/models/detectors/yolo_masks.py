@@ -1,7 +1,7 @@
 """Masks from Ultralytics' segmentation networks, as run lengths.
 
-Belongs here: Ultralytics' own processing of masks, done for a few boxes at a time. Its predictor makes an array of all
-boxes by the whole image; 300 boxes on a 4K frame would take 2.5 GB.
+Belongs here: Ultralytics' own processing of masks, applied to a few boxes at a time. Its predictor makes one array with
+a mask of the whole image for each box, so 300 boxes on a 4K frame would take 2.5 GB.
 """
 
 from functools import cache
@@ -19,8 +19,8 @@ MASKS_AT_A_TIME: Final = 16
 def mask_predictor() -> Any:
     """Return a predictor for `Model.predict` whose results have `object_masks`, a `Mask` for each box.
 
-    Like Ultralytics' predictor with `retina_masks`: masks are computed at the size of the image, cropped to the
-    network's box, and a box whose mask has no pixel is left out.
+    It works like Ultralytics' predictor with `retina_masks`. Masks are computed at the size of the image and cropped to
+    the network's box. A box whose mask is empty is left out.
     """
     from ultralytics.engine.results import Results
     from ultralytics.models.yolo.segment import SegmentationPredictor
@@ -45,7 +45,7 @@ def mask_predictor() -> Any:
 
 
 def _mask_in_box(pixels: "torch.Tensor", box_xyxy: list[float]) -> Mask:
-    """Return the mask of an (H, W) image that is empty outside of the box."""
+    """Return the (H, W) pixels inside the box as a mask of the image."""
     height, width = pixels.shape
     left, top = (min(max(int(edge), 0), side) for edge, side in zip(box_xyxy[:2], (width, height), strict=True))
     right, bottom = (min(max(int(edge) + 1, 0), side) for edge, side in zip(box_xyxy[2:], (width, height), strict=True))

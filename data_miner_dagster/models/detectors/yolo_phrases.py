@@ -1,11 +1,11 @@
-"""Phrases for YOLO-World and YOLOE, whose weights come without the text encoder they were trained with.
+"""Phrases for YOLO-World and YOLOE, whose weights do not include the text encoder they were trained with.
 
-Belongs here: reading a text encoder from a folder on disk and passing its embeddings to the network. Ultralytics' own
-mechanism is not used: it needs a package that is only available from a Git repository, and it fetches weights
+Belongs here: reading a text encoder from a folder on disk, and passing its embeddings to the network. Ultralytics' own
+mechanism is not used, since it needs a package that is only available from a Git repository, and it fetches weights
 automatically.
 
-The folder contains CLIP's tokenizer and, for YOLO-World, CLIP ViT-B/32 in the hub's format. For YOLOE it contains one
-TorchScript file, which is a program and therefore opened only if the entry pins its sha256.
+The folder contains CLIP's tokenizer and, for YOLO-World, CLIP ViT-B/32 in the hub's format. For YOLOE, it contains a
+TorchScript file instead. This is a program, so it is opened only if the entry pins its sha256.
 
 Source: Cheng et al. 2024, "YOLO-World"; Wang et al. 2025, "YOLOE"; Radford et al. 2021 (CLIP); Vasu et al. 2024
 (MobileCLIP).
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     import torch
 
 CONTEXT_LENGTH: Final = 77
-"""Tokens of a phrase including its start and end tokens; the rest is zeros."""
+"""The number of token ids per phrase, including the start and end tokens, padded with zeros."""
 EMBEDDING_DIM: Final = 512
 """The embedding size of both networks."""
 _SCRIPTS: Final[Mapping[str, str]] = {"mobileclip:blt": "mobileclip_blt.ts", "mobileclip2:b": "mobileclip2_b.ts"}
-"""The script file for each text encoder that a YOLOE may name. Any other encoder would yield meaningless results."""
+"""The script file of each text encoder with which a YOLOE may have been trained. With another encoder, its results
+would be meaningless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class TextHalf:
 
 
 class PhraseSetter:
-    """Makes a YOLO-World or YOLOE model look for phrases, and a YOLOE for what pictures show."""
+    """Sets the phrases that a YOLO-World or YOLOE model detects, and the exemplars that a YOLOE model detects."""
 
     def __init__(self, model: Any, text: TextHalf, exemplars: VisualHalf | None = None) -> None:
         self._model = model
@@ -91,8 +92,7 @@ class PhraseSetter:
         """Make output i of the model correspond to phrase i. Does nothing if the phrases are already set.
 
         Raises:
-            ConfigError: a phrase exceeds the text limit, or is pictures, which cannot be read or which the model does
-                not take.
+            ConfigError: a phrase exceeds the text limit, an exemplar cannot be read, or the model accepts no exemplars.
         """
         looked_for = [(phrase.prompt, phrase.exemplars) for phrase in phrases]
         if self._looked_for == looked_for:
@@ -102,15 +102,15 @@ class PhraseSetter:
             self._model.set_classes(names, self._yoloe_vectors(phrases))
         elif any(phrase.exemplars for phrase in phrases):
             raise ConfigError(f"detection.classes: {_takes_none(self._text.model_name)}; describe the class in words")
-        else:  # what the network's `set_classes` does after computing the vectors
+        else:  # like the network's `set_classes`, after it has computed the vectors
             network.txt_feats = self._text.embed(names)
             network.model[-1].nc = len(names)
             network.names = names
-        self._model.predictor = None  # was made from a copy of the network
+        self._model.predictor = None  # it was made from a copy of the network
         self._looked_for = looked_for
 
     def _yoloe_vectors(self, phrases: Sequence[Phrase]) -> "torch.Tensor":
-        """Return (1, P, 512) vectors: of words from the network's text head, of pictures from its visual head."""
+        """Return (1, P, 512) vectors, from the network's text head for words and from its visual head for exemplars."""
         import torch
 
         words = [phrase.prompt for phrase in phrases if not phrase.exemplars]
@@ -126,9 +126,9 @@ class PhraseSetter:
 
 
 def why_no_exemplars(entry: ModelEntry) -> str | None:
-    """Return why an entry takes no pictures, or None if it does.
+    """Return why an entry accepts no exemplars, or None if it accepts them.
 
-    Whether a file is a YOLOE is known once it is opened. A pinned script as its text encoder tells it before.
+    Without opening the file, a YOLOE is recognized by the pinned script of its text encoder.
     """
     return None if entry.folder.suffix == ".pt" and "text_sha256" in entry.options else _takes_none(entry.name)
 
@@ -148,10 +148,11 @@ def is_yoloe(network: Any) -> bool:
 
 
 def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSetter:
-    """Read the text encoder that the entry's option `text_model` names. `device` is where pictures are seen.
+    """Read the text encoder in the entry's option `text_model`. Exemplars are embedded on `device`.
 
     Raises:
-        ModelError: the file is missing, is not the one that the detector was trained with, or is an unpinned script.
+        ModelError: the text encoder is missing, is not the one that the detector was trained with, or is an unpinned
+            script.
     """
     import torch
     from transformers import AutoTokenizer, CLIPTextModelWithProjection
@@ -182,7 +183,7 @@ def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSett
             return PhraseSetter(model, TextHalf(entry.name, tokenizer, lambda ids: network(ids).text_embeds))
     check_pinned(entry, script, "text_sha256")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch prefers another format than the published one
+        warnings.simplefilter("ignore", FutureWarning)  # torch has deprecated the format of the published file
         try:
             script_module = torch.jit.load(script, map_location="cpu")  # type: ignore[no-untyped-call]
         except RuntimeError as error:

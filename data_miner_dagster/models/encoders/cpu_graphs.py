@@ -1,6 +1,6 @@
-"""Hub encoders as ONNX graphs, and the runtimes that run them on a CPU in a fraction of torch's time.
+"""Hub encoders as ONNX graphs, and the runtimes that execute them on a CPU in a fraction of torch's time.
 
-Belongs here: writing, keeping and opening the graph. Does not belong here: the forward pass itself (hub_encoders.py).
+Belongs here: writing, storing and opening the graph. Does not belong here: the forward pass itself (hub_encoders.py).
 The graph maps uint8 images to unit vectors, so the runtimes differ only in how they execute it.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 GRAPH_VERSION: Final = 1
-"""Raise it when the same weights result in a different graph."""
+"""Increment it when the same weights result in a different graph."""
 _OPSET: Final = 17
 
 ForwardPass = Callable[[npt.NDArray[np.uint8]], Float32Array]
@@ -67,7 +67,7 @@ def write_graph(
     width, height = input_wh
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            # Tracing warns about sizes that become constants, and about its successor, which needs more packages.
+            # Tracing warns that sizes become constants, and recommends the newer exporter, which needs more packages.
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 ImagePass().eval(),
@@ -87,9 +87,9 @@ def write_graph(
 
 
 def _keep_positions(network: "torch.nn.Module", input_wh: tuple[int, int]) -> None:
-    """Let TIPSv2 take its positions as they are, for pictures of the size that it was trained with.
+    """Make TIPSv2 use its position embeddings unchanged if images have the size that it was trained with.
 
-    While it is traced it would interpolate them even so, in a way that a graph cannot express.
+    While the network is traced, it would interpolate them even at this size, in a way that a graph cannot express.
     """
     from transformers.models.tipsv2.modeling_tipsv2 import Tipsv2VisionEmbeddings
 
@@ -132,7 +132,7 @@ def _open_with_openvino(graph: Path, precision: str, backend: CpuBackend) -> For
     compiled = Core().compile_model(str(graph), "CPU", settings)
 
     def run(batch: npt.NDArray[np.uint8]) -> Float32Array:
-        # Create a separate request, since all threads share the compiled model's.
+        # Create a request per call, since all threads would share the compiled model's own request.
         vectors: Float32Array = compiled.create_infer_request().infer({0: batch})[0]
         return vectors
 

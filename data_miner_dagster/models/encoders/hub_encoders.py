@@ -1,7 +1,7 @@
-"""Encoders of the hub: SigLIP 2, SigLIP, CLIP, MetaCLIP 2, TIPSv2 (image and text), DINOv2 and DINOv3 (image).
+"""Encoders from the hub: SigLIP 2, SigLIP, CLIP, MetaCLIP 2, TIPSv2 (image and text), DINOv2 and DINOv3 (image).
 
 Belongs here: loading through `from_pretrained`, pooling, normalising to unit length. Does not belong here: the location
-of files (hub.py), words to token ids and how a family was trained (recipes.py), resizing (pixels.py).
+of files (hub.py), tokenizing and how a family was trained (recipes.py), resizing (pixels.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _BATCH_PROMPTS: Final = 64
 POOLINGS: Final = ("pooler", "cls", "mean")
 _NAFLEX: Final = "siglip2"
-"""Fixed-resolution SigLIP 2 has the model type `siglip`; only the variable-resolution variant has this one."""
+"""The model type of variable-resolution SigLIP 2. The fixed-resolution checkpoints have the model type `siglip`."""
 
 
 Pool: TypeAlias = "Callable[[Any, torch.Tensor], torch.Tensor]"
@@ -55,7 +55,7 @@ Tokenize: TypeAlias = "Callable[[Sequence[str]], dict[str, torch.Tensor]]"
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoint:
-    """A checkpoint whose settings have been read, but not its weights."""
+    """A checkpoint whose configuration has been read, but whose weights have not."""
 
     entry: ModelEntry
     config: Any  # transformers' configuration
@@ -72,7 +72,7 @@ class _Checkpoint:
         """Read the weights.
 
         Raises:
-            ModelError: they cannot be loaded or are damaged.
+            ModelError: the weights cannot be loaded or are damaged.
         """
         import torch
         from transformers import AutoModel
@@ -85,7 +85,7 @@ class _Checkpoint:
                 use_safetensors=True,
                 dtype=torch.bfloat16 if self.device.startswith("cuda") else torch.float32,
                 attn_implementation="sdpa",
-                trust_remote_code=False,  # otherwise it asks at the terminal whether to run a folder's code
+                trust_remote_code=False,  # the default asks at the terminal whether to run a folder's code
             )
         return network.eval().to(self.device)
 
@@ -106,7 +106,7 @@ class HubImageEncoder:
 
     @property
     def device(self) -> str:
-        """Where the network runs."""
+        """The device on which the network runs."""
         return self._checkpoint.device
 
     @cached_property
@@ -114,11 +114,11 @@ class HubImageEncoder:
         return self._checkpoint.load_network()
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return (H, W, 3) uint8 in the network's input size."""
+        """Return the image as (H, W, 3) uint8 in the network's input size."""
         return self._checkpoint.preparation(image)
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
-        """Return (N, embedding_dim) unit vectors."""
+        """Return the images' embeddings: (N, embedding_dim) unit vectors."""
         return self._forward(batch) if len(batch) else np.zeros((0, self.embedding_dim), np.float32)
 
     def _open_network(self) -> ForwardPass:
@@ -137,7 +137,7 @@ class HubImageEncoder:
         checkpoint = self._checkpoint
 
         def write(to: Path) -> None:
-            network = checkpoint.load_network()  # not kept: only prompts need it from here on
+            network = checkpoint.load_network()  # discarded afterwards, since only prompts still need it
             write_graph(network, partial(self._vectors, network), checkpoint.preparation.output_wh, to)
 
         graph = derived_file(f"{checkpoint.entry.architecture}.onnx", checkpoint.graph_fingerprint, write)
@@ -156,7 +156,7 @@ class HubImageTextEncoder(HubImageEncoder):
         self._tokenize = tokenize
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
-        """Return (P, embedding_dim) unit vectors."""
+        """Return the prompts' embeddings: (P, embedding_dim) unit vectors."""
         import torch
 
         device = self._checkpoint.device
@@ -175,9 +175,9 @@ def _image_features(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """What the loader needs to know about a family with two towers."""
+    """The properties of a two-tower family that the loader needs."""
 
-    model_type: str  # that its checkpoints name
+    model_type: str  # in the configuration of its checkpoints
     text: TextRecipe
     image: ImageRecipe
     embedding_dim: Callable[[Any], int]  # from transformers' configuration
@@ -204,14 +204,15 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     """Load a checkpoint of SigLIP, fixed-resolution SigLIP 2, CLIP, MetaCLIP 2 or TIPSv2.
 
     Raises:
-        ModelError: the model cannot be loaded, has another architecture, or has a tokenizer that does not fit it.
+        ModelError: the checkpoint cannot be loaded or has another architecture, or its tokenizer does not match its
+            network.
     """
     family = _FAMILIES[entry.architecture]
     checkpoint = _open_checkpoint(entry, device, model_types=(family.model_type,), image=family.image)
     text_config = checkpoint.config.text_config
     tokenize = PromptTokenizer(family.text, _load_tokenizer(entry), int(text_config.max_position_embeddings))
     if family.model_type == "metaclip_2" and tokenize.last != text_config.eos_token_id:
-        # Its vector belongs to the first such token. Without one in the text, it would be that of the first word.
+        # The text's vector is read at the first such token. If the text had none, the first word's would be returned.
         raise ModelError(
             f"model {entry.name} ({entry.source}): the tokenizer ends a text with token {tokenize.last}, and the "
             f"network looks for {text_config.eos_token_id}; take the model's own tokenizer files"
@@ -226,7 +227,7 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     layer) or `mean` (of the patches).
 
     Raises:
-        ModelError: the model cannot be loaded, has another architecture, or the pooling is unknown.
+        ModelError: the checkpoint cannot be loaded or has another architecture, or the pooling is unknown.
     """
     types = ("dinov2", "dinov2_with_registers", "dinov3_vit")
     checkpoint = _open_checkpoint(entry, device, model_types=types)

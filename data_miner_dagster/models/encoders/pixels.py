@@ -3,7 +3,7 @@
 Belongs here: resizing and cropping on the CPU, one image at a time, in worker threads. Does not belong here: scaling
 and normalising, which are cheaper for whole batches on the device.
 
-Source: `preprocessor_config.json` of the checkpoints; equal to the Pillow variant of transformers' image processors.
+Source: `preprocessor_config.json` of the checkpoints. Results equal those of transformers' Pillow image processors.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,10 @@ _SETTINGS: Final = ("do_resize", "resample", "do_rescale", "rescale_factor", "do
 
 @dataclass(frozen=True, slots=True)
 class PixelPreparation:
-    """How an image becomes the network's input. `resize_wh` stretches; `shortest_edge` scales, then crops."""
+    """Converts an image into the network's input.
+
+    `resize_wh` resizes without keeping the aspect ratio. `shortest_edge` keeps it, and the image is then cropped.
+    """
 
     resize_wh: tuple[int, int] | None
     shortest_edge: int | None
@@ -71,10 +74,10 @@ class PixelPreparation:
 
         Args:
             settings: all settings of the processor.
-            is_stretched: whether a size that is one number means a square, rather than the shorter side.
+            is_stretched: whether a size given as one number means a square rather than the shorter side.
 
         Raises:
-            ModelError: they ask for something other than resizing, cropping and normalising.
+            ModelError: the settings require something other than resizing, cropping and normalising.
         """
         if not settings["do_resize"] or not settings["do_rescale"]:
             raise ModelError("the checkpoint's image processor neither resizes nor rescales; it is of no known kind")
@@ -97,7 +100,7 @@ class PixelPreparation:
         """The size of every prepared image.
 
         Raises:
-            ModelError: the sizes would differ from image to image.
+            ModelError: the size would differ from image to image.
         """
         output = self.crop_wh or self.resize_wh
         if output is None:
@@ -105,7 +108,7 @@ class PixelPreparation:
         return output
 
     def __call__(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return (H, W, 3) uint8 in the size `output_wh`. Thread-safe; Pillow releases the GIL."""
+        """Return the image as (H, W, 3) uint8 in the size `output_wh`. Thread-safe; Pillow releases the GIL."""
         picture = Image.fromarray(image)
         if self.resize_wh is not None:
             picture = picture.resize(self.resize_wh, self.resample)
@@ -120,7 +123,7 @@ class PixelPreparation:
         return np.asarray(picture)
 
     def normalised(self, batch: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
-        """Return (N, 3, H, W) of `dtype` from (N, H, W, 3) uint8, on the same device."""
+        """Return a batch (N, H, W, 3) uint8 as normalised (N, 3, H, W) of `dtype`, on the same device."""
         import torch
 
         pixels = batch.permute(0, 3, 1, 2).float()
@@ -140,7 +143,7 @@ def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
 
 
 def _size(size: Mapping[str, int | None] | int, of_a_number: str) -> Mapping[str, int | None]:
-    """Return a size by its parts. Older checkpoints state one number."""
+    """Return a size as a mapping. Older checkpoints state one number."""
     if not isinstance(size, int):
         return dict(size)
     return {"height": size, "width": size} if of_a_number == "height" else {of_a_number: size}

@@ -1,12 +1,12 @@
-"""How each family of image-text encoders was given words and pictures while it was trained.
+"""The text and image preprocessing with which each family of image-text encoders was trained.
 
-Belongs here: the recipes, and words to token ids by them. Does not belong here: networks (hub_encoders.py), resizing
+Belongs here: the recipes, and tokenizing prompts by them. Does not belong here: networks (hub_encoders.py), resizing
 (pixels.py).
 
-A tokenizer's defaults change between versions of its library and between checkpoints, and a wrong side of padding or a
-missing last token changes every similarity without an error. So a tokenizer is asked only for the ids of the words, and
-the tokens before and after them are defined here. What a checkpoint states about its pictures applies, since it was
-trained so. What it leaves out comes from here, not from the defaults of a class.
+A tokenizer's defaults change between versions of its library and between checkpoints. Padding on the wrong side or a
+missing last token changes every similarity without an error. So a tokenizer provides only the ids of the words, and the
+tokens before and after them are defined here. A checkpoint's own image settings apply, since it was trained with them.
+Settings that it leaves out come from here, not from the defaults of a class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,28 +27,28 @@ _CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True, slots=True)
 class TextRecipe:
-    """What surrounds the words of a prompt. Padding is always on the right."""
+    """The tokens around the words of a prompt. Padding is always on the right."""
 
     length: int | None  # tokens, including all special ones; None: the network's maximum
     is_lowered: bool = True
-    starts: bool = False  # with the token that starts a text, if the vocabulary has one
-    ends: bool = True  # with the token that ends a text, also where words had to be cut off
-    pads_with_end: bool = False  # rather than with the padding token
-    is_padded_whole: bool = True  # to `length`; otherwise to the longest prompt of the batch
-    reads_mask: bool = False  # whether the network is told which tokens are padding
+    starts: bool = False  # begins with the start token, if the vocabulary has one
+    ends: bool = True  # ends with the end token, even if words had to be cut off
+    pads_with_end: bool = False  # pads with the end token rather than the padding token
+    is_padded_whole: bool = True  # pads to `length`; otherwise to the longest prompt of the batch
+    reads_mask: bool = False  # the network needs an attention mask that excludes the padding
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """How a picture becomes the network's square input, where a checkpoint does not say so itself."""
+    """The conversion of a picture into the network's square input, unless the checkpoint states its own."""
 
-    is_stretched: bool  # to the square; otherwise scaled by its shorter side, and cut out in the middle
+    is_stretched: bool  # resized to the square; otherwise scaled by its shorter side, then cropped at the centre
     resample: Image.Resampling
     mean: tuple[float, float, float] | None  # None: not normalised, values from 0 to 1
     std: tuple[float, float, float] | None
 
     def completed(self, stated: Mapping[str, Any], side: int) -> dict[str, Any]:
-        """Return the settings of an image processor: those stated, and the recipe's for the rest."""
+        """Return the settings of an image processor: the stated ones, completed with the recipe's."""
         square = {"height": side, "width": side}
         trained = {
             "do_resize": True,
@@ -66,26 +66,27 @@ class ImageRecipe:
 
 
 # Source: google-research/big_vision, `SigLIP_demo.ipynb` (`tokenize(max_len=64, eos="sticky", pad_value=1)`, which also
-# lowers; 1 is `</s>`) and `SigLIP2_demo.ipynb` (`lower|tok(length=64, bos="no", eos="sticky")`, padded with 0, `<pad>`)
-# in `configs/proj/image_text`. Pictures: `resize` to the square and `value_range(-1, 1)`; the published checkpoints
-# state bicubic for SigLIP and bilinear for SigLIP 2.
+# converts to lower case; 1 is `</s>`) and `SigLIP2_demo.ipynb` (`lower|tok(length=64, bos="no", eos="sticky")`, padded
+# with 0, `<pad>`) in `configs/proj/image_text`. Pictures: `resize` to the square and `value_range(-1, 1)`. The
+# published checkpoints state bicubic for SigLIP and bilinear for SigLIP 2.
 SIGLIP_TEXT: Final = TextRecipe(length=64, pads_with_end=True)
 SIGLIP2_TEXT: Final = TextRecipe(length=64)
 SIGLIP_IMAGE: Final = ImageRecipe(True, Image.Resampling.BICUBIC, _HALF, _HALF)
 SIGLIP2_IMAGE: Final = ImageRecipe(True, Image.Resampling.BILINEAR, _HALF, _HALF)
 
-# Source: openai/CLIP, `tokenize` and `_transform`. Attention is causal and the vector is that of the last token, so it
-# does not matter how long the padding after it is, or what it consists of.
+# Source: openai/CLIP, `tokenize` and `_transform`. Attention is causal and the text's vector is read at the last token,
+# so neither the amount nor the kind of padding after it matters.
 CLIP_TEXT: Final = TextRecipe(length=None, starts=True, pads_with_end=True, is_padded_whole=False, reads_mask=True)
 CLIP_IMAGE: Final = ImageRecipe(False, Image.Resampling.BICUBIC, _CLIP_MEAN, _CLIP_STD)
 
-# Source: facebookresearch/MetaCLIP, `mini_clip.factory` (XLM-V's tokenizer as it is, 77 tokens) and
-# `mini_clip.transform`. Upper case stays: the vocabulary has it. Variants with mT5's vocabulary have no first token.
+# Source: facebookresearch/MetaCLIP, `mini_clip.factory` (XLM-V's unmodified tokenizer, 77 tokens) and
+# `mini_clip.transform`. Upper case is preserved, since the vocabulary has it. Variants with mT5's vocabulary have no
+# start token.
 METACLIP2_TEXT: Final = TextRecipe(length=None, is_lowered=False, starts=True, is_padded_whole=False, reads_mask=True)
 METACLIP2_IMAGE: Final = CLIP_IMAGE
 
-# Source: google-deepmind/tips, `pytorch.text_encoder`: lower case, neither a first nor a last token, 64 tokens, the
-# mean over those that are words. Pictures: stretched to the square, from 0 to 1.
+# Source: google-deepmind/tips, `pytorch.text_encoder`: lower case, neither a start nor an end token, 64 tokens, the
+# mean over those that are words. Pictures: resized to the square, values from 0 to 1.
 TIPSV2_TEXT: Final = TextRecipe(length=64, ends=False, reads_mask=True)
 TIPSV2_IMAGE: Final = ImageRecipe(True, Image.Resampling.BILINEAR, None, None)
 
@@ -94,9 +95,9 @@ class PromptTokenizer:
     """Turns prompts into the arguments of a text tower.
 
     Args:
-        recipe: what surrounds the words.
+        recipe: the tokens around the words.
         tokenizer: transformers' tokenizer of the checkpoint.
-        length: the number of tokens that the network reads at most.
+        length: the maximum number of tokens that the network reads.
 
     Raises:
         ModelError: the vocabulary lacks a token that the recipe needs.
@@ -113,7 +114,7 @@ class PromptTokenizer:
 
     @property
     def last(self) -> int | None:
-        """The token that ends a text, if there is one."""
+        """The token that ends a text, or None if the recipe has none."""
         return self._after[0] if self._after else None
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -126,7 +127,7 @@ class PromptTokenizer:
         return [[*self._before, *ids[:room], *self._after] for ids in words]
 
     def __call__(self, prompts: Sequence[str]) -> "dict[str, torch.Tensor]":
-        """Return `input_ids` (P, T), padded on the right, and `attention_mask` where the network reads one."""
+        """Return `input_ids` (P, T), padded on the right, and `attention_mask` if the network reads one."""
         import torch
 
         rows = self.rows(prompts)

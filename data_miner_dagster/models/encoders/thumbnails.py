@@ -1,4 +1,4 @@
-"""Thumbnails by the interface of an encoder: made, stored and shared like embeddings, without a model.
+"""Thumbnails behind the interface of an encoder: made, stored and shared like embeddings, without a model.
 
 Does not belong here: comparing them (stages/deduplication/views.py).
 """

@@ -1,7 +1,7 @@
 """YOLOv3-tiny from Darknet's own files: letterboxing, reading the weights, running the network.
 
 Belongs here: computing boxes and class confidences from `yolov3-tiny.weights` and `coco.names`. Does not belong here:
-selecting the requested classes (models/lite/lite_detector.py), and fetching the files (models/packages.py).
+selecting the requested classes (models/lite/lite_detector.py), fetching the files (models/packages.py).
 Weights are read with numpy, so nothing is unpickled. Batch norm is folded into the convolutions while reading.
 
 Source: Redmon and Farhadi 2018, "YOLOv3: An Incremental Improvement"; Darknet's `src/parser.c` (order of the weights).
@@ -125,7 +125,7 @@ class YoloV3Tiny:
         return np.concatenate([centres - halves, centres + halves], axis=2), confidences
 
     def class_confidences(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
-        """Return (N, 80): for each letterboxed image and class, the confidence of its most confident box."""
+        """Return, for each letterboxed image and class, the confidence of the most confident box: (N, 80)."""
         best: Float32Array = self.boxes_and_confidences(batch)[1].max(axis=1)
         return best
 
@@ -157,8 +157,8 @@ def read_model(folder: Path) -> "onnx.ModelProto":
 def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
     """Return (weight (out, in, side, side), bias (out,)) of each convolution, with batch norm folded in.
 
-    The file contains three int32 for the version, one int64 for the number of images seen, and then float32 values: for
-    each convolution its bias, its scale, mean and variance if it has batch norm, and its weights.
+    The file contains three int32 for the version, one int64 for the number of images seen, and then float32 values. For
+    each convolution, these are its bias, its scale, mean and variance (if it has batch norm), and its weights.
 
     Raises:
         ModelError: the file is missing or has the wrong size.

@@ -59,7 +59,7 @@ CONVOLUTIONS: Final = (
     Convolution(384, 256, 3, True),
     Convolution(256, _HEAD_CHANNELS, 1, False),
 )
-"""In the order of the cfg file, which is the order of the weights."""
+"""The convolutions in the order of the cfg file, which is also the order of the weights."""
 
 
 def build_model(

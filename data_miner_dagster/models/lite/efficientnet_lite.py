@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 from its ImageNet checkpoint: pooled features and class logits.
 
 Belongs here: the network. Does not belong here: the use of features and logits (lite_encoders.py).
-Batch norm is folded into the convolutions. The graph is written node by node, so it needs no exporter. It is kept in
-the model cache, so that torch is imported only once and not by every process. docs/models.md compares speeds.
+Batch norm is folded into the convolutions. The graph is written node by node, so it needs no exporter. It is stored in
+the model cache, so torch is imported only to create it and not by every process. docs/models.md compares speeds.
 
 Source: Tan and Le 2019, "EfficientNet"; tensorflow/tpu `efficientnet_lite_builder` (no squeeze-and-excite, ReLU6,
 fixed stem and head; TensorFlow's SAME padding, which is uneven for stride 2).
@@ -36,7 +36,7 @@ MAX_FORWARD_IMAGES: Final = 8
 _BATCH_NORM_EPSILON: Final = 1e-3
 _MEAN: Final = np.array(127, np.float32)
 _STD: Final = np.array(128, np.float32)
-_GRAPH_VERSION: Final = 1  # bump it when the same weights result in a different graph
+_GRAPH_VERSION: Final = 1  # increment it when the same weights result in a different graph
 
 
 class _Stage(NamedTuple):
@@ -81,7 +81,7 @@ _BLOCKS: Final = tuple(_blocks())
 
 
 def squash(image: RgbImage) -> RgbImage:
-    """Return the whole image resized to (224, 224, 3) without keeping its aspect ratio, so that no edge is cut off."""
+    """Return the whole image resized to (224, 224, 3). The aspect ratio is not kept, so that no edge is cut off."""
     if image.shape[:2] == (INPUT_SIDE, INPUT_SIDE):
         return image
     shrinks = image.shape[0] > INPUT_SIDE or image.shape[1] > INPUT_SIDE
@@ -109,7 +109,7 @@ class EfficientNetLite0:
         return cls(derived_file("efficientnet-lite0.onnx", fingerprint, lambda target: _write_model(path, target)))
 
     def features_and_logits(self, batch: npt.NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
-        """Return (features (N, 1280), logits (N, 1000)) of (N, 224, 224, 3) uint8; N may be 0."""
+        """Return (features (N, 1280), logits (N, 1000)) of a batch (N, 224, 224, 3) uint8; N may be 0."""
         features = np.zeros((len(batch), NUM_FEATURES), np.float32)
         logits = np.zeros((len(batch), NUM_CLASSES), np.float32)
         for start in range(0, len(batch), MAX_FORWARD_IMAGES):

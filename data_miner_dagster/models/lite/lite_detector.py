@@ -1,4 +1,4 @@
-"""The `lite` detector: YOLOv3-tiny with the ObjectDetector Protocol. COCO's 80 classes, on the CPU, real weights."""
+"""The `lite` detector: YOLOv3-tiny, pretrained on COCO's 80 classes, as an ObjectDetector on the CPU."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final

@@ -1,4 +1,4 @@
-"""The encoders of the `lite` profile: real small weights from package registries, for a CPU.
+"""The encoders of the `lite` profile: small pretrained networks from package registries, for a CPU.
 
 Belongs here: combining the small networks into encoders. Does not belong here: the networks themselves.
 
@@ -37,14 +37,14 @@ MIN_DETECTION_CONFIDENCE: Final = 0.05
 """Detected classes below this confidence do not contribute to an image's vector."""
 MIN_CLASSES_OF_CONCEPT: Final = 3
 MAX_CLASSES_OF_CONCEPT: Final = 130
-"""A WordNet concept above at most this many ImageNet classes is added to the name of each. This includes "spitz" and
-"dog" (118 classes), but not "animal", which would make all of them alike."""
+"""A WordNet concept above at most this many ImageNet classes is added to the name of each of them. This includes
+"spitz" and "dog" (118 classes), but not "animal", which would make too many classes alike."""
 
 _CLASSIFIER_PIXELS: Final = efficientnet_lite.INPUT_SIDE**2 * 3
 
 
 def nonzero_unit_rows(vectors: Float32Array) -> Float32Array:
-    """Return rows scaled to length 1. A row of zeros, which has no direction, becomes the first unit vector."""
+    """Return the rows scaled to length 1. A row of zeros, which has no direction, becomes the first unit vector."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = np.zeros(vectors.shape, np.float32)
     np.divide(vectors, lengths, out=units, where=lengths > 0)
@@ -65,11 +65,11 @@ class LiteEfficientNetEncoder:
         self._network = network
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return the whole image as (224, 224, 3), without keeping its aspect ratio."""
+        """Return the whole image resized to (224, 224, 3), without keeping its aspect ratio."""
         return squash(image)
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
-        """Return (N, 1280) unit vectors."""
+        """Return the images' embeddings: (N, 1280) unit vectors."""
         return nonzero_unit_rows(self._network.features_and_logits(batch)[0])
 
 
@@ -95,7 +95,7 @@ class LiteConseEncoder:
             classifier: computes the probabilities of ImageNet's classes.
             detector: computes the confidences of COCO's classes; some, such as person, are missing from ImageNet.
             names: the embedded class names of both.
-            load_sentences: loads the text encoder; called at the first prompt, so images alone do not need it.
+            load_sentences: loads the text encoder; called for the first prompt, so images alone do not need it.
         """
         self.name = entry.name
         self.fingerprint = entry.fingerprint
@@ -110,7 +110,7 @@ class LiteConseEncoder:
         return np.concatenate([squash(image).ravel(), letterbox(image).image.ravel()])
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
-        """Return (N, 384) unit vectors."""
+        """Return the images' embeddings: (N, 384) unit vectors."""
         if not len(batch):
             return np.zeros((0, self.embedding_dim), np.float32)
         side, detector_side = efficientnet_lite.INPUT_SIDE, darknet_onnx.INPUT_SIDE
@@ -122,13 +122,13 @@ class LiteConseEncoder:
         return nonzero_unit_rows(probabilities @ self._names.classes + confidences @ self._names.detected)
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
-        """Return (P, 384) unit vectors."""
+        """Return the prompts' embeddings: (P, 384) unit vectors."""
         return nonzero_unit_rows(self._sentences().embed(prompts) - self._names.centre)
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNames:
-    """Unit vectors of class names, after subtracting `centre`, the uninformative part that all sentences share."""
+    """Unit vectors of class names, minus `centre`, the uninformative part that all sentences share."""
 
     classes: Float32Array  # (1000, D), ImageNet's
     detected: Float32Array  # (80, D), COCO's
@@ -138,7 +138,7 @@ class EmbeddedNames:
     def embed(
         cls, sentences: SentenceEncoder, class_concepts: Sequence[Sequence[str]], detected_names: Sequence[str]
     ) -> "EmbeddedNames":
-        """Embed the names. A class with several concepts is embedded as their mean."""
+        """Embed the class names. The vector of a class with several concepts is the mean of theirs."""
         texts = sorted({text for concepts in class_concepts for text in concepts} | set(detected_names))
         row = {text: index for index, text in enumerate(texts)}
         vectors = sentences.embed(texts)
@@ -150,12 +150,12 @@ class EmbeddedNames:
 
     @classmethod
     def read(cls, path: Path) -> "EmbeddedNames":
-        """Read an .npz that `write` wrote."""
+        """Read the vectors from an `.npz` file that `write` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(arrays["classes"], arrays["detected"], arrays["centre"])
 
     def write(self, path: Path) -> None:
-        """Write an .npz."""
+        """Write the vectors to an `.npz` file."""
         with path.open("wb") as file:
             np.savez(file, classes=self.classes, detected=self.detected, centre=self.centre)
 
@@ -175,7 +175,7 @@ def _top_only(probabilities: Float32Array, count: int) -> Float32Array:
 
 
 def imagenet_concepts(names_folder: Path, wordnet_folder: Path) -> list[list[str]]:
-    """Return the name and higher concepts of each of the 1000 ImageNet classes, in the classifier's order."""
+    """Return the name of each of the 1000 ImageNet classes and the concepts above it, in the classifier's order."""
     names: list[str] = json.loads((names_folder / "clean_names.json").read_text(encoding="utf-8"))
     ids: dict[str, str] = json.loads((names_folder / "wordnet_ids.json").read_text(encoding="utf-8"))
     offsets = [int(ids[str(index)].removeprefix("n")) for index in range(len(names))]
@@ -192,7 +192,7 @@ def load_efficientnet(entry: ModelEntry, _device: str) -> LiteEfficientNetEncode
     """Load `lite-efficientnet`, which always runs on the CPU.
 
     Raises:
-        ModelError: its package has not been fetched.
+        ModelError: the model's package has not been fetched.
     """
     return LiteEfficientNetEncoder(entry, EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0)))
 
@@ -201,7 +201,7 @@ def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
     """Load `lite-conse`, which always runs on the CPU.
 
     Raises:
-        ModelError: one of its packages has not been fetched.
+        ModelError: one of the model's packages has not been fetched.
     """
     detector = YoloV3Tiny.load(package_folder(YOLOV3_TINY))
 
@@ -214,7 +214,7 @@ def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
 
     concept_sizes = [MIN_CLASSES_OF_CONCEPT, MAX_CLASSES_OF_CONCEPT]
     fingerprint = fingerprint_of({"encoder": entry.fingerprint, "concept_sizes": concept_sizes})
-    # Cached, since embedding 1500 names takes some seconds, and images alone then need neither torch nor transformers.
+    # Cached, since embedding 1500 names takes a few seconds, and so that images alone need no torch or transformers.
     names = EmbeddedNames.read(derived_file("lite-conse-names.npz", fingerprint, embed_names))
     classifier = EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0))
     return LiteConseEncoder(entry, classifier, detector, names, load_sentences)

@@ -27,7 +27,7 @@ class SentenceEncoder:
         """Read the tokenizer and the network.
 
         Raises:
-            ModelError: the folder does not contain them.
+            ModelError: the folder does not contain both.
         """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads print a warning when a process forks
         from transformers import AutoModel, AutoTokenizer
@@ -45,7 +45,7 @@ class SentenceEncoder:
         return cls(tokenizer, network.eval().to(device), device)
 
     def embed(self, sentences: Sequence[str]) -> Float32Array:
-        """Return (N, 384) unit vectors, in order. N may be 0."""
+        """Return the embeddings of the sentences, in order: (N, 384) unit vectors. N may be 0."""
         import torch
 
         vectors = np.zeros((len(sentences), SENTENCE_DIM), np.float32)

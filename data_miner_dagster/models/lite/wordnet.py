@@ -46,7 +46,7 @@ class NounHierarchy:
         return self._fields(offset)[4].replace("_", " ")
 
     def hypernyms(self, offset: int) -> list[int]:
-        """Return the synsets directly above, with the main one first.
+        """Return the synsets directly above a synset, with the main one first.
 
         Raises:
             ModelError: there is no such synset.
@@ -88,8 +88,8 @@ def coarse_concepts(
 ) -> list[list[str]]:
     """Return, for each class, the names of the concepts above it that are neither too narrow nor too broad.
 
-    A concept qualifies if it is above at least `min_classes` and at most `max_classes` of the classes. For "beagle" the
-    result is hound, hunting dog and dog, but neither the breed itself nor animal.
+    A concept qualifies if it is above at least `min_classes` and at most `max_classes` of the classes. The result for
+    "beagle" contains "hound", "hunting dog" and "dog", but neither the breed itself nor "animal".
     """
     num_classes_below = Counter(ancestor for offset in class_offsets for ancestor in hierarchy.ancestors(offset))
     return [

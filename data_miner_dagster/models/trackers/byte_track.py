@@ -13,13 +13,13 @@ from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.tracks import SeenObject
 
 _BUFFER_RATE: Final = 30.0
-"""The library counts how long an object may be lost in frames of this rate."""
+"""The frame rate in which the library measures how long an object may be lost."""
 _LEAST_OVERLAP: Final = 0.1
-"""Minimum IoU of a box with its object's expected position. The parts of a track are judged later, from both sides."""
+"""Minimum IoU of a box and the expected position of its object. Each box is judged later, by earlier and later ones."""
 
 
 def check_installed() -> None:
-    """Raise if objects cannot be followed.
+    """Ensure that the library is installed.
 
     Raises:
         ModelError: the library is not installed.
@@ -36,7 +36,7 @@ def check_installed() -> None:
 
 
 class ByteTracker:
-    """Implements ObjectTracker. Every box from `start_confidence` starts a track unless it continues one."""
+    """Implements ObjectTracker. A box with at least `start_confidence` starts a track unless it continues one."""
 
     def __init__(self, *, lost_seconds: float, every_seconds: float, start_confidence: float) -> None:
         from trackers import ByteTrackTracker
@@ -46,11 +46,11 @@ class ByteTracker:
             lost_track_buffer=max(1, round(lost_seconds * _BUFFER_RATE)),
             frame_rate=1 / every_seconds,
             track_activation_threshold=start_confidence,
-            minimum_consecutive_frames=1,  # a box that is seen once is not a track, but that is decided from both sides
+            minimum_consecutive_frames=1,  # a single box is not a track, but that is decided later
             minimum_iou_threshold=_LEAST_OVERLAP,
             high_conf_det_threshold=start_confidence,
         )
-        self._numbers: dict[Any, int] = {}  # for the library's active tracks
+        self._numbers: dict[Any, int] = {}  # of the library's active tracks
         self._num_tracks = 0
 
     def update(
@@ -76,7 +76,7 @@ class ByteTracker:
         number_by_id = {track.tracker_id: number for track, number in alive.items() if track.tracker_id >= 0}
         numbers = np.full(len(rows), -1, np.int64)
         found = answer.data.get("row", rows[:0])
-        # The library gives the first box of a track no id; its new tracks are in the order of these boxes.
+        # The library assigns no id to the first box of a track. Its new tracks are in the order of these boxes.
         new = iter(started)
         for row, tracker_id in zip(np.asarray(found).tolist(), np.asarray(answer.tracker_id).tolist(), strict=True):
             if tracker_id >= 0:

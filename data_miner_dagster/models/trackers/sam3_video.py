@@ -1,11 +1,11 @@
 """SAM 3's video mode through transformers: the objects of phrases on consecutive frames, with masks and identities.
 
-On each frame the detector finds the phrases' instances, and a memory of earlier frames follows those that are known.
-Frames are streamed: the network sees each once, and only the memory that it may still read is kept. As transformers has
-it, streaming never withdraws an object that it has once reported; flickering ones are recognized later
-(stages/detection/following.py).
+On each frame, the detector finds the instances of the phrases, and the known ones are followed with a memory of earlier
+frames. Frames are streamed: the network reads each one once, and only the memory that it may still read is kept. In
+transformers' implementation, streaming never withdraws an object that it has reported. Flickering objects are
+recognized later (stages/detection/following.py).
 
-Does not belong here: where a session starts and ends, and what is one object (stages/detection/session_objects.py).
+Does not belong here: dividing a video into sessions, and matching their objects (stages/detection/session_objects.py).
 
 Source: Carion et al. 2025, "SAM 3: Segment Anything with Concepts".
 """
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     import torch
 
 _LARGE_OUTPUTS: Final = ("maskmem_features", "maskmem_pos_enc", "pred_masks", "high_res_masks")
-"""What a session stores per object and frame and reads for the nearest frames only."""
+"""The tensors that a session stores per object and frame, and reads only for the nearest frames."""
 
 
 class Sam3VideoTracker:
-    """Implements VideoTracker."""
+    """Implements VideoTracker with SAM 3's video network."""
 
     def __init__(self, network: Any, processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         self.name = name
@@ -40,13 +40,13 @@ class Sam3VideoTracker:
         self.network = network.eval().to(device)
         self.processor = processor
         self.embedded: dict[str, Any] = {}
-        """The embedding of each phrase. It does not depend on images, so sessions share it."""
+        """The embeddings of phrases. They do not depend on images, so sessions share them."""
 
     def start(self, classes: Sequence[ClassPrompts]) -> "Sam3VideoSession":
         """Return a new session for the phrases of some classes.
 
         Raises:
-            ConfigError: a phrase has more tokens than the network reads.
+            ConfigError: a phrase has more tokens than the network can read.
         """
         text = self.network.config.detector_config.text_config
         for prompt in (prompt for wanted in classes for prompt in wanted.prompts):
@@ -60,9 +60,9 @@ class Sam3VideoTracker:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Provide the context of a forward pass: no gradients, and bfloat16 on CUDA, as the network was trained.
+        """Provide the context of a forward pass: no gradients, and bfloat16 on CUDA, as in training.
 
-        Its boxes are the bounds of masks, which its 8 bits do not round.
+        Boxes are the bounds of masks, so the 8 bits of bfloat16 do not round them.
         """
         import torch
 
@@ -72,12 +72,12 @@ class Sam3VideoTracker:
 
 
 class Sam3VideoSession:
-    """Implements VideoSession."""
+    """Implements VideoSession with SAM 3's video network."""
 
     def __init__(self, tracker: Sam3VideoTracker, classes: Sequence[ClassPrompts]) -> None:
         self._tracker = tracker
         self._session = tracker.processor.init_video_session(inference_device=tracker.device)
-        # by the text as the network reads it; a phrase belongs to one class
+        # by the text that the network reads; a phrase belongs to one class
         self._phrases = {
             prompt.lower(): (index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts
         }
@@ -88,9 +88,9 @@ class Sam3VideoSession:
         self._num_frames = 0
 
     def look_at(self, image: RgbImage) -> list[SeenObject]:
-        """Return the objects on the next frame, by number. An object without a visible pixel is left out.
+        """Return the objects on the next frame, by number, except those without a visible pixel.
 
-        A box is the bounds of its mask. A confidence is that of the detection with which its object began.
+        Each box is the bounds of its mask. Each confidence is that of the object's first detection.
 
         Raises:
             ModelError: the device does not have enough memory.
@@ -129,16 +129,16 @@ class Sam3VideoSession:
         return objects
 
     def _forget(self) -> None:
-        """Drop what the network reads no more, so that memory grows with the number of objects alone.
+        """Delete tensors that the network no longer reads, so that memory grows only with the number of objects.
 
-        It reads the memories of the last `num_maskmem` frames and of the nearest frames on which a detection has
-        confirmed an object, and the small pointers of more.
+        The network reads the memories of the last `num_maskmem` frames and of the nearest frames on which a detection
+        confirmed an object, and the small object pointers of more frames.
         """
         import torch
 
         session, now = self._session, self._num_frames
         config = self._tracker.network.config.tracker_config
-        session.processed_frames[now] = torch.empty(0)  # their number is read
+        session.processed_frames[now] = torch.empty(0)  # only their number is read
         nearest = max(config.num_maskmem, config.max_object_pointers_in_encoder)
         for stored in session.output_dict_per_obj.values():
             confirmed, others = stored["cond_frame_outputs"], stored["non_cond_frame_outputs"]
@@ -158,7 +158,7 @@ class Sam3VideoSession:
 
 
 def _slim(output: "dict[str, torch.Tensor]", *, keep: bool) -> None:
-    """Drop the large tensors of one object on one frame. Masks are read on their own frame only."""
+    """Delete the large tensors of one object on one frame. Masks are only read on their own frame."""
     for name in _LARGE_OUTPUTS[2:] if keep else _LARGE_OUTPUTS:
         output.pop(name, None)
 
@@ -167,7 +167,7 @@ def load(entry: ModelEntry, device: str) -> Sam3VideoTracker:
     """Load an entry of architecture `sam3-video`, from a checkpoint of the video network.
 
     Raises:
-        ModelError: it cannot be loaded or does not match its entry.
+        ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import (
         AutoImageProcessor,
@@ -178,7 +178,7 @@ def load(entry: ModelEntry, device: str) -> Sam3VideoTracker:
     )
     from transformers.models.sam3_video import modeling_sam3_video
 
-    # With the package `kernels`, transformers would fetch code from the hub and run it, to fill small holes in masks.
+    # If the package `kernels` is installed, transformers fetches code from the hub to fill small holes in masks.
     modeling_sam3_video.cv_utils_kernel = False
     check_network(entry)
     location, revision = pretrained_location(entry)
@@ -186,7 +186,7 @@ def load(entry: ModelEntry, device: str) -> Sam3VideoTracker:
         network = Sam3VideoModel.from_pretrained(location, revision=revision, use_safetensors=True)
         image_processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
-    # Streamed frames never go through the processor of whole videos.
+    # Streamed frames are not processed by the processor of whole videos.
     processor = Sam3VideoProcessor(image_processor, Sam2VideoVideoProcessor(), tokenizer)
     return Sam3VideoTracker(
         network, processor, name=entry.name, fingerprint=entry.fingerprint, device=resolve_device(device)

@@ -1,4 +1,4 @@
-"""Qwen3-VL, a vision-language model of transformers: one picture, one prompt, a short answer, decoded greedily.
+"""Qwen3-VL, a vision-language model, through transformers. It answers one prompt about one picture, decoded greedily.
 
 Source: Qwen3-VL technical report (Bai et al. 2025), and `Qwen3VLForConditionalGeneration` in transformers.
 """
@@ -13,11 +13,11 @@ from data_miner_dagster.models.hub import hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 
 MAX_NEW_TOKENS: Final = 120
-"""The longest answer. One of the agreed form has about forty tokens."""
+"""The maximum length of an answer. An answer in the agreed form has about forty tokens."""
 
 
 class Qwen3VlVerifier:
-    """Implements `CropVerifier`. Prompts of a batch are padded on the left, so that all answers begin at its end."""
+    """Implements `CropVerifier`. Prompts of a batch are padded on the left, so that all answers begin together."""
 
     def __init__(self, network: Any, processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         self.name = name
