@@ -163,7 +163,7 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     """Return the name or folder, and the `revision`, to pass to `from_pretrained`.
 
     Raises:
-        ModelError: the entry's source is of another kind, the model is gated and there is no token, or the model is not
+        ModelError: the entry has another kind of source, the model is gated and there is no token, or the model is not
             in the cache and the hub does not answer.
     """
     location = _location_of(entry)

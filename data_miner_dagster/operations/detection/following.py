@@ -187,7 +187,7 @@ def check_can_follow(platform: Platform, config: DetectionConfig) -> None:
 
     Raises:
         ConfigError: there is no such model, it does not follow objects, or its licence is not allowed.
-        ModelError: the library or the model for it is missing, or the model's checkpoint is of another kind.
+        ModelError: the library or the model for it is missing, or the model has another kind of checkpoint.
     """
     if config.tracker_model is not None:
         platform.models.check_tracker_available(config.tracker_model)
