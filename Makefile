@@ -18,7 +18,7 @@ help: ## list the targets
 # The stamp's name is a checksum of the requirements: changed ones are installed, and a shared environment is recognized.
 $(STAMP):
 	@test -x $(BIN)/python || { echo "== creating the environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
-	@echo "== installing the packages (about 7 GB, two to five minutes the first time)"
+	@echo "== installing the packages (about 9 GB, two to five minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@if [ "$$($(BIN)/python -c 'import sys, platform; print(sys.version_info[:2] == (3, 11), sys.platform, platform.machine())')" = "True linux x86_64" ]; then \
 	  $(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock; \
