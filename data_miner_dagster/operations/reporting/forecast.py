@@ -46,11 +46,11 @@ class Plan:
     prescreens: bool  # True if thumbnails, which a plan does not examine, will reject further videos
     num_neighbours: int | None = None  # pictures to decode and examine to follow objects; None without tracking
     follows_whole_clips: bool = False
-    video_tracker: str | None = None  # the network that examines them, and the images; None: the detectors do
+    video_tracker: str | None = None  # the model that examines these pictures and the images; None if detectors do
 
     @property
     def num_tracked(self) -> int:
-        """The frames and pictures that the network which follows objects examines, apart from those it repeats."""
+        """The number of frames and pictures that the tracking model examines, without counting repeats."""
         return (self.num_neighbours or 0) + self.forecast.num_images if self.video_tracker is not None else 0
 
     @property
