@@ -38,6 +38,8 @@ def test_banned_phrases__no_file_uses_one() -> None:
         ('"""The same in a worker."""', '"""The same'),
         ("says nothing of people", "says nothing of"),
         ("frames that cannot be\nhad", "be had"),
+        ("it begins anew after a kill", "anew"),
+        ("the others go\n    # together with it", "go together"),
     ],
 )
 def test_banned_phrases__are_found(tmp_path: Path, text: str, words: str | None) -> None:
