@@ -34,6 +34,7 @@ from data_miner_dagster.models.detectors.yolo_phrases import (
     takes_phrases,
 )
 from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.onnx_sessions import NO_TELEMETRY
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.trusted_files import check_pinned
 from data_miner_dagster.models.vocabulary import match_vocabulary
@@ -48,6 +49,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "YOLO_OFFLINE": "True",  # send no usage statistics, and fetch no weights without a checksum
     "YOLO_VERBOSE": "False",
     "ULTRALYTICS_SAFE_LOAD": "True",  # torch.load(weights_only=True)
+    **NO_TELEMETRY,  # it opens `.onnx` files with ONNX Runtime
 }
 
 
