@@ -183,7 +183,7 @@ class VideoEvents:
         numbers = {name: value for name, value in outcome.metadata.items() if value and not isinstance(value, str)}
         told = counts_line(numbers, without=_OF_THE_WORK)
         line = f"{asset_key.to_user_string()} {key}: {outcome.status.value}"
-        progress.info("%s", f"{line} {message}" if message else f"{line} ({told})" if told else line)
+        progress.info("%s", f"{line}: {message}" if message else f"{line} ({told})" if told else line)
         if not outcome.status.exists:
             observed = bounded(metadata | _figures(outcome.metadata, metadata))
             self._context.log_event(dg.AssetObservation(asset_key, partition=key, metadata=observed))

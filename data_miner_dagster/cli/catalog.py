@@ -1,11 +1,12 @@
 """Commands that fill the catalog: `init-db`, `populate`, `add-video`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened
+from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened, said_again
 from data_miner_dagster.cli.output import echo, print_table
 from data_miner_dagster.cli.upgrading import tell_upgrade
 
@@ -19,7 +20,10 @@ def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
     tell_upgrade(platform)
     url = platform.database.engine.url.render_as_string(hide_password=True)
     echo(f"catalog {url} is at revision {head_revision()}")
-    echo("next: data-miner init writes a project file; data-miner run --config FILE builds a release from it")
+    echo(
+        "next: data-miner init writes a project file; "
+        f"data-miner run --config FILE{said_again()} builds a release from it"
+    )
 
 
 def populate(
@@ -42,7 +46,8 @@ def populate(
     print_table(["candidates", "count"], list(outcome.counts.items()), numbers=["count"])
     for name, message in outcome.metadata.items():
         echo(f"{name}: {message}", err=True)
-    echo(f"next: data-miner run --config {config}, or data-miner up")
+    again = said_again()
+    echo(f"next: data-miner run --config {quote(str(config))}{again}, or data-miner up{again}")
 
 
 def add_video(
@@ -58,4 +63,4 @@ def add_video(
     tell_upgrade(platform)
     for key, is_new in add(platform, project, address):
         echo(f"{key}: {'added to' if is_new else 'is already in'} {project}")
-    echo("next: data-miner run --config FILE, or a running data-miner up, adds it to the next release")
+    echo(f"next: data-miner run --config FILE{said_again()}, or a running data-miner up, adds it to the next release")

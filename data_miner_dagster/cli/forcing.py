@@ -2,7 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened_existing
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    ProfileOption,
+    ProjectArgument,
+    RootOption,
+    opened_existing,
+    said_again,
+)
 from data_miner_dagster.cli.output import echo, print_table
 
 if TYPE_CHECKING:
@@ -29,4 +36,4 @@ def force_detect(
 
 def _print_outcome(outcome: "ProjectOutcome") -> None:
     print_table([outcome.project, "count"], list(outcome.counts.items()), numbers=["count"])
-    echo("next: data-miner run --config FILE, or the running daemon, releases it again")
+    echo(f"next: data-miner run --config FILE{said_again()}, or the running daemon, releases it again")

@@ -1,11 +1,12 @@
 """The command `plan`: forecast the cost and the results of a project before anything is downloaded."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options
+from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options, said_again
 from data_miner_dagster.cli.output import echo, print_json, print_table
 
 if TYPE_CHECKING:
@@ -75,4 +76,4 @@ def _sites(by_site: "Mapping[str, int]") -> str:
 def _last_line(found: "Plan", file: Path) -> str:
     if not found.forecast.num_videos:
         return "Nothing would be added: see the rules above, or name other sources."
-    return f"No video was fetched. Next: data-miner run --config {file}"
+    return f"No video was fetched. Next: data-miner run --config {quote(str(file))}{said_again()}"

@@ -33,13 +33,19 @@ def steps_on_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def progress_lines(config: LoggingConfig) -> Iterator[None]:
-    """Show the messages of our progress loggers while the block runs, or write them as JSON if the settings say so."""
+def progress_lines(config: LoggingConfig, *, on_stderr: bool = False) -> Iterator[None]:
+    """Show the messages of our progress loggers while the block runs, or write them as JSON if the settings say so.
+
+    Args:
+        config: the settings.
+        on_stderr: whether the result of the command on standard output is for a program.
+    """
     if config.format == "json":
         set_up_logging(config)
         yield
         return
-    with _heard(data_miner_dagster.__name__, _ConsoleLines(level=logging.INFO)):
+    handler = _StderrLines(level=logging.INFO) if on_stderr else _ConsoleLines(level=logging.INFO)
+    with _heard(data_miner_dagster.__name__, handler):
         yield
 
 
@@ -47,7 +53,9 @@ def progress_lines(config: LoggingConfig) -> Iterator[None]:
 def _heard(name: str, handler: logging.Handler) -> Iterator[None]:
     """Send a logger's messages, from INFO up, only to this handler while the block runs."""
     logger = logging.getLogger(name)
-    level, propagate = logger.level, logger.propagate
+    level, propagate, others = logger.level, logger.propagate, list(logger.handlers)
+    for other in others:
+        logger.removeHandler(other)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -55,5 +63,7 @@ def _heard(name: str, handler: logging.Handler) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+        for other in others:
+            logger.addHandler(other)
         logger.setLevel(level)
         logger.propagate = propagate

@@ -1,5 +1,6 @@
 """The summary at the end of a run: the funnel, the paths of the release and the report, and the next step."""
 
+from shlex import quote
 from typing import Final
 
 from rich.table import Table
@@ -54,7 +55,7 @@ def print_summary(platform: Platform, project: str) -> None:
 
 def next_lines(platform: Platform, project: str) -> list[str]:
     """Return the commands to suggest after a release, each with its purpose."""
-    root = f" --root {platform.root}"
+    root = f" --root {quote(str(platform.root))}"
     return [
         f"data-miner review {project}{root}: answer the most useful questions, and find thresholds",
         f"data-miner export {project} --to FOLDER{root}: copy the verified release to where you train",
@@ -73,7 +74,8 @@ def _print_videos(platform: Platform, project: str) -> None:
         for row in rows[:_MOST_OF_A_REASON]:
             console.print(Text.assemble((name_of_video(row), "yellow"), f" ({row.key}): {reason}"))
         if len(rows) > _MOST_OF_A_REASON:
-            console.print(f"and {len(rows) - _MOST_OF_A_REASON} more for this reason: data-miner videos --failed")
+            command = f"data-miner videos --failed --project {project} --root {quote(str(platform.root))}"
+            console.print(f"and {len(rows) - _MOST_OF_A_REASON} more for this reason: {command}")
     most_frames = platform.config.extraction.max_frames_per_video
     for row in videos:
         if num_left_out := num_pictures_left_out(row, most_frames):

@@ -1,5 +1,6 @@
 """The command `train-check`: train a small network on a release to check its labels."""
 
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from data_miner_dagster.cli.options import (
     ProjectArgument,
     RootOption,
     opened_existing,
+    said_again,
 )
 from data_miner_dagster.cli.output import echo, print_json
 from data_miner_dagster.domain.phrases import counted
@@ -55,7 +57,7 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
 
     platform = opened_existing(root, config, profile)
     settings = TrainingSettings(network, epochs, image_size, batch_size, learning_rate)
-    with ending_on_interrupt(), progress_lines(platform.config.logging):
+    with ending_on_interrupt(), progress_lines(platform.config.logging, on_stderr=json):
         outcome = operation.train_check(platform, project, settings, version=version, force=force)
     if json:
         print_json({"counts": dict(outcome.counts), **outcome.metadata})
@@ -63,7 +65,8 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
     echo(f"{project} {outcome.metadata['version']}: {outcome.metadata['line']} → {outcome.metadata['folder']}")
     number = outcome.counts["frames in dispute"]
     echo(f"the student disagrees with the labels of {counted(number, 'frame')}")
+    student, root = student_name(project), quote(str(platform.root))
     echo(
-        f"next: `data-miner review {project}` shows these first; {student_name(project)} is a detector from now on "
-        f"(`data-miner --root {platform.root} try detect FOLDER CLASS... --detector {student_name(project)}`)"
+        f"next: `data-miner review {project}{said_again()}` shows these first; {student} is a detector from now on "
+        f"(`data-miner --root {root} try detect FOLDER CLASS... --detector {student}`)"
     )

@@ -49,6 +49,7 @@ def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Funn
                     (
                         *(("lost", counted_phrase(number, reason)) for reason, number in step["lost"].items()),
                         *(("kind", f"{number:,} {kind.replace('_', ' ')}") for kind, number in step["kinds"].items()),
+                        *((("kind", step["note"]),) if step.get("note") else ()),
                     ),
                 )
             )

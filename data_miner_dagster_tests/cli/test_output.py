@@ -13,6 +13,7 @@ from data_miner_dagster.cli import output
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import console, progress_lines
 from data_miner_dagster.config.settings import LoggingConfig
+from data_miner_dagster.operations.logs import set_up_logging
 
 TITLE = "x\x1b]52;c;ZXZpbA==\x1b\\ \x1b[31mRED \x9b31m \u202eflip \x07 [bold]b[/bold]"
 SHOWN = r"x\u001b]52;c;ZXZpbA==\u001b\ \u001b[31mRED \u009b31m \u202eflip \u0007 [bold]b[/bold]"
@@ -38,6 +39,19 @@ def test_progress_lines__on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress_lines(LoggingConfig()):
         logging.getLogger("data_miner_dagster.x").warning("site said %s", TITLE)
     assert SHOWN in terminal.getvalue()
+
+
+def test_progress_lines__says_each_line_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("data_miner_dagster")
+    monkeypatch.setattr(logger, "handlers", [])
+    set_up_logging(LoggingConfig(level="WARNING"))  # as each command does that opens a root
+    with progress_lines(LoggingConfig(), on_stderr=True):
+        logging.getLogger("data_miner_dagster.x").info("half of it")
+    logging.getLogger("data_miner_dagster.x").warning("after it")
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "half of it\nWARNING data_miner_dagster.x: after it\n")
 
 
 def test_echo_and_print_json(capsys: pytest.CaptureFixture[str]) -> None:

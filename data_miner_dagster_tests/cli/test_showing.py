@@ -346,4 +346,4 @@ def test_print_summary__one_reason_of_many_videos_is_said_three_times(
     summary.print_summary(platform, "cyclists")
     printed = console.getvalue()
     assert printed.count("cannot be decoded: no frame decodes") == 3
-    assert "and 6 more for this reason: data-miner videos --failed" in printed
+    assert f"and 6 more for this reason: data-miner videos --failed --project cyclists --root {tmp_path}" in printed

@@ -37,6 +37,7 @@ from data_miner_dagster.operations.extraction.workers import FrameWorkers
 from data_miner_dagster.operations.foreign.media_requests import WindowsJob
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.room import Room
 from data_miner_dagster.stages.detection.windows import WantedTimes, num_looks, wanted_times
 from data_miner_dagster.storage.atomic import atomic_folder, sweep_partials
@@ -108,10 +109,11 @@ class Neighbours:
         self._say_cost(rows)
         gone = [row for row in rows.values() if not self._has_source(row)]
         fetched = fetch_missing_sources(self._platform, gone)
-        room = Room(self._platform)
+        room, steps = Room(self._platform), self._steps("has decoded the pictures of", len(rows))
         for key in rows:
             work = partial(self._attempt, key, room, fetched[key].message if key in fetched else "")
             self._guard.attempt(key, work, partial(self._take_fault, key))
+            steps.advance()
         self._workers.close()  # their memory is not needed while detectors work
 
     def _take_fault(self, video_key: str, fault: ItemFault) -> None:
@@ -120,11 +122,12 @@ class Neighbours:
     def _say_cost(self, rows: Mapping[str, VideoRow]) -> None:
         looks = sum(num_looks(self._times[key], row.duration_seconds, self.config) for key, row in rows.items())
         num_frames = sum(len(self._times[key]) for key in rows)
+        videos = counted(len(rows), "video")
+        where = f"along {videos}" if self.config.whole_clip else f"around {counted(num_frames, 'frame')} of {videos}"
         logger.info(
-            "detection: to follow objects, up to %d pictures around %s of %s are decoded, stored, and examined by %s",
-            looks,
-            counted(num_frames, "frame"),
-            counted(len(rows), "video"),
+            "detection: to follow objects, up to %s %s are decoded, stored, and examined by %s",
+            counted(looks, "picture"),
+            where,
             counted(len(self._fingerprints), "detector")
             if self._sessions is None
             else f"the tracker {self._sessions.role.name}",
@@ -251,13 +254,18 @@ class Neighbours:
         """Let a detector examine the pictures that it has not seen, part by part. A kill loses one part."""
         if self._sessions is not None:
             return
-        for video_key in self._times:
-            if self.followed(video_key):
-                parts = self._parts(detector.name, video_key)
-                parts.prepare()
-                unseen = self._unseen(video_key, parts)
-                while some := list(islice(unseen, PART_FRAMES)):
-                    looker.look_at(some, lambda _: None, parts)
+        followed = list(filter(self.followed, self._times))
+        steps = self._steps(f"{detector.name} has examined the pictures of", len(followed))
+        for video_key in followed:
+            parts = self._parts(detector.name, video_key)
+            parts.prepare()
+            unseen = self._unseen(video_key, parts)
+            while some := list(islice(unseen, PART_FRAMES)):
+                looker.look_at(some, lambda _: None, parts, is_told=False)
+            steps.advance()
+
+    def _steps(self, what: str, num_videos: int) -> Steps:
+        return Steps(f"detection: to follow objects, {what}", "videos", num_videos, self._platform)
 
     def follow_objects(self) -> None:
         """Let the network that follows objects, if there is one, examine what it has not seen."""

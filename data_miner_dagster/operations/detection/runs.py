@@ -131,6 +131,8 @@ class Looker:
         frames: Sequence[FrameToDetect],
         name_of_part: Callable[[int], PartName | None],
         parts: DetectionParts | None = None,
+        *,
+        is_told: bool = True,
     ) -> None:
         """Examine frames, and write the results in parts.
 
@@ -138,6 +140,7 @@ class Looker:
             frames: the frames.
             name_of_part: returns the name of a part, given how many of these frames precede it.
             parts: where it is written; None: among the parts of this detector.
+            is_told: whether to log how many of the frames are done.
         """
         parts = parts or self.parts
         num_done = num_written = 0
@@ -152,14 +155,16 @@ class Looker:
                 note(Measured(num_frames=1, num_boxes=len(rows)))
             self.attempted.update(frame.frame_id for frame, _ in batch)
             num_done += len(batch)
-            steps.advance(len(batch))
+            if is_told:
+                steps.advance(len(batch))
             # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
             if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(frames):
                 if looked_at:
                     parts.append(boxes, looked_at, name_of_part(num_written))
                 num_written = num_done
                 boxes, looked_at, started = [], [], time.monotonic()
-                steps.tell()
+                if is_told:
+                    steps.tell()
 
 
 _FrameAndRows = tuple[FrameToDetect, list[DetectionRow]]

@@ -63,19 +63,24 @@ _NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class FunnelCount:
-    """One step: how many remain (None if not reached yet), losses by reason, and the remainder by kind."""
+    """One step: how many remain (None if not reached yet), losses by reason, and the remainder by kind.
+
+    `note` says in words what else changed the number.
+    """
 
     step: FunnelStep
     count: int | None
     lost: Mapping[str, int] = field(default_factory=dict)
     kinds: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def remark(self) -> str:
         """The reasons and kinds, in words."""
         lost = [counted_phrase(number, reason) for reason, number in self.lost.items()]
         kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
-        return "; ".join(part for part in (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds)) if part)
+        parts = (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds), self.note)
+        return "; ".join(filter(None, parts))
 
     def as_json(self) -> dict[str, Any]:
         """Return the step as values that JSON supports."""
@@ -85,6 +90,7 @@ class FunnelCount:
             "count": self.count,
             "lost": dict(self.lost),
             "kinds": dict(self.kinds),
+            **({"note": self.note} if self.note else {}),
         }
 
 
@@ -325,5 +331,10 @@ def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
             lost=_in_order(lost, lost),
             kinds=manifest["images_by_split"],
         ),
-        FunnelCount(FunnelStep.RELEASED_BOXES, manifest["num_boxes"], kinds=manifest["boxes_by_class"]),
+        FunnelCount(
+            FunnelStep.RELEASED_BOXES,
+            manifest["num_boxes"],
+            kinds=manifest["boxes_by_class"],
+            note=manifest.get("verifier", {}).get("line", ""),
+        ),
     ]

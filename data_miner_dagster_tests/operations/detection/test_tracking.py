@@ -142,10 +142,15 @@ def test_detect_project__a_kill_loses_no_picture_and_changes_no_byte(tmp_path: P
     assert stored == {(row["frame_id"], row["track_id"]) for row in tracks if row["frame_id"] is not None}
 
 
-def test_detect_project__nothing_is_decoded_or_looked_at_twice(tmp_path: Path, clip: Path) -> None:
+def test_detect_project__nothing_is_decoded_or_looked_at_twice(
+    tmp_path: Path, clip: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "data_miner_dagster")
     detector = CarelessDetector()
     platform = planted(tmp_path, clip, detector, window_seconds=0.5, keep_windows=False)
     detect_project(platform, PROJECT)
+    lines = [line for line in caplog.messages if "has examined" in line]
+    assert len(lines) == 1, "one for the frames, and none for each video whose objects are followed"
     assert list(platform.layout.windows.rglob("*.jpg")) == [], "all were looked at"
     assert sorted(detector.numbers) == list(range(0, 475, 5)), "each picture of the grid once, frames among them"
     num_seen, video = detector.num_seen, platform.layout.video_folder(KEY) / "video.mp4"

@@ -15,6 +15,7 @@ from data_miner_dagster.domain.tables import DETECTIONS_SCHEMA, VERIFIER_COLUMNS
 from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox, Verdict, VerdictWord
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
 from data_miner_dagster.operations.reviewing.review import open_review
 from data_miner_dagster.storage.tables import read_metadata, read_table, table_from_rows, write_table
 from data_miner_dagster_tests.operations.releasing.release_folders import release_folder
@@ -89,6 +90,7 @@ def test_release_project__a_verifier_clears_and_drops(tmp_path: Path) -> None:
     assert (model["name"], model["source"]) == ("eyes", "endpoint:sharp-eyes")
     assert line in (folder / "datasheet.md").read_text()
     assert line in platform.layout.report_page("cyclists").read_text()
+    assert project_funnel(platform, "cyclists")[FunnelStep.RELEASED_BOXES].remark.endswith(f"; {line}")
     project = find_project(platform.database, "cyclists")
     assert project is not None
     assert project.look_again_at is not None, "those that wait are asked about again"
