@@ -16,7 +16,7 @@ from data_miner_dagster.assets.outcomes import CHANGES, NEXT
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.config.web import review_address
-from data_miner_dagster.domain.phrases import phrase_of_member
+from data_miner_dagster.domain.phrases import counted, phrase_of_member
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
@@ -129,7 +129,7 @@ def _reuploads(platform: Platform, project: str) -> Metadata:
 
     told = [
         f"{found.title} ({found.video_key}) in {found.original_title} ({found.original_video_key}): "
-        f"{found.num_matched_frames} of {found.num_frames} frames"
+        f"{found.num_matched_frames} of {counted(found.num_frames, 'frame')}"
         for found in project_reuploads(platform, project)
     ]
     return {"reuploads": dg.MetadataValue.text("; ".join(told))} if told else {}

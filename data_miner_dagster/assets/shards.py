@@ -14,6 +14,7 @@ from data_miner_dagster.catalog.batches import open_batches
 from data_miner_dagster.catalog.gates import closed_stages
 from data_miner_dagster.catalog.holds import why_held
 from data_miner_dagster.domain.at_work import working_on
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.draining import DRAIN_SECONDS
 from data_miner_dagster.operations.platform import Platform
@@ -73,4 +74,4 @@ def join_in(
     at_work = working_on(stage=stage.value.lower(), project=config.project)
     with at_work, one_line_failures(context), faults_logged(context):
         num_made = SHARED_STAGES[stage](platform, config.project, may_go_on=may_go_on)
-    context.log.info(f"{config.project}: {num_made} shards of {stage.value.lower()}")
+    context.log.info(f"{config.project}: {counted(num_made, 'shard')} of {stage.value.lower()}")

@@ -26,6 +26,7 @@ from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.work_tables import BatchItemRow, PendingWorkRow, SuspectRow, WorkBatchRow
 from data_miner_dagster.catalog.writers import lock_videos
 from data_miner_dagster.domain.backoff import backoff_seconds
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
@@ -72,14 +73,15 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     elif batch.size == 1 and (num_dead := _num_lone_deaths(session, batch.stage)) >= LONE_DEATHS:
         word = batch.stage.value.lower()
         reason = (
-            f"the processes of {num_dead} items of {word} died one after another, each alone, and no item succeeded"
+            f"the processes of {counted(num_dead, 'item')} of {word} died one after another, each alone, and no "
+            "item succeeded"
         )
         close_gate(session, batch.stage, FailureKind.CRASHED, reason, batch_id)
 
 
 def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, why: Failure | None) -> None:
     due_at = now_of(session) + timedelta(seconds=backoff_seconds(suspect.num_deaths))
-    times = f"{suspect.num_deaths} times during {batch.stage.value.lower()}, the last time alone"
+    times = f"{counted(suspect.num_deaths, 'time')} during {batch.stage.value.lower()}, the last time alone"
     message = f"its process died {times}" if why is None else f"its run failed {times}: {why.message}"
     failure = Failure(VideoErrorKind.CRASHED, message, FailureScope.BATCH, batch.run_id)
     if batch.stage not in VIDEO_STAGES:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from data_miner_dagster.catalog.database import Database, portions
 from data_miner_dagster.catalog.schema import ProjectVideoRow
 from data_miner_dagster.catalog.work_tables import BatchItemRow, HoldRow, PendingWorkRow, WorkBatchRow
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.domain.work import WorkStage
 
@@ -250,7 +251,7 @@ def _line(
 def _words(project: str | None, stage: WorkStage | None, keys: Sequence[str] | None) -> str:
     word = stage.value.lower() if stage is not None else None
     if keys is not None:
-        what = f"video {keys[0]}" if len(keys) == 1 else f"{len(keys)} videos"
+        what = f"video {keys[0]}" if len(keys) == 1 else counted(len(keys), "video")
         what += f" at {word}" if word is not None else ""
         return f"{what} of project {project}" if project is not None else what
     if project is not None:

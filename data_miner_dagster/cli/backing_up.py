@@ -39,7 +39,7 @@ def backup(
         outcome = make_backup(platform, store, dry_run=dry_run)
     snapshot = outcome.snapshot
     new = f"{outcome.num_new_files:,} of them new, {size_text(outcome.num_new_bytes)}"
-    what = f"{snapshot.num_files:,} files, {size_text(snapshot.num_bytes)} ({new})"
+    what = f"{counted(snapshot.num_files, 'file')}, {size_text(snapshot.num_bytes)} ({new})"
     echo(f"{what} would be in {store.shown}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}")
     if snapshot.num_gone:
         were = "file was" if snapshot.num_gone == 1 else "files were"
@@ -82,7 +82,7 @@ def restore(
         if lock is not None:
             os.close(lock)
     there = f", {outcome.num_there:,} existed already" if outcome.num_there else ""
-    echo(f"{outcome.num_files:,} files of backup {outcome.snapshot.id} are in {platform.root}{there}")
+    echo(f"{platform.root} has {counted(outcome.num_files, 'file')} of backup {outcome.snapshot.id}{there}")
     echo(f"continue with `data-miner up --root {platform.root}`, or `data-miner run`")
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.settings_to_write import settings_json, show_settings
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.quality import ClassCalibration, Estimate, ThresholdPrecision
@@ -51,12 +52,13 @@ def show_box_calibration(
     people = ", ".join(f"{who} {number}" for who, number in calibration.verdicts_by_person.items())
     days = " to ".join(dict.fromkeys(day for day in (calibration.first_day, calibration.last_day) if day))
     echo(
-        f"{calibration.num_answers} boxes judged on {calibration.num_frames} frames of {calibration.detector}"
+        f"{counted(calibration.num_answers, 'box', 'boxes')} judged on "
+        f"{counted(calibration.num_frames, 'frame')} of {calibration.detector}"
         + (f" ({days}; verdicts of {people})" if people else "")
     )
     if calibration.num_other_detector:
         number = calibration.num_other_detector
-        what = "1 verdict is on a box" if number == 1 else f"{number} verdicts are on boxes"
+        what = counted(number, "verdict is on a box", "verdicts are on boxes")
         echo(f"{what} of another detector or class list: not counted")
     if found.num_unjudged:
         echo(f"unjudged boxes on frames marked complete, which count as wrong: {found.num_unjudged}")
@@ -71,7 +73,7 @@ def show_box_calibration(
 def _missed_line(found: "CalibratedBoxes") -> str:
     if found.missed is None:
         return "missed objects: not measured; this needs frames of the random sample with all their objects labelled"
-    line = f"missed objects: {_missed(found.missed)} on {found.calibration.num_random_frames} random frames"
+    line = f"missed objects: {_missed(found.missed)} on {counted(found.calibration.num_random_frames, 'random frame')}"
     if found.missed_at_chosen is not None:
         line += f"; {estimate_text(found.missed_at_chosen.share)} at the new thresholds"
     return line

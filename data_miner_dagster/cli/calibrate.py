@@ -100,7 +100,8 @@ def _show_sheet(sheet: "CalibrationSheet", arguments: str, *, as_json: bool) -> 
         return
     is_done = sheet.num_answered == sheet.num_questions
     echo(
-        f"{sheet.num_questions} of {sheet.num_frames} frames to ask about, {sheet.num_answered} answered so far:\n"
+        f"{sheet.num_questions} of {counted(sheet.num_frames, 'frame')} to ask about, {sheet.num_answered} "
+        "answered so far:\n"
         f"  data-miner review {arguments}  asks about them, under *Filter threshold*\n"
         f"  {sheet.table}  the same questions: fill in the column `answer` with keep or drop\n"
         f"{'next' if is_done else 'then'}: data-miner calibrate {arguments} --precision 0.9"
@@ -143,7 +144,7 @@ def _show_threshold(
     if rows:
         columns = ("threshold", found.encoder, "precision (95% interval)", "recall (95% interval)", "frames kept")
         print_table(columns, rows, numbers=("frames kept",))
-    echo(f"{result.num_answers} answers; {result.remark}")
+    echo(f"{counted(result.num_answers, 'answer')}; {result.remark}")
     if found.num_not_sampled:
         echo(f"left out: {counted(found.num_not_sampled, 'answer')} from other queues, which are not random samples")
     if found.num_unknown:
@@ -152,7 +153,11 @@ def _show_threshold(
         num_open = found.num_questions - found.num_answered
         review = f"data-miner review {project} --root {platform.root}"
         is_last_line = result.chosen is None  # otherwise the settings follow, with a next step of their own
-        echo(f"next: {review} ({num_open} questions are open)" if is_last_line else f"{num_open} are open: {review}")
+        echo(
+            f"next: {review} ({counted(num_open, 'question is', 'questions are')} open)"
+            if is_last_line
+            else f"{num_open} are open: {review}"
+        )
     show_settings(platform, project, "filtering", found.settings, is_to_be_written=is_to_be_written)
 
 

@@ -15,6 +15,7 @@ from data_miner_dagster.cli.options import (
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.domain.json_records import as_json as as_content
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.quality import CurvePoint, Evaluation
@@ -60,7 +61,8 @@ def _show(outcome: "EvaluationOutcome") -> None:
     what = "stored detections" if evaluation.predictions == "detections" else f"boxes of {evaluation.predictions}"
     echo(
         f"{what} of {evaluation.detector} against {evaluation.truth_name or 'what people judged'}: "
-        f"{evaluation.num_images} images, {evaluation.num_objects} objects, {evaluation.num_boxes} boxes"
+        f"{counted(evaluation.num_images, 'image')}, {counted(evaluation.num_objects, 'object')}, "
+        f"{counted(evaluation.num_boxes, 'box', 'boxes')}"
     )
     echo(", ".join(f"{name} {_figure(evaluation.figures[name])}" for name in ("AP", "AP50", "AP75", "AR")))
     print_table(

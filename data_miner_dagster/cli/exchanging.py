@@ -17,6 +17,7 @@ from data_miner_dagster.cli.options import (
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.round_trips import receive, send
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.export.formats import ROUND_TRIP_FORMATS
 
@@ -60,7 +61,7 @@ def export_verdicts(
     from data_miner_dagster.operations.reviewing import exchange
 
     num_verdicts = exchange.export_verdicts(platform, project, to.expanduser())
-    echo(f"{project}: {num_verdicts:,} verdicts → {to}")
+    echo(f"{project}: {counted(num_verdicts, 'verdict')} → {to}")
 
 
 def import_verdicts(
@@ -128,7 +129,7 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
         )
         return
     undone = f", {found.num_undone} undone" if found.num_undone else ""
-    echo(f"{project}: {found.num_lines} answers, {found.num_new} of them new{undone}")
+    echo(f"{project}: {counted(found.num_lines, 'answer')}, {found.num_new} of them new{undone}")
     if found.unknown_frames:
         number = len(found.unknown_frames)
         match = "answer matches" if number == 1 else "answers match"

@@ -192,7 +192,10 @@ def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: boo
     then = "are cancelled" if is_cancelling else "finish first"
     at_work = f", {within.num_in_flight} at work {then}" if within.num_in_flight else ""
     if dry_run:
-        echo(f"{scope} would be held: {within.num_waiting} pieces of work would wait{at_work}")
+        echo(
+            f"{scope} would be held: {counted(within.num_waiting, 'piece of work', 'pieces of work')} would "
+            f"wait{at_work}"
+        )
         return within
     num_new = hold_items(
         platform.database, project=scope.project, stage=scope.stage, video_keys=scope.video_keys, reason=reason
@@ -200,5 +203,9 @@ def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: boo
     if num_new:
         observe(platform, scope, reason)
     what = "held" if num_new else "held already"
-    echo(f"{scope}: {what}; {within.num_waiting} pieces of work wait{at_work}; to resume: {scope.resume_command}")
+    echo(
+        f"{scope}: {what}; "
+        f"{counted(within.num_waiting, 'piece of work waits', 'pieces of work wait')}{at_work}; "
+        f"to resume: {scope.resume_command}"
+    )
     return within

@@ -229,7 +229,7 @@ def _switched(platform: "Platform", moved: "MovedCatalog") -> "MovedCatalog":
 
 def _tell_counts(what: str, num_rows: dict[str, int]) -> None:
     shown = ", ".join(f"{name} {count}" for name, count in sorted(num_rows.items()) if count)
-    echo(f"{what}: {sum(num_rows.values())} rows in {len(num_rows)} tables: {shown or 'none'}")
+    echo(f"{what}: {counted(sum(num_rows.values()), 'row')} in {counted(len(num_rows), 'table')}: {shown or 'none'}")
 
 
 def _tell(moved: "MovedCatalog") -> None:

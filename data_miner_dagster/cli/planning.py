@@ -8,6 +8,7 @@ import typer
 
 from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options, said_again
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     listing, forecast, rates = found.listing, found.forecast, found.forecast.rates
     rejected = ", ".join(f"{rule.value} {number:,}" for rule, number in listing.num_by_rule.items())
     prescreened = "thumbnails will reject more" if found.prescreens else ""
-    yield "candidates listed", f"{listing.num_listed:,}", f"{listing.num_requests:,} requests just now"
+    yield "candidates listed", f"{listing.num_listed:,}", f"{counted(listing.num_requests, 'request')} just now"
     yield "videos to add", f"{forecast.num_videos:,}", "; ".join(filter(None, (rejected, prescreened)))
     yield "  of these to download", f"{forecast.num_to_download:,}", _sites(forecast.downloads_by_site)
     unknown = forecast.num_unknown_durations

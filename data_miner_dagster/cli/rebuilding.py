@@ -44,6 +44,7 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
             )
         outcome = rebuild_release(platform, plan, to.expanduser())
     echo(
-        f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes, "
+        f"{project} {outcome.version}: {counted(outcome.num_images, 'image')}, "
+        f"{counted(outcome.num_boxes, 'box', 'boxes')}, "
         f"identical byte for byte → {outcome.folder}"
     )

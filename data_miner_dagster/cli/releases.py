@@ -18,6 +18,7 @@ from data_miner_dagster.cli.options import (
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import steps_on_stderr
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.export.formats import WHOLE, export_help
 
@@ -52,7 +53,10 @@ def export(
         return
     with steps_on_stderr():
         outcome = export_release(platform, project, format=format, to=Path(to).expanduser(), version=version)
-    echo(f"{project} {outcome.version}: {outcome.num_images:,} images, {outcome.num_boxes:,} boxes → {outcome.folder}")
+    echo(
+        f"{project} {outcome.version}: {counted(outcome.num_images, 'image')}, "
+        f"{counted(outcome.num_boxes, 'box', 'boxes')} → {outcome.folder}"
+    )
     for name, line in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
         echo(f"left out: {name}: {line}")
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
@@ -86,7 +90,10 @@ def publish(
             echo(f"{project} {version} would be removed from {to}")
             return
         confirm(f"Remove {project} {version} from {to}?", yes=yes)
-        echo(f"{project} {version}: {withdraw_publication(platform, project, to, version):,} files removed from {to}")
+        echo(
+            f"{project} {version}: {counted(withdraw_publication(platform, project, to, version), 'file')} "
+            f"removed from {to}"
+        )
         return
     with progress_lines(platform.config.logging):
         sent = publish_release(platform, project, to, version=version, dry_run=dry_run)
@@ -97,7 +104,7 @@ def _tell_sent(project: str, sent: "SentRelease", *, dry_run: bool = False) -> N
     there = f", {sent.files.num_there:,} existed already" if sent.files.num_there else ""
     verb = "would be sent" if dry_run else "sent and verified"
     size = size_text(sent.files.num_bytes)
-    echo(f"{project} {sent.version}: {sent.files.num_files:,} files, {size}, {verb}{there} → {sent.address}")
+    echo(f"{project} {sent.version}: {counted(sent.files.num_files, 'file')}, {size}, {verb}{there} → {sent.address}")
 
 
 def releases(

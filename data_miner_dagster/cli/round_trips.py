@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from data_miner_dagster.cli.output import echo, print_json
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.verdicts import ReviewQueue
@@ -21,7 +22,7 @@ def send(
     from data_miner_dagster.operations.reviewing.sending import send_frames
 
     sent = send_frames(platform, project, tool=tool, queue=queue or ReviewQueue.UNSURE, to=to, limit=limit)
-    echo(f"{project}: {sent.num_images:,} images, {sent.num_boxes:,} boxes → {sent.folder}")
+    echo(f"{project}: {counted(sent.num_images, 'image')}, {counted(sent.num_boxes, 'box', 'boxes')} → {sent.folder}")
     echo(f"once they are corrected: data-miner review import {project} FILE --from {tool} --sent {sent.folder}")
 
 
@@ -58,7 +59,7 @@ def receive(
 
 def _print(project: str, outcome: "RoundTripOutcome") -> None:
     words = ", ".join(f"{number:,} {word.value.replace('_', ' ')}" for word, number in outcome.words.items())
-    echo(f"{project}: {outcome.num_verdicts:,} new verdicts; the file says: {words or 'nothing'}")
+    echo(f"{project}: {counted(outcome.num_verdicts, 'new verdict')}; the file says: {words or 'nothing'}")
     echo(
         f"images: {outcome.num_reviewed:,} reviewed, {outcome.num_changed:,} others changed, "
         f"{outcome.num_untouched:,} untouched, {outcome.num_not_returned:,} not in the file"

@@ -8,7 +8,11 @@ import typer
 
 from data_miner_dagster.cli.options import ProfileOption
 from data_miner_dagster.cli.progress import console
+<<<<<<< HEAD
 from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
+=======
+from data_miner_dagster.domain.phrases import counted
+>>>>>>> 7a753fec (Say every number with the noun that follows it, by one function)
 
 
 def run(
@@ -25,5 +29,5 @@ def run(
     started = time.monotonic()
     runner = run_project_file(config, root=root, profile=profile, force=force)
     print_summary(runner.platform, runner.project)
-    what = f"{runner.num_done} tasks" if runner.num_done else "everything is current: nothing to do"
+    what = counted(runner.num_done, "task") if runner.num_done else "everything is current: nothing to do"
     console.print(f"{what}; finished in {time.monotonic() - started:.0f} s")

@@ -8,6 +8,7 @@ import typer
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProjectArgument, RootOption, opened_existing
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.settings_to_write import settings_json, show_settings
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.releasing.selecting import Selected
@@ -76,7 +77,8 @@ def _show(found: "Selected", project: str) -> None:
     rows = [(name, chosen, there) for name, (chosen, there) in found.images_by_class.items()]
     print_table(["images with", "chosen", "of"], rows, numbers=["chosen", "of"])
     echo(
-        f"{project}: {len(found.frame_ids):,} of {found.num_candidates:,} images, from {found.num_videos:,} videos, "
+        f"{project}: {len(found.frame_ids):,} of {counted(found.num_candidates, 'image')}, from "
+        f"{counted(found.num_videos, 'video')}, "
         f"at most {found.most_of_a_video:,} of one"
     )
     if found.covering_radius is not None and found.radius_of_random is not None:

@@ -154,7 +154,7 @@ def videos(
     ]
     print_table(columns, rows, numbers=["seconds", "frames"])
     if number > len(found):
-        echo(f"{len(found)} of {number} videos; the next ones: --after {found[-1]['key']}")
+        echo(f"{len(found)} of {counted(number, 'video')}; the next ones: --after {found[-1]['key']}")
     else:
         echo(counted(len(found), "video"))
 

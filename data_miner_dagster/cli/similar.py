@@ -95,7 +95,10 @@ def _show(found: "SimilarFrames") -> None:
     if len(found.frames) > _MOST_ROWS:
         echo(f"{_MOST_ROWS} of them are shown; --json lists all")
     if found.num_without_embeddings:
-        echo(f"{found.num_without_embeddings:,} videos have no embeddings by {found.encoder} yet, and were skipped")
+        echo(
+            f"{counted(found.num_without_embeddings, 'video has', 'videos have')} no embeddings by "
+            f"{found.encoder} yet, and were skipped"
+        )
     for line in found.left_out:
         echo(f"left out: {line}", err=True)
 

@@ -14,6 +14,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
     from data_miner_dagster.export.records import ReleaseBox
@@ -76,7 +77,7 @@ def diff(
     if json:
         print_json(asdict(found))
         return
-    echo(f"{project} {found.after} {found.as_line}; {found.num_images_kept:,} images are in both")
+    echo(f"{project} {found.after} {found.as_line}; {counted(found.num_images_kept, 'image is', 'images are')} in both")
     changed = [(name, old, new, f"{new - old:+,}") for name, (old, new) in found.boxes_by_class.items() if old != new]
     if changed:
         print_table(["boxes of", found.before, found.after, "change"], changed, numbers=[found.before, found.after])
@@ -110,7 +111,7 @@ def _lines_of(found: "ImageProvenance") -> Iterator[str]:
     others = [f"{value:.3f} {text!r}" for text, value in found.similarities.items() if text != image.similar_prompt]
     if others:
         yield f"             other prompts: {', '.join(others)}"
-    yield f"  represents {image.num_duplicates:,} duplicates"
+    yield f"  represents {counted(image.num_duplicates, 'duplicate')}"
     for duplicate in found.duplicates[:_MOST_LINES]:
         alike = f", cosine {duplicate.similarity:.3f}" if duplicate.similarity is not None else ""
         yield f"             {duplicate.frame_id} ({(duplicate.tier or '').replace('_', ' ')}{alike})"

@@ -100,7 +100,10 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
 
     platform.project_config(project)
     wanted = {row.key for row in find_videos(platform.database, keys, project=project)}
-    echo(f"{len(wanted)} of {len(set(keys))} videos belong to {project}; no file is removed, other projects keep them")
+    echo(
+        f"{len(wanted)} of {counted(len(set(keys)), 'video belongs', 'videos belong')} to {project}; no file is "
+        "removed, other projects keep them"
+    )
     if dry_run:
         return
     taken = take_out_of_project(platform, project, keys)
@@ -176,7 +179,7 @@ def forget(
         needles = (*needles, target)  # the id or name of a channel
     held = releases_holding(platform, keys)
     outside = copies_showing(platform, videos, held)
-    shown_by = f"{counted(len(held), 'release')} {'shows' if len(held) == 1 else 'show'} frames of it"
+    shown_by = f"{counted(len(held), 'release shows', 'releases show')} frames of it"
     echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
     for release in held:
         echo(f"release {release}: {'stays, marked as withdrawn' if keep_releases else 'is removed'}")

@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_LIST_BYTES: Final = 64_000_000
@@ -137,7 +138,7 @@ class _YamlShape:
 
 def _check_scalar(event: yaml.ScalarEvent) -> None:
     if len(event.value) > _MAX_DIGITS and event.implicit[0] and _NUMBER.fullmatch(event.value):
-        raise ConfigError(f"a number has {len(event.value)} digits; put it in quotes if it is text")
+        raise ConfigError(f"a number has {counted(len(event.value), 'digit')}; put it in quotes if it is text")
     num_references = event.value.count("${")  # their grammar is also parsed recursively
     is_long = len(event.value) > _MAX_INTERPOLATED_CHARACTERS
     if num_references > _MAX_REFERENCES_A_VALUE or (num_references and is_long):
@@ -171,7 +172,8 @@ def check_interpolations(content: object, num_characters: int) -> None:
         or len(references) * num_characters > _MAX_EXPANDED_CHARACTERS
     ):
         raise ConfigError(
-            f"{len(references)} references by ${{...}}, {num_chained} of them to values that refer to others: more "
+            f"{counted(len(references), 'reference')} by ${{...}}, {num_chained} of them to values that refer "
+            "to others: more "
             "than a file may have; write the values themselves"
         )
 

@@ -6,6 +6,8 @@ Belongs here: records. Does not belong here: training (models/training.py), file
 from dataclasses import dataclass
 from typing import Final
 
+from data_miner_dagster.domain.phrases import counted
+
 CHECKPOINT_NAME: Final = "student.pt"
 EXPORTED_NAME: Final = "student.onnx"
 """The files of a student: the one to train on with, and the one that is a detector."""
@@ -76,7 +78,7 @@ class Student:
         """What training did, in one line."""
         return (
             f"mAP50 on val from {self.untrained.map50:.3f} untrained to {self.best.map50:.3f} after "
-            f"{self.best_epoch} of {self.settings.epochs} epochs"
+            f"{self.best_epoch} of {counted(self.settings.epochs, 'epoch')}"
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_miner_dagster.domain.masks import Mask, mask_iou
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.tracks import sightings_as_rows
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, label_problems
@@ -205,7 +206,10 @@ def _number_problems(found: tuple[int, int], split: str, expected: Expected) -> 
     num_boxes = tally.num_boxes if is_whole else tally.boxes_by_split[split]
     num_boxes += tally.num_unsure_boxes if is_whole else tally.unsure_boxes_by_split[split]
     if found != (num_images, num_boxes):
-        yield f"{found[0]} images and {found[1]} boxes, expected {num_images} and {num_boxes}"
+        yield (
+            f"{counted(found[0], 'image')} and {counted(found[1], 'box', 'boxes')}, expected {num_images} and "
+            f"{num_boxes}"
+        )
 
 
 def _category_problems(categories: Sequence[Mapping[str, Any]], header: ReleaseHeader) -> Iterator[str]:

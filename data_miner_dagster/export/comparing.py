@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Final
 
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
 
 PIXEL_TOLERANCE: Final = 2e-3
@@ -21,7 +22,7 @@ def file_number_problems(folder: Path, expected: int, *, suffix: str = "", witho
     """
     found = sum(name.endswith(suffix) and PurePath(name).suffix != without for name in _file_names(folder))
     if found != expected:
-        yield f"{folder.name}: {found} files, expected {expected}"
+        yield f"{folder.name}: {counted(found, 'file')}, expected {expected}"
 
 
 def _file_names(folder: str | Path) -> Iterator[str]:
@@ -39,7 +40,7 @@ def label_problems(
 ) -> Iterator[str]:
     """Yield the differences between the boxes found and the expected boxes of an image; `tolerance` is in pixels."""
     if len(found) != len(boxes):
-        yield f"{image.file_name}: {len(found)} labels, expected {len(boxes)}"
+        yield f"{image.file_name}: {counted(len(found), 'label')}, expected {len(boxes)}"
         return
     for (class_index, corners), box in zip(found, boxes, strict=True):
         is_near = all(abs(one - other) <= tolerance for one, other in zip(corners, box.box_xyxy, strict=True))

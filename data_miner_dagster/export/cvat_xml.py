@@ -15,6 +15,7 @@ from typing import IO, Final
 from xml.parsers import expat
 
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.round_trips import check_returned_size
 
 _CHUNK_BYTES: Final = 1 << 20

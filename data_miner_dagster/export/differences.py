@@ -42,11 +42,11 @@ class ReleaseDifference:
             return f"against {self.before}: the same images and boxes"
         num_gaps = sum(differ_in_gaps_alone(before, after) for _, before, after in self.videos_moved)
         num_moved = len(self.videos_moved) - num_gaps
-        moved = f", {num_moved:,} videos in another split" if num_moved else ""
+        moved = f", {counted(num_moved, 'video')} in another split" if num_moved else ""
         moved += f", other gaps between the splits of {counted(num_gaps, 'video')}" if num_gaps else ""
         return (
             f"against {self.before}: +{self.num_images_added:,} −{self.num_images_removed:,} images, "
-            f"{self.num_images_relabelled:,} relabelled, {boxes:+,} boxes{moved}"
+            f"{self.num_images_relabelled:,} relabelled, {boxes:+,} {'box' if abs(boxes) == 1 else 'boxes'}{moved}"
         )
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.records import ReleaseVideo
 
 _YOUTUBE: Final = "youtube"
@@ -67,7 +68,7 @@ def forbidding(uses: Sequence[LicenceUse]) -> str | None:
     named = [use for use in uses if use.redistribution.is_forbidden]
     if not named:
         return None
-    parts = [f"{use.source}, {use.licence} ({use.num_images:,} images)" for use in named]
+    parts = [f"{use.source}, {use.licence} ({counted(use.num_images, 'image')})" for use in named]
     return f"Licences that forbid redistribution: {'; '.join(parts)}"
 
 

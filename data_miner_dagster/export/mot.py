@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.codec import Codec, Destination, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, file_number_problems
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
@@ -126,7 +127,7 @@ def mot_problems(folder: Path, expected: Expected) -> Iterator[str]:
         yield from (f"{sequence.split}/{sequence.video_key}: {line}" for line in _sequence_problems(place, sequence))
     for split, wanted in names.items():
         if (folder / split / SEQUENCES_FILE).read_text(encoding="utf-8").split() != ["name", *wanted]:
-            yield f"{split}: {SEQUENCES_FILE} does not list its {len(wanted)} sequences"
+            yield f"{split}: {SEQUENCES_FILE} does not list its {counted(len(wanted), 'sequence')}"
     yield from file_number_problems(folder, num_pictures, suffix=".jpg")
 
 
@@ -145,7 +146,7 @@ def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]
     lines = (place / "gt" / "gt.txt").read_text(encoding="utf-8").splitlines()
     wanted = [(number, found) for number, (_, objects) in enumerate(sequence.frames, 1) for found in objects]
     if len(lines) != len(wanted):
-        yield f"gt.txt has {len(lines)} lines, expected {len(wanted)}"
+        yield f"gt.txt has {counted(len(lines), 'line')}, expected {len(wanted)}"
         return
     for line, (number, found) in zip(lines, wanted, strict=True):
         values = line.split(",")

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.splits import splits_in
 from data_miner_dagster.domain.tables import (
     MASK_TYPE,
@@ -245,16 +246,19 @@ def _count_problems(folder: Path, tally: ReleaseTally) -> Iterator[str]:
                 counts[value] += 1
     num_boxes = boxes_by["split"].total()
     if (num_images, num_boxes, num_boxes_said) != (tally.num_images, tally.num_boxes, tally.num_boxes):
-        yield f"data: {num_images} images, {num_boxes} boxes, expected {tally.num_images}, {tally.num_boxes}"
+        yield (
+            f"data: {counted(num_images, 'image')}, {counted(num_boxes, 'box', 'boxes')}, expected "
+            f"{tally.num_images}, {tally.num_boxes}"
+        )
     if num_unsure != tally.num_unsure_boxes:
-        yield f"data: {num_unsure} unsure boxes, expected {tally.num_unsure_boxes}"
-    for what, name, counted, wanted in (
+        yield f"data: {counted(num_unsure, 'unsure box', 'unsure boxes')}, expected {tally.num_unsure_boxes}"
+    for what, name, seen, wanted in (
         ("images", "split", by_split, tally.images_by_split),
         ("boxes", "split", boxes_by["split"], tally.boxes_by_split),
         ("boxes", "class_name", boxes_by["class_name"], tally.boxes_by_class),
         ("boxes", "verdict", boxes_by["verdict"], tally.boxes_by_verdict),
     ):
-        found = dict.fromkeys(wanted, 0) | dict(counted)
+        found = dict.fromkeys(wanted, 0) | dict(seen)
         if found != wanted:
             yield f"data: {what} by {name}: {found}, expected {wanted}"
 

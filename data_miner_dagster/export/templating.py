@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from data_miner_dagster.domain.foreign_text import printable
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 
 _BLOCK_STARTS: Final = ("#", "-", "+", "=", "~")
@@ -25,6 +26,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "thousands": _thousands,
+        "counted": counted,
         "number": _number,
         "size": size_text,
         "duration": _duration,

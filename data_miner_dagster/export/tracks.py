@@ -161,7 +161,7 @@ def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
             if expected.header.class_names[box.class_index] != box.class_name:
                 yield f"{what} has a track of class {box.class_index}, {box.class_name!r}"
     if num_boxes != (found := sum(1 for _ in read_rows(tracks_table(folder)))):
-        yield f"data: {found} rows in tracks.parquet, of which {num_boxes} are of tracked frames"
+        yield f"data: {counted(found, 'row')} in tracks.parquet, of which {num_boxes} are of tracked frames"
 
 
 def _box_row(box: ReleaseBox) -> dict[str, Any]:

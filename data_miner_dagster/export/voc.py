@@ -13,6 +13,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import FoundBox, file_number_problems, label_problems
 from data_miner_dagster.export.crops import crop_corners
@@ -93,7 +94,7 @@ def voc_problems(folder: Path, expected: Expected) -> Iterator[str]:
         for split, lines in lists.items():
             if split in wrong_lists or lines.readline():
                 num_images = expected.tally.images_by_split[split]
-                yield f"{split}.txt: it does not list the {num_images} images of its split"
+                yield f"{split}.txt: it does not list the {counted(num_images, 'image')} of its split"
     for name in (_IMAGES, _ANNOTATIONS):
         yield from file_number_problems(folder / name, expected.tally.num_images)
 

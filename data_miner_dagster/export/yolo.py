@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, folds_among, yolo_name
 from data_miner_dagster.export.codec import Codec, Expected
 from data_miner_dagster.export.comparing import corners_of, file_number_problems, label_problems
@@ -75,7 +76,7 @@ class YoloWriter:
             (self._folder / name).write_text(self._data_yaml(paths), encoding="utf-8")
 
     def _data_yaml(self, paths: Mapping[str, str | list[str]]) -> str:
-        comments = [f"# {self._header.title}: {sum(self._num_images.values())} images"]
+        comments = [f"# {self._header.title}: {counted(sum(self._num_images.values()), 'image')}"]
         if "train" not in paths:
             comments.append("# every video here was released in another split before: there is nothing to train on")
         if paths["val"] == paths.get("train", f"images/{TRAIN_SPLIT}"):
@@ -204,7 +205,7 @@ def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 def _polygon_problems(image: ReleaseImage, found: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> Iterator[str]:
     if len(found) != len(image.labels):
-        yield f"{image.file_name}: {len(found)} labels, expected {len(image.labels)}"
+        yield f"{image.file_name}: {counted(len(found), 'label')}, expected {len(image.labels)}"
         return
     for (class_index, points), box in zip(found, image.labels, strict=True):
         wanted = _polygon_of(box) / [image.width, image.height]

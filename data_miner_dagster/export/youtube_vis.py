@@ -15,6 +15,7 @@ import numpy as np
 
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.coco import coco_facts
 from data_miner_dagster.export.codec import Codec, Destination, Expected
 from data_miner_dagster.export.comparing import file_number_problems
@@ -215,7 +216,7 @@ def _track_problems(video: dict[str, Any], tracks: list[dict[str, Any]], sequenc
     for number, (_, on_frame) in enumerate(sequence.frames, 1):
         gather_tracks(wanted, number, on_frame)
     if [(track["track_id"], track["category_id"] - 1) for track in tracks] != list(wanted):
-        yield f"{len(tracks)} objects, which are not the {len(wanted)} of the release"
+        yield f"{counted(len(tracks), 'object')}, which are not the {len(wanted)} of the release"
         return
     for track, objects in zip(tracks, wanted.values(), strict=True):
         size_wh = (video["width"], video["height"])

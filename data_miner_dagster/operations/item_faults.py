@@ -42,6 +42,7 @@ from data_miner_dagster.domain.errors import (
     TransientError,
 )
 from data_miner_dagster.domain.full_disks import is_disk_full
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import OutcomeStatus, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -283,7 +284,7 @@ class ItemGuard:
             if self._is_systematic:
                 return
         if is_of_all:
-            raise self._systematic(held[0][1], f"all {len(items)} items")
+            raise self._systematic(held[0][1], f"all {counted(len(items), 'item')}")
         _record(held)
 
     def _hold(self, item: str, fault: ItemFault, on_fault: Callable[[ItemFault], object]) -> None:

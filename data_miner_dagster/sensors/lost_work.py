@@ -16,6 +16,7 @@ from data_miner_dagster.catalog.holds import CANCELLED, PAUSED, hold_items
 from data_miner_dagster.catalog.leases import find_leases
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.upkeep import reset_orphans
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.work import (
     BATCH_TAGS,
     VIDEO_STAGES,
@@ -135,4 +136,6 @@ def _hold_cancelled(platform: Platform, batch: OpenBatch, what: str) -> str:
     else:
         for project in undone:
             hold_items(platform.database, project=project, stage=batch.stage, reason=CANCELLED)
-    return f"{what}: its run was cancelled; {len(undone)} items are held until `data-miner resume`"
+    return (
+        f"{what}: its run was cancelled; {counted(len(undone), 'item is', 'items are')} held until `data-miner resume`"
+    )

@@ -17,6 +17,7 @@ from data_miner_dagster.catalog.releases import num_released_videos
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.config.settings import RefreshConfig
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.builds import why_reviewed
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
@@ -106,7 +107,11 @@ def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> 
     if refresh.wait_for_all:
         return "videos are on their way"
     num_new = _count_new(platform, project.name)
-    return None if num_new >= refresh.min_new_videos else f"{num_new} of {refresh.min_new_videos} new videos are ready"
+    return (
+        None
+        if num_new >= refresh.min_new_videos
+        else f"{num_new} of {counted(refresh.min_new_videos, 'new video is', 'new videos are')} ready"
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -13,6 +13,7 @@ from data_miner_dagster.domain.errors import SourceError, VideoPermanentError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.keys import FILE_PREFIX, FRAMES_PREFIX, video_file_name
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.folders import folders_below, is_glob, located, matches_of
 from data_miner_dagster.sites.keys import readable_part
@@ -50,7 +51,9 @@ class Found:
             return ""
         by_count = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
         shown = ", ".join(f"{reason} {count}" for reason, count in by_count[:_MOST_REASONS])
-        more = f", and {len(by_count) - _MOST_REASONS} other reasons" if len(by_count) > _MOST_REASONS else ""
+        more = (
+            f", and {counted(len(by_count) - _MOST_REASONS, 'other reason')}" if len(by_count) > _MOST_REASONS else ""
+        )
         return f"{total} file{'' if total == 1 else 's'} passed over: {shown}{more}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from data_miner_dagster.config.sourcing import RulesConfig
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
 
@@ -109,9 +110,9 @@ def _by_views(candidate: VideoCandidate, rules: RulesConfig) -> str | None:
     if views is None:
         return None
     if rules.min_views is not None and views < rules.min_views:
-        return f"{views} views, below {rules.min_views}"
+        return f"{counted(views, 'view')}, below {rules.min_views}"
     if rules.max_views is not None and views > rules.max_views:
-        return f"{views} views, above {rules.max_views}"
+        return f"{counted(views, 'view')}, above {rules.max_views}"
     return None
 
 

@@ -1,5 +1,9 @@
+import re
+from pathlib import Path
+
 import pytest
 
+import data_miner_dagster
 from data_miner_dagster.domain.phrases import counted, counted_phrase, phrase_of, phrase_of_stage
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier, QualityFlag, RejectionRule, VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectStage
@@ -54,3 +58,35 @@ def test_counted_phrase() -> None:
 def test_counted() -> None:
     assert [counted(n, "video") for n in (0, 1, 1200)] == ["0 videos", "1 video", "1,200 videos"]
     assert counted(2, "copy", "copies") == "2 copies"
+
+
+_NOUNS = "videos|frames|images|boxes|files|projects|runs|answers|verdicts|pictures|objects|candidates"
+_NUMBER_AND_NOUN = re.compile(
+    rf"\{{(?!_?[A-Z][A-Z_]+\}})(?!counted\()([^{{}}\n]+)\}} ((more|new|other|random|unsure) )?({_NOUNS})\b"
+    rf"|%d ({_NOUNS})\b|\| thousands \}}\}} ({_NOUNS})\b"
+)
+_NO_NUMBER = (
+    "launches runs",
+    "any number of",
+    "removed:,} images",
+    "{len(self.prompts)} boxes",
+    "{found.get(key)} images and",
+    "{shown} ",
+    "{their} files",
+    "'fewer'} images",
+    "'seqLength')} frames",
+    "{ids.shape} frames",
+)
+"""Words before such a noun that are not a number, numbers that are never 1, and faults of this program."""
+
+
+def test_counted__is_asked_wherever_a_number_and_its_noun_are_said() -> None:
+    package = Path(data_miner_dagster.__file__).parent
+    found = [
+        f"{path.relative_to(package)}:{number}: {line.strip()}"
+        for path in sorted(package.rglob("*"))
+        if path.suffix in (".py", ".j2")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if _NUMBER_AND_NOUN.search(line) and "logger.debug" not in line and not any(it in line for it in _NO_NUMBER)
+    ]
+    assert not found, "use `counted` of domain/phrases.py in\n" + "\n".join(found)

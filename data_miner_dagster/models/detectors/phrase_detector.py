@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import ClassPrompts, ExemplarImage, Float32Array, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.detectors.hub_detector import HubDetector, load_pretrained
@@ -147,7 +148,8 @@ class PhraseDetector(HubDetector):
             tokens = self.length_of(phrase)
             if tokens > self.max_tokens:
                 raise ConfigError(
-                    f"detection.classes: the phrase {phrase.prompt!r} has {tokens} tokens, detector {self.name} reads "
+                    f"detection.classes: the phrase {phrase.prompt!r} has {counted(tokens, 'token')}, detector "
+                    f"{self.name} reads "
                     f"{self.max_tokens}; shorten it"
                 )
             if tokens > room:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import ExemplarImage
 from data_miner_dagster.models.detectors.phrase_detector import Phrase
 from data_miner_dagster.models.detectors.yolo_exemplars import VisualHalf
@@ -72,7 +73,8 @@ class TextHalf:
             tokens = self.tokenizer(phrase.lower())["input_ids"]
             if len(tokens) > CONTEXT_LENGTH:
                 raise ConfigError(
-                    f"detection.classes: the phrase {phrase!r} has {len(tokens)} tokens, detector {self.model_name} "
+                    f"detection.classes: the phrase {phrase!r} has {counted(len(tokens), 'token')}, detector "
+                    f"{self.model_name} "
                     f"reads {CONTEXT_LENGTH}; shorten it"
                 )
             ids[row, : len(tokens)] = torch.tensor(tokens)

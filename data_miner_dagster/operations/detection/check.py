@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
@@ -38,7 +39,7 @@ class BoxCounts:
     def description(self) -> str:
         """One line for the user."""
         return (
-            f"of {self.num_boxes:,} boxes {self.num_misplaced:,} are outside their frame or empty, "
+            f"of {counted(self.num_boxes, 'box', 'boxes')} {self.num_misplaced:,} are outside their frame or empty, "
             f"{self.num_unknown_class:,} have a class that is not the project's, {self.num_bad_confidence:,} have a "
             f"confidence outside 0 to 1, {self.num_wrong_masks:,} differ from the bounds of their mask; "
             "`data-miner force-detect` recreates them"

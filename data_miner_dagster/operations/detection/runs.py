@@ -21,6 +21,7 @@ from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import model_call, note
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, PictureFile, RgbImage
 from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.detection.exemplars import ExemplarsByClass, pictured_classes
@@ -273,7 +274,7 @@ def _detect(
     with model_call(detector):
         answers = detector.detect(images, classes, confidence_floor=config.confidence_floor)
     if len(answers) != len(images):
-        raise ValueError(f"the detector returned {len(answers)} answers to {len(images)} images")
+        raise ValueError(f"the detector returned {counted(len(answers), 'answer')} to {counted(len(images), 'image')}")
     for image, answer in zip(images, answers, strict=True):
         image_wh = (image.shape[1], image.shape[0])
         if strange := next((mask for mask in answer.masks if mask and mask.resolution_wh != image_wh), None):

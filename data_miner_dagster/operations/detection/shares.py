@@ -15,6 +15,7 @@ from data_miner_dagster.catalog.shards import ShardPlan, begin_sharing, end_shar
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.versions import DETECTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
@@ -100,7 +101,7 @@ def look_at_unseen(
     num_by_others = lead(platform, plan, partial(_make, looker, seen_before, frames_between))
     end_sharing(database, stage, project)
     if num_by_others:
-        logger.info("detection: %d of %d shards were made by other runs", num_by_others, plan.num_shards)
+        logger.info("detection: %d of %s were made by other runs", num_by_others, counted(plan.num_shards, "shard"))
         left = [each for each in _unseen(frames, looker.parts.seen()) if each.frame_id not in looker.attempted]
         if left:  # the faults of other workers are also recorded here
             looker.look_at(left, lambda _: None)

@@ -151,7 +151,7 @@ def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]
         try:
             fields = [float(value) for value in line.split()]
             if len(fields) != _YOLO_FIELDS or not all(map(math.isfinite, fields)):
-                raise ValueError(f"{len(fields)} fields")
+                raise ValueError(counted(len(fields), "field"))
             class_index, x, y, width, height = fields
             name = names[int(class_index)]
         except (ValueError, KeyError) as error:

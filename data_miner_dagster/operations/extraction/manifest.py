@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import VideoPermanentError
 from data_miner_dagster.domain.keys import frame_file_name, make_frame_id
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.tables import FRAMES_ROWS_PER_GROUP, FRAMES_SCHEMA
 from data_miner_dagster.media.quality import measure
@@ -130,7 +131,7 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
     if num_frames > limit:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"{num_frames} frames exceed extraction.limits.max_sampled_frames={limit}; "
+            f"{counted(num_frames, 'frame')} exceed extraction.limits.max_sampled_frames={limit}; "
             "set max_frames_per_video, or sample fewer frames",
         )
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import PermanentError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.deduplication.verdicts import pair_verdicts
@@ -69,7 +70,8 @@ class LeakCheck:
     def description(self) -> str:
         """One line for the user."""
         line = (
-            f"release {self.version}: {self.tally.num_leaks:,} of {self.tally.num_pairs:,} pairs of images in "
+            f"release {self.version}: {self.tally.num_leaks:,} of "
+            f"{counted(self.tally.num_pairs, 'pair of images', 'pairs of images')} in "
             f"different splits look alike ({self.limits_text})"
         )
         if self.holds:

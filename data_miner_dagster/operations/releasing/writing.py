@@ -15,6 +15,7 @@ import numpy as np
 from data_miner_dagster.domain.errors import DataMinerError, NothingToReleaseError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.json_records import as_json
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.card import CardNotes, write_card
 from data_miner_dagster.export.codec import Destination, ReleaseWriter
 from data_miner_dagster.export.datasheet import write_datasheet
@@ -137,7 +138,8 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
     frames = chosen_frames(candidates, standing.selection.choose(candidates))
     if not frames:
         raise NothingToReleaseError(
-            f"project {standing.config.name!r} has nothing to release: none of its {num_candidates:,} images is chosen"
+            f"project {standing.config.name!r} has nothing to release: none of its "
+            f"{counted(num_candidates, 'image')} is chosen"
         )
     return Choice(standing.selection.settings, num_candidates, frames)
 

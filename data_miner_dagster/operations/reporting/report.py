@@ -18,6 +18,7 @@ from data_miner_dagster.config.web import REVIEW_HOST
 from data_miner_dagster.domain.addresses import Origin, address_at
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.keys import split_frame_id
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.versions import REPORT_VERSION
 from data_miner_dagster.export.evaluation_section import evaluation_section
@@ -287,7 +288,7 @@ def _confidence_histograms(path: Path, manifest: dict[str, Any], most_classes: i
         draw_histogram(
             counts[name],
             title=f"Confidence: {name}",
-            note=f"{counts[name].total:,} boxes as the detector returned them.",
+            note=f"{counted(counts[name].total, 'box', 'boxes')} as the detector returned them.",
             marks=[(manifest["thresholds"][name], f"{manifest['thresholds'][name]:.3g}")],
             legend=[("kept", "at or above the threshold"), ("neutral", "below it: stored, not released")],
         )

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from data_miner_dagster.domain.phrases import phrase_of
+from data_miner_dagster.domain.phrases import counted, phrase_of
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reviewing.frames import code_and_box, rows_of_codes
@@ -86,7 +86,7 @@ class ItemMaker:
         line = f"{box.class_name} {confidence:.2f}, threshold {self._thresholds[box.class_name]:.2f}"
         num_detectors = self._index.rules.num_detectors
         if num_detectors > 1:
-            line += f", found by {box.num_agreeing_detectors} of {num_detectors} detectors"
+            line += f", found by {box.num_agreeing_detectors} of {counted(num_detectors, 'detector')}"
         return line
 
     def _near_filter(self, code: int) -> str:

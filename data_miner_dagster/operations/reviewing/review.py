@@ -11,6 +11,7 @@ from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.verdicts import undo_verdict, verdicts_in_force, verdicts_version
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError, TransientError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.verdicts import FRAME_WORDS, ReviewQueue, Verdict
 from data_miner_dagster.operations.filtering.calibration import CalibratedThreshold
 from data_miner_dagster.operations.platform import Platform
@@ -124,7 +125,7 @@ class Review:
             ConfigError: the queue, class or video does not exist, or `size` or `cursor` is invalid.
         """
         if not 1 <= size <= MAX_PAGE_SIZE:
-            raise ConfigError(f"a page cannot have {size} questions; ask for 1 to {MAX_PAGE_SIZE}")
+            raise ConfigError(f"a page cannot have {counted(size, 'question')}; ask for 1 to {MAX_PAGE_SIZE}")
         with self._lock:
             tables, standing = self._current()
             ranking, order = self._in_order(tables, standing, queue, QueueFilter(class_name, video_key))

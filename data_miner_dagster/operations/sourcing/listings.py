@@ -11,6 +11,7 @@ from data_miner_dagster.catalog.listings import ListingResult, queries_listed_we
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.domain.at_work import InheritingThreads
 from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import SMALLEST_BATCH, ItemFault, item_guard
@@ -90,7 +91,7 @@ def _answer(query: Query, client: SiteWorkers) -> Listing:
 
 
 def _of_faults(lines: Sequence[str], num_entries: int) -> str:
-    return f"{len(lines)} of {num_entries} entries met an internal error: {lines[0]}"
+    return f"{len(lines)} of {counted(num_entries, 'entry', 'entries')} met an internal error: {lines[0]}"
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:

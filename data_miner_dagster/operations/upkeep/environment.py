@@ -22,6 +22,7 @@ from typing import Final
 from data_miner_dagster.catalog.database import Database, sqlite_url
 from data_miner_dagster.catalog.failures import quick_check
 from data_miner_dagster.domain.errors import DataMinerError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.models.cache import model_cache_folder
@@ -235,4 +236,4 @@ def _open_files() -> Iterator[Part]:
         yield Part("open files", State.OK, f"a process may open {soft if soft >= 0 else 'any number of'} files")
     else:
         remedy = "run `ulimit -n 4096` before `data-miner up`, or set LimitNOFILE= in its service"
-        yield Part("open files", State.WARNING, f"a process may open only {soft} files", remedy)
+        yield Part("open files", State.WARNING, f"a process may open only {counted(soft, 'file')}", remedy)

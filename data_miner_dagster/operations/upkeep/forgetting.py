@@ -32,6 +32,7 @@ from data_miner_dagster.domain.copies import CopyKind
 from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.keys import forgotten_subject, split_frame_id
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.export.manifest import (
     CHECKSUMS_FILE,
@@ -76,7 +77,7 @@ class HeldRelease:
 
     def __str__(self) -> str:
         """Return the release as one line for people."""
-        return f"{self.project} {self.version} ({self.num_videos} of its {self.num_all_videos} videos)"
+        return f"{self.project} {self.version} ({self.num_videos} of its {counted(self.num_all_videos, 'video')})"
 
 
 @dataclass(frozen=True, slots=True)

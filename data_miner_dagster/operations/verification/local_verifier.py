@@ -5,6 +5,7 @@ from functools import partial
 from itertools import islice
 
 from data_miner_dagster.domain.meters import model_call
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.models.provider import VerifierRole
 from data_miner_dagster.operations.item_faults import ItemFault, concerns_all_items, item_guard
 from data_miner_dagster.operations.verification.replies import Crop, Keep, Reply
@@ -57,5 +58,5 @@ def _answers(model: CropVerifier, batch: Sequence[Crop]) -> list[Reply]:
     with model_call(model):
         texts = model.answer([crop.rgb for crop in batch], [crop.prompt for crop in batch])
     if len(texts) != len(batch):
-        raise ValueError(f"the model gave {len(texts)} answers to {len(batch)} questions")
+        raise ValueError(f"the model gave {counted(len(texts), 'answer')} to {counted(len(batch), 'question')}")
     return [Reply(crop, answer_of(text)) for crop, text in zip(batch, texts, strict=True)]

@@ -237,7 +237,7 @@ def _remark(
     if not is_enough and not num_more:
         return "no boxes of this class are stored"
     if not is_enough:
-        given = "1 verdict is" if num_answers == 1 else f"{num_answers} verdicts are"
+        given = counted(num_answers, "verdict is", "verdicts are")
         return f"{given} too few for a threshold; {num_more} more {'is' if num_more == 1 else 'are'} needed"
     if chosen is None:
         more = f"; {counted(num_more, 'more verdict')} may show one" if num_more else ""

@@ -11,6 +11,7 @@ from enum import StrEnum
 import numpy as np
 
 from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.quality import BoxCalibration, Estimate
 from data_miner_dagster.stages.estimates import FEWEST_ANSWERS, Float64Array
 from data_miner_dagster.stages.evaluation.confidence import (
@@ -149,7 +150,8 @@ def threshold_origin(
     chosen = of_class.chosen if of_class is not None else None
     if calibration is not None and of_class is not None and chosen is not None and chosen.threshold == threshold:
         return ThresholdOrigin.CALIBRATED, (
-            f"calibrated for a precision of {calibration.wanted_precision:g} with {of_class.num_answers} verdicts, "
+            f"calibrated for a precision of {calibration.wanted_precision:g} with "
+            f"{counted(of_class.num_answers, 'verdict')}, "
             f"the last on {calibration.last_day}"
         )
     default = ReleasingConfig.model_fields["confidence_threshold"].default
@@ -179,7 +181,10 @@ def _precision_line(
     if state is QualityState.OTHER_DETECTOR:
         return _of_another_detector(project)
     if precision is not None and calibration is not None:
-        return f"{_text(precision)}, from {calibration.num_answers:,} judged boxes on {calibration.num_frames:,} frames"
+        return (
+            f"{_text(precision)}, from {counted(calibration.num_answers, 'judged box', 'judged boxes')} on "
+            f"{counted(calibration.num_frames, 'frame')}"
+        )
     if calibration is not None and state is QualityState.MEASURED and unmeasured:
         return (
             f"not measured for all classes: fewer than {FEWEST_ANSWERS} verdicts on {', '.join(unmeasured)}; "
@@ -199,8 +204,8 @@ def _missed_line(
     if missed is None or calibration is None:
         return f"not measured; judge frames of the random sample in `data-miner review {project}`"
     return (
-        f"{_text(missed.share)}, {missed.num_missed:,} of {missed.num_objects:,} objects on "
-        f"{calibration.num_random_frames:,} random frames"
+        f"{_text(missed.share)}, {missed.num_missed:,} of {counted(missed.num_objects, 'object')} on "
+        f"{counted(calibration.num_random_frames, 'random frame')}"
     )
 
 

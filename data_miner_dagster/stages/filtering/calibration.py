@@ -236,7 +236,10 @@ def calibrate(
     remark = (
         f"{goal} is at least {wanted:g} with 97.5% probability"
         if is_assured
-        else f"{num_answers} answers are too few to be sure: {goal} may be as low as {measure.low:.2f}; answer more"
+        else (
+            f"{counted(num_answers, 'answer is', 'answers are')} too few to be sure: {goal} may be as low as "
+            f"{measure.low:.2f}; answer more"
+        )
     )
     return CalibrationResult(goal, wanted, num_answers, in_force, chosen, is_assured=is_assured, remark=remark)
 

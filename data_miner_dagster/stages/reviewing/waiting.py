@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from data_miner_dagster.domain.phrases import counted
+
 WAITING: Final = "waiting for review (an unsure box)"
 """The reason why a frame is not settled."""
 MANY_WAITING: Final = 0.2
@@ -12,7 +14,7 @@ def waiting_line(num_waiting: int, num_looked_at: int) -> str:
     """Return the number of frames that wait for review, as part of a sentence."""
     share = f" ({num_waiting / num_looked_at:.0%})" if num_looked_at else ""
     verb = "waits" if num_waiting == 1 else "wait"
-    return f"{num_waiting:,} of {num_looked_at:,} frames{share} {verb} for review because of an unsure box"
+    return f"{num_waiting:,} of {counted(num_looked_at, 'frame')}{share} {verb} for review because of an unsure box"
 
 
 def waiting_remedy(project: str) -> str:

@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from data_miner_dagster.domain.foreign_text import printable
+from data_miner_dagster.domain.phrases import counted
 
 
 @lru_cache(maxsize=1)
@@ -19,7 +20,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["thousands"] = "{:,}".format
+    environment.filters |= {"thousands": "{:,}".format, "counted": counted}
     return environment
 
 

@@ -32,7 +32,7 @@ IN_RELEASES: dict[str, Fault] = {
     ),
     "extra image": (
         in_json("val", lambda of: of["images"].append(of["images"][0] | {"id": 9})),
-        "instances_val.json: 2 images and 1 boxes, expected 1 and 1",
+        "instances_val.json: 2 images and 1 box, expected 1 and 1",
     ),
     "image in place of another": (
         in_json("all", lambda of: of["images"][1].update(id=9)),
@@ -52,9 +52,9 @@ IN_RELEASES: dict[str, Fault] = {
     ),
     "box of another image": (
         in_json("train", lambda of: of["annotations"][1].update(image_id=2)),
-        "instances_train.json: train/files-a_000000.jpg: 1 labels, expected 2",
+        "instances_train.json: train/files-a_000000.jpg: 1 label, expected 2",
     ),
-    "missing box": (in_json("val", lambda of: of["annotations"].clear()), "instances_val.json: 1 images and 0 boxes"),
+    "missing box": (in_json("val", lambda of: of["annotations"].clear()), "instances_val.json: 1 image and 0 boxes"),
     "box that is no number": (
         in_json("val", lambda of: of["annotations"][0].update(bbox=[float("nan"), 0.0, 64.0, 48.0])),
         "instances_val.json: val/files-b_000000.jpg: label 1",

@@ -12,7 +12,7 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
     "wrong size": (in_text(XML, 'width="64"', 'width="63"'), r"image 0 is \('train/files-a_000000.jpg', 63, 48\)"),
     "wrong box": (in_text(XML, 'xtl="4.0"', 'xtl="5.0"'), r"label 0 .* is not box 0 \(4.0, 6.0, 40.0, 30.0\)"),
     "missing corner": (in_text(XML, 'xtl="4.0" ', ""), r"cvat: it cannot be read .*KeyError: 'xtl'"),
-    "turned box": (in_text(XML, 'z_order="0"', 'rotation="5.0"'), "train/files-a_000000.jpg: 1 labels, expected 2"),
+    "turned box": (in_text(XML, 'z_order="0"', 'rotation="5.0"'), "train/files-a_000000.jpg: 1 label, expected 2"),
     "swapped label": (in_text(XML, 'label="person"', 'label="bicycle"'), "label 1 .* is not box 0"),
     "unknown label": (in_text(XML, 'label="person"', 'label="tram"'), r"cvat: it cannot be read \(ValueError"),
     "another confidence": (in_text(XML, '"confidence">0.5', '"confidence">0.6'), "have other confidences, names"),

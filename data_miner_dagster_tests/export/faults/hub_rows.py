@@ -18,7 +18,7 @@ HUB_ROWS: dict[str, tuple[Callable[[list[Any]], object], str]] = {
     ),
     "missing box": (
         lambda rows: [values.pop() for values in rows[0]["objects"].values()],
-        "train/files-a_000000.jpg: 1 labels, expected 2",
+        "train/files-a_000000.jpg: 1 label, expected 2",
     ),
     "swapped label": (
         lambda rows: rows[0]["objects"]["category"].reverse(),

@@ -21,7 +21,7 @@ IN_JUDGED_RELEASES: dict[str, Fault] = {
     ),
     "label of an unsure box": (
         in_text("labels/train/files-a_000002.txt", "", "1 0.859375 0.104167 0.156250 0.166667\n"),
-        "train/files-a_000002.jpg: 1 labels, expected 0",
+        "train/files-a_000002.jpg: 1 label, expected 0",
     ),
     "unsure box as a label": (
         in_rows("data/boxes.parquet", lambda rows: rows[1].update(is_unsure=False)),

@@ -18,7 +18,7 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
     ),
     "swapped label": (in_text(TASKS, '["person"]', '["bicycle"]'), "label 1 .* is not box 0"),
     "unknown label": (in_text(TASKS, '["person"]', '["tram"]'), r"label studio: it cannot be read \(ValueError"),
-    "turned box": (in_text(TASKS, '"rotation": 0', '"rotation": 5'), "train/files-a_000000.jpg: 1 labels, expected 2"),
+    "turned box": (in_text(TASKS, '"rotation": 0', '"rotation": 5'), "train/files-a_000000.jpg: 1 label, expected 2"),
     "another name of a box": (in_text(TASKS, '"id": "', '"id": "0'), "files-a_000000.jpg: its boxes have other names"),
     "another confidence": (in_text(TASKS, '"score": 0.5', '"score": 0.6'), "boxes have other confidences"),
     "missing class": (in_text("label_config.xml", "person", "tram"), "label_config.xml: it is not of"),

@@ -22,7 +22,7 @@ IN_RELEASES: dict[str, Fault] = {
     "extra labels": (copied("labels/val/files-b_000000.txt", "labels/train/x.txt"), "labels: 5 files, expected 4"),
     "labels of another image": (
         exchanged("labels/train/files-a_000000.txt", "labels/val/files-b_000000.txt"),
-        "train/files-a_000000.jpg: 1 labels, expected 2",
+        "train/files-a_000000.jpg: 1 label, expected 2",
     ),
     "wrong box": (
         in_text("labels/val/files-b_000000.txt", "0.500000 0.500000", "0.499000 0.500000"),

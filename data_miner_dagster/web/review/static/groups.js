@@ -46,7 +46,8 @@ function show(items) {
   byId("representative").replaceChildren();
   tiles.show(items);
   scrollTo(0, 0);
-  byId("count").textContent = `${Math.max(0, questions.numOpen - start).toLocaleString("en")} frames left in this queue`;
+  const left = Math.max(0, questions.numOpen - start);
+  byId("count").textContent = `${left.toLocaleString("en")} ${left === 1 ? "frame" : "frames"} left in this queue`;
   if (!items.length) {
     sayEmpty(byId("empty"), "That was the last group. Nothing is left to ask in this queue.");
     return;
