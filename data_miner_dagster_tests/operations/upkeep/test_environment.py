@@ -101,7 +101,7 @@ def _few_files() -> Iterator[None]:
 @pytest.mark.usefixtures("_few_files")
 def test_inspect_environment__few_open_files(tmp_path: Path) -> None:
     part = parts_of(tmp_path / "root")["open files"]
-    assert (part.state, part.value) == (State.WARNING, "a process may open only 1000 files")
+    assert (part.state, part.value) == (State.WARNING, "a process may open only 1,000 files")
     assert "ulimit -n" in part.remedy
 
 
