@@ -65,8 +65,8 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
     echo(f"{project} {outcome.metadata['version']}: {outcome.metadata['line']} → {outcome.metadata['folder']}")
     number = outcome.counts["frames in dispute"]
     echo(f"the student disagrees with the labels of {counted(number, 'frame')}")
-    student, root = student_name(project), quote(str(platform.root))
+    student, place = student_name(project), quote(str(platform.root))
     echo(
         f"next: `data-miner review {project}{said_again()}` shows these first; {student} is a detector from now on "
-        f"(`data-miner --root {root} try detect FOLDER CLASS... --detector {student}`)"
+        f"(`data-miner --root {place} try detect FOLDER CLASS... --detector {student}`)"
     )

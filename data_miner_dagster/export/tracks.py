@@ -144,9 +144,9 @@ def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the tables of tracks, if there are any."""
     if not has_tracks(folder):
         return
-    counted, before = read_rows(tracked_frames_table(folder)), ("", -1)
+    of_frames, before = read_rows(tracked_frames_table(folder)), ("", -1)
     num_boxes = 0
-    for frame, row in zip(read_tracked_frames(folder), counted, strict=True):
+    for frame, row in zip(read_tracked_frames(folder), of_frames, strict=True):
         num_boxes += len(frame.boxes)
         what = f"data: frame {frame.tracked_frame} of {frame.video_key}"
         if (frame.video_key, frame.tracked_frame) <= before:
