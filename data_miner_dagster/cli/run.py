@@ -8,11 +8,8 @@ import typer
 
 from data_miner_dagster.cli.options import ProfileOption
 from data_miner_dagster.cli.progress import console
-<<<<<<< HEAD
 from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
-=======
 from data_miner_dagster.domain.phrases import counted
->>>>>>> 7a753fec (Say every number with the noun that follows it, by one function)
 
 
 def run(

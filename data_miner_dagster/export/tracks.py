@@ -15,6 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.tables import (
     MASK_TYPE,
     RECOVERED_COLUMN,
