@@ -108,7 +108,7 @@ class CvatXml:
         with zipfile.ZipFile(self._path) as archive:
             names = [name for name in archive.namelist() if name.rpartition("/")[2] == _MEMBER]
             if len(names) != 1:
-                raise ValueError(f"the archive has {len(names)} files named {_MEMBER}")
+                raise ValueError(f"the archive has {counted(len(names), 'file')} named {_MEMBER}")
             with archive.open(names[0]) as file:
                 yield file
 
