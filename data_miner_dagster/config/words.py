@@ -18,7 +18,7 @@ def checked_names(content: Any) -> Any:
     """Return a mapping with blanks stripped from its keys. Returns anything else unchanged, for the field to check.
 
     Raises:
-        ValueError: a key is not text, or two keys differ only in case or surrounding blanks.
+        ValueError: a key is not text or is blank, or two keys differ only in case or surrounding blanks.
     """
     if not isinstance(content, Mapping):
         return content
@@ -26,6 +26,8 @@ def checked_names(content: Any) -> Any:
     for name in content:
         if not isinstance(name, str):
             raise ValueError(f"the name {_as_yaml(name)} is not text in YAML; put it in quotes")
+        if not name.strip():
+            raise ValueError("a name is empty; write one before the colon")
         other = written.setdefault(name.strip().casefold(), name)
         if other != name:
             raise ValueError(f"{other!r} and {name!r} are the same name; keep one")

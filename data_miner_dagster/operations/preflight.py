@@ -9,6 +9,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.config.sourcing import FilesSource
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.models.registry import BUILT_IN
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.exemplars import find_exemplars
 from data_miner_dagster.operations.platform import Platform
@@ -98,8 +99,10 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
     endpoint = endpoints.get(config.model)
     if endpoint is None:
         if config.model not in platform.models.config.registry:
+            entry = BUILT_IN.get(config.model)
+            what = "is" if entry is None else f"is a model of kind {entry.capability.value}, and"
             raise ConfigError(
-                f"detection.verifier.model {config.model!r} is in neither platform.models.endpoints "
+                f"detection.verifier.model {config.model!r} {what} in neither platform.models.endpoints "
                 f"({', '.join(sorted(endpoints)) or 'none'}) nor platform.models.registry; add it to one of them"
             )
         platform.models.check_verifier_available(config.model)

@@ -61,6 +61,7 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         ("[a bicycle]", "[~]", "filtering.positive.0 is empty: must be text; put it in quotes"),
         ("{bicycle: []}", "{null: []}", "detection.classes: contains a name that is not text in YAML, such as null"),
         ("{bicycle: []}", "{no: []}", "detection.classes: the name false is not text in YAML; put it in quotes"),
+        ("{bicycle: []}", "{' ': []}", "detection.classes: a name is empty; write one before the colon"),
         ("{bicycle: []}", "{1: []}", "detection.classes: the name 1 is not text in YAML; put it in quotes"),
         ("{bicycle: []}", "{bicycle: [7]}", "detection.classes.bicycle.0 is 7: must be text; put it in quotes"),
         ("{bicycle: []}", "{bicycle: 7}", "detection.classes.bicycle is 7: must be a list"),
