@@ -54,6 +54,9 @@ BANNED: Final = (
     BannedPhrase(r"\b(?:of late|[Ll]est|[Aa]mid|[Nn]ought|[Aa]ught|[Ww]ithal|as ever)\b", "plain words"),
     BannedPhrase(r"\b(?:[Aa]ll the same|[Tt]he same again)\b", "nevertheless, still; again"),
     BannedPhrase(r"\banew\b", "again; from scratch"),
+    BannedPhrase(r"\b(?:is|are|was|were) of another\b", "belongs to another; has another; comes from another"),
+    BannedPhrase(r"\bone after the other\b", "one after another"),
+    BannedPhrase(r"\bso that nobody\b", "so nobody"),
     BannedPhrase(r"\b[Ii]n vain\b", "unsuccessfully; without effect"),
     BannedPhrase(r"\b[Ii]n the moment\b", "the moment; when; currently"),
 )
