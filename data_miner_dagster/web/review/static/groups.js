@@ -77,7 +77,7 @@ function answer(word) {
   if (word === "not_duplicate") tiles.go(at + 1);
 }
 
-/** Say that the frames without an answer are duplicates, so that nobody is asked about them again. */
+/** Say that the frames without an answer are duplicates and need no further question. */
 function confirm() {
   const group = start;
   for (const item of tiles.items) {
