@@ -77,7 +77,7 @@ function answer(word) {
   if (word === "not_duplicate") tiles.go(at + 1);
 }
 
-/** Say that the frames without an answer are duplicates and need no further question. */
+/** Record the frames without an answer as duplicates, so that the queue does not ask about them again. */
 function confirm() {
   const group = start;
   for (const item of tiles.items) {
