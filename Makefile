@@ -8,7 +8,7 @@ DEMO_ROOT ?= demo_root
 # environments of the annotation tools
 INTEROP ?= .interop
 # a file's tests run on one worker, since they share expensive fixtures, and the longest files come first (conftest.py)
-PYTEST_ARGUMENTS ?= --numprocesses auto --dist loadfile --no-loadscope-reorder --timeout 600
+PYTEST_ARGUMENTS ?= --numprocesses auto --dist loadfile --no-loadscope-reorder --timeout 600 -o tmp_path_retention_policy=failed
 
 .DEFAULT_GOAL := help
 
@@ -58,10 +58,18 @@ chromium:
 	  echo "== chromium is not installed and this is no root shell with apt-get: the browser tests will be skipped"; \
 	fi
 
+# Files of tests are in memory where there is room. The folder's name is short because sockets are in it, and others may
+# enter it because PostgreSQL runs as a user of its own.
 test: $(STAMP) chromium ## run all tests
 	@echo "== fetching the lite models and sample clips (about 150 MB, once)"
 	@$(BIN)/python -m data_miner_dagster models fetch --profile lite >/dev/null
 	@$(BIN)/python -m data_miner_dagster models fetch --samples >/dev/null
+	@in_memory=$$($(BIN)/python -m data_miner_dagster_tests.support.memory_folder); \
+	if [ -n "$$in_memory" ]; then \
+	  export TMPDIR=$$(mktemp -d "$$in_memory/tXXXXXX") && chmod 755 "$$TMPDIR" || exit 1; \
+	  trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT TERM; \
+	  echo "== the files of the tests are in memory, in $$TMPDIR"; \
+	fi; \
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
 bench: $(STAMP) ## run all benchmarks: a table each, JSON under benchmarks/results
