@@ -93,7 +93,7 @@ def test_rebuild_release__compared_with_another_project(living: LivingPlatform, 
     ]
     living.layout.deduplicated_table("earlier").unlink()
     (line,) = plan_rebuild(living, PROJECT, version="v001").lacks
-    assert "names 'earlier', which is not deduplicated" in line
+    assert "names 'earlier', which has not been deduplicated" in line
 
 
 def test_rebuild_release__after_a_video_was_removed(living: LivingPlatform, tmp_path: Path) -> None:
