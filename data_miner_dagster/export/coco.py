@@ -22,7 +22,7 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 from data_miner_dagster.export.spooled_json import SpooledJson, read_entries, read_facts
 
 ALL_SPLITS: Final = "all"
-MAX_COCO_BYTES: Final = 16 << 20
+MAX_COCO_BYTES: Final = 4 << 20
 """The largest file that is read back with pycocotools, which needs about ten times its size in memory. Larger files are
 read back as a stream."""
 _LISTS: Final = ("images", "annotations")
