@@ -1,10 +1,10 @@
-"""Addresses typed by who wrote them, and the detection of plain-text secrets in addresses.
+"""Address types that record who wrote an address, and the detection of plain-text secrets in addresses.
 
 The author decides how an address may be read. Only a user's own words may contain `{env:NAME}`, `~` or paths. Text from
 a listing, feed, page, manifest or redirect is foreign and can only name something on the network. Separate types ensure
-that code which expands or opens addresses cannot receive the wrong kind. Belongs here: the types and what makes an
-address valid. Does not belong here: expanding `{env:NAME}` (sites/references.py) and deciding which hosts may be
-contacted (sites/addresses.py).
+that code which expands or opens addresses cannot receive the wrong kind. Belongs here: the types, and the validity of
+addresses. Does not belong here: expanding `{env:NAME}` (sites/references.py), and deciding which hosts may be contacted
+(sites/addresses.py).
 """
 
 import re
@@ -18,7 +18,7 @@ from data_miner_dagster.domain.object_urls import ObjectUrl
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 MAX_FOREIGN_LENGTH: Final = 2000
-"""Longer addresses are refused: no browser would send them either."""
+"""The longest address that is accepted. Browsers do not send longer ones either."""
 _PLACEHOLDER: Final = re.compile(r"\{env:[A-Za-z_]\w*\}")
 _MIN_SECRET_LENGTH: Final = 6
 """Shorter values such as `key=3` are identifiers rather than secrets."""
@@ -35,7 +35,7 @@ _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class AddressError(ValueError):
-    """A foreign address cannot be accepted; `str(error)` gives the reason in one line, without the address."""
+    """A foreign address cannot be accepted. `str(error)` gives the reason in one line, without the address."""
 
 
 class Origin(StrEnum):
@@ -48,7 +48,7 @@ class Origin(StrEnum):
 
     @property
     def is_of_site(self) -> bool:
-        """Whether a site is asked for the video, which has pages and deserves politeness."""
+        """True if the video is requested from a site, which has pages and whose limits must be respected."""
         return self in (Origin.OWN, Origin.FOREIGN)
 
 
@@ -79,7 +79,7 @@ class ForeignAddress:
     It may also be a name such as `wistia:abc` that one extractor passes to another (`of_extractor`).
 
     Raises:
-        AddressError: it is neither.
+        AddressError: the text is neither a web address nor such a name.
     """
 
     text: str
@@ -100,7 +100,7 @@ class ForeignAddress:
         """Return foreign text as an http or https address, with invisible characters percent-encoded.
 
         Raises:
-            AddressError: it is not a valid address.
+            AddressError: the text is not a valid http or https address.
         """
         if len(text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"it has more than {MAX_FOREIGN_LENGTH} characters")
@@ -113,7 +113,7 @@ class ForeignAddress:
         """Return an address from an extractor of a known site: http, https, or a name internal to extractors.
 
         Raises:
-            AddressError: it is a path, or its scheme reads files.
+            AddressError: the text is a path, or has a scheme that reads files.
         """
         return cls._encoded(text)
 
@@ -126,7 +126,7 @@ class ForeignAddress:
 
     @property
     def is_http(self) -> bool:
-        """Whether it is a web address rather than an extractor's name."""
+        """True if this is a web address, False if it is a name that is internal to extractors."""
         return _is_http(self.text)
 
     def __str__(self) -> str:
@@ -158,7 +158,7 @@ def address_of(origin: Origin, text: str) -> LocalPath | ObjectUrl | OwnAddress 
 
 
 def host_of(text: str) -> str:
-    """Return the host of an address, or an empty string without one."""
+    """Return the host of an address, or an empty string if it has none."""
     try:
         return urllib.parse.urlsplit(text).hostname or ""
     except ValueError:
@@ -166,9 +166,9 @@ def host_of(text: str) -> str:
 
 
 def problem_of_address(text: str) -> str | None:
-    """Return why an http or https address cannot be requested, or None if it can.
+    """Return the reason why an http or https address cannot be requested, or None if it can be.
 
-    The host may be missing or malformed, the port invalid, or the address too long.
+    Possible reasons are a missing or malformed host, an invalid port, and excessive length.
     """
     if len(text) > MAX_FOREIGN_LENGTH:
         return f"it has more than {MAX_FOREIGN_LENGTH} characters"
@@ -189,9 +189,9 @@ def problem_of_address(text: str) -> str | None:
 
 
 def secret_in_address(address: str) -> str | None:
-    """Return what looks like a plain-text secret in an address, or None.
+    """Return a description of a plain-text secret in an address, or None if it seems to have none.
 
-    Examples: `parameter 'token'`, `a password`. The placeholder `{env:NAME}` is not a secret.
+    Examples are `parameter 'token'` and `a password`. The placeholder `{env:NAME}` is not a secret.
     """
     try:
         parts = urllib.parse.urlsplit(address.strip())
@@ -209,7 +209,7 @@ def secret_in_address(address: str) -> str | None:
 
 
 def advice_for(secret: str) -> str:
-    """Return the sentence that refuses an address with this secret, and says what to write instead."""
+    """Return the end of a message that refuses an address with this secret and says what to write instead."""
     return (
         f"holds {secret} in plain, which would be stored in the catalog: write {{env:NAME}} instead and set the "
         "environment variable NAME"
@@ -221,7 +221,7 @@ def _is_http(text: str) -> bool:
 
 
 def address_at(url: str, pts_seconds: float) -> str:
-    """Return the address of a video at one second. Text that is not an address is returned unchanged."""
+    """Return the address of a video with a start time. Returns text that is not a web address unchanged."""
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:
@@ -231,4 +231,4 @@ def address_at(url: str, pts_seconds: float) -> str:
     second = int(pts_seconds)
     if parts.hostname in _YOUTUBE:
         return f"{url}{'&' if parts.query else '?'}t={second}s"
-    return f"{url}#t={second}"  # a media fragment, which browsers know
+    return f"{url}#t={second}"  # a media fragment, which browsers understand

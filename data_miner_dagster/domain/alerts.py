@@ -1,4 +1,4 @@
-"""Alerts: the kinds of trouble that people are notified of, and one alert at a moment."""
+"""Alerts: the kinds of trouble that people are notified about, and the record of one occurrence."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class AlertKind(StrEnum):
-    """Kinds of trouble. Stored."""
+    """The kind of trouble. Values are stored."""
 
     PROJECT_FAILED = "project_failed"
     STAGE_CLOSED = "stage_closed"
@@ -16,7 +16,7 @@ class AlertKind(StrEnum):
     STALLED = "stalled"
 
     def words(self, subject: str) -> str:
-        """Return what is wrong with a subject, in words."""
+        """Return a sentence that describes the trouble with a subject."""
         match self:
             case AlertKind.PROJECT_FAILED:
                 return f"Project {subject} has failed"
@@ -34,13 +34,13 @@ class AlertKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that is wrong now. It is sent once it has lasted long enough."""
+    """Something that is wrong at present. An alert is sent once it has lasted long enough."""
 
     kind: AlertKind
     subject: str
     line: str
     """The problem and the remedy, for people."""
     since: datetime | None = None
-    """None: since it was first seen."""
+    """When the trouble began. None: when it was first observed."""
     after: timedelta = timedelta()
-    """How long it lasts before it is sent."""
+    """How long the trouble must last before an alert is sent."""

@@ -1,10 +1,11 @@
-"""The current work of a thread: run, stage, project, video. Every line of the log and every span names it.
+"""The current work of a thread: run, stage, project and video. Every log line and every span names it.
 
-Each is set in one place: the run where its process starts it, the stage of videos where a batch starts, the stage of a
-project in `project_stage`, and the video in the guard of items. Threads inherit them. Log messages of a worker process
-are logged again by the thread that waits for it.
+Each value is set in one place: the run where its process starts, the stage of videos where a batch starts, the stage of
+a project in `project_stage`, and the video in the guard of items. Threads inherit the values. Log messages of a worker
+process are logged again by the thread that waits for it.
 
-Belongs here: these values, and threads that inherit them. Does not belong here: how a line looks (operations/logs.py).
+Belongs here: these values, and threads that inherit them. Does not belong here: the format of log lines
+(operations/logs.py).
 """
 
 import threading
@@ -22,16 +23,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """The current work; None where it does not apply."""
+    """The current work. A value is None if it does not apply."""
 
     run_id: str | None = None
     stage: str | None = None
-    """The word of the stage, in lower case; before a run's stage is known, the name of its job."""
+    """The name of the stage in lower case, or the name of the run's job until its stage is known."""
     project: str | None = None
     video: str | None = None
 
     def known(self) -> dict[str, str]:
-        """Return what is known, by name."""
+        """Return the values that are not None, by name."""
         return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
 
 
@@ -50,24 +51,27 @@ def at_work() -> AtWork:
 def working_on(
     *, run_id: str | None = None, stage: str | None = None, project: str | None = None, video: str | None = None
 ) -> Iterator[None]:
-    """Set the current work of this thread, and of threads that it starts, during the block. None keeps a value."""
+    """Set the current work of this thread, and of threads that it starts, while the block runs.
+
+    An argument of None leaves its value unchanged.
+    """
     given = {"run_id": run_id, "stage": stage, "project": project, "video": video}
     token = _present.set(replace(_present.get(), **{name: value for name, value in given.items() if value is not None}))
     try:
         yield
     finally:
-        with suppress(ValueError):  # a generator that another thread closes: there is nothing to restore in it
+        with suppress(ValueError):  # another thread closes the generator, and has nothing to restore
             _present.reset(token)
 
 
 class InheritingThreads(ThreadPoolExecutor):
-    """A pool whose threads work in the context of the caller that submits."""
+    """A thread pool that runs each task in the context of the thread that submitted it."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Do what `ThreadPoolExecutor.submit` does."""
+        """Submit a call, like `ThreadPoolExecutor.submit`, that runs in a copy of the caller's context."""
         return super().submit(copy_context().run, partial(fn, *args, **kwargs))
 
 
 def inheriting_thread(target: Callable[..., object], *args: Any, name: str) -> threading.Thread:
-    """Return a daemon thread, not started yet, that works in the context of this one."""
+    """Return a daemon thread, not yet started, that will run in a copy of this thread's context."""
     return threading.Thread(target=copy_context().run, args=(target, *args), name=name, daemon=True)

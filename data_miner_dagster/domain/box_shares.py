@@ -1,6 +1,6 @@
-"""Convert boxes between absolute pixels and shares of the picture.
+"""Conversion of boxes between absolute pixels and shares of the picture's width and height.
 
-The only place for it: verdicts store shares, detections and releases store pixels.
+Verdicts store shares. Detections and releases store pixels.
 """
 
 from data_miner_dagster.domain.verdicts import RelativeBox
@@ -10,13 +10,13 @@ BoxXyxy = tuple[float, float, float, float]
 
 
 def pixels_of(box: RelativeBox, resolution_wh: tuple[int, int]) -> BoxXyxy:
-    """Return a box in pixels of a picture of this size."""
+    """Return a box in absolute pixels of a picture with this width and height."""
     width, height = resolution_wh
     return box[0] * width, box[1] * height, box[2] * width, box[3] * height
 
 
 def shares_of(box_xyxy: BoxXyxy, resolution_wh: tuple[int, int]) -> RelativeBox | None:
-    """Return the part of a box inside its picture as shares, or None if no part of it is inside."""
+    """Return the part of a box inside its picture, as shares, or None if the box is entirely outside."""
     x_min, x_max = (_share(value, resolution_wh[0]) for value in (box_xyxy[0], box_xyxy[2]))
     y_min, y_max = (_share(value, resolution_wh[1]) for value in (box_xyxy[1], box_xyxy[3]))
     return (x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None

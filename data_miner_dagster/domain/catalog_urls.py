@@ -1,4 +1,4 @@
-"""URLs of the catalog's database: validation and safe display."""
+"""Validation and safe display of the catalog's database URL."""
 
 import re
 from typing import Final
@@ -10,7 +10,7 @@ _PORT: Final = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^/:?]*)(?::([^/?]*))?")
 
 
 def problem_of_catalog_url(url: str) -> str | None:
-    """Return what is wrong with a catalog's URL and how to write one, or None if it is valid."""
+    """Return the problem with a catalog URL and an example of a valid one, or None if the URL is valid."""
     begins = _NAME.match(url)
     if begins is None:
         return f"the catalog is kept in sqlite or postgresql; write {EXAMPLES}"
@@ -21,7 +21,10 @@ def problem_of_catalog_url(url: str) -> str | None:
 
 
 def shown_catalog_url(url: str) -> str:
-    """Return a URL, valid or not, for display: anything before '@' or after '?' may be a password and is hidden."""
+    """Return a URL, valid or not, in a form for display.
+
+    Hides text before '@' and after '?', which may be a password.
+    """
     before, at, rest = url.rpartition("@")
     head = re.match(r"[\w+]{0,30}:?//", before)
     rest, mark, _ = rest.partition("?")

@@ -1,10 +1,10 @@
-"""Kinds of copies outside the root. Values are stored."""
+"""The kinds of copies outside the root."""
 
 from enum import StrEnum
 
 
 class CopyKind(StrEnum):
-    """Why a part of a root is stored elsewhere."""
+    """The purpose of a copy of a root, or of a part of it. Values are stored."""
 
     BACKUP = "backup"  # of the whole root
     PUBLICATION = "publication"  # a release, for others

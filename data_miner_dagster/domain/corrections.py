@@ -1,4 +1,4 @@
-"""Results from an annotation tool: the boxes of an image, and what the tool says about the annotator.
+"""Results from an annotation tool: the boxes of an image, and the tool's information about the annotator.
 
 Belongs here: the records. Does not belong here: reading a tool's file (export/), or turning it into verdicts
 (stages/reviewing/corrections.py).
@@ -13,7 +13,7 @@ from data_miner_dagster.domain.verdicts import RelativeBox
 
 @dataclass(frozen=True, slots=True)
 class ReturnedBox:
-    """One box of a returned image. `box_id` is the name it went out with, None or foreign for a box that was drawn.
+    """One box of a returned image. `box_id` is the id of the exported box; a newly drawn box has None or a foreign id.
 
     Raises:
         ValueError: a coordinate is not finite.
@@ -25,7 +25,7 @@ class ReturnedBox:
     is_undecided: bool = False  # still marked as a region to ignore
 
     def __post_init__(self) -> None:
-        """Refuse values from a damaged file."""
+        """Reject coordinates that are not finite, which a damaged file may contain."""
         if not all(map(math.isfinite, self.box)):
             raise ValueError(f"the box {self.box} has a corner that is not finite")
 
@@ -35,16 +35,16 @@ class ReturnedImage:
     """One image as a tool returns it.
 
     Attributes:
-        name: the file, as the tool calls it: a path or an address that ends in the path below `images/`.
+        name: the tool's name for the file: a path or an address that ends in the path below `images/`.
         boxes: the boxes.
         is_reviewed: whether a person has examined the whole image; None if the tool does not say.
-        frame_id: the frame, if the tool kept it.
-        who: the annotator, if the tool says so.
-        given_at: when the annotator finished, if the tool says so.
-        unusable: anything on the image that is not an upright box with one label, as a phrase.
+        frame_id: the id of the frame, if the tool preserved it.
+        who: the annotator, if known.
+        given_at: when the annotator finished, if known.
+        unusable: a phrase that describes a shape other than an upright box with one label; None if there is none.
 
     Raises:
-        ValueError: the frame is not text.
+        ValueError: `frame_id` is not text.
     """
 
     name: str
@@ -56,6 +56,6 @@ class ReturnedImage:
     unusable: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values from a damaged file."""
+        """Reject a frame id that is not text, which a damaged file may contain."""
         if self.frame_id is not None and not isinstance(self.frame_id, str):
             raise ValueError(f"frame_id {self.frame_id!r} is not text")

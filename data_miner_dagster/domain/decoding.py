@@ -1,7 +1,7 @@
-"""What is known about a video before it is decoded, and the decode plan made from it.
+"""The index of a video's packets, which is known before decoding, and the decode plan that is made from it.
 
-Belongs here: the records passed between planning (stages) and decoding (media). Does not belong here: decisions and
-decoding.
+Belongs here: the records passed between planning (stages) and decoding (media). Does not belong here: the planning and
+decoding themselves.
 """
 
 from dataclasses import dataclass
@@ -92,7 +92,7 @@ class GroupIndex(VideoIndex):
 
     @cached_property
     def frame_numbers(self) -> Int64Array:
-        """The number of the frame that each indexed packet holds, counted in display order."""
+        """The number of the frame in each indexed packet, counted in presentation order."""
         first_of_group = np.flatnonzero(self.is_keyframe)
         rank_in_group = np.arange(len(self)) - first_of_group[self.groups]
         numbers: Int64Array = self.group_starts[self.groups] + rank_in_group

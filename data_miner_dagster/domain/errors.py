@@ -1,7 +1,7 @@
 """The exception tree, on one page.
 
-A bad *item* (one video, one frame) becomes a stored reason; only a bad *run* raises to the user. A message says what is
-wrong, with which value, and the remedy.
+A bad *item* (one video, one frame) becomes a stored reason. Only a bad *run* raises an error to the user. A message
+states the problem, the value and the remedy.
 
     DataMinerError
     ├── ConfigError            the user's file or flags are wrong; nothing has been started
@@ -41,7 +41,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 
 
 class DataMinerError(Exception):
-    """The base of all errors this package raises on purpose. `str(error)` is one line for the user."""
+    """The base class of all errors that this package raises deliberately. `str(error)` is one line for the user."""
 
 
 class ConfigError(DataMinerError):
@@ -49,7 +49,7 @@ class ConfigError(DataMinerError):
 
 
 class NothingToReleaseError(DataMinerError):
-    """No frame survived to the release."""
+    """A project's build ended without any image to release."""
 
 
 class SourceError(DataMinerError):
@@ -57,31 +57,34 @@ class SourceError(DataMinerError):
 
 
 class ClaimHeldError(DataMinerError):
-    """Another live worker is doing this work, and the caller stopped waiting."""
+    """Another live worker holds the claim on this work, and the caller has stopped waiting."""
 
 
 class RunEndedError(DataMinerError):
-    """The run was ended while its process was still at work, which therefore stops. Nothing is charged to any item."""
+    """The run was ended from outside while its process was working. The process stops, and no item is charged."""
 
 
 class SystematicFaultError(DataMinerError):
-    """A fault that is not specific to single items: nothing was recorded for any of them, and the run ends."""
+    """A fault that affects all items alike. Nothing was recorded for any of them, and the run ends."""
 
 
 class CatalogError(DataMinerError):
-    """The catalog is damaged, or missing although files that it must know exist."""
+    """The catalog is damaged, or is missing although files exist that it should record."""
 
 
 class DamagedFileError(DataMinerError):
-    """A derived file cannot be read. Kept files (releases, the catalog, settings) have their own errors."""
+    """A derived file cannot be read.
+
+    Files that cannot be recreated (releases, catalog, settings) raise other errors.
+    """
 
 
 class NotReadyError(DataMinerError):
-    """An earlier stage of the project has not been done, so this one cannot begin. Nothing has failed."""
+    """An earlier stage of the project has not finished, so this stage cannot begin. Nothing has failed."""
 
 
 class OutOfDateError(DataMinerError):
-    """A table was made from inputs that have since changed, or by an earlier version: its stage has to run again."""
+    """A table was made from inputs that have changed since, or by an earlier version, so its stage has to run again."""
 
 
 class PermanentError(DataMinerError):
@@ -93,11 +96,11 @@ class TransientError(DataMinerError):
 
 
 class ClaimLostError(TransientError):
-    """Another worker took the work over because this one did not run for a while. Nothing is charged to any item."""
+    """Another worker took over the work because this process was suspended for a while. No item is charged."""
 
 
 class OutageError(TransientError):
-    """Something that every item needs is away or used up; `kind` is a `FailureKind`. Nothing is charged to any item."""
+    """Something that every item needs is unavailable or exhausted. `kind` is a `FailureKind`. No item is charged."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -116,7 +119,7 @@ class ObjectError(PermanentError):
 
 
 class ObjectMissingError(ObjectError):
-    """There is no such object, or no such bucket."""
+    """The object or the bucket does not exist."""
 
 
 class ObjectForbiddenError(ObjectError):
@@ -128,21 +131,21 @@ class ObjectTransientError(TransientError):
 
 
 class ObjectChangedError(ObjectTransientError):
-    """An object was replaced again and again while it was being read."""
+    """An object was replaced repeatedly while it was being read."""
 
 
 class UnreadableImageError(PermanentError):
-    """An image is missing, damaged or not an image. The message names the file (if there is one) and the fault."""
+    """An image file is missing, damaged or not an image. The message names the file, if there is one, and the fault."""
 
 
 class VideoPermanentError(PermanentError):
-    """One video cannot be used; `kind` is stored with it.
+    """One video cannot be used. `kind` is stored with the video.
 
-    `is_of_file_alone` means that the site delivered everything it has, so the failure does not count against the site.
+    `is_of_file_alone` means that the site delivered the complete file, so the failure does not count against the site.
     """
 
     is_of_network: Final = False
-    """Always False: see `VideoTransientError`."""
+    """Always False, since a network failure is transient (see `VideoTransientError`)."""
 
     def __init__(self, kind: VideoErrorKind, message: str, *, is_of_file_alone: bool = False) -> None:
         super().__init__(message)
@@ -151,15 +154,15 @@ class VideoPermanentError(PermanentError):
 
 
 class VideoTransientError(TransientError):
-    """One video failed in a way that may pass; `kind` is stored with it.
+    """One video failed in a way that may pass. `kind` is stored with the video.
 
-    `retry_after_seconds` is the server's own value, if it sent one.
+    `retry_after_seconds` is the value that the server sent, if any.
     """
 
     is_of_file_alone: Final = False
-    """Always False: see `VideoPermanentError`."""
+    """Always False, since a fault of the file is permanent (see `VideoPermanentError`)."""
     is_of_network = False
-    """True if no site was reached: there is no route, or its name cannot be resolved."""
+    """True if the site was not reached, because there is no route or its name cannot be resolved."""
 
     def __init__(self, kind: VideoErrorKind, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)

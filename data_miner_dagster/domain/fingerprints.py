@@ -1,4 +1,4 @@
-"""Fingerprints, which answer "is this current?" by comparing two strings."""
+"""Fingerprints, which show whether a result is current by a comparison of two strings."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Sanitizing foreign text and numbers, once on input and once on output.
+"""Sanitization of foreign text and numbers, once on input and once on output.
 
 Belongs here: the allowed characters, lengths and numbers. Does not belong here: escaping for one format (export/).
 """
@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 MAX_LINE: Final = 5000
-"""The maximum length kept for one field."""
+"""The maximum length to keep of one field."""
 MAX_TAGS: Final = 200
 MAX_TAG_LENGTH: Final = 200
 MAX_COUNT: Final = 2**63 - 1
@@ -67,8 +67,8 @@ def clean_whole(value: object, maximum: int = MAX_COUNT) -> int | None:
 def printable(text: str) -> str:
     r"""Return text that is safe to print: each control or invisible character becomes an escape such as `\u001b`.
 
-    Line feeds and tabs are kept. Used for everything printed, so that no terminal acts on text from an old catalog, a
-    file name or a library's message. JSON stays valid JSON.
+    Keeps line feeds and tabs. All printed text passes through this function, so that no terminal acts on text from an
+    old catalog, a file name or a library's message. JSON stays valid JSON.
     """
 
     def escape(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Distinguishing a full disk from a bad item: a failed item may succeed once there is space."""
+"""Detection of full disks, since an item that failed because of one may succeed once there is space."""
 
 import errno
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ _TEXTS: Final = (
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or one of its causes, says that a disk or quota is full.
+    """Return whether an error, or one of its causes, reports that a disk or quota is full.
 
-    Libraries wrap the system's error in their own classes and messages. They share only its number or its text.
+    Libraries wrap the system's error in their own classes and messages, which have only its number or text in common.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -34,10 +34,10 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def disk_full_is_the_videos(where: object) -> Iterator[None]:
-    """Turn a full disk, whichever library reports it, into a transient failure of the current video.
+    """Convert any library's error about a full disk to a transient failure of the current video.
 
     Raises:
-        VideoTransientError: DISK_FULL.
+        VideoTransientError: a disk or quota is full; the kind is DISK_FULL.
     """
     try:
         yield
@@ -50,5 +50,5 @@ def disk_full_is_the_videos(where: object) -> Iterator[None]:
 
 
 def disk_full_line(where: object) -> str:
-    """Return the message for the user."""
+    """Return the message that tells the user that the disk of `where` is full."""
     return f"no space is left on the disk of {where}: free some; failed work is retried"

@@ -1,4 +1,4 @@
-"""Conversion of records to JSON and back, both driven by the fields of the same frozen dataclass."""
+"""Conversion of records to JSON and back. The fields of the frozen dataclass determine both directions."""
 
 import dataclasses
 import json
@@ -19,9 +19,9 @@ def as_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[_Record], content: Mapping[str, object]) -> _Record:
-    """Return the record that `as_json` converted, also after a round trip through a file.
+    """Return the record that `as_json` converted, even after a round trip through a file.
 
-    Nothing is coerced: text is not accepted as a number, and unknown names are errors.
+    Values are not coerced: text is not accepted as a number, and unknown names are errors.
 
     Raises:
         ValueError: `content` is not a record of this kind.
@@ -36,7 +36,7 @@ def from_json(kind: type[_Record], content: Mapping[str, object]) -> _Record:
 
 
 def _adapter(kind: type) -> TypeAdapter[Any]:
-    """Return the cached adapter for a kind of record; building one takes a millisecond."""
+    """Return the adapter for a kind of record. Adapters are cached, because building one takes a millisecond."""
     if kind not in _adapters:
         _adapters[kind] = TypeAdapter(kind)
     return _adapters[kind]

@@ -1,4 +1,4 @@
-"""Video keys, project names and frame ids: their format, checked in one place."""
+"""The formats of video keys, project names and frame ids, and their checks."""
 
 import hashlib
 import re
@@ -10,13 +10,16 @@ _SAFE: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _VIDEO_KEY: Final = re.compile(r"[a-z0-9_]+-[A-Za-z0-9_.-]+")
 _PROJECT_NAME: Final = re.compile(_SAFE)
 MAX_KEY_LENGTH: Final = 200
-"""Leaves room for suffixes within the 255 bytes that common file systems allow for a name."""
+"""The longest video key.
+
+It leaves room for suffixes within the 255 bytes that file systems commonly allow for a name.
+"""
 FILE_PREFIX: Final = "file-"
-"""Prefix of the key of a video file on this machine."""
+"""The prefix of the key of a video file on this machine."""
 FRAMES_PREFIX: Final = "frames-"
-"""Prefix of the key of a picture folder that is treated as a video."""
+"""The prefix of the key of a picture folder that is treated as a video."""
 OBJECT_PREFIX: Final = "object-"
-"""Prefix of the key of a video in a bucket."""
+"""The prefix of the key of a video in a bucket."""
 VIDEO_STEM: Final = "video"
 """The file name of a downloaded video, without its extension."""
 
@@ -38,7 +41,7 @@ def check_project_name(name: str) -> str:
     """Return `name` if it is safe as a folder name and as a partition key.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the name is too long, or contains characters that are not safe.
     """
     if len(name) > 100 or ".." in name or name.endswith(".") or not _PROJECT_NAME.fullmatch(name):
         raise ConfigError(
@@ -48,20 +51,20 @@ def check_project_name(name: str) -> str:
 
 
 def make_frame_id(video_key: str, frame_index: int) -> str:
-    """Return `<video key>/<six-digit ordinal of the sampled frame>`; sorts by video, then by time."""
+    """Return the id `<video key>/<six-digit ordinal of the sampled frame>`, which sorts by video, then by time."""
     return f"{video_key}/{frame_index:06d}"
 
 
 def split_frame_id(frame_id: str) -> tuple[str, int]:
-    """Return (video key, frame index) of a frame id."""
+    """Return the video key and the frame index of a frame id."""
     video_key, _, ordinal = frame_id.rpartition("/")
     return video_key, int(ordinal)
 
 
 def has_foreign_pictures(video_key: str) -> bool:
-    """Return whether a third party may have written the bytes of a video's frames.
+    """Return whether a third party may have written the image files of a video's frames.
 
-    Frames of video files are encoded here.
+    That is possible only for picture folders, since this package encodes the frames of video files itself.
     """
     return video_key.startswith(FRAMES_PREFIX)
 
@@ -80,24 +83,24 @@ _CONTENT_KEY: Final = re.compile(r"(file|frames)-(?:([0-9a-f]{32})|[A-Za-z0-9_-]
 
 
 def digest_of_key(key: str) -> str | None:
-    """Return the first hex digits of the content's sha256 in the key of a local file or folder; None of other keys.
+    """Return the leading hex digits of the content's sha256 from a local file's or folder's key; None for other keys.
 
-    Such keys are `file-<name>.<16 digits>`, in roots of earlier versions `file-<32 digits>`.
+    Such keys have the form `file-<name>.<16 digits>`, or `file-<32 digits>` in roots of earlier versions.
     """
     found = _CONTENT_KEY.fullmatch(key)
     return None if found is None else found[2] or found[3]
 
 
 def is_key_of_content(key: str, sha256: str) -> bool:
-    """Return whether a local file or folder with this content may have this key."""
+    """Return whether a key is possible for a local file or folder whose content has this sha256."""
     digest = digest_of_key(key)
     return digest is not None and sha256.startswith(digest)
 
 
 def forgotten_subject(kind: str, name: str) -> str:
-    """Return how the catalog records that a "video" or "channel" was forgotten, without storing its name.
+    """Return the catalog's identifier for a forgotten "video" or "channel", which does not reveal its name.
 
-    A local file that comes back under another name is the same video.
+    The identifier of a local file depends on its content only, so renaming the file does not change it.
     """
     if kind == "video" and "." in name and (digest := digest_of_key(name)) is not None:
         name = f"{name.partition('-')[0]}-.{digest}"

@@ -1,6 +1,7 @@
-"""Masks: which pixels of a picture are an object's, as COCO's run lengths.
+"""Masks: the pixels of a picture that belong to an object, stored as COCO's run lengths.
 
-Belongs here: the record, and what follows from it alone. Does not belong here: polygons (export/), drawing (media/).
+Belongs here: the record, and values that can be derived from it alone. Does not belong here: polygons (export/),
+drawing (media/).
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ MaskPixels = npt.NDArray[np.bool_]
 class Mask:
     """The pixels of one object. `counts` are COCO's compressed run lengths, column by column.
 
-    The mask of an object. The form is unique: equal masks have equal pixels.
+    The encoding is unique: masks are equal if and only if their pixels are.
     """
 
     resolution_wh: tuple[int, int]  # of the picture
@@ -29,7 +30,7 @@ class Mask:
 
     @classmethod
     def of(cls, pixels: MaskPixels) -> Self:
-        """Return the mask of a whole picture."""
+        """Return the mask for the (H, W) pixels of a whole picture."""
         return cls.of_region(pixels, left_top=(0, 0), resolution_wh=(pixels.shape[1], pixels.shape[0]))
 
     @classmethod
@@ -44,7 +45,7 @@ class Mask:
         (height, width), (left, top), (picture_width, picture_height) = pixels.shape, left_top, resolution_wh
         if not (0 <= left <= picture_width - width and 0 <= top <= picture_height - height):
             raise ValueError(f"a region of {width}x{height} at {left},{top} is not in {picture_width}x{picture_height}")
-        columns = np.zeros((width, height + 1), np.int8)  # an empty row below: no run goes over into the next column
+        columns = np.zeros((width, height + 1), np.int8)  # an empty bottom row ends every run before the next column
         columns[:, :height] = pixels.T
         column, row = np.divmod(np.flatnonzero(np.diff(columns.ravel(), prepend=0)).reshape(-1, 2), height + 1)
         runs = (column[:, :1] + left) * picture_height + row + top
@@ -59,15 +60,15 @@ class Mask:
 
     @classmethod
     def from_coco(cls, rle: Mapping[str, Any]) -> Self:
-        """Return the mask that COCO writes as `{"size": [height, width], "counts": "..."}`, and tables as a struct."""
+        """Return the mask from `{"size": [height, width], "counts": "..."}`, the form that COCO and tables use."""
         height, width = rle["size"]
         return cls((int(width), int(height)), str(rle["counts"]))
 
     def run_lengths(self) -> list[int]:
-        """Return the lengths of its runs, starting with pixels outside of it: COCO's uncompressed form.
+        """Return the lengths of the runs in COCO's uncompressed form, starting with pixels outside the object.
 
-        Source: rleFrString of pycocotools (common/maskApi.c): five bits a character, the third and later counts as the
-        difference from the last but one.
+        Source: rleFrString of pycocotools (common/maskApi.c): five bits per character. From the fourth count on, the
+        value is the difference from the count two before.
         """
         runs: list[int] = []
         value = shift = 0
@@ -84,7 +85,7 @@ class Mask:
         return runs
 
     def as_coco(self) -> dict[str, Any]:
-        """Return it as COCO writes it, and tables hold it."""
+        """Return `{"size": [height, width], "counts": "..."}`, the form that COCO and tables use."""
         return {"size": [self.resolution_wh[1], self.resolution_wh[0]], "counts": self.counts}
 
     def pixels(self) -> MaskPixels:
@@ -92,14 +93,14 @@ class Mask:
         return self._columns(0, self.resolution_wh[0])
 
     def region(self) -> tuple[MaskPixels, tuple[int, int]]:
-        """Return the pixels of the smallest box around it, and its upper left corner."""
+        """Return the pixels of the smallest box around the object, and the box's upper left corner."""
         left, top, right, bottom = map(int, self.bounds_xyxy or (0, 0, 0, 0))
         return self._columns(left, right)[top:bottom], (left, top)
 
     def _columns(self, left: int, right: int) -> MaskPixels:
-        """Return some columns; no pixel of the mask is in another.
+        """Return the pixels of a range of columns, outside of which the mask must be empty.
 
-        Not by pycocotools: its `decode` warns of numpy's, and takes a whole picture for each mask.
+        Does not use pycocotools, whose `decode` triggers numpy's warnings and allocates a whole picture for each mask.
         """
         height = self.resolution_wh[1]
         counts = self._run_lengths()
@@ -109,11 +110,11 @@ class Mask:
         return np.repeat(is_object, counts).reshape(right - left, height).T
 
     def _run_lengths(self) -> npt.NDArray[np.int64]:
-        """Return the lengths of the runs, the first of them outside of the object.
+        """Return the lengths of the runs, the first of which is outside the object.
 
-        Source: `rleFrString` of COCO's maskApi.c. Groups of five bits, lowest first; a sixth bit says that more follow,
-        and the fifth bit of the last group is the sign. From the fourth length on, the value is the difference to the
-        length two before.
+        Source: `rleFrString` of COCO's maskApi.c. Groups of five bits, lowest first. A sixth bit indicates that more
+        follow, and the fifth bit of the last group is the sign. From the fourth length on, the value is the difference
+        from the length two before.
         """
         codes = np.frombuffer(self.counts.encode("ascii"), np.uint8).astype(np.int64) - 48
         lasts = np.flatnonzero(codes & 0x20 == 0)
@@ -132,17 +133,17 @@ class Mask:
 
     @property
     def bounds_xyxy(self) -> BoxXyxy | None:
-        """The smallest box around it, in absolute pixels; None without any pixel."""
+        """The smallest box around the object, in absolute pixels, or None if the mask is empty."""
         left, top, width, height = coco_masks.toBbox(self.as_coco()).tolist()
         return (left, top, left + width, top + height) if width and height else None
 
     def is_of(self, box_xyxy: BoxXyxy) -> bool:
-        """Return whether a box is the bounds of the mask, within a pixel. That is not so for a box that was moved."""
+        """Return whether a box matches the bounds of the mask to within a pixel. A box that was moved does not."""
         bounds = self.bounds_xyxy
         return bounds is not None and all(abs(one - other) <= 1 for one, other in zip(bounds, box_xyxy, strict=True))
 
     def moved(self, left_top: tuple[int, int], resolution_wh: tuple[int, int]) -> "Mask":
-        """Return the mask of a larger picture, in which this one's picture begins at `left_top`."""
+        """Return this mask in a larger picture, where this mask's own picture begins at `left_top`."""
         if resolution_wh == self.resolution_wh:
             return self
         pixels, (left, top) = self.region()
@@ -150,6 +151,6 @@ class Mask:
 
 
 def mask_iou(one: Mask, other: Mask) -> float:
-    """Return the intersection over the union of the masks of one picture; 0 where neither has a pixel."""
+    """Return the intersection over union of two masks of the same picture, or 0 if both are empty."""
     iou = float(coco_masks.iou([one.as_coco()], [other.as_coco()], [0])[0, 0])
     return iou if np.isfinite(iou) else 0.0

@@ -1,4 +1,4 @@
-"""What work costs: the record that meters fill, the catalog stores and reports add up."""
+"""The record of the cost of work, which meters fill, the catalog stores and reports sum up."""
 
 import math
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ from data_miner_dagster.domain.work import WorkStage
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The cost of some work, and the amount it processed. The sum of two is the cost of both."""
+    """The cost of some work, and the amount that it processed. Records can be added."""
 
     num_items: int = 0
-    """Attempts at a video or project that ended, well or badly."""
+    """Finished attempts at a video or project, successful or not."""
     num_failed: int = 0
-    """The failed ones among them."""
+    """Failed attempts, which are included in `num_items`."""
     num_requests: int = 0
     """Requests sent to sites."""
     bytes_received: int = 0
-    """Bytes of the bodies of answers, as they came (compressed, if they were)."""
+    """Bytes of response bodies, as transferred (compressed if they were compressed)."""
     bytes_written: int = 0
-    """Bytes of the files that were written and kept."""
+    """Bytes of the files that were written and retained."""
     cpu_seconds: float = 0.0
-    """Of all threads and worker processes that worked on it."""
+    """CPU time of all threads and worker processes that did the work."""
     gpu_seconds: float = 0.0
     """Time in models that run on a GPU."""
     wall_seconds: float = 0.0
-    """Time from beginning to end. Of items that were worked on side by side, each has its own."""
+    """Time from start to end. Items that are processed concurrently each count their own time."""
     floor_seconds: float = 0.0
-    """The part of the wall time that the stage cannot do without (`FLOORS`)."""
+    """The part of the wall time that the stage cannot avoid (`FLOORS`)."""
     num_frames: int = 0
     """Frames that were made or examined."""
     num_boxes: int = 0
@@ -52,11 +52,14 @@ FLOORS: Final[Mapping[WorkStage, str]] = {
     WorkStage.EMBEDDING: "the model",
     WorkStage.DETECTION: "the model",
 }
-"""The minimum that a stage needs, if that is measured. Its share of the wall time is the stage's efficiency."""
+"""The work that a stage cannot avoid, for stages where it is measured.
+
+Its share of the wall time is their efficiency.
+"""
 
 
 def measured_from_told(told: Mapping[str, object]) -> Measured:
-    """Return another process's measurements, without impossible values. Untrusted bytes may have misled it."""
+    """Return the measurements of another process without impossible values, which untrusted input may have caused."""
     known: dict[str, int | float] = {}
     for name in AMOUNTS:
         value = told.get(name)

@@ -1,11 +1,11 @@
-"""Measuring what work costs while it is done: requests, bytes, CPU, models.
+"""Measurement of the cost of work while it is done: requests, bytes, CPU time and time in models.
 
-A `Meter` belongs to one piece of work. Code that spends something calls `note`, `model_call` or `floor_of`, which find
-the meter of the current work and do nothing without one. A meter of threads counts the CPU time of the threads that
-declare to work for it (`Meter.working`, `for_current_meter`). A meter of the process counts what no other meter has
-counted. So nothing is counted twice, however work is parallelized.
+A `Meter` belongs to one piece of work. Code that incurs a cost calls `note`, `model_call` or `floor_of`, which find the
+meter of the current work and do nothing if there is none. A thread meter counts the CPU time of the threads that work
+for it (`Meter.working`, `for_current_meter`). A process meter counts the CPU time that no thread meter has counted.
+Therefore nothing is counted twice, however the work is parallelized.
 
-Does not belong here: storing it (catalog/measurements.py), summing it up (stages/costs.py).
+Does not belong here: storing measurements (catalog/measurements.py), or summing them up (stages/costs.py).
 """
 
 import sys
@@ -34,10 +34,12 @@ class Meter:
 
     Args:
         stage: the stage that works.
-        subject: the video or project that it works on; None if that changes while it works.
+        subject: the video or project being worked on; None if it changes during the work.
         run_id: the id of the Dagster run, if there is one.
-        of_process: counts the CPU time of the whole process that no other meter counts, including threads of libraries.
-        with_libraries: counts the CPU time of threads that libraries have started (BLAS, OpenMP, OpenCV), too.
+        of_process: whether to count all CPU time of the process that no other meter counts, including that of library
+            threads.
+        with_libraries: whether to also count the CPU time of threads that libraries have started (BLAS, OpenMP,
+            OpenCV).
     """
 
     def __init__(
@@ -57,17 +59,17 @@ class Meter:
         self._lock = threading.Lock()
         self._sum = Measured()
         self._wall_since = time.monotonic()
-        self._cpu_since: dict[int, float] = {}  # by thread, the reading of its clock that is settled
-        self._num_threads = 0  # that work for it
+        self._cpu_since: dict[int, float] = {}  # by thread, the clock reading up to which it has been counted
+        self._num_threads = 0  # that work for this meter
 
     def add(self, measured: Measured) -> None:
-        """Add a cost."""
+        """Add a cost to this meter."""
         with self._lock:
             self._sum = self._sum + measured
 
     @contextmanager
     def working(self) -> Iterator["Meter"]:
-        """Work for this meter in this thread; the meter for which it worked before rests meanwhile."""
+        """Count this thread's work on this meter while the block runs. The thread's previous meter is paused."""
         before = _current.get()
         if before is self and (self._is_of_process or threading.get_ident() in self._cpu_since):
             yield self
@@ -85,7 +87,7 @@ class Meter:
                 before.restart_thread()
 
     def take(self) -> Measured:
-        """Return what was measured since the last call or the start."""
+        """Return the cost since the previous call, or since the start."""
         self.settle_thread()
         if self._is_of_process:
             _of_process.settle()
@@ -98,7 +100,7 @@ class Meter:
         return taken
 
     def settle_thread(self) -> None:
-        """Count the CPU time of this thread until now."""
+        """Count the CPU time of this thread up to now."""
         last = self._cpu_since.get(threading.get_ident())
         if last is not None:
             now = time.thread_time()
@@ -132,7 +134,7 @@ class Meter:
 
 
 class _OfProcess:
-    """Shares out the CPU time of this process that no meter of threads has counted."""
+    """Distributes the CPU time of this process that no thread meter has counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -142,7 +144,7 @@ class _OfProcess:
 
     @property
     def last(self) -> Meter | None:
-        """The meter that began last."""
+        """The process meter that was started last, or None."""
         meters = self._meters
         return meters[-1] if meters else None
 
@@ -181,7 +183,7 @@ class _Libraries:
         self._known: dict[int, float] = {}
 
     def take(self) -> float:
-        """Return what they have spent since the last call; 0 if the system does not say."""
+        """Return the CPU seconds of these threads since the previous call, or 0 if the system does not provide them."""
         if sys.platform != "linux":
             return 0.0
         with self._lock:
@@ -204,12 +206,12 @@ _libraries: Final = _Libraries()
 
 
 def current_meter() -> Meter | None:
-    """Return the meter that this thread works for, else the process's; None if there is neither."""
+    """Return the meter that this thread works for, or else the process meter, or None if there is neither."""
     return _current.get() or _of_process.last
 
 
 def note(measured: Measured) -> None:
-    """Add a cost to the current work."""
+    """Add a cost to the meter of the current work. Does nothing if there is none."""
     meter = current_meter()
     if meter is not None:
         meter.add(measured)
@@ -217,7 +219,7 @@ def note(measured: Measured) -> None:
 
 @contextmanager
 def model_call(model: object) -> Iterator[None]:
-    """Count the time of the block as time in a model, and on the GPU if that is its `device`."""
+    """Count the time of the block as time in a model, and as GPU time if the model's `device` is a GPU."""
     began = time.monotonic()
     try:
         yield
@@ -229,7 +231,7 @@ def model_call(model: object) -> Iterator[None]:
 
 @contextmanager
 def floor() -> Iterator[None]:
-    """Count the time of the block as time that the stage cannot do without."""
+    """Count the time of the block as time that the stage cannot avoid."""
     began = time.monotonic()
     try:
         yield
@@ -238,7 +240,7 @@ def floor() -> Iterator[None]:
 
 
 def floor_of(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items; the time that it takes to get them is time that the stage cannot do without."""
+    """Yield the items, and count the time spent waiting for them as time that the stage cannot avoid."""
     waited = 0.0
     iterator = iter(items)
     try:
@@ -256,7 +258,7 @@ def floor_of(items: Iterable[T]) -> Iterator[T]:
 
 
 def for_current_meter(work: Callable[P, T]) -> Callable[P, T]:
-    """Return a function that works for the meter of the current work, in any thread."""
+    """Return a version of `work` that counts on the current meter, whichever thread calls it."""
     meter = current_meter()
     if meter is None:
         return work

@@ -1,8 +1,8 @@
-"""Addresses of objects in buckets, such as `s3://bucket/folder/clip.mp4`: exactly what a user may write.
+"""Addresses of objects in buckets, such as `s3://bucket/folder/clip.mp4`.
 
-Only a user's own words, or the listing of a bucket that a user named, become an `ObjectUrl`. Text of a page, feed or
-list that came from a site never does: `ForeignAddress` (addresses.py) refuses these protocols. Belongs here: the form
-of an address. Does not belong here: credentials, endpoints and requests (config/objects.py, objects/).
+Only text that a user wrote, or the listing of a bucket that a user named, becomes an `ObjectUrl`. Text from a site's
+page, feed or list never does: `ForeignAddress` (addresses.py) refuses these protocols. Belongs here: the form of an
+address. Does not belong here: credentials, endpoints and requests (config/objects.py, objects/).
 """
 
 import re
@@ -19,9 +19,9 @@ _EXAMPLES: Final = "s3://bucket/folder, gs://bucket/folder, az://container/folde
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:::[A-Za-z0-9+.:-]*)?://")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}[A-Za-z0-9]")
 _MAX_NAME_BYTES: Final = 1024
-"""S3's limit for the name of an object; the others' are not lower."""
+"""S3's limit for the name of an object. The limits of the other services are not lower."""
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\\\\?#*\ud800-\udfff\u2028\u2029]")
-"""Control characters, and what some client reads as more than a character: a version, a fragment, a pattern."""
+"""Control characters, and characters that some clients interpret as a version, a fragment or a pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ObjectUrl:
     """A bucket, and an object or a prefix of objects in it. An empty `path` is the whole bucket.
 
     Raises:
-        ValueError: it is not such an address. The message says why, without the address.
+        ValueError: a part is not valid. The message says why, without the address.
     """
 
     protocol: str
@@ -46,10 +46,11 @@ class ObjectUrl:
 
     @classmethod
     def parse(cls, text: str) -> "ObjectUrl":
-        """Return the address that a user wrote. A `/` at its end changes nothing.
+        """Return the address that a user wrote. Ignores a trailing `/`.
 
         Raises:
-            ValueError: it chains protocols, holds credentials or parameters, has another protocol, or a malformed path.
+            ValueError: the text chains protocols, contains credentials or parameters, or has another protocol or a
+                malformed path.
         """
         text = text.strip()
         begins = _SCHEME.match(text)
@@ -68,7 +69,7 @@ class ObjectUrl:
 
     @property
     def text(self) -> str:
-        """The address as it is stored and shown. `parse` returns an equal one."""
+        """The address in the form that is stored and shown, from which `parse` restores an equal one."""
         return f"{self.protocol}://{self.bucket}{'/' if self.path else ''}{self.path}"
 
     @property
@@ -85,7 +86,7 @@ class ObjectUrl:
         return ObjectUrl(self.protocol, self.bucket, f"{self.path}/{name}" if self.path else name)
 
     def is_within(self, prefix: "ObjectUrl") -> bool:
-        """Return whether this is the prefix, or below it. `s3://b/ab` is not below `s3://b/a`."""
+        """Return whether this address equals the prefix or is below it. `s3://b/ab` is not below `s3://b/a`."""
         if (self.protocol, self.bucket) != (prefix.protocol, prefix.bucket):
             return False
         return not prefix.path or self.path == prefix.path or self.path.startswith(f"{prefix.path}/")
@@ -95,7 +96,7 @@ class ObjectUrl:
 
 
 def problem_of_object_name(name: str) -> str | None:
-    """Return why a name of an object cannot be used, or None if it can. A bucket may list any name."""
+    """Return the reason why an object's name cannot be used, or None if it can be. A bucket may list any name."""
     if _FORBIDDEN.search(name):
         return "its path holds a character that is refused: a control character, '\\', '?', '#' or '*'"
     if any(part in ("", ".", "..") for part in name.split("/")):
@@ -106,6 +107,6 @@ def problem_of_object_name(name: str) -> str | None:
 
 
 def is_object_address(text: str) -> bool:
-    """Return whether a text begins like an address of a bucket or hub, valid or not, chained or not."""
+    """Return whether a text begins like the address of a bucket or the hub, even if it is invalid or chained."""
     begins = _SCHEME.match(text.strip())
     return begins is not None and begins[0].lower().partition(":")[0] in OBJECT_PROTOCOLS

@@ -1,4 +1,4 @@
-"""The words that people read for stored reasons and counts: one table for terminal, pictures, UI and reports.
+"""The words in which the terminal, pictures, UI and reports show stored reasons and counts to people.
 
 Belongs here: names for people. Does not belong here: the stored values themselves (reasons.py, statuses.py), which
 never change, and text that is written into releases.
@@ -119,10 +119,10 @@ _BETWEEN: Final = ": "
 
 
 def phrase_of(stored: str) -> str:
-    """Return the words for a stored reason or the name of a figure.
+    """Return the words for a stored reason or for the name of a figure.
 
-    In `failed: undecodable` and `failed_undecodable`, both parts are looked up; `boxes:car` is the number of boxes of
-    the class car. Unknown names are shown with spaces instead of underscores.
+    Looks up both parts of `failed: undecodable` and `failed_undecodable`. `boxes:car` is the number of boxes of the
+    class car. Unknown names are shown with spaces instead of underscores.
     """
     if stored in _PHRASES:
         return _PHRASES[stored]
@@ -146,7 +146,7 @@ _SINGULARS: Final[Mapping[str, str]] = {"videos": "video", "frames": "frame", "i
 
 
 def counted_phrase(number: int, stored: str) -> str:
-    """Return the number of a stored reason or figure in words: `11 near-duplicates`, `3 junk`."""
+    """Return a number with the words for a stored reason or figure, such as `11 near-duplicates` or `3 junk`."""
     words = phrase_of(stored)
     for singular, plural in _NOUNS.items():
         if number != 1 and words.startswith(singular):
@@ -157,12 +157,12 @@ def counted_phrase(number: int, stored: str) -> str:
 
 
 def phrase_of_member(status: ProjectVideoStatus) -> str:
-    """Return how far a video is in a project, in words: `to be filtered`, `rejected`."""
+    """Return the words for a video's status in a project, such as `to be filtered` or `rejected`."""
     return _MEMBERS[status]
 
 
 def phrase_of_stage(stage: ProjectStage) -> str:
-    """Return the state of a project in words: `waiting for detection`, `at detection`, `complete`."""
+    """Return the words for a project's stage, such as `waiting for detection`, `at detection` or `complete`."""
     for working, place in PROJECT_WAY.items():
         if stage is working:
             return f"at {working.word}"
@@ -172,5 +172,5 @@ def phrase_of_stage(stage: ProjectStage) -> str:
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:
-    """Return a number with its noun: `1 video`, `2,000 videos`."""
+    """Return a number with its noun, such as `1 video` or `2,000 videos`."""
     return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"

@@ -1,6 +1,6 @@
-"""The quality of labels: estimated shares with their intervals, and people's verdicts on a detector's boxes.
+"""The quality of labels: estimated shares with their intervals, and the results of people's verdicts on boxes.
 
-Belongs here: the records that are stored. Does not belong here: computing them (stages/evaluation/), files
+Belongs here: the stored records. Does not belong here: computing them (stages/evaluation/), or their files
 (storage/quality.py).
 """
 
@@ -19,7 +19,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class BoxAnswer:
-    """What is known about one detected box: whether it is correct, and which of the judged frames it is on."""
+    """The judgement of one detected box: whether it is correct, and the number of the judged frame that it is on."""
 
     confidence: float
     is_right: bool
@@ -28,7 +28,7 @@ class BoxAnswer:
 
 @dataclass(frozen=True, slots=True)
 class JudgedObject:
-    """One object on a randomly sampled frame, and the confidence of the box that found it. None: no box did."""
+    """One object on a randomly sampled frame, and the confidence of the box that found it, or None if no box did."""
 
     class_name: str
     confidence: float | None
@@ -48,15 +48,15 @@ class ThresholdPrecision:
 class ClassCalibration:
     """The result of the verdicts on one class.
 
-    `in_force` is of the threshold that the project had, `chosen` of the lowest whose estimate reaches the wanted
-    precision. `knots` map a confidence to the probability that the box is right, in ascending order of both.
+    `in_force` describes the project's current threshold, and `chosen` the lowest threshold whose estimated precision
+    reaches the desired one. `knots` map a confidence to the probability that the box is right; both ascend.
     """
 
     num_answers: int
     num_right: int
     in_force: ThresholdPrecision | None
     chosen: ThresholdPrecision | None
-    is_assured: bool  # the lower end of the interval reaches the wanted precision, too
+    is_assured: bool  # the lower end of the interval reaches the desired precision too
     num_more: int  # how many more verdicts are needed
     remark: str
     curve: tuple[ThresholdPrecision, ...]
@@ -70,7 +70,7 @@ class ClassCalibration:
 class BoxCalibration:
     """The result of people's verdicts on the boxes of one detector and class list.
 
-    It contains no time of day: equal verdicts give equal records.
+    It contains dates but no times of day, so that equal verdicts give equal records.
     """
 
     detection_fingerprint: str
@@ -80,7 +80,7 @@ class BoxCalibration:
     objects: tuple[JudgedObject, ...]  # on the randomly sampled frames
     num_random_frames: int
     num_frames: int  # with at least one answer
-    num_other_detector: int  # verdicts on boxes of another detector, left out
+    num_other_detector: int  # verdicts on boxes of another detector, which are left out
     verdicts_by_person: Mapping[str, int]
     first_day: str  # dates of the verdicts, ISO
     last_day: str
@@ -106,10 +106,10 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class ClassEvaluation:
-    """The quality of one class's boxes. A figure is None if the truth has no object of the class.
+    """The quality of one class's boxes. A figure is None if the ground truth has no object of the class.
 
-    AP and AR are those of COCO: means over IoU .5 to .95, with at most 100 boxes an image. The curve, `best` (the
-    threshold with the highest F1, its value an interval) and `in_force` are at IoU .5.
+    AP and AR are those of COCO: means over IoU .5 to .95, with at most 100 boxes per image. The curve, `best` (the
+    point with the highest F1, whose threshold has an interval) and `in_force` refer to IoU .5.
     """
 
     num_objects: int
@@ -125,9 +125,9 @@ class ClassEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class ConfusionMatrix:
-    """Counts of objects by class of the truth (rows) and of the box that covers them (columns), at IoU .5.
+    """Counts of objects by true class (rows) and by the class of the box that covers them (columns), at IoU .5.
 
-    The last row is of boxes without an object, the last column of objects without a box. Only boxes at or above the
+    The last row counts boxes without an object, and the last column objects without a box. Only boxes at or above the
     threshold of their class count.
     """
 
@@ -137,7 +137,7 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How good the stored detections, or the boxes of a release, are against a truth."""
+    """The quality of the stored detections, or of a release's boxes, measured against ground truth."""
 
     predictions: str  # "detections" or the version of a release
     detector: str

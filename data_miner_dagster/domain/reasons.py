@@ -1,10 +1,10 @@
-"""Stored reasons for the state of a video, frame or candidate. Values are stable: they are stored in databases."""
+"""Reasons for the state of a video, frame or candidate. Values never change, because databases store them."""
 
 from enum import StrEnum
 
 
 class VideoErrorKind(StrEnum):
-    """Why a video could not be downloaded or decoded."""
+    """The reason why a video could not be downloaded or decoded."""
 
     # may pass
     TRANSIENT = "transient"
@@ -41,12 +41,12 @@ class VideoErrorKind(StrEnum):
 
     @property
     def is_transient(self) -> bool:
-        """True if the same request may succeed later without anyone changing anything."""
+        """True if the same request may succeed later without any change."""
         return self in _TRANSIENT_KINDS
 
     @property
     def is_of_site(self) -> bool:
-        """True if the site withholds the video: UNAVAILABLE rather than FAILED."""
+        """True if the site withholds the video, which is then UNAVAILABLE rather than FAILED."""
         return self in _SITE_KINDS
 
 
@@ -75,7 +75,7 @@ _SITE_KINDS = frozenset(
 
 
 class RejectionRule(StrEnum):
-    """The project rule that rejected a candidate before download, or removed a member."""
+    """The rule of a project that rejected a candidate before its download, or removed a member."""
 
     DURATION = "duration"
     UPLOAD_DATE = "upload_date"
@@ -97,7 +97,7 @@ class RejectionRule(StrEnum):
 
 
 class QualityFlag(StrEnum):
-    """What is wrong with a sampled frame as a picture. Set at extraction, used by filtering."""
+    """A defect of a sampled frame as a picture. Extraction sets it, and filtering uses it."""
 
     BLACK = "black"
     FLAT = "flat"
@@ -107,7 +107,7 @@ class QualityFlag(StrEnum):
 
 
 class DropReason(StrEnum):
-    """Why filtering dropped a frame."""
+    """The reason why filtering dropped a frame."""
 
     BY_HAND = "by_hand"  # decided by a person
     BLACK = "black"
@@ -124,7 +124,7 @@ class DropReason(StrEnum):
 
 
 class DuplicateTier(StrEnum):
-    """Which comparison found a duplicate."""
+    """The comparison that found a duplicate."""
 
     EXACT = "exact"
     PERCEPTUAL_HASH = "perceptual_hash"

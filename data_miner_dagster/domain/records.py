@@ -1,4 +1,4 @@
-"""Records that cross layers. Each stage adds its own record; none has fields that a later stage fills in."""
+"""Records that cross layers. Each stage adds its own record; no record has fields that a later stage fills in."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class PictureFile:
 
 @dataclass(frozen=True, slots=True)
 class SeenPicture:
-    """A picture as displayed: upright and possibly downscaled. `full_wh` is the original size."""
+    """A picture in display orientation, possibly downscaled. `full_wh` is the original size."""
 
     rgb: RgbImage
     full_wh: tuple[int, int]
@@ -76,7 +76,7 @@ VIDEO_FACTS: Final = (
     "width",
     "height",
 )
-"""The video facts from a candidate that the catalog keeps: candidate fields and catalog columns of the same names."""
+"""The facts from a candidate that the catalog stores. Candidate fields and catalog columns have the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class VideoFileRecord:
 
 
 class OutcomeStatus(StrEnum):
-    """What happened to one video or project in an operation."""
+    """The status of one video or project after an operation."""
 
     DONE = "done"  # worked on now
     REUSED = "reused"  # already current: nothing done
@@ -123,7 +123,7 @@ class OutcomeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VideoOutcome:
-    """The result of an operation on one video. `metadata` holds plain numbers and strings worth showing."""
+    """The result of an operation on one video. `metadata` contains numbers and strings for display."""
 
     video_key: str
     status: OutcomeStatus
@@ -136,7 +136,7 @@ class VideoOutcome:
 class ProjectOutcome:
     """The result of an operation on one project. `counts` are exact, keyed by reason or state, in a fixed order.
 
-    There is always an output: an operation that cannot do its work raises.
+    An outcome always has an output, since an operation that cannot do its work raises an error.
     """
 
     project: str
@@ -146,7 +146,7 @@ class ProjectOutcome:
     metadata: Mapping[str, int | float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a status that is not a result."""
+        """Reject a status without an output."""
         if not self.status.exists:
             raise ValueError(
                 f"{self.project}: {self.status.value} is not an outcome of a project; raise an error instead"
@@ -163,9 +163,9 @@ class SimilarityCalibration:
 
 @dataclass(frozen=True, slots=True)
 class ExemplarImage:
-    """A picture of what to find. Without boxes, the whole picture shows it.
+    """An example image of an object to find. Without boxes, the whole picture shows the object.
 
-    Two are equal if their bytes and boxes are. `read` decodes the picture, upright, and may raise ConfigError.
+    Exemplars are equal if their bytes and boxes are. `read` decodes the picture, upright, and may raise ConfigError.
     """
 
     sha256: str
@@ -175,7 +175,10 @@ class ExemplarImage:
 
 @dataclass(frozen=True, slots=True)
 class ClassPrompts:
-    """One class to label, its phrases, most distinctive first, and pictures of it. Either may be empty, not both."""
+    """One class to label, with its phrases (most distinctive first) and exemplars.
+
+    At least one of them is not empty.
+    """
 
     class_name: str
     prompts: tuple[str, ...]
@@ -183,7 +186,7 @@ class ClassPrompts:
 
     @property
     def exemplar_prompt(self) -> str:
-        """The phrase stored for a box that the exemplars found."""
+        """The phrase to store for a box that the exemplars found."""
         return f"{self.class_name} (images)"
 
 
@@ -192,9 +195,9 @@ class ImageDetections:
     """Boxes of one image, sorted by descending confidence.
 
     `boxes_xyxy` is (N, 4) float32 in absolute pixels, inside the given image; `confidences` is (N,) float32 in 0..1;
-    `class_indices` is (N,) int32 into the given class list; `prompts` holds the matching phrase of each box. `masks`
-    holds the N masks, each of the size of the image, with None for a box without; left out, no box has one. A box with
-    a mask is the mask's bounds.
+    `class_indices` is (N,) int32 into the given class list; `prompts` has the matching phrase of each box. `masks` has
+    the N masks, each of the image's size, and None for a box without a mask. If `masks` is omitted, no box has one. A
+    box with a mask equals the mask's bounds.
     """
 
     boxes_xyxy: Float32Array
@@ -204,7 +207,7 @@ class ImageDetections:
     masks: tuple[Mask | None, ...] = ()
 
     def __post_init__(self) -> None:
-        """Give each box its mask, or None."""
+        """Fill `masks` with None if it was omitted, and check its length."""
         if not self.masks:
             object.__setattr__(self, "masks", (None,) * len(self.prompts))
         if len(self.masks) != len(self.prompts):

@@ -1,6 +1,6 @@
-"""The names that secrets have: one definition, used to refuse plain-text secrets and to redact them.
+"""Typical names of secrets, used to refuse plain-text secrets and to redact them.
 
-Belongs here: names. Does not belong here: where to look for them (addresses.py, sites/redaction.py, config/).
+Belongs here: names. Does not belong here: the places to search for them (addresses.py, sites/redaction.py, config/).
 """
 
 import re
@@ -31,14 +31,14 @@ _HARMLESS: Final = frozenset(
         "videokey",
     }
 )
-"""Keys that are identifiers, and Python's name for a missing one."""
+"""Names of identifiers that contain `key`, and Python's KeyError."""
 _MAX_LENGTH: Final = 200
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether a parameter, header, key or argument has a secret's name: `po_token`, `X-Api-Key`, `sig`.
+    """Return whether a parameter, header, key or argument has the name of a secret: `po_token`, `X-Api-Key`, `sig`.
 
-    Words are separated by `-`, `_`, `.`, spaces and capital letters: `keyword` and `monkey` are not secrets.
+    Words are separated by `-`, `_`, `.`, spaces and capital letters, so `keyword` and `monkey` are not secrets.
     """
     words = _CAMEL.sub("_", name[:_MAX_LENGTH])
     joined = _SEPARATORS.sub("", words)

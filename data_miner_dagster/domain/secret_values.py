@@ -1,20 +1,20 @@
-"""Values that this process looked up by reference, and that its output must not show.
+"""Values that this process has looked up by reference and that its output must not show.
 
-Belongs here: the values. Does not belong here: recognizing secrets by name (secret_names.py).
+Belongs here: registering and replacing the values. Does not belong here: recognizing secrets by name (secret_names.py).
 """
 
 import urllib.parse
 from typing import Final
 
 _MIN_LENGTH: Final = 6
-"""Replacing shorter values would also hide ordinary words."""
+"""The shortest value to replace. Replacing shorter values would also hide ordinary words."""
 
 _secrets: set[str] = set()
 _references: dict[str, str] = {}
 
 
 def remember_secret(value: str) -> None:
-    """Register a secret to be replaced wherever this process redacts text: in messages and in stored addresses."""
+    """Register a secret, which this process then replaces in messages and in stored addresses."""
     if len(value) >= _MIN_LENGTH:
         _secrets.update((value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)))
 
@@ -27,9 +27,9 @@ def without_secrets(text: str) -> str:
 
 
 def remember_reference(value: str, reference: str) -> None:
-    """Register a value to be shown in messages as the reference a file uses for it, such as `${oc.env:HOME}`.
+    """Register a value that messages are to show as the reference from which it came, such as `${oc.env:HOME}`.
 
-    Only messages change: the value may not be secret, and stored text (provenance, manifests) says what was asked for.
+    Applies to messages only. The value need not be secret, and stored text (provenance, manifests) keeps it.
     """
     if len(value) >= _MIN_LENGTH:
         for form in (value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)):

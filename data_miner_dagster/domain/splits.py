@@ -1,4 +1,4 @@
-"""The role of each split and its name in each format, defined in one place; how a video cut in time is written."""
+"""The role of each split, its name in each format, and the notation for a video that is divided between splits."""
 
 import re
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ _HUB_NAMES: Final = {"train": "train", "val": "validation", "test": "test"}
 
 
 def split_role(name: str) -> str:
-    """Return "train", "val" or "test" for a name that tools use for it; any other name is its own role, in lower case.
+    """Return "train", "val" or "test" for a name that tools use for that role, or else the name in lower case.
 
-    Some reader treats splits with the same role as one: a trainer, `datasets`, or a file system that does not
+    Some readers treat splits with the same role as one split: trainers, `datasets`, and file systems that do not
     distinguish `Val` from `val`.
     """
     return _ROLE_BY_NAME.get(name.lower(), name.lower())
 
 
 def yolo_name(name: str) -> str:
-    """Return the key of a split in YOLO's `data.yaml`: trainers expect `train`, `val` and `test`."""
+    """Return the key of a split in YOLO's `data.yaml`, where trainers expect `train`, `val` and `test`."""
     role = split_role(name)
     return role if role in _HUB_NAMES else name
 
@@ -38,18 +38,18 @@ def hub_name(name: str) -> str:
 
 
 def fold_name(number: int) -> str:
-    """Return the split of one fold, counted from 1."""
+    """Return the name of a fold's split, such as `fold_1`. Folds are counted from 1."""
     return f"fold_{number}"
 
 
 def folds_among(splits: Sequence[str]) -> tuple[str, ...]:
-    """Return the splits that are folds, in order; empty if there is a training split."""
+    """Return the splits that are folds, in order, or nothing if there is a training split."""
     return () if TRAIN_SPLIT in splits else tuple(split for split in splits if _FOLD.fullmatch(split))
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A stretch of one video that goes to one split: from `start_seconds` up to, but not at, `stop_seconds`."""
+    """A part of a video that belongs to one split: from `start_seconds` (inclusive) to `stop_seconds` (exclusive)."""
 
     split: str
     start_seconds: float
@@ -57,7 +57,7 @@ class Block:
 
 
 def text_of_cut(blocks: Sequence[Block]) -> str:
-    """Return blocks in the form that replaces the split of a whole video."""
+    """Return the text for blocks, which is stored in place of the split of a whole video."""
     stops = ("end" if block.stop_seconds is None else f"{block.stop_seconds:.3f}" for block in blocks)
     return ", ".join(
         f"{block.split} {block.start_seconds:.3f}-{stop}" for block, stop in zip(blocks, stops, strict=True)
@@ -65,7 +65,7 @@ def text_of_cut(blocks: Sequence[Block]) -> str:
 
 
 def cut_of(split: str) -> tuple[Block, ...]:
-    """Return the blocks of a video that is cut in time; empty if the text is the name of a split."""
+    """Return the blocks that a stored text describes, or nothing if it is the name of a split."""
     found = [_BLOCK.fullmatch(part) for part in split.split(", ")]
     return tuple(
         Block(match[1], float(match[2]), None if match[3] == "end" else float(match[3])) for match in found if match
@@ -73,7 +73,7 @@ def cut_of(split: str) -> tuple[Block, ...]:
 
 
 def split_at(split: str, pts_seconds: float) -> str | None:
-    """Return the split of a time in a video, given the video's; None in a gap between two blocks."""
+    """Return the split at a time in a video, given the video's stored text, or None in a gap between two blocks."""
     blocks = cut_of(split)
     if not blocks:
         return split
@@ -85,12 +85,15 @@ def split_at(split: str, pts_seconds: float) -> str | None:
 
 
 def splits_in(split: str) -> tuple[str, ...]:
-    """Return the splits that a video is in, from the stored text."""
+    """Return the splits that a video belongs to, given its stored text."""
     return tuple(block.split for block in cut_of(split)) or (split,)
 
 
 def differ_in_gaps_alone(before: str, after: str) -> bool:
-    """Return whether two texts are cuts of a video whose blocks begin alike: no image is in another split."""
+    """Return whether two stored texts divide a video into blocks with the same splits and start times.
+
+    No image then moves from one split to another.
+    """
     old, new = cut_of(before), cut_of(after)
     starts = [[(block.split, block.start_seconds) for block in blocks] for blocks in (old, new)]
     return bool(old) and before != after and starts[0] == starts[1]

@@ -1,7 +1,6 @@
 """Statuses of videos, project videos and projects, their allowed transitions, and the stages of a project.
 
-Everything that depends on the order of stages (transitions, prerequisites, which table is made from which) takes it
-from `PROJECT_WAY`.
+`PROJECT_WAY` defines the order of stages, from which transitions, prerequisites and the inputs of tables follow.
 """
 
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Final
 
 
 class VideoStatus(StrEnum):
-    """The progress of a video towards frames. Central: shared by all projects."""
+    """The progress of a video towards frames. All projects share it."""
 
     PENDING = "PENDING"
     DOWNLOADING = "DOWNLOADING"
@@ -23,7 +22,7 @@ class VideoStatus(StrEnum):
 
 
 SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
-"""A video in one of these states does not hold up any project."""
+"""The statuses in which a video does not delay any project."""
 
 
 class ProjectVideoStatus(StrEnum):
@@ -38,7 +37,7 @@ class ProjectVideoStatus(StrEnum):
 
 
 class ProjectStage(StrEnum):
-    """The progress of a project, in order: waiting for a stage, in that stage, waiting for the next one."""
+    """The progress of a project: waiting for a stage, at that stage, waiting for the next one, and so on."""
 
     SOURCING = "SOURCING"  # its videos are being listed, downloaded and extracted
     FILTERING = "FILTERING"
@@ -59,7 +58,7 @@ class ProjectStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageOnTheWay:
-    """One stage that works on a project: when it is due, and what it makes."""
+    """One stage that works on a project: the state in which it is due, and its output."""
 
     waiting: ProjectStage  # the state of a project that waits for this stage
     asset: str  # the name of its output for Dagster and the user
@@ -83,18 +82,18 @@ STAGE_AFTER: Final[Mapping[ProjectStage, ProjectStage]] = dict(
 """The state of a project after each stage has finished."""
 
 TABLE_STAGES: Final = tuple(stage for stage, place in PROJECT_WAY.items() if place.table is not None)
-"""The stages that make a table, in order: each table is made from the one before."""
+"""The stages that make a table, in order. Each table is made from the previous one."""
 
 
 def asset_before(stage: ProjectStage) -> str:
-    """Return the asset that a stage works on: the output of the previous stage."""
+    """Return the name of the asset that a stage works on, which is the output of the previous stage."""
     stages = list(PROJECT_WAY)
     return PROJECT_WAY[stages[stages.index(stage, 1) - 1]].asset
 
 
 _V, _PV = VideoStatus, ProjectVideoStatus
 
-# A claim (catalog/claims.py) guards the working statuses. A working status without a live claim goes back one step.
+# A claim (catalog/claims.py) guards the working statuses. A working status without a live claim is set back one step.
 VIDEO_TRANSITIONS: Mapping[VideoStatus, frozenset[VideoStatus]] = {
     _V.PENDING: frozenset({_V.DOWNLOADING, _V.FAILED, _V.UNAVAILABLE}),
     _V.DOWNLOADING: frozenset({_V.DOWNLOADED, _V.FAILED, _V.UNAVAILABLE, _V.PENDING}),
@@ -114,7 +113,7 @@ PROJECT_VIDEO_TRANSITIONS: Mapping[ProjectVideoStatus, frozenset[ProjectVideoSta
     _PV.REJECTED: frozenset({_PV.PENDING}),
 }
 
-# The claim on a project guards its working stages. Its holder may begin any stage from any state; the stage can run if
+# The claim on a project guards its working stages. Its holder may begin any stage from any state. The stage can run if
 # the tables of the earlier stages exist.
 PROJECT_TRANSITIONS: Mapping[ProjectStage, frozenset[ProjectStage]] = {
     stage: frozenset({*PROJECT_WAY, ProjectStage.SOURCING, ProjectStage.FAILED})

@@ -1,6 +1,6 @@
-"""What is known of a network that was trained on a release, to see whether the release teaches.
+"""Records of students: networks that are trained on a release to test whether its labels can be learned.
 
-Belongs here: records. Does not belong here: training (models/training.py), files (operations/training/).
+Belongs here: records. Does not belong here: training (models/training.py), or files (operations/training/).
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from data_miner_dagster.domain.phrases import counted
 
 CHECKPOINT_NAME: Final = "student.pt"
 EXPORTED_NAME: Final = "student.onnx"
-"""The files of a student: the one to train on with, and the one that is a detector."""
+"""The file that serves as a detector. Training can be continued from the checkpoint above."""
 LICENCE: Final = "AGPL-3.0"
-"""Of the software that trains, and so of what it trains, unless another was bought."""
+"""The licence of the training software, which also applies to the students unless a commercial licence was bought."""
 DEFAULT_NETWORK: Final = "yolo11n"
 DEFAULT_EPOCHS: Final = 50
 DEFAULT_IMAGE_SIZE: Final = 320
@@ -21,20 +21,20 @@ DEFAULT_BATCH_SIZE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """How a student is trained. The same settings and release give the same student on the same machine."""
+    """The settings for training a student. The same settings and release give the same student on the same machine."""
 
     network: str = DEFAULT_NETWORK
-    """An architecture of Ultralytics' such as `yolo11n`, or a YAML file that describes one. Its weights are random."""
+    """An Ultralytics architecture such as `yolo11n`, or a YAML file that describes one. Initial weights are random."""
     epochs: int = DEFAULT_EPOCHS
     image_size: int = DEFAULT_IMAGE_SIZE
     batch_size: int = DEFAULT_BATCH_SIZE
     learning_rate: float | None = None
-    """None: Ultralytics' own choice."""
+    """The initial learning rate. None: Ultralytics chooses it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the training images, and what the network can do after it."""
+    """One pass over the training images, and the quality of the network after it."""
 
     number: int  # from 1; 0 is the untrained network
     loss: float | None  # of boxes, classes and their distribution, together; None for the untrained network
@@ -44,7 +44,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """A trained network: what it was made from, and what it can do on `val`."""
+    """A trained network, with its inputs and its quality on `val`."""
 
     project: str
     version: str  # of the release
@@ -60,22 +60,22 @@ class Student:
 
     @property
     def untrained(self) -> Epoch:
-        """The network before its first step."""
+        """The entry of the curve for the network before its first training step."""
         return self.curve[0]
 
     @property
     def best(self) -> Epoch:
-        """The epoch whose weights were kept."""
+        """The entry of the curve for the epoch whose weights were kept."""
         return self.curve[self.best_epoch]
 
     @property
     def name(self) -> str:
-        """Its name among the models."""
+        """The student's name in the model registry."""
         return student_name(self.project, self.version)
 
     @property
     def line(self) -> str:
-        """What training did, in one line."""
+        """A summary of the training in one line."""
         return (
             f"mAP50 on val from {self.untrained.map50:.3f} untrained to {self.best.map50:.3f} after "
             f"{self.best_epoch} of {counted(self.settings.epochs, 'epoch')}"
@@ -83,5 +83,5 @@ class Student:
 
 
 def student_name(project: str, version: str | None = None) -> str:
-    """Return the name of a student among the models; without a version, that of the latest of a project."""
+    """Return the name of a student in the model registry. Without a version, it names the project's latest student."""
     return f"student-{project}" + (f"-{version}" if version else "")

@@ -1,7 +1,7 @@
-"""Parquet schemas of everything stored per frame, pair and box: the documented columns.
+"""The Parquet schemas of all tables about frames, pairs of videos and boxes.
 
 Rows are sorted by `frame_id` (video, then time), and detections by (`frame_id`, descending confidence). The Parquet
-metadata of a table holds the `fingerprint` of its inputs (storage/tables.py).
+metadata of a table contains the `fingerprint` of its inputs (storage/tables.py).
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 
 def not_null(name: str, kind: pa.DataType) -> pa.Field:
-    """Return a field without nulls."""
+    """Return a field that does not allow nulls."""
     return pa.field(name, kind, nullable=False)
 
 
@@ -43,20 +43,20 @@ FRAMES_SCHEMA: Final = pa.schema(
 """frames/<video_key>/frames.parquet: one row per sampled frame."""
 
 FRAMES_ROWS_PER_GROUP: Final = 1000
-"""Rows of `frames.parquet` that are written at a time."""
+"""The number of rows of `frames.parquet` that are written at a time."""
 
 WINDOWS_SCHEMA: Final = pa.schema(
     [
         not_null("file_name", pa.string()),
         not_null("pts", pa.int64()),
         not_null("pts_seconds", pa.float64()),
-        not_null("times_us", pa.list_(pa.int64())),  # the times it was asked for, at which it is on screen
+        not_null("times_us", pa.list_(pa.int64())),  # the requested times at which this picture is on screen
         not_null("width", pa.int32()),
         not_null("height", pa.int32()),
         not_null("sha256", pa.string()),  # of the image file
     ]
 )
-"""windows/<video_key>/windows.parquet: one row per picture around the frames of a video, in order of time."""
+"""windows/<video_key>/windows.parquet: one row per picture around the frames of a video, ordered by time."""
 
 FILTERED_SCHEMA: Final = pa.schema(
     [
@@ -101,10 +101,10 @@ REUPLOADS_SCHEMA: Final = pa.schema(
         not_null("num_frames", pa.int32()),
     ]
 )
-"""projects/<name>/reuploads.parquet: one row per video found as a whole in another, sorted by video key."""
+"""projects/<name>/reuploads.parquet: one row per video that was found entirely in another, sorted by video key."""
 
 MASK_TYPE: Final = pa.struct([not_null("size", pa.list_(pa.int32())), not_null("counts", pa.string())])
-"""A mask as COCO writes its compressed run lengths: [height, width] of the picture, and the counts."""
+"""A mask in COCO's compressed form: [height, width] of the picture, and the run lengths."""
 
 DETECTIONS_SCHEMA: Final = pa.schema(
     [
@@ -123,7 +123,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
         pa.field("mask", MASK_TYPE),  # of the stored frame; null: none. Earlier versions lack the column
     ]
 )
-"""projects/<name>/detections.parquet: one row per box, low confidences included."""
+"""projects/<name>/detections.parquet: one row per box, including boxes with low confidences."""
 
 VERDICT_COLUMN: Final = "verifier_verdict"
 REASON_COLUMN: Final = "verifier_reason"
@@ -132,12 +132,12 @@ VERIFIER_COLUMNS: Final = (
     pa.field(REASON_COLUMN, pa.string()),
     pa.field("verifier", pa.string()),  # its name in the settings
 )
-"""Further columns of detections.parquet, in projects that have their boxes verified."""
+"""Additional columns of detections.parquet, in projects whose boxes are verified."""
 
 SIGHTINGS_TYPE: Final = pa.list_(
     pa.struct([not_null("pts_seconds", pa.float64()), not_null("confidence", pa.float64())])
 )
-"""Where else in its video a detector saw an object (domain.tracks.Sighting), in order of time."""
+"""The other times in a video at which a detector saw an object (domain.tracks.Sighting), in ascending order."""
 TRACK_ID_COLUMN: Final = "track_id"
 RECOVERED_COLUMN: Final = "recovered"
 RECOVERED_FROM_COLUMN: Final = "recovered_from"
@@ -146,7 +146,7 @@ TRACK_COLUMNS: Final = (
     pa.field(RECOVERED_COLUMN, pa.bool_()),  # no detector reported the box on this frame: its neighbours did
     pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),  # those neighbours; null unless `recovered`
 )
-"""Further columns of detections.parquet, in projects that follow objects along their videos."""
+"""Additional columns of detections.parquet, in projects that follow objects along their videos."""
 
 OBJECT_NUMBER_COLUMN: Final = "object_number"
 
@@ -161,12 +161,15 @@ TRACKED_FRAMES_SCHEMA: Final = pa.schema(
         not_null("tracked_frame", pa.int32()),  # ordinal among the tracked frames of its video, from 0, by time
         not_null("stretch", pa.int32()),  # ordinal of the unbroken stretch that it is in; no track is in two
         not_null("pts_seconds", pa.float64()),
-        pa.field("frame_id", pa.string()),  # the stored frame that it is; null: it was looked at for its neighbours
+        pa.field("frame_id", pa.string()),  # the stored frame; null: examined only as a neighbour of stored frames
         not_null("width", pa.int32()),
         not_null("height", pa.int32()),
     ]
 )
-"""projects/<name>/whole_clip_frames.parquet: one row per frame on which objects were followed, by video and time."""
+"""projects/<name>/whole_clip_frames.parquet:
+
+one row per frame on which objects were followed, ordered by video, time.
+"""
 
 TRACKS_SCHEMA: Final = pa.schema(
     [
@@ -188,7 +191,7 @@ TRACKS_SCHEMA: Final = pa.schema(
         pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),
     ]
 )
-"""projects/<name>/whole_clip_tracks.parquet: one row per tracked frame and object on it, by video, time and track."""
+"""projects/<name>/whole_clip_tracks.parquet: one row per tracked frame and object, ordered by video, time and track."""
 
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [

@@ -1,12 +1,15 @@
-"""The layout of a stored thumbnail: what deduplication compares two frames of one view by."""
+"""The layout of a stored thumbnail, which deduplication uses to compare two frames of the same view."""
 
 from typing import Final
 
 LUMA_WH: Final = (64, 36)
-"""Width and height of the luma plane. Every picture is stretched to it, since two frames of one view have one shape."""
+"""Width and height of the luma plane.
+
+Every picture is stretched to it: frames of one view have the same aspect ratio.
+"""
 CHROMA_WH: Final = (32, 18)
-"""Width and height of each of the two planes of colour, Cr and Cb."""
+"""Width and height of each of the two chroma planes, Cr and Cb."""
 NUM_LUMA: Final = LUMA_WH[0] * LUMA_WH[1]
 NUM_CHROMA: Final = CHROMA_WH[0] * CHROMA_WH[1]
 NUM_VALUES: Final = NUM_LUMA + 2 * NUM_CHROMA
-"""Bytes of a thumbnail: luma, then Cr, then Cb, each row by row."""
+"""The number of bytes of a thumbnail: luma, then Cr, then Cb, each row by row."""

@@ -1,6 +1,6 @@
-"""What is known about an object along a video: on which other frames it was seen, and with which confidence.
+"""Records of objects that were followed along a video: their tracks, and the frames on which they were seen.
 
-Belongs here: the record that crosses layers. Does not belong here: how objects are followed (stages/tracking/).
+Belongs here: the records that cross layers. Does not belong here: following objects (stages/tracking/).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,19 +13,19 @@ from data_miner_dagster.domain.masks import Mask
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A detector's box of an object on another frame of its video, as evidence for a box that no detector reported."""
+    """A detection of an object on another frame of its video, as evidence for a box that no detector reported."""
 
     pts_seconds: float
     confidence: float
 
 
 def sightings_from(rows: Iterable[Mapping[str, Any]] | None) -> tuple[Sighting, ...] | None:
-    """Return the sightings that a table stores as structs, in order of time; None if it has none."""
+    """Return the sightings that a table stores as structs, ordered by time, or None for a null."""
     return None if rows is None else tuple(Sighting(row["pts_seconds"], row["confidence"]) for row in rows)
 
 
 def sightings_as_rows(sightings: Iterable[Sighting] | None) -> list[dict[str, float]] | None:
-    """Return sightings in the form of tables and COCO; None if there are none."""
+    """Return sightings in the form that tables and COCO use, or None for None."""
     if sightings is None:
         return None
     return [{"pts_seconds": one.pts_seconds, "confidence": one.confidence} for one in sightings]
@@ -39,7 +39,7 @@ class BoxTrack:
     recovered_from: tuple[Sighting, ...] | None = None  # None: a detector reported it
 
     def as_columns(self) -> dict[str, Any]:
-        """Return the columns of `TRACK_COLUMNS`."""
+        """Return the values of `TRACK_COLUMNS`, by name."""
         return {
             "track_id": self.track_id,
             "recovered": self.recovered_from is not None,

@@ -1,9 +1,9 @@
-"""What people say about boxes, frames and duplicates: the words, and the records.
+"""People's verdicts on boxes, frames and duplicates: the words and the records.
 
-A verdict belongs to a time in a video, never to a file or a row that a later run makes again. Boxes are stored as
-shares of the picture's width and height, so they stay valid when frames are extracted at another size.
+A verdict belongs to a time in a video, never to a file or row that a later run recreates. Boxes are stored as shares of
+the picture's width and height, so they stay valid when frames are extracted at another size.
 
-Belongs here: the records. Does not belong here: storing them (catalog/verdicts.py), acting on them (stages/).
+Belongs here: the records. Does not belong here: storing them (catalog/verdicts.py), or acting on them (stages/).
 """
 
 import math
@@ -16,17 +16,17 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 
 SAME_FRAME_SECONDS: Final = 0.0005
-"""Times that differ by less are one frame: other tools round them to milliseconds."""
+"""Times that differ by less than this mean the same frame, since other tools round them to milliseconds."""
 
 RelativeBox = tuple[float, float, float, float]
 """x_min, y_min, x_max, y_max as shares of the picture's width and height, each from 0 to 1."""
 
 SAME_BOX_IOU: Final = 0.5
-"""A verdict on a box applies to a box of its class that overlaps by at least this IoU."""
+"""The lowest IoU at which a verdict on a box applies to another box of the same class."""
 
 
 class VerdictWord(StrEnum):
-    """What a person said. Values are stored."""
+    """The word of a person's verdict. Values are stored."""
 
     # of a box that was shown
     RIGHT = "right"
@@ -40,7 +40,7 @@ class VerdictWord(StrEnum):
     DROP = "drop"
     COMPLETE = "complete"  # together with the verdicts on its boxes, every object of the classes has its box
     # of two frames
-    DUPLICATE = "duplicate"  # as was decided; it changes nothing, and nobody is asked again
+    DUPLICATE = "duplicate"  # confirms the decision; it changes nothing, but the question is not asked again
     NOT_DUPLICATE = "not_duplicate"
     REPRESENTATIVE = "representative"  # this frame instead of the other one
 
@@ -53,7 +53,7 @@ PAIR_WORDS: Final = frozenset({VerdictWord.DUPLICATE, VerdictWord.NOT_DUPLICATE,
 
 
 class ReviewQueue(StrEnum):
-    """Why a person was asked. Only answers to a random sample measure a share of all frames."""
+    """The queue from which a person was asked. Only answers to a random sample measure a share of all frames."""
 
     STUDENT = "student"  # a network that was trained on the release disagrees with its labels
     UNSURE = "unsure"
@@ -64,7 +64,7 @@ class ReviewQueue(StrEnum):
     FILTER = "filter"
     DUPLICATES = "duplicates"
     BROWSING = "browsing"  # opened by the person: a class or a video by name
-    IMPORTED = "imported"  # came back from another tool
+    IMPORTED = "imported"  # returned from another tool
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,10 +88,10 @@ class ShownBox:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One answer of one person. It is never changed; it may be undone, or replaced by a later one.
+    """One answer by one person. It never changes, but it can be undone or replaced by a later answer.
 
     Raises:
-        ConfigError: the parts do not fit the word.
+        ConfigError: a part is missing, or is not allowed for this word.
     """
 
     answer_id: str  # chosen by the client; an answer that is sent twice is stored once
@@ -109,7 +109,7 @@ class Verdict:
     replaces: str | None = None  # the answer that the person saw and corrected
 
     def __post_init__(self) -> None:
-        """Raise ConfigError if a part is missing, or is not allowed for this word."""
+        """Check that all parts that the word requires are present, and no others."""
         if (self.shown is not None) is not (self.word in BOX_WORDS):
             raise self._error("needs a box" if self.word in BOX_WORDS else "cannot have a box")
         if (self.new_class_name is not None) is not (self.word is VerdictWord.OTHER_CLASS):
@@ -125,7 +125,7 @@ class Verdict:
 
     @property
     def subject(self) -> str:
-        """Identify what the verdict is about. Of the verdicts on one subject, the last one counts."""
+        """The identifier of the verdict's subject. Only the last verdict on a subject counts."""
         content: dict[str, object] = {"video": self.place.video_key, "pts_seconds": self.place.pts_seconds}
         if self.shown is not None:
             content |= {"class": self.shown.class_name, "box": [round(value, 6) for value in self.shown.box]}
@@ -140,7 +140,7 @@ class Verdict:
 
     @property
     def final_class_name(self) -> str | None:
-        """The class after the verdict; None if there is no box, or none any more."""
+        """The class of the box after the verdict, or None if there is no box or the verdict removes it."""
         return (
             None
             if self.shown is None or self.word is VerdictWord.WRONG
@@ -149,7 +149,7 @@ class Verdict:
 
     @property
     def final_box(self) -> RelativeBox | None:
-        """The box after the verdict; None if there is no box, or none any more."""
+        """The box after the verdict, or None if there is no box or the verdict removes it."""
         return None if self.shown is None or self.word is VerdictWord.WRONG else self.new_box or self.shown.box
 
     def _error(self, why: str) -> ConfigError:

@@ -1,6 +1,6 @@
-"""A verifier's answers about detected boxes: a second model that examines only a box's own crop.
+"""The answers of a verifier, a second model that examines the crop of each detected box.
 
-Belongs here: the words and the record that cross layers. Does not belong here: people's verdicts (verdicts.py), the
+Belongs here: the words and the record that cross layers. Does not belong here: people's verdicts (verdicts.py), or the
 effect of an answer on a release (stages/reviewing/states.py).
 """
 
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class VerifierVerdict(StrEnum):
-    """The three answers. Stored, and part of a release's tables."""
+    """A verifier's answer about a box. Values are stored, and are part of a release's tables."""
 
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
@@ -18,12 +18,12 @@ class VerifierVerdict(StrEnum):
 
 
 VERDICT_CODES: Final[tuple[VerifierVerdict | None, ...]] = (None, *VerifierVerdict)
-"""The answers, including none, by their numbers in arrays."""
+"""The answers by their codes in arrays. Code 0 means that there is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoxAnswer:
-    """A verifier's answer about one box, and its reason, in its own words."""
+    """A verifier's answer about one box, with its reason in its own words."""
 
     verdict: VerifierVerdict
     reason: str = ""

@@ -1,6 +1,6 @@
-"""The version of every stage. Raise it when the same input yields another result; the stage's output is then remade.
+"""The version of every stage. Raise it when the same input yields a different result; the output is then recreated.
 
-Versions are part of fingerprints, and each is its asset's `code_version` in Dagster.
+Versions are part of fingerprints. Each version is also the `code_version` of its asset in Dagster.
 """
 
 from collections.abc import Mapping
@@ -8,40 +8,40 @@ from types import MappingProxyType
 from typing import Final
 
 SOURCING_VERSION: Final = 1
-"""Not part of any fingerprint: sources are listed on a schedule."""
+"""Not part of any fingerprint, because sources are listed on a schedule."""
 
 DOWNLOADING_VERSION: Final = 1
-"""Not part of any fingerprint: downloaded files are kept."""
+"""Not part of any fingerprint, because downloaded files are kept."""
 
 EXTRACTION_VERSION: Final = 6
-"""Raise it when the same settings store other frames."""
+"""Raise it when the same settings store different frames."""
 
 EMBEDDING_VERSION: Final = 1
-"""Not part of any fingerprint: the encoder's own fingerprint identifies its output."""
+"""Not part of any fingerprint, because the encoder's own fingerprint identifies its output."""
 
 SCORING_VERSION: Final = 1
-"""Raise it when the same embeddings yield other similarities."""
+"""Raise it when the same embeddings yield different similarities."""
 
 FILTERING_VERSION: Final = 1
-"""Raise it when the same similarities yield other decisions."""
+"""Raise it when the same similarities yield different decisions."""
 
 DEDUPLICATION_VERSION: Final = 4
-"""Raise it when the same vectors yield other groups, or another table."""
+"""Raise it when the same vectors yield different groups or a different table."""
 
 DETECTION_VERSION: Final = 1
-"""Raise it when the same detector, frames and settings yield other boxes."""
+"""Raise it when the same detector, frames and settings yield different boxes."""
 
 TRACKING_VERSION: Final = 1
-"""Raise it when the same boxes along a video yield other tracks. Part of fingerprints where objects are followed."""
+"""Raise it when the same boxes along a video yield different tracks. Part of fingerprints if objects are followed."""
 
 RELEASING_VERSION: Final = 4
-"""Raise it when the same tables yield other bytes."""
+"""Raise it when the same tables yield different bytes."""
 
 TRAINING_VERSION: Final = 1
-"""Raise it when the same release and settings train another student."""
+"""Raise it when training on the same release with the same settings yields a different student."""
 
 REPORT_VERSION: Final = 5
-"""Raise it when the page changes: the reports of existing releases are then rewritten."""
+"""Raise it when the page changes. The reports of existing releases are then rewritten."""
 
 BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""The stages that planners request work for, and what a failure of work concerns."""
+"""The stages for which planners request work, and the kinds and scopes of failures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from data_miner_dagster.domain.statuses import PROJECT_WAY
 
 
 class WorkStage(StrEnum):
-    """A stage for which work is planned, by the word that it has in every folder."""
+    """A stage for which work is planned. The names are those of its modules in every folder."""
 
     SOURCING = "SOURCING"
     DOWNLOADING = "DOWNLOADING"
@@ -23,7 +23,7 @@ class WorkStage(StrEnum):
 
 
 VIDEO_STAGES: Final = (WorkStage.DOWNLOADING, WorkStage.EXTRACTION, WorkStage.EMBEDDING)
-"""The stages that work on videos, in order. The others work on projects."""
+"""The stages that work on videos, in order. All other stages work on projects."""
 
 ASSETS: Final[Mapping[WorkStage, str]] = {
     WorkStage.SOURCING: "project_videos",
@@ -36,12 +36,12 @@ ASSETS: Final[Mapping[WorkStage, str]] = {
 
 
 def stage_of_asset(asset: str) -> WorkStage | None:
-    """Return the stage that makes an asset, None of one that is not ours."""
+    """Return the stage that makes an asset, or None if the asset is not one of ours."""
     return next((stage for stage, name in ASSETS.items() if name == asset), None)
 
 
 class FailureScope(StrEnum):
-    """What a failure concerns, and so what waits because of it."""
+    """The work that a failure affects, and that waits because of it."""
 
     ITEM = "ITEM"  # one video or project
     BATCH = "BATCH"  # the process that worked on a batch died: one of its items may be at fault
@@ -49,9 +49,9 @@ class FailureScope(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why a run failed, where that is not the kind of one video's failure (`VideoErrorKind`). Stored."""
+    """The reason why a run failed, other than a single video's reason (`VideoErrorKind`). Values are stored."""
 
-    # what every item meets: closes the gate of the stage
+    # affects every item, and closes the gate of the stage
     DISK_FULL = "disk_full"
     STORE = "store"  # read-only, unmounted or broken
     DATABASE = "database"
@@ -60,7 +60,7 @@ class FailureKind(StrEnum):
     MEMORY = "memory"
     NETWORK = "network"
     SETTINGS = "settings"
-    CRASHED = "crashed"  # the processes die, whatever they work on
+    CRASHED = "crashed"  # processes die, whatever they are working on
     OTHER_OUTAGE = "outage"
     # of one project
     NOTHING_TO_RELEASE = "nothing_to_release"
@@ -75,24 +75,24 @@ class FailureKind(StrEnum):
 
     @property
     def is_of_program(self) -> bool:
-        """True if another version of this package may not have the fault."""
+        """True if this program is at fault, so that another version may not have the fault."""
         return self in (FailureKind.SYSTEMATIC_FAULT, FailureKind.INTERNAL_ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt at an item, or at everything that a stage does."""
+    """A failed attempt at an item, or at any work of a stage."""
 
     kind: str  # a `FailureKind`, or the `VideoErrorKind` of a video
     message: str  # one line for people
     scope: FailureScope = FailureScope.ITEM
     run_id: str | None = None
-    basis: str | None = None  # fingerprint of the inputs; with others, the failure says nothing
+    basis: str | None = None  # fingerprint of the inputs; for other inputs, the failure has no meaning
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRange:
-    """Some of the items that a stage works on in one project: a range of them in their order."""
+    """A contiguous range of the ordered items that a stage processes in one project."""
 
     first: str
     last: str  # inclusive
@@ -101,15 +101,15 @@ class ShardRange:
 
 
 BATCH_TAG: Final = ".dagster/data_miner_batch"
-"""Tag on a run of Dagster's that was given a batch: its number. Its prefix keeps the UI from showing it."""
+"""The tag with the batch number on a Dagster run. Its prefix keeps the UI from showing it."""
 BATCH_TAGS: Final = (BATCH_TAG, "data_miner/batch")
-"""The tag, and its name in earlier versions, which runs may have that are queued while this version is installed."""
+"""The tag and its name in earlier versions, which runs may have that were queued before the update."""
 
 
 def batch_in(tags: Mapping[str, str]) -> str | None:
-    """Return the batch number of a run with these tags; None without one."""
+    """Return the batch number from a run's tags, or None if the run has no batch."""
     return next((tags[name] for name in BATCH_TAGS if name in tags), None)
 
 
 AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
-"""The due date of what may be tried now."""
+"""The due date of work that may be tried immediately."""
