@@ -89,11 +89,11 @@ class ForeignAddress:
             if problem := problem_of_address(self.text):
                 raise AddressError(problem)
         elif not _OF_EXTRACTOR.fullmatch(self.text):
-            raise AddressError("it is not an http or https address")
+            raise AddressError("this is not an http or https address")
         if len(self.text) > MAX_FOREIGN_LENGTH:
-            raise AddressError(f"it has more than {MAX_FOREIGN_LENGTH} characters")
+            raise AddressError(f"the address has more than {MAX_FOREIGN_LENGTH} characters")
         if _UNSEEN.search(self.text) or _FORBIDDEN.search(self.text):
-            raise AddressError("it contains characters that are not allowed in an address")
+            raise AddressError("the address contains characters that are not allowed")
 
     @classmethod
     def parse(cls, text: str) -> "ForeignAddress":
@@ -103,9 +103,9 @@ class ForeignAddress:
             AddressError: the text is not a valid http or https address.
         """
         if len(text) > MAX_FOREIGN_LENGTH:
-            raise AddressError(f"it has more than {MAX_FOREIGN_LENGTH} characters")
+            raise AddressError(f"the address has more than {MAX_FOREIGN_LENGTH} characters")
         if not _is_http(text.strip()):
-            raise AddressError("it is not an http or https address")
+            raise AddressError("this is not an http or https address")
         return cls._encoded(text)
 
     @classmethod
@@ -121,7 +121,7 @@ class ForeignAddress:
     def _encoded(cls, text: str) -> "ForeignAddress":
         text = _LINE_BREAKS.sub("", text.strip())
         if _FORBIDDEN.search(text):
-            raise AddressError("it contains control characters")
+            raise AddressError("the address contains control characters")
         return cls(_UNSEEN.sub(lambda match: urllib.parse.quote(match[0]), text))
 
     @property
@@ -171,20 +171,20 @@ def problem_of_address(text: str) -> str | None:
     Possible reasons are a missing or malformed host, an invalid port, and excessive length.
     """
     if len(text) > MAX_FOREIGN_LENGTH:
-        return f"it has more than {MAX_FOREIGN_LENGTH} characters"
+        return f"the address has more than {MAX_FOREIGN_LENGTH} characters"
     try:
         parts = urllib.parse.urlsplit(text)
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
-        return f"it is malformed ({clean_text(str(error), 100)})"
+        return f"the address is malformed ({clean_text(str(error), 100)})"
     if not host:
-        return "it names no host"
+        return "the address has no host"
     if not _HOST.fullmatch(host):
-        return "its host is malformed"
+        return "the host is malformed"
     try:
         host.encode("idna")
     except UnicodeError:
-        return "its host is malformed"
+        return "the host is malformed"
     return None
 
 
@@ -211,8 +211,8 @@ def secret_in_address(address: str) -> str | None:
 def advice_for(secret: str) -> str:
     """Return the end of a message that refuses an address with this secret and says what to write instead."""
     return (
-        f"holds {secret} in plain, which would be stored in the catalog: write {{env:NAME}} instead and set the "
-        "environment variable NAME"
+        f"contains {secret} in plain text, which would be stored in the catalog; write {{env:NAME}} instead, and set "
+        "the environment variable NAME"
     )
 
 

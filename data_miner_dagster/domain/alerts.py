@@ -23,7 +23,7 @@ class AlertKind(StrEnum):
             case AlertKind.STAGE_CLOSED:
                 return f"The stage {subject} is closed"
             case AlertKind.SITE_CLOSED:
-                return "No site is asked" if subject == "*" else f"Nothing is asked of {subject}"
+                return "Requests to all sites are paused" if subject == "*" else f"Requests to {subject} are paused"
             case AlertKind.DISK_SHORT:
                 return "The disk is almost full"
             case AlertKind.QUOTA_SHORT:

@@ -12,10 +12,7 @@ LONGEST_SECONDS: Final = 6 * 3600.0
 def backoff_seconds(
     num_failures: int, *, first_seconds: float = FIRST_SECONDS, longest_seconds: float = LONGEST_SECONDS
 ) -> float:
-    """Return the delay in seconds after `num_failures` consecutive failures:
-
-    it doubles with each one, up to a limit.
-    """
+    """Return the delay in seconds after `num_failures` consecutive failures. It doubles with each, up to a limit."""
     exponent = min(max(num_failures, 1) - 1, 40)  # 2**40 s exceeds any cap
     return min(first_seconds * 2.0**exponent, longest_seconds)
 

@@ -13,10 +13,10 @@ def problem_of_catalog_url(url: str) -> str | None:
     """Return the problem with a catalog URL and an example of a valid one, or None if the URL is valid."""
     begins = _NAME.match(url)
     if begins is None:
-        return f"the catalog is kept in sqlite or postgresql; write {EXAMPLES}"
+        return f"the catalog must be in SQLite or PostgreSQL; write {EXAMPLES}"
     port = _PORT.match(url, begins.end())
     if port is not None and port[1] and not port[1].isdecimal():
-        return f"its port is not a number; write {EXAMPLES}"
+        return f"the port is not a number; write {EXAMPLES}"
     return None
 
 

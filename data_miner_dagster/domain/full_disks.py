@@ -51,4 +51,4 @@ def disk_full_is_the_videos(where: object) -> Iterator[None]:
 
 def disk_full_line(where: object) -> str:
     """Return the message that tells the user that the disk of `where` is full."""
-    return f"no space is left on the disk of {where}: free some; failed work is retried"
+    return f"no space is left on the disk of {where}; free some, and the failed work is retried"

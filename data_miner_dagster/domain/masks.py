@@ -44,7 +44,8 @@ class Mask:
         """
         (height, width), (left, top), (picture_width, picture_height) = pixels.shape, left_top, resolution_wh
         if not (0 <= left <= picture_width - width and 0 <= top <= picture_height - height):
-            raise ValueError(f"a region of {width}x{height} at {left},{top} is not in {picture_width}x{picture_height}")
+            size = f"{picture_width}x{picture_height}"
+            raise ValueError(f"a region of {width}x{height} at {left},{top} is not inside a picture of {size}")
         columns = np.zeros((width, height + 1), np.int8)  # an empty bottom row ends every run before the next column
         columns[:, :height] = pixels.T
         column, row = np.divmod(np.flatnonzero(np.diff(columns.ravel(), prepend=0)).reshape(-1, 2), height + 1)

@@ -38,9 +38,9 @@ class ObjectUrl:
 
     def __post_init__(self) -> None:
         if self.protocol not in OBJECT_PROTOCOLS:
-            raise ValueError(f"its protocol is not one of {', '.join(OBJECT_PROTOCOLS)}")
+            raise ValueError(f"the protocol is not one of {', '.join(OBJECT_PROTOCOLS)}")
         if ".." in self.bucket or not _BUCKET.fullmatch(self.bucket):
-            raise ValueError("it names no valid bucket (3 to 223 letters, digits, '.', '-', '_')")
+            raise ValueError("the bucket's name is not valid; use 3 to 223 letters, digits, '.', '-' and '_'")
         if self.path and (problem := problem_of_object_name(self.path)):
             raise ValueError(problem)
 
@@ -55,15 +55,15 @@ class ObjectUrl:
         text = text.strip()
         begins = _SCHEME.match(text)
         if begins is None:
-            raise ValueError(f"it is not an address of a bucket; write one such as {_EXAMPLES}")
+            raise ValueError(f"not the address of a bucket; write one such as {_EXAMPLES}")
         if "::" in text:
-            raise ValueError("it chains protocols with '::', which is refused: name the object itself")
+            raise ValueError("the address chains protocols with '::', which is not allowed; name the object itself")
         rest = text[begins.end() :]
         bucket, _, path = rest.partition("/")
         if "@" in bucket or ":" in bucket:
             raise ValueError(
-                "it holds credentials or a port: name only the bucket, and put its credentials and endpoint in "
-                "platform.objects.stores"
+                "the address contains credentials or a port; name only the bucket, and put its credentials and "
+                "endpoint into platform.objects.stores"
             )
         return cls(begins[0].removesuffix("://").lower(), bucket, path.rstrip("/"))
 
@@ -98,11 +98,11 @@ class ObjectUrl:
 def problem_of_object_name(name: str) -> str | None:
     """Return the reason why an object's name cannot be used, or None if it can be. A bucket may list any name."""
     if _FORBIDDEN.search(name):
-        return "its path holds a character that is refused: a control character, '\\', '?', '#' or '*'"
+        return "the path contains a character that is not allowed: a control character, '\\', '?', '#' or '*'"
     if any(part in ("", ".", "..") for part in name.split("/")):
-        return "its path has an empty part, '.' or '..'"
+        return "the path has an empty part, '.' or '..'"
     if len(name.encode()) > _MAX_NAME_BYTES:
-        return f"its path has more than {_MAX_NAME_BYTES} bytes"
+        return f"the path has more than {_MAX_NAME_BYTES} bytes"
     return None
 
 

@@ -211,7 +211,7 @@ class ImageDetections:
         if not self.masks:
             object.__setattr__(self, "masks", (None,) * len(self.prompts))
         if len(self.masks) != len(self.prompts):
-            raise ValueError(f"{len(self.masks)} masks for {len(self.prompts)} boxes")
+            raise ValueError(f"{len(self.masks)} masks were given for {len(self.prompts)} boxes; give as many")
 
     @classmethod
     def empty(cls) -> "ImageDetections":

@@ -172,7 +172,11 @@ def test_materialize_project__our_errors_are_one_line(instance: dg.DagsterInstan
     [
         ("private", "ConfigError", "no such class: 'unicorn'; known: horse"),
         ("b", "NotReadyError", "b has not been filtered"),
-        ("full", "TransientError", "no space is left on the disk of the root: free some; failed work is retried"),
+        (
+            "full",
+            "TransientError",
+            "no space is left on the disk of the root; free some, and the failed work is retried",
+        ),
     ],
 )
 def test_materialize_project__a_failure_says_its_kind_and_materializes_nothing(

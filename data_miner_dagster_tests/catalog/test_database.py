@@ -15,7 +15,7 @@ from data_miner_dagster_tests.support.catalog import add_project
 
 def test_make_engine__not_a_catalog_url() -> None:
     for url in ("", "postgresql//user:hunter2@host/catalog", "mysql://user:hunter2@host/catalog"):
-        with pytest.raises(ConfigError, match="kept in sqlite or postgresql; write") as refused:
+        with pytest.raises(ConfigError, match="must be in SQLite or PostgreSQL; write") as refused:
             make_engine(url)
         assert "hunter2" not in str(refused.value)
 

@@ -166,14 +166,14 @@ def test_load_project_file__secrets_are_never_repeated(tmp_path: Path, monkeypat
     [
         (
             "postgresql//miner:hunter2@host/db",
-            "is 'postgresql//***@host/db': the catalog is kept in sqlite or postgresql;",
+            "is 'postgresql//***@host/db': the catalog must be in SQLite or PostgreSQL;",
         ),
         (
             "postgres://h@ck:hunter2@host/db",
-            "is 'postgres://***@host/db': the catalog is kept in sqlite or postgresql;",
+            "is 'postgres://***@host/db': the catalog must be in SQLite or PostgreSQL;",
         ),
-        ("postgresql://host:five/db?password=hunter2", "is 'postgresql://host:five/db?***': its port is not a number"),
-        ("hunter2", "is a value that is not shown: the catalog is kept in sqlite or postgres"),
+        ("postgresql://host:five/db?password=hunter2", "is 'postgresql://host:five/db?***': the port is not a number"),
+        ("hunter2", "is a value that is not shown: the catalog must be in SQLite or Postgre"),
     ],
 )
 def test_load_project_file__a_catalog_url_that_is_none(

@@ -72,5 +72,5 @@ def test_from_json__lacks_a_field() -> None:
 
 @pytest.mark.parametrize("content", [None, [], "text", 3])
 def test_from_json__is_no_record(content: Any) -> None:
-    with pytest.raises(ValueError, match="is not Whole"):
+    with pytest.raises(ValueError, match="the fields of Whole"):
         from_json(Whole, content)

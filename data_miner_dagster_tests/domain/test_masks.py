@@ -60,7 +60,7 @@ def test_of_region__as_pycocotools_writes_the_whole_picture(
 
 
 def test_of_region__outside_of_the_picture() -> None:
-    with pytest.raises(ValueError, match="a region of 4x3 at 1,0 is not in 4x3"):
+    with pytest.raises(ValueError, match="a region of 4x3 at 1,0 is not inside a picture of 4x3"):
         Mask.of_region(RING, left_top=(1, 0), resolution_wh=(4, 3))
 
 
