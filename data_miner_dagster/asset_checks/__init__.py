@@ -1,7 +1,7 @@
 """Asset checks: guarantees verified on every materialization of a project's assets, and once a day for all videos.
 
 Belongs here: one thin check per guarantee, which calls an operation and reports its figures. Does not belong here: the
-verification itself. Operations enforce the guarantees about a single video, and report its figures in the metadata.
+verification itself. Guarantees about a single video are enforced by operations, which report figures as metadata.
 """
 
 from typing import Final

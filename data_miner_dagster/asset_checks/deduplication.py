@@ -1,4 +1,4 @@
-"""The check of `deduplicated_frames`."""
+"""The asset check of `deduplicated_frames`."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""The check of `detections`."""
+"""The asset check of `detections`."""
 
 import dagster as dg
 

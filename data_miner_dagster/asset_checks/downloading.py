@@ -1,4 +1,4 @@
-"""The check of `videos`."""
+"""The asset check of `videos`."""
 
 import dagster as dg
 
@@ -10,5 +10,5 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=videos)
 def every_video_has_its_file(platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every video that is downloaded and not yet extracted according to the catalog has its file."""
+    """Every video that the catalog records as downloaded but not yet extracted has its file."""
     return check_files(platform.open(), WorkStage.DOWNLOADING)

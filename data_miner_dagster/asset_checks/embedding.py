@@ -1,4 +1,4 @@
-"""The check of `frame_embeddings`."""
+"""The asset check of `frame_embeddings`."""
 
 import dagster as dg
 
@@ -10,5 +10,5 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=frame_embeddings)
 def every_video_has_its_embeddings(platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every video that is embedded according to the catalog has its embeddings."""
+    """Every video that the catalog records as embedded has its embeddings."""
     return check_files(platform.open(), WorkStage.EMBEDDING)

@@ -1,4 +1,4 @@
-"""The check of `frames`."""
+"""The asset check of `frames`."""
 
 import dagster as dg
 
@@ -10,5 +10,5 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=frames)
 def every_video_has_its_frames(platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every video that is extracted according to the catalog has its table of frames."""
+    """Every video that the catalog records as extracted has its table of frames."""
     return check_files(platform.open(), WorkStage.EXTRACTION)

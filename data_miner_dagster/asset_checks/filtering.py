@@ -1,4 +1,4 @@
-"""The check of `filtered_frames`."""
+"""The asset check of `filtered_frames`."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""The checks of `dataset`."""
+"""The asset checks of `dataset`."""
 
 import dagster as dg
 
@@ -10,7 +10,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=dataset, partitions_def=PROJECTS)
 def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every file of the current release exists and has the checksum that the release records for it."""
+    """Every file of the current release exists and matches the checksum that the release records."""
     from data_miner_dagster.operations.releasing.check import check_release
 
     check = check_release(platform.open(), context.partition_key)

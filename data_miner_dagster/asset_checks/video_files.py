@@ -1,8 +1,8 @@
-"""The common parts of checks on assets of videos: each check reports, for all videos, whether an asset's files exist.
+"""The common parts of the checks on assets of videos, each of which reports whether the files of all videos exist.
 
-A run of videos works on lists of keys, and would evaluate a check only once and without a partition, so these checks
-have no partition. They are evaluated at the end of `data-miner run`, once a day (housekeeping.py), after a
-materialization in the browser, and by hand.
+These checks have no partitions, because a run that works on a list of videos would evaluate a check only once, without
+a partition. They are evaluated at the end of `data-miner run`, once a day (housekeeping.py), after a materialization in
+the browser, and by hand.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ NAMES: Final[Mapping[WorkStage, str]] = {
     WorkStage.EXTRACTION: "every_video_has_its_frames",
     WorkStage.EMBEDDING: "every_video_has_its_embeddings",
 }
-"""The check of each stage of videos."""
+"""The name of the asset check of each stage that works on videos."""
 
 
 def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
-    """Return whether the files of a stage exist. Videos are counted, not named: `doctor` names them."""
+    """Return whether the files of a stage exist. Videos without files are only counted; `doctor` names them."""
     from data_miner_dagster.operations.upkeep.inspection import look_for_files
 
     found = look_for_files(platform)[stage]
@@ -36,7 +36,7 @@ def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
 
 
 def report_checks(platform: Platform, instance: dg.DagsterInstance) -> list[str]:
-    """Evaluate the check of each asset outside a run of the asset, and return a line for each that fails."""
+    """Evaluate the check of each asset of videos outside a run, and return one line for each failed check."""
     from data_miner_dagster.operations.upkeep.inspection import look_for_files
 
     lines = []

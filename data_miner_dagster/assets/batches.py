@@ -1,7 +1,7 @@
-"""Runs that work off batches of videos: lists of keys in any order, not ranges of partitions.
+"""Runs that process batches of videos, which are lists of keys in any order, not ranges of partitions.
 
-Belongs here: the configuration of such a run, and its events about videos. Does not belong here: which batch comes next
-(operations/draining.py), the assets' own runs (outcomes.py).
+Belongs here: the configuration of such a run, and its events about videos. Does not belong here: choosing the next
+batch (operations/draining.py), or the assets' own runs (outcomes.py).
 """
 
 import time
@@ -33,26 +33,29 @@ from data_miner_dagster.operations.progress import telling_progress
 from data_miner_dagster.partitions import VIDEOS, add_partitions
 
 _FRESH_SECONDS: Final = 3.0
-"""How long to wait for due work: longer than a batch that is not full is left alone."""
+"""How long to wait for due work. It exceeds the time for which an incomplete batch waits for more videos."""
 _ROOM_PATIENCE: Final = 60.0
-"""How long downloads without space under the quota wait while nothing frees any."""
+"""How long downloads wait for space under the quota if none is freed."""
 _SOON_SECONDS: Final = 1.0
-"""`data-miner run` takes a batch that is not full after this time, since somebody waits for the result."""
+"""How long `data-miner run` waits before it takes an incomplete batch. A person is waiting for the result."""
 _MOST_DOWNLOADS: Final = 200
-"""Downloads in a batch of `data-miner run`. Fewer than usual: the last downloads of a batch leave places idle."""
+"""The most downloads in a batch of `data-miner run`.
+
+It is low because the last downloads of a batch leave slots idle.
+"""
 
 
 class BatchConfig(dg.Config):
-    """The videos that a run works on."""
+    """The run configuration of a job that works on videos."""
 
     batch: int | None = None
-    """The batch that the run was given. `keys` are its videos."""
+    """The id of the run's batch, whose videos are `keys`."""
     keys: list[str] = Field(default_factory=list)
-    """The videos, in any order."""
+    """The keys of the videos, in any order."""
     project: str | None = None
     """Take further batches only from this project."""
     drain: bool = False
-    """Take further batches from the catalog when this one is done."""
+    """Take further batches from the catalog after this one."""
     force: bool = False
     """Redo the work even if its result is current."""
 
@@ -64,15 +67,15 @@ def work_off(
     rivals: Collection[WorkStage],
     config: BatchConfig,
 ) -> None:
-    """Work on the videos of a run, and log a materialization or an observation for each as soon as it is done.
+    """Process the videos of a run. Log a materialization or an observation for each as soon as it is done.
 
     Args:
         context: the step's context.
         platform: the platform.
-        stage: the work to do on the videos.
+        stage: the stage to run on the videos.
         rivals: the other stages that use the same pool. The run takes no further batch while one of them has waiting
             work.
-        config: the videos.
+        config: the run configuration with the videos.
     """
     started = time.monotonic()
 
@@ -129,7 +132,7 @@ def drain_of(
 
 
 def preparing(work: Drain, preparation: Preparation) -> Drain:
-    """Return a drain that also prepares the builds of projects, once there are new embeddings to build from."""
+    """Return a drain that also prepares the builds of projects once there are new embeddings for them."""
     projects: set[str] = set()
 
     def on_batch(batch: Batch) -> None:
@@ -147,7 +150,7 @@ def preparing(work: Drain, preparation: Preparation) -> Drain:
 
 
 def work_off_project(context: dg.OpExecutionContext, platform: Platform, config: BatchConfig) -> None:
-    """Download, extract and embed the videos of one project side by side, until no work is left for now."""
+    """Download, extract and embed the videos of one project, all three stages at once, until no work is due."""
     assert config.project is not None
     work = drain_of(
         context,

@@ -1,7 +1,7 @@
-"""Reporting many materializations from one step, without repeating the step's data in each.
+"""Reporting of many materializations from one step, without repeating the step's data in each.
 
-An event that `context.log_event` writes carries the step's handles and tags, half a kilobyte that has nothing to do
-with the item, and SQLite stores each event twice.
+An event that `context.log_event` writes contains the step's handles and tags. These are half a kilobyte that does not
+concern the item, and SQLite stores each event twice.
 """
 
 import logging
@@ -13,7 +13,7 @@ from dagster._core.events import DagsterEvent, StepMaterializationData
 def log_materialization(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, materialization: dg.AssetMaterialization
 ) -> None:
-    """Store a materialization immediately as an event of this run and step. It is not among the step's own events."""
+    """Store a materialization immediately as an event of this run and step, outside the step's own stream of events."""
     event = DagsterEvent(
         event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
         job_name=context.job_name,

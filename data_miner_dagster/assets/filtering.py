@@ -1,4 +1,4 @@
-"""The asset `filtered_frames`: which frames are kept, and why."""
+"""The asset `filtered_frames`: the decision to keep or drop each frame, with the reason."""
 
 import dagster as dg
 

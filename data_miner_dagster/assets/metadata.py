@@ -1,6 +1,7 @@
-"""The metadata of an event: a few values for people, within a budget of bytes, whatever an operation reports.
+"""The metadata of an event: a few values for people, limited to a number of bytes whatever an operation reports.
 
-Dagster stores every byte of an event, twice on SQLite. Larger results are in files: previews, reports, tables.
+Dagster stores every byte of an event, and SQLite stores it twice. Larger results are in files: previews, reports and
+tables.
 """
 
 import json
@@ -16,7 +17,10 @@ from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.sizes import size_text
 
 MAX_METADATA_BYTES: Final = 1_000
-"""All metadata of an event, as Dagster stores it: a list, brackets included. An entry takes 140 besides its text."""
+"""The most bytes of all metadata of an event in Dagster's storage.
+
+Each entry takes 140 bytes in addition to its text.
+"""
 
 _CUT: Final = "…"
 _REASONS: Final = frozenset(reason.value for reasons in (DropReason, DuplicateTier) for reason in reasons)
@@ -28,16 +32,14 @@ _RARE: Final = _REASONS | {
     "images without boxes",
     "images without any detection",
 }
-"""Counts that are mentioned only if they are not zero."""
+"""Counts that are shown only if they are not zero."""
 
 
 def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
-    """Return the entries that fit into the budget, in their order.
+    """Return the entries that fit into `MAX_METADATA_BYTES`, in their order.
 
-    A text that does not fit is shortened, other values are dropped.
-
-    Entries named in `first` get their space before all others. The others get it in order: the most important come
-    first.
+    A text that does not fit is shortened. Other values that do not fit are dropped. Entries named in `first` get their
+    space before all others, which get theirs in order.
     """
     fitting: dict[str, dg.MetadataValue] = {}
     reserved = {name: metadata[name] for name in first if name in metadata}
@@ -54,7 +56,7 @@ def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] 
 
 
 def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:
-    """Return how many bytes these entries add to an event of Dagster's log."""
+    """Return the number of bytes that these entries add to an event in Dagster's storage."""
     return len(_as_stored(metadata)) - len(_as_stored({}))
 
 
@@ -68,7 +70,7 @@ def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[
 
 
 def main_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the first two counts, which characterize a stage, and all others that are not zero."""
+    """Return the first two counts, which characterize a stage, and all other counts that are not zero."""
     return {name: count for place, (name, count) in enumerate(counts.items()) if count or place < 2}
 
 
@@ -93,7 +95,7 @@ def _as_stored(metadata: Mapping[str, dg.MetadataValue]) -> str:
 
 
 def _cut(name: str, value: dg.MetadataValue, room: int) -> dg.MetadataValue | None:
-    """Return a text shortened to `room` bytes; None if nothing would be left of it, or it is not text."""
+    """Return a text shortened to `room` bytes, or None if the value is not text or nothing of it would remain."""
     if not isinstance(value, dg.TextMetadataValue) or not value.text:
         return None
     left = room - stored_bytes({name: dg.MetadataValue.text(_CUT)})

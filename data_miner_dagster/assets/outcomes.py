@@ -1,4 +1,4 @@
-"""Turn the outcomes of operations into Dagster events, in the same way for every asset."""
+"""Conversion of operations' outcomes to Dagster events, in the same way for every asset."""
 
 import logging
 from collections import Counter
@@ -32,10 +32,10 @@ from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
 MAX_RETRIES_TAG: Final = "dagster/max_retries"
 NO_RETRIES: Final = "0"
-"""Its value on planned runs: what they leave unfinished is requested again when it is due, in another batch."""
+"""The tag's value on planned runs. Their unfinished work is requested again when it is due, in another batch."""
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
-"""Delay before the first retry; the second waits three times as long."""
+"""The delay before the first retry. The second retry waits three times as long."""
 
 OWNERS: Final = ["team:data-miner"]
 
@@ -46,29 +46,29 @@ MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 NEXT: Final = "next"
 """The metadata entry of a project's asset with the next step, in one line."""
 CHANGES: Final = "changes"
-"""What is new in a release, shown beside the counts in one entry."""
+"""The metadata entry with the changes in a release, which is shown together with the counts."""
 WAYS_ON: Final = (NEXT, "review", "preview")
 """Entries that every asset shows, even if its counts are long."""
 RESULT: Final = "result"
 """The metadata entry of a project's asset with the result as one text."""
 _IN_RESULT: Final = ("version", "warning")
 STATUS: Final = "status"
-"""The metadata entry that says whether the result was made or reused. `data-miner run` counts by it."""
+"""The metadata entry that says whether the result was made or reused. `data-miner run` counts finished tasks by it."""
 
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 """Figures that say nothing about the result. No event contains them."""
 
 FAILURE_KIND: Final = "kind"
-"""Metadata key of a failed step that holds the class name of the error."""
+"""The metadata key of a failed step for the class name of the error."""
 OUTAGE_KIND: Final = "outage"
-"""Metadata key of a failed step that holds the `FailureKind` of an error that every item would have met."""
+"""The metadata key of a failed step for the `FailureKind` of an error that affects every item."""
 
 progress = logging.getLogger(__name__)
-"""One line per finished video or project; `data-miner run` shows it."""
+"""The logger for one line per finished video or project, which `data-miner run` shows."""
 
 
 class ForceConfig(dg.Config):
-    """Run configuration of every asset."""
+    """The run configuration of every asset."""
 
     force: bool = False
     """Redo the work even if its result is current."""
@@ -77,7 +77,10 @@ class ForceConfig(dg.Config):
 def _figures(
     metadata: Mapping[str, int | float | str], shown: Mapping[str, dg.MetadataValue]
 ) -> dict[str, dg.MetadataValue]:
-    """Return the counts that are neither `shown` nor zero, in one line: entries would take ten times the bytes."""
+    """Return the counts that are neither `shown` nor zero as one line.
+
+    Separate entries would take ten times the bytes.
+    """
     told = {name: value for name, value in metadata.items() if value not in (0, "")}
     line = counts_line(told, without={*shown, *_OF_THE_WORK})
     return {"figures": dg.MetadataValue.text(line)} if line else {}
@@ -85,10 +88,10 @@ def _figures(
 
 @contextmanager
 def one_line_failures(context: StepContext) -> Iterator[None]:
-    """Turn errors into one-line step failures, and request a retry if the error may be transient.
+    """Convert errors to one-line step failures, and request a retry if the error may be transient.
 
-    Assets have no retry policy: with one, Dagster also retries after the interrupt of a cancelled run, which then
-    continues. A planned run requests none: its failure is stored with a date. A bug in this program would fail every
+    Assets have no retry policy, since with one Dagster would also retry a cancelled run, which would then continue. A
+    planned run requests no retry, since its failure is stored with a retry date. A bug in this program would fail every
     time, so it is reported once, with its traceback.
     """
     try:
@@ -104,9 +107,9 @@ def one_line_failures(context: StepContext) -> Iterator[None]:
 
 
 def failure_of(error: Exception) -> dg.Failure:
-    """Return a one-line step failure whose metadata holds the class name of the error and, for an outage, its kind.
+    """Return a one-line step failure with the class name of the error and, for an outage, its kind in the metadata.
 
-    If the catalog is unreachable, only this event tells the planner why the run failed.
+    If the catalog is unreachable, this event is the planner's only source for the reason of the failure.
     """
     line, kind = fault_of(error).line, type(error)
     if isinstance(error, DataMinerError):
@@ -121,7 +124,7 @@ def failure_of(error: Exception) -> dg.Failure:
 
 
 class _LinesOf(logging.Handler):
-    """Copy log records about items' faults, with their tracebacks, and about progress to the log of the run."""
+    """A handler that copies log records about progress and items' faults, with tracebacks, to the log of the run."""
 
     def __init__(self, context: StepContext) -> None:
         super().__init__()
@@ -166,7 +169,7 @@ class VideoEvents:
         self.materialized: dict[str, Mapping[str, dg.MetadataValue]] = {}
         """The metadata of each video that exists."""
         self.is_of_single = is_of_single
-        """Whether the run is for a single video. The step then yields that video's materialization."""
+        """True if the run is for a single video. The step then yields that video's materialization."""
         self._context = context
         self._asset_key = asset_key
         self._metadata_of = metadata_of
@@ -219,7 +222,7 @@ def _at_stage(context: dg.AssetExecutionContext, project: str | None = None) -> 
 
 
 def line_of_counts(counts: Mapping[OutcomeStatus, int]) -> str:
-    """Return one line for people with the outcomes of a run's videos."""
+    """Return one line for people with the numbers of a run's videos by outcome."""
     each = ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts.get(status))
     return f"{counted(sum(counts.values()), 'video')}: {each}" if each else "0 videos"
 
@@ -229,11 +232,11 @@ def materialize_videos(
     work: Callable[[Sequence[str], ReportVideo], list[VideoOutcome]],
     metadata_of: MetadataOf | None = None,
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Run `work` on the partitions of this run and log each video's event as soon as it is done.
+    """Run `work` on the partitions of this run, and log each video's event as soon as it is done.
 
-    A video that exists afterwards is materialized. A video that failed, is unavailable or has to wait gets an
-    observation with the reason and does not fail the run. A run for a single partition (not a range of one) fails if
-    its video does not exist, since exactly that video was requested.
+    A video whose result exists afterwards is materialized. A video that failed, is unavailable or has to wait gets an
+    observation with the reason, and does not fail the run. A run for a single partition (not a range of one) fails if
+    the result of its video does not exist, since exactly that video was requested.
     """
     keys = context.partition_keys
     is_of_single = PARTITION_TAG in context.run.tags
@@ -250,7 +253,7 @@ def materialize_videos(
     if events.is_of_single:
         yield dg.MaterializeResult(metadata=events.materialized[keys[0]])
     elif has_more_steps:
-        # Later steps of this run wait for an output, which logs one more event per key: repeat the metadata there.
+        # Later steps of this run wait for an output, which logs one more event per key. Repeat the metadata there.
         for key, metadata in events.materialized.items():
             context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
         yield dg.MaterializeResult()
@@ -258,7 +261,7 @@ def materialize_videos(
 
 @contextmanager
 def _failure_shown(context: dg.AssetExecutionContext, project: str) -> Iterator[None]:
-    """Show the failure of a stage, and the remedy, on the asset's partition. The failure itself belongs to the run."""
+    """Show a stage's failure and the remedy on the asset's partition, since Dagster shows failures only on the run."""
     try:
         yield
     except dg.Failure as failed:
@@ -278,7 +281,7 @@ def materialize_project(
     work: Callable[[str], ProjectOutcome],
     metadata_of: Callable[[str], Mapping[str, dg.MetadataValue]],
 ) -> dg.MaterializeResult[None]:
-    """Run `work` on the project of this run and return its materialization, with the counts in one line.
+    """Run `work` on the project of this run, and return its materialization with the counts in one line.
 
     An error fails the step and materializes nothing. A project that has to wait for an earlier stage also fails.
     """
@@ -295,7 +298,7 @@ def materialize_project(
             counts_words(outcome.counts),
         )
     others = {name: value for name, value in extra.items() if name != CHANGES}
-    # The UI keeps this order: most important first.
+    # The UI keeps this order, so the most important entries come first.
     shown = {RESULT: _result(outcome, extra.get(CHANGES)), **others}
     figures = _figures({name: value for name, value in outcome.metadata.items() if name not in _IN_RESULT}, shown)
     last = {STATUS: dg.MetadataValue.text(outcome.status.value)}
@@ -308,7 +311,7 @@ def materialize_project(
 def _result(outcome: ProjectOutcome, changes: dg.MetadataValue | None) -> dg.MetadataValue:
     """Return the result as one text: version, counts, changes, and a warning.
 
-    They would not fit as separate entries.
+    Separate entries would not fit.
     """
     version, warning = outcome.metadata.get("version"), outcome.metadata.get("warning")
     counts = counts_words(main_counts(outcome.counts))

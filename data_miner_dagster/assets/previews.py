@@ -1,7 +1,7 @@
-"""Metadata for the Dagster UI: contact sheets, commands, links. One function per asset, all with the same signature.
+"""Metadata for the Dagster UI: contact sheets, commands and links. Each asset has one function.
 
 Pictures are files under the root (storage/layout.py: previews). Events contain their addresses, which the web server
-serves (web/previews.py). Metadata beyond an event's budget is cut (assets/metadata.py).
+serves (web/previews.py). Metadata beyond an event's limit is cut (assets/metadata.py).
 """
 
 from collections import Counter
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 Metadata = dict[str, dg.MetadataValue]
 
 _ALT: Final = "frames"
-"""Short, since an event holds few bytes. The asset's name is shown above it."""
+"""The alternative text of pictures. It is short to save bytes in events; the asset's name is shown above it."""
 
 
 def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "Preview | None"]) -> Metadata:
-    """Save the result of `draw` as `file`, and return markdown that shows it. Without a picture, remove the file."""
+    """Save the picture that `draw` returns as `file`, and return Markdown that shows it.
+
+    Without one, remove the file.
+    """
     from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
     from data_miner_dagster.operations.reporting.previews import save_preview
 
@@ -57,7 +60,7 @@ def _stage_ways(
     then: str,
     links: Mapping[str, str],
 ) -> Metadata:
-    """Return one entry with the next steps for a person: commands, links, and the picture."""
+    """Return one entry with the next steps for a person: commands, links and the picture."""
     layout = platform.layout
     drawn = _pictures(layout, project, layout.project_preview(project, asset), draw)
     picture = drawn.get("preview")
@@ -78,7 +81,7 @@ def video_metadata(platform: Platform, video_key: str) -> Metadata:
 
 
 def download_metadata(platform: Platform, video_key: str) -> Metadata:
-    """Return a link to the review page of a video, and to the picture that its extraction will write a little later."""
+    """Return links to the review page of a video, and to the contact sheet that extraction will write later."""
     address = platform.layout.preview_address(platform.layout.video_preview(video_key))
     picture = dg.MetadataValue.md(f"![shown once frames are extracted]({address})")
     return video_metadata(platform, video_key) | {"preview": picture}
@@ -94,7 +97,7 @@ def frames_metadata(platform: Platform, video_key: str) -> Metadata:
 
 
 def sourcing_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the numbers of the project's members by source and status, and a link to its review page."""
+    """Return the numbers of a project's members by source and status, and a link to its review page."""
     members = find_members(platform.database, project)
     by_source = Counter((member.source, phrase_of_member(member.status)) for member in members)
     told = [f"{count:,} from {source} {how_far}" for (source, how_far), count in sorted(by_source.items())]
@@ -105,7 +108,7 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a preview of kept and dropped frames, and how to check the threshold."""
+    """Return a contact sheet of kept and dropped frames, and the command that checks the threshold."""
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
     then = "`data-miner review {project}` finds the right threshold from your answers"
@@ -114,7 +117,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def deduplication_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the largest duplicate groups, and the re-uploaded videos if there are any."""
+    """Return a contact sheet of the largest duplicate groups, and the re-uploaded videos if there are any."""
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
     then = "`data-miner review {project}` takes frames back in that are not duplicates"
@@ -136,7 +139,7 @@ def _reuploads(platform: Platform, project: str) -> Metadata:
 
 
 def detection_metadata(platform: Platform, project: str) -> Metadata:
-    """Return frames with their boxes drawn."""
+    """Return a contact sheet of frames with their boxes, and the command that reviews unsure boxes."""
     from data_miner_dagster.operations.reporting.previews import detections_preview
 
     then = "`data-miner review {project}` asks about unsure boxes"
@@ -145,9 +148,9 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
-    """Return labelled frames, the changes in a further release, and where to look at it.
+    """Return a contact sheet of labelled frames, the changes since the previous release, and links to the release.
 
-    Everything else is in the report.
+    The report contains all further results.
     """
     from data_miner_dagster.operations.reporting.previews import dataset_preview
 
@@ -164,7 +167,7 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def _changes(platform: Platform, project: str, version: str) -> Metadata:
-    """Return the differences from the previous release; empty for a first release."""
+    """Return the differences from the previous release, or nothing for a first release."""
     from data_miner_dagster.operations.releasing.standing import list_releases
 
     released = list_releases(platform, project)
@@ -173,7 +176,7 @@ def _changes(platform: Platform, project: str, version: str) -> Metadata:
 
 
 def student_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the curve of the latest student, what it learned, and where to look at what it disagrees with."""
+    """Return the latest student's training curve, its quality, and a link to the frames where it disagrees."""
     from data_miner_dagster.domain.students import student_name
     from data_miner_dagster.operations.training.students import curve_preview, latest_student
 

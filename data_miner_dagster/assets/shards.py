@@ -1,6 +1,6 @@
-"""Runs that join in the work on one project, which another run leads. They make shards and materialize nothing.
+"""Runs that help another run with the work on one project. They process shards and materialize nothing.
 
-Does not belong here: the content of a shard (operations/), requesting such runs (sensors/).
+Does not belong here: the content of a shard (operations/), or requesting such runs (sensors/).
 """
 
 import time
@@ -21,17 +21,17 @@ from data_miner_dagster.operations.platform import Platform
 
 
 class ShardConfig(dg.Config):
-    """The work that a run joins in."""
+    """The run configuration of a job that helps with a project."""
 
     project: str
-    """The project."""
+    """The name of the project."""
 
 
 class JoinIn(Protocol):
-    """The interface of a stage whose work is shared."""
+    """A function through which a run joins the shared work of a stage."""
 
     def __call__(self, platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
-        """Make shards of a project while there are any. Return how many."""
+        """Process shards of a project while there are any and `may_go_on` returns True. Return their number."""
 
 
 def _join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
@@ -41,7 +41,7 @@ def _join_detection(platform: Platform, project: str, *, may_go_on: Callable[[],
 
 
 SHARED_STAGES: Final[Mapping[WorkStage, JoinIn]] = {WorkStage.DETECTION: _join_detection}
-"""The stages whose work on one project is shared, each with the function that joins in."""
+"""The stages whose work on one project can be shared, each with the function that joins it."""
 
 
 def join_in(
@@ -51,14 +51,14 @@ def join_in(
     rivals: Collection[WorkStage],
     config: ShardConfig,
 ) -> None:
-    """Make shards of a project until none is free, or until another run needs this run's place.
+    """Process shards of a project until none is free, or until another run needs this run's slot in the pool.
 
     Args:
         context: the step's context.
         platform: the platform.
-        stage: the stage that the project is in.
+        stage: the current stage of the project.
         rivals: the stages that use the same pool. The run takes no further shard while one of them has waiting work.
-        config: the project.
+        config: the run configuration with the project.
     """
     started = time.monotonic()
     database = platform.database

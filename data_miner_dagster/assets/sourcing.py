@@ -24,7 +24,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 def project_videos(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """The project's videos with the source of each, and rejected candidates with the reason.
+    """The project's videos with the source of each, and the rejected candidates with their reasons.
 
     Lists the sources of the project file without downloading anything. A source that cannot be listed does not affect
     the others.

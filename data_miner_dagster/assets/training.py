@@ -17,20 +17,20 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 
 class TrainingConfig(dg.Config):
-    """Run configuration of the asset."""
+    """The run configuration of the asset `student`."""
 
     network: str = DEFAULT_NETWORK
-    """An architecture of Ultralytics', or a YAML file that describes one."""
+    """An Ultralytics architecture, or a YAML file that describes one."""
     epochs: int = DEFAULT_EPOCHS
-    """How often the training images are passed through."""
+    """The number of passes over the training images."""
     image_size: int = DEFAULT_IMAGE_SIZE
-    """The longer side in pixels."""
+    """The longer side of the images, in pixels."""
     batch_size: int = DEFAULT_BATCH_SIZE
     """Images per step."""
     learning_rate: float = 0.0
-    """0: Ultralytics chooses."""
+    """The initial learning rate. 0: Ultralytics chooses it."""
     force: bool = False
-    """Train again although nothing has changed."""
+    """Train again even if nothing has changed."""
 
 
 @dg.asset(
@@ -46,9 +46,9 @@ class TrainingConfig(dg.Config):
 def student(
     context: dg.AssetExecutionContext, config: TrainingConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """A small network trained on the latest release: how far it gets, and where it disagrees with the labels.
+    """A small network trained on the latest release, with its quality and the frames where it disagrees with labels.
 
-    It is a detector by its name from then on. Materialize it by hand; no build waits for it.
+    The network can then be used as a detector. Materialize the asset by hand; no build waits for it.
     """
     from data_miner_dagster.domain.students import TrainingSettings
     from data_miner_dagster.operations.training.train_check import train_check

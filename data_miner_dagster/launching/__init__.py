@@ -1,1 +1,1 @@
-"""Where runs execute: the resources a run requests from a cluster, and passing them to the cluster."""
+"""Launching of runs: the resources that a run requests from a cluster, and the launchers that pass them on."""

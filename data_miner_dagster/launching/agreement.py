@@ -1,4 +1,4 @@
-"""Checking that `platform.cluster` and dagster.yaml agree about where runs execute."""
+"""The check that `platform.cluster` and dagster.yaml agree about where runs execute."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _COORDINATOR: Final = "PooledRunCoordinator"
 
 
 def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None:
-    """Check, before any launch, that runs go where the settings say and request the resources they need.
+    """Check before any launch that runs are sent to the configured cluster and request the resources that they need.
 
     Raises:
         ConfigError: dagster.yaml contradicts the settings, or a required package is missing.

@@ -1,7 +1,7 @@
-"""Every run gets its cluster resources when it enters the queue, however it was requested.
+"""A run coordinator that adds the requested cluster resources to every run when it enters the queue.
 
-Sensors, schedules, backfills, the pages of the UI and `data-miner backfill` all submit their runs through the
-coordinator in dagster.yaml, so no run lacks its tags.
+Sensors, schedules, backfills, the UI and `data-miner backfill` all submit their runs through the coordinator in
+dagster.yaml, so every run has its tags.
 """
 
 import os
@@ -16,13 +16,13 @@ from data_miner_dagster.operations.opening import open_platform
 
 
 class PooledRunCoordinator(QueuedRunCoordinator):
-    """Dagster's queue, which also adds the tags of a run's pools, from `platform.cluster`."""
+    """Dagster's queue, extended to add the tags that `platform.cluster` sets for a run's pools."""
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Add the run's tags, and put it into the queue. Tags that were set by hand stay.
+        """Add the run's tags and put the run into the queue. Keeps tags that were set by hand.
 
         Raises:
-            ConfigError: it is unknown which settings apply.
+            ConfigError: the environment of this process does not say which settings apply.
         """
         run = context.dagster_run
         is_by_hand = ASKED_TAG not in run.tags and bool({RAY_TAG, KUBERNETES_TAG} & run.tags.keys())

@@ -1,4 +1,4 @@
-"""What to install for a cluster. Kept apart, since the extra may be missing where the message is needed."""
+"""Messages that say what to install for a cluster, in a module of their own that needs none of these packages."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
-"""Runs as jobs of a Ray cluster: dagster-ray's launcher, with the additions that our runs need.
+"""Execution of runs as jobs of a Ray cluster: dagster-ray's launcher, with the additions that our runs need.
 
 Needs the extra `ray`. Belongs here: submitting a run to Ray, and Ray's information about it. Does not belong here: the
-resources of a run (tags.py), handling dead runs (runs.py): if Ray does not know, the run's lease decides.
+resources of a run (tags.py), or handling dead runs (runs.py). If Ray has no information, the run's lease decides.
 """
 
 import os
@@ -37,20 +37,20 @@ except ImportError as error:
     raise ConfigError(RAY_IS_MISSING) from error
 
 _PASSED_ON: Final = (ROOT_VARIABLE, CONFIG_VARIABLE, PROFILE_VARIABLE, DAGSTER_HOME_VARIABLE)
-"""Settings that a run on a node must share with its daemon. None of them is secret."""
+"""The variables that a run on a node must share with the daemon. None of them is secret."""
 _SECRET: Final = (CATALOG_URL_VARIABLE, DAGSTER_URL_VARIABLE)
 _WAITS: Final = "waits_for_nodes"
 _ANSWER_SECONDS: Final = 10
 _MOST_NODES: Final = 10
 _THREADS: Final = "OMP_NUM_THREADS"
 _OF_RAY: Final = ("Running entrypoint for job", "job_manager.py")
-"""Found in lines of a job's log that do not explain why it ended."""
+"""Texts in lines of a job's log that do not explain why the job ended."""
 
 
 class RayRunLauncher(_RayRunLauncher):
     """Executes each run in a separate process on a node that has the requested resources.
 
-    A run whose node dies fails, and its work is requested again, as everywhere: Ray resumes nothing.
+    If a node dies, its run fails and the work is requested again, as with any launcher. Ray does not resume runs.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Return the schema of `run_launcher.config`: dagster-ray's schema, and one setting of ours."""
+        """Return the schema of `run_launcher.config`: dagster-ray's schema with one setting of ours."""
         waits = dg.Field(
             bool,
             is_required=False,
@@ -81,12 +81,12 @@ class RayRunLauncher(_RayRunLauncher):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> "RayRunLauncher":
-        """Return the launcher of a `run_launcher.config`."""
+        """Return the launcher for a `run_launcher.config`."""
         return cls(inst_data=inst_data, waits_for_nodes=config_value[_WAITS], **config_value["ray"])
 
     @cached_property
     def client(self) -> Any:
-        """The client of the cluster. If it hangs, a sensor or page waits for a few seconds at most."""
+        """The client of the cluster. If the cluster hangs, a sensor or page waits for a few seconds at most."""
         from ray.job_submission import JobSubmissionClient
 
         class Client(JobSubmissionClient):  # type: ignore[misc] # ray is treated as untyped
@@ -97,7 +97,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @property
     def supports_resume_run(self) -> bool:
-        """False: what a dead run has not done is requested again."""
+        """False, since the unfinished work of a dead run is requested again."""
         return False
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -105,7 +105,7 @@ class RayRunLauncher(_RayRunLauncher):
 
         Raises:
             ConfigError: no node has the requested resources.
-            TransientError: the cluster does not answer, or refuses.
+            TransientError: the cluster does not answer, or refuses the run.
         """
         run = context.dagster_run
         with self._refusals_of(run):
@@ -122,7 +122,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @contextmanager
     def _refusals_of(self, run: dg.DagsterRun) -> Iterator[None]:
-        """Store why the run was not launched, so that its stage is closed with this reason until it can be."""
+        """Store the reason why the run was not launched, so that its stage is closed with this reason."""
         try:
             yield
         except (ConfigError, TransientError) as error:
@@ -130,7 +130,7 @@ class RayRunLauncher(_RayRunLauncher):
             raise
 
     def _lack_of(self, run: dg.DagsterRun) -> str | None:
-        """Return one line if no node could ever execute a run; None if one could, or if Ray does not say."""
+        """Return one line if no node could ever execute a run, or None if one could or Ray does not say."""
         asked = RayLauncherConfig.from_tags(run.tags)
         wanted = {
             "CPU": asked.num_cpus or self.num_cpus or 0,
@@ -148,7 +148,7 @@ class RayRunLauncher(_RayRunLauncher):
         )
 
     def _nodes(self) -> list[Mapping[str, float]] | None:
-        """Return the total resources of each living node, used or not; None if Ray does not say."""
+        """Return the total resources of each live node, used or not, or None if Ray does not say."""
         from ray.util.state import list_nodes
         from ray.util.state.exception import RayStateApiException
 
@@ -162,8 +162,8 @@ class RayRunLauncher(_RayRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Return Ray's information about the process of a run.
 
-        If a cluster does not answer, or has forgotten the job since its head was restarted, that says nothing about the
-        process, which may still be running: its lease decides.
+        If the cluster does not answer, or has lost the job because its head was restarted, the process may still be
+        running. In that case the run's lease decides.
         """
         try:
             health = cast("CheckRunHealthResult", super().check_run_worker_health(run))
@@ -188,7 +188,7 @@ class RayRunLauncher(_RayRunLauncher):
         try:
             is_stopped = bool(super().terminate(run_id))
         except _errors() as error:
-            # From now on it counts as being cancelled: it stops at the next check of its lease, or is found to be dead.
+            # The run now counts as being cancelled. It stops at the next check of its lease, or is found to be dead.
             self._instance.report_engine_event(
                 f"the Ray cluster at {self.address} cannot be asked to stop it: {_first_line(error)}", run
             )
@@ -202,7 +202,7 @@ class RayRunLauncher(_RayRunLauncher):
         run: dg.DagsterRun,
         include_container_logs: bool | None = True,  # noqa: ARG002 - dagster's signature
     ) -> str | None:
-        """Return Ray's information about the job of a run, in one line, without its command and environment."""
+        """Return Ray's information about the job of a run in one line, without the job's command and environment."""
         try:
             details = self.client.get_job_info(_submission_of(run))
         except _errors() as error:
@@ -213,7 +213,7 @@ class RayRunLauncher(_RayRunLauncher):
 def _errors() -> tuple[type[Exception], ...]:
     """Return the errors that an unreachable, restarting or refusing cluster causes.
 
-    RuntimeError is any answer except 200.
+    RuntimeError stands for any response other than 200.
     """
     from ray.exceptions import RayError
 
@@ -224,11 +224,11 @@ def _command_of(run: dg.DagsterRun, *, keeps_threads: bool) -> str:
     """Return the shell command that executes a run with the interpreter of the code server."""
     origin = run.job_code_origin
     assert origin is not None
-    # Without the instance's settings, which Ray would show to anyone who opens its dashboard: the node reads them from
-    # DAGSTER_HOME, as every other process does.
+    # The command omits the instance's settings, which Ray would show to anyone who opens its dashboard. The node reads
+    # them from DAGSTER_HOME, as every other process does.
     *_, api, execute_run, arguments = ExecuteRunArgs(origin, run.run_id, None, True).get_command_args()
-    # Ray sets OMP_NUM_THREADS to the cores that a run requests. With another number of threads, the last bits of an
-    # embedding differ, so the variable is removed unless `env_vars` sets it.
+    # Ray sets OMP_NUM_THREADS to the number of cores that a run requests. The last bits of an embedding depend on the
+    # number of threads, so the variable is removed unless `env_vars` sets it.
     as_ever = () if keeps_threads else ("env", "-u", _THREADS)
     return shlex.join([*as_ever, origin.executable_path, "-m", "dagster", api, execute_run, arguments])
 
@@ -248,7 +248,7 @@ def _check_public(env_vars: Sequence[str]) -> None:
 
 
 def _in_a_line(message: str) -> str:
-    """Return how a job ended and the end of its log, from a message that also has its command and the whole log."""
+    """Return one line with a job's end and the last line of its log, from Ray's message with the entire log."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     told = [line for line in lines if not any(word in line for word in _OF_RAY)]
     first = told[0].partition(", last available logs")[0] if told else ""

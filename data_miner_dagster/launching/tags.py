@@ -12,21 +12,21 @@ from data_miner_dagster.config.cluster import ClusterConfig, PoolConfig, taint_o
 RAY_TAG: Final = "dagster-ray/config"
 KUBERNETES_TAG: Final = "dagster-k8s/config"
 ASKED_TAG: Final = "data_miner/asks_for"
-"""Marks a run whose tags come from here. Its value is for people."""
+"""Marks a run whose tags come from this module. The value describes the resources for people."""
 
 REFUSED_TAG: Final = "data_miner/not_launched"
-"""Marks a run that a cluster has not accepted. Its value is the reason."""
+"""Marks a run that a cluster has not accepted. The value is the reason."""
 
 _GB: Final = 1000**3
 
 
 def run_tags(cluster: ClusterConfig, pool: str | None) -> dict[str, str]:
-    """Return the tags of a run in one pool, or in none. A run on this machine needs none."""
+    """Return the tags of a run in one pool, or in no pool. A run on this machine has no tags."""
     return tags_of_pools(cluster, () if pool is None else (pool,))
 
 
 def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, str]:
-    """Return the tags of a run that uses several pools: the maximum of each resource."""
+    """Return the tags of a run that uses several pools, with the maximum of each resource."""
     if cluster.launcher == "local":
         return {}
     wanted = _most({str(pool): asked for pool, asked in cluster.pools.items()}, pools)
@@ -36,14 +36,14 @@ def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, s
 
 
 def describe(wanted: PoolConfig) -> str:
-    """Return the requested resources, in one line for people."""
+    """Return the requested resources as one line for people."""
     of_ray = {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": (wanted.memory_gb or 0) * _GB}
     labels = [f"{name}={value}" for name, value in sorted(wanted.node_selector.items())]
     return ", ".join([amounts({**of_ray, **wanted.custom_resources}), *labels])
 
 
 def amounts(resources: Mapping[str, float], *, of: Collection[str] | None = None) -> str:
-    """Return amounts in a line for people: all that are not 0, or only the given ones. Names are Ray's."""
+    """Return amounts of resources as one line for people, without zeros. `of` selects names, which are Ray's."""
     shown = {name: n for name, n in resources.items() if n and (of is None or name in of)}
     first = [name for name in ("CPU", "GPU", "memory") if name in shown]
     ordered = [*first, *sorted(shown.keys() - set(first))]

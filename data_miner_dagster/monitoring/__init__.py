@@ -1,1 +1,1 @@
-"""Metrics for Prometheus. Only reads; changes nothing."""
+"""Metrics for Prometheus. This package only reads, and changes nothing."""

@@ -1,8 +1,9 @@
-"""Collecting the values of all metrics.
+"""Collection of the values of all metrics.
 
-Each part is collected separately. A part that cannot be collected is missing, and reported as missing.
+Each part is collected separately. If a part cannot be collected, its metrics are missing, and a metric reports this.
 
-Belongs here: which value belongs to which name. Does not belong here: statements (catalog/), names (families.py).
+Belongs here: the assignment of values to metrics. Does not belong here: SQL statements (catalog/), or names
+(families.py).
 """
 
 import logging
@@ -41,28 +42,28 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import standing_of
 
 SHORTEST_LIFE: Final = 5.0
-"""Seconds for which a collection serves all who ask."""
+"""The least time for which the values of one collection are served, in seconds."""
 _LIFE_TO_COST: Final = 20.0
-"""And this many times as long as it took, so that monitoring never takes more than a twentieth of a core."""
+"""Values are also served for this multiple of the collection time, so that monitoring uses at most 1/20 of a core."""
 _STEPS: Final = {"frames": "seen", "filtered": "kept", "unique": "representatives", "released_images": "released"}
-"""Counts of a project by the steps of the metric."""
+"""The steps of the metric `project_frames`, by the names of a project's counts."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Values:
-    """Values by metric and labels."""
+    """The values of metrics, by metric and labels."""
 
     by_name: dict[str, dict[tuple[str, ...], float]] = field(default_factory=dict)
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        """Set the value for these labels, given in the order in which the metric declares them."""
+        """Set the value for these labels, which are in the order that the metric declares."""
         assert len(labels) == len(FAMILIES[name].labels), name
         self.by_name.setdefault(name, {})[labels] = value
 
     def add(self, others: "Values") -> None:
-        """Add the values of a part; parts may share a metric."""
+        """Add the values of another part. Parts may share a metric."""
         for name, values in others.by_name.items():
             self.by_name.setdefault(name, {}).update(values)
 
@@ -71,11 +72,11 @@ Part = Callable[[Values], None]
 
 
 class Collector:
-    """All metrics of one platform, collected again when they are too old. Thread-safe.
+    """All metrics of one platform, collected again when they are outdated. Thread-safe.
 
     Args:
         platform: the platform.
-        more: further parts by name, such as what Dagster knows.
+        more: additional parts by name, such as values from Dagster.
     """
 
     def __init__(self, platform: Platform, more: Mapping[str, Part] | None = None) -> None:
@@ -113,7 +114,7 @@ class Collector:
                 part(of_part)
             except Exception as error:  # noqa: BLE001 - reported by a metric; the other values are still valid
                 failing.add(name)
-                if name not in self._failing:  # once, however often it is asked for
+                if name not in self._failing:  # logged once, however often the metrics are requested
                     logger.warning("metrics of %s cannot be collected: %s", name, fault_of(error).line)
             else:
                 values.add(of_part)
@@ -223,7 +224,7 @@ def _projects(platform: Platform, values: Values) -> None:
 
 
 def _progress(platform: Platform, values: Values) -> None:
-    """Projects without due videos have none."""
+    """Set the progress of each project. Projects without due videos have none."""
     for found in standing_of(platform).videos:
         name = found.project or ""
         values.set("project_progress_ratio", found.share_done, name)

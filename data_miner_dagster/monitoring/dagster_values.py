@@ -1,4 +1,4 @@
-"""Values from Dagster's own storage about pools and the daemon. Opened if it exists, and never created here."""
+"""Values from Dagster's own storage about pools and the daemon. The storage is never created here."""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,10 @@ class DagsterValues:
         self._instance: DagsterInstance | None = None
 
     def __call__(self, values: "Values") -> None:
-        """Set the places of each pool, and when the sensor last looked; nothing before Dagster has a storage."""
+        """Set the slots of each pool and the time of the sensor's last tick.
+
+        Sets nothing if Dagster has no storage yet.
+        """
         instance = self._opened()
         if instance is None:
             return
@@ -48,7 +51,7 @@ class DagsterValues:
         return self._instance
 
     def _used(self) -> dict[str, int]:
-        """Return how many places of each pool are taken: by runs, since pools are granted to runs and not to steps."""
+        """Return the number of used slots in each pool. Runs are counted, since pools limit runs and not steps."""
         used: dict[str, int] = {}
         with self._platform.database.reading() as session:
             now = self._platform.database.now(session)
@@ -59,7 +62,7 @@ class DagsterValues:
 
 
 def last_tick(instance: DagsterInstance) -> float | None:
-    """Return when the sensor that plans all work last looked, in seconds since 1970; None if it never did."""
+    """Return the time of the planning sensor's last tick in seconds since 1970, or None if it has never run."""
     ticks = [
         getattr(state.instigator_data, "last_tick_timestamp", None)
         for state in instance.all_instigator_state()

@@ -1,6 +1,6 @@
-"""The names and meanings of all metrics: `docs/deploy/monitoring.md` and the exporter take them from here.
+"""The names and meanings of all metrics, which the exporter and `docs/deploy/monitoring.md` use.
 
-Belongs here: names, labels, meanings. Does not belong here: the origin of a value (the collectors).
+Belongs here: names, labels and meanings. Does not belong here: obtaining the values (collecting.py).
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ PREFIX: Final = "data_miner_"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric, whatever the values of its labels."""
+    """One metric, for all values of its labels."""
 
     name: str
-    """Without the prefix; a counter without `_total`."""
+    """The name without the prefix, and for a counter without `_total`."""
     meaning: str
     labels: tuple[str, ...] = ()
     kind: Literal["gauge", "counter"] = "gauge"
@@ -99,7 +99,7 @@ FAMILIES: Final[dict[str, Family]] = {
 
 
 def metrics_table() -> str:
-    """Return all metrics as a markdown table."""
+    """Return all metrics as a Markdown table."""
     rows = [
         f"| `{family.full_name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | "
         f"{family.meaning} |"

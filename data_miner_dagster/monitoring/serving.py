@@ -1,4 +1,4 @@
-"""Serving metrics over HTTP for Prometheus, in its text format or OpenMetrics. Nothing can be changed here."""
+"""A read-only HTTP server of metrics for Prometheus, in its text format or OpenMetrics."""
 
 import logging
 import socket
@@ -20,11 +20,11 @@ from data_miner_dagster.monitoring.families import FAMILIES, PREFIX, Family
 
 METRICS_PATH = "/metrics"
 HEALTH_PATH = "/-/healthy"
-"""Answers without asking the catalog, for a health check."""
+"""The path for health checks, which is answered without reading the catalog."""
 
 
 class _Exported(ClientCollector):
-    """Gives the values of a collector in the form of the client library."""
+    """Converts the values of a collector to metrics of the client library."""
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
@@ -48,14 +48,14 @@ class _Exported(ClientCollector):
 
 
 class RisingValues:
-    """Keeps counters from falling when the catalog deletes videos and projects, and with them what they cost."""
+    """Keeps counters from decreasing when the catalog deletes videos and projects together with their costs."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, tuple[str, ...]], float] = {}
         self._lost: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def risen(self, name: str, labels: tuple[str, ...], value: float) -> float:
-        """Return a value with all by which it has fallen since this process began."""
+        """Return a counter's value plus the sum of all its decreases since this process started."""
         key = name, labels
         self._lost[key] = self._lost.get(key, 0.0) + max(0.0, self._last.get(key, value) - value)
         self._last[key] = value
@@ -63,14 +63,14 @@ class RisingValues:
 
 
 def metrics_registry(collector: Collector) -> CollectorRegistry:
-    """Return a registry of the client library that holds these metrics and no others."""
+    """Return a registry of the client library that contains only these metrics."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Exported(collector))
     return registry
 
 
 def metrics_application(registry: CollectorRegistry) -> Starlette:
-    """Return the application: `/metrics` for GET and HEAD, and a health check."""
+    """Return the web application, which serves `/metrics` for GET and HEAD, and a health check."""
     exposed = make_asgi_app(registry)
 
     def healthy(_: Request) -> PlainTextResponse:
@@ -89,7 +89,7 @@ def metrics_application(registry: CollectorRegistry) -> Starlette:
 
 
 class _ForReading:
-    """An application as a class, which a route takes as it is."""
+    """An ASGI application as a class instance, which a route uses unchanged."""
 
     def __init__(self, application: object) -> None:
         self._application = application
@@ -99,7 +99,7 @@ class _ForReading:
 
 
 def metrics_server(registry: CollectorRegistry) -> uvicorn.Server:
-    """Return a server that is not started yet. It logs no requests."""
+    """Return a web server that is not started yet. It logs no requests."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return uvicorn.Server(
         uvicorn.Config(
@@ -116,9 +116,9 @@ def metrics_server(registry: CollectorRegistry) -> uvicorn.Server:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket at which visitors are waited for.
+    """Return a socket that listens at an address.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use, or the address is not available.
     """
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -1,1 +1,4 @@
-"""One Protocol per replaceable capability. Implementations live in `models/` and `index/`; fakes only in tests."""
+"""One Protocol per replaceable capability.
+
+Implementations are in `models/`, `index/` and others; fakes only in tests.
+"""

@@ -8,7 +8,7 @@ from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, Rgb
 
 @runtime_checkable
 class ObjectDetector(Protocol):
-    """Finds the given classes. `fingerprint` changes with weights, revision, and pre- and post-processing."""
+    """Detects objects of given classes. `fingerprint` changes with weights, revision, and pre- and post-processing."""
 
     name: str
     fingerprint: str
@@ -19,6 +19,6 @@ class ObjectDetector(Protocol):
         """Return the detections of each image, in order, with confidence at or above `confidence_floor`.
 
         Raises:
-            ConfigError: the detector has a closed vocabulary, and no prompt of some class names one of its classes.
+            ConfigError: the detector has fixed classes, and a class has no prompt that names one of them.
         """
         ...

@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object. `identity` changes whenever its content is replaced; `md5` is known of some objects."""
+    """One object in a store. `identity` changes whenever its content is replaced. `md5` is known for some objects."""
 
     name: str  # relative to the store
     size_bytes: int
@@ -17,15 +17,15 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """Objects by name, below one address. Safe to share between threads.
+    """A store of objects by name, below one address. Threads may share it.
 
-    An object appears whole or not at all. Every method tries again what may pass, and raises ObjectMissingError,
+    An object appears completely or not at all. Every method retries transient failures, and raises ObjectMissingError,
     ObjectForbiddenError, ObjectError or ObjectTransientError of `domain/errors.py`, whose message names the object.
     """
 
     @property
     def shown(self) -> str:
-        """The address, for people."""
+        """The address of the store in a form for people."""
         ...
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -33,11 +33,11 @@ class ObjectStore(Protocol):
         ...
 
     def find(self, name: str) -> StoredObject | None:
-        """Return an object; None if it does not exist."""
+        """Return the entry of an object, or None if the object does not exist."""
         ...
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
-        """Return the content of a small object. A larger one is an ObjectError."""
+        """Return the content of a small object. Raises ObjectError if it is larger than `max_bytes`."""
         ...
 
     def write(self, name: str, content: bytes) -> None:
@@ -53,9 +53,9 @@ class ObjectStore(Protocol):
         ...
 
     def download(self, name: str, path: Path) -> StoredObject:
-        """Write an object to a file, continuing with the bytes of the same object that an earlier call left there.
+        """Write an object to a file, resuming from the bytes of the same object that an earlier call has written.
 
-        An object that is replaced meanwhile is read from its start again.
+        If the object is replaced during the download, it is read from the start again.
         """
         ...
 

@@ -11,7 +11,7 @@ from data_miner_dagster.domain.tracks import SeenObject
 
 
 class ObjectTracker(Protocol):
-    """Links boxes of one class from frame to frame, in the order of time."""
+    """Links boxes of one class from frame to frame, in temporal order."""
 
     def update(
         self,
@@ -20,22 +20,22 @@ class ObjectTracker(Protocol):
         pts_seconds: float,
         seen: Sequence[SeenObject] | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Return (N,) numbers. Boxes with the same number, on any frames, show one object; -1: unknown.
+        """Return the (N,) track numbers of boxes. Equal numbers on any frames mean the same object; -1 means unknown.
 
         Args:
-            boxes_xyxy: (N, 4) the boxes of the next frame.
-            confidences: (N,)
-            pts_seconds: its time, later than that of the previous frame.
-            seen: the objects of the class that a video network found on the frame; None: no such network examined it.
+            boxes_xyxy: (N, 4) boxes of the next frame.
+            confidences: (N,) confidences of the boxes.
+            pts_seconds: the time of the frame, later than that of the previous one.
+            seen: objects of the class that a video network found on the frame; None if no video network examined it.
         """
         ...
 
 
 class VideoSession(Protocol):
-    """A video network at work on consecutive frames of one video."""
+    """A video network that processes the consecutive frames of one video."""
 
     def look_at(self, image: RgbImage) -> list[SeenObject]:
-        """Return the objects on the next frame, by number. Numbers are valid within this session.
+        """Return the objects on the next frame with their numbers, which are valid only in this session.
 
         Raises:
             ModelError: the device does not have enough memory.
@@ -45,13 +45,16 @@ class VideoSession(Protocol):
 
 @runtime_checkable
 class VideoTracker(Protocol):
-    """Finds objects on the frames of a video, and follows them. `fingerprint` changes with weights and processing."""
+    """Finds and follows objects on the frames of a video.
+
+    `fingerprint` changes with the weights and the processing.
+    """
 
     name: str
     fingerprint: str
 
     def start(self, classes: Sequence[ClassPrompts]) -> VideoSession:
-        """Return a new session, which has seen no frame and looks for the given phrases.
+        """Return a new session that looks for the given phrases and has not seen any frame.
 
         Raises:
             ConfigError: a phrase exceeds the text limit.

@@ -14,5 +14,5 @@ class CropVerifier(Protocol):
     fingerprint: str
 
     def answer(self, pictures: Sequence[RgbImage], prompts: Sequence[str]) -> list[str]:
-        """Return the answer to each prompt about its picture, in order, as the model gave it."""
+        """Return the model's unchanged answer to each prompt about its picture, in order."""
         ...

@@ -26,7 +26,7 @@ from data_miner_dagster.storage.dagster_home import dagster_history_files
 class PlatformResource(dg.ConfigurableResource[Any]):
     """Provides assets, checks and sensors with the platform of this process.
 
-    In a run, its process holds the run's lease from before the first step until after the last.
+    The process of a run holds the run's lease from before the first step until after the last.
     """
 
     _lease: RunLease | None = PrivateAttr(default=None)
@@ -34,9 +34,9 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["PlatformResource", None, None]:
-        """Hold the lease of the run, if this is one. An error in doing so is the first step's, which has it in a line.
+        """Hold the lease of the run, if there is one. An error in this becomes a one-line failure of the first step.
 
-        Also ends a run that was declared dead before its process got here.
+        Also stops a run that was declared dead before its process reached this point.
         """
         run = context.run
         if run is None:
@@ -64,7 +64,10 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             yield self
 
     def open(self) -> Platform:
-        """Return the platform; cheap after the first call. It logs to stderr, which Dagster stores with the run."""
+        """Return the platform.
+
+        Only the first call is expensive. Logs go to stderr, which Dagster stores with the run.
+        """
         if self._error is not None:
             raise self._error
         platform = open_platform()
@@ -73,7 +76,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
 
 def _first_stage(run: dg.DagsterRun) -> str:
-    """Return the stage that a run begins with, or the name of its job if that is unknown before its step."""
+    """Return the first stage of a run, or the name of its job if the stage is not known before the step starts."""
     stages = {stage_of_asset(key.to_user_string()) for key in run.asset_selection or ()}
     only = stages.pop() if len(stages) == 1 else None
     return run.job_name if only is None else only.value.lower()

@@ -1,7 +1,8 @@
-"""End runs whose process is gone, and batches whose run is over without having ended them.
+"""Cleanup of runs whose process has died, and of batches that their finished run has not ended.
 
-What was undone in such a batch is free again. Belongs here: what became of a run, as Dagster knows it. Does not belong
-here: whether a process lives (runs.py), what a death means for the items (catalog/deaths.py).
+The unfinished work of such a batch becomes available again. Belongs here: finding out from Dagster how a run ended.
+Does not belong here: checking whether a process is alive (runs.py), or the consequences of a death for the items
+(catalog/deaths.py).
 """
 
 from collections.abc import Callable
@@ -32,11 +33,11 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.runs import active_runs, end_dead_runs, innermost_message
 
 _START_SECONDS: Final = 60.0
-"""A batch without a run in Dagster after this time was never launched."""
+"""If Dagster has no run for a batch after this time, the batch was never launched."""
 
 
 def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Platform) -> list[str]:
-    """End dead runs, and the batches of runs that are over. Return a line for each. Cheap if nothing is at work."""
+    """End dead runs, and the batches of finished runs. Return a line for each. Cheap if no work is in progress."""
     database = platform.database
     batches = open_batches(database)
     if not batches and not find_leases(database):
@@ -63,7 +64,7 @@ def _run_of(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | N
 
 
 def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun | None:
-    """Return the run that was requested for a batch, whether it has started or not."""
+    """Return the run that was requested for a batch, started or not, or None."""
     for name in BATCH_TAGS:
         if runs := instance.get_runs(dg.RunsFilter(tags={name: str(batch_id)}), limit=1):
             return runs[0]
@@ -71,7 +72,7 @@ def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun |
 
 
 def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBatch) -> str | None:
-    """End a batch if no run works on it any more. Return a line if some of it may be unfinished."""
+    """End a batch if no run is working on it any more. Return one line if work in it may be unfinished."""
     run = _run_of(instance, batch)
     what = f"batch {batch.id} of {batch.stage.value.lower()}"
     if run is None:
@@ -84,19 +85,19 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
     if run.status is dg.DagsterRunStatus.CANCELED:
         return _hold_cancelled(platform, batch, what)
     if run.status is dg.DagsterRunStatus.SUCCESS:
-        # For videos, the catalog itself knows which are done.
+        # The catalog already records which videos are done.
         done = () if batch.stage in VIDEO_STAGES else items_of(platform.database, batch.id)
         end_batch(platform.database, batch.id, "its run ended", done=done)
         return None
     if (failure := _failure_told_by(instance, run, batch.stage)) is not None:
         end_batch(platform.database, batch.id, failure.message, failure=failure)
         return f"{what}: {failure.message}"
-    if (refusal := run.tags.get(REFUSED_TAG)) is not None:  # an error that every run of the stage would meet
+    if (refusal := run.tags.get(REFUSED_TAG)) is not None:  # an error that affects every run of the stage
         failure = Failure(FailureKind.OTHER_OUTAGE, refusal, FailureScope.STAGE, run.run_id)
         end_batch(platform.database, batch.id, refusal, failure=failure)
         return f"{what}: {refusal}"
-    has_begun = batch.run_id is not None  # else no work was done: the run could not be started
-    # If a run that a person started was killed, it was most often that person: no item is suspected.
+    has_begun = batch.run_id is not None  # otherwise the run could not be started, and no work was done
+    # If a run that a person started was killed, that person most likely killed it, so no item is suspected.
     is_planned = run.tags.get(MAX_RETRIES_TAG) == NO_RETRIES
     reason = "its run died" if has_begun else "its run did not start"
     end_batch(platform.database, batch.id, reason, died=has_begun and is_planned)
@@ -104,9 +105,9 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
 
 
 def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: WorkStage) -> Failure | None:
-    """Return the reason from the events of a failed run; None if its process died without one.
+    """Return the failure from the events of a failed run, or None if its process died without reporting one.
 
-    The run could not store it in the catalog, which was unreachable, or it failed at a check of its result.
+    A run reports its failure only there if the catalog was unreachable, or if a check of its result failed.
     """
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         step = entry.dagster_event.step_failure_data if entry.dagster_event is not None else None

@@ -1,7 +1,7 @@
-"""What each project waits for, as pure functions over records.
+"""Pure functions over records that determine which stage each project waits for.
 
-Does not belong here: Dagster's instance, the catalog, files, the network. The catalog decides which videos are due
-(catalog/pending.py).
+Does not belong here: access to Dagster's instance, the catalog, files or the network. The catalog decides which videos
+are due (catalog/pending.py).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BUILD_STAGES: Final = tuple(WorkStage(stage.value) for stage in PROJECT_WAY)
 
 @dataclass(frozen=True, slots=True)
 class ProjectState:
-    """What the planner knows about one project."""
+    """The planner's information about one project."""
 
     name: str
     stage: ProjectStage
@@ -42,12 +42,12 @@ class FailedStage:
 
     @property
     def line(self) -> str:
-        """What failed, why, and in which run, as text."""
+        """One line with the failed stage, the reason and the run."""
         run = f" (run {self.run_id[:8]})" if self.run_id else ""
         return f"{self.stage.value.lower()} failed: {self.message}{run}"
 
     def remedy(self, project: str, config_file: str | None) -> str:
-        """Return what the user can do, and what happens otherwise."""
+        """Return one line that says what the user can do, and what happens otherwise."""
         if self.due_at is not None:
             return f"retried from {self.due_at:%Y-%m-%d %H:%M} UTC, or now by `data-miner retry --project {project}`"
         file = f"edit {config_file}" if config_file else "change its settings, videos or verdicts"
@@ -55,9 +55,9 @@ class FailedStage:
 
 
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
-    """Return the failure of the earliest stage that is still valid, or None.
+    """Return the earliest stage's failure that is still valid, or None.
 
-    A failure that waits for a change ends when the project's inputs change.
+    A failure that waits for a change is no longer valid once the project's inputs have changed.
     """
     for failed in sorted(failures, key=lambda failed: list(WorkStage).index(failed.stage)):
         present = project.config_hash if failed.stage is WorkStage.SOURCING else project.basis
@@ -67,9 +67,9 @@ def standing_failure(project: ProjectState, failures: list[FailedStage]) -> Fail
 
 
 def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage | None:
-    """Return the stage that a project waits for; None if it has been built from its current inputs.
+    """Return the stage that a project waits for, or None if it has been built from its current inputs.
 
-    A running build continues, even one that a dead worker left. A failed build starts again with the first stage, since
+    A build in progress continues, even if its worker has died. A failed build starts again with the first stage, since
     an earlier table may be the cause. Current results are reused.
     """
     if not project.is_sourced:
@@ -85,7 +85,7 @@ def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage |
 
 
 def why_not_yet(project: ProjectState, failed: FailedStage | None, now: datetime) -> str | None:
-    """Return why a project's failed stage is not retried now, and the remedy; None if it may be retried."""
+    """Return why a project's failed stage is not retried now, with the remedy, or None if it may be retried."""
     if failed is None or (failed.due_at is not None and failed.due_at <= now):
         return None
     return f"{failed.line}; {failed.remedy(project.name, project.config_file)}"

@@ -1,4 +1,4 @@
-"""Turning project files of the watched folder into projects. A file is read again only when its stat has changed."""
+"""Registration of the project files in the watched folder. A file is read again only if its stat has changed."""
 
 import json
 import os
@@ -37,10 +37,10 @@ class WatchedFolder:
         """One line per refused file."""
 
     def register(self) -> bool:
-        """Register files that are new or changed. Return whether there were any. Idempotent.
+        """Register new and changed files. Return whether there were any. Idempotent.
 
-        The content of one file never affects others. A refused file is checked again whenever another changes, since
-        that one may be the reason.
+        The content of one file never affects others. A refused file is checked again whenever another file changes,
+        because the other file may have been the reason.
         """
         found = self._find()
         known = frozenset((row.name, row.config_file) for row in find_projects(self._platform.database))
@@ -59,7 +59,7 @@ class WatchedFolder:
         return True
 
     def _note_refused(self) -> None:
-        """Write the refused files under the root, for commands: only this process has read the files."""
+        """Write the list of refused files under the root for the commands, which do not read the files themselves."""
         note = self._platform.layout.refused_files
         if self.refused:
             write_json(note, {"refused": self.refused})
@@ -67,7 +67,7 @@ class WatchedFolder:
             note.unlink(missing_ok=True)
 
     def _is_remembered(self, found: Mapping[Path, _Stat], known: Collection[tuple[str, str | None]]) -> bool:
-        """Return whether another process of this `data-miner up` has registered exactly these files."""
+        """Return whether another process of this `data-miner up` has already registered exactly these files."""
         place, state = self._memory(found, known)
         try:
             return place is not None and json.loads(place.read_text(encoding="utf-8")) == state
@@ -82,7 +82,10 @@ class WatchedFolder:
     def _memory(
         self, found: Mapping[Path, _Stat], known: Collection[tuple[str, str | None]]
     ) -> tuple[Path | None, dict[str, object]]:
-        """Return the file that lists what is registered, and its content; None if processes share no such file."""
+        """Return the path and content of the file that records the registered files.
+
+        The path is None if there is none.
+        """
         session, home = os.environ.get(SESSION_VARIABLE), os.environ.get(DAGSTER_HOME_VARIABLE)
         content = {
             "session": session,
@@ -147,14 +150,14 @@ class WatchedFolder:
 
 
 def register_project_files(platform: Platform) -> list[str]:
-    """Register every project file of the watched folder; return one line per refused file. Idempotent."""
+    """Register every project file in the watched folder; return one line per refused file. Idempotent."""
     folder = WatchedFolder(platform)
     folder.register()
     return folder.refused
 
 
 def refused_files(platform: Platform) -> list[str]:
-    """Return one line for each project file that was refused when the watched folder was last read, and still exists.
+    """Return one line for each existing project file that was refused when the watched folder was last read.
 
     Reads the stored lines, not the files.
     """
@@ -168,5 +171,5 @@ def refused_files(platform: Platform) -> list[str]:
 
 @lru_cache(maxsize=4)
 def watched_folder(platform: Platform) -> WatchedFolder:
-    """Return the watched folder of a platform, one object per process."""
+    """Return the watched folder of a platform. Each process has one object."""
     return WatchedFolder(platform)

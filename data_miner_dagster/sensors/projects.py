@@ -1,4 +1,4 @@
-"""Turning projects that wait for a stage into runs: list their sources, filter, deduplicate, detect, release."""
+"""Requests of runs for projects that wait for a stage, from listing their sources to releasing."""
 
 import time
 from collections.abc import Callable, Collection
@@ -34,14 +34,14 @@ from data_miner_dagster.sensors.requests import Room, request_of
 from data_miner_dagster.sensors.states import failures_by_project
 
 _COUNT_SECONDS: Final = 60.0
-"""How long a count of new videos is cached: counting reads all videos of a project."""
+"""How long a count of new videos is cached, since counting reads all videos of a project."""
 _num_new: dict[tuple[str, str], tuple[float, int]] = {}  # by root and project; with the time of counting
 
 
 def request_projects(
     platform: Platform, states: list[ProjectState], room: Room, log: Callable[[str], object]
 ) -> tuple[list[dg.RunRequest], list[str]]:
-    """Return requests for the projects that wait for a stage, as far as pools have room, and why others wait."""
+    """Return run requests for waiting projects, up to the free slots of the pools, and the reasons why others wait."""
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
     in_flight = projects_in_flight(platform.database)
@@ -53,7 +53,7 @@ def request_projects(
             outcome = attempt_alone(
                 "projects", state.name, partial(_request_or_reason, platform, state, room, in_flight, failed)
             )
-        except ConfigError as error:  # in that project's configuration: the others continue
+        except ConfigError as error:  # concerns only that project's configuration, so the others continue
             outcome = str(error)
             log(f"{state.name}: {outcome}")
         if isinstance(outcome, ItemFault):
@@ -73,7 +73,7 @@ def _request_or_reason(
     in_flight: Collection[tuple[WorkStage, str]],
     failed: FailedStage | None,
 ) -> dg.RunRequest | str | None:
-    """Return the run to request, or why the project waits; None if it is complete."""
+    """Return the run to request, or the reason why the project waits, or None if it is complete."""
     now = utc_now()
     stage = next_stage(project, failed)
     if stage is None:
@@ -97,7 +97,7 @@ def _request_or_reason(
 
 
 def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> str | None:
-    """Return why no build starts now: people are reviewing it, it has no videos, or it waits for more."""
+    """Return the reason why no build starts now: people are reviewing it, it has no videos, or it waits for more."""
     refresh = _refresh_of(platform, project.name, project.config_hash)
     if (why := why_reviewed(platform.database, project.name, refresh, now)) is not None:
         return why

@@ -1,4 +1,4 @@
-"""Requesting runs for batches: their configuration, and what people see of it.
+"""Requests of runs for batches: the configuration of the runs, and the tags that people see.
 
 Does not belong here: choosing batches (videos.py, projects.py).
 """
@@ -18,16 +18,16 @@ from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, WorkStage
 from data_miner_dagster.jobs import JOB_BY_STAGE, POOL_BY_STAGE, SHARE_JOB_BY_STAGE, STAGE_BY_JOB, config_of
 
 PROJECTS_TAG: Final = "project"
-"""Tag on a requested run: the projects it was requested for."""
+"""The tag on a requested run with the projects that need it."""
 VIDEOS_TAG: Final = "videos"
-"""Tag on a requested run: its number of videos."""
+"""The tag on a requested run with its number of videos."""
 _MOST_NAMES: Final = 5
 
 
 def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) -> dg.RunRequest:
-    """Return the request of the run for a batch. Its key is used once, even if Dagster's history is lost.
+    """Return the request of the run for a batch. Its key is never reused, even if Dagster's history is lost.
 
-    Dagster does not retry such a run: unfinished work is requested again when it is due, in another batch.
+    Dagster does not retry such a run. Unfinished work is requested again when it is due, in another batch.
     """
     job = JOB_BY_STAGE[batch.stage]
     tags = {BATCH_TAG: str(batch.id), MAX_RETRIES_TAG: NO_RETRIES, PROJECTS_TAG: named(projects)}
@@ -47,7 +47,7 @@ def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) ->
 
 
 def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
-    """Return the request of a run that joins in the work on a project, with this number within its plan."""
+    """Return the request of a run that helps with a project. `number` is its number within the plan."""
     job = SHARE_JOB_BY_STAGE[plan.stage]
     return dg.RunRequest(
         run_key=f"shards:{plan.id}:{number}",
@@ -58,13 +58,16 @@ def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
 
 
 def named(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and the number of further ones, as text."""
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 class Room:
-    """How many more runs of each stage may be requested: what its pool takes, and for projects one waiting run."""
+    """The number of further runs that may be requested for each stage.
+
+    It is the number of free slots in the stage's pool, plus one waiting run for stages of projects.
+    """
 
     def __init__(
         self, instance: Callable[[], dg.DagsterInstance], batches: Sequence[OpenBatch], leases: Sequence[RunLeaseRow]
@@ -80,19 +83,19 @@ class Room:
         """Return whether one more run of a stage may be requested."""
         if self._num_runs[stage] == 0:
             return True
-        # A run of videos takes further batches on its own. A request that waited would keep its batch from that.
+        # A run of videos takes further batches on its own, which it could not do with the batch of a waiting request.
         extra = 0 if stage in VIDEO_STAGES else 1
         return self._num_runs[stage] < self._limits.get(POOL_BY_STAGE[stage], self._default_limit) + extra
 
     def num_places(self, stage: WorkStage) -> int:
-        """Return how many places of a stage's pool are neither taken nor waited for."""
+        """Return the number of slots in a stage's pool that are neither in use nor needed by waiting runs."""
         pool = POOL_BY_STAGE[stage]
         taken = (self._num_runs + self._num_sharing).items()
         limit = self._limits.get(pool, self._default_limit)
         return max(0, limit - sum(number for other, number in taken if POOL_BY_STAGE[other] == pool))
 
     def take_share(self, stage: WorkStage, number: int) -> None:
-        """Count runs that are requested to join in a stage's work."""
+        """Count requested runs that help with the work of a stage."""
         self._num_sharing[stage] += number
 
     def take(self, stage: WorkStage) -> None:

@@ -1,7 +1,7 @@
-"""Request more runs for a project if its pool has free slots and the work takes long enough.
+"""Requests of additional runs for a project if its pool has free slots and the work takes long enough.
 
 Each of these runs has to start a process and usually load a model, so none is requested for work that will be done
-soon. Results do not depend on them: the leading run does whatever work remains.
+soon. Results do not depend on them, since the leading run does all remaining work.
 """
 
 from datetime import datetime
@@ -18,11 +18,11 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.requests import Room, request_of_share
 
 _WORTH_SECONDS: Final = 30.0
-"""Ask a run to join in only if one run would take at least this long for the work."""
+"""The least work per additional run, as the time that one run would take for it."""
 
 
 def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
-    """Return the requests of runs that join in. Reads only the catalog while nothing is shared."""
+    """Return the requests of additional runs. Reads only the catalog if no project shares its work."""
     requests: list[dg.RunRequest] = []
     shared = sharings(platform.database)
     if not shared:
@@ -45,7 +45,7 @@ def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
 
 
 def num_worth_asking(sharing: Sharing, now: datetime) -> int:
-    """Return how many runs may be requested to join in: none before the pace is known, or while others are starting."""
+    """Return the number of additional runs that are worthwhile: 0 until the pace is known and while others start."""
     num_made = sharing.plan.num_shards - sharing.num_open
     if now < sharing.ask_again_at or not num_made or not sharing.num_free:
         return 0

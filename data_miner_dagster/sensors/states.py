@@ -1,4 +1,4 @@
-"""Reading the planner's records of projects from the catalog. No network, and no files of videos."""
+"""Loading of the planner's records about projects from the catalog, without the network or files of videos."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ STAGES: Final = (WorkStage.SOURCING, *BUILD_STAGES)
 def project_states(platform: Platform) -> list[ProjectState]:
     """Return the state of every project. The most recently changed row comes last, so that projects take turns.
 
-    Projects that must check again what their last build left out count as not built.
+    Projects whose last build left out files that must now be checked again count as not built.
     """
     found = find_projects(platform.database)
     if any(row.look_again_at is not None for row in found) and ask_for_looks(platform.database):
@@ -46,10 +46,10 @@ def _state_of(platform: Platform, row: ProjectRow) -> ProjectState:
 
 
 def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[FailedStage]]:
-    """Return the last failure of each of the projects at each stage, by project."""
+    """Return the last failure at each stage of the named projects, by project."""
     found: dict[str, list[FailedStage]] = {}
     with platform.database.reading() as session:
-        # Without fingerprint: only the date counts, otherwise a failure would be retried at every change.
+        # Without the fingerprint, so that only the date counts; otherwise a failure would be retried at every change.
         for row, due_at in last_failures(session, STAGES, names):
             failed = FailedStage(row.stage, due_at, row.basis, row.message, row.kind, row.run_id)
             found.setdefault(row.item, []).append(failed)
@@ -66,12 +66,12 @@ class StoppedProject:
 
     @property
     def line(self) -> str:
-        """What has failed and the remedy, in one line."""
+        """One line with the project, the failure and the remedy."""
         return f"{self.name}: {self.failed.line}; {self.failed.remedy(self.name, self.config_file)}"
 
 
 def stopped_projects(platform: Platform) -> list[StoppedProject]:
-    """Return the projects that are stuck, by name."""
+    """Return the projects that are stuck, sorted by name."""
     rows = find_projects(platform.database)
     failures = failures_by_project(platform, [row.name for row in rows])
     stopped = []
@@ -84,5 +84,5 @@ def stopped_projects(platform: Platform) -> list[StoppedProject]:
 def _standing(platform: Platform, row: ProjectRow, failures: list[FailedStage]) -> FailedStage | None:
     try:
         return standing_failure(_state_of(platform, row), failures)
-    except DataMinerError:  # for instance, a model is missing, which does not change the project's inputs
+    except DataMinerError:  # for example, a model is missing, which does not change the project's inputs
         return failures[-1]

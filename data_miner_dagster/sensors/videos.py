@@ -1,4 +1,4 @@
-"""Turning pending videos into runs that download, extract and embed them, one batch each."""
+"""Requests of runs that download, extract and embed pending videos, one batch each."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ from data_miner_dagster.sensors.requests import Room, request_of
 
 
 def request_videos(platform: Platform, room: Room) -> Iterator[dg.RunRequest]:
-    """Yield a request for every batch that is ready and has room in its pool. Later stages come first.
+    """Yield a request for every batch that is ready and has a free slot in its pool. Later stages come first.
 
-    A run takes further batches on its own, so few are requested.
+    Few runs are requested, because each run takes further batches on its own.
     """
     for stage in reversed(VIDEO_STAGES):
         while room.has(stage) and (batch := take_batch(platform.database, stage)) is not None:

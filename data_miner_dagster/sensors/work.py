@@ -1,7 +1,7 @@
-"""The sensor that requests runs for all work that is wanted, not done and not in flight.
+"""The sensor that requests runs for all due work that is not yet in flight.
 
-One sensor plans everything, since each tick costs Dagster more than our own queries. A tick reads what is due, the open
-batches and the leases of runs, but never all videos, and asks Dagster only about runs that are at work.
+One sensor plans everything, because each tick costs Dagster more than our own queries. A tick reads the due work, the
+open batches and the leases of runs, but never all videos. It queries Dagster only for active runs.
 """
 
 import time
@@ -32,15 +32,15 @@ from data_miner_dagster.sensors.states import project_states
 from data_miner_dagster.sensors.videos import request_videos
 
 _TICK_SECONDS: Final = 4
-"""The daemon looks for due sensors every five seconds, often some milliseconds early, so 5 here would skip ticks."""
+"""The daemon evaluates due sensors every five seconds, often slightly early, so a value of 5 would skip ticks."""
 _MOST_LINES: Final = 10
 _SETTLING_SECONDS: Final = 20.0
-"""A tick that Dagster ends after 60 s saves nothing."""
+"""The most time per tick for reading the files of an earlier version. Dagster ends a tick after 60 s without saving."""
 _AUDIT_SECONDS: Final = 60.0
 _WATCH_SECONDS: Final = 30.0
-"""Seconds between two checks for alerts."""
+"""The time between two checks for alerts, in seconds."""
 _AUDITED: Final = 25
-"""Videos whose files are checked per minute."""
+"""The number of videos whose files are checked per minute."""
 
 
 class _Tick:
@@ -53,7 +53,7 @@ class _Tick:
         self._platform = platform
 
     def attempt(self, part: str, work: Callable[[], None]) -> None:
-        """Run one part, and store a line if it fails."""
+        """Run one part of the tick, and record one line if it fails."""
         try:
             outcome = attempt_alone("wanted_work", part, work)
         except DataMinerError as error:
@@ -65,16 +65,16 @@ class _Tick:
         self._context.log.error(self.waiting[0])
 
     def end_lost_work(self) -> None:
-        """End dead runs and their batches, so that their work is free again."""
+        """End dead runs and their batches, so that their work can be requested again."""
         for line in end_lost_work(lambda: self._context.instance, self._platform):
             self._context.log.warning(line)
 
     def register_files(self) -> None:
-        """Register project files that are new or changed."""
+        """Register new and changed project files."""
         folder = watched_folder(self._platform)
         if folder.register():
             add_partitions(self._context.instance, PROJECTS, [state.name for state in project_states(self._platform)])
-            for line in folder.refused:  # once, although every tick counts it
+            for line in folder.refused:  # logged once, although every tick counts the file
                 self._context.log.error(line)
         if folder.refused:
             number = len(folder.refused)
@@ -82,20 +82,20 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Request again what other settings or versions made, and, for a few videos a minute, what is missing."""
+        """Request results of other settings or versions again, and missing files of a few videos per minute."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("the files of an earlier version are being looked at")
         elif (audit := _audit_of(self._platform)).is_due:
             audit.go_on()
 
     def watch(self) -> None:
-        """From time to time, notify people of new and ended alerts."""
+        """Notify people of new and ended alerts, if a check is due."""
         if self._platform.config.alerts.targets and (regular := _regular_watch(self._platform)).is_due:
             for title in regular.go_on():
                 self._context.log.warning(title)
 
     def request_of_videos(self) -> None:
-        """Request runs for due videos, as far as pools have room."""
+        """Request runs for due videos, up to the free slots of the pools."""
         self.requests += request_videos(self._platform, self._room)
         with self._platform.database.reading() as session:
             gates = closed_stages(session)
@@ -106,14 +106,14 @@ class _Tick:
         self.waiting += lines_of_holds(self._platform.database)
 
     def request_of_projects(self) -> None:
-        """Request runs for projects that wait for a stage, as far as pools have room."""
+        """Request runs for projects that wait for a stage, up to the free slots of the pools."""
         states = project_states(self._platform)
         requests, waiting = request_projects(self._platform, states, self._room, self._context.log.error)
         self.requests += requests
         self.waiting += waiting
 
     def request_of_shares(self) -> None:
-        """Request runs that join in the work on a project, where a pool has room that nothing else waits for."""
+        """Request additional runs for a project if its pool has slots that no other work waits for."""
         self.requests += request_shares(self._platform, self._room)
 
     @cached_property
@@ -123,7 +123,7 @@ class _Tick:
 
 
 class _Audit:
-    """The slow check of all files: anything deleted behind the catalog's back is found within hours."""
+    """The slow check of all files, which finds within hours any file that was deleted by hand."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -152,7 +152,7 @@ class _RegularWatch:
         return time.monotonic() >= self._due
 
     def go_on(self) -> list[str]:
-        """Check once. Return the new alerts."""
+        """Check for alerts once, and return the titles of new ones."""
         self._due = time.monotonic() + _WATCH_SECONDS
         return self._watch.look()
 
@@ -175,8 +175,8 @@ def _audit_of(platform: Platform) -> _Audit:
     "videos to download, extract and embed, and the next stage of each project. Ends what died.",
 )
 def wanted_work(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Request runs for what is due."""
-    # Not as a parameter: Dagster opens the instance for its resources, which costs more than an idle tick.
+    """Request runs for all due work."""
+    # The platform is not a parameter, since Dagster would open the instance for it, which costs more than an idle tick.
     tick = _Tick(context, PlatformResource().open())
     tick.attempt("lost work", tick.end_lost_work)
     tick.attempt("project files", tick.register_files)
