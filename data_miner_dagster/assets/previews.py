@@ -120,7 +120,7 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     """Return a contact sheet of the largest duplicate groups, and the re-uploaded videos if there are any."""
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
-    then = "`data-miner review {project}` takes frames back in that are not duplicates"
+    then = "`data-miner review {project}` restores frames that are not duplicates"
     links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.DUPLICATES}")}
     draw = partial(deduplication_preview, platform, project)
     ways = _stage_ways(platform, project, "deduplicated_frames", draw, then, links)
@@ -156,7 +156,7 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
 
     draw = partial(dataset_preview, platform, project)
     links = {"review": _review_page(platform, project)}
-    then = "`data-miner review {project}` asks where answers help most"
+    then = "`data-miner review {project}` asks the most useful questions"
     row = find_project(platform.database, project)
     if row is None or not row.released_version:
         return _stage_ways(platform, project, "dataset", draw, then, links)
@@ -184,7 +184,7 @@ def student_metadata(platform: Platform, project: str) -> Metadata:
     if student is None:
         return {}
     name = student_name(project)
-    then = f"`data-miner review {{project}}` begins where {name} disagrees"
+    then = f"`data-miner review {{project}}` begins with the frames where {name} disagrees"
     links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.STUDENT}")}
     ways = _stage_ways(platform, project, "student", partial(curve_preview, student), then, links)
     return ways | {

@@ -74,4 +74,4 @@ def join_in(
     at_work = working_on(stage=stage.value.lower(), project=config.project)
     with at_work, one_line_failures(context), faults_logged(context):
         num_made = SHARED_STAGES[stage](platform, config.project, may_go_on=may_go_on)
-    context.log.info(f"{config.project}: {counted(num_made, 'shard')} of {stage.value.lower()}")
+    context.log.info(f"{config.project}: processed {counted(num_made, 'shard')} of {stage.value.lower()}")

@@ -35,8 +35,8 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
         for name, known in _LAUNCHERS.items():
             if launcher == known:
                 raise ConfigError(
-                    f"{file} launches runs by {launcher}, and platform.cluster.launcher is 'local', so they "
-                    f"request no resources there: write launcher: {name}, or remove run_launcher from that file"
+                    f"{file} launches runs by {launcher}, but platform.cluster.launcher is 'local', so runs would "
+                    f"request no resources; write launcher: {name}, or remove run_launcher from that file"
                 )
         return
     package, is_missing = _EXTRAS[cluster.launcher]
@@ -45,13 +45,13 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
     wanted = _LAUNCHERS[cluster.launcher]
     if launcher != wanted:
         raise ConfigError(
-            f"platform.cluster.launcher is {cluster.launcher!r}, and {file} launches runs by {launcher or 'default'}: "
+            f"platform.cluster.launcher is {cluster.launcher!r}, but {file} launches runs by {launcher or 'default'}; "
             f"write {wanted} there (docs/deploy/{cluster.launcher}.md), or launcher: local"
         )
     if coordinator != _COORDINATOR:
         raise ConfigError(
-            f"platform.cluster.launcher is {cluster.launcher!r}, and the run_coordinator in {file} is {coordinator}, "
-            f"which requests no resources for runs: write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
+            f"platform.cluster.launcher is {cluster.launcher!r}, but the run_coordinator in {file} is {coordinator}, "
+            f"which requests no resources for runs; write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
         )
     with _where_kubernetes_can_be_asked(cluster.launcher, file):
         _ = instance.run_launcher  # its own settings are checked when it is created
@@ -68,6 +68,6 @@ def _where_kubernetes_can_be_asked(launcher: Launcher, file: str) -> Iterator[No
         yield
     except ConfigException as error:
         raise ConfigError(
-            f"nothing here says how Kubernetes is asked for runs ({error}): start this in a pod of the cluster, or "
-            f"have run_launcher.config of {file} name a kubeconfig_file, and turn load_incluster_config off"
+            f"this process has no access to Kubernetes ({error}); start it in a pod of the cluster, or set "
+            f"kubeconfig_file in run_launcher.config of {file} and turn load_incluster_config off"
         ) from error

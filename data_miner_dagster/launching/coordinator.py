@@ -34,8 +34,8 @@ class PooledRunCoordinator(QueuedRunCoordinator):
 def _tags_of(run: DagsterRun) -> dict[str, str]:
     if not os.environ.get(ROOT_VARIABLE) and not os.environ.get(CONFIG_VARIABLE):
         raise ConfigError(
-            f"neither {ROOT_VARIABLE} nor {CONFIG_VARIABLE} is set in the process that received this run, so the "
-            "resources it needs are unknown: set one where Dagster's web server and daemon start"
+            f"neither {ROOT_VARIABLE} nor {CONFIG_VARIABLE} is set in the process that received this run, so its "
+            "resources are unknown; set one of them for Dagster's web server and daemon"
         )
     pools = run.run_op_concurrency.all_pools if run.run_op_concurrency is not None else None
     return tags_of_pools(open_platform().config.cluster, pools or ())

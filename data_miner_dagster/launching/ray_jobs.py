@@ -59,8 +59,8 @@ class RayRunLauncher(_RayRunLauncher):
         address = settings.get("address")
         if not address or not address.startswith(("http://", "https://")):
             raise ConfigError(
-                f"run_launcher.config.ray.address in dagster.yaml is {address or 'missing'}: write the address of the "
-                "dashboard of Ray, such as http://head:8265"
+                f"run_launcher.config.ray.address in dagster.yaml is {address or 'missing'}; write the address of "
+                "Ray's dashboard, such as http://head:8265"
             )
         _check_public(env_vars or ())
         passed_on = [name for name in _PASSED_ON if os.environ.get(name)]
@@ -74,7 +74,7 @@ class RayRunLauncher(_RayRunLauncher):
             bool,
             is_required=False,
             default_value=False,
-            description="The cluster grows automatically: a run for which no node has room now waits for one.",
+            description="The cluster adds nodes automatically, so a run that fits on no node waits for a new one.",
         )
         schema: dict[str, Any] = dict(cast("Mapping[str, Any]", super().config_type()))
         return {**schema, _WAITS: waits}
@@ -116,7 +116,7 @@ class RayRunLauncher(_RayRunLauncher):
                 self._launch_ray_job(_submission_of(run), _command_of(run, keeps_threads=keeps_threads), run)
             except _errors() as error:
                 raise TransientError(
-                    f"the Ray cluster at {self.address} does not take runs ({_first_line(error)}): start it, or "
+                    f"the Ray cluster at {self.address} does not accept runs ({_first_line(error)}); start it, or "
                     "correct run_launcher.config.ray.address in dagster.yaml"
                 ) from error
 
@@ -143,7 +143,7 @@ class RayRunLauncher(_RayRunLauncher):
             return None
         have = "; ".join(amounts(node, of=wanted) or "none of that" for node in nodes[:_MOST_NODES])
         return (
-            f"no node of the Ray cluster has {amounts(wanted)} (its nodes have: {have}): start one, or correct "
+            f"no node of the Ray cluster has {amounts(wanted)} (its nodes have: {have}); start one, or correct "
             "platform.cluster.pools; if the cluster adds nodes automatically, set waits_for_nodes in dagster.yaml"
         )
 
@@ -190,11 +190,12 @@ class RayRunLauncher(_RayRunLauncher):
         except _errors() as error:
             # The run now counts as being cancelled. It stops at the next check of its lease, or is found to be dead.
             self._instance.report_engine_event(
-                f"the Ray cluster at {self.address} cannot be asked to stop it: {_first_line(error)}", run
+                f"the request to stop this run did not reach the Ray cluster at {self.address}: {_first_line(error)}",
+                run,
             )
             return False
         if is_waiting:
-            self._instance.report_run_canceled(run, "it was cancelled before a node had room for it")
+            self._instance.report_run_canceled(run, "the run was cancelled before a node had room for it")
         return is_stopped or is_waiting
 
     def get_run_worker_debug_info(
@@ -206,7 +207,7 @@ class RayRunLauncher(_RayRunLauncher):
         try:
             details = self.client.get_job_info(_submission_of(run))
         except _errors() as error:
-            return f"Ray says nothing about it: {_first_line(error)}"
+            return f"Ray provides no information about this run: {_first_line(error)}"
         return f"Ray: {details.status}, on node {details.driver_node_id or 'none'}: {_in_a_line(details.message or '')}"
 
 
@@ -242,8 +243,8 @@ def _check_public(env_vars: Sequence[str]) -> None:
         name = entry.partition("=")[0]
         if name in _SECRET or is_secret_name(name):
             raise ConfigError(
-                f"run_launcher.config.ray.env_vars in dagster.yaml has {name}: Ray shows it to anyone who "
-                "opens its dashboard; set it in the environment in which `ray start` runs on each node"
+                f"run_launcher.config.ray.env_vars in dagster.yaml contains {name}, which Ray would show to anyone who "
+                "opens its dashboard; set it in the environment of `ray start` on each node instead"
             )
 
 

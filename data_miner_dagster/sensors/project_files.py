@@ -137,7 +137,7 @@ class WatchedFolder:
         shown = os.fsencode(path.name).decode("utf-8", "backslashreplace")
         try:
             if shown != path.name:
-                raise ConfigError("its name is not UTF-8: rename it")
+                raise ConfigError("the file's name is not UTF-8; rename the file")
             register = partial(register_project_file, self._platform, path, taken=registered, parse=workers.parse)
             outcome = attempt_alone("project_files", shown, register)
         except DataMinerError as error:

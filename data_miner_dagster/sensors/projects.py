@@ -79,7 +79,7 @@ def _request_or_reason(
     if stage is None:
         return None
     if stage is WorkStage.SOURCING and project.is_withdrawn:
-        return "its file is gone, so its sources are not listed"
+        return "its project file was removed, so its sources are not listed"
     if (why := why_not_yet(project, failed, now)) is not None:
         return why
     if stage is BUILD_STAGES[0] and failed is None and (why := _why_not_built(platform, project, now)) is not None:

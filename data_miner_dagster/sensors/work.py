@@ -84,7 +84,7 @@ class _Tick:
     def look_at_files(self) -> None:
         """Request results of other settings or versions again, and missing files of a few videos per minute."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
-            self.waiting.append("the files of an earlier version are being looked at")
+            self.waiting.append("files of an earlier version are being checked")
         elif (audit := _audit_of(self._platform)).is_due:
             audit.go_on()
 
@@ -171,8 +171,8 @@ def _audit_of(platform: Platform) -> _Audit:
     jobs=[JOBS[name] for name in (*JOB_BY_STAGE.values(), *SHARE_JOB_BY_STAGE.values())],
     minimum_interval_seconds=_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Registers project files, and requests a run for what is wanted, not done and not in flight: lists of "
-    "videos to download, extract and embed, and the next stage of each project. Ends what died.",
+    description="Registers project files, and requests runs for all due work that is not in flight yet: batches of "
+    "videos to download, extract and embed, and the next stage of each project. Ends dead runs.",
 )
 def wanted_work(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Request runs for all due work."""

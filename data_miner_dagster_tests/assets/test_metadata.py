@@ -48,7 +48,7 @@ def test_bounded__the_ways_on_of_a_release_with_a_long_name_have_room() -> None:
     address = f"https://miner.example.org:3001/{{}}/{name}"
     ways = (
         f"![frames](/previews/projects/{name}/dataset.webp)\n\n`data-miner export {name} --to FOLDER`; "
-        f"`data-miner review {name}` asks where answers help most. "
+        f"`data-miner review {name}` asks the most useful questions. "
         f"[report]({address.format('report')}/), [review]({address.format('projects')})"
     )
     shown: dict[str, dg.MetadataValue] = {

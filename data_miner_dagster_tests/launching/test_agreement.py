@@ -34,7 +34,7 @@ def test_check_launcher__what_agrees(cluster: ClusterConfig, settings: Mapping[s
 @pytest.mark.parametrize(
     ("cluster", "settings", "problem"),
     [
-        (LOCAL, {"run_launcher": AT_HEAD}, "launches runs by RayRunLauncher, and platform.cluster.launcher is 'local'"),
+        (LOCAL, {"run_launcher": AT_HEAD}, "launches runs by RayRunLauncher, but platform.cluster.launcher is 'local'"),
         (
             RAY,
             {"run_coordinator": COORDINATOR},

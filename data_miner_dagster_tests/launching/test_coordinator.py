@@ -100,7 +100,7 @@ def test_submit_run__on_this_machine_nothing_is_added(
 def test_submit_run__without_settings_is_refused(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATA_MINER_ROOT", raising=False)
     monkeypatch.delenv("DATA_MINER_CONFIG", raising=False)
-    with pytest.raises(ConfigError, match="set one where Dagster's web server and daemon start"):
+    with pytest.raises(ConfigError, match="set one of them for Dagster's web server and daemon"):
         submitted(instance, "download_videos")
 
 

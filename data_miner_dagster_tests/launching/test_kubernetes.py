@@ -208,7 +208,7 @@ def test_check_launcher__where_kubernetes_cannot_be_asked_is_one_line() -> None:
     settings = {"run_coordinator": COORDINATOR, "run_launcher": {**LAUNCHER, "config": launcher_config()}}
     with (
         dg.instance_for_test(overrides=settings) as outside,
-        pytest.raises(ConfigError, match="start this in a pod of the cluster, or have") as raised,
+        pytest.raises(ConfigError, match="start it in a pod of the cluster, or set") as raised,
     ):
         check_launcher(ClusterConfig(launcher="kubernetes"), outside)
     assert "\n" not in str(raised.value)

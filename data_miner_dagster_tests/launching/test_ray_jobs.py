@@ -47,11 +47,11 @@ def _job() -> None:
         ({"address": "ray://head:10001"}, "is ray://head:10001: write the address of the dashboard"),
         (
             {"address": "http://head:8265", "env_vars": ["DATA_MINER_CATALOG_URL"]},
-            "env_vars in dagster.yaml has DATA_MINER_CATALOG_URL: Ray shows it to anyone",
+            "env_vars in dagster.yaml contains DATA_MINER_CATALOG_URL, which Ray would show",
         ),
         (
             {"address": "http://head:8265", "env_vars": ["SITE_PASSWORD=x"]},
-            "env_vars in dagster.yaml has SITE_PASSWORD",
+            "env_vars in dagster.yaml contains SITE_PASSWORD",
         ),
     ],
 )
@@ -84,7 +84,7 @@ def test_launch_run__a_cluster_that_is_away_is_one_line_on_the_run() -> None:
         with pytest.raises(TransientError) as raised:
             launcher.launch_run(LaunchRunContext(run, None))
         line = str(raised.value)
-        assert line.startswith(f"the Ray cluster at {address} does not take runs (")
+        assert line.startswith(f"the Ray cluster at {address} does not accept runs (")
         assert "\n" not in line
         current = instance.get_run_by_id(run.run_id)
         assert current is not None

@@ -185,7 +185,7 @@ def test_wanted_work__a_file_that_disappears_leaves_its_project_which_is_listed_
     assert request.job_name == "download_videos"  # what it has is still worked on
     assert relisted(platform) == ["other"]
     update_project(platform.database, "street", sourced_config_hash=None)
-    assert "street: its file is gone, so its sources are not listed" in reason_of(tick(instance))
+    assert "street: its project file was removed, so its sources are not listed" in reason_of(tick(instance))
     assert len(find_members(platform.database, "street")) == 1
     # a folder that is missing as a whole is not mounted: nothing has disappeared
     update_project(platform.database, "street", sourced_config_hash="of another time")
