@@ -1,7 +1,7 @@
 """Network address policy for yt-dlp, enforced at the socket for every resolved address of every connection.
 
-Belongs here: the policy's error as yt-dlp takes it. Does not belong here: the policy (public_addresses.py), the table
-of addresses (special_addresses.py), HTTP.
+Belongs here: the policy's error as a class that yt-dlp handles. Does not belong here: the policy itself
+(public_addresses.py), the table of addresses (special_addresses.py), or HTTP.
 """
 
 import socket
@@ -14,9 +14,9 @@ from data_miner_dagster.sites.public_addresses import PrivateAddressError, conne
 
 
 class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp carries no types
-    """Raised if a host resolves to a non-public address that the configuration does not allow.
+    """A host resolves to a non-public address that the configuration does not allow.
 
-    It is a `RequestError`, not a `TransportError` or `OSError`, so that yt-dlp neither retries nor swallows it.
+    This is a `RequestError`, not a `TransportError` or `OSError`, so that yt-dlp neither retries nor swallows it.
     """
 
 
@@ -25,7 +25,7 @@ def checked_addresses(host: str, port: int, allowed_private_hosts: Collection[st
 
     Raises:
         AddressRefusedError: an address is private, loopback, link-local or reserved, and the host is not allowed.
-        OSError: the name does not resolve.
+        OSError: the host name cannot be resolved.
     """
     try:
         return resolved_addresses(host, port, allowed_private_hosts)
@@ -39,7 +39,7 @@ def connect_checked(
     """Return a socket connected to a checked address, without resolving the name a second time.
 
     Raises:
-        AddressRefusedError: see `checked_addresses`.
+        AddressRefusedError: an address is not allowed (see `checked_addresses`).
         OSError: none of the addresses accepts a connection.
     """
     return connect_to_any(checked_addresses(host, port, allowed_private_hosts), timeout)

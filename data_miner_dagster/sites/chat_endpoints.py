@@ -1,7 +1,7 @@
-"""One question with one picture to a server that speaks OpenAI's chat completions API, and its answer as text.
+"""A client that sends a question with a picture to a server with OpenAI's chat completions API, and returns the answer.
 
-The answer is untrusted: it is limited in size, parsed only as JSON, and nothing in it is acted on here. Does not belong
-here: retries and pauses (operations/verification/endpoint_verifier.py), the meaning of the text
+The answer is untrusted: its size is limited, it is parsed only as JSON, and nothing in it is acted on here. Does not
+belong here: retries and pauses (operations/verification/endpoint_verifier.py), or the meaning of the text
 (stages/verification/answers.py).
 
 Source: the OpenAI API reference, "Create chat completion", with image inputs as data URLs.
@@ -31,7 +31,7 @@ _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 
 
 class EndpointBusyError(TransientError):
-    """Raised if the endpoint says that it cannot answer now, or its reply is not that of a chat endpoint."""
+    """The endpoint cannot answer at present, or its response is not that of a chat endpoint."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -39,16 +39,16 @@ class EndpointBusyError(TransientError):
 
 
 class RequestRefusedError(PermanentError):
-    """Raised if the endpoint does not take this request. Others may be taken."""
+    """The endpoint does not accept this request. It may accept others."""
 
 
 class EndpointRefusedError(PermanentError):
-    """Raised if the endpoint takes no request at all: the key, the address or the model's name is wrong."""
+    """The endpoint accepts no requests at all, because the key, the address or the model's name is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """An answer: the text, and the tokens that the endpoint counted; None if it does not say."""
+    """The text of an answer, and the numbers of tokens that the endpoint counted, or None if it does not state them."""
 
     text: str
     input_tokens: int | None
@@ -56,10 +56,10 @@ class ChatAnswer:
 
 
 def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tuple[str, ...]) -> None:
-    """Ensure that an endpoint may be asked: its key is set, and its address is allowed. Sends nothing.
+    """Check that the key of an endpoint is set and its address is allowed. Sends no request.
 
     Raises:
-        ConfigError: the key is missing or the address is not allowed. The message is one line.
+        ConfigError: the key is missing, or the address is not allowed.
     """
     asker = f"platform.models.endpoints.{name}"
     if config.api_key is not None:
@@ -79,7 +79,7 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     except ValueError as error:
         raise ConfigError(f"{asker}.url: {config.url} is not an address ({error})") from None
     except OSError:
-        return  # no network now: the endpoint is away, which is not a mistake in the configuration
+        return  # there is no network now, which is not a mistake in the configuration
 
 
 def _key_of(name: str, config: EndpointConfig) -> str:
@@ -90,10 +90,10 @@ def _key_of(name: str, config: EndpointConfig) -> str:
 
 
 class ChatEndpoint:
-    """A server, asked over connections that are kept open. Shared by threads.
+    """A server that is queried over persistent connections. Threads may share it.
 
     Raises:
-        ConfigError: its key is not there.
+        ConfigError: the endpoint's key cannot be resolved.
     """
 
     def __init__(self, name: str, config: EndpointConfig, client: GuardedHttp) -> None:
@@ -109,10 +109,10 @@ class ChatEndpoint:
         """Send a question with a picture, and return the answer.
 
         Raises:
-            EndpointBusyError, NoAnswerError: another try may succeed.
-            RequestRefusedError: this request is not taken.
-            EndpointRefusedError: no request is taken.
-            PrivateAddressError: the endpoint must not be spoken to.
+            EndpointBusyError, NoAnswerError: the request failed, but another try may succeed.
+            RequestRefusedError: the endpoint does not accept this request.
+            EndpointRefusedError: the endpoint does not accept any request.
+            PrivateAddressError: the endpoint's address is not allowed.
         """
         answer = self._client.post(
             self._url,
@@ -182,7 +182,7 @@ def _chat_answer(body: bytes) -> ChatAnswer:
 
 
 def _text_of(message: dict[str, Any]) -> str | None:
-    """Return the text of a message, "" if it has none; None if this is not a message."""
+    """Return the text of a message, "" if the message has no text, or None if this is not a message."""
     if not isinstance(message, dict):
         return None
     content = message.get("content")

@@ -55,7 +55,7 @@ _MAX_PICTURE_BYTES: Final = 10_000_000
 _MAX_TILES_A_SIDE: Final = 100  # in a storyboard
 _LISTING_SECONDS: Final = 600.0
 KNOWN_IN_A_ROW: Final = 10
-"""This many consecutive known videos end a listing for new ones; one pinned or reordered video does not."""
+"""The number of consecutive known videos that ends a listing for new ones. One pinned or reordered video does not."""
 
 
 class SiteClient:
@@ -66,7 +66,7 @@ class SiteClient:
         may_request: called with the site before each request. Returning False ends the current operation.
         on_response: called with (site, HTTP status, headers) for each response, before it is processed.
         on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing.
-            For a download, the error tells the caller instead.
+            A download reports this by its error instead.
         before_listing: called with the site before a listing that needs the network. May sleep or raise.
         on_bytes: called whenever bytes of a video arrive.
     """
@@ -147,7 +147,7 @@ class SiteClient:
     def list_address(
         self, address: OwnAddress, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
     ) -> list[VideoCandidate]:
-        """Return the videos of an address, in its order, without downloading any.
+        """Return the videos of an address, in the order in which it lists them, without downloading any.
 
         Direct video URLs, and pages of extractors whose pages are single videos, need no request. Their metadata is
         read once, at the download. Playlists, channels, searches and feeds are listed flat. An entry with an
@@ -155,12 +155,14 @@ class SiteClient:
 
         Args:
             address: http or https, or an address from `sites.queries`. May contain `{env:NAME}`.
-            source: stored as provenance, like `query`.
-            limits: where to stop.
+            source: the kind of the source, which is stored with each video, like `query`.
+            query: the user's query.
+            found_at: the time to store with each video.
+            limits: the limits at which to stop.
 
         Raises:
-            SourceError: the address has another scheme, could not be listed, or lists nothing.
-            ConfigError: `{env:NAME}` is not set.
+            SourceError: the address has another scheme, could not be listed, or lists no video.
+            ConfigError: the variable of an `{env:NAME}` is not set.
         """
         text = address.text.strip()
         address, shown = OwnAddress(text), redact_url(text)
@@ -257,17 +259,17 @@ class SiteClient:
         """Download one video into `folder`, resuming an interrupted earlier call.
 
         Args:
-            video_key: determines the site.
-            address: address of a page or file. A user's own address may contain `{env:NAME}`. A plain string is treated
-                as foreign.
-            folder: an existing folder used only for this video.
-            found_at: time for the returned candidate.
+            video_key: the key of the video, which determines the site.
+            address: the address of a page or file. A user's own address may contain `{env:NAME}`. A plain string is
+                treated as foreign.
+            folder: an existing folder that is used only for this video.
+            found_at: the time to store in the returned candidate.
             accept: called with the site's metadata after the extraction, before any byte of the video is fetched. Its
                 exceptions end the fetch and are propagated.
 
         Raises:
-            VideoPermanentError, VideoTransientError: with the error kind. The message contains no secrets.
-            ConfigError: `{env:NAME}` is not set.
+            VideoPermanentError, VideoTransientError: the download failed. The message contains no secrets.
+            ConfigError: the variable of an `{env:NAME}` is not set.
         """
         address = _network_address(address)
         ydl, config = self._ydl(), self._config
@@ -290,7 +292,7 @@ class SiteClient:
         return fetched_video(info, folder, config, described, errand.promised_bytes)
 
     def _fetch_error(self, error: Exception, refusal: Exception | None, errand: Errand) -> Exception:
-        """Return the error that an exception of yt-dlp stands for. It may wrap a refusal or an expired deadline."""
+        """Return our error for an exception of yt-dlp, which may wrap a refusal or an expired deadline."""
         if is_out_of_memory(error):
             return MemoryError()
         if refusal is not None:
@@ -346,7 +348,7 @@ class SiteClient:
         """Return the bytes of a picture.
 
         Raises:
-            SourceError: it could not be fetched, or is too large for a picture.
+            SourceError: the picture could not be fetched, or is too large.
         """
         ydl = self._ydl()
         with self._errand(ydl, site, 60.0):
@@ -363,13 +365,13 @@ class SiteClient:
 def _fetched_info(
     ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission, *, is_generic: bool
 ) -> Any:
-    """Return yt-dlp's metadata of the downloaded video, or None if there was nothing."""
+    """Return yt-dlp's metadata of the downloaded video, or None if nothing was downloaded."""
     if is_generic and is_direct_video_url(url):
         info = fetch_direct(ydl, errand, url, folder, admission)
         if not is_page(info):
             return info
         Path(info["requested_downloads"][0]["filepath"]).unlink()
-    # Do not match 1,800 patterns again: the key says that only the generic extractor applies.
+    # Naming the extractor avoids matching 1,800 patterns again: the key shows that only the generic one applies.
     return ydl.extract_info(url, download=True, ie_key="Generic" if is_generic else None)
 
 

@@ -1,4 +1,4 @@
-"""Translate yt-dlp's exceptions and messages, in one place. The table is in docs/downloading.md."""
+"""Translation of yt-dlp's exceptions and messages to our errors. The table is in docs/downloading.md."""
 
 import email
 import encodings
@@ -97,13 +97,13 @@ _NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREAC
 _NO_WAY_IN_WORDS: Final = re.compile(
     "Temporary failure in name resolution|Network is (unreachable|down)|No route to host"
 )
-"""Classify an error that broke off a download, where yt-dlp keeps only its words."""
+"""Texts of network errors, for errors that interrupted a download, of which yt-dlp retains only the text."""
 _MAX_RAW_MESSAGE: Final = 5000
 _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all errors it was raised from, outermost first, each once."""
+    """Yield an error and all errors that it was raised from, outermost first, each once."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -120,7 +120,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether a MemoryError caused an error. It then concerns this process, not a site."""
+    """Return whether a MemoryError caused an error, which then concerns this process and not a site."""
     return any(isinstance(item, MemoryError) for item in _chain(error))
 
 
@@ -188,7 +188,9 @@ def _message_of(error: BaseException) -> str:
 
 
 def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
-    """Return (kind, message without secrets, seconds the server asks to wait or None) for any exception of yt-dlp.
+    """Return the kind, the message without secrets, and the wait in seconds that the server requests, or None.
+
+    Accepts any exception that yt-dlp raises.
 
     Raises:
         Exception: the original exception, if it is a bug in this package (`fault_of_ours`).
@@ -251,9 +253,9 @@ def _of_last_resort(chain: Sequence[BaseException]) -> VideoErrorKind:
 
 
 def translate(error: BaseException) -> VideoPermanentError | VideoTransientError:
-    """Return the domain error for any exception of yt-dlp.
+    """Return the domain error for any exception that yt-dlp raises.
 
-    Raise the result with `from None`: the original may contain signed URLs, which a traceback would print.
+    Raise the result with `from None`, because the original may contain signed URLs, which a traceback would print.
 
     Raises:
         Exception: the original exception, if it is a bug in this package (see `classify`).
@@ -275,7 +277,7 @@ def _is_of_network(error: BaseException) -> bool:
 
 
 def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:
-    """Return an error, with a remedy added if a missing JavaScript runtime may be its cause."""
+    """Return an error, with a remedy added to its message if a missing JavaScript runtime may be the cause."""
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
         hint = f"{error} (no JavaScript runtime was found, which YouTube needs: pip install 'yt-dlp[default,deno]')"
         if isinstance(error, VideoTransientError):

@@ -1,6 +1,6 @@
-"""The limits of every fetch, and fetching an address that names a video file in one request.
+"""The limits of every fetch, and the fetch of a video file's own address in one request.
 
-Does not belong here: connections (transport.py), extractors (client.py).
+Does not belong here: connections (transport.py), or extractors (client.py).
 """
 
 import re
@@ -52,7 +52,7 @@ class Admission:
     ) -> None:
         self.config = config
         self.refusal: Exception | None = None
-        """The first refusal raised, kept because yt-dlp may wrap it in another exception."""
+        """The first refusal that was raised, stored here because yt-dlp may wrap it in another exception."""
         self._described = described
         self._accept = accept
 
@@ -120,10 +120,10 @@ def too_large(config: DownloadingConfig) -> VideoPermanentError:
 
 
 def check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
-    """Raise if a page's metadata forbids the download because the video is live, too long or too large.
+    """Check that a page's metadata allows the download.
 
     Raises:
-        VideoPermanentError: LIVE or TOO_LARGE.
+        VideoPermanentError: the video is live (kind LIVE), or too long or too large (kind TOO_LARGE).
     """
     if is_live(info):
         raise VideoPermanentError(VideoErrorKind.LIVE, "the video is live or has not started yet")
@@ -151,10 +151,10 @@ def fetched_video(
         folder: the folder of the file.
         config: the `platform.downloading` section.
         described: converts `info` to a candidate.
-        promised_bytes: file size stated by the server, or None.
+        promised_bytes: the file size that the server stated, or None.
 
     Raises:
-        VideoPermanentError: UNSUPPORTED or TOO_LARGE if there is no file.
+        VideoPermanentError: there is no file. The kind is UNSUPPORTED or TOO_LARGE.
     """
     if not info:
         raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded: the page holds no video")
@@ -179,6 +179,6 @@ def fetched_video(
 
 
 def _is_direct(info: Mapping[str, Any]) -> bool:
-    """Return whether the requested address is the file's own, not one that a page named."""
+    """Return whether the requested address is that of the file itself, and not of a page that names the file."""
     is_one_address = info.get("original_url") == info.get("webpage_url")
     return info.get("extractor") == "generic" and info.get("direct") is True and is_one_address

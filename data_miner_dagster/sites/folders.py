@@ -1,6 +1,6 @@
-"""Resolve an entry of a project file to files and folders: `~`, globs, and folders searched once despite links.
+"""Resolution of a project file's entries to files and folders: `~`, globs, and a search that visits each folder once.
 
-Does not belong here: which files are videos or pictures (local_files.py).
+Does not belong here: recognizing videos and pictures (local_files.py).
 """
 
 import fnmatch
@@ -39,7 +39,7 @@ def matches_of(entry: str, base_folder: Path) -> list[Path]:
     the base folder and of `~` are literal.
 
     Raises:
-        SourceError: see `located`.
+        SourceError: the glob begins with `~NAME`, but neither such a user nor such a file exists.
     """
     start, _, rest = entry.partition("/") if entry.startswith("~") else ("", "", entry)
     root = located(start, base_folder) if start else base_folder

@@ -1,8 +1,8 @@
-"""HTTP over checked connections, with a deadline for the whole of each request and a limit for what comes back.
+"""HTTP over checked connections, with a deadline for each request and a size limit for each response.
 
-The client is httpcore, whose network backend is replaced: it connects to checked addresses alone, and no wait of a
-socket outlasts the request. Redirects are not followed and no proxy is taken from the environment. For downloads, which
-go through yt-dlp, see transport.py.
+The client is httpcore with a replaced network backend, which connects only to checked addresses. No socket waits longer
+than its request may take. Redirects are not followed, and the environment's proxies are ignored. Downloads go through
+yt-dlp instead (transport.py).
 """
 
 import select
@@ -24,17 +24,17 @@ from data_miner_dagster.domain.meters import note
 from data_miner_dagster.sites.public_addresses import connect_to_any, resolved_addresses
 
 _deadline: ContextVar[float] = ContextVar("deadline")
-"""Of the request that this thread is making: `time.monotonic()`."""
+"""The deadline of this thread's current request, on the clock of `time.monotonic()`."""
 _IDLE_SECONDS: Final = 30.0
 
 
 class NoAnswerError(TransientError):
-    """Raised if no whole answer came: no connection, a cut one, too slow, too much, or no HTTP."""
+    """No complete response arrived: there was no connection, it was cut, too slow or not HTTP, or too much was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A whole answer. Names of headers are in lower case."""
+    """A complete response. The names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,7 +42,7 @@ class HttpAnswer:
 
 
 class GuardedHttp:
-    """Connections that are kept open and shared by threads.
+    """An HTTP client with persistent connections that threads may share.
 
     Args:
         allowed_private_hosts: hosts that may resolve to addresses that are not public.
@@ -71,11 +71,11 @@ class GuardedHttp:
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float, max_bytes: int
     ) -> HttpAnswer:
-        """Send a body and return the whole answer, with any status.
+        """Send a body and return the complete response, whatever its status.
 
         Raises:
-            NoAnswerError: there is no answer in time, or it has more than `max_bytes`.
-            PrivateAddressError: the host is not one that may be spoken to.
+            NoAnswerError: no complete response arrived in time, or it has more than `max_bytes`.
+            PrivateAddressError: the host resolves to an address that is not allowed.
         """
         deadline = time.monotonic() + timeout_seconds
         token = _deadline.set(deadline)
@@ -120,10 +120,10 @@ def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
 
 
 def _seconds_left(timeout: float | None) -> float:
-    """Return how long a socket may wait now.
+    """Return the time that a socket may wait now, in seconds.
 
     Raises:
-        TimeoutError: not at all.
+        TimeoutError: the deadline of the request has passed.
     """
     left = _deadline.get() - time.monotonic()
     if left <= 0:
@@ -132,7 +132,7 @@ def _seconds_left(timeout: float | None) -> float:
 
 
 class _CheckedNetwork(httpcore.NetworkBackend):
-    """Connects to checked addresses alone."""
+    """Connects only to checked addresses."""
 
     def __init__(self, allowed_private_hosts: Collection[str]) -> None:
         self._allowed_private_hosts = tuple(allowed_private_hosts)
@@ -157,7 +157,7 @@ class _CheckedNetwork(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A socket that waits no longer than the request may take."""
+    """A socket that waits no longer than its request may take."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -189,7 +189,7 @@ class _Stream(httpcore.NetworkStream):
                 raise
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # of an idle connection: the other side has closed it
+        if info == "is_readable":  # readable while idle means that the other side has closed the connection
             poll = select.poll()
             poll.register(self._socket, select.POLLIN)
             return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""yt-dlp with the platform's handler as its only network access, and the only options it is ever given.
+"""A yt-dlp instance whose only network access is the platform's handler, and the only options that it receives.
 
 No yt-dlp option is taken directly from outside. Each is written here, so that no configuration can smuggle in a
 post-processor, exec or file://.
@@ -32,11 +32,12 @@ logger = logging.getLogger(__name__)
 
 USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp_version()})"
 _NO_FFMPEG: Final = "/nonexistent/ffmpeg"
-"""ffmpeg would open its own connections and bypass the address policy. Formats that need it are not chosen."""
+"""A path without ffmpeg, which would open its own connections and bypass the address policy. Formats that need it are
+not chosen."""
 
 
 class GenericIE(_GenericIE):  # type: ignore[misc]
-    """yt-dlp's generic extractor, which here respects pages that opt out. Its name is its key in yt-dlp."""
+    """yt-dlp's generic extractor, extended to respect pages that opt out. The class name is its key in yt-dlp."""
 
     def _request_webpage(self, *arguments: Any, **options: Any) -> Any:
         response = super()._request_webpage(*arguments, **options)
@@ -92,13 +93,13 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         return super().build_request_director([guarded], None)
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
-        """Process a video with only the served formats to choose from."""
+        """Process a video after removing formats of protocols that are not allowed."""
         return super().process_video_result(served_formats(info_dict), download)
 
     def extractor_for(self, url: str) -> Any:
-        """Return the extractor class for an address. The generic extractor accepts any.
+        """Return the extractor for an address. The generic extractor accepts any address.
 
-        For a host that is a bare number, it avoids trying 1,800 patterns.
+        A host that is an IP address gets the generic extractor immediately, without trying 1,800 patterns.
         """
         if has_numeric_host(url):
             return self._ies["Generic"]
@@ -133,7 +134,7 @@ def javascript_runtime() -> str | None:
 
 
 def format_wanted(config: DownloadingConfig) -> str:
-    """Return yt-dlp's format selection. It never selects formats that need merging, which would need ffmpeg."""
+    """Return yt-dlp's format selection. It never selects formats that must be merged, which would require ffmpeg."""
     height = config.max_height
     kinds = ("b", "bv") if config.include_audio else ("bv", "b")
     fitting = [f"{kind}[height<={height}]" for kind in kinds]
@@ -142,9 +143,9 @@ def format_wanted(config: DownloadingConfig) -> str:
 
 
 def _argument(value: str) -> str:
-    """Return an extractor's argument, resolved if it is a reference.
+    """Return an extractor's argument, resolved if it is a reference, and register its tokens as secrets.
 
-    Tokens are given as `CLIENT.CONTEXT+TOKEN`, separated by commas, and used alone.
+    Tokens have the form `CLIENT.CONTEXT+TOKEN`, separated by commas. yt-dlp uses the token part alone.
     """
     text = resolve_reference(value)
     if text != value:
@@ -154,7 +155,7 @@ def _argument(value: str) -> str:
 
 
 def options_of(config: DownloadingConfig) -> dict[str, Any]:
-    """Return the options of yt-dlp.
+    """Return the options for yt-dlp that correspond to the configuration.
 
     Raises:
         ConfigError: a reference in the configuration cannot be resolved.

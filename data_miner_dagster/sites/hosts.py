@@ -1,4 +1,4 @@
-"""Host names, and values that hosts send in headers. Independent of yt-dlp."""
+"""Functions for host names and for values in response headers. Independent of yt-dlp."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Final
 _NUMERIC_HOST: Final = re.compile(r"https?://(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\])(?::\d+)?/")
 
 _MAX_DIGITS: Final = 18
-"""Longest size in digits that is accepted: a server may send any number."""
+"""The most digits of a size that are accepted, since a server may send any number."""
 
 
 def normalise_host(host: str) -> str:
@@ -18,12 +18,12 @@ def normalise_host(host: str) -> str:
 
 
 def has_numeric_host(url: str) -> bool:
-    """Return whether an address's host is a number. Sites have names, so only the generic extractor accepts it."""
+    """Return whether an address's host is an IP address. Sites have names, so only the generic extractor accepts it."""
     return _NUMERIC_HOST.match(url) is not None
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds requested by a Retry-After header, from its number or date. None if it has neither.
+    """Return the seconds that a Retry-After header requests, from its number or date, or None if it has neither.
 
     stages/downloading/failures.py decides how much of it to honour. Source: RFC 9110, 10.2.3.
     """
@@ -41,7 +41,7 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
 
 
 def promised_bytes(headers: Mapping[str, str]) -> int | None:
-    """Return the full size of a file from the headers of a full or partial response. None if they do not state it.
+    """Return the full size of a file from the headers of a full or partial response, or None if they do not state it.
 
     Source: RFC 9110, 8.6 (Content-Length) and 14.4 (Content-Range).
     """

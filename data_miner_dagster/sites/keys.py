@@ -1,4 +1,4 @@
-"""Video keys for a site's videos: injective, and safe as file names and partition keys."""
+"""Keys of sites' videos, which are unique and safe as file names and partition keys."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ DIRECT_EXTENSIONS: Final = frozenset(
 
 
 def readable_part(name: str) -> str:
-    """Return the part of a name in any script that a key may contain; may be empty."""
+    """Return a name in any script converted to the characters that a key may contain. The result may be empty."""
     return _readable(anyascii(name))
 
 
@@ -46,16 +46,16 @@ def key_of_site_video(extractor: str, video_id: str) -> str:
 
 
 def order_of_asking(video_key: str) -> tuple[str, str, str]:
-    """Return the sort key for requesting videos: site by site, then by the hashes in their keys.
+    """Return the sort key for requesting videos: by site, then by the hashes in their keys.
 
-    Videos with similar names often have the same origin and the same damage. Requested consecutively, such videos would
-    look like a refusal by their whole site (stages/downloading/site_health.py).
+    Videos with similar names often have the same origin and the same damage. If they were requested consecutively,
+    their failures would look like a refusal by the whole site (stages/downloading/site_health.py).
     """
     return video_key.partition("-")[0], video_key.rpartition(".")[2], video_key
 
 
 def site_of_key(video_key: str) -> str | None:
-    """Return the site of a video, or None if only its address tells (generic extractor)."""
+    """Return the site of a video, or None if the key does not contain it (generic extractor)."""
     extractor = video_key.partition("-")[0]
     return None if extractor == "generic" else extractor
 
@@ -73,23 +73,23 @@ def canonical_url(url: str) -> str:
 
 
 def key_of_url(url: str) -> str:
-    """Return `generic-<readable name>.<hash of the URL>`. The generic extractor's ids are file names and not unique."""
+    """Return `generic-<readable name>.<hash of the URL>`, since the generic extractor's ids are not unique."""
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rstrip("/").rpartition("/")[2]
     name = _readable(name.rpartition(".")[0] or name) or "video"
     return check_video_key(f"generic-{name}.{_digest(canonical_url(url))}")
 
 
 def key_of_refused(text: str) -> str:
-    """Return the key of an entry that was listed as a video but has an unacceptable address."""
+    """Return the key for a listed entry whose address is not acceptable."""
     return check_video_key(f"generic-refused.{_digest(text)}")
 
 
 def key_of_object(url: ObjectUrl) -> str:
-    """Return `object-<readable name>.<hash of the address>`. An object that is replaced stays the same video."""
+    """Return `object-<readable name>.<hash of the address>`. Replacing the object does not change the key."""
     name = _readable(url.name.rpartition(".")[0] or url.name) or "video"
     return check_video_key(f"{OBJECT_PREFIX}{name}.{_digest(url.text)}")
 
 
 def is_direct_video_url(url: str) -> bool:
-    """Return whether the path has the extension of a video file."""
+    """Return whether the path of a URL has the extension of a video file."""
     return urllib.parse.urlsplit(url).path.lower().rpartition(".")[2] in DIRECT_EXTENSIONS

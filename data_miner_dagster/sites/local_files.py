@@ -1,4 +1,4 @@
-"""Find video files on this machine, key them by content, and bring them under the root."""
+"""Local video files: finding them, deriving keys from their content, and copying or linking them into the root."""
 
 import hashlib
 import os
@@ -26,19 +26,19 @@ VIDEO_ENDINGS: Final = frozenset((
     "ogv", "psp", "ts", "vc1", "vob", "webm", "wmv", "wtv", "y4m",
 ))
 # fmt: on
-"""Endings of videos in a folder or glob. A file that is named explicitly is always tried.
+"""The extensions of videos in a folder or glob. A file that is named explicitly is always tried.
 
 Source: the extensions that libavformat lists for the formats of `media.containers.CONTAINER_OPTIONS`, without those for
 sound, subtitles and pictures, plus a few others in use (divx, mpv, ogm).
 """
 PICTURE_ENDINGS: Final = frozenset({"bmp", "jpeg", "jpg", "png", "webp"})
-"""Endings of pictures in a folder of frames."""
+"""The extensions of pictures in a folder of frames."""
 _MOST_REASONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The paths that an entry refers to, and the number of skipped files by reason (an ending or a description)."""
+    """The paths that an entry refers to, and the numbers of skipped files by reason (an extension or a description)."""
 
     paths: list[Path]
     passed_over: Mapping[str, int]
@@ -62,7 +62,7 @@ def _ending(path: Path) -> str:
 
 
 def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
-    """Return why a path is skipped, or None if it is accepted. `endings` is None if any ending is accepted."""
+    """Return the reason why a path is skipped, or None if it is accepted. If `endings` is None, all are accepted."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
@@ -74,7 +74,7 @@ def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
 
 
 def _sorted_out(paths: Iterable[Path], endings: Collection[str] | None) -> Found:
-    """Return the accepted paths with real folders, sorted, each once. Hidden files are neither accepted nor counted."""
+    """Return the accepted paths with resolved folders, sorted and distinct. Ignores hidden files."""
     taken: set[Path] = set()
     passed_over: Counter[str] = Counter()
     real_folders: dict[Path, Path] = {}
@@ -106,7 +106,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def is_there(entry: str, base_folder: Path) -> bool:
-    """Return whether there is something at a path, or something that a glob matches."""
+    """Return whether a path exists, or a glob matches anything."""
     try:
         return located(entry, base_folder).exists() or (is_glob(entry) and any(matches_of(entry, base_folder)))
     except (OSError, ValueError):
@@ -114,7 +114,7 @@ def is_there(entry: str, base_folder: Path) -> bool:
 
 
 def list_local_videos(entry: str, base_folder: Path) -> Found:
-    """Return the absolute video paths of a file, folder or glob, sorted, each once, and the skipped files.
+    """Return the sorted, distinct and absolute paths of the videos of an entry, and the skipped files.
 
     Args:
         entry: a file (always accepted), a folder (videos below it), or a glob (videos among its matches; `**`
@@ -192,10 +192,10 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def list_frame_folders(entry: str, base_folder: Path) -> Found:
-    """Return the folders with pictures of a path or glob: the folder itself, or otherwise the folders below it.
+    """Return the picture folders that a path or glob names: the folder itself if it has pictures, or those below it.
 
     Raises:
-        SourceError: there is no such folder.
+        SourceError: the entry does not name any folder with pictures.
     """
     found: set[Path] = set()
     passed_over: Counter[str] = Counter()
@@ -226,7 +226,7 @@ def list_frame_folders(entry: str, base_folder: Path) -> Found:
 
 
 def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str]:
-    """Return (video key, sha256) of ordered pictures, at least one, from their names and contents.
+    """Return the video key and sha256 of one or more ordered pictures, from their names and contents.
 
     The key is `frames-<name of the folder>.<16 hex digits>`. `sha256_of` may use a cache.
     """
@@ -238,7 +238,7 @@ def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha2
 
 
 def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str | None]:
-    """Return (video key, sha256) of a file from its content. The key is `file-<name>.<first 16 hex digits>`.
+    """Return the video key and sha256 of a file from its content. The key is `file-<name>.<first 16 hex digits>`.
 
     An unreadable file gets a key from its path and no sha256; its download records the error. `sha256_of` may use a
     cache.
@@ -259,7 +259,7 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 class _SourceError(Exception):
-    """Reading the source failed, not writing the target."""
+    """Reading the source failed, as opposed to writing the target."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
@@ -302,10 +302,10 @@ def _read(reader: BinaryIO) -> bytes:
 
 
 def fetch_local_file(source: Path, folder: Path, *, how: str) -> Path:
-    """Bring a file into `folder` as `video.<ext>` and return its path there.
+    """Copy or link a file into `folder` as `video.<ext>`, and return its path there.
 
     Args:
-        source: absolute path of the original, which is not changed.
+        source: the absolute path of the original, which is not changed.
         folder: an existing folder. A file of that name is overwritten.
         how: "copy" or "hardlink" (falls back to a copy on another file system).
 

@@ -1,4 +1,4 @@
-"""Convert yt-dlp's metadata of a video to records. The only place where its dictionaries are read."""
+"""Conversion of yt-dlp's metadata of a video to records. Its dictionaries are read only here."""
 
 import logging
 import traceback
@@ -28,7 +28,7 @@ _MAX_LISTED = 1000  # formats and thumbnails that are read
 
 
 def as_date(value: object) -> date | None:
-    """Return the date of `YYYYMMDD`, or None for anything else."""
+    """Return the date that a text in the form `YYYYMMDD` stands for, or None for anything else."""
     try:
         return datetime.strptime(str(value), "%Y%m%d").replace(tzinfo=UTC).date() if value else None
     except ValueError:
@@ -67,7 +67,7 @@ def is_live(info: Mapping[str, Any]) -> bool | None:
 
 
 def height_of(info: Mapping[str, Any]) -> int | None:
-    """Return the greatest height in which a video is offered, in pixels."""
+    """Return the greatest height in pixels in which a video is offered, or None if it is unknown."""
     heights = [_side(form.get("height")) for form in _mappings(info.get("formats"))]
     known = [height for height in (*heights, _side(info.get("height"))) if height]
     return max(known, default=None)

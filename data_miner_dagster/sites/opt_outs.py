@@ -1,4 +1,4 @@
-"""Detect pages and file responses that opt out of automated use."""
+"""Detection of pages and file responses that opt out of automated use."""
 
 import re
 from html.parser import HTMLParser

@@ -1,7 +1,7 @@
-"""Proof-of-origin tokens from a provider run by the user, requested over HTTP through the guarded handler.
+"""Proof-of-origin tokens from a provider that the user runs, requested over HTTP through the guarded handler.
 
-YouTube requires such tokens for media requests. yt-dlp asks all registered providers. This one is built in, so that no
-plugin has to be loaded, and uses the protocol of bgutil-ytdlp-pot-provider's server.
+YouTube requires such tokens for media requests. yt-dlp queries all registered providers. This one is built in, so that
+no plugin has to be loaded, and uses the protocol of bgutil-ytdlp-pot-provider's server.
 
 Importing this module imports yt-dlp's YouTube extractor and registers the provider.
 """

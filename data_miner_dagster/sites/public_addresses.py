@@ -1,4 +1,4 @@
-"""Which addresses connections may go to, and the only function that connects. Independent of yt-dlp.
+"""The policy that connections may only go to public addresses, and the only function that connects.
 
 Every address that a name resolves to must be public, unless the configuration names the host. The connection is made to
 the checked address, so that a name cannot resolve differently in between.
@@ -14,22 +14,22 @@ from data_miner_dagster.sites.special_addresses import is_public_address
 
 
 class PrivateAddressError(ConfigError):
-    """Raised if a host resolves to a non-public address that the configuration does not allow."""
+    """A host resolves to a non-public address that the configuration does not allow."""
 
 
 def is_allowed_private(host: str, allowed_private_hosts: Collection[str]) -> bool:
-    """Return whether the configuration names a host as one's own."""
+    """Return whether the configuration allows private addresses for a host."""
     return normalise_host(host) in {normalise_host(allowed) for allowed in allowed_private_hosts}
 
 
 def resolved_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:
     """Resolve `host` and return its (family, socket address) pairs, all of them allowed.
 
-    A single private address among public ones causes refusal, since a resolver that mixes them suggests an attack.
+    A single private address among public ones is enough to refuse the host, since mixing them suggests an attack.
 
     Raises:
         PrivateAddressError: an address is private, loopback, link-local or reserved, and the host is not allowed.
-        OSError: the name does not resolve.
+        OSError: the host name cannot be resolved.
     """
     found: list[tuple[int, Any]] = [
         (family, address)
@@ -52,7 +52,7 @@ def connect_to_any(addresses: Collection[tuple[int, Any]], timeout: float | None
     """Return a socket connected to the first of these addresses that accepts a connection.
 
     Raises:
-        OSError: none does.
+        OSError: none of the addresses accepts a connection.
     """
     failure: OSError | None = None
     for family, address in addresses:

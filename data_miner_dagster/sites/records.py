@@ -1,4 +1,7 @@
-"""Records of requests to sites and their results. Imports no yt-dlp, so the requesting process need not either."""
+"""Records of requests to sites and their results.
+
+This module does not import yt-dlp, so that callers need not either.
+"""
 
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +15,7 @@ from data_miner_dagster.domain.records import VideoCandidate
 
 @dataclass(frozen=True, slots=True)
 class FetchedVideo:
-    """A fetched file, not yet verified, and its site's metadata."""
+    """A fetched file that is not yet verified, with the site's metadata."""
 
     path: Path
     extractor: str
@@ -33,14 +36,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class ListingLimits:
-    """Where a listing may stop. Listings are read page by page, so stopping early saves requests."""
+    """The limits at which a listing may stop. Listings are read page by page, so stopping early saves requests."""
 
     max_results: int | None = None
-    known_keys: frozenset[str] = frozenset()  # stop after several consecutive ones of these
+    known_keys: frozenset[str] = frozenset()  # stop after several consecutive videos with these keys
     published_after: date | None = None  # stop at the first older one, if the newest come first
 
     def is_too_old(self, candidate: VideoCandidate) -> bool:
-        """Return whether a candidate is too old. Candidates without a date are not."""
+        """Return whether a candidate was published too early. Candidates without a date were not."""
         return (
             self.published_after is not None
             and candidate.upload_date is not None

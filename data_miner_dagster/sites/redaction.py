@@ -1,4 +1,4 @@
-"""Keep secrets out of logs, messages, metadata and the catalog."""
+"""Redaction of secrets in text for logs, messages, metadata and the catalog."""
 
 import re
 import urllib.parse
@@ -14,7 +14,7 @@ PUBLIC_QUERY_KEYS: Final = frozenset(
 
 _URL: Final = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 _PLACEHOLDER: Final = re.compile(r"\{env:\w+\}")
-# Each runs in linear time: a name starts only at a name boundary and has a bounded length.
+# Each pattern runs in linear time, because a name starts only at a name boundary and has a bounded length.
 _NAME_AND_SIGN: Final = re.compile(r"(?<![\w.-])([A-Za-z][\w.-]{0,60})[\"']?\s{0,3}([:=])\s{0,3}")
 _VALUE: Final = re.compile(
     r"\"[^\"\n]*\"?|'[^'\n]*'?"  # quoted
@@ -25,13 +25,13 @@ _COOKIES: Final = re.compile(r"[^\s=;,]+=[^\s;]*(?:;\s?[^\s=;,]+=[^\s;]*)*")
 
 
 _WORDS_OF_PROSE: Final = frozenset({"key", "keys", "session", "sessions", "ticket", "tickets", "cookies"})
-"""After a colon these words are followed by an explanation, after `=` by a value."""
+"""Words that are followed by an explanation after a colon, but by a value after `=`."""
 
 
 def redact_url(url: str) -> str:
     """Return a URL without user and password, and with `***` for each query value that might be a secret.
 
-    `{env:NAME}` is kept, since it is only the name of a secret.
+    Keeps `{env:NAME}`, which is only the name of a secret.
     """
     url = without_secrets(url)
     try:

@@ -1,4 +1,4 @@
-"""What a request carries along when a site redirects it."""
+"""Redirects that do not pass credentials on to other hosts."""
 
 import urllib.parse
 import urllib.request
@@ -22,7 +22,7 @@ class DiscreetRedirects(RedirectHandler):  # type: ignore[misc]
     """Follows redirects as yt-dlp does, but sends no credentials to another host, port or scheme."""
 
     def redirect_request(self, req: urllib.request.Request, *details: Any) -> urllib.request.Request:
-        """Return the request for a redirect's target."""
+        """Return the request for a redirect's target, without credentials if the target has another origin."""
         new: urllib.request.Request = super().redirect_request(req, *details)
         if _origin(req.full_url) != _origin(new.full_url):
             for name in [name for name in new.headers if is_secret_name(name) or name.title() == "Referer"]:

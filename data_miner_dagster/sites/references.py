@@ -36,8 +36,8 @@ def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER)
 
     Args:
         text: the reference.
-        is_secret: have no message of this process show the value.
-        asker: the owner of the reference, for the message if it cannot be resolved.
+        is_secret: whether to hide the value in all messages of this process.
+        asker: the owner of the reference, which the error message names.
 
     Raises:
         ConfigError: the variable is not set, or the file cannot be read.
@@ -58,10 +58,12 @@ def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER)
 
 
 def cookie_file_text(reference: str) -> str:
-    """Return the text of a cookie file given as `file:PATH` or as `env:NAME` of its path. Its values become secrets.
+    """Return the text of a cookie file. Its values are registered as secrets.
+
+    `reference` is `file:PATH`, or `env:NAME` for a variable that contains the path.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: the variable is not set, or the file cannot be read.
     """
     kind, _, where = reference.partition(":")
     path = Path(_from_environment(where) if kind == "env" else where).expanduser()
@@ -79,7 +81,7 @@ def cookie_file_text(reference: str) -> str:
 def expand_address(address: NetworkAddress) -> str:
     """Return the address to request, with each `{env:NAME}` in a user's own address replaced by the variable's value.
 
-    The values become secrets. A foreign address is always returned unchanged.
+    Registers the values as secrets. Always returns a foreign address unchanged.
 
     Raises:
         ConfigError: a variable is not set.

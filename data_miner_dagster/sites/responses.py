@@ -1,4 +1,4 @@
-"""What comes back from a site: decompressed and read to the end within limits, and counted."""
+"""Reading of responses from sites: decompression and complete reads within limits, and counting of bytes."""
 
 import io
 import time
@@ -13,15 +13,15 @@ from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import note
 
 MAX_PAGE_BYTES: Final = 64 << 20
-"""Maximum size of a page, manifest or feed that is read completely. The configuration limits video bytes."""
+"""The maximum size of a page, manifest or feed that is read completely. The configuration limits videos instead."""
 
 
 class PageTooLargeError(RequestError):  # type: ignore[misc]
-    """A page to be read completely is larger than `MAX_PAGE_BYTES`."""
+    """A page that has to be read completely is larger than `MAX_PAGE_BYTES`."""
 
 
 def unpacked(response: Any) -> Any:
-    """Return a response whose content is not compressed: itself, or one with its content unpacked."""
+    """Return a response with decompressed content, which is the same response if it was not compressed."""
     encodings = [part.strip().lower() for part in response.headers.get("Content-Encoding", "").split(",")]
     encodings = [encoding for encoding in encodings if encoding not in ("", "identity")]
     if not encodings:
@@ -59,7 +59,7 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
 
 
 def _note_received(num_bytes: int, began: float) -> None:
-    """Note bytes that were read since `began`, on the monotonic clock."""
+    """Record received bytes and the time since `began`, which is a reading of the monotonic clock."""
     note(Measured(bytes_received=num_bytes, floor_seconds=time.monotonic() - began))
 
 
@@ -71,13 +71,13 @@ def _read_page(response: Any) -> bytes:
 
 
 class CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
-    """A response that raises if a read to the end exceeds the size limit of a page."""
+    """A response that raises an error if a complete read exceeds the size limit of a page."""
 
     def read(self, amt: int | None = None) -> bytes:
         """Return up to `amt` bytes, or everything that is left.
 
         Raises:
-            PageTooLargeError: more than `MAX_PAGE_BYTES` are left.
+            PageTooLargeError: more than `MAX_PAGE_BYTES` bytes are left.
         """
         if amt is not None and amt >= 0:
             return self._read_noted(amt)

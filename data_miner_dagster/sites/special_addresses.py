@@ -1,4 +1,4 @@
-"""Decide by our own table which IP addresses belong to the public internet.
+"""Our own table of the IP addresses that do not belong to the public internet.
 
 The interpreter's tables (`ipaddress.is_global`) differ between patch versions of Python (CVE-2024-4032) and miss most
 ways in which an IPv6 address can wrap an IPv4 address.

@@ -1,7 +1,7 @@
-"""The only access to the network: a yt-dlp request handler with an address policy, byte limits and a deadline.
+"""yt-dlp's only access to the network: a request handler with an address policy, byte limits and a deadline.
 
-yt-dlp's own handlers are not used. Everything yt-dlp fetches (pages, manifests, fragments, files, redirects) passes
-through `GuardedHandler`, which opens each connection with `addresses.connect_checked`.
+yt-dlp's own handlers are not used. Everything that yt-dlp fetches (pages, manifests, fragments, files, redirects)
+passes through `GuardedHandler`, which opens each connection with `addresses.connect_checked`.
 """
 
 import http.client
@@ -44,7 +44,7 @@ class DeadlineExceededError(RequestError):  # type: ignore[misc]
 
 
 class QueueStoppedError(RequestError):  # type: ignore[misc]
-    """No request is made because the circuit breaker has opened."""
+    """A request is not sent because the circuit breaker has opened."""
 
 
 @dataclass(slots=True)
@@ -77,11 +77,11 @@ class Errand:
                 continue
 
     def check(self) -> None:
-        """Raise if no further request may be made.
+        """Check that another request may be sent.
 
         Raises:
             DeadlineExceededError: the deadline has passed.
-            QueueStoppedError: the breaker has opened since.
+            QueueStoppedError: the circuit breaker has opened.
         """
         if self.is_expired or time.monotonic() >= self.deadline:
             raise DeadlineExceededError("the wall time allowed for one video is over")
@@ -90,10 +90,11 @@ class Errand:
 
 
 class Deadlines:
-    """Ends errands whose deadline has passed, from one thread: a thread per errand would cost as much as a small file.
+    """Ends errands whose deadline has passed.
 
-    A deadline must also stop a server that sends one byte a minute, even within a header or a TLS handshake, where
-    the timeouts of single reads never fire. The sockets are therefore shut down.
+    One thread serves all errands, since a thread per errand would cost as much as fetching a small file. A deadline
+    must also stop a server that sends one byte a minute, even within a header or a TLS handshake, where the timeouts of
+    single reads never expire. The sockets are therefore shut down.
     """
 
     def __init__(self) -> None:
@@ -118,7 +119,7 @@ class Deadlines:
             self._errands.pop(id(errand), None)
 
     def close(self) -> None:
-        """End the thread. Adding another errand would start a new one."""
+        """End the thread. Adding another errand starts a new one."""
         with self._changed:
             self._thread = None
             self._changed.notify()
@@ -144,7 +145,7 @@ class Guard:
 
     @contextmanager
     def asking_for_others(self) -> Iterator[None]:
-        """Mark responses within the block as not coming from the site, so that they open no breaker."""
+        """While the block runs, treat responses as not coming from the site, so that they open no circuit breaker."""
         errand = self.errand
         if errand is None:
             yield
@@ -156,12 +157,12 @@ class Guard:
             errand.on_response = on_response
 
     def check(self) -> None:
-        """Raise if no further request may be made (`Errand.check`)."""
+        """Check that another request may be sent (see `Errand.check`)."""
         if self.errand is not None:
             self.errand.check()
 
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a watched connection to a checked address."""
+        """Return a connection to a checked address, which the deadline ends too."""
         allowed = self.allowed_private_hosts
         if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
             allowed = (*allowed, host)
@@ -171,7 +172,10 @@ class Guard:
         return connection
 
     def connect_through(self, socks_proxy: str, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a watched connection through a SOCKS proxy. The address is checked if it resolves locally."""
+        """Return a connection through a SOCKS proxy, which the deadline ends too.
+
+        Checks the address if the host can be resolved locally.
+        """
         proxy = make_socks_proxy_opts(socks_proxy)
         addresses = self.checked_behind_proxy(host, port, resolves_there=proxy["rdns"])
         self.check()
@@ -190,7 +194,7 @@ class Guard:
         return opened
 
     def checked_behind_proxy(self, host: str, port: int, *, resolves_there: bool = True) -> list[tuple[int, Any]]:
-        """Return the checked addresses of a host behind a proxy. Empty if only the proxy can resolve the host."""
+        """Return the checked addresses of a host behind a proxy, or nothing if only the proxy can resolve the host."""
         try:
             return checked_addresses(host, port, self.allowed_private_hosts)
         except socket.gaierror:

@@ -1,6 +1,6 @@
-"""Find the installed yt-dlp version without importing yt-dlp.
+"""The installed version of yt-dlp, found without importing yt-dlp.
 
-Importing it takes a third of a second and is left to separate processes.
+The import takes a third of a second, and is left to separate processes.
 """
 
 from functools import cache
@@ -9,5 +9,5 @@ from importlib.metadata import version
 
 @cache
 def yt_dlp_version() -> str:
-    """Return the version as yt-dlp writes it: a date with two-digit month and day."""
+    """Return the version in yt-dlp's own form: a date with two-digit month and day."""
     return ".".join(part.zfill(2) for part in version("yt-dlp").split("."))

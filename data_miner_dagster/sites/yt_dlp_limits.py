@@ -1,7 +1,7 @@
-"""Restrict what yt-dlp may load, run and fetch in this process: no plugins, and only listed programs and protocols.
+"""Restrictions on yt-dlp in this process: it loads no plugins, and uses only the listed programs and protocols.
 
-Applied when this module is imported, before the first YoutubeDL is created. Does not belong here: its options
-(guarded_ydl.py), its connections (transport.py).
+They take effect when this module is imported, before the first YoutubeDL is created. Does not belong here: yt-dlp's
+options (guarded_ydl.py), or its connections (transport.py).
 """
 
 import errno
@@ -16,17 +16,17 @@ from yt_dlp.utils import ExtractorError, Popen, determine_protocol
 PROTOCOLS: Final = frozenset(
     {"http", "https", "m3u8", "m3u8_native", "http_dash_segments", "ism", "f4m", "mhtml"}  # mhtml: storyboards
 )
-"""Format protocols that fetch every byte through the guarded handler. rtmp, mms, rtsp and ws open their own sockets, or
-run a program that does."""
+"""The format protocols that fetch every byte through the guarded handler. Others, such as rtmp, mms, rtsp and ws, open
+their own sockets or run a program that does."""
 _PROGRAMS: Final = frozenset({"deno", "kwallet-query", "dbus-send", "security"})
 """deno runs YouTube's scripts. The others read the key of a browser's cookies, which only a user's setting enables."""
 
 
 def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the extracted metadata without formats of other protocols.
+    """Return the extracted metadata without formats of protocols that are not allowed.
 
     Raises:
-        ExtractorError: there are formats, but none uses an allowed protocol.
+        ExtractorError: the video has formats, but none of them uses an allowed protocol.
     """
     forms = info.get("formats") or ([info] if info.get("url") else [])
     kept = [form for form in forms if _protocol_of(form) in PROTOCOLS]

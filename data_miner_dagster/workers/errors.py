@@ -1,4 +1,4 @@
-"""The errors a caller sees when a worker ends, and the transfer of errors between worker and caller."""
+"""The errors that a caller receives when a worker ends, and the transfer of errors between worker and caller."""
 
 import traceback
 from pathlib import Path
@@ -15,7 +15,7 @@ _MAX_TRACE: Final = 8_000
 
 
 class WorkerLimitError(PermanentError):
-    """A job exceeded one of its limits; `which` is `wall`, `cpu`, `memory` or `answer`."""
+    """A job exceeded one of its limits. `which` is `wall`, `cpu`, `memory` or `answer`."""
 
     def __init__(self, which: str, message: str) -> None:
         super().__init__(message)
@@ -23,11 +23,11 @@ class WorkerLimitError(PermanentError):
 
 
 class WorkerDiedError(TransientError):
-    """A worker ended during a job; the message says how and includes its last output."""
+    """A worker ended during a job. The message says how, and includes the worker's last output."""
 
 
 class WorkersClosedError(TransientError):
-    """The pool was closed while a job ran, so nothing is known about the item it worked on."""
+    """The pool was closed while a job was running, so nothing is known about the job's item."""
 
     def __init__(self) -> None:
         super().__init__("its workers were taken down meanwhile")
@@ -45,9 +45,9 @@ class WorkerFaultError(Exception):
 
 
 class CallerError(BaseException):
-    """In a worker: the caller's own function raised. Its exception stays with the caller, and this one ends the job.
+    """Ends a job in a worker because the caller's function raised an exception, which stays with the caller.
 
-    Not an `Exception`, so that no library handles it.
+    This is not an `Exception`, so that no library handles it.
     """
 
 
@@ -61,7 +61,7 @@ def place_of(error: BaseException) -> str:
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """Return what the caller needs to raise the same error, or a fault that describes it."""
+    """Return the JSON from which the caller restores the same error, or a fault that describes it."""
     if isinstance(error, CallerError):
         return {"is_of_caller": True}
     if isinstance(error, MemoryError):
@@ -81,7 +81,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
 
 
 def error_from_json(content: dict[str, Any]) -> Exception:
-    """Return the error that `error_to_json` encoded. Domain and system errors keep their type; others are faults."""
+    """Return the error that `error_to_json` encoded. Domain and system errors keep their type. Others become faults."""
     if "class" in content:
         cls = getattr(domain_errors, content["class"])
         error = cls.__new__(cls)

@@ -1,4 +1,4 @@
-"""The resource limits of one job, and how a process enforces them on itself."""
+"""The resource limits of one job, and their enforcement by the process itself."""
 
 import math
 import resource
@@ -19,16 +19,16 @@ class WorkerLimits:
     """The resource limits of one job. None means no limit."""
 
     wall_seconds: float | None = None
-    """The worker is killed at this time, whatever it is doing. Time the caller spends answering it does not count."""
+    """The worker is killed after this time, whatever it is doing. The caller's time for answers does not count."""
     cpu_seconds: float | None = None
-    """Rounded up to a whole second."""
+    """The CPU time of the job, rounded up to a whole second."""
     memory_bytes: int | None = None
     """The allowed growth of the worker's data during the job."""
 
 
 @contextmanager
 def held_to(limits: dict[str, Any]) -> Iterator[None]:
-    """Apply one job's CPU and memory limits to this process. Earlier use does not count.
+    """Apply one job's CPU and memory limits to this process while the block runs. Earlier use does not count.
 
     Beyond the CPU limit, the kernel sends SIGXCPU. Beyond the memory limit, allocations fail. Source: setrlimit(2).
     """
@@ -47,7 +47,7 @@ def held_to(limits: dict[str, Any]) -> Iterator[None]:
 
 
 def renew_cpu_limit() -> None:
-    """Restart the CPU limit of the running job: the work it covered is done, and more follows."""
+    """Restart the CPU limit of the running job, because one part of its work is done and another follows."""
     for seconds in _cpu_seconds:
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
 
@@ -58,8 +58,8 @@ def _limit(kind: int, wanted: int) -> None:
 
 
 def data_bytes() -> int:
-    """Return the size of data and stack in bytes, or 0 without /proc.
+    """Return the size of this process's data and stack in bytes, or 0 if the system has no /proc.
 
-    Source: proc(5); it is the sixth field of statm, in pages.
+    Source: proc(5), the sixth field of statm, in pages.
     """
     return int(_STATM.read_text().split()[5]) * resource.getpagesize() if _STATM.exists() else 0

@@ -17,7 +17,7 @@ import data_miner_dagster
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkersClosedError
 
 DIES_WITHIN_SECONDS: Final = 2.0
-"""How long a process may take to end before it is killed."""
+"""The time that a process may take to end before it is killed."""
 _LAST_WORDS: Final = 400
 _PASSED_ON: Final = frozenset(
     {
@@ -40,11 +40,11 @@ _PASSED_ON: Final = frozenset(
         "OPENBLAS_NUM_THREADS",
     }
 )
-"""The environment variables that every worker may see: none of them holds a secret."""
+"""The environment variables that every worker may see. None of them contains a secret."""
 
 
 class Nursery:
-    """The process that has imported the module and forks workers."""
+    """The caller's side of the process that has imported the module and forks workers."""
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
         self.module = module
@@ -63,7 +63,7 @@ class Nursery:
 
     @property
     def is_alive(self) -> bool:
-        """True while its process runs. Its workers end with it."""
+        """True while the process is running. Its workers end with it."""
         return self._process.poll() is None
 
     def _tell(self, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Nursery:
             errors.close()
             try:
                 code = self._process.wait(DIES_WITHIN_SECONDS)
-            except subprocess.TimeoutExpired:  # it is alive, so a file to be sent was closed in the meantime
+            except subprocess.TimeoutExpired:  # it is alive, so a file that was to be sent had been closed
                 raise WorkersClosedError from None
             raise WorkerDiedError(f"no worker could be started: it {how_it_ended(code, self._errors)}") from None
         finally:
@@ -110,7 +110,7 @@ class Nursery:
         """Wait up to `seconds` for a worker to end, then kill it.
 
         Returns:
-            Its exit code as Popen would give it, and the CPU time of its whole life in seconds.
+            The worker's exit code in the form that Popen uses, and the CPU time of its whole life in seconds.
         """
         try:
             ended = self._tell({"end": process_id, "seconds": seconds}, [])
@@ -119,7 +119,7 @@ class Nursery:
         return os.waitstatus_to_exitcode(ended["status"]), float(ended["cpu_seconds"])
 
     def close(self) -> None:
-        """End the process and its workers."""
+        """End the process and all its workers."""
         with self._lock:
             self._control.close()
         try:
@@ -139,7 +139,7 @@ def nursery_of(module: str, names: Collection[str]) -> Nursery:
     """Return a nursery for a module: the spare one if it has the same environment, otherwise a new one.
 
     Args:
-        module: is run as `python -m module`.
+        module: the module to run as `python -m module`.
         names: names of additional environment variables that its workers may see.
     """
     source = str(Path(data_miner_dagster.__file__).parent.parent)  # our own code, whatever the working directory
@@ -170,7 +170,7 @@ def _close_spare() -> None:
 
 
 def how_it_ended(code: int | None, errors: IO[bytes]) -> str:
-    """Return how a process ended, and the last line of its output."""
+    """Return a phrase that says how a process ended, with the last line of its output."""
     errors.seek(0)
     words = errors.read().decode(errors="replace").strip()[-_LAST_WORDS:].splitlines()
     if code is None:

@@ -18,8 +18,8 @@ class WorkerPool:
     """Worker processes for the jobs of one module. Thread-safe.
 
     Args:
-        module: is run as `python -m module`, and ends with `serving.serve(JOBS)`.
-        size: the maximum number of concurrent workers; further calls wait. None: one for each call.
+        module: the module to run as `python -m module`, which ends with `serving.serve(JOBS)`.
+        size: the maximum number of concurrent workers. Further calls wait. None: one worker for each call.
         environment: names of additional environment variables that its workers may see.
     """
 
@@ -71,7 +71,7 @@ class WorkerPool:
         self._notices_file.close()
 
     def beside(self) -> "WorkerPool":
-        """Return another pool of the same module, to be closed before this one.
+        """Return another pool of the same module, which must be closed before this one.
 
         It shares the interpreter that has imported the module, which saves another start. Its workers are its own and
         never see data given to this pool's workers.
@@ -79,7 +79,7 @@ class WorkerPool:
         return WorkerPool(self._module, environment=self._environment, beside=self)
 
     def start(self) -> None:
-        """Start importing the module, so that the first call need not wait for it. Returns immediately."""
+        """Start importing the module, so that the first call does not have to wait for it. Returns immediately."""
         self.live_nursery()
 
     def notify(self) -> None:
@@ -106,11 +106,11 @@ class WorkerPool:
         """Run a job in a worker and return its answer.
 
         Raises:
-            WorkerLimitError: it exceeded `limits`; the worker has been replaced.
-            WorkerDiedError: the worker ended.
+            WorkerLimitError: the job exceeded `limits`, and its worker has been replaced.
+            WorkerDiedError: the worker ended during the job.
             WorkerFaultError: the job raised an unexpected exception.
-            WorkersClosedError: `close` was called in the meantime.
-            DataMinerError, OSError: as raised by the job. Exceptions from `on_call` are passed through unchanged.
+            WorkersClosedError: `close` was called during the job.
+            DataMinerError, OSError: the job raised this error. Exceptions from `on_call` are also raised unchanged.
         """
         with self._borrowed() as worker:
             try:

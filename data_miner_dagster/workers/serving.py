@@ -1,7 +1,7 @@
-"""The worker's side: a process that imports its jobs once and forks a worker whenever the pool asks for one.
+"""The worker's side: a process that imports its jobs once and forks a worker whenever the pool requests one.
 
-A worker serves one job after another. Messages are lines of JSON on its own socket. When the pool's process ends,
-however suddenly, the first process exits and the kernel kills its workers.
+A worker serves one job after another. Messages are lines of JSON on the worker's own socket. If the pool's process
+ends, however suddenly, the first process exits and the kernel kills its workers.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ from data_miner_dagster.workers.errors import CallerError, error_to_json
 from data_miner_dagster.workers.limits import data_bytes, held_to
 
 Job = Callable[[dict[str, Any]], Any]
-"""Maps the arguments of a call to its answer. Both must be JSON-serializable."""
+"""A function that maps the arguments of a call to its answer. Both must be JSON-serializable."""
 
 NUM_FILES: Final = 3  # sent with each request for a worker: its socket, its standard error, the notices
 _PR_SET_PDEATHSIG: Final = 1
@@ -34,7 +34,7 @@ _REAP_SECONDS: Final = 2.0
 
 
 def serve(jobs: Mapping[str, Job]) -> None:
-    """Fork workers on demand until the pool is gone. Call this on the last line of a module of jobs."""
+    """Fork workers on demand until the pool has ended. Call this on the last line of a module of jobs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the pool, which then ends us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     control = socket.socket(fileno=os.dup(0))
@@ -59,7 +59,7 @@ def serve(jobs: Mapping[str, Job]) -> None:
 
 
 def _end(process_id: int, seconds: float) -> tuple[int, float]:
-    """Wait up to `seconds` for a worker to exit, then kill it; return its wait status, and its CPU time in seconds."""
+    """Wait up to `seconds` for a worker to exit, then kill it; return its wait status and its CPU time in seconds."""
     deadline = time.monotonic() + seconds
     ended, status, usage = 0, 0, None
     while not ended and time.monotonic() < deadline:
@@ -139,7 +139,7 @@ class _Worker:
             self.send({"ask": name, "arguments": arguments})
             line = self._lines.readline()
         if not line:
-            os._exit(0)  # half-finished work is of no use to anyone
+            os._exit(0)  # the caller has ended, so nobody needs the result
         reply = json.loads(line)
         if "reply" not in reply:
             raise CallerError
@@ -163,11 +163,11 @@ def ask(name: str, arguments: dict[str, Any]) -> Any:
 
 
 def tell_spent() -> None:
-    """Report the cost of the running job until now, so that it is known even if this process is killed."""
+    """Report the cost of the running job so far, so that it is known even if this process is killed."""
     _the[0].tell_spent()
 
 
 def num_notices() -> int:
-    """Return how often the pool has called `WorkerPool.notify`. Sends no message."""
+    """Return the number of times that the pool has called `WorkerPool.notify`. Sends no message."""
     number: int = struct.unpack_from("=Q", _the[0].notices)[0]
     return number

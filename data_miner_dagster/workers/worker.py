@@ -1,4 +1,4 @@
-"""The caller's side of one worker: sending a job, answering its questions, and receiving its answer or its end."""
+"""The caller's side of one worker: sending a job, answering its questions, and receiving its answer."""
 
 import json
 import logging
@@ -18,13 +18,13 @@ from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.nursery import DIES_WITHIN_SECONDS, Nursery, how_it_ended
 
 OnCall = Callable[[str, dict[str, Any]], Any]
-"""Answers a job's questions to its caller, by name. The answer must be JSON-serializable."""
+"""A function that answers a job's named questions to its caller. The answer must be JSON-serializable."""
 
 _MAX_LINE: Final = 64 << 20
 
 
 class Worker:
-    """The caller's side of one worker."""
+    """A worker process, as its caller controls it."""
 
     def __init__(self, nursery: Nursery, process_id: int, channel: socket.socket, errors: IO[bytes]) -> None:
         self.process_id = process_id
@@ -42,19 +42,19 @@ class Worker:
 
     @property
     def is_sound(self) -> bool:
-        """True if it can take another job."""
+        """True if the worker can take another job."""
         return not (self._is_busy or self._is_last or self._has_ended) and self._nursery.is_alive
 
     def ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
-        """Send a job and wait for its answer; see `WorkerPool.call`. Its cost counts for the current work."""
+        """Send a job and wait for its answer (see `WorkerPool.call`). Count its cost as that of the current work."""
         try:
             return self._ask(job, arguments, limits, on_call)
         finally:
-            if self._has_ended:  # before reporting everything
+            if self._has_ended:  # possibly before it reported all its cost
                 note(Measured(cpu_seconds=max(0.0, self._cpu_seconds - self._told_cpu_seconds)))
 
     def _ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
-        self._is_busy = True  # without an answer it cannot be used again
+        self._is_busy = True  # a worker that has not answered cannot be used again
         self._errors.seek(0)
         self._errors.truncate()
         deadline = None if limits.wall_seconds is None else time.monotonic() + limits.wall_seconds
@@ -94,7 +94,7 @@ class Worker:
         raise error_from_json(said["error"])
 
     def _note_spent(self, told: dict[str, Any]) -> None:
-        spent = replace(measured_from_told(told), wall_seconds=0.0)  # the caller's own clock shows that
+        spent = replace(measured_from_told(told), wall_seconds=0.0)  # the caller measures this itself
         self._told_cpu_seconds += spent.cpu_seconds
         note(spent)
 
