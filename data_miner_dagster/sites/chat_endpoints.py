@@ -68,7 +68,7 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     host = parts.hostname or ""
     if parts.scheme == "http" and not is_allowed_private(host, allowed_private_hosts):
         raise ConfigError(
-            f"{asker}.url: {config.url} would carry the key and the pictures unencrypted; write https://, or list "
+            f"{asker}.url: {config.url} would send the key and the pictures unencrypted; use https://, or list "
             f"{host} in platform.downloading.allowed_private_hosts if it is your own"
         )
     try:
@@ -77,7 +77,7 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     except ConfigError as error:
         raise ConfigError(f"{asker}.url: {error}") from None
     except ValueError as error:
-        raise ConfigError(f"{asker}.url: {config.url} is not an address ({error})") from None
+        raise ConfigError(f"{asker}.url: {config.url} is not a valid URL ({error})") from None
     except OSError:
         return  # there is no network now, which is not a mistake in the configuration
 
@@ -85,7 +85,10 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
 def _key_of(name: str, config: EndpointConfig) -> str:
     key = resolve_reference(config.api_key or "", asker=f"platform.models.endpoints.{name}.api_key")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"platform.models.endpoints.{name}.api_key: the value of {config.api_key} is not a key")
+        raise ConfigError(
+            f"platform.models.endpoints.{name}.api_key: the value of {config.api_key} is not a key; use printable "
+            "ASCII without spaces"
+        )
     return key
 
 
@@ -145,7 +148,7 @@ class ChatEndpoint:
 def _error_of(answer: HttpAnswer) -> Exception:
     status = answer.status
     said = _said(answer.body)
-    line = f"it answers HTTP {status}{f' ({said})' if said else ''}"
+    line = f"the endpoint answers HTTP {status}{f' ({said})' if said else ''}"
     if status in _MAY_PASS or status >= 500:
         return EndpointBusyError(line, retry_after_seconds(answer.headers.get("retry-after")))
     if status in _OF_THE_REQUEST:
@@ -171,7 +174,7 @@ def _chat_answer(body: bytes) -> ChatAnswer:
     except (ValueError, RecursionError, LookupError, TypeError):
         text = None
     if text is None:
-        raise EndpointBusyError(f"its answer is not a chat completion ({_said(body)})")
+        raise EndpointBusyError(f"the endpoint's answer is not a chat completion ({_said(body)})")
     usage = content.get("usage")
     counted = usage if isinstance(usage, dict) else {}
     return ChatAnswer(

@@ -173,7 +173,7 @@ class SiteClient:
             raise SourceError(f"{shown[:_SHOWN]}: {problem}")
         extractor = ydl.extractor_for(expanded)
         if scheme not in ("http", "https") and not (scheme.endswith("search") and extractor.ie_key() != "Generic"):
-            raise SourceError(f"{shown}: only http and https addresses are taken, not {scheme or 'none'!r}")
+            raise SourceError(f"{shown}: only http and https addresses are accepted, not {scheme or 'none'!r}")
         if extractor.ie_key() == "Generic":
             if is_direct_video_url(expanded):
                 return [VideoCandidate(key_of_url(text), text, source, query, 0, found_at, origin=Origin.OWN)]
@@ -260,8 +260,7 @@ class SiteClient:
 
         Args:
             video_key: the key of the video, which determines the site.
-            address: the address of a page or file. A user's own address may contain `{env:NAME}`. A plain string is
-                treated as foreign.
+            address: the address of a page or file. A plain string is foreign. An own address may contain `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
             accept: called with the site's metadata after the extraction, before any byte of the video is fetched. Its
@@ -299,7 +298,7 @@ class SiteClient:
             return refusal
         if errand.is_expired:
             seconds = self._config.max_wall_seconds
-            return VideoTransientError(VideoErrorKind.TRANSIENT, f"not done in max_wall_seconds {seconds:g}")
+            return VideoTransientError(VideoErrorKind.TRANSIENT, f"the download exceeded max_wall_seconds {seconds:g}")
         return explained(translate(error), errand.site)
 
     def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, admission: Admission) -> None:
@@ -358,7 +357,7 @@ class SiteClient:
             except Exception as error:  # noqa: BLE001  # translated, as above
                 raise self._source_error(error, site, redact_url(url)) from None
         if len(content) > _MAX_PICTURE_BYTES:
-            raise SourceError(f"{redact_url(url)}: larger than {_MAX_PICTURE_BYTES} bytes")
+            raise SourceError(f"{redact_url(url)}: the picture is larger than {_MAX_PICTURE_BYTES} bytes")
         return content
 
 
@@ -386,7 +385,7 @@ def _network_address(address: NetworkAddress | str) -> NetworkAddress:
     try:
         return ForeignAddress.parse(address)
     except AddressError as error:
-        raise VideoPermanentError(VideoErrorKind.POLICY, f"its address cannot be taken: {error}") from None
+        raise VideoPermanentError(VideoErrorKind.POLICY, f"the video's address is not acceptable: {error}") from None
 
 
 def _foreign(said: str, ie_key: str) -> ForeignAddress:

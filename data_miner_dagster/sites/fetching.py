@@ -157,9 +157,9 @@ def fetched_video(
         VideoPermanentError: there is no file. The kind is UNSUPPORTED or TOO_LARGE.
     """
     if not info:
-        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded: the page holds no video")
+        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded, because the page has no video")
     if "entries" in info:
-        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "the address holds several videos; list it as a playlist")
+        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "the address has several videos; list it as a playlist")
     downloads: list[Mapping[str, Any]] = info.get("requested_downloads") or []
     path = Path(downloads[0]["filepath"]) if downloads else None
     if path is None or not path.exists():  # yt-dlp silently skips files larger than max_filesize

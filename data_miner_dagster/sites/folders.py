@@ -24,7 +24,9 @@ def located(entry: str, base_folder: Path) -> Path:
         return Path(entry).expanduser()
     except RuntimeError:
         name = entry.partition("/")[0]
-        raise SourceError(f"{entry}: nobody here is called {name[1:]!r}, and there is no file {name!r}") from None
+        raise SourceError(
+            f"{entry}: there is neither a user {name[1:]!r} nor a file {name!r}; give a full path"
+        ) from None
 
 
 def is_glob(entry: str) -> bool:

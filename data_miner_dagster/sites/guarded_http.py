@@ -104,9 +104,9 @@ def _as_no_answer() -> Iterator[None]:
     try:
         yield
     except httpcore.TimeoutException as error:
-        raise NoAnswerError("it does not answer in time") from error
+        raise NoAnswerError("the server does not answer in time") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise NoAnswerError(f"it cannot be reached, or cuts the connection ({str(error)[:120]})") from error
+        raise NoAnswerError(f"the server cannot be reached, or cuts the connection ({str(error)[:120]})") from error
 
 
 def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
@@ -114,7 +114,7 @@ def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
     for part in parts:
         content += part
         if len(content) > max_bytes:
-            raise NoAnswerError(f"its answer has more than {max_bytes:,} bytes")
+            raise NoAnswerError(f"the server's answer has more than {max_bytes:,} bytes")
     note(Measured(bytes_received=len(content)))
     return bytes(content)
 
@@ -127,7 +127,7 @@ def _seconds_left(timeout: float | None) -> float:
     """
     left = _deadline.get() - time.monotonic()
     if left <= 0:
-        raise TimeoutError("the time of the request is over")
+        raise TimeoutError("the deadline of the request has passed")
     return left if timeout is None else min(timeout, left)
 
 

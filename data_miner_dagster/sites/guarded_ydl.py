@@ -119,8 +119,8 @@ def _register_token_provider() -> None:
         import data_miner_dagster.sites.po_tokens  # noqa: F401  # registers the provider; slow to import
     except ImportError as error:
         raise ConfigError(
-            f"platform.downloading.po_token: yt-dlp {yt_dlp_version()} takes providers of tokens in another way "
-            f"than is known here ({error}); take the setting out, or update data-miner"
+            f"platform.downloading.po_token: this version does not know the token interface of yt-dlp "
+            f"{yt_dlp_version()} ({error}); remove the setting, or update data-miner"
         ) from None
 
 

@@ -148,7 +148,7 @@ def _sorted_out_named(entry: str, path: Path) -> Found:
     real = path.parent.resolve() / path.name
     if not _is_utf8(real):
         shown = os.fsencode(real).decode(errors="backslashreplace")
-        raise SourceError(f"{entry}: rename it: its path is not UTF-8 ({shown})")
+        raise SourceError(f"{entry}: the path is not UTF-8 ({shown}); rename it")
     return Found([real], {})
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from yt_dlp.networking.exceptions import RequestError
 
-OPTED_OUT: Final = "the page opts out of machine use; politeness.respect_page_opt_outs is on"
+OPTED_OUT: Final = "the page opts out of automated use, which politeness.respect_page_opt_outs honours"
 _OPT_OUT: Final = re.compile(r"\b(noai|noimageai|noindex|noimageindex|none)\b", re.IGNORECASE)
 _META_NAMES: Final = frozenset({"robots", "data-miner", "tdm-reservation"})
 _LOOKED_AT: Final = 200_000

@@ -52,7 +52,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
     def _real_request_pot(self, request: Any) -> Any:
         binding, _ = get_webpo_content_binding(request)
         if not binding:
-            raise PoTokenProviderRejectedRequest("the request says nothing that a token could be bound to")
+            raise PoTokenProviderRejectedRequest("the request contains nothing that a token could be bound to")
         question = {
             "content_binding": binding,
             "bypass_cache": request.bypass_cache,
@@ -65,7 +65,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
         answer = self._ask(json.dumps(question).encode())
         token = answer.get("poToken")
         if not isinstance(token, str) or not token:
-            raise PoTokenProviderError("the provider's answer holds no poToken", expected=True)
+            raise PoTokenProviderError("the provider's answer contains no poToken", expected=True)
         remember_secret(token)
         return PoTokenResponse(token, expires_at=_seconds_of(answer.get("expiresAt")))
 
@@ -87,7 +87,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
         except HTTPError as error:
             raise PoTokenProviderError(f"the provider answered HTTP {error.status}", expected=True) from None
         except (RequestError, OSError) as error:
-            raise PoTokenProviderError(f"the provider could not be asked: {error}", expected=True) from None
+            raise PoTokenProviderError(f"the request to the provider failed: {error}", expected=True) from None
         try:
             if len(content) > _MAX_ANSWER_BYTES:
                 raise ValueError

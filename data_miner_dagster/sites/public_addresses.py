@@ -43,7 +43,7 @@ def resolved_addresses(host: str, port: int, allowed_private_hosts: Collection[s
             if not is_public_address(str(address[0])):
                 raise PrivateAddressError(
                     f"{host} resolves to {address[0]}, which is not a public address; "
-                    "list the host in platform.downloading.allowed_private_hosts if it is meant"
+                    "list the host in platform.downloading.allowed_private_hosts to allow it"
                 )
     return found
 
@@ -65,4 +65,4 @@ def connect_to_any(addresses: Collection[tuple[int, Any]], timeout: float | None
             failure = error
         else:
             return connection
-    raise failure or OSError("there is no address")
+    raise failure or OSError("no address was given")

@@ -31,7 +31,7 @@ def unpacked(response: Any) -> Any:
     _note_received(len(content), began)
     for encoding in reversed(encodings):
         if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise RequestError(f"the server answers in Content-Encoding {encoding!r}, which was not asked for")
+            raise RequestError(f"the server answers in Content-Encoding {encoding!r}, which was not requested")
         try:
             content = _inflate(content, encoding)
         except zlib.error as error:
@@ -54,7 +54,7 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send a raw deflate stream
         content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
     if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"a compressed page unpacks to more than {MAX_PAGE_BYTES} bytes")
+        raise PageTooLargeError(f"a compressed page expands to more than {MAX_PAGE_BYTES} bytes")
     return content
 
 

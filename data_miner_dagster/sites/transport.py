@@ -84,9 +84,9 @@ class Errand:
             QueueStoppedError: the circuit breaker has opened.
         """
         if self.is_expired or time.monotonic() >= self.deadline:
-            raise DeadlineExceededError("the wall time allowed for one video is over")
+            raise DeadlineExceededError("the wall time allowed for one video has passed")
         if not self.may_request(self.site):
-            raise QueueStoppedError("the circuit breaker is open: no request is made")
+            raise QueueStoppedError("the circuit breaker is open, so no request is sent")
 
 
 class Deadlines:
@@ -207,7 +207,7 @@ class Guard:
         if self.errand is not None:
             self.errand.sockets.add(connection)
             if self.errand.is_expired:  # expired since the check
-                raise DeadlineExceededError("the wall time allowed for one video is over")
+                raise DeadlineExceededError("the wall time allowed for one video has passed")
 
 
 def _connection_class(

@@ -30,7 +30,7 @@ class WorkersClosedError(TransientError):
     """The pool was closed while a job was running, so nothing is known about the job's item."""
 
     def __init__(self) -> None:
-        super().__init__("its workers were taken down meanwhile")
+        super().__init__("the worker pool was closed during this work")
 
 
 class WorkerFaultError(Exception):

@@ -74,7 +74,7 @@ class Worker:
                 began = time.monotonic()
                 reply: dict[str, Any] = {}
                 try:
-                    assert on_call is not None, f"{job} asks for {said['ask']}"
+                    assert on_call is not None, f"the job {job} requests {said['ask']}, but its caller answers nothing"
                     reply = {"reply": on_call(said["ask"], said["arguments"])}
                 except Exception as error:  # noqa: BLE001 - raised once the job has ended because of it
                     failure = error

@@ -165,7 +165,7 @@ def test_options_of__cookies_of_a_browser() -> None:
 
 @pytest.mark.parametrize("text", ["/etc/passwd", "file:///etc/passwd", "http://127.0.0.1:99999/{env:HOME}"])
 def test_fetch__a_text_that_nobody_answers_for_is_foreign(tmp_path: Path, text: str) -> None:
-    with SiteClient(config()) as client, pytest.raises(VideoPermanentError, match="cannot be taken") as refused:
+    with SiteClient(config()) as client, pytest.raises(VideoPermanentError, match="is not acceptable") as refused:
         client.fetch("generic-a.0", text, tmp_path, found_at=utc_now())
     assert refused.value.kind is VideoErrorKind.POLICY
 

@@ -167,7 +167,7 @@ def test_list_local_videos__a_name_that_is_no_utf_8_is_left_out_by_name(tmp_path
     found = list_local_videos(".", tmp_path)
     assert [path.name for path in found.paths] == ["good.mp4"]
     assert found.remark == ("2 files passed over: in a folder whose name is not UTF-8 1, not UTF-8 (caf\\xe9.mp4) 1")
-    with pytest.raises(SourceError, match=r"rename it: its path is not UTF-8 \(.*/caf\\xe9.mp4\)"):
+    with pytest.raises(SourceError, match=r"the path is not UTF-8 \(.*/caf\\xe9.mp4\); rename it"):
         list_local_videos(os.fsdecode(b"caf\xe9.mp4"), tmp_path)
 
 

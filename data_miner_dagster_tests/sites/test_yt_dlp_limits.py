@@ -65,9 +65,9 @@ def test_served_formats() -> None:
     ]
     assert served_formats({"id": "a", "formats": forms})["formats"] == [forms[1], forms[5]]
     assert served_formats({"id": "a"}) == {"id": "a"}
-    with pytest.raises(ExtractorError, match="offered by niconico_live, rtmp alone, which is unsupported"):
+    with pytest.raises(ExtractorError, match="offered only by niconico_live, rtmp, which is unsupported"):
         served_formats({"id": "a", "formats": [forms[0], forms[3]]})
-    with pytest.raises(ExtractorError, match="offered by mms alone"):
+    with pytest.raises(ExtractorError, match="offered only by mms"):
         served_formats({"id": "a", "url": "mms://a.test/v"})
 
 

@@ -98,7 +98,7 @@ def test_list_sources__one_source_fails_alone(platform: Platform, tmp_path: Path
     assert outcome.counts["failed_sources"] == 2
     rows = listings(platform)
     assert rows["gone"].error == f"there is no such file or folder ({tmp_path / 'gone'})"  # its name is said by the key
-    assert rows["ftp://host/x.mp4"].error == "only http and https addresses are taken, not 'ftp'"
+    assert rows["ftp://host/x.mp4"].error == "only http and https addresses are accepted, not 'ftp'"
     assert outcome.metadata["failed: gone"] == rows["gone"].error
     assert (rows["a.mp4"].num_found, rows["a.mp4"].error) == (1, None)
 
@@ -308,7 +308,10 @@ def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, t
     kept = listings(platform)
     assert kept["*"].passed_over == "4 files passed over: .swf 2, .txt 1, not UTF-8 (caf\\xe9.mp4) 1"
     assert outcome.metadata["in *"] == kept["*"].passed_over
-    assert kept["~nobodyhere/x.mp4"].error == "nobody here is called 'nobodyhere', and there is no file '~nobodyhere'"
+    assert (
+        kept["~nobodyhere/x.mp4"].error
+        == "there is neither a user 'nobodyhere' nor a file '~nobodyhere'; give a full path"
+    )
     (row,) = find_videos(platform.database)
     assert row.url == str(folder.resolve() / "Part #1 of 2.mp4")
 
