@@ -1,1 +1,1 @@
-"""Decoding, encoding and drawing pictures: PyAV, OpenCV, Pillow."""
+"""Decoding, encoding and drawing of pictures with PyAV, OpenCV and Pillow."""

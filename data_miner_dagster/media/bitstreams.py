@@ -1,6 +1,6 @@
-"""Parsing of the first bytes of coded pictures, to find pictures nothing refers to and clean starting points.
+"""Parsing of the first bytes of coded pictures, to find clean starting points and pictures that nothing refers to.
 
-When in doubt, the answer is no: an unnecessary decode costs only time, but a wrongly skipped picture yields wrong
+When in doubt, the answer is no, since an unnecessary decode costs only time, but a wrongly skipped picture yields wrong
 results.
 """
 
@@ -22,11 +22,13 @@ class PacketInspector:
         self._codec = codec.name
         self._length_size = _length_size(self._codec, codec.extradata)
         self.has_temporal_layers = False
-        """True once seen. Nothing in HEVC is droppable then, since a higher layer may refer to pictures of a lower one.
+        """True once a temporal layer was found.
+
+        No HEVC packet is then droppable: higher layers may refer to lower ones.
         """
 
     def is_instant_refresh(self, packet: "Packet[Any]") -> bool:
-        """Return whether everything later in the file is also shown after this picture (IDR without leading pictures).
+        """Return whether all later pictures in the file are also shown later (an IDR without leading pictures).
 
         Source: ITU-T H.264, table 7-1 (5: IDR); ITU-T H.265, table 7-1 (20: IDR_N_LP).
         """

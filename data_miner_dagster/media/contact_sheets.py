@@ -1,4 +1,4 @@
-"""Small pictures for people within a byte budget, as sheets or single tiles, for metadata, reports and pages.
+"""Contact sheets and single tiles of limited size in bytes, for metadata, reports and pages.
 
 Belongs here: drawing and encoding. Does not belong here: choosing and decoding frames (operations).
 """
@@ -20,7 +20,8 @@ from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.protocols.pictures import PictureReader
 
 MAX_SHEET_BYTES: Final = 44_000
-"""A sheet of twelve tiles stays sharp enough to judge, and ten thousand of them are less than half a gigabyte."""
+"""At this size a sheet of twelve tiles is sharp enough to judge, and ten thousand sheets are less than half a gigabyte.
+"""
 
 _BORDER: Final = 4
 _CAPTION_FONT_SIZE: Final = 13
@@ -31,16 +32,16 @@ _BACKGROUND: Final = (24, 26, 31)
 _CAPTION_COLOUR: Final = (236, 238, 242)
 _EMPTY_TILE: Final = (58, 62, 70)
 _WIDER_SPACES: Final = str.maketrans({" ": "  "})
-"""Pillow's built-in font has a space so narrow that words run together."""
+"""Doubles spaces, because they are so narrow in Pillow's built-in font that words run together."""
 _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
 _VEIL: Final = 90
 _OUTLINE: Final = 235
-"""Of 255, the opacity of a mask inside and at its edge."""
+"""The opacity of a mask's edge, out of 255. `_VEIL` is that of its inside."""
 _SHOWN_SHARE: Final = 64
-"""Of 255, how much of a pixel of a small picture a mask must cover to be drawn there. Thin masks stay visible."""
+"""The share of a small picture's pixel, out of 255, that a mask must cover to be drawn. It keeps thin masks visible."""
 _NO_CHARACTER: Final = "\U0010fffe"
-"""No font has this character, so it is drawn like every character that a font lacks."""
+"""A character that no font has. It is drawn like every character that a font lacks."""
 
 CLASS_COLOURS: Final = (
     "#4da3ff",
@@ -78,7 +79,7 @@ VERDICT_COLOURS: Final = {
 class TileBox:
     """One box to draw, in absolute pixels of the full-size image, with a label such as `bicycle 0.81`.
 
-    The mask is of the full-size image, too: a veil in the colour of the class, with an outline.
+    The mask also refers to the full-size image, and is drawn as a veil with an outline in the colour of the class.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -91,8 +92,8 @@ class TileBox:
 class Tile:
     """One picture of a sheet.
 
-    A file is decoded at reduced size; an unreadable one is drawn as an empty frame. None leaves the cell empty.
-    `detail` is the id of the frame, for pages that say more about it.
+    A file is decoded at reduced size, and an unreadable file is drawn as an empty frame. None leaves the cell empty.
+    `detail` is the id of the frame, for pages that show more about it.
     """
 
     image: PictureFile | RgbImage | None
@@ -113,9 +114,7 @@ def contact_sheet(
 ) -> bytes:
     """Return the tiles, row by row, as one WebP of at most `max_bytes`. The same tiles yield the same bytes.
 
-    A `heading` is drawn above them.
-
-    Quality is lowered first; if that is not enough, the whole sheet is scaled down.
+    A `heading` is drawn above the tiles. If the sheet is too large, its quality is lowered, and then its resolution.
 
     Raises:
         ValueError: there are no tiles.

@@ -26,14 +26,15 @@ _COVERS: Final = Disposition.attached_pic | Disposition.timed_thumbnails
 _STORES_PRESENTATION_TIMES: Final = frozenset(
     {"mov", "mp4", "matroska", "webm", "mpegts", "mpeg", "flv", "ogg", "mxf", "asf"}
 )
-"""Formats (libavformat's names) that store presentation times; AVI and raw streams only count packets."""
+"""Formats (libavformat's names) that store presentation times. AVI and raw streams only count packets."""
 _BARE_STREAMS: Final = frozenset({"mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1"})
 """Formats without a container: a sequence of pictures without times."""
 _DECODE_NOTHING: Final = {"skip_frame": "all"}
-"""For the decoder that libavformat uses to probe a stream: that costs as much as decoding a keyframe or two."""
+"""Options that keep libavformat from decoding while it probes a stream, which costs one or two decoded keyframes."""
 
 _LEAST_SEARCHED_BYTES: Final = 1 << 15
-"""Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536): it gives up after that many, and goes on when called again."""
+"""The fewest bytes that libavformat searches for a packet before it gives up. Calling it again continues the search.
+Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536)."""
 
 
 @contextmanager
@@ -41,8 +42,8 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
     """Yield the video stream of a file, with its decoder set to `num_threads`.
 
     Raises:
-        VideoPermanentError: the file does not exist, is empty, is not a container, or has no moving pictures; its codec
-            has no decoder; or its pictures exceed `max_pixels`.
+        VideoPermanentError: the file does not exist, is empty, is not a container, or has no moving pictures. Or its
+            codec has no decoder, or its pictures exceed `max_pixels`.
     """
     if not path.is_file():
         raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} is not there; download it again")
@@ -93,7 +94,7 @@ def moving_pictures(container: InputContainer) -> VideoStream | None:
 
 def _preference(stream: VideoStream) -> tuple[bool, bool, int, int]:
     codec = stream.codec_context
-    # Not always a codec, despite its type: it is None if libav has no decoder.
+    # Despite its type, this is None if libav has no decoder.
     num_pixels = codec.width * codec.height if codec is not None else 0
     return codec is not None, bool(stream.disposition & Disposition.default), num_pixels, -stream.index
 
@@ -109,14 +110,14 @@ def stores_presentation_times(stream: VideoStream) -> bool:
 
 
 def packets_of(stream: VideoStream) -> Generator["Packet[Any]", None, None]:
-    """Yield the packets of one stream in decode order, up to the end or to where the file becomes unreadable."""
+    """Yield the packets of one stream in decode order, up to the end or to the point where the file is unreadable."""
     container = stream.container
     assert isinstance(container, InputContainer)
     return packets_in(container, stream)
 
 
 def packets_in(container: InputContainer, stream: VideoStream | None = None) -> Generator["Packet[Any]", None, None]:
-    """Yield the packets of one stream, or of all, from the container's current position."""
+    """Yield the packets of one stream, or of all streams, from the container's current position."""
     streams = () if stream is None else (stream,)
     demuxer = container.demux(*streams)
     num_empty, most_empty = 0, 1 + container.size // _LEAST_SEARCHED_BYTES

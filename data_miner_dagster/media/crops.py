@@ -1,4 +1,4 @@
-"""A part of a picture at the size at which it is shown to a model."""
+"""Cropping of pictures to the part and size that a model receives."""
 
 import cv2
 import numpy as np

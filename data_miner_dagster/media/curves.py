@@ -1,4 +1,4 @@
-"""Curves as pictures: values from 0 to 1 over whole numbers."""
+"""Drawing of curves with values from 0 to 1 over whole numbers."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ _TICKS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def draw_curves(curves: Mapping[str, Sequence[float]], *, unit: str) -> bytes:
-    """Return curves as a WebP; each begins at 0 and has a value from 0 to 1 for each whole number.
+    """Return a WebP with curves. Each curve begins at 0 and has a value from 0 to 1 for each whole number.
 
     Args:
-        curves: name to values.
-        unit: what the numbers count, in the plural.
+        curves: the values of each curve, by its name.
+        unit: the unit of the whole numbers, in the plural.
     """
     width, height = _SIZE
     picture = Image.new("RGB", _SIZE, _BACKGROUND)

@@ -1,7 +1,7 @@
-"""Checks that a file is as long as its own structure says: the cheapest and most reliable sign of a truncated file.
+"""Checks that a file is as long as its own structure says, which is the cheapest and most reliable test for truncation.
 
-Only sizes are checked, not durations: a header's duration may be too long although nothing is missing. Only the
-outermost structure is read, a few bytes per box, and used for nothing else.
+Only sizes are checked, not durations, because a header's duration may be too long even if nothing is missing. Only the
+outermost structure is read, a few bytes per box, and it is used for nothing else.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 _MOST_BOXES: Final = 1_000_000
 _RIFF_UNFINISHED: Final = frozenset({0, 0xFFFFFFFF})
-"""As written before recording, and never updated."""
+"""The sizes that are written before a recording and may never be updated."""
 _EBML_SEGMENT: Final = b"\x18\x53\x80\x67"
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -21,7 +21,7 @@ _MOST_ASF_HEADER_BYTES: Final = 1 << 20
 
 
 class FileEnd(StrEnum):
-    """What a file's structure says about its length."""
+    """The completeness of a file according to its structure."""
 
     WHOLE = "whole"
     CUT = "cut"
@@ -67,7 +67,7 @@ def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Yield (kind, end) of the boxes of a file, as long as they are valid; the last may end beyond the file."""
+    """Yield the kind and end of each box of a file, as long as they are valid. The last may end beyond the file."""
     start = 0
     for _ in range(_MOST_BOXES):
         file.seek(start)
@@ -88,7 +88,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
 
 
 def _of_matroska(file: BinaryIO, size: int) -> FileEnd:
-    """Return the verdict for Matroska: the segment holds everything, and its size is all ones while recording.
+    """Return the verdict for Matroska. The segment contains everything, and its size is all ones during a recording.
 
     Source: RFC 8794, 6.
     """
@@ -115,7 +115,7 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 
 def _of_flv(file: BinaryIO, size: int) -> FileEnd:
-    """Return the verdict for FLV: the size of the last tag is repeated after it, and must lead back to such a tag.
+    """Return the verdict for FLV. The size of the last tag is repeated after it, and must lead back to that tag.
 
     Source: Adobe Flash Video File Format 10.1, E.3 and E.4.1.
     """
@@ -132,7 +132,7 @@ def _of_flv(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _of_asf(file: BinaryIO, size: int) -> FileEnd:
-    """Return the verdict for ASF: the header contains the file's size, except in a broadcast."""
+    """Return the verdict for ASF, whose header contains the file's size except in a broadcast."""
     properties = _asf_properties(file)
     if properties is None:
         return FileEnd.UNKNOWN
@@ -141,7 +141,7 @@ def _of_asf(file: BinaryIO, size: int) -> FileEnd:
 
 
 def asf_seconds(path: Path) -> float | None:
-    """Return the duration in an ASF header. libavformat guesses if the file's size differs from the header's."""
+    """Return the duration in an ASF header; libavformat only guesses it if the file size differs from the header's."""
     with path.open("rb") as file:
         properties = _asf_properties(file)
     if properties is None:

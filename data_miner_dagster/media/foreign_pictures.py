@@ -28,7 +28,7 @@ from data_miner_dagster.media.images import decode_image
 
 _JPEG_START: Final = b"\xff\xd8\xff"
 _READERS: Final = (
-    # The plug-ins themselves, not Image.open: ultralytics replaces that with one that may install packages.
+    # The plug-ins are named because ultralytics replaces Image.open with a function that may install packages.
     (_JPEG_START, JpegImageFile),  # only the first of several pictures in one file (MPO)
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"RIFF", WebPImageFile),
@@ -63,7 +63,7 @@ _TURNS: Final = {
 """Source: CIPA DC-008 (Exif 3.0), 4.6.5.1.6."""
 _ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
 _MOST_PIXELS_SHOWN: Final = 1 << 28
-"""Limit for pictures in a sheet or page. Stored ones are within `extraction.limits.max_pixels`, which may be raised."""
+"""The limit for pictures in a sheet or page. `extraction.limits.max_pixels` limits stored ones, and may be higher."""
 _SHALLOW_MODES: Final = frozenset({"1", "L", "P", "RGB"})
 _DEEP_GREYS: Final = ("I;16", "I;16L", "I;16B")
 _WHITE: Final = (255, 255, 255, 255)
@@ -71,7 +71,10 @@ _WHITE: Final = (255, 255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class TakenPicture:
-    """A picture that is upright, 8-bit and without transparency; `content` is a file that shows exactly this."""
+    """A picture that is upright, 8-bit and without transparency.
+
+    `content` is a file that shows exactly this picture.
+    """
 
     content: bytes
     extension: str  # jpg, png or webp
@@ -86,7 +89,8 @@ def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPictu
     white; 16-bit grey keeps its upper eight bits; CMYK becomes RGB.
 
     Raises:
-        UnreadableImageError: it is empty, not a picture, damaged, or larger than `max_pixels`; the message says which.
+        UnreadableImageError: `content` is empty, not a picture, damaged, or larger than `max_pixels`. The message says
+            which.
     """
     image, is_as_it_is, _ = _decoded(content, max_pixels)
     rgb = np.ascontiguousarray(image, np.uint8)
@@ -115,16 +119,18 @@ def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
     """Return only the pixels that `take_picture` would return.
 
     Raises:
-        UnreadableImageError: as for `take_picture`.
+        UnreadableImageError: the picture cannot be read, for the reasons that `take_picture` lists.
     """
     return np.asarray(_decoded(content, max_pixels)[0], np.uint8)
 
 
 def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-    """Return the pixels that `take_picture` would return for a file; a JPEG at 1/2, 1/4 or 1/8 if that is enough.
+    """Return the pixels that `take_picture` would return for a file.
+
+    A JPEG is reduced to 1/2, 1/4 or 1/8 if it then still has at least `at_least_wh`.
 
     Raises:
-        UnreadableImageError: as for `take_picture`, or the file is missing.
+        UnreadableImageError: the file is missing, or cannot be read for the reasons that `take_picture` lists.
     """
     try:
         content = path.read_bytes()
@@ -144,7 +150,7 @@ def _reader_of(content: bytes) -> type[ImageFile]:
 def _decoded(
     content: bytes, max_pixels: int, at_least_wh: tuple[int, int] | None = None
 ) -> tuple[Image.Image, bool, tuple[int, int]]:
-    """Return the picture as upright RGB, whether every reader shows the file like this, and its full size."""
+    """Return the picture as upright RGB, whether every reader shows the file in this way, and its full size."""
     try:
         with _opened(content, max_pixels) as image:
             full_wh = image.size
@@ -196,7 +202,7 @@ def _webp_size_wh(content: bytes) -> tuple[int, int]:
 
 
 def _shallow(image: ImageFile) -> tuple[Image.Image, bool]:
-    """Return the picture in 8-bit RGB, and whether every reader shows the file like this."""
+    """Return the picture in 8-bit RGB, and whether every reader shows the file in this way."""
     if image.mode in _DEEP_GREYS:
         high = np.asarray(image, np.uint16) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB"), False

@@ -1,7 +1,7 @@
-"""Conversion of high dynamic range (PQ, HLG) to standard range: paper white maps to white, highlights roll off.
+"""Conversion of high dynamic range (PQ, HLG) to standard range. Paper white maps to white, and highlights roll off.
 
-Models are trained on standard-range pictures, and people see them elsewhere. Light is converted to BT.709 primaries,
-kept linear up to three quarters of paper white, and rolled off above.
+Models are trained on standard-range pictures, and most displays show only these. Light is converted to BT.709
+primaries, kept linear up to three quarters of paper white, and rolled off above.
 """
 
 from functools import lru_cache
@@ -18,7 +18,7 @@ HLG: Final = 18  # AVCOL_TRC_ARIB_STD_B67
 _PAPER_WHITE: Final = 203.0  # cd/m2. Source: ITU-R BT.2408
 _HLG_PEAK: Final = 1000.0
 _HLG_GAMMA: Final = 1.2
-"""For a display of 1000 cd/m2. Source: ITU-R BT.2100, table 5."""
+"""The system gamma for a display of 1000 cd/m2. Source: ITU-R BT.2100, table 5."""
 _LUMA_WEIGHTS: Final = np.array([0.2627, 0.6780, 0.0593], np.float32)  # Source: ITU-R BT.2020
 _BT2020_TO_BT709: Final = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
@@ -32,8 +32,8 @@ def standard_range(rgb16: npt.NDArray[np.uint16], transfer: int) -> RgbImage:
     """Convert an (H, W, 3) picture with BT.2020 primaries and full-range 16-bit values to 8 bits with sRGB's transfer.
 
     Args:
-        rgb16: as decoded, with its transfer function still applied.
-        transfer: that transfer function, `PQ` or `HLG`.
+        rgb16: the decoded picture, with its transfer function still applied.
+        transfer: the picture's transfer function, `PQ` or `HLG`.
     """
     light = _linear_table(transfer)[rgb16 >> 4]
     if transfer == HLG:

@@ -1,4 +1,4 @@
-"""Decoding of stored images, verified against their checksums. For untrusted images: `foreign_pictures.py`."""
+"""Decoding of stored images, verified against their checksums. Untrusted images belong in `foreign_pictures.py`."""
 
 import hashlib
 import io
@@ -13,7 +13,8 @@ from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import RgbImage
 
 REDUCTION_MARGIN: Final = 1.4
-"""Nearer to 1, the decoder's filter alone determines the result. docs/models.md shows the effect on vectors."""
+"""The least ratio of the reduced image to the target size. Nearer to 1, the decoder's filter alone would determine the
+result. docs/models.md shows the effect on vectors."""
 _REDUCTIONS: Final = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -22,9 +23,9 @@ _REDUCTIONS: Final = (
 
 
 def read_stored_image(path: Path, sha256: str) -> RgbImage:
-    """Return the image at full size, in RGB, after verifying that its bytes are those that were stored.
+    """Return an image at full size, in RGB, after verifying its bytes against the checksum. Thread-safe.
 
-    A JPEG decoder shows half a file as half a picture, so only the checksum detects damage. Thread-safe.
+    A JPEG decoder shows half a file as half a picture, so only the checksum detects damage.
 
     Raises:
         UnreadableImageError: the file is missing, its bytes differ, or it is not an image.
@@ -67,10 +68,10 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
 
 
 def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> RgbImage:
-    """Return the image in `content` with its pixels as stored; `path` is for the message.
+    """Return the image in `content` without applying its orientation tag. `path` is only for the message.
 
     Raises:
-        UnreadableImageError: it cannot be decoded as an image.
+        UnreadableImageError: `content` cannot be decoded as an image.
     """
     flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:

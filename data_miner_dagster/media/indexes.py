@@ -1,4 +1,4 @@
-"""Reading the index of a video file: times and kinds of all or some of its packets, without decoding."""
+"""Reading of a video file's index, the times and kinds of all or some of its packets, without decoding."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class _PacketColumns:
         return sum(self._keyframes)
 
     def add(self, packet: "Packet[Any]") -> bool:
-        """Add a packet. Return False, and add nothing, if it has no presentation time."""
+        """Add a packet, and return True. If it has no presentation time, add nothing and return False."""
         if packet.pts is None:
             return False
         self.pts.append(packet.pts)
@@ -62,7 +62,7 @@ class _PacketColumns:
 
 
 class ChooseGroups(Protocol):
-    """Decides how much to read, once the keyframes and the last group are known."""
+    """A function that decides how much to read once the keyframes and the last group are known."""
 
     def __call__(self, index: GroupIndex) -> Int64Array | None:
         """Return the ordinals of further groups to read, ascending, or None to read all packets instead."""
@@ -103,7 +103,7 @@ def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: i
 
 
 def _group_starts(listed: "IndexEntries") -> list[int] | None:
-    """Return which packets of the list are keyframes, or None if the list is unreliable or saves too little."""
+    """Return the ordinals of the keyframes in the list, or None if the list is unreliable or would save too little."""
     starts: list[int] = []
     for number, entry in enumerate(listed):
         if entry.is_discard or not entry.size:
@@ -200,7 +200,7 @@ def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIn
         return None
     index = VideoIndex(
         time_base=Fraction(stream.time_base),
-        # Listed before any packet was read, so a seek goes straight to its target.
+        # The keyframes were listed before any packet was read, so a seek goes directly to its target.
         is_seekable=num_entries >= columns.num_keyframes > 0,
         **columns.as_arrays(),
     )

@@ -1,11 +1,14 @@
-"""The result of probing a file, for code that must not import PyAV or OpenCV."""
+"""The result of probing a file, defined here for code that must not import PyAV or OpenCV."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ProbedVideo:
-    """The verified properties of a file. `duration_seconds` is the header's if the packets agree, else the packets'."""
+    """The verified properties of a file.
+
+    `duration_seconds` is from the header if the packets agree, or else from them.
+    """
 
     duration_seconds: float
     width: int

@@ -33,7 +33,7 @@ _LUMA_WEIGHTS_BT709: Final = (0.2126, 0.0722)  # Source: ITU-R BT.709
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture: `luma` (H, W), full range, with either `chroma` (two half-size planes) or `rgb` (H, W, 3)."""
+    """A picture with `luma` (H, W), full range, and with either `chroma` (two half-size planes) or `rgb` (H, W, 3)."""
 
     luma: Plane
     chroma: tuple[Plane, Plane] | None
@@ -50,8 +50,8 @@ def picture_of(frame: VideoFrame, *, sample_aspect_ratio: Fraction | None = None
     """Return the picture of a decoded frame.
 
     Args:
-        frame: any pixel format.
-        sample_aspect_ratio: width over height of a pixel; scales the picture's width. None: square.
+        frame: the decoded frame, in any pixel format.
+        sample_aspect_ratio: the width over the height of a pixel, which scales the picture's width. None: square.
     """
     is_square = sample_aspect_ratio is None or sample_aspect_ratio in (0, 1)
     colorspace = int(frame.colorspace)
@@ -134,7 +134,7 @@ def _rgb(frame: VideoFrame, sample_aspect_ratio: Fraction) -> RgbImage:
 
 @dataclass(frozen=True, slots=True)
 class _Orientation:
-    """How to turn a stored picture upright: first transpose it, then mirror it."""
+    """The steps that turn a stored picture upright: a transposition, followed by reflections."""
 
     is_transposed: bool
     is_mirrored: bool  # left to right
@@ -163,7 +163,10 @@ def _orientation(frame: VideoFrame) -> _Orientation:
 
 
 def encode(picture: Picture, image_format: Literal["jpg", "png", "webp"], quality: int) -> bytes:
-    """Return the picture as a file's bytes. Deterministic. JPEG and WebP store chroma at half size; PNG is lossless."""
+    """Return the content of an image file with the picture. Deterministic.
+
+    JPEG and WebP store chroma at half size. PNG is lossless.
+    """
     if image_format == "jpg":
         if picture.chroma is not None:
             return bytes(simplejpeg.encode_jpeg_yuv_planes(picture.luma, *picture.chroma, quality))

@@ -1,7 +1,7 @@
-"""Verification that a file is a video: it opens, has a picture, and is complete.
+"""Verification that a file is a video that opens, has a picture and is complete.
 
-Cheap checks come first: decode two frames and read the end of the file. A header or a seek alone never condemns a file,
-though. If the cheap checks fail, or the format has no header, the file is read from its start.
+Cheap checks come first: two frames are decoded, and the end of the file is read. However, a header or a seek alone
+never condemns a file. If the cheap checks fail, or the format has no header, the file is read from its start.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ from data_miner_dagster.media.readings import Reading, decodes_at_its_end, frame
 
 _TAIL_SECONDS: Final = (0.5, 2.0)
 _TAIL_SHARE: Final = 0.02
-"""Tolerated excess of the header's duration over the content: 2 %, clamped to the range above (seconds)."""
+"""The tolerated excess of the header's duration over the content: 2 %, clamped to `_TAIL_SECONDS`."""
 _TAIL_SECONDS_OF_CUT: Final = 0.1
-"""Tolerated excess, in seconds, for a file that its own structure calls too short."""
+"""The tolerated excess, in seconds, for a file that is too short according to its own structure."""
 _HAS_NO_HEADER: Final = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1", "dv"})
 """Formats (libavformat's names) that can begin, end and be joined anywhere, so that any duration is a guess."""
 _COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm", "asf"})
@@ -35,7 +35,7 @@ _COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm", "asf"})
 _MAY_BE_CUT: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM, VideoErrorKind.UNDECODABLE)
 _MAX_DECODE_PACKETS: Final = 400
 _MIN_CONTRAST: Final = 4.0
-"""Standard deviation of luma. Flatter pictures look the same in all videos."""
+"""The least standard deviation of luma for a fingerprint. Flatter pictures look the same in all videos."""
 
 
 def _bad(kind: VideoErrorKind, message: str) -> VideoPermanentError:
@@ -66,11 +66,12 @@ def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
     """Return the verified properties of a video file.
 
     Decodes the first frame and one near the end, and reads the packets from there to the end. This detects a truncated
-    file: its header promises more than the file contains. It cannot detect truncation in a stream format without a
+    file, whose header promises more than the file contains. It cannot detect truncation in a stream format without a
     header (MPEG-TS).
 
     Raises:
-        VideoPermanentError: EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM, TRUNCATED, UNDECODABLE or LIMIT_EXCEEDED.
+        VideoPermanentError: the file is not a complete video. The kind is EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM,
+            TRUNCATED, UNDECODABLE or LIMIT_EXCEEDED.
     """
     _refuse_by_first_bytes(path)
     try:
@@ -105,7 +106,7 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    """The header's claim: content from `start` to `end` seconds, though the last `tolerance` seconds may be missing."""
+    """The header's claim that there is content from `start` to `end` seconds. The last `tolerance` may be missing."""
 
     start: float
     end: float
@@ -135,7 +136,9 @@ def _promise_of(container: InputContainer, path: Path, end: FileEnd) -> _Promise
 
 
 def _prove(path: Path, container: InputContainer, stream: VideoStream) -> ProbedVideo:
-    first = next(frames_in(chain(packets_in(container, stream), [None]), stream), None)  # even of a one-picture clip
+    first = next(
+        frames_in(chain(packets_in(container, stream), [None]), stream), None
+    )  # exists even in a clip of one picture
     if first is None:
         raise _bad(VideoErrorKind.UNDECODABLE, "no frame of the video can be decoded")
     width, height, start = first.width, first.height, float(container.start_time or 0) / av.time_base
@@ -163,7 +166,7 @@ def _prove(path: Path, container: InputContainer, stream: VideoStream) -> Probed
 
 
 def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise) -> Reading | None:
-    """Return what was read near the end, or None if that does not confirm the promise."""
+    """Return the reading near the end of the file, or None if it does not confirm the promise."""
     try:
         container.seek(int(max(promise.start, promise.end - promise.tolerance) * av.time_base), backward=True)
         reading, is_decoded = Reading(promise.start), False
@@ -176,10 +179,10 @@ def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise
 
 
 def _is_missing(promise: _Promise, reading: Reading, path: Path, end: FileEnd) -> bool:
-    """Return whether missing content was once in the file, or is there but cannot be read.
+    """Return whether missing content was once in the file, or is in it but cannot be read.
 
-    The header of a file as long as its structure says may promise too much. In that case the unread part of the file is
-    too small to hold the missing content.
+    The header of a file with the right length may still promise too much. In that case the unread part of the file is
+    too small for the missing content.
     """
     if end is not FileEnd.WHOLE:
         return True
@@ -196,7 +199,7 @@ def _duration(promise: _Promise | None, reading: Reading) -> float:
 
 
 def _content_fingerprint(container: InputContainer, stream: VideoStream, start: float, duration: float) -> str | None:
-    """Return the difference hashes of the pictures at one and two thirds of the duration, as hex joined by "-".
+    """Return the difference hashes of the pictures at one and two thirds of the duration, in hex, joined by "-".
 
     Returns None if a picture is unavailable or too flat.
     """
@@ -230,7 +233,7 @@ def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) 
 
 
 def _difference_hash(picture: "npt.NDArray[np.float32]") -> int:
-    """Return 64 bits: whether each of 8 x 8 cells is darker than its right neighbour.
+    """Return 64 bits, each of which says whether one of 8 x 8 cells is darker than its right neighbour.
 
     Source: N. Krawetz, "Kind of like that", 2013.
     """

@@ -12,10 +12,13 @@ from PIL import Image
 from data_miner_dagster.media.slides import SlideMeasures, measure_slide
 
 MEASURED_LINES: Final = 360
-"""Larger pictures are first reduced to this short side: it is cheaper, and makes blur comparable at 720p and 4K."""
+"""The short side to which larger pictures are first reduced.
+
+This is cheaper, and makes blur comparable across sizes.
+"""
 _HASHED_LINES: Final = (MEASURED_LINES // 2, MEASURED_LINES // 4)
-"""Successive halvings, the fast reduction. Enough for a hash of 32x32 pixels: for 40 pictures, the bits are as close to
-those of the full picture as they are from 180 lines, and exact resampling takes a third of the time."""
+"""Successive halvings, which are fast. They suffice for a hash of 32x32 pixels: for 40 pictures, the bits are as close
+to those of the full picture as from 180 lines, and exact resampling then takes a third of the time."""
 _HASH_SIDE: Final = 8
 _HASH_PICTURE_SIDE: Final = 32
 _BAR_BRIGHTNESS: Final = 20.0
@@ -35,7 +38,10 @@ class FrameQuality:
 
 
 def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> FrameQuality:
-    """Return the measures of an (H, W) full-range luma plane. The text measures cost as much as all others together."""
+    """Return the measures of an (H, W) full-range luma plane.
+
+    The measures of text cost as much as all others together.
+    """
     small = reduced(luma)
     mean, deviation = cv2.meanStdDev(small)
     return FrameQuality(
@@ -78,9 +84,9 @@ def is_letterboxed(luma: npt.NDArray[np.uint8]) -> bool:
 
 
 def perceptual_hash(luma: npt.NDArray[np.uint8]) -> int:
-    """Return the 64-bit DCT hash; bit 63 is the first coefficient. Similar pictures differ in few bits.
+    """Return the 64-bit DCT hash, in which bit 63 is the first coefficient. Similar pictures differ in few bits.
 
-    Source: `imagehash.phash` yields the same bits for the same picture (a test compares them).
+    Source: `imagehash.phash`, which yields the same bits for the same picture (a test compares them).
     """
     small = Image.fromarray(luma).resize((_HASH_PICTURE_SIDE, _HASH_PICTURE_SIDE), Image.Resampling.LANCZOS)
     coefficients = cv2.dct(np.asarray(small, dtype=np.float64))
@@ -88,7 +94,7 @@ def perceptual_hash(luma: npt.NDArray[np.uint8]) -> int:
     coefficients[0] *= np.sqrt(2)
     coefficients[:, 0] *= np.sqrt(2)
     low = coefficients[:_HASH_SIDE, :_HASH_SIDE]
-    # The mean of the middle two: `np.median` of 64 numbers, without its overhead.
+    # The mean of the middle two values equals `np.median` of 64 numbers, without its overhead.
     median = np.partition(low, (31, 32), axis=None)[31:33].mean()
     bits = (low > median).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

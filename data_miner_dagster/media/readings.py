@@ -1,6 +1,6 @@
 """Reading of a foreign file from start to end, to find its actual content whatever its header says.
 
-Work is proportional to the number of packets, never to the times that they claim.
+The cost is proportional to the number of packets, never to the times that they claim.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,15 +17,18 @@ from av.video.stream import VideoStream
 from data_miner_dagster.media.containers import CONTAINER_OPTIONS, moving_pictures, packets_in
 
 _MOST_STEP_SECONDS: Final = 60.0
-"""Maximum step between packets of a stream. A longer or negative step means that recordings were joined."""
+"""The maximum step between packets of a stream. A longer or negative step means that recordings were joined."""
 _MOST_SILENT_PACKETS: Final = 5
 _MOST_SILENT_SHARE: Final = 0.02
-"""The last packets may yield no frame, up to the greater of these limits: the recording was switched off."""
+"""The share of last packets that may yield no frame, because the recording was switched off.
+
+The greater limit counts.
+"""
 
 
 @dataclass(slots=True)
 class _Played:
-    """The playing time of one stream, added up step by step without the gaps at joints."""
+    """The playing time of one stream, summed up step by step without the gaps where recordings were joined."""
 
     last: float | None = None
     step: float = 0.0
@@ -47,7 +50,7 @@ class _Played:
 
 @dataclass(slots=True)
 class Reading:
-    """What the packets read so far have shown."""
+    """The findings from the packets that were read so far."""
 
     start_seconds: float | None = None
     end_seconds: float = 0.0  # the end of the last packet shown, by the packets' own times
@@ -67,7 +70,7 @@ class Reading:
         return max((played.seconds + played.step for played in self._played.values()), default=0.0)
 
     def add(self, packet: "Packet[Any]", *, is_picture: bool = False) -> None:
-        """Record a packet."""
+        """Take a packet into account."""
         base = float(packet.time_base) if packet.time_base else 0.0
         duration = (packet.duration or 0) * base
         if packet.pts is not None and not packet.is_discard:  # packets hidden by an edit list are not shown
@@ -97,7 +100,7 @@ def frames_in(packets: "Iterable[Packet[Any] | None]", stream: VideoStream) -> I
 
 
 def read_through(path: Path) -> Reading:
-    """Return what all packets of a file show, without decoding."""
+    """Return the findings from all packets of a file, without decoding."""
     with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
         stream = moving_pictures(container)
         reading = Reading()
@@ -107,7 +110,7 @@ def read_through(path: Path) -> Reading:
 
 
 def decodes_at_its_end(path: Path, reading: Reading) -> bool:
-    """Return whether frames can be decoded near the end, from the last keyframe or else from the start."""
+    """Return whether frames near the end can be decoded, from the last keyframe or else from the start."""
     return any(
         num_silent is not None and num_silent <= max(_MOST_SILENT_PACKETS, _MOST_SILENT_SHARE * reading.num_pictures)
         for num_silent in (_num_silent(path, start) for start in dict.fromkeys((reading.last_keyframe, 0)))
@@ -117,7 +120,7 @@ def decodes_at_its_end(path: Path, reading: Reading) -> bool:
 def _num_silent(path: Path, start: int) -> int | None:
     """Return the number of packets after the last frame when decoding from packet `start`, or None without frames.
 
-    Counted by packet times, since a decoder holds frames back; without times, by the decoder's output.
+    Packets are counted by their times, because a decoder delays frames. Without times, the decoder's output counts.
     """
     with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
         stream = moving_pictures(container)

@@ -1,4 +1,4 @@
-"""Measurement of how much of a picture is text and how much is plain, by shape alone without reading the text."""
+"""Measurement of the shares of a picture that are text or plain, by shape alone without reading the text."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 _STROKE_CONTRAST: Final = 60
 _PLAIN_CONTRAST: Final = 3
-"""The noise that compression adds to a surface of one colour."""
+"""The contrast of the noise that compression adds to a surface of one colour."""
 _GAP_SHARE: Final = 1 / 30
 """Letters and words closer together than this share of the picture's height form a line."""
 _LINE_HEIGHT_SHARES: Final = (0.012, 0.14)
@@ -29,8 +29,8 @@ def measure_slide(luma: npt.NDArray[np.uint8]) -> SlideMeasures:
     """Return the measures of an (H, W) luma plane with a few hundred lines.
 
     Letters are strong changes close together. After a morphological closing along the line, a row of high gradients
-    becomes a long, low, well-filled area. Source of the idea: text localization by morphological gradient, Hasan and
-    Karam, "Morphological text extraction from images", IEEE Transactions on Image Processing 9 (2000).
+    becomes a long, low, well-filled area. Source: text localization by morphological gradient, Hasan and Karam,
+    "Morphological text extraction from images", IEEE Transactions on Image Processing 9 (2000).
     """
     height = len(luma)
     gradient = cv2.morphologyEx(luma, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))

@@ -1,6 +1,6 @@
-"""`python -m data_miner_dagster.web.dagster_webserver`: Dagster's own command and options, with a guarded application.
+"""The program `python -m data_miner_dagster.web.dagster_webserver`: Dagster's own command with a guarded application.
 
-Besides loopback, the server answers to the names given by `-h`, `platform.web.hosts` and DATA_MINER_WEB_HOSTS.
+Besides the loopback names, the server answers to the names in `-h`, `platform.web.hosts` and DATA_MINER_WEB_HOSTS.
 """
 
 import os
@@ -26,7 +26,7 @@ _MAKE_APP: Final = "create_app_from_workspace_process_context"
 
 
 def known_hosts(arguments: Sequence[str]) -> list[str]:
-    """Return the host names of the server, without the loopback names."""
+    """Return the host names that the server answers to, without the loopback names."""
     bound = [value for option, value in pairwise(arguments) if option in ("-h", "--host")]
     bound += [argument.partition("=")[2] for argument in arguments if argument.startswith("--host=")]
     named = [name.strip() for name in os.environ.get(WEB_HOSTS_VARIABLE, "").split(",")]
@@ -34,12 +34,12 @@ def known_hosts(arguments: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Serve until stopped."""
+    """Serve Dagster's web server behind the guard until it is stopped."""
     hosts = known_hosts(sys.argv[1:])
     layout = StorageLayout(resolve_root(None, load_platform_config()))
     if home := os.environ.get(DAGSTER_HOME_VARIABLE):
         use_light_files(Path(home))
-    make_app = getattr(cli, _MAKE_APP)  # raises if Dagster has removed it: never serve unguarded
+    make_app = getattr(cli, _MAKE_APP)  # raises if Dagster has removed it, so that the server never runs unguarded
 
     def guarded(*arguments: Any, **options: Any) -> Guard:
         return Guard(Previews(make_app(*arguments, **options), layout), hosts)

@@ -1,11 +1,11 @@
-"""ASGI middleware that refuses requests which a foreign web page makes a browser send.
+"""ASGI middleware that refuses requests which a foreign web page causes a browser to send.
 
-Dagster's web server has no accounts and listens on loopback. But any page in a browser can reach loopback: with a form
-or link to a mutation, with a WebSocket, or with a name that the page's owner points at 127.0.0.1 (DNS rebinding). So
-the Host must be one of our names, the Origin must match the Host, and a mutation must be a POST with JSON. No page can
-send that to another origin without a preflight request.
+Dagster's web server has no accounts and listens on loopback. However, any page in a browser can reach loopback with a
+form or link to a mutation, with a WebSocket, or with a name that the page's owner points at 127.0.0.1 (DNS rebinding).
+Therefore the Host must be one of our names, the Origin must match the Host, and a mutation must be a POST with JSON. No
+page can send such a request to another origin without a preflight request.
 
-Belongs here: checks of headers and methods. Knows nothing about Dagster except that /graphql speaks GraphQL.
+Belongs here: checks of headers and methods. The module knows nothing about Dagster except that /graphql is GraphQL.
 """
 
 import ipaddress
@@ -27,7 +27,7 @@ _MAX_QUERY: Final = 100_000
 
 
 def host_name(text: str) -> str | None:
-    """Return the host of `host:port` in lower case, without brackets and trailing dot, or None if it is malformed."""
+    """Return the host of `host:port` in lower case, without brackets or a trailing dot, or None if it is malformed."""
     try:
         parts = urllib.parse.urlsplit(f"//{text}")
         _ = parts.port
@@ -59,7 +59,7 @@ class Guard:
 
     Args:
         app: the guarded application.
-        hosts: its names besides those of loopback, such as its bind address or a reverse proxy's host.
+        hosts: the server's names besides the loopback names, such as its bind address or a reverse proxy's host.
     """
 
     def __init__(self, app: App, hosts: Collection[str] = ()) -> None:
@@ -83,7 +83,7 @@ class Guard:
         await self._app(scope, receive, send_unframed)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Return the status and message with which to refuse a request, or None to allow it."""
+        """Return the status and message for refusing a request, or None to allow it."""
         headers = _headers(scope)
         host = headers.get("host", "")
         name = host_name(host)
@@ -119,7 +119,7 @@ class Guard:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """Return the headers by name. The values of a repeated header, which is malformed, are joined by a comma."""
+    """Return the headers by name. Joins the values of a repeated header, which is malformed, with a comma."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")

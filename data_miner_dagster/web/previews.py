@@ -1,7 +1,7 @@
-"""ASGI middleware that shows previews: the pictures whose addresses are in the metadata of events.
+"""ASGI middleware that serves previews, the pictures whose addresses are in the metadata of events.
 
-Only files that `StorageLayout.preview_at` knows are read: the address has a strict form, with a key or name that is
-checked, and a link in place of the file is refused.
+Only previews that the storage layout recognizes are read. An address has a strict form, its key or name is checked, and
+a symbolic link in place of the file is refused.
 """
 
 import os
@@ -23,14 +23,14 @@ _REFUSED: Final = ((b"content-type", b"text/plain"),)
 
 
 class Previews:
-    """An ASGI application that answers for the previews under a root and passes everything else on."""
+    """An ASGI application that serves the previews under a root, and passes all other requests on."""
 
     def __init__(self, app: App, layout: StorageLayout) -> None:
         self._app = app
         self._layout = layout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a picture, with 404, or not at all."""
+        """Respond to a request for a preview with the picture or 404. Pass other requests on."""
         if scope["type"] != "http" or not scope["path"].startswith(f"/{PREVIEWS_NAME}/"):
             await self._app(scope, receive, send)
             return

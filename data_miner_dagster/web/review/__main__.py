@@ -1,7 +1,7 @@
-"""`python -m data_miner_dagster.web.review PORT [HOST]`: the review pages of the root that the environment names.
+"""The program `python -m data_miner_dagster.web.review PORT [HOST]`, which serves the review pages of a root.
 
-HOST is for containers, whose own loopback nobody else reaches: their port is published on the machine's loopback. The
-pages answer only to that address, wherever they listen.
+The environment names the root. HOST is for containers, whose own loopback cannot be reached from outside: their port is
+published on the machine's loopback. The pages answer only to the machine's loopback address, wherever they listen.
 """
 
 import sys
@@ -17,7 +17,7 @@ with creating_lasting_objects():
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve the review pages until SIGINT or SIGTERM."""
     port = int(sys.argv[1])
     host = sys.argv[2] if len(sys.argv) > 2 else REVIEW_HOST
     platform = open_platform()

@@ -1,8 +1,8 @@
 """Access to the review pages: one-time login links, and the sessions that they start.
 
-Both are files in one private folder under the root, named by the sha256 of their secret. So the commands that print
-links and the servers that accept them do not need to talk, a restarted server knows its visitors, and anyone who reads
-the folder learns no secret. A link is used up by removing its file, which only one visitor can do.
+Both are files in one private folder under the root, named by the sha256 of their secret. Commands that print links and
+servers that accept them therefore need no connection, a restarted server still knows its visitors, and reading the
+folder reveals no secret. Using a link removes its file, which only one visitor can do.
 """
 
 import hashlib
@@ -35,15 +35,15 @@ class Session:
 
 
 def reviewer_name(text: object) -> str | None:
-    """Return a name in its stored form; None if nothing of it is printable."""
+    """Return a reviewer's name in its stored form, or None if it has no printable characters."""
     return clean_text(text, MAX_NAME_LENGTH)
 
 
 class Access:
-    """The links and sessions of one root.
+    """The login links and sessions of one root.
 
     Args:
-        layout: of the root. The folder is created, for its owner alone, when the first link is made.
+        layout: the layout of the root. The private folder is created when the first link is created.
     """
 
     def __init__(self, layout: StorageLayout) -> None:
@@ -51,9 +51,9 @@ class Access:
         self._folder = layout.review_access
 
     def new_link_secret(self, who: str) -> str:
-        """Return the secret of a new login link.
+        """Create a login link, and return its secret.
 
-        The person who opens it is called `who` until they choose another name.
+        The person who opens the link is called `who` until they choose another name.
         """
         self._remove_expired()
         secret = secrets.token_urlsafe(_SECRET_BYTES)
@@ -61,7 +61,7 @@ class Access:
         return secret
 
     def leading_file(self, link: str) -> Path:
-        """Return a new page on disk, for its owner alone, that leads to a link."""
+        """Create a private page on disk that redirects to a link, and return its path."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self._layout.leading_page(secrets.token_hex(8))
         address = html.escape(link)
@@ -71,7 +71,7 @@ class Access:
         return file
 
     def log_in(self, link_secret: str) -> Session | None:
-        """Return a new session for a link, which is used up; None if it is unknown, used or expired."""
+        """Use up a link and return a new session, or return None if the link is unknown, used or expired."""
         file = self._layout.login_link_file(_digest(link_secret))
         stored = self._read(file, LINK_SECONDS)
         try:
@@ -85,12 +85,12 @@ class Access:
         return session
 
     def session(self, secret: str) -> Session | None:
-        """Return the session of a cookie's secret; None if there is none (any more)."""
+        """Return the session that a cookie's secret belongs to, or None if it does not exist or has expired."""
         stored = self._read(self._layout.session_file(_digest(secret)), SESSION_SECONDS)
         return None if stored is None else Session(secret, stored["who"])
 
     def rename(self, session: Session, who: str) -> None:
-        """Give the visitor of a session another name."""
+        """Change the name of a session's visitor."""
         self._write(self._layout.session_file(_digest(session.secret)), who)
 
     def log_out(self, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""Questions and answers as JSON: what the scripts of the pages fetch and send."""
+"""The JSON routes from which the pages' scripts fetch questions and to which they send answers."""
 
 from typing import Final
 
@@ -62,7 +62,7 @@ class AnswerEndpoints:
         return JSONResponse({"verifier": [verifier_json(answer) for answer in found]})
 
     async def answer(self, request: Request) -> Response:
-        """Store answers. An answer that is sent again is stored once."""
+        """Store answers. An answer that is sent more than once is stored only once."""
         answers = answers_from(await json_of(request))
         who = request.scope["session"].who
         await run_in_threadpool(lambda: self._open_desk(project_of(request)).answer(answers, who))

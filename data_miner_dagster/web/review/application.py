@@ -1,4 +1,4 @@
-"""The ASGI application of the review pages: its routes, behind the guard and the gate."""
+"""The ASGI application of the review pages, with its routes behind the guard and the gate."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ _STATIC: Final = Path(__file__).with_name("static")
 
 
 def review_application(platform: Platform, access: Access, open_desk: OpenDesk, *, port: int) -> App:
-    """Return the application for one root and the port that it is served at."""
+    """Return the application for one root. `port` is the port at which it is served."""
     pictures = FramePictures(platform)
     pages = Pages(platform, open_desk, pictures)
     answers = AnswerEndpoints(open_desk)

@@ -1,4 +1,4 @@
-"""The page that calibrates the filter's threshold: its questions, and the threshold that follows from the answers."""
+"""The page for calibrating the filter's threshold: its question, and the threshold that follows from the answers."""
 
 import shlex
 from pathlib import Path
@@ -24,7 +24,7 @@ DEFAULT_WANTED: Final = 0.9
 
 
 def question_of(config: ProjectConfig) -> dict[str, list[str]]:
-    """Return what a person should keep and drop, in the words of the project."""
+    """Return the project's descriptions of frames to keep and of frames to drop."""
     filtering, words = config.filtering, config.shown.text
     return {
         "keep": [printable(words(prompt.text)) for prompt in filtering.positive],
@@ -33,14 +33,14 @@ def question_of(config: ProjectConfig) -> dict[str, list[str]]:
 
 
 class CalibrationEndpoint:
-    """The routes for the progress of a calibration."""
+    """The route for the progress of a calibration."""
 
     def __init__(self, platform: Platform, open_desk: OpenDesk) -> None:
         self._platform = platform
         self._open_desk = open_desk
 
     def state(self, request: Request) -> Response:
-        """Return the threshold for a goal, from the answers so far."""
+        """Return the threshold that reaches a goal according to the answers so far."""
         project = project_of(request)
         query = request.query_params
         goal: Goal = "recall" if query.get("goal") == "recall" else "precision"
@@ -51,7 +51,7 @@ class CalibrationEndpoint:
         return JSONResponse(_content(state.found) | self._next_steps(project, state.found))
 
     def _next_steps(self, project: str, found: CalibratedThreshold) -> dict[str, object]:
-        """Return the settings to change, and the commands for it."""
+        """Return the settings to change, and the commands that apply them."""
         file, root = project_file_of(self._platform, project), str(self._platform.root)
         goal = [f"--{found.result.goal}", f"{found.result.wanted:g}"]
         return {

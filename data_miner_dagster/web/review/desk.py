@@ -1,4 +1,4 @@
-"""The interface between the pages and operations/reviewing: the questions of a project, and a place for answers."""
+"""The interface between the pages and operations/reviewing, which provides a project's questions and stores answers."""
 
 import threading
 from collections import OrderedDict
@@ -15,13 +15,13 @@ from data_miner_dagster.operations.reviewing.verifier_answers import ShownAnswer
 from data_miner_dagster.stages.filtering.calibration import Goal
 
 OpenDesk = Callable[[str], "Desk"]
-"""Returns the desk of a project by its name. Raises ConfigError if there is no such project."""
+"""A function that returns the desk of a named project. It raises ConfigError if the project does not exist."""
 
 _MOST_DESKS: Final = 4
 
 
 class Desk:
-    """The questions of one project. Thread-safe."""
+    """The questions and answers of one project. Thread-safe."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -34,7 +34,7 @@ class Desk:
         return list(self._platform.project_config(self._project).detection.classes)
 
     def queues(self) -> Sequence[QueueCount]:
-        """Return the number of questions in each queue."""
+        """Return the numbers of open and answered questions in each queue."""
         return self._review.queues()
 
     def page(
@@ -46,11 +46,11 @@ class Desk:
         class_name: str | None = None,
         video_key: str | None = None,
     ) -> Page:
-        """Return the questions after a cursor."""
+        """Return a page of a queue's questions, starting after a cursor."""
         return self._review.page(queue, cursor=cursor, size=size, class_name=class_name, video_key=video_key)
 
     def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
-        """Return the current state of one question."""
+        """Return the current state of one question, or None if it does not exist."""
         return self._review.item(queue, key)
 
     def classes(self) -> Sequence[BrowsedName]:
@@ -62,7 +62,7 @@ class Desk:
         return self._review.videos()
 
     def has_masks(self) -> bool:
-        """Return whether boxes of the project have masks."""
+        """Return whether any box of the project has a mask."""
         return has_masks(self._platform, self._project)
 
     def masks(self, frame_id: str) -> Sequence[ShownMask]:
@@ -70,7 +70,7 @@ class Desk:
         return masks_of_frame(self._platform, self._project, frame_id)
 
     def has_verifier_answers(self) -> bool:
-        """Return whether a verifier has examined boxes of the project."""
+        """Return whether a verifier has examined any box of the project."""
         return has_answers(self._platform, self._project)
 
     def verifier_answers(self, frame_id: str) -> Sequence[ShownAnswer]:
@@ -78,7 +78,7 @@ class Desk:
         return answers_of_frame(self._platform, self._project, frame_id)
 
     def answer(self, answers: Sequence[Answer], who: str) -> None:
-        """Store answers. Already stored ones stay unchanged."""
+        """Store answers. Answers that are already stored stay unchanged."""
         for answer in answers:
             self._review.give(answer, who=who)
 
@@ -87,20 +87,20 @@ class Desk:
         return self._review.undo(answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
-        """Return the progress of the filter's calibration, and the threshold that follows from the answers."""
+        """Return the progress of the filter's calibration, with the threshold that follows from the answers."""
         return self._review.calibration(goal=goal, wanted=wanted)
 
     def why_nothing(self) -> str:
-        """Return why nothing can be asked at present, or "" if something can."""
+        """Return the reason why there are no questions at present, or "" if there are some."""
         return self._review.why_nothing()
 
     def verdict_counts(self) -> Mapping[VerdictWord, int]:
-        """Return how many verdicts of each kind are in force."""
+        """Return the number of verdicts in force, by word."""
         return count_verdicts(self._platform.database, self._project)
 
 
 def project_desks(platform: Platform) -> OpenDesk:
-    """Return a function that opens desks and caches the most recent ones."""
+    """Return a function that opens desks and caches the most recently used ones."""
     desks: OrderedDict[str, Desk] = OrderedDict()
     lock = threading.Lock()
 

@@ -1,6 +1,6 @@
-"""ASGI middleware of the review pages: headers for every answer, and a session for all but a few pages.
+"""ASGI middleware of the review pages, which adds headers and requires a session for all but a few pages.
 
-The guard in front (web/guard.py) checks Host, Origin and content type; this module checks who the visitor is.
+The guard in front of it (web/guard.py) checks Host, Origin and content type. This module identifies the visitor.
 """
 
 import re
@@ -19,12 +19,13 @@ IDENTITY: Final = "/identity"
 _OPEN: Final = frozenset({LOGIN_PAGE, LOGIN_API, IDENTITY})
 _OPEN_FOLDER: Final = "/static/"
 _NAMED: Final = re.compile(r"/(?:projects|report)/([A-Za-z0-9][A-Za-z0-9_.-]{0,99})(?:/|$)")
-"""The project that a page is about. The page for strangers names its command."""
+"""Matches the project in an address. The page for visitors who are not logged in names it in a command."""
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self'; "
     b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""The library that draws boxes sets `style` attributes. Inline scripts and styles are refused."""
+"""The content security policy. Inline scripts and styles are refused, except for `style` attributes, which the library
+that draws boxes sets."""
 _HEADERS: Final = (
     (b"content-security-policy", _POLICY),
     (b"x-content-type-options", b"nosniff"),
@@ -37,12 +38,15 @@ _NOT_KEPT: Final = (b"cache-control", b"no-store")
 
 
 def cookie_name(port: int) -> str:
-    """Return the name of the cookie. Browsers send the cookies of a host to all its ports, hence the number."""
+    """Return the name of the session cookie.
+
+    It contains the port because browsers send cookies to all ports of a host.
+    """
     return f"data_miner_review_{port}"
 
 
 def set_cookie(response: Response, port: int, session: Session | None) -> None:
-    """Set the visitor's session cookie, or remove it."""
+    """Set the visitor's session cookie, or remove it if `session` is None."""
     response.set_cookie(
         cookie_name(port),
         "" if session is None else session.secret,
@@ -53,7 +57,7 @@ def set_cookie(response: Response, port: int, session: Session | None) -> None:
 
 
 class Gate:
-    """An ASGI application that admits only visitors with a session, which it puts into `scope["session"]`."""
+    """An ASGI application that admits only visitors with a session, and stores the session in `scope["session"]`."""
 
     def __init__(self, app: App, access: Access, port: int) -> None:
         self._app = app
@@ -61,7 +65,7 @@ class Gate:
         self._cookie_name = cookie_name(port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer with the missing headers added."""
+        """Pass an admitted request on, and add missing headers to the response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,7 +1,7 @@
-"""Logging in by a one-time link, the visitor's name, and logging out.
+"""The routes for logging in with a one-time link, for the visitor's name, and for logging out.
 
-The secret of a link follows `#`, which browsers do not send: the login page's script posts it. So merely opening an
-address changes nothing, and no log or history keeps the secret.
+The secret of a link follows `#`, so browsers do not send it; the login page's script posts it. Merely opening an
+address therefore changes nothing, and no log or history contains the secret.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from data_miner_dagster.web.review.templating import page
 
 
 def root_identity(root: Path) -> str:
-    """Return a name by which a command recognizes a server over the same root. It is not secret."""
+    """Return an identifier by which a command recognizes a server of the same root. It is not secret."""
     return hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()
 
 
 class LoginEndpoints:
-    """The routes about the visitor."""
+    """The routes for the visitor's session."""
 
     def __init__(self, access: Access, *, root: Path, port: int) -> None:
         self._access = access
@@ -54,10 +54,10 @@ class LoginEndpoints:
         return answer
 
     async def rename(self, request: Request) -> Response:
-        """Give the visitor another name.
+        """Change the visitor's name.
 
         Raises:
-            ConfigError: nothing of the name is printable.
+            ConfigError: the name has no printable characters.
         """
         who = reviewer_name((await json_of(request)).get("who"))
         if who is None:
@@ -66,9 +66,9 @@ class LoginEndpoints:
         return JSONResponse({"who": who})
 
     def session(self, request: Request) -> Response:
-        """Return who the visitor is."""
+        """Return the visitor's name."""
         return JSONResponse({"who": request.scope["session"].who})
 
     def identity(self, _request: Request) -> Response:
-        """Return which root is served."""
+        """Return the identifier of the root that is served."""
         return JSONResponse({"root": self._identity})

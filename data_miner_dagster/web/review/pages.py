@@ -1,4 +1,4 @@
-"""The pages of the review server, and the pictures on them. Each is rendered from what the desk of its project says."""
+"""The pages of the review server, and the pictures on them. A page is rendered from the data of its project's desk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ from data_miner_dagster.web.review.wire import class_choices, item_json
 MOST_VIDEOS_LISTED: Final = 60
 GALLERY_PAGE: Final = 48
 _MEASURING: Final = frozenset({ReviewQueue.RANDOM, ReviewQueue.NEAR_THRESHOLD, ReviewQueue.CALIBRATION})
-"""Queues whose answers are measurements: a verifier's answer would influence the person."""
+"""Queues whose answers are measurements. They do not show a verifier's answers, which would influence the person."""
 _REPORT_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
 class Form(StrEnum):
-    """How the questions of a queue are shown."""
+    """The form in which the questions of a queue are shown."""
 
     BOXES = "boxes"  # one frame at a time
     GRID = "grid"  # many frames to keep or drop
-    CALIBRATION = "calibration"  # such a grid, with what the answers call for
+    CALIBRATION = "calibration"  # such a grid, with the threshold that follows from the answers
     GROUPS = "groups"  # a representative and the frames that it stands for
 
 
 @dataclass(frozen=True, slots=True)
 class QueueText:
-    """What a page says about a queue."""
+    """The title, description and form of a queue's page."""
 
     title: str
     about: str
@@ -87,7 +87,7 @@ QUEUE_TEXTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """A queue on the overview."""
+    """A queue as the overview shows it."""
 
     queue: str
     text: QueueText
@@ -95,7 +95,7 @@ class _Queue:
 
 
 class Pages:
-    """The addresses that answer with pages and pictures."""
+    """The routes that return pages and pictures."""
 
     def __init__(self, platform: Platform, open_desk: OpenDesk, pictures: FramePictures) -> None:
         self._platform = platform
@@ -103,7 +103,7 @@ class Pages:
         self._pictures = pictures
 
     def projects(self, request: Request) -> Response:
-        """List the projects; with a single one, go there."""
+        """List the projects. If there is only one, redirect to it."""
         found = project_progress(self._platform.database) if self._platform.has_catalog else []
         if len(found) == 1:
             return RedirectResponse(f"/projects/{found[0].name}", 303)
@@ -111,7 +111,7 @@ class Pages:
         return _page(request, "projects.html.j2", projects=rows)
 
     def video(self, request: Request) -> Response:
-        """List the projects that want a video, to look at its frames there; with a single one, go there."""
+        """List the projects that use a video, with links to its frames. If there is only one, redirect to it."""
         key = check_video_key(request.path_params["video_key"])
         wanting = projects_wanting(self._platform.database, [key]).get(key, ()) if self._platform.has_catalog else ()
         if not wanting:
@@ -122,7 +122,7 @@ class Pages:
         return _page(request, "video.html.j2", video_key=key, addresses=addresses)
 
     def overview(self, request: Request) -> Response:
-        """Show the queues of a project, its classes and its videos."""
+        """Show the queues, classes and videos of a project."""
         project = project_of(request)
         desk = self._open_desk(project)
         counts = {count.queue: count for count in desk.queues()}
@@ -146,7 +146,7 @@ class Pages:
         )
 
     def queue(self, request: Request) -> Response:
-        """Show the questions of a queue; the page's script fetches them."""
+        """Show the page of a queue, whose script fetches the questions."""
         project = project_of(request)
         queue = word_of(ReviewQueue, request.path_params["queue"])
         text = QUEUE_TEXTS.get(queue)
@@ -186,7 +186,7 @@ class Pages:
         )
 
     def gallery(self, request: Request) -> Response:
-        """Show the frames of a class or a video, a page at a time."""
+        """Show one page of the frames of a class or video."""
         project = project_of(request)
         query = request.query_params
         chosen = {name: query.get(name, "") for name in ("class", "video")}
@@ -211,7 +211,7 @@ class Pages:
         )
 
     def report(self, request: Request) -> Response:
-        """Show the report of a project's release, the same page that opens from disk."""
+        """Show the report of a project's release, which can also be opened from disk."""
         try:
             html = self._platform.layout.report_page(project_of(request)).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -219,7 +219,7 @@ class Pages:
         return HTMLResponse(html, headers={"content-security-policy": _REPORT_POLICY})
 
     def picture(self, request: Request) -> Response:
-        """Show a frame."""
+        """Return the picture of a frame."""
         found = self._pictures.picture(
             request.path_params["video_key"],
             request.path_params["frame_index"],

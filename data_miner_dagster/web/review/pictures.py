@@ -1,8 +1,8 @@
-"""The pictures of the review pages: frames by video key and index, in full size or small.
+"""The pictures of the review pages: frames by video key and index, at full or small size.
 
 Frames that extraction encoded are sent as stored, after comparing their bytes with the checksum in the table of frames.
-Untrusted pictures (operations/foreign/stored_pictures.py) are decoded by workers and sent re-encoded, never as they
-are. No path is built from text of an address: storage/layout.py checks the key, and the file name comes from the table.
+Untrusted pictures (operations/foreign/stored_pictures.py) are decoded by workers and re-encoded, never sent unchanged.
+No path is built from the text of an address: storage/layout.py checks the key, and the table provides the file name.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ _MOST_CACHED_TABLES: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class EncodedPicture:
-    """A JPEG, and the checksum of the stored picture that it shows."""
+    """A JPEG with the checksum of the stored picture that it shows."""
 
     content: bytes
     sha256: str
 
 
 class _Cache:
-    """A cache of the pictures sent last, limited in bytes. Thread-safe."""
+    """A cache of the most recently sent pictures, limited in bytes. Thread-safe."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -64,7 +64,7 @@ class _Cache:
 
 
 class _FrameTables:
-    """The images of the videos requested last. A rewritten table is read again."""
+    """A cache of frame tables of the most recently requested videos. A table that has changed is read again."""
 
     def __init__(self, layout: StorageLayout) -> None:
         self._layout = layout
@@ -82,7 +82,7 @@ class _FrameTables:
             try:
                 known = written_at, read_frame_images(self._layout, video_key)
             except (FileNotFoundError, DataMinerError):
-                return None  # removed or damaged: work on the video recreates it
+                return None  # removed or damaged; work on the video recreates it
         with self._lock:
             self._tables[video_key] = known
             self._tables.move_to_end(video_key)
@@ -92,7 +92,7 @@ class _FrameTables:
 
 
 class FramePictures:
-    """Encodes frames for the browser. Thread-safe. No worker starts before the first untrusted picture."""
+    """Provides frames for the browser. Thread-safe. Workers are started only for untrusted pictures."""
 
     def __init__(self, platform: Platform) -> None:
         self._tables = _FrameTables(platform.layout)
@@ -104,7 +104,7 @@ class FramePictures:
         self._pictures.close()
 
     def picture(self, video_key: str, frame_index: int, *, is_small: bool) -> EncodedPicture | None:
-        """Return a frame's picture; None if there is no such frame or its file is missing or damaged."""
+        """Return the picture of a frame, or None if the frame does not exist or its file is missing or damaged."""
         image = self._tables.image(video_key, frame_index)
         if image is None:
             return None

@@ -1,4 +1,4 @@
-"""Reading requests: JSON objects of limited size, and the parameters of addresses."""
+"""Parsing of requests: JSON objects of limited size, and the parameters of addresses."""
 
 import json
 from enum import StrEnum
@@ -35,19 +35,19 @@ async def json_of(request: Request) -> dict[str, Any]:
 
 
 def project_of(request: Request) -> str:
-    """Return the project in the address.
+    """Return the name of the project in a request's address.
 
     Raises:
-        ConfigError: it is not a project's name.
+        ConfigError: the name is not valid for a project.
     """
     return check_project_name(request.path_params["project"])
 
 
 def word_of(words: type[_Word], text: str) -> _Word:
-    """Return the enum member with a value.
+    """Return the member of an enum that has a value.
 
     Raises:
-        ConfigError: there is no such member.
+        ConfigError: no member has this value.
     """
     try:
         return words(text)

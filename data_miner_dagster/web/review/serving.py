@@ -1,4 +1,4 @@
-"""Serving the review pages on loopback, and the links that lead to them."""
+"""The server of the review pages on loopback, and login links to it."""
 
 import http.client
 import json
@@ -21,17 +21,17 @@ _ASK_SECONDS: Final = 2.0
 
 
 def access_of(platform: Platform) -> Access:
-    """Return the links and sessions of a root."""
+    """Return the login links and sessions of a root."""
     return Access(platform.layout)
 
 
 def login_link(platform: Platform, port: int, who: str, page: str = "/") -> str:
-    """Return a new link that logs one visitor in and leads to a page."""
+    """Create a link that logs one visitor in and leads to a page."""
     return f"http://{REVIEW_HOST}:{port}{LOGIN_PAGE}#{access_of(platform).new_link_secret(who)}%20{page}"
 
 
 def is_served(platform: Platform, port: int) -> bool:
-    """Return whether the review pages of this root are already served on a port, for instance by `data-miner up`."""
+    """Return whether this root's review pages are already served on a port, for example by `data-miner up`."""
     connection = http.client.HTTPConnection(REVIEW_HOST, port, timeout=_ASK_SECONDS)
     try:
         with closing(connection):
@@ -43,7 +43,7 @@ def is_served(platform: Platform, port: int) -> bool:
 
 
 def listening(port: int, host: str = REVIEW_HOST) -> socket.socket:
-    """Return a listening socket, before the server has started.
+    """Return a socket that listens on a port, for a server that has not started yet.
 
     Raises:
         OSError: the port is in use.
@@ -60,7 +60,7 @@ def listening(port: int, host: str = REVIEW_HOST) -> socket.socket:
 
 
 def review_server(platform: Platform, open_desk: OpenDesk, port: int) -> uvicorn.Server:
-    """Return a server that is not started yet. It logs no requests, since answers do not belong in a log."""
+    """Return a web server that is not started yet. It logs no requests, since answers do not belong in a log."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     application = review_application(platform, access_of(platform), open_desk, port=port)
     return uvicorn.Server(

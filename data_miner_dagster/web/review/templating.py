@@ -1,4 +1,4 @@
-"""The Jinja environment of the review pages: everything is escaped, and a missing value is an error."""
+"""The Jinja environment of the review pages. All values are escaped, and a missing value is an error."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -25,7 +25,7 @@ def _environment() -> Environment:
 
 
 def page(template: str, values: Mapping[str, object], *, who: str | None, status: int = 200) -> HTMLResponse:
-    """Return a rendered page. `who` is the visitor's name, None for one who is not logged in."""
+    """Return a rendered page. `who` is the visitor's name, or None if the visitor is not logged in."""
     return HTMLResponse(_environment().get_template(template).render(**values, who=who), status)
 
 

@@ -1,8 +1,8 @@
-"""`python -m data_miner_dagster.web.review.vendoring`: fetch and verify the library that draws boxes.
+"""The program `python -m data_miner_dagster.web.review.vendoring`, which fetches and verifies the box-drawing library.
 
-The files are in the repository and in the wheel, so reviewing does not need npm. To use another version: change
-`version` and `archive_sha512` in the manifest (npm shows it as `dist.integrity`, in base64), run this module, and
-review the difference.
+The files are in the repository and in the wheel, so reviewing does not need npm. To use another version, change
+`version` and `archive_sha512` in the manifest (npm shows the latter as `dist.integrity`, in base64), run this module,
+and review the difference.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _MANIFEST_NAME: Final = "vendored.json"
 
 @dataclass(frozen=True, slots=True)
 class Vendored:
-    """The package, the checksum of its archive, and the files taken from it, by name: member and sha256."""
+    """The manifest: the package, the checksum of its archive, and the member name and sha256 of each file used."""
 
     package: str
     version: str
@@ -33,16 +33,16 @@ class Vendored:
 
 
 def read_manifest() -> Vendored:
-    """Return what was taken from where."""
+    """Return the manifest of the vendored files."""
     stored: dict[str, Any] = json.loads((VENDOR_FOLDER / _MANIFEST_NAME).read_text(encoding="utf-8"))
     return Vendored(stored["package"], stored["version"], stored["archive_sha512"], stored["files"])
 
 
 def fetch(vendored: Vendored, folder: Path) -> None:
-    """Write the files of the package to `folder`, with npm.
+    """Download the package with npm, and write its files to `folder`.
 
     Raises:
-        DataMinerError: npm is missing or fails, or a checksum differs; nothing is written then.
+        DataMinerError: npm is missing or fails, or a checksum differs. Nothing has been written in this case.
     """
     npm = shutil.which("npm")
     if npm is None:
@@ -59,10 +59,10 @@ def fetch(vendored: Vendored, folder: Path) -> None:
 
 
 def unpack(vendored: Vendored, archive: Path) -> dict[str, bytes]:
-    """Return the files by name, after verifying the archive and each of them.
+    """Return the files of an archive by name, after verifying the archive and each file.
 
     Raises:
-        DataMinerError: a checksum differs.
+        DataMinerError: a checksum differs from the manifest.
     """
     _check(archive.name, hashlib.sha512(archive.read_bytes()).hexdigest(), vendored.archive_sha512)
     contents = {}

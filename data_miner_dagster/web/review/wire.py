@@ -1,4 +1,4 @@
-"""The data between browser and server: questions as JSON, and answers from JSON."""
+"""The wire format between browser and server: questions as JSON, and answers from JSON."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from data_miner_dagster.operations.reviewing.records import Answer, Page, Review
 from data_miner_dagster.operations.reviewing.verifier_answers import ShownAnswer
 
 MAX_ANSWERS: Final = 500
-"""Answers in one request. A page sends them in parts."""
+"""The most answers in one request. A page sends more answers in several requests."""
 _LINKED: Final = ("http://", "https://")
 
 
@@ -61,7 +61,7 @@ def answers_from(content: object) -> list[Answer]:
     """Return the answers in a request.
 
     Raises:
-        ConfigError: it is not a valid request of a page.
+        ConfigError: the request does not have the form that the pages send.
     """
     return [_answer(sent) for sent in _validated(_Answers, content).answers]
 
@@ -70,7 +70,7 @@ def undone_from(content: object) -> str:
     """Return the id of the answer that a request undoes.
 
     Raises:
-        ConfigError: it is not a valid request of a page.
+        ConfigError: the request does not have the form that the pages send.
     """
     return _validated(_Undo, content).answer_id
 
@@ -129,7 +129,7 @@ def _frame_json(frame: ReviewFrame) -> dict[str, object]:
 
 
 def picture_address(frame_id: str) -> str:
-    """Return the address of a frame's picture."""
+    """Return the path of a frame's picture on the server."""
     video_key, frame_index = split_frame_id(frame_id)
     return f"/pictures/{video_key}/{frame_index}"
 
@@ -160,7 +160,7 @@ def mask_json(mask: ShownMask) -> dict[str, object]:
 
 
 def verifier_json(shown: ShownAnswer) -> dict[str, object]:
-    """Return a verifier's answer about a box in its wire format. The box is in pixels, as detected."""
+    """Return a verifier's answer about a box in its wire format. The box is in pixels of the frame."""
     return {
         "class_name": shown.class_name,
         "corners": list(shown.box_xyxy),
@@ -175,5 +175,5 @@ def _finite(value: float | None) -> float | None:
 
 
 def class_choices(class_names: Sequence[str], shown: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-    """Return the classes of a project for the picker: the name, and the text that is shown for it."""
+    """Return the classes of a project for the picker, each with its name and the text to show."""
     return [{"name": name, "text": printable((shown or {}).get(name, name))} for name in class_names]
