@@ -289,5 +289,5 @@ def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
                 return buffer.getvalue()
         smaller_wh = (round(image.width * _SHRINK), round(image.height * _SHRINK))
         if min(smaller_wh) < 8:
-            raise ValueError(f"no picture of this shape fits into {max_bytes} bytes")
+            raise ValueError(f"a picture of this shape does not fit into {max_bytes} bytes")
         image = image.resize(smaller_wh, Image.Resampling.BILINEAR)

@@ -46,9 +46,9 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
             codec has no decoder, or its pictures exceed `max_pixels`.
     """
     if not path.is_file():
-        raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} is not there; download it again")
+        raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} does not exist; download it again")
     if path.stat().st_size == 0:
-        raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{path.name} has no bytes; download it again")
+        raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{path.name} is empty; download it again")
     try:
         trial = _DECODE_NOTHING if _describes_its_streams(path) else {}
         container = av.open(str(path), options={**CONTAINER_OPTIONS, **trial})
@@ -58,17 +58,17 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
         stream = moving_pictures(container)
         if stream is None:
             raise VideoPermanentError(
-                VideoErrorKind.NO_VIDEO_STREAM, f"{path.name} has no moving pictures (sound or a cover at most)"
+                VideoErrorKind.NO_VIDEO_STREAM, f"{path.name} has no moving pictures, at most sound or a cover image"
             )
         codec = stream.codec_context
         if codec is None:
             raise VideoPermanentError(
-                VideoErrorKind.UNDECODABLE, f"{path.name}: no decoder for its video codec; re-encode it"
+                VideoErrorKind.UNDECODABLE, f"the video codec of {path.name} is not supported; re-encode it"
             )
         if max_pixels is not None and codec.width * codec.height > max_pixels:
             raise VideoPermanentError(
                 VideoErrorKind.LIMIT_EXCEEDED,
-                f"pictures of {codec.width}x{codec.height} are more than extraction.limits.max_pixels={max_pixels}",
+                f"frames of {codec.width}x{codec.height} exceed extraction.limits.max_pixels={max_pixels}",
             )
         codec.thread_count = num_threads
         codec.thread_type = "AUTO" if num_threads > 1 else "SLICE"

@@ -136,7 +136,8 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
     for frame in decode_all(stream, DecodeTally()):
         if max_frames is not None and len(pts) >= max_frames:
             raise VideoPermanentError(
-                VideoErrorKind.LIMIT_EXCEEDED, f"more frames than extraction.limits.max_source_frames={max_frames}"
+                VideoErrorKind.LIMIT_EXCEEDED,
+                f"the video has more frames than extraction.limits.max_source_frames={max_frames}",
             )
         pts.append(frame.pts)
         durations.append(frame.duration or 0)

@@ -144,7 +144,7 @@ def _reader_of(content: bytes) -> type[ImageFile]:
     for start, reader in _READERS:
         if content.startswith(start):
             return reader
-    raise UnreadableImageError("no JPEG, PNG, WebP, GIF or BMP" if content else "empty")
+    raise UnreadableImageError("not a JPEG, PNG, WebP, GIF or BMP" if content else "empty")
 
 
 def _decoded(
@@ -167,9 +167,9 @@ def _decoded(
     except UnreadableImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of an inner frame, not the header
-        raise UnreadableImageError("more pixels than a picture may have") from error
+        raise UnreadableImageError("more pixels than any picture may have") from error
     except MemoryError as error:
-        raise UnreadableImageError("needs more memory than there is") from error
+        raise UnreadableImageError("needs more memory than is available") from error
     except _DAMAGED as error:
         raise UnreadableImageError(f"damaged: {' '.join(str(error).split())}") from error
 
@@ -185,7 +185,7 @@ def _opened(content: bytes, max_pixels: int) -> ImageFile:
 
 def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
     if size_wh[0] * size_wh[1] > max_pixels:
-        raise UnreadableImageError(f"{size_wh[0]}x{size_wh[1]} are more than max_pixels={max_pixels}")
+        raise UnreadableImageError(f"{size_wh[0]}x{size_wh[1]} exceed max_pixels={max_pixels}")
 
 
 def _webp_size_wh(content: bytes) -> tuple[int, int]:

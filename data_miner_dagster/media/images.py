@@ -39,7 +39,7 @@ def _checked_content(path: Path, sha256: str) -> bytes:
     except FileNotFoundError as error:
         raise UnreadableImageError(f"{path} is missing") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise UnreadableImageError(f"{path} is not the file that was stored: its sha256 differs")
+        raise UnreadableImageError(f"{path} is not the file that was stored, because its sha256 differs")
     return content
 
 
@@ -79,5 +79,5 @@ def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> R
     except cv2.error as error:  # more pixels than OpenCV accepts, or not enough memory
         raise UnreadableImageError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
     if decoded is None:
-        raise UnreadableImageError(f"{path} is not an image that can be decoded")
+        raise UnreadableImageError(f"{path} is not a decodable image")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

@@ -178,7 +178,8 @@ def _group_index(
 def _check_num_packets(num_packets: int, max_frames: int | None) -> None:
     if max_frames is not None and num_packets > max_frames:
         raise VideoPermanentError(
-            VideoErrorKind.LIMIT_EXCEEDED, f"more frames than extraction.limits.max_source_frames={max_frames}"
+            VideoErrorKind.LIMIT_EXCEEDED,
+            f"the video has more frames than extraction.limits.max_source_frames={max_frames}",
         )
 
 

@@ -87,14 +87,14 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
         container = av.open(str(path), options=dict(CONTAINER_OPTIONS))
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if _looks_like_video(path):
-            raise _bad(VideoErrorKind.TRUNCATED, "the file begins as a video and its index is missing") from error
-        raise _bad(VideoErrorKind.NOT_A_VIDEO, "the file is in no video format known") from error
+            raise _bad(VideoErrorKind.TRUNCATED, "the file begins like a video, but its index is missing") from error
+        raise _bad(VideoErrorKind.NOT_A_VIDEO, "the file is not in a known video format") from error
     with container:
         stream = moving_pictures(container)
         if stream is None:
             raise _bad(VideoErrorKind.NO_VIDEO_STREAM, "the file has no video stream")
         if stream.codec_context is None:
-            raise _bad(VideoErrorKind.UNDECODABLE, "the video is in a codec that no decoder here knows; re-encode it")
+            raise _bad(VideoErrorKind.UNDECODABLE, "the codec of the video is not supported; re-encode the video")
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > max_pixels:
             raise _bad(VideoErrorKind.LIMIT_EXCEEDED, f"frames of {width}x{height} exceed max_pixels {max_pixels}")
@@ -151,7 +151,7 @@ def _prove(path: Path, container: InputContainer, stream: VideoStream) -> Probed
             raise _bad(VideoErrorKind.TRUNCATED, "the last packets of the file are incomplete")
         if promise is not None and not promise.is_reached_by(reading) and _is_missing(promise, reading, path, end):
             said = promise.end - promise.start
-            raise _bad(VideoErrorKind.TRUNCATED, f"the header promises {said:.1f} s, and the file ends before")
+            raise _bad(VideoErrorKind.TRUNCATED, f"the header promises {said:.1f} s, but the file ends earlier")
         if not decodes_at_its_end(path, reading):
             raise _bad(VideoErrorKind.UNDECODABLE, "no frame near the end of the video can be decoded")
     duration = _duration(promise, reading)

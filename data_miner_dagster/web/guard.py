@@ -89,7 +89,7 @@ class Guard:
         name = host_name(host)
         if name is None or name not in LOOPBACK_NAMES | self._named | _own_address(scope):
             return 421, (
-                f"this server is not known as {host!r}; name a reverse proxy's host in platform.web.hosts or "
+                f"this server does not answer to {host!r}; list a reverse proxy's host in platform.web.hosts or "
                 "DATA_MINER_WEB_HOSTS"
             )
         origin = headers.get("origin")
@@ -100,7 +100,7 @@ class Guard:
         if scope["method"] in _READING:
             query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1")).get("query", [])
             if scope["path"].rstrip("/").endswith("/graphql") and any(map(changes_something, query)):
-                return 405, "send mutations by POST, as application/json"
+                return 405, "send mutations by POST as application/json"
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return 403, "requests from pages of other sites are refused"

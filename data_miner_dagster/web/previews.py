@@ -35,7 +35,7 @@ class Previews:
             await self._app(scope, receive, send)
             return
         picture = self._read(scope["path"]) if scope["method"] in ("GET", "HEAD") else None
-        body = picture if picture is not None else b"there is no such preview\n"
+        body = picture if picture is not None else b"this preview does not exist\n"
         headers = [*(_HEADERS if picture is not None else _REFUSED), (b"content-length", str(len(body)).encode())]
         status = 200 if picture is not None else 404
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -75,7 +75,7 @@ def review_application(platform: Platform, access: Access, open_desk: OpenDesk, 
 
 def _failed(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return _told(request, status, "There is no such page." if status == 404 else str(error))
+    return _told(request, status, "This page does not exist." if status == 404 else str(error))
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -100,6 +100,6 @@ class Gate:
 
 def _stranger(path: str) -> Response:
     if path.startswith("/api/"):
-        return JSONResponse({"error": "you are not logged in (any more)"}, 401)
+        return JSONResponse({"error": "you are not logged in"}, 401)
     named = _NAMED.match(path)
     return page("stranger.html.j2", {"project": named[1] if named else ""}, who=None, status=401)

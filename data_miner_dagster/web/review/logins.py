@@ -40,7 +40,7 @@ class LoginEndpoints:
         secret = (await json_of(request)).get("secret")
         session = await run_in_threadpool(self._access.log_in, secret) if isinstance(secret, str) else None
         if session is None:
-            return JSONResponse({"error": "this link has been used, or is too old"}, 403)
+            return JSONResponse({"error": "this link has already been used or has expired"}, 403)
         answer = JSONResponse({"who": session.who})
         set_cookie(answer, self._port, session)
         return answer

@@ -53,33 +53,33 @@ class QueueText:
 QUEUE_TEXTS: Final = {
     ReviewQueue.STUDENT: QueueText(
         "A student disagrees",
-        "Frames on which the network trained on the release disagrees with its labels: one of the two is wrong.",
+        "Frames on which the network trained on the release disagrees with its labels.",
     ),
     ReviewQueue.UNSURE: QueueText(
         "Unsure boxes",
-        "Frames with a box that is neither sure nor ruled out. The release holds them back until somebody has looked.",
+        "Frames with a box that is neither sure nor ruled out. The release excludes them until they are answered.",
     ),
     ReviewQueue.DISAGREEMENT: QueueText(
-        "Detectors disagree", "Boxes that one detector of the ensemble found and another one did not."
+        "Detectors disagree", "Boxes that one detector of the ensemble found and another did not."
     ),
     ReviewQueue.NEAR_THRESHOLD: QueueText(
         "Near the threshold",
-        "Boxes whose confidence is close to the threshold of their class: answers help most there.",
+        "Boxes whose confidence is close to the threshold of their class. Answers about these are especially useful.",
     ),
     ReviewQueue.RANDOM: QueueText(
         "Random sample",
-        "Frames drawn at random. Label everything on them: only these answers measure how many objects are missed.",
+        "Randomly selected frames. Label every object on them: only these answers measure how many objects are missed.",
     ),
     ReviewQueue.CALIBRATION: QueueText(
         "Filter threshold",
-        "A random sample of frames on both sides of the text filter's threshold: the answers say where it should be.",
+        "A random sample of frames on both sides of the text filter's threshold. The answers determine the threshold.",
         Form.CALIBRATION,
     ),
     ReviewQueue.FILTER: QueueText(
-        "Kept or dropped?", "Frames near the threshold of the text filter, on either side of it.", Form.GRID
+        "Kept or dropped?", "Frames on both sides of the text filter's threshold that are close to it.", Form.GRID
     ),
     ReviewQueue.DUPLICATES: QueueText(
-        "Duplicates", "Duplicates, which were removed in favour of their representative.", Form.GROUPS
+        "Duplicates", "Frames that were removed as duplicates of the representative of their group.", Form.GROUPS
     ),
 }
 """The queues in the order of the overview."""

@@ -24,7 +24,7 @@ async def json_of(request: Request) -> dict[str, Any]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise ConfigError(f"a request has at most {MAX_BODY_BYTES:,} bytes")
+            raise ConfigError(f"a request may have at most {MAX_BODY_BYTES:,} bytes")
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):

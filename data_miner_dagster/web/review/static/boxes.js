@@ -12,9 +12,9 @@ let place = 0;
 let item = null;
 let current = -1; // which of the item's boxes an answer is about
 let showsWeak = false;
-let pendingBox = null; // drawn, and waiting for its class
-let verified = []; // what a verifier said of the boxes, as they were detected
-let turn = 0; // a later go() overtakes an earlier one that still waits
+let pendingBox = null; // drawn, but without a class so far
+let verified = []; // a verifier's answers about the boxes as they were detected
+let turn = 0; // a later go() cancels an earlier one that is still waiting
 
 const isShown = (box) => showsWeak || box.state !== "none" || box.is_asked || box.verdict;
 const visible = () => item.boxes.map((box, index) => ({ box, index })).filter(({ box }) => isShown(box));
@@ -23,14 +23,14 @@ async function go(to) {
   const mine = ++turn;
   pendingBox = null;
   to = Math.max(0, to);
-  await questions.reach(to).catch((error) => say_empty(`The questions cannot be read: ${error.message}`));
+  await questions.reach(to).catch((error) => say_empty(`The questions cannot be loaded: ${error.message}`));
   if (mine !== turn) return;
   place = Math.min(to, questions.items.length);
   const question = questions.items[place];
   if (!question) {
     item = null;
     canvas.clear();
-    say_empty(isBrowsing ? "" : "That was the last one. Nothing is left to ask in this queue.");
+    say_empty(isBrowsing ? "" : "That was the last frame. This queue has no more questions.");
     return;
   }
   await show(question);
@@ -53,8 +53,8 @@ function say_empty(text) {
 }
 
 async function show(question) {
-  // a frame's boxes as answers leave them; `item.frame` stays what was asked
-  delete document.body.dataset.frame; // set again when there is something to say about it
+  // a frame's boxes with the answers applied; `item.frame` stays unchanged
+  delete document.body.dataset.frame; // set again when the frame has masks or answers of a verifier
   item = { ...question, boxes: question.boxes ?? question.frame.boxes };
   questions.items[place] = item;
   byId("empty").hidden = true;
@@ -75,19 +75,19 @@ function refresh() {
   document.body.dataset.frame = item.frame.frame_id;
   byId("why").textContent = item.why;
   const parts = [item.frame.title, `${item.frame.pts_seconds.toFixed(1)} s`];
-  const said = { complete: "all labelled", keep: "kept by hand", drop: "dropped by hand" };
+  const said = { complete: "all labelled", keep: "kept by a reviewer", drop: "dropped by a reviewer" };
   parts.push(...Object.keys(item.frame.verdicts).map((word) => said[word] ?? word));
   byId("place").textContent = parts.join(" · ");
   const left = Math.max(0, questions.numOpen - place);
   byId("count").textContent = isBrowsing ? "" : `${left.toLocaleString("en")} left in this queue`;
   const numWeak = item.boxes.filter((box) => box.state === "none" && !box.is_asked && !box.verdict).length;
-  const why = verified.some(({ verdict }) => verdict === "rejected") ? "left out: low confidence, or the verifier" : "of low confidence";
+  const why = verified.some(({ verdict }) => verdict === "rejected") ? "left out for low confidence or by the verifier" : "left out for low confidence";
   byId("hidden-boxes").textContent = numWeak ? `${numWeak} ${why} (l ${showsWeak ? "hides" : "shows"} them)` : "";
   const undecided = item.boxes.filter((box) => box.state === "unsure" && !box.verdict).length;
   const complete = document.querySelector("[data-do=complete]");
-  complete.title = undecided ? `${undecided} unsure without an answer: nothing there` : "";
+  complete.title = undecided ? `${undecided} unsure without an answer will be recorded as wrong` : "";
   const isDropped = "drop" in item.frame.verdicts;
-  document.querySelector("[data-do=keep]").firstChild.data = isDropped ? "Back in " : "Keep frame ";
+  document.querySelector("[data-do=keep]").firstChild.data = isDropped ? "Restore frame " : "Keep frame ";
   canvas.draw(visible(), current, (box) => classText.get(box.class_name) ?? box.class_name);
   byId("boxes").replaceChildren(...visible().map(({ box, index }) => row(box, index)));
 }
@@ -111,7 +111,7 @@ function button(text, title, isPressed, act) {
 
 const WORDS = { right: "right", wrong: "wrong", other_class: "other class", shifted: "shifted", missing: "drawn" };
 
-/** What a verifier said of a box: of the class and the place that were detected, and of nothing that a person made of it. */
+/** A verifier's answer about a box. It applies to the detected class and position, not to a person's corrections. */
 function verifier_of(box) {
   const { width, height } = item.frame;
   const share = (value, side) => Math.min(Math.max(value / side, 0), 1);
@@ -145,12 +145,12 @@ function row(box, index) {
 }
 
 function pick(index) {
-  if (!item || index === current || !item.boxes[index]) return; // the library may tell of a frame that is gone
+  if (!item || index === current || !item.boxes[index]) return; // the library may report an event of an earlier frame
   current = index;
   refresh();
 }
 
-/** Send answers, and change the page as they will change the frame. */
+/** Send answers, and show their effect on the frame at once. */
 function record(parts, change) {
   const before = structuredClone(item);
   const key = item.key;
@@ -158,7 +158,7 @@ function record(parts, change) {
     const at = questions.items.findIndex((question) => question.key === key);
     if (at < 0) return;
     questions.items[at] = before;
-    if (at === place && item?.key === key) item = before; // its picture is there: the next key finds everything in place
+    if (at === place && item?.key === key) item = before; // wait until the picture is shown, so that the next key applies to it
     else await go(at);
     current = before.current ?? current;
     refresh();
@@ -213,7 +213,7 @@ function judge(word) {
   if (!box) return;
   const replaces = box.answer_id ?? undefined;
   if (word === "right" && ["shifted", "other_class", "missing"].includes(box.verdict)) {
-    advance(index); // it has been corrected: that is how it is right
+    advance(index); // a corrected box is right by definition
     refresh();
     return;
   }
@@ -227,7 +227,7 @@ function judge(word) {
   });
 }
 
-/** Go on to the next box that nobody has decided on: those that are asked about and the unsure ones first. */
+/** Select the next undecided box: boxes that the question is about and unsure ones come first. */
 function advance(from) {
   const open = visible().filter(({ box }) => !box.verdict);
   const pressing = open.filter(({ box }) => box.is_asked || box.state === "unsure");
@@ -279,7 +279,7 @@ function choose(number) {
 function drawn(outline) {
   const isAdjusted = pendingBox !== null;
   pendingBox = outline;
-  if (isAdjusted) return; // its class is being chosen
+  if (isAdjusted) return; // the user is choosing its class
   if (classes.length === 1) choose(0);
   else openPicker();
 }
@@ -355,7 +355,7 @@ addEventListener("keydown", (event) => {
   else if (KEYS[event.key]) ACTIONS[KEYS[event.key]]();
   else return;
   event.preventDefault();
-  event.stopImmediatePropagation(); // the library has an undo of its own
+  event.stopImmediatePropagation(); // the library has its own undo
 }, { capture: true });
 addEventListener("keyup", (event) => { if (event.key === "h") canvas.hide(false); });
 for (const made of document.querySelectorAll("[data-do]")) {

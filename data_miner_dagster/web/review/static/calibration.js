@@ -1,4 +1,4 @@
-// How far the calibration is, and the threshold that the answers so far call for.
+// Shows the progress of the calibration, and the threshold that follows from the answers so far.
 import { delivered } from "./questions.js";
 
 const DELAY = 500;
@@ -32,10 +32,10 @@ function show(found) {
   byId("progress").value = found.num_answered;
   const others = found.num_not_sampled;
   const enough = found.num_questions < found.num_needed
-    ? `a threshold needs ${found.num_needed} answers: more videos give more frames to ask about`
-    : `${found.num_questions} are enough, as a rule`;
+    ? `a threshold needs ${found.num_needed} answers, so add videos to have more frames to ask about`
+    : `${found.num_questions} are usually enough`;
   byId("answered").textContent = `${found.num_answered} of ${found.num_questions} answered; ${enough}`
-    + (others ? `; ${others} ${others === 1 ? "answer" : "answers"} of other queues ${others === 1 ? "is" : "are"} no random sample and left out` : "");
+    + (others ? `; ${others} ${others === 1 ? "answer" : "answers"} of other queues ${others === 1 ? "is" : "are"} not used, because ${others === 1 ? "it is" : "they are"} not a random sample` : "");
   const rows = [["in force", found.in_force], ["for the goal", found.chosen]].filter(([, quality]) => quality);
   byId("qualities").replaceChildren(...rows.map(([name, quality]) => row(name, quality)));
   byId("qualities").closest("table").hidden = !rows.length;
@@ -49,18 +49,18 @@ function show(found) {
 }
 
 async function lookOnce() {
-  await new Promise((resolve) => setTimeout(resolve, DELAY)); // several answers in a row are one look
-  isStale = false; // what is answered from here on is not in this look
+  await new Promise((resolve) => setTimeout(resolve, DELAY)); // one request covers several answers in a row
+  isStale = false; // answers from now on need another request
   await delivered();
   const query = new URLSearchParams({ goal: byId("goal").value, wanted: byId("wanted").value });
-  const answer = await fetch(`${address}?${query}`).catch(() => null); // away: the next answer looks again
+  const answer = await fetch(`${address}?${query}`).catch(() => null); // if the server is unreachable, the next answer tries again
   if (!answer) return;
   const found = await answer.json().catch(() => ({}));
   if (answer.ok) show(found);
   else byId("remark").textContent = found.error ?? answer.statusText;
 }
 
-// One look after the other, also while somebody answers without a pause: what is shown never stands still for long.
+// One request at a time, also while somebody answers without pausing, so that the numbers stay up to date.
 async function look() {
   isStale = true;
   if (isLooking) return;

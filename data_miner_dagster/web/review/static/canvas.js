@@ -1,12 +1,12 @@
-// The picture with its boxes: the library draws, selects and drags; labels and moving by keys are here.
-// Boxes come and go as shares of the picture's width and height.
+// The picture with its boxes. The library draws, selects and drags boxes. This module adds labels and moving by keys.
+// Boxes are passed in and out as shares of the picture's width and height.
 
 const COLOURS = {
   current: "#ffd43b", right: "#2fbf71", missing: "#2fbf71", shifted: "#4dabf7", other_class: "#4dabf7", wrong: "#fa5252",
   object: "#ffffff", unsure: "#ff922b", none: "#868e96",
 };
 const SMALLEST = 0.002; // of the picture's side
-// In the first 250 ms of a page the library merges a change into the one before it, and throws where there is none.
+// In the first 250 ms of a page the library merges a change into the one before it, and throws if there is none.
 const HISTORY = () => ({ changes: [{ created: [], updated: [], deleted: [] }], pointer: 0 });
 const rounded = (value) => Math.round(Math.min(1, Math.max(0, value)) * 1e6) / 1e6;
 
@@ -64,13 +64,13 @@ export class Canvas {
     this.#library.element.append(this.#labels);
   }
 
-  /** Take the masks of the frame, `{class_name, box, path}`: each is drawn while a box is where it was detected. */
+  /** Set the masks of the frame, `{class_name, box, path}`. Each is drawn while its box is where it was detected. */
   take(masks) {
     this.#masks = masks;
     this.#drawMasks();
   }
 
-  /** Draw boxes `{box, index}`; `current` is marked. */
+  /** Draw boxes `{box, index}`, and highlight `current`. */
   draw(boxes, current, text) {
     this.#boxes = boxes;
     this.#current = current;
@@ -121,7 +121,7 @@ export class Canvas {
     this.#place.classList.toggle("hides", isHidden);
   }
 
-  /** Let the next drag draw a box, whatever is selected; arrow keys move one that is drawn in the middle. */
+  /** Make the next drag draw a box, regardless of the selection. Arrow keys move a box that is drawn in the middle. */
   startDrawing() {
     if (!this.#library) return;
     this.#library.setSelected();
@@ -138,7 +138,7 @@ export class Canvas {
     this.#library?.cancelDrawing();
   }
 
-  /** Take a key press while a box is moved by keys; return whether it was one. */
+  /** Handle a key press while a box is moved by keys. Return whether the key was used. */
   key(event) {
     if (!this.#moving) return false;
     const by = event.ctrlKey ? 0.001 : 0.01;
@@ -163,7 +163,7 @@ export class Canvas {
       this.#endMoving();
       return true;
     }
-    return !["?", "Tab"].includes(event.key); // nothing else is answered by mistake while a box is moved
+    return !["?", "Tab"].includes(event.key); // prevents answers by mistake while a box is moved
   }
 
   #beginMoving(index, box) {
@@ -221,7 +221,7 @@ export class Canvas {
     this.#on.onDraw(this.#outline(annotation));
   }
 
-  /** After a drag: if the selected box lies elsewhere than it was drawn, that is an answer. */
+  /** After a drag, send an answer if the selected box is no longer where it was drawn. */
   #takeMoved() {
     const selected = this.#library?.getSelected()[0];
     if (selected && selected.id === this.#drawn) this.#on.onDraw(this.#outline(selected));

@@ -1,4 +1,4 @@
-// Many frames at a time, to keep or drop.
+// The page on which many frames at a time are kept or dropped.
 import { Questions, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
 import { Tiles, enlarge, onKeys, pushButton, sayEmpty, text } from "./tiles.js";
@@ -16,7 +16,7 @@ function caption(item, index) {
   buttons.className = "buttons";
   const isOut = said === "drop";
   buttons.append(
-    pushButton(isOut ? "Back in" : "Keep", said === "keep", () => { tiles.go(index); answer("keep"); }),
+    pushButton(isOut ? "Restore" : "Keep", said === "keep", () => { tiles.go(index); answer("keep"); }),
     pushButton("Drop", isOut, () => { tiles.go(index); answer("drop"); }),
   );
   return [...(item.why ? [text("span", "", item.why)] : []), text("span", "note", `${item.frame.title} · ${item.frame.pts_seconds.toFixed(1)} s`), buttons];
@@ -28,7 +28,7 @@ async function go(to) {
   const mine = ++turn;
   start = Math.max(0, to);
   try { await questions.reach(start + PAGE - 1); } catch (error) {
-    sayEmpty(byId("empty"), `The frames cannot be read: ${error.message}`);
+    sayEmpty(byId("empty"), `The frames cannot be loaded: ${error.message}`);
     return;
   }
   if (mine !== turn) return;
@@ -37,7 +37,7 @@ async function go(to) {
   tiles.show(items, Math.max(0, items.findIndex((item) => !item.said)));
   scrollTo(0, 0);
   byId("empty").hidden = items.length > 0;
-  if (!items.length) sayEmpty(byId("empty"), "That was the last page. Nothing is left to ask in this queue.");
+  if (!items.length) sayEmpty(byId("empty"), "That was the last page. This queue has no more questions.");
   count();
   for (const item of questions.items.slice(start + PAGE, start + 2 * PAGE)) new Image().src = item.frame.small_picture;
 }

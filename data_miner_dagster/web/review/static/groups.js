@@ -1,22 +1,22 @@
-// A representative and its duplicates: which of them are not duplicates, and is another one better?
+// The page of a representative and its duplicates, which asks for frames that are not duplicates or are better.
 import { Questions, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
 import { Tiles, enlarge, onKeys, pushButton, sayEmpty, text } from "./tiles.js";
 
-const MOST = 60; // of one group on a page
+const MOST = 60; // frames of one group on a page
 const byId = (id) => document.getElementById(id);
 const questions = new Questions();
 const tiles = new Tiles(byId("frames"), caption, (item) => enlarge(item.frame));
 let start = 0;
 let turn = 0;
-const starts = []; // of the groups before this one
+const starts = []; // cursors of the groups before this one
 
 function caption(item, index) {
   const buttons = document.createElement("span");
   buttons.className = "buttons";
   buttons.append(
-    pushButton("No duplicate", item.said === "not_duplicate", () => { tiles.go(index); answer("not_duplicate"); }),
-    pushButton("This one instead", item.said === "representative", () => { tiles.go(index); answer("representative"); }),
+    pushButton("Not a duplicate", item.said === "not_duplicate", () => { tiles.go(index); answer("not_duplicate"); }),
+    pushButton("Keep this one instead", item.said === "representative", () => { tiles.go(index); answer("representative"); }),
   );
   const likeness = item.similarity === null ? "" : `${item.similarity.toFixed(3)} · `;
   const tier = (item.tier ?? "").replaceAll("_", " ");
@@ -37,7 +37,7 @@ async function go(to) {
     if (mine !== turn) return;
     show(questions.items.slice(start, end));
   } catch (error) {
-    sayEmpty(byId("empty"), `The groups cannot be read: ${error.message}`);
+    sayEmpty(byId("empty"), `The groups cannot be loaded: ${error.message}`);
   }
 }
 
@@ -49,7 +49,7 @@ function show(items) {
   const left = Math.max(0, questions.numOpen - start);
   byId("count").textContent = `${left.toLocaleString("en")} ${left === 1 ? "frame" : "frames"} left in this queue`;
   if (!items.length) {
-    sayEmpty(byId("empty"), "That was the last group. Nothing is left to ask in this queue.");
+    sayEmpty(byId("empty"), "That was the last group. This queue has no more questions.");
     return;
   }
   const frame = items[0].other;

@@ -6,11 +6,11 @@ const answer = secret ? await fetch("/api/login", {
   headers: { "Content-Type": "application/json" },
   body: JSON.stringify({ secret }),
 }) : null;
-// a visitor who opens a used link again is mostly logged in already
+// a visitor who opens a used link again is usually logged in already
 await answer?.text();
 if (answer?.ok || (await fetch("/api/session")).ok) {
   location.replace(then?.startsWith("/") && !then.startsWith("//") ? then : "/");
 } else {
-  document.getElementById("told").textContent = "This link has been used, or is too old.";
+  document.getElementById("told").textContent = "This link has already been used or has expired.";
   document.getElementById("remedy").hidden = false;
 }

@@ -1,6 +1,6 @@
-// Answers on their way to the server: sent one after another, in order, again and again until they are acknowledged.
-// Until then they are also kept in the browser's storage, so that a closed tab or a crash loses none: the next page
-// that is opened sends them. The server stores an answer once, however often it is sent.
+// Sends answers to the server one after another, in order, and repeats each until the server acknowledges it.
+// Until then answers are also kept in the browser's storage, so that a closed tab or a crash loses none: the next page
+// that is opened sends them. The server stores an answer only once, however often it is sent.
 
 const PREFIX = "data-miner-review-unsent-";
 const FIRST_DELAY = 500;
@@ -12,7 +12,7 @@ let trouble = "";
 let numSent = 0;
 
 function keep(key, entry) {
-  try { localStorage.setItem(key, JSON.stringify(entry)); } catch { /* full or forbidden: memory has it */ }
+  try { localStorage.setItem(key, JSON.stringify(entry)); } catch { /* full or forbidden: the answer is still in memory */ }
 }
 
 function forget(key) {
@@ -27,7 +27,7 @@ function show(text, kind) {
 
 function showState() {
   const number = unsent.size === 1 ? "1 answer" : `${unsent.size} answers`;
-  if (trouble) show(unsent.size ? `${trouble} ${number} wait in this browser.` : trouble, "trouble");
+  if (trouble) show(unsent.size ? `${trouble} ${number} ${unsent.size === 1 ? "is" : "are"} not saved yet.` : trouble, "trouble");
   else if (unsent.size) show(`Saving ${number} …`, "saving");
   else show(numSent ? "Saved" : "", "saved");
 }
@@ -50,21 +50,21 @@ async function send() {
   while (unsent.size) {
     const [key, entry] = unsent.entries().next().value;
     let answer = null;
-    try { answer = await post(entry); } catch { /* the server is away */ }
+    try { answer = await post(entry); } catch { /* the server is unreachable */ }
     if (answer?.ok) {
-      answer.text().catch(() => {}); // read it to the end, or the browser calls it aborted
+      answer.text().catch(() => {}); // read to the end; otherwise the browser reports it as aborted
       forget(key);
       trouble = refused;
       numSent += 1;
       delay = FIRST_DELAY;
     } else if (answer && answer.status >= 400 && answer.status < 500 && ![401, 408, 429].includes(answer.status)) {
-      forget(key); // it would be refused forever
+      forget(key); // the server would refuse it every time
       const told = await answer.json().catch(() => ({}));
       trouble = refused = `Not stored: ${told.error ?? answer.statusText}.`;
     } else {
-      if (!answer) trouble = "The server is away; trying again.";
-      else if (answer.status === 401) trouble = "You are logged out: run `data-miner review` for a link.";
-      else trouble = `The server cannot store answers (${answer.status}); trying again.`;
+      if (!answer) trouble = "The server is unreachable; retrying.";
+      else if (answer.status === 401) trouble = "You are logged out; run `data-miner review` for a link.";
+      else trouble = `The server cannot store answers (HTTP ${answer.status}); retrying.`;
       showState();
       await new Promise((resolve) => setTimeout(resolve, delay));
       delay = Math.min(LONGEST_DELAY, 2 * delay);
@@ -74,7 +74,7 @@ async function send() {
   isSending = false;
 }
 
-/** Send something by POST, however long that takes. */
+/** Send an object by POST, and retry until the server responds. */
 export function deliver(address, content) {
   const key = `${PREFIX}${Date.now().toString().padStart(15, "0")}-${crypto.randomUUID()}`;
   unsent.set(key, { address, content });
@@ -93,7 +93,7 @@ function adopt() {
     for (const key of Object.keys(localStorage).filter((name) => name.startsWith(PREFIX)).sort()) {
       if (!unsent.has(key)) unsent.set(key, JSON.parse(localStorage.getItem(key)));
     }
-  } catch { /* no storage, nothing left there */ }
+  } catch { /* without storage there are no earlier answers */ }
   showState();
   send();
 }

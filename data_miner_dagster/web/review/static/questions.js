@@ -7,7 +7,7 @@ const address = `/api/projects/${encodeURIComponent(page.project)}`;
 const AHEAD = 4;
 const PAGE = 24;
 
-/** The questions so far, the place among them, and where the next ones are. */
+/** The questions loaded so far, the position among them, and the cursor of the next ones. */
 export class Questions {
   items = [];
   numOpen = 0;
@@ -15,7 +15,7 @@ export class Questions {
   #isAtEnd = false;
   #fetching = null;
 
-  /** Make sure that there are questions up to a place and a few more; the first call waits for them. */
+  /** Load questions up to a position, and start to load a few more. Wait only for the former. */
   async reach(place) {
     if (place < this.items.length) {
       if (place + AHEAD >= this.items.length) this.#more();
@@ -47,7 +47,7 @@ export class Questions {
     for (const item of fresh.slice(0, AHEAD)) preload(item);
   }
 
-  /** Read a question again, after an answer of somebody else or an undo. */
+  /** Load a question again, after an answer of somebody else or an undo. */
   async refresh(place) {
     const old = this.items[place];
     try {
@@ -56,7 +56,7 @@ export class Questions {
     return this.items[place];
   }
 
-  /** Forget questions far behind, so that a long session does not grow; return how many. */
+  /** Discard questions far before the position to limit memory in a long session. Return how many. */
   trim(place, most = 400) {
     const number = Math.max(0, place - most);
     this.items.splice(0, number);
@@ -68,8 +68,8 @@ export function preload(item) {
   for (const frame of [item?.frame, item?.other]) if (frame) new Image().src = frame.picture;
 }
 
-/** What the boxes of a frame have besides: "masks", or what a "verifier" said of them. Nothing where the project has
- * nothing, or it is not available: the boxes are shown anyway. */
+/** Return additional data about the boxes of a frame: "masks" or the answers of a "verifier". The result is empty if
+ * the project has none or they cannot be loaded, because the boxes are shown in any case. */
 export async function more_of(frame, kind) {
   if (!page[kind]) return [];
   const [key, index] = [frame.video_key, Number(frame.frame_id.slice(frame.frame_id.lastIndexOf("/") + 1))];
@@ -79,7 +79,7 @@ export async function more_of(frame, kind) {
 async function get(path) {
   for (let delay = 500; ; delay = Math.min(5000, 2 * delay)) {
     let answer = null;
-    try { answer = await fetch(`${address}/${path}`, { signal: AbortSignal.timeout(20000) }); } catch { /* away */ }
+    try { answer = await fetch(`${address}/${path}`, { signal: AbortSignal.timeout(20000) }); } catch { /* unreachable */ }
     if (answer?.ok) return answer.json();
     if (answer && answer.status < 500) {
       if (answer.status === 401) location.reload();
@@ -89,9 +89,9 @@ async function get(path) {
   }
 }
 
-const given = []; // what can be undone: answer ids, and what puts the page back
+const given = []; // what can be undone: the ids of answers, and a function that restores the page
 
-/** Send answers about a question. `back` undoes on the page what they did there. Returns their ids. */
+/** Send answers about a question, and return their ids. `back` reverts their effect on the page. */
 export function say(item, parts, back) {
   const answers = parts.map((part) => ({
     answer_id: crypto.randomUUID(),

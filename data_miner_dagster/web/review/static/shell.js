@@ -1,4 +1,4 @@
-// What every page has: the visitor's name, the list of keys, and unsent answers.
+// The common parts of all pages: the visitor's name, the list of keys, and unsent answers.
 import "./outbox.js";
 
 const help = document.getElementById("help");
@@ -8,7 +8,7 @@ export function toggleHelp() {
   if (help.open) help.close(); else help.showModal();
 }
 
-/** Whether a key press is for a field or a dialog. */
+/** Return whether a key press is meant for a field or a dialog. */
 export function isElsewhere(event) {
   return event.target.closest("input, textarea, select") || document.querySelector("dialog[open]");
 }
@@ -25,7 +25,7 @@ document.getElementById("who")?.addEventListener("click", () => naming.showModal
 naming?.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const answer = await post("/api/name", { who: naming.querySelector("input").value }).catch(() => null);
-  const told = answer ? await answer.json() : { error: "the server is away" };
+  const told = answer ? await answer.json() : { error: "the server is unreachable" };
   naming.querySelector(".error").textContent = answer?.ok ? "" : told.error;
   if (!answer?.ok) return;
   document.getElementById("who").textContent = told.who;

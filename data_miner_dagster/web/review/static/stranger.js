@@ -1,3 +1,3 @@
-// A link on another site (Dagster's UI under another name of this machine) sends no strict cookie. A request of our own
-// page does: if there is a session, the page is asked for again.
+// The browser sends no strict cookie for a link on another site, such as Dagster's UI under another name of this
+// machine. It does for a request from our own page. If there is a session, reload the page.
 if ((await fetch("/api/session")).ok) location.replace(location.href);

@@ -1,4 +1,4 @@
-// A grid of frames, one of them outlined; arrow keys and clicks go to another one.
+// A grid of frames, one of which is outlined. Arrow keys and clicks select another one.
 
 export class Tiles {
   #list; #make; #onOpen; items = []; current = 0;
@@ -29,7 +29,7 @@ export class Tiles {
     return true;
   }
 
-  /** Take an arrow key or Enter; return whether it was one. */
+  /** Handle an arrow key or Enter. Return whether the key was used. */
   key(key) {
     if (key === "Enter") { if (this.items.length) this.#onOpen(this.items[this.current]); return true; }
     const columns = getComputedStyle(this.#list).gridTemplateColumns.split(" ").length;
@@ -80,7 +80,7 @@ export function pushButton(label, isPressed, act) {
   return made;
 }
 
-/** Say that nothing is left, with a way back. */
+/** Show a message instead of the frames, with a link to the project. */
 export function sayEmpty(place, words) {
   const link = text("a", "", "Back to the project");
   link.href = `/projects/${document.body.dataset.project}`;
@@ -88,7 +88,7 @@ export function sayEmpty(place, words) {
   place.hidden = false;
 }
 
-/** Show a frame large, until a key or a click. */
+/** Enlarge a frame until the next key or click. */
 export function enlarge(frame) {
   const shown = document.createElement("dialog");
   shown.className = "large";
@@ -103,11 +103,11 @@ export function enlarge(frame) {
   shown.showModal();
 }
 
-/** Listen to keys that belong to the page. `take` gets the name of the key and returns whether it knew it. */
+/** Pass keys that are meant for the page to `take`, which gets the name of the key and returns whether it used it. */
 export function onKeys(isElsewhere, undo, take) {
   addEventListener("keydown", (event) => {
     if (isElsewhere(event)) return;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // caps lock is no other key
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // ignore caps lock
     const isUndo = key === "u" || (key === "z" && (event.ctrlKey || event.metaKey));
     if (!isUndo && (event.ctrlKey || event.metaKey || event.altKey)) return;
     if (["Enter", " "].includes(event.key) && event.target.closest("button, a")) return;
