@@ -75,7 +75,7 @@ def _checked_target(url: str) -> str:
 
     target = resolve_reference(url, asker="the command")
     if problem := problem_of_catalog_url(target):
-        raise ConfigError(f"the URL is {shown_catalog_url(target)}: {problem}")
+        raise ConfigError(f"the URL {shown_catalog_url(target)} is not acceptable: {problem}")
     if not target.startswith("postgresql"):
         raise ConfigError(f"{shown_catalog_url(target)} is not a PostgreSQL URL; give one like postgresql://host/name")
     return target

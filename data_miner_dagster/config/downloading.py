@@ -66,7 +66,7 @@ class PolitenessConfig(ConfigModel):
     @model_validator(mode="after")
     def _check_sleeps(self) -> Self:
         if self.max_sleep_seconds < self.min_sleep_seconds:
-            raise ValueError("max_sleep_seconds is below min_sleep_seconds; raise it, or lower min_sleep_seconds")
+            raise ValueError("max_sleep_seconds is below min_sleep_seconds; raise the former or lower the latter")
         return self
 
 

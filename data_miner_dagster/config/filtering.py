@@ -1,4 +1,4 @@
-"""Settings for the frames to keep, described in words."""
+"""Settings of the filter, which chooses the frames to keep by descriptions in words."""
 
 from typing import Annotated, Any, Final, Literal, get_args
 

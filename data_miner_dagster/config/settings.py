@@ -198,7 +198,7 @@ class ProjectConfig(ConfigModel):
             if wanted < floor:
                 raise ValueError(
                     f"releasing.{key} is {wanted:g}, but boxes below detection.confidence_floor ({floor:g}) are not "
-                    "stored; raise it, or lower the floor"
+                    f"stored; raise releasing.{key}, or lower the floor"
                 )
         return self
 

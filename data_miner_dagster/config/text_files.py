@@ -48,19 +48,19 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigError(f"{path}: is not a regular file; give a text file")
+                raise ConfigError(f"{path} is not a regular file; give a text file")
             content = file.read(max_bytes + 1)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise ConfigError(f"{path}: cannot be read ({reason}); give a text file") from None
+        raise ConfigError(f"{path} cannot be read ({reason}); give a text file") from None
     if len(content) > max_bytes:
-        raise ConfigError(f"{path}: is larger than {max_bytes / 1e6:g} MB; split it")
+        raise ConfigError(f"{path} is larger than {max_bytes / 1e6:g} MB; split it")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: cannot be read (not UTF-8 text); save it as UTF-8") from None
+        raise ConfigError(f"{path} cannot be read (not UTF-8 text); save it as UTF-8") from None
 
 
 def check_yaml_shape(text: str) -> type[yaml.Event] | None:

@@ -118,5 +118,7 @@ class VerifierConfig(ConfigModel):
     @model_validator(mode="after")
     def _check_range(self) -> Self:
         if self.min_confidence > self.max_confidence:
-            raise ValueError("min_confidence is above max_confidence, so no box would be examined; lower it")
+            raise ValueError(
+                "min_confidence is above max_confidence, so no box would be examined; lower min_confidence"
+            )
         return self

@@ -23,7 +23,7 @@ VERDICT_CODES: Final[tuple[VerifierVerdict | None, ...]] = (None, *VerifierVerdi
 
 @dataclass(frozen=True, slots=True)
 class BoxAnswer:
-    """A verifier's answer about one box, with its reason in its own words."""
+    """A verifier's answer about one box, with the reason that the verifier gave."""
 
     verdict: VerifierVerdict
     reason: str = ""

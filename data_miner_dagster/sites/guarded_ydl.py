@@ -1,4 +1,4 @@
-"""A yt-dlp instance whose only network access is the platform's handler, and the only options that it receives.
+"""The yt-dlp instance, whose only network access is the platform's handler, and all options that it receives.
 
 No yt-dlp option is taken directly from outside. Each is written here, so that no configuration can smuggle in a
 post-processor, exec or file://.

@@ -1,6 +1,6 @@
 """Records of requests to sites and their results.
 
-This module does not import yt-dlp, so that callers need not either.
+This module does not import yt-dlp, so that callers do not have to import it either.
 """
 
 from dataclasses import dataclass

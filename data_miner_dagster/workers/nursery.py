@@ -101,7 +101,7 @@ class Nursery:
                 code = self._process.wait(DIES_WITHIN_SECONDS)
             except subprocess.TimeoutExpired:  # it is alive, so a file that was to be sent had been closed
                 raise WorkersClosedError from None
-            raise WorkerDiedError(f"no worker could be started: it {how_it_ended(code, self._errors)}") from None
+            raise WorkerDiedError(f"a worker could not be started: it {how_it_ended(code, self._errors)}") from None
         finally:
             theirs.close()
         return process_id, ours, errors

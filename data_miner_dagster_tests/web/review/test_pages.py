@@ -121,7 +121,9 @@ def test_queue__unsent_answers_are_kept_shown_and_sent(browser: "Page", site: Re
     page.route("**/api/projects/*/answers", fail_while_away)
     page.keyboard.press("x")
     page.keyboard.press("k")
-    page.wait_for_function("() => document.getElementById('saving').textContent.includes('2 answers are not saved yet')")
+    page.wait_for_function(
+        "() => document.getElementById('saving').textContent.includes('2 answers are not saved yet')"
+    )
     assert said(site.platform) == []
     asked: list[str] = []
 
