@@ -123,7 +123,7 @@ def test_catalog__a_new_one_beside_files_is_refused_until_it_is_wanted(
         assert status == 1
         assert "catalog.sqlite is " in error
         assert "init-db" in error
-    with pytest.raises(CatalogError, match="frames, projects, releases under"):
+    with pytest.raises(CatalogError, match="has files in frames, projects, releases;"):
         _ = Platform(PlatformConfig(), root).database
     assert ended(monkeypatch, capsys, "init-db", "--root", root)[0] == 0
     assert ended(monkeypatch, capsys, "status", "--root", root)[0] == 0
