@@ -3,6 +3,7 @@
 Each command only reads its options, calls its trial in `operations/` and passes the result to `show_trial`.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,6 +29,7 @@ from data_miner_dagster.domain.errors import ConfigError
 if TYPE_CHECKING:
     from data_miner_dagster.models.provider import ModelRole
     from data_miner_dagster.operations.trials import Trial
+    from data_miner_dagster.protocols.detectors import ObjectDetector
 
 app = typer.Typer(name="try", no_args_is_help=True)
 
@@ -40,6 +42,27 @@ ProfileOption = Annotated[str | None, profile_option("The models to use. Overrid
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most this many images.")]
 SheetOption = Annotated[Path | None, typer.Option("--sheet", help="The file to write the contact sheet (WebP) to.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+ImagesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        help='An example image of a class: "part=part.jpg". It adds to the phrases of a class with that name; '
+        "without such a class, the images alone describe it.",
+    ),
+]
+LikeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--like",
+        metavar="X,Y,WIDTH,HEIGHT",
+        help="Find everything that resembles the object in this box. Give a picture in place of the folder. May be "
+        "repeated. Needs a detector such as sam3.",
+    ),
+]
+UnlikeOption = Annotated[
+    list[str] | None,
+    typer.Option("--unlike", metavar="X,Y,WIDTH,HEIGHT", help="With --like: a box around an object to leave out."),
+]
 
 _MAX_ROWS: Final = 200
 
@@ -124,14 +147,9 @@ def try_detect_command(
     more_classes: Annotated[
         list[str] | None, typer.Option("--class", help="A class, given as an option; may be repeated.")
     ] = None,
-    images: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--image",
-            help='An example image of a class: "part=part.jpg". It adds to the phrases of a class with that name; '
-            "without such a class, the images alone describe it.",
-        ),
-    ] = None,
+    images: ImagesOption = None,
+    like: LikeOption = None,
+    unlike: UnlikeOption = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Omit boxes below this confidence.")] = 0.3,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -151,6 +169,9 @@ def try_detect_command(
 
     file = read_config(config)
     asked = _classes([*(classes or ()), *(more_classes or ())], images or ())
+    if (like or unlike) and (asked or not like):
+        raise ConfigError("--like and --unlike take no classes, and --unlike needs --like; give boxes or classes")
+    asked = {"like": []} if like else asked
     detection = _detection_config(file, asked, detector, threshold)
     models = ModelProvider(
         models_config(file, profile, role="detector", model=None),
@@ -158,6 +179,12 @@ def try_detect_command(
     )
     own_images = file is not None and not asked
     _check_reachable(*models.detectors(detection.detectors))
+    sheet = sheet or Path("try-detect.webp")
+    if like:
+        role = models.detectors(detection.detectors)[0]
+        trial = _try_like(role, folder, like, unlike or (), threshold)
+        show_trial(trial, folder.parent, sheet=sheet, as_json=as_json)
+        return
     from data_miner_dagster.operations.detection.trial import try_detect
 
     trial = try_detect(
@@ -168,7 +195,38 @@ def try_detect_command(
         limit=limit,
         exemplar_folder=config.parent if config is not None and own_images else Path(),
     )
-    show_trial(trial, folder, sheet=sheet or Path("try-detect.webp"), as_json=as_json)
+    show_trial(trial, folder, sheet=sheet, as_json=as_json)
+
+
+def _try_like(
+    role: "ModelRole[ObjectDetector]", picture: Path, like: Sequence[str], unlike: Sequence[str], threshold: float
+) -> "Trial":
+    """Detect what resembles some boxes of a picture.
+
+    Raises:
+        ConfigError: a text is not a box, or the picture is not a file.
+    """
+    from data_miner_dagster.operations.detection.like_boxes import try_detect_like
+
+    boxes, others = [_box(text, "--like") for text in like], [_box(text, "--unlike") for text in unlike]
+    if not picture.is_file():
+        raise ConfigError(f"--like needs a picture, and {picture} is not a file; give the picture of the boxes")
+    return try_detect_like(role, picture, boxes, others, threshold=threshold)
+
+
+def _box(text: str, option: str) -> tuple[float, float, float, float]:
+    """Return the corners of a box given as `X,Y,WIDTH,HEIGHT`.
+
+    Raises:
+        ConfigError: the text is not a box.
+    """
+    try:
+        x, y, width, height = (float(number) for number in text.split(","))
+    except ValueError:
+        x = y = width = height = math.nan
+    if not (x >= 0 and y >= 0 and 0 < width < math.inf and 0 < height < math.inf):
+        raise ConfigError(f"{option} {text!r} is not a box; give X,Y,WIDTH,HEIGHT in pixels, such as 120,40,60,80")
+    return x, y, x + width, y + height
 
 
 def _classes(classes: Sequence[str], images: Sequence[str]) -> dict[str, object]:

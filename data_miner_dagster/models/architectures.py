@@ -44,6 +44,7 @@ class Architecture:
     exemplars: str | None = None  # for detectors that may be shown pictures: "module:callable", see ModelEntry
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The checkpoints that load: transformers' classes by the `model_type` of `config.json`. Empty: not checked."""
+    takes_boxes: bool = False  # whether its detectors are BoxPrompted
     video_tracker: str | None = None  # the architecture as which its checkpoints follow objects through videos
     licence: str = "unknown"  # licence of the software that runs it, for an entry that names none
     terms: tuple[str, ...] = ()  # its name, where `licence` says more than that
@@ -148,6 +149,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         exemplars=f"{_MODELS}.detectors.sam3:why_no_exemplars",
         # The published checkpoint holds the whole video network; the detector is a part of it.
         networks={"sam3": ("Sam3Model",), "sam3_video": ("Sam3VideoModel",)},
+        takes_boxes=True,
         video_tracker="sam3-video",
     ),
     "sam3-video": Architecture(  # what an entry of `sam3` becomes where it follows objects

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 
 
@@ -20,5 +21,28 @@ class ObjectDetector(Protocol):
 
         Raises:
             ConfigError: the detector has fixed classes, and a class has no prompt that names one of them.
+        """
+        ...
+
+
+@runtime_checkable
+class BoxPrompted(Protocol):
+    """Finds what resembles the objects in given boxes of the same image."""
+
+    def detect_like(
+        self,
+        image: RgbImage,
+        like: Sequence[BoxXyxy],
+        unlike: Sequence[BoxXyxy] = (),
+        *,
+        confidence_floor: float,
+    ) -> ImageDetections:
+        """Return the objects of an image that are like some of its objects and unlike others, all as class 0.
+
+        Args:
+            image: the image.
+            like: boxes around objects of the wanted kind, at least one, in absolute pixels.
+            unlike: boxes around objects of other kinds.
+            confidence_floor: the minimum confidence.
         """
         ...

@@ -29,6 +29,11 @@ from data_miner_dagster.domain.errors import ConfigError
             ["--class", "a=cat", "--class", "b=cat", "--profile", "lite"],
             "the phrase 'cat' is used for both 'a' and 'b'",
         ),
+        (["--like", "1,2,0,4", "--profile", "lite"], "--like '1,2,0,4' is not a box; give X,Y,WIDTH,HEIGHT"),
+        (["--like", "1,2,3,4", "--unlike", "a", "--profile", "lite"], "--unlike 'a' is not a box"),
+        (["--like", "1,2,3,4", "--profile", "lite"], "is not a file; give the picture of the boxes"),
+        (["--unlike", "1,2,3,4", "--profile", "lite"], "--unlike needs --like"),
+        (["bus", "--like", "1,2,3,4", "--profile", "lite"], "take no classes"),
     ],
 )
 def test_try_detect__mistakes(options: list[str], message: str, tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from data_miner_dagster.domain.records import RgbImage
+from data_miner_dagster.domain.box_shares import BoxXyxy
+from data_miner_dagster.domain.records import ImageDetections, RgbImage
+from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.detectors.hub_detector import mask_of
 from data_miner_dagster.models.detectors.phrase_detector import Candidates, load_phrase_detector
 from data_miner_dagster.models.detectors.separate_phrases import SeparatePhraseDetector
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
 MASK_THRESHOLD: Final = 0.5
 """transformers' own default."""
 
+TEXT_OF_BOXES: Final = "visual"
+"""What the network reads in place of a phrase when it is shown boxes. Source: transformers' Sam3Processor."""
+
 
 class Sam3Detector(SeparatePhraseDetector):
-    """Implements ObjectDetector."""
+    """Implements ObjectDetector and BoxPrompted."""
 
     nms_iou: ClassVar[float | None] = 0.7  # two phrases of a class find the same object independently
     batches_any_size = True
@@ -42,31 +47,55 @@ class Sam3Detector(SeparatePhraseDetector):
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
         """Return the candidates of each image at or above the floor, of one phrase after the other."""
-        import torch
-
         found: list[list[Candidates]] = [[] for _ in images]
         pixels = self.pixels_of(images)
         with self.inference():
             seen = self.network.get_vision_features(pixel_values=pixels["pixel_values"])
             for column, (prompt, features) in enumerate(zip(prompts, self.embedded(prompts), strict=True)):
                 outputs = self._decode(seen, prompt, features, len(images))
-                scores = outputs.pred_logits.float().sigmoid() * outputs.presence_logits.float().sigmoid()
                 for row, image in enumerate(images):
-                    kept = torch.nonzero(scores[row] >= confidence_floor).flatten()
-                    height, width = image.shape[:2]
-                    scale = np.array([width, height, width, height], np.float32)
-                    shapes = outputs.pred_masks[row][kept].float().sigmoid().cpu()
-                    found[row].append(
-                        Candidates(
-                            outputs.pred_boxes[row][kept].float().cpu().numpy() * scale,
-                            scores[row][kept].cpu().numpy(),
-                            np.full(len(kept), column),
-                            [partial(mask_of, shape, (width, height), MASK_THRESHOLD) for shape in shapes],
-                        )
-                    )
+                    found[row].append(_candidates_on(outputs, row, image, column, confidence_floor))
         return [Candidates.joined(parts) for parts in found]
 
-    def _decode(self, seen: Any, prompt: str, features: "torch.Tensor", num_images: int) -> Any:
+    def detect_like(
+        self,
+        image: RgbImage,
+        like: Sequence[BoxXyxy],
+        unlike: Sequence[BoxXyxy] = (),
+        *,
+        confidence_floor: float,
+    ) -> ImageDetections:
+        """Return the objects of an image that are like some boxes on it, and unlike others. See `BoxPrompted`."""
+        import torch
+
+        height, width = image.shape[:2]
+        corners = np.array([*like, *unlike], np.float32) / np.array([width, height, width, height], np.float32)
+        centres = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+        (features,) = self.embedded([TEXT_OF_BOXES])
+        with self.inference():
+            seen = self.network.get_vision_features(pixel_values=self.pixels_of([image])["pixel_values"])
+            outputs = self._decode(
+                seen,
+                TEXT_OF_BOXES,
+                features,
+                1,
+                input_boxes=torch.from_numpy(centres)[None].to(self.device),
+                input_boxes_labels=torch.tensor([[1] * len(like) + [0] * len(unlike)], device=self.device),
+            )
+            found = _candidates_on(outputs, 0, image, 0, confidence_floor)
+        return detections_from_candidates(
+            found.boxes_xyxy,
+            found.confidences,
+            np.zeros(len(found.columns), np.int32),
+            [TEXT_OF_BOXES] * len(found.columns),
+            image_wh=(width, height),
+            nms_iou=self.nms_iou,
+            masks=lambda row: found.masks[row](),
+        )
+
+    def _decode(
+        self, seen: Any, prompt: str, features: "torch.Tensor", num_images: int, **boxes: "torch.Tensor"
+    ) -> Any:
         """Return the network's outputs for one phrase on every image that the backbone has seen."""
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -74,7 +103,24 @@ class Sam3Detector(SeparatePhraseDetector):
             vision_embeds=seen,
             text_embeds=BaseModelOutputWithPooling(pooler_output=features.expand(num_images, -1, -1)),
             attention_mask=self.tokens_of(prompt)["attention_mask"].expand(num_images, -1),
+            **boxes,
         )
+
+
+def _candidates_on(outputs: Any, row: int, image: RgbImage, column: int, confidence_floor: float) -> Candidates:
+    """Return the candidates of one image at or above the floor, for the phrase at `column`."""
+    import torch
+
+    scores = outputs.pred_logits[row].float().sigmoid() * outputs.presence_logits[row].float().sigmoid()
+    kept = torch.nonzero(scores >= confidence_floor).flatten()
+    height, width = image.shape[:2]
+    shapes = outputs.pred_masks[row][kept].float().sigmoid().cpu()
+    return Candidates(
+        outputs.pred_boxes[row][kept].float().cpu().numpy() * np.array([width, height, width, height], np.float32),
+        scores[kept].cpu().numpy(),
+        np.full(len(kept), column),
+        [partial(mask_of, shape, (width, height), MASK_THRESHOLD) for shape in shapes],
+    )
 
 
 def why_no_exemplars(entry: ModelEntry) -> str | None:

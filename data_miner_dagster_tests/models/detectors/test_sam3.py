@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 import transformers
@@ -19,6 +20,7 @@ from data_miner_dagster.models.detectors.phrase_detector import Phrase
 from data_miner_dagster.models.detectors.sam3 import Sam3Detector
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.vocabulary import check_classes
+from data_miner_dagster.operations.detection.like_boxes import check_takes_boxes, try_detect_like
 from data_miner_dagster_tests.models.detectors.detector_contract import (
     assert_can_be_tried,
     assert_equal,
@@ -181,6 +183,55 @@ def test_load__the_video_network_around_it(folder: Path, sam3: Sam3Detector, tmp
     (found,) = load(video).detect([odd_images()[0]], CLASSES, confidence_floor=0.02)
     (expected,) = sam3.detect([odd_images()[0]], CLASSES, confidence_floor=0.02)
     assert_equal(found, expected)
+
+
+LIKE = ((30.0, 40.0, 130.0, 160.0), (200.0, 100.0, 420.0, 300.0))
+UNLIKE = ((400.0, 10.0, 600.0, 90.0),)
+
+
+@pytest.mark.parametrize("unlike", [(), UNLIKE])
+def test_detect_like__as_its_own_processor(sam3: Sam3Detector, unlike: tuple[Any, ...]) -> None:
+    image = odd_images()[0]
+    processor = transformers.Sam3Processor(sam3.image_processor, sam3.tokenizer)
+    inputs = processor(
+        images=image,
+        input_boxes=[[list(box) for box in (*LIKE, *unlike)]],
+        input_boxes_labels=[[1] * len(LIKE) + [0] * len(unlike)],
+        return_tensors="pt",
+    )
+    inputs.pop("original_sizes")
+    with torch.inference_mode():
+        outputs = sam3.network(**inputs)
+    (theirs,) = processor.post_process_instance_segmentation(outputs, threshold=0.02, target_sizes=[image.shape[:2]])
+    found = sam3.detect_like(image, LIKE, unlike, confidence_floor=0.02)
+    scores, order = theirs["scores"].sort(descending=True)
+    num_compared = 0
+    for confidence, box, mask in zip(found.confidences, found.boxes_xyxy, found.masks, strict=True):
+        row = int(order[(scores - float(confidence)).abs().argmin()])
+        assert abs(float(confidence) - theirs["scores"][row].item()) <= 1e-3
+        pixels = theirs["masks"][row].numpy() > 0
+        if mask is None:
+            assert not pixels.any()
+            np.testing.assert_allclose(box, np.clip(theirs["boxes"][row].numpy(), 0, [640, 480, 640, 480]), atol=1e-3)
+        else:
+            assert (mask.pixels() == pixels).mean() >= 0.999
+        num_compared += 1
+    assert num_compared >= 10
+    words = sam3.detect([image], [ClassPrompts("visual", ("visual",))], confidence_floor=0.02)[0]
+    assert not np.array_equal(words.confidences, found.confidences), "the boxes count"
+
+
+def test_try_detect_like(folder: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    PIL.Image.fromarray(odd_images()[0]).save(picture)
+    role = provider_of(folder).detector
+    trial = try_detect_like(role, picture, LIKE, UNLIKE, threshold=0.02)
+    assert int(trial.rows[0].cells[0]) >= 10
+    assert [box.label for box in trial.rows[0].boxes[-3:]] == ["like", "like", "unlike"]
+    with pytest.raises(ConfigError, match=r"the box \[0, 0, 641, 9\] extends beyond the 640 x 480 pixels"):
+        try_detect_like(role, picture, [(0, 0, 641, 9)], (), threshold=0.02)
+    with pytest.raises(ConfigError, match="of architecture 'yolov3-tiny' takes no boxes on the same picture"):
+        check_takes_boxes(ModelProvider(ModelsConfig(profile="lite")).detector)
 
 
 def test_try_detect(folder: Path, tmp_path: Path) -> None:

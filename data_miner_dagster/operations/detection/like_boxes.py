@@ -1,0 +1,81 @@
+"""`data-miner try detect PICTURE --like BOX`: the objects on a picture that resemble those in some of its boxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_miner_dagster.domain.box_shares import BoxXyxy
+from data_miner_dagster.domain.errors import ConfigError, UnreadableImageError
+from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.media.contact_sheets import TileBox, Verdict
+from data_miner_dagster.models.architectures import ARCHITECTURES
+from data_miner_dagster.models.provider import DetectorRole
+from data_miner_dagster.operations.trials import Trial, TrialRow, read_in_batches
+from data_miner_dagster.protocols.detectors import BoxPrompted
+
+
+def check_takes_boxes(role: DetectorRole) -> None:
+    """Ensure that a detector can be shown boxes on the same picture. Loads nothing.
+
+    Raises:
+        ConfigError: its architecture cannot.
+    """
+    family = ARCHITECTURES.get(role.entry.architecture)
+    if family is None or not family.takes_boxes:
+        able = sorted(name for name, other in ARCHITECTURES.items() if other.takes_boxes)
+        raise ConfigError(
+            f"--like: detector {role.name!r} of architecture {role.entry.architecture!r} takes no boxes on the same "
+            f"picture; choose one of architecture {' or '.join(able)}, such as --detector sam3"
+        )
+
+
+def try_detect_like(
+    role: DetectorRole, picture: Path, like: Sequence[BoxXyxy], unlike: Sequence[BoxXyxy], *, threshold: float
+) -> Trial:
+    """Find everything on a picture that is like some of its boxes, and unlike others.
+
+    Args:
+        role: the detector.
+        picture: the file.
+        like: boxes in pixels of the upright picture, at least one.
+        unlike: boxes around objects that are not wanted.
+        threshold: boxes with a lower confidence are left out.
+
+    Raises:
+        ConfigError: the detector takes no boxes, or a box extends beyond the picture.
+        ModelError: the detector cannot be loaded.
+        UnreadableImageError: the picture cannot be read.
+    """
+    check_takes_boxes(role)
+    ((_, images, unreadable),) = read_in_batches([picture], 1)
+    if unreadable:
+        raise UnreadableImageError(f"{picture} cannot be read: {unreadable[0][1]}")
+    height, width = images[0].shape[:2]
+    for box in (*like, *unlike):
+        if box[2] > width or box[3] > height:
+            raise ConfigError(
+                f"the box {list(box)} extends beyond the {width} x {height} pixels of {picture}; correct it"
+            )
+    detector = role.load()
+    assert isinstance(detector, BoxPrompted)
+    found = detector.detect_like(images[0], like, unlike, confidence_floor=threshold)
+    boxes = tuple(
+        TileBox((box[0], box[1], box[2], box[3]), 0, f"{confidence:.2f}", mask)
+        for box, confidence, mask in zip(
+            found.boxes_xyxy.tolist(), found.confidences.tolist(), found.masks, strict=True
+        )
+    )
+    shown = [TileBox(box, 1, "like") for box in like] + [TileBox(box, 2, "unlike") for box in unlike]
+    places = ", ".join(f"{x:.0f},{y:.0f},{right - x:.0f},{bottom - y:.0f}" for x, y, right, bottom in found.boxes_xyxy)
+    row = TrialRow(
+        picture,
+        (str(len(boxes)), boxes[0].label if boxes else "", places),
+        counted(len(boxes), "box", "boxes"),
+        Verdict.KEPT if boxes else Verdict.NEUTRAL,
+        (*boxes, *shown),
+    )
+    return Trial(
+        title=f"detect with {role.name} what resembles {counted(len(like), 'box', 'boxes')}, from {threshold:g}",
+        columns=("boxes", "best", "x,y,width,height"),
+        rows=(row,),
+        summary=f"1 image, {counted(len(boxes), 'box', 'boxes')}",
+    )
