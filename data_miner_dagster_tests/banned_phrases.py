@@ -57,6 +57,9 @@ BANNED: Final = (
     BannedPhrase(r"\b(?:is|are|was|were) of another\b", "belongs to another; has another; comes from another"),
     BannedPhrase(r"\bone after the other\b", "one after another"),
     BannedPhrase(r"\bso that nobody\b", "so nobody"),
+    BannedPhrase(r"\b[Mm]eanwhile\b", "in the meantime; since; while"),
+    BannedPhrase(r"\b[Hh]ow far\b", "the progress; the distance"),
+    BannedPhrase(r"\n\s+\w+(?:Error|Exit): it\b", "an entry of Raises names its subject"),
     BannedPhrase(r"\b[Ii]n vain\b", "unsuccessfully; without effect"),
     BannedPhrase(r"\b[Ii]n the moment\b", "the moment; when; currently"),
 )

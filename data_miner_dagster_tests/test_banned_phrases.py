@@ -39,6 +39,7 @@ def test_banned_phrases__no_file_uses_one() -> None:
         ("says nothing of people", "says nothing of"),
         ("frames that cannot be\nhad", "be had"),
         ("it begins anew after a kill", "anew"),
+        ("\n    ConfigError: it does not exist", " ConfigError: it"),
         ("the others go\n    # together with it", "go together"),
     ],
 )
