@@ -72,5 +72,5 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
 def _mask_of(row: int, masks: Callable[[int], Mask | None] | None, image_wh: tuple[int, int]) -> Mask | None:
     mask = masks(row) if masks is not None else None
     if mask is not None and mask.resolution_wh != image_wh:
-        raise ValueError(f"a mask of {mask.resolution_wh} for an image of {image_wh}")
+        raise ValueError(f"the size of a mask is {mask.resolution_wh}, but the size of its image is {image_wh}")
     return mask if mask is not None and mask.area else None

@@ -24,7 +24,7 @@ def devices_here(devices: Sequence[str]) -> list[str]:
     ]
     if not found:
         raise ConfigError(
-            f"platform.models.devices is [{', '.join(devices)}], and this machine has none of these; "
+            f"platform.models.devices is [{', '.join(devices)}], but this machine has none of these devices; "
             "use `device: auto` instead"
         )
     return found

@@ -38,7 +38,7 @@ def check_obtainable(entry: ModelEntry) -> None:
 
 
 def check_reachable(entry: ModelEntry) -> None:
-    """Ensure that the hub answers if a model has to be fetched from it. Send one request with a timeout of seconds.
+    """Ensure that the hub answers if a model has to be fetched from it. Send one request with a short timeout.
 
     Without this check, the hub's own client retries the request for each file for half a minute.
 
@@ -188,8 +188,8 @@ def _check_fetched(entry: ModelEntry) -> None:
     """Ensure that the files of a model from a bucket are exactly those that its entry pins."""
     if not entry.folder.is_dir() or folder_checksums(entry.folder) != tuple(sorted(entry.files, key=_path_of)):
         raise ModelError(
-            f"model {entry.name}: {entry.folder} does not hold the files that are pinned; remove it if it is there, "
-            "and fetch them with `data-miner models fetch --own`"
+            f"model {entry.name}: {entry.folder} does not contain exactly the pinned files; remove it if it exists, "
+            "and fetch the files with `data-miner models fetch --own`"
         )
 
 

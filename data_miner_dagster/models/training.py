@@ -98,8 +98,8 @@ def network_of(name: str) -> str:
     # A letter after the family's name is the size, such as the n of yolo11n. One file describes all sizes.
     if name not in known and name[:-1] not in known:
         raise ConfigError(
-            f"{name!r} is not one of Ultralytics' networks, such as yolo11n or yolo26n, and no YAML file either; "
-            "name another"
+            f"{name!r} is neither one of Ultralytics' networks, such as yolo11n or yolo26n, nor a YAML file; "
+            "choose another"
         )
     return f"{name}.yaml"
 
@@ -153,4 +153,4 @@ def refuse_connections() -> None:
 def _refuse(event: str, arguments: Sequence[Any]) -> None:
     is_elsewhere = event == "socket.connect" and arguments[0].family != socket.AF_UNIX
     if is_elsewhere or event == "socket.getaddrinfo":
-        raise PermissionError(f"training connects to nothing; refused: {event} {arguments[1:]}")
+        raise PermissionError(f"training may not use the network, so {event} {arguments[1:]} was refused")

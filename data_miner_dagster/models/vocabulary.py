@@ -150,14 +150,14 @@ def match_vocabulary(
                 holder = matched.setdefault(known_index, (class_index, prompt))[0]
                 if holder != class_index:
                     raise ConfigError(
-                        f"detection.classes: {classes[holder].class_name!r} and {wanted.class_name!r} both stand for "
-                        f"{known_names[known_index]!r} of detector {detector!r}; leave the phrase to one of them"
+                        f"detection.classes: {classes[holder].class_name!r} and {wanted.class_name!r} both match "
+                        f"{known_names[known_index]!r} of detector {detector!r}; remove the phrase from one of them"
                     )
         if not is_found:
             missing.append(_what_is_missing(wanted, known_names))
     if missing:
         raise ConfigError(
-            f"detection.classes: detector {detector!r} finds only its own classes ({len(known_names)}, listed by "
+            f"detection.classes: detector {detector!r} detects only its own classes ({len(known_names)}, listed by "
             f"`data-miner models classes {detector}`). {'; '.join(missing)}. Use one of those, or an open-vocabulary "
             "detector (`data-miner models list`)"
         )

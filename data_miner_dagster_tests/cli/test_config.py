@@ -43,7 +43,7 @@ def test_check__against_a_profile_and_a_root(run_command: RunCommand, tmp_path: 
     (tmp_path / "clips").mkdir()
     path.write_text(PROJECT.replace("bicycle: []", "unicorn: []"))
     assert "valid" in run_command("config", "check", path).stdout
-    with pytest.raises(ConfigError, match=r"finds only its own classes \(80, listed by"):
+    with pytest.raises(ConfigError, match=r"detects only its own classes \(80, listed by"):
         run_command("config", "check", path, "--root", root, "--profile", "lite")
     assert not root.exists()
 

@@ -61,5 +61,5 @@ def test_detections_from_candidates__an_empty_mask_is_none() -> None:
 
 
 def test_detections_from_candidates__a_mask_of_another_picture() -> None:
-    with pytest.raises(ValueError, match=r"a mask of \(20, 20\) for an image of \(40, 30\)"):
+    with pytest.raises(ValueError, match=r"a mask is \(20, 20\), but the size of its image is \(40, 30\)"):
         detections({0: Mask.of(np.ones((20, 20), bool)), 2: None}, [])

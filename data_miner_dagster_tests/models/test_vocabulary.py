@@ -60,7 +60,7 @@ def test_match_vocabulary__all_that_is_missing_in_one_line() -> None:
     with pytest.raises(ConfigError) as caught:
         matched(person=["a cyclist", "a walker"], cyclist=["cyclist"], truk=["buss"])
     assert str(caught.value) == (
-        f"detection.classes: detector 'tiny' finds only its own classes ({len(KNOWN)}, listed by `data-miner models "
+        f"detection.classes: detector 'tiny' detects only its own classes ({len(KNOWN)}, listed by `data-miner models "
         "classes tiny`). 'person': none of its phrases ('a cyclist', 'a walker') is one of them, but 'person' is: "
         "write `person: []`; 'cyclist' is not one of them; 'truk': none of its phrases ('buss') is one of them "
         "(did you mean 'bus'?). Use one of those, or an open-vocabulary detector (`data-miner models list`)"
@@ -68,7 +68,7 @@ def test_match_vocabulary__all_that_is_missing_in_one_line() -> None:
 
 
 def test_match_vocabulary__two_classes_for_one_name() -> None:
-    with pytest.raises(ConfigError, match="'car' and 'auto' both stand for 'car'"):
+    with pytest.raises(ConfigError, match="'car' and 'auto' both match 'car'"):
         matched(car=["car"], auto=["automobile"])
 
 

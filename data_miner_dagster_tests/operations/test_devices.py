@@ -58,7 +58,7 @@ def test_device_of_process__is_the_same_each_time(database: Database) -> None:
 
 def test_devices_here__leaves_out_what_this_machine_does_not_have() -> None:
     assert devices_here(["cuda:99", "cpu"]) == ["cpu"]
-    with pytest.raises(ConfigError, match=r"devices is \[cuda:98, cuda:99\], and this machine has none of these"):
+    with pytest.raises(ConfigError, match=r"devices is \[cuda:98, cuda:99\], but this machine has none of these"):
         devices_here(["cuda:98", "cuda:99"])
 
 

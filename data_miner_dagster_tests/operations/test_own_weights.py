@@ -54,7 +54,7 @@ def test_fetch_own_weights__resumed_verified_and_pinned(buckets: FaultyBuckets, 
     local = _config(buckets, source=f"file:{tmp_path / 'same'}", files={})
     assert entries_of(local.models)["own"].fingerprint == entry.fingerprint
     (entry.folder / "config.json").write_bytes(b"{1}")
-    with pytest.raises(ModelError, match="does not hold the files that are pinned"):
+    with pytest.raises(ModelError, match="does not contain exactly the pinned files"):
         pretrained_location(entry)
 
 

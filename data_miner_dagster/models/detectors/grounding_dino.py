@@ -49,7 +49,9 @@ class GroundingDinoDetector(BestPhraseDetector):
         plain = " ".join(prompt.lower().translate(_SEPARATORS).split())
         ids: list[int] = self.tokenizer(plain, add_special_tokens=False)["input_ids"]
         if not ids:
-            raise ConfigError(f"detection.classes: detector {self.name} reads nothing in the phrase {prompt!r}")
+            raise ConfigError(
+                f"detection.classes: detector {self.name} finds no words in the phrase {prompt!r}; rephrase it"
+            )
         return ids
 
     def text_of(self, prompts: Sequence[str]) -> tuple[list[int], list[slice]]:

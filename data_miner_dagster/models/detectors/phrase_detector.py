@@ -148,9 +148,8 @@ class PhraseDetector(HubDetector):
             tokens = self.length_of(phrase)
             if tokens > self.max_tokens:
                 raise ConfigError(
-                    f"detection.classes: the phrase {phrase.prompt!r} has {counted(tokens, 'token')}, detector "
-                    f"{self.name} reads "
-                    f"{self.max_tokens}; shorten it"
+                    f"detection.classes: the phrase {phrase.prompt!r} has {counted(tokens, 'token')}, but detector "
+                    f"{self.name} reads at most {self.max_tokens}; shorten it"
                 )
             if tokens > room:
                 chunks.append([])

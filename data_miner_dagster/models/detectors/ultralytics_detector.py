@@ -178,10 +178,10 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
     if not path.is_file():
         raise ModelError(f"model {entry.name}: there is no file {path}; correct its `source: ultralytics:<file>`")
     if path.suffix not in (".onnx", ".pt"):
-        raise ModelError(f"model {entry.name}: {path.name} is neither .onnx nor .pt")
+        raise ModelError(f"model {entry.name}: {path.name} is neither an .onnx nor a .pt file; export it to .onnx")
     logger.warning(
-        "model %s runs by Ultralytics' software, which is under AGPL-3.0: to offer a service with it, publish "
-        "the service's source or buy a licence (docs/deploy/supply-chain.md)",
+        "model %s uses Ultralytics' software, which is licensed under AGPL-3.0: to offer a service with it, publish "
+        "the service's source code or buy a licence (docs/deploy/supply-chain.md)",
         entry.name,
     )
     gives_masks = _gives_masks(entry)
@@ -197,8 +197,8 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
         )
     if gives_masks and model.task != "segment":
         raise ModelError(
-            f"model {entry.name}: {path.name} is a network for {model.task}, which gives no masks; leave out `output: "
-            "masks`, or name a segmentation network (-seg)"
+            f"model {entry.name}: {path.name} is a network for {model.task}, which has no masks; remove `output: "
+            "masks`, or choose a segmentation network (-seg)"
         )
     return UltralyticsDetector(
         model, name=entry.name, fingerprint=entry.fingerprint, device=resolve_device(device), usage=usage
@@ -270,11 +270,11 @@ def open_pickle(entry: ModelEntry, path: Path, yolo: Any) -> Any:
 
     if not SAFE_LOAD:
         raise ModelError(
-            f"model {entry.name}: Ultralytics was imported before, without its restricted loader; set "
+            f"model {entry.name}: Ultralytics was already imported without its restricted loader; set "
             "ULTRALYTICS_SAFE_LOAD=True, or export the file to .onnx"
         )
     try:
         return yolo(str(path))
     except (TypeError, ImportError, AttributeError, RuntimeError) as error:  # the loader raises these on foreign files
         reason = " ".join(str(error).split())
-        raise ModelError(f"model {entry.name}: {path.name} is not a checkpoint of Ultralytics': {reason}") from error
+        raise ModelError(f"model {entry.name}: {path.name} is not an Ultralytics checkpoint: {reason}") from error

@@ -59,8 +59,8 @@ class TextHalf:
             vectors = self.encode(self.token_ids(phrases)).float()
         if vectors.shape != (len(phrases), EMBEDDING_DIM):
             raise ModelError(
-                f"model {self.model_name}: its text_model gives vectors of {vectors.shape[-1]} numbers where "
-                f"{EMBEDDING_DIM} are wanted; it is not the one that the detector was trained with"
+                f"model {self.model_name}: its text_model returns vectors of {vectors.shape[-1]} numbers instead of "
+                f"{EMBEDDING_DIM}; use the text encoder that the detector was trained with"
             )
         return torch.nn.functional.normalize(vectors, dim=-1)[None]
 
@@ -73,9 +73,8 @@ class TextHalf:
             tokens = self.tokenizer(phrase.lower())["input_ids"]
             if len(tokens) > CONTEXT_LENGTH:
                 raise ConfigError(
-                    f"detection.classes: the phrase {phrase!r} has {counted(len(tokens), 'token')}, detector "
-                    f"{self.model_name} "
-                    f"reads {CONTEXT_LENGTH}; shorten it"
+                    f"detection.classes: the phrase {phrase!r} has {counted(len(tokens), 'token')}, but detector "
+                    f"{self.model_name} reads at most {CONTEXT_LENGTH}; shorten it"
                 )
             ids[row, : len(tokens)] = torch.tensor(tokens)
         return ids
@@ -164,20 +163,20 @@ def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSett
         trained_with = getattr(model.model, "text_model", "mobileclip:blt")
         if trained_with not in _SCRIPTS:
             raise ModelError(
-                f"model {entry.name}: {entry.folder.name} was trained with the text half {trained_with!r}; "
-                f"known: {', '.join(_SCRIPTS)}"
+                f"model {entry.name}: {entry.folder.name} was trained with the text encoder {trained_with!r}, which is "
+                f"not supported; use a network trained with {' or '.join(_SCRIPTS)}"
             )
         script_name = _SCRIPTS[trained_with]
     wanted = f"CLIP's tokenizer and {script_name}" if script_name else "CLIP ViT-B/32 and its tokenizer"
     folder = entry.option_files.get("text_model")
     if folder is None:
         raise ModelError(
-            f"model {entry.name}: {entry.folder.name} takes phrases and has no text half; put {wanted} into a folder "
-            "and name it: `options: {text_model: file:<folder>}`"
+            f"model {entry.name}: {entry.folder.name} needs a text encoder for phrases; put {wanted} into a folder "
+            "and set `options: {text_model: file:<folder>}`"
         )
     script = folder / script_name if script_name else folder / "config.json"
     if not script.is_file():
-        raise ModelError(f"model {entry.name}: there is no file {script}; `text_model` wants {wanted} in one folder")
+        raise ModelError(f"model {entry.name}: there is no file {script}; put {wanted} into the folder in `text_model`")
     with hub_errors(entry):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if script_name is None:

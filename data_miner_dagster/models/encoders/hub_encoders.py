@@ -214,8 +214,8 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     if family.model_type == "metaclip_2" and tokenize.last != text_config.eos_token_id:
         # The text's vector is read at the first such token. If the text had none, the first word's would be returned.
         raise ModelError(
-            f"model {entry.name} ({entry.source}): the tokenizer ends a text with token {tokenize.last}, and the "
-            f"network looks for {text_config.eos_token_id}; take the model's own tokenizer files"
+            f"model {entry.name} ({entry.source}): the tokenizer ends a text with token {tokenize.last}, but the "
+            f"network expects {text_config.eos_token_id}; use the model's own tokenizer files"
         )
     return HubImageTextEncoder(checkpoint, embedding_dim=family.embedding_dim(checkpoint.config), tokenize=tokenize)
 
@@ -263,7 +263,7 @@ def _open_checkpoint(
         if config.model_type == _NAFLEX:
             raise ModelError(
                 f"model {entry.name} ({entry.source}) is a NaFlex checkpoint, whose images differ in size; "
-                "use a SigLIP 2 of fixed resolution, as google/siglip2-so400m-patch14-384"
+                "use a SigLIP 2 with a fixed resolution, such as google/siglip2-so400m-patch14-384"
             )
         if config.model_type not in model_types:
             known = " or ".join(model_types)

@@ -80,7 +80,10 @@ class PixelPreparation:
             ModelError: the settings require something other than resizing, cropping and normalising.
         """
         if not settings["do_resize"] or not settings["do_rescale"]:
-            raise ModelError("the checkpoint's image processor neither resizes nor rescales; it is of no known kind")
+            raise ModelError(
+                "the checkpoint's image processor does not both resize and rescale, which is not supported; "
+                "use another checkpoint"
+            )
         size = _size(settings["size"], "height" if is_stretched else "shortest_edge")
         crop = _size(settings["crop_size"] or {}, "height") if settings["do_center_crop"] else {}
         scale = 1 / settings["rescale_factor"]
@@ -104,7 +107,10 @@ class PixelPreparation:
         """
         output = self.crop_wh or self.resize_wh
         if output is None:
-            raise ModelError("the checkpoint's image processor gives images of different sizes; it is of no known kind")
+            raise ModelError(
+                "the checkpoint's image processor returns images of different sizes, which is not supported; "
+                "use another checkpoint"
+            )
         return output
 
     def __call__(self, image: RgbImage) -> npt.NDArray[np.uint8]:

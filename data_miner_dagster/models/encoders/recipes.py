@@ -144,5 +144,5 @@ class PromptTokenizer:
 def _special(tokenizer: Any, kind: str) -> int:
     token: int | None = getattr(tokenizer, f"{kind}_token_id")
     if token is None:
-        raise ModelError(f"the checkpoint's tokenizer has no {kind} token; take the model's own tokenizer files")
+        raise ModelError(f"the checkpoint's tokenizer has no {kind} token; use the model's own tokenizer files")
     return token

@@ -83,10 +83,12 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     try:
         names = tuple(path.read_text(encoding="utf-8").split("\n"))
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; `data-miner models fetch` puts it there") from error
+        raise ModelError(f"{path} is missing; fetch it with `data-miner models fetch`") from error
     names = tuple(name.strip() for name in names if name.strip())
     if len(names) != NUM_CLASSES:
-        raise ModelError(f"{path} has {len(names)} names instead of {NUM_CLASSES}; `data-miner models fetch` renews it")
+        raise ModelError(
+            f"{path} has {len(names)} names instead of {NUM_CLASSES}; fetch it again with `data-miner models fetch`"
+        )
     return names
 
 
@@ -166,13 +168,13 @@ def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; `data-miner models fetch` puts it there") from error
+        raise ModelError(f"{path} is missing; fetch it with `data-miner models fetch`") from error
     expected = 20 + 4 * sum(
         c.out_channels * (c.in_channels * c.side**2 + (4 if c.has_batch_norm else 1)) for c in CONVOLUTIONS
     )
     if len(content) != expected:
         raise ModelError(
-            f"{path} has {len(content)} bytes, YOLOv3-tiny has {expected}; `data-miner models fetch` renews it"
+            f"{path} has {len(content)} bytes instead of {expected}; fetch it again with `data-miner models fetch`"
         )
     values = content[20:].view(np.float32)
     position = 0

@@ -104,7 +104,7 @@ class EfficientNetLite0:
         """
         path = folder / WEIGHTS_FILE_NAME
         if not path.is_file():
-            raise ModelError(f"{path} is missing; `data-miner models fetch --profile lite` puts it there")
+            raise ModelError(f"{path} is missing; fetch it with `data-miner models fetch --profile lite`")
         fingerprint = fingerprint_of({"weights": sha256_of_file(path), "graph": _GRAPH_VERSION})
         return cls(derived_file("efficientnet-lite0.onnx", fingerprint, lambda target: _write_model(path, target)))
 

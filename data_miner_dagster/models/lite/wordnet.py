@@ -35,7 +35,7 @@ class NounHierarchy:
                 # Licence lines start with blanks. Byte offsets are not used: converted line ends would make them wrong.
                 return cls({int(line[:8]): line for line in file if line[:1].isdigit()})
         except FileNotFoundError as error:
-            raise ModelError(f"{path} is missing; `data-miner models fetch --profile lite` puts it there") from error
+            raise ModelError(f"{path} is missing; fetch it with `data-miner models fetch --profile lite`") from error
 
     def lemma(self, offset: int) -> str:
         """Return the first name of a synset, with underscores replaced by blanks.

@@ -28,8 +28,8 @@ def check_installed() -> None:
         import trackers  # noqa: F401
     except ImportError as error:
         missing = ModelError(
-            f"detection.tracking needs the package {error.name or 'trackers'}, which is not installed here: "
-            "pip install 'data-miner-dagster[tracks]'"
+            f"detection.tracking needs the package {error.name or 'trackers'}, which is not installed here; "
+            "run pip install 'data-miner-dagster[tracks]'"
         )
         missing.is_of_project = True
         raise missing from error

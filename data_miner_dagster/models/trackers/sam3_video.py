@@ -53,8 +53,8 @@ class Sam3VideoTracker:
             num_tokens = len(self.processor.tokenizer(prompt.lower())["input_ids"])
             if num_tokens > text.max_position_embeddings:
                 raise ConfigError(
-                    f"detection.classes: the phrase {prompt!r} has {num_tokens} tokens, tracker {self.name} reads "
-                    f"{text.max_position_embeddings}; shorten it"
+                    f"detection.classes: the phrase {prompt!r} has {num_tokens} tokens, but tracker {self.name} "
+                    f"reads at most {text.max_position_embeddings}; shorten it"
                 )
         return Sam3VideoSession(self, classes)
 

@@ -169,7 +169,7 @@ def test_grounding_dino__long_class_lists_go_in_chunks(grounding_dino: Grounding
 def test_grounding_dino__phrases_that_cannot_be_read(grounding_dino: GroundingDinoDetector) -> None:
     with pytest.raises(ConfigError, match="300 tokens"):
         grounding_dino.chunks_of([Phrase(0, " ".join(["car"] * 299))])
-    with pytest.raises(ConfigError, match=r"reads nothing in the phrase '\.\.\.'"):
+    with pytest.raises(ConfigError, match=r"finds no words in the phrase '\.\.\.'"):
         grounding_dino.chunks_of([Phrase(0, "...")])
 
 

@@ -238,7 +238,7 @@ def test_detect__masks_of_an_exported_yoloe(networks: dict[str, Path], tmp_path:
 
 def test_load__masks_of_a_network_that_has_none(networks: dict[str, Path], tmp_path: Path) -> None:
     provider = provider_of(networks["yolov8n-worldv2"], text_model=f"file:{save_clip_text(tmp_path)}", output="masks")
-    with pytest.raises(ModelError, match=r"yolov8n-worldv2\.pt is a network for detect, which gives no masks"):
+    with pytest.raises(ModelError, match=r"yolov8n-worldv2\.pt is a network for detect, which has no masks"):
         provider.detector.load()
     with pytest.raises(ModelError, match=r"`options: \{output: outlines\}` is neither boxes nor masks"):
         provider_of(networks["yoloe-26n-seg"], output="outlines").detector.load()
@@ -273,7 +273,7 @@ def test_token_ids__as_mobileclip_was_traced(networks: dict[str, Path], tmp_path
     assert ids[4] - 256 == ids[3] + ord("s") - ord("u")
     assert not ids[6:].any()
     assert len(ids) == 77
-    with pytest.raises(ConfigError, match="has 82 tokens, detector own reads 77"):
+    with pytest.raises(ConfigError, match="has 82 tokens, but detector own reads at most 77"):
         detector.detect(odd_images()[3:4], [ClassPrompts("long", ("x" * 80,))], confidence_floor=0.5)
 
 
@@ -313,7 +313,7 @@ def test_detect__text_half_of_another_length(networks: dict[str, Path], tmp_path
     script = save_scripted_text(tmp_path, dim=64) / "mobileclip_blt.ts"
     options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
     detector = provider_of(networks["yoloe-11n-seg"], **options).detector.load()
-    with pytest.raises(ModelError, match="vectors of 64 numbers where 512 are wanted"):
+    with pytest.raises(ModelError, match="vectors of 64 numbers instead of 512"):
         detector.detect(odd_images()[3:4], CLASSES, confidence_floor=0.5)
 
 

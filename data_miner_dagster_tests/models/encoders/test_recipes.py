@@ -107,7 +107,7 @@ def test_load_image_text__a_network_that_looks_for_another_last_token(tmp_path: 
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["eos_token_id"] = 1
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="ends a text with token 3, and the network looks for 1"):
+    with pytest.raises(ModelError, match="ends a text with token 3, but the network expects 1"):
         ModelProvider(tiny_config("metaclip2", folder)).filter_encoder.load()
 
 
