@@ -1,4 +1,4 @@
-"""Counting the boxes that break a guarantee of detections.parquet. The asset check reports the figures."""
+"""Count the boxes that violate a guarantee of detections.parquet. The asset check reports the figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
 
 
 def _count_wrong_masks(detections_table: Path) -> int:
-    """Return how many boxes are more than a pixel off the bounds of their mask. Earlier versions stored no masks."""
+    """Return the number of boxes more than a pixel off the bounds of their mask. Earlier versions stored no masks."""
     if not has_column(detections_table, "mask"):
         return 0
     batches = read_batches(detections_table, [*_CORNERS, "mask"])

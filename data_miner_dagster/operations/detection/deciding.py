@@ -1,7 +1,7 @@
 """The combined results of all detectors' parts: fused, suppressed, compared along the video, as rows of a table.
 
-Decided again from the parts each time, without a model. Belongs here: the boxes of one video at a time. Does not belong
-here: the tables (detect_project.py).
+They are computed from the parts each time, without a model. Belongs here: the boxes of one video at a time. Does not
+belong here: the tables (detect_project.py).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts
 
 CompareAlongVideo = Callable[[Sequence[FrameToDetect], Sequence[FrameDetections]], list[FrameDetections]]
-"""Given the frames of one video, by time, and the boxes on each, returns these boxes after comparing them."""
+"""Takes the frames of one video, by time, and the boxes on each. Returns the boxes after comparing them along time."""
 
 
 class Decisions:
@@ -43,7 +43,7 @@ class Decisions:
         faults: DetectionFaults,
         compare: CompareAlongVideo | None = None,
     ) -> None:
-        """Take the parts by detector, and the frames by frame id. `compare` replaces agreement along the video."""
+        """Take the parts by detector, and the frames ordered by id. `compare` replaces agreement along the video."""
         seen = [part.seen() for part in parts.values()]
         self.num_frames = len(frames)
         self._sha256_by_frame = {
@@ -59,10 +59,10 @@ class Decisions:
         self._compare = compare or (_agreement(config) if config.agreement_seconds is not None else None)
 
     def videos(self) -> Iterator[list[FrameBoxes]]:
-        """Yield the frames of each video with the rows of their boxes, without frames that meet an internal error.
+        """Yield the frames of each video with the rows of their boxes. Frames with an internal error are left out.
 
         Raises:
-            SystematicFaultError: all frames meet the same internal error.
+            SystematicFaultError: all frames have the same internal error.
         """
         readable = (frame for frame in self._frames if frame.frame_id in self._sha256_by_frame)
         with item_guard("detections") as guard:
@@ -81,9 +81,9 @@ class Decisions:
                     yield frames
 
     def _decide(self, video: Sequence[FrameToDetect], guard: ItemGuard) -> list[tuple[FrameToDetect, FrameDetections]]:
-        """Return the final boxes on the frames of one video, without frames that meet an internal error.
+        """Return the final boxes on the frames of one video, without frames that have an internal error.
 
-        They are compared along the whole video, so a fault in that concerns the whole video.
+        Boxes are compared along the whole video, so an error during the comparison affects the whole video.
         """
         video_key, add = video[0].video_key, self._faults.add
         by_frame = [boxes_by_frame(boxes.of(frame.frame_id for frame in video), self._config) for boxes in self._found]

@@ -67,17 +67,17 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""Boxes held in memory before they are written, and read at once by readers that go by video."""
+"""The number of boxes held in memory before they are written, and read at once by readers that go video by video."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
-"""Or this many bytes of masks: noisy outlines take a hundred times as much as those of objects."""
+"""The size of masks after which boxes are written earlier. Noisy outlines take a hundred times the usual space."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
-"""Settings that do not affect boxes, or that have their own part of the fingerprint where they are used."""
+"""Settings that do not affect boxes, or that are covered by another part of the fingerprint."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
 """The number of frames that could not be examined, for any reason."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
-"""Those of them that met an internal error, with its line."""
+"""The frames that could not be examined because of an internal error, with the error in one line."""
 _FOUND_KEY: Final = "data_miner.found"
-"""With a verifier: the fingerprint of everything except its answers."""
+"""The fingerprint of everything except the verifier's answers. Stored only if the project has a verifier."""
 
 
 def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -89,10 +89,10 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
     Args:
         platform: the platform.
         project: the project's name.
-        force: forget earlier results and examine the frames again.
+        force: delete earlier results, and examine all frames again.
 
     Returns:
-        Returns exact counts: frames, frames_with_boxes, boxes, then boxes by class, and unreadable frames, if any.
+        The exact counts: frames, frames_with_boxes, boxes, boxes by class, and unreadable frames, if any.
 
     Raises:
         ConfigError: there is no such project, a detector has no such class, or an exemplar cannot be read.
@@ -148,7 +148,7 @@ def _forget_found(platform: Platform, project: str) -> None:
 
 
 def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mapping[str, DetectionParts]) -> str:
-    """Return what boxes depend on, besides the frames."""
+    """Return the fingerprint of everything that boxes depend on except the frames."""
     return fingerprint_of(
         {
             "detection": _deciding_settings(config),
@@ -160,7 +160,7 @@ def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mappi
 
 
 def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
-    """Return the settings that decide about boxes. The names of exemplars do not: their bytes are in the parts."""
+    """Return the settings that affect boxes, without the names of exemplars, whose bytes identify the parts."""
     settings = config.model_dump(mode="json", exclude=_DECIDED_APART)
     if config.exemplar_paths:
         settings["classes"] = {wanted.class_name: wanted.prompts for wanted in config.class_prompts}
@@ -172,7 +172,7 @@ def _current_fingerprint(
 ) -> str | None:
     """Return the fingerprint of the tables if they are current, else None.
 
-    Boxes that wait for a verifier are asked about again. With a verifier, the fingerprint also depends on its answers.
+    Boxes without an answer are sent to the verifier again. With a verifier, the fingerprint depends on its answers.
     """
     frames_table, boxes_table = (
         platform.layout.detected_frames_table(project),
@@ -214,13 +214,13 @@ class _Further:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the table of frames stores about it."""
+        """The metadata that this processing adds to the table of frames."""
         metadata = dict(self.verification.metadata()) if self.verification is not None else {}
         return metadata | dict(self.follower.metadata() if self.follower is not None else {})
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of the table of boxes."""
+        """The schema of the table of boxes."""
         tracks = TRACK_COLUMNS if self.follower is not None else ()
         verdicts = VERIFIER_COLUMNS if self.verification is not None else ()
         return pa.schema([*DETECTIONS_SCHEMA, *tracks, *verdicts])
@@ -236,7 +236,7 @@ def _write_tables(
     """Write both tables, `detected_frames.parquet` last.
 
     Returns:
-        Returns their fingerprint, and the videos that are left out completely, with the reason.
+        The fingerprint of the tables, and the videos that are left out completely, with the reason.
     """
     metadata = {MADE_FROM_KEY: made_from.deduplicated_fingerprint}
     verification, schema = further.verification, further.schema
@@ -294,12 +294,12 @@ def _with_answers(fingerprint: str, verification: BoxVerification) -> str:
 
 
 def num_unreadable_frames(detected_frames_table: Path) -> int:
-    """Return how many representatives could not be examined, for any reason. They are not in the table."""
+    """Return the number of representatives that could not be examined, for any reason. They are not in the table."""
     return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
 
 
 def faults_by_frame(detected_frames_table: Path) -> dict[str, str]:
-    """Return which of them met an internal error, by frame id, with its line."""
+    """Return the representatives that had an internal error: the error in one line, by frame id."""
     faults: dict[str, str] = json.loads(read_metadata(detected_frames_table).get(_FAULTS_KEY, "{}"))
     return faults
 

@@ -1,7 +1,7 @@
 """The classes of a project with their exemplars, as they are passed to detectors.
 
-Belongs here: turning files into `ClassPrompts` whose pictures can be decoded, and their part of a fingerprint. Does not
-belong here: which files they are (operations/exemplars.py), their use in a detector (models/detectors/).
+Belongs here: converting files to `ClassPrompts` whose pictures can be decoded, and their part of a fingerprint. Does
+not belong here: finding the files (operations/exemplars.py), their use in a detector (models/detectors/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ ExemplarsByClass = Mapping[str, Sequence[Exemplar]]
 def pictured_classes(
     config: DetectionConfig, exemplars: ExemplarsByClass, pictures: StoredPictures
 ) -> tuple[ClassPrompts, ...]:
-    """Return the classes in order. A picture is decoded when a detector needs it, as long as `pictures` is open."""
+    """Return the classes in order. A picture is decoded when a detector needs it, while `pictures` is open."""
     return tuple(
         replace(
             wanted,
@@ -37,7 +37,7 @@ def pictured_classes(
 
 
 def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict[str, object]:
-    """Return what exemplars add to a fingerprint: their bytes and boxes, not their names; empty without any."""
+    """Return the exemplars' part of a fingerprint: their bytes and boxes, but not their names. Empty if none."""
     shown = {
         name: [
             [exemplar.sha256, [list(box) for box in image.boxes]]
@@ -49,7 +49,7 @@ def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict
 
 
 def exemplar_metadata(paths_by_class: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return what the stage's counts say about exemplars; empty without any."""
+    """Return the exemplars of each class for the counts of the stage. Empty if there are none."""
     line = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in paths_by_class.items())
     return {"exemplars": line} if line else {}
 

@@ -1,4 +1,4 @@
-"""Following objects through one video: the frames of a project among the pictures around them."""
+"""Follow objects through a video: over the frames of a project and the pictures around them."""
 
 import heapq
 import json
@@ -41,7 +41,7 @@ from data_miner_dagster.storage.tables import (
 )
 
 NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
-"""Metadata key for a JSON object from video key to the reason why its objects could not be followed."""
+"""The metadata key of a JSON object: for each video key, the reason why its objects could not be followed."""
 _FRAMES_AT_ONCE: Final = 256
 _ROWS_PER_GROUP: Final = 2_000
 
@@ -98,7 +98,7 @@ class VideoFollower:
         """Where whole-clip tracks are written."""
 
     def metadata(self) -> Mapping[str, str]:
-        """Return what the table of frames stores about it: videos whose objects could not be followed, and why."""
+        """Return the metadata for the table of frames: the videos whose objects could not be followed, and why."""
         failed = self.neighbours.failed
         return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
 
@@ -135,7 +135,7 @@ class VideoFollower:
         parts = self.neighbours.parts_of(video_key)
         seen = [part.seen() for part in parts]
         pictures = self.neighbours.frames_of(video_key)
-        # Parts are read as they come: the possible names of pictures are known, and boxes are not held in memory.
+        # Parts are read one by one: the possible names of pictures are known, and boxes are not held in memory.
         boxes: list[FoundBoxes] = [part.found(of_part) for part, of_part in zip(parts, seen, strict=True)]
         while some := list(islice(pictures, _FRAMES_AT_ONCE)):
             some = [frame for frame in some if all(of.get(frame.frame_id) == frame.sha256 for of in seen)]
@@ -151,9 +151,9 @@ class VideoFollower:
         frames: Sequence[FrameToDetect],
         decided: Mapping[str, FrameDetections],
     ) -> Iterator[ObservedFrame[FrameToDetect]]:
-        """Yield a video's frames and the pictures around them, by time, with the objects that a network has found.
+        """Yield a video's frames and the pictures around them, by time, with the objects that the network has found.
 
-        The boxes of a frame are the detectors'. Pictures around it have those of the network.
+        The boxes of a frame come from the detectors, and those of the pictures around it from the network.
         """
         parts = sessions.parts_of(video_key)
         looked_at = parts.seen()
@@ -203,7 +203,7 @@ def following(
     frames: Sequence[FrameToDetect],
     parts: Mapping[str, DetectionParts],
 ) -> Iterator[VideoFollower | None]:
-    """Yield what follows a project's objects, once its pictures exist; None if the setting is off."""
+    """Yield the follower of a project's objects after preparing its pictures, or None if objects are not followed."""
     if config.tracking is None:
         yield None
         return
@@ -273,7 +273,7 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
 
 
 def tracking_settings(platform: Platform, config: DetectionConfig) -> Mapping[str, object]:
-    """Return what following objects adds to a table's fingerprint; empty if it is off.
+    """Return the part of a table's fingerprint for following objects. Empty if objects are not followed.
 
     Raises:
         ModelError: the folder of a network's `file:` source is missing.
@@ -282,7 +282,7 @@ def tracking_settings(platform: Platform, config: DetectionConfig) -> Mapping[st
         return {}
     dumped = config.tracking.model_dump(mode="json", exclude={"keep_windows", "tracker", "tracker_model"})
     settings: dict[str, object] = {"tracking": dumped, "tracking_version": TRACKING_VERSION}
-    if config.tracker_model is not None:  # the name of a model does not matter
+    if config.tracker_model is not None:  # the model's fingerprint counts, not its name
         fingerprint = platform.models.video_tracker(config.tracker_model).fingerprint
         settings |= {"tracker": config.tracking.tracker.value, "tracker_model": fingerprint}
         settings |= {"sessions_version": SESSIONS_VERSION}

@@ -1,8 +1,7 @@
 """The pictures around a project's frames, on which objects are followed: decoding, storing and examining them.
 
-They are in `windows/`, one folder per video, for all projects. A video whose neighbours are not available is an outcome
-of its own: its boxes stay as detected. Belongs here: the expensive part. Does not belong here: what follows from it
-(following.py).
+They are stored in `windows/`, in one folder per video for all projects. If the pictures of a video are unavailable, its
+boxes remain as detected. Belongs here: the expensive part. Does not belong here: following the objects (following.py).
 """
 
 import heapq
@@ -45,7 +44,7 @@ from data_miner_dagster.storage.detection_parts import DetectionParts
 from data_miner_dagster.storage.windows import read_stored_windows, read_windows
 
 _WINDOWS_VERSION: Final = 1
-"""Raise it when the same times of the same file yield other pictures."""
+"""Increment it when the same times of the same file yield other pictures."""
 _VIDEOS_AT_ONCE: Final = 500
 _MOST_DECODER_THREADS: Final = 4
 
@@ -64,13 +63,13 @@ class Neighbours:
         parts: Mapping[str, DetectionParts],
         sessions: VideoSessions | None = None,
     ) -> None:
-        """Take the representatives, by frame id, and the parts of each detector, which name its class list.
+        """Take the representatives, ordered by frame id, and the parts of each detector, which identify its class list.
 
-        With a network that follows objects, only that examines the pictures; otherwise all detectors do.
+        If there is a network that follows objects, only this network examines the pictures; otherwise, all detectors.
         """
         self.config = config
         self.failed: dict[str, str] = {}
-        """Videos whose objects cannot be followed, and why."""
+        """The videos whose objects cannot be followed, with the reason."""
         self._platform = platform
         self._project = project
         self._sessions = sessions
@@ -84,7 +83,7 @@ class Neighbours:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        """Open what all videos share."""
+        """Open the resources that all videos share."""
         self._guard = self._open.enter_context(item_guard("detections"))
         self._workers = self._open.enter_context(FrameWorkers())
         if self._sessions is not None:
@@ -94,11 +93,11 @@ class Neighbours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close it, and judge the faults."""
+        """Close the resources, and judge the faults."""
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
-        """Decode what is missing, after logging its cost. Files of videos that are gone are downloaded again."""
+        """Decode the missing pictures, after logging their number. Missing videos are downloaded again."""
         rows, keys = dict[str, VideoRow](), iter(self._times)
         while some := set(islice(keys, _VIDEOS_AT_ONCE)):
             found = {row.key: row for row in find_videos(self._platform.database, some)}
@@ -169,7 +168,7 @@ class Neighbours:
             self.failed[video_key] = str(error)
 
     def _make(self, video_key: str, room: Room, why_gone: str) -> None:
-        """Replace the windows of a video, completely or not at all. Pictures for other projects stay."""
+        """Replace the windows of a video atomically. The pictures for other projects remain."""
         layout, config = self._platform.layout, self._platform.config.extraction
         with self._platform.hold_video(video_key) as claim:
             row = find_video(self._platform.database, video_key)
@@ -198,7 +197,7 @@ class Neighbours:
                 room.remove_source_held(row)
 
     def frames_of(self, video_key: str) -> Iterator[FrameToDetect]:
-        """Yield the pictures around a video's frames that this project requests, by time, without those frames.
+        """Yield the pictures that this project requests around a video's frames, by time, without the frames.
 
         Raises:
             DamagedFileError: the list of pictures cannot be read.
@@ -226,7 +225,7 @@ class Neighbours:
         )
 
     def followed(self, video_key: str) -> bool:
-        """Return whether objects of a video can be followed."""
+        """Return whether the objects of a video can be followed."""
         return video_key in self._times and video_key not in self.failed
 
     def parts_of(self, video_key: str) -> list[DetectionParts]:
@@ -251,7 +250,7 @@ class Neighbours:
         return (frame for frame in self.frames_of(video_key) if seen.get(frame.frame_id) != frame.sha256)
 
     def look_at(self, looker: Looker, detector: DetectorRole) -> None:
-        """Let a detector examine the pictures that it has not seen, part by part. A kill loses one part."""
+        """Let a detector examine the pictures that it has not examined yet. A killed run loses at most one part."""
         if self._sessions is not None:
             return
         followed = list(filter(self.followed, self._times))
@@ -268,7 +267,7 @@ class Neighbours:
         return Steps(f"detection: to follow objects, {what}", "videos", num_videos, self._platform)
 
     def follow_objects(self) -> None:
-        """Let the network that follows objects, if there is one, examine what it has not seen."""
+        """Let the network that follows objects, if there is one, examine the videos that are not complete."""
         if self._sessions is None:
             return
         for video_key in filter(self.followed, self._times):

@@ -1,6 +1,6 @@
 """The frames that a project's detectors examine: the representatives of its duplicate groups, and their images.
 
-Does not belong here: which of them a detector has seen (shares.py).
+Does not belong here: the frames that a detector has already examined (shares.py).
 """
 
 from functools import partial
@@ -18,9 +18,9 @@ from data_miner_dagster.storage.tables import read_table
 
 
 def representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
-    """Return the frames to examine, by frame id, with their images, and how many others are not available.
+    """Return the frames to examine with their images, ordered by frame id, and the number of unavailable frames.
 
-    The others belong to videos whose frames cannot be read, or have changed since filtering. `faults` gets the lines.
+    These belong to videos whose frames cannot be read, or have changed since filtering. Errors are added to `faults`.
     """
     table = chosen_frames(platform, project)
     frames = frames_of(platform, table, faults)
@@ -28,7 +28,7 @@ def representatives(platform: Platform, project: str, faults: DetectionFaults) -
 
 
 def chosen_frames(platform: Platform, project: str) -> pa.Table:
-    """Return the representatives by frame id: `frame_id`, `video_key`, `frame_index`. Reads no images."""
+    """Return a table of the representatives, ordered by frame id: `frame_id`, `video_key`, `frame_index`."""
     table = read_table(
         platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
     )

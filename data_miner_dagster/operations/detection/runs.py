@@ -1,7 +1,7 @@
-"""Running one detector over frames: decoding ahead, tiles, parts as it goes.
+"""Run one detector over frames: decode ahead, cut tiles, and write parts on the way.
 
-Belongs here: the expensive part, which may be killed. Does not belong here: which frames, and who examines them
-(shares.py); the project's decisions (detect_project.py).
+Belongs here: the expensive part, which may be killed. Does not belong here: dividing the frames between runs
+(shares.py), the project's decisions (detect_project.py).
 """
 
 import logging
@@ -65,28 +65,28 @@ _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
 class DetectionFaults:
     """The internal errors of one build, in one line each.
 
-    A frame's error also counts for its video: if nothing of a video is left, it is the reason. An error in one box or
-    tile counts for its frame: a picture with a missing box would wrongly say that there is nothing.
+    A frame's error is also recorded for its video, as the reason if no frame of the video is left. An error in one box
+    or tile counts for its frame, since a picture that lacks a box would be a wrong label.
     """
 
     by_video: dict[str, str] = field(default_factory=dict)
     by_frame: dict[str, str] = field(default_factory=dict)
 
     def add(self, frame: FrameToDetect, fault: ItemFault) -> None:
-        """Record what kept a frame from being examined."""
+        """Record the error that prevented a frame from being examined."""
         self.by_frame.setdefault(frame.frame_id, fault.line)
         self.add_video(frame.video_key, fault)
 
     def add_video(self, video_key: str, fault: ItemFault) -> None:
-        """Record what kept all frames of a video from being examined."""
+        """Record the error that prevented all frames of a video from being examined."""
         self.by_video.setdefault(video_key, fault.line)
 
 
 class Looker:
-    """One detector and its results, open for examining frames. An unreadable frame stays unseen.
+    """Examines frames with one detector, and stores the results. An unreadable frame stays unexamined.
 
-    A frame that meets an internal error, including its tiles and boxes, also stays unseen, and `faults` gets the line.
-    The detector is loaded at its first use.
+    A frame with an internal error, also in a tile or box, stays unexamined too, and the error is added to `faults`. The
+    detector is loaded when it is first used.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Looker:
         self.parts = parts
         self.batch_size: Final = config.batch_size
         self.attempted: set[str] = set()
-        """The ids of the frames that this object has examined, or has tried to."""
+        """The ids of the frames that this object has examined or tried to examine."""
         self._platform = platform
         self._role = role
         self._config = config
@@ -110,7 +110,7 @@ class Looker:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        """Open what all frames share."""
+        """Open the resources that all frames share."""
         self._guard = self._open.enter_context(item_guard("detections"))
         self._pictures = self._open.enter_context(StoredPictures(self._platform.config.extraction))
         return self
@@ -118,7 +118,7 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close it, and judge the faults."""
+        """Close the resources, and judge the faults."""
         return self._open.__exit__(kind, error, trace)
 
     @cached_property
@@ -139,9 +139,9 @@ class Looker:
 
         Args:
             frames: the frames.
-            name_of_part: returns the name of a part, given how many of these frames precede it.
-            parts: where it is written; None: among the parts of this detector.
-            is_told: whether to log how many of the frames are done.
+            name_of_part: returns the name of a part, given the number of these frames that precede it.
+            parts: the destination of the results; None: the parts of this detector.
+            is_told: whether to log the number of examined frames.
         """
         parts = parts or self.parts
         num_done = num_written = 0
@@ -172,7 +172,7 @@ _FrameAndRows = tuple[FrameToDetect, list[DetectionRow]]
 
 
 class _CarefulDetector:
-    """Keeps a frame that meets an internal error from ending the work on all others."""
+    """Isolates internal errors, so that one frame does not end the work on all others."""
 
     def __init__(
         self,

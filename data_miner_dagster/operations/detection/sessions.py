@@ -1,8 +1,8 @@
-"""A video network over the frames of a project and the pictures around them, session by session.
+"""Run a video network over the frames of a project and the pictures around them, session by session.
 
-Each session's results are one part, under a name that says which frames it has seen: a killed run repeats the sessions
-that are not complete, with the same results. Belongs here: running the network, and reading what it has found. Does not
-belong here: the pictures (neighbours.py), what one object is (stages/detection/session_objects.py).
+The results of a session are one part, whose name identifies the session's frames. A killed run repeats only incomplete
+sessions, with the same results. Belongs here: running the network, and reading its results. Does not belong here: the
+pictures (neighbours.py), the identity of objects (stages/detection/session_objects.py).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -40,11 +40,11 @@ from data_miner_dagster.stages.detection.session_objects import (
 from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 SESSIONS_VERSION: Final = 1
-"""Raise it when the same frames yield other objects."""
+"""Increment it when the same frames yield other objects."""
 
 
 class VideoSessions:
-    """The network that follows a project's objects, open for work. It is loaded at its first use."""
+    """Runs the network that follows a project's objects. The network is loaded when it is first used."""
 
     def __init__(self, platform: Platform, project: str, role: TrackerRole, config: DetectionConfig) -> None:
         self.role = role
@@ -64,14 +64,14 @@ class VideoSessions:
         self.folder: Path = platform.layout.window_parts_of(project, role.name, self.fingerprint)
 
     def __enter__(self) -> Self:
-        """Open what all videos share."""
+        """Open the resources that all videos share."""
         self._pictures = self._open.enter_context(StoredPictures(self._extraction))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close it."""
+        """Close the resources."""
         return self._open.__exit__(kind, error, trace)
 
     @cached_property
@@ -79,7 +79,7 @@ class VideoSessions:
         return self.role.load()
 
     def parts_of(self, video_key: str) -> DetectionParts:
-        """Return what the network has found in a video."""
+        """Return the network's results for a video."""
         return DetectionParts(self.folder / video_key, self.fingerprint, SEEN_OBJECTS_SCHEMA)
 
     def is_complete(self, video_key: str, frames: Iterable[FrameToDetect]) -> bool:
@@ -88,11 +88,11 @@ class VideoSessions:
         return all(name in done for _, name in self._runs(frames))
 
     def look_at(self, video_key: str, frames: Callable[[], Iterable[FrameToDetect]]) -> None:
-        """Follow the objects of a video over its frames, by time. A kill loses one session.
+        """Follow the objects of a video over its frames, by time. A killed run loses at most one session.
 
         Raises:
             ConfigError: a phrase is too long for the network.
-            ModelError: the network cannot be loaded, or memory does not suffice.
+            ModelError: the network cannot be loaded, or there is too little memory.
             UnreadableImageError: one of the frames cannot be read.
         """
         parts = self.parts_of(video_key)
@@ -104,9 +104,9 @@ class VideoSessions:
                 self._follow(run, name, parts)
 
     def _runs(self, frames: Iterable[FrameToDetect]) -> Iterator[tuple[FrameRun[FrameToDetect], PartName]]:
-        """Yield the sessions of a video, and the name of each one's part.
+        """Yield the sessions of a video, each with the name of its part.
 
-        A name depends on the frames of this session and of those before it in the stretch.
+        A name depends on the frames of its session and of the earlier sessions in the same stretch.
         """
         digest = ""
         for run in session_runs(frames, self._is_broken, num_frames=SESSION_FRAMES, num_repeated=REPEATED_FRAMES):
@@ -119,7 +119,7 @@ class VideoSessions:
         return is_resized or are_apart(one.pts_seconds, other.pts_seconds, self._window_seconds)
 
     def _follow(self, run: FrameRun[FrameToDetect], name: PartName, parts: DetectionParts) -> None:
-        """Run one session, and write what it has found on its new frames."""
+        """Run one session, and write the objects on its new frames."""
         session = self._tracker.start(self._config.class_prompts)
         numbers = ObjectNumbers(run.ordinal)
         before = self.objects_on(parts, run.repeated)

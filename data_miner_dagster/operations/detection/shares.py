@@ -1,8 +1,9 @@
-"""Sharing a project's frames between runs: the run that leads its detection, and those that join in.
+"""Share a project's frames between the run that leads its detection and the runs that join it.
 
-Unseen frames are cut into shards (stages/sharding.py). The worker of a shard (operations/sharding.py) writes its parts.
-Nothing here compares frames: decisions about a whole video are made when all parts exist (detect_project.py). Belongs
-here: which frames are unseen, and what a shard is. Does not belong here: the detector (runs.py).
+Unexamined frames are divided into shards (stages/sharding.py). The worker of a shard (operations/sharding.py) writes
+its parts. Nothing here compares frames: decisions about a whole video are made when all parts exist
+(detect_project.py). Belongs here: finding unexamined frames, defining shards. Does not belong here: the detector
+(runs.py).
 """
 
 import logging
@@ -71,7 +72,7 @@ def parts_of(
 def look_at_unseen(
     platform: Platform, project: str, looker: Looker, frames: Sequence[FrameToDetect], deduplicated: str
 ) -> None:
-    """Have every unseen frame examined, by this run and by those that join in.
+    """Have every unexamined frame examined, by this run and the runs that join it.
 
     Args:
         platform: the platform.
@@ -108,12 +109,12 @@ def look_at_unseen(
 
 
 def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
-    """Examine shards of a project's frames beside the run that leads its detection. Return how many.
+    """Examine shards of a project's frames alongside the run that leads its detection. Return the number of shards.
 
-    Does nothing if there is nothing to share, or if the plan was made with other settings than this run has.
+    Does nothing if there is nothing to share, or if the plan was made with settings other than those of this run.
 
     Raises:
-        ConfigError: there is no such project, or an exemplar of it cannot be read.
+        ConfigError: there is no such project, or one of its exemplars cannot be read.
         ModelError: the detector is missing or cannot be loaded.
     """
     config = platform.project_config(project).detection
@@ -151,7 +152,7 @@ def _make(
     frames_between: Callable[[str, str], Sequence[FrameToDetect]],
     work: ShardAtWork,
 ) -> None:
-    """Examine the unseen frames of a shard, and name the parts by their place in the plan."""
+    """Examine the unexamined frames of a shard, and name its parts by their position in the plan."""
     span = work.shard.range
     first_part = work.plan.first_part + span.start
     unseen = _unseen(frames_between(span.first, span.last), seen_before)

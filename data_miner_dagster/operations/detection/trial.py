@@ -1,4 +1,4 @@
-"""`data-miner try detect`: a folder's images through the real detectors and the real stage."""
+"""`data-miner try detect`: run the real detectors and the real stage on the images of a folder."""
 
 from pathlib import Path
 
@@ -26,18 +26,18 @@ def try_detect(
     limit: int | None = None,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Find the classes on the images of a folder, by path. Agreement along a video does not apply to a folder.
+    """Find the classes on the images of a folder, ordered by path. Agreement along a video does not apply.
 
     Args:
         models: the models.
         config: the classes, and the settings of detection.
         folder: the images.
-        threshold: boxes below it are left out, as in a release.
-        limit: at most this many images.
-        exemplar_folder: where relative paths of exemplars start.
+        threshold: the lowest confidence of a box, as in a release.
+        limit: the maximum number of images.
+        exemplar_folder: the folder that relative paths of exemplars refer to.
 
     Raises:
-        ConfigError: no images, a detector has no such class, or an exemplar cannot be read.
+        ConfigError: the folder has no images, a detector has no such class, or an exemplar cannot be read.
         ModelError: a detector is missing.
     """
     paths = folder_images(folder, limit=limit)

@@ -252,7 +252,7 @@ def detection_rows(
 
 
 def mask_bytes(row: DetectionRow) -> int:
-    """Return how many bytes a row's mask uses."""
+    """Return the number of bytes in a row's mask."""
     mask = cast(Mapping[str, str] | None, row.get("mask"))
     return len(mask["counts"]) if mask is not None else 0
 

@@ -1,8 +1,8 @@
-"""Following objects along a video: which boxes show one object, which flicker, and which are missing.
+"""Follow objects along a video: decide which boxes show the same object, which flicker, and which are missing.
 
-Frames arrive and leave in order of time. They leave some seconds later, once the following frames are known, so memory
-does not grow with the video. Belongs here: decisions about boxes. Does not belong here: the tracker, which links a box
-to the next one (models/trackers/), and the source of frames.
+Frames are taken and returned in order of time. A frame is returned once the frames of the following seconds are known,
+so memory does not grow with the video. Belongs here: decisions about boxes. Does not belong here: the tracker, which
+links each box to the next one (models/trackers/), and the source of frames.
 """
 
 from collections import deque
@@ -21,16 +21,16 @@ from data_miner_dagster.protocols.trackers import ObjectTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
 
 _ADOPTED_IOU: Final = 0.5
-"""A box without a track that overlaps a missing one by this much is the missing one."""
+"""The minimum IoU with which a box without a track is taken for a missing box."""
 _SAME_PLACE_IOU: Final = 0.7
-"""A missing box is not added where another object of its class is, since one hides the other."""
+"""The IoU with another object of its class from which a missing box is not added, since one hides the other."""
 _CONTINUED_IOU: Final = 0.3
-"""A track that begins where another has ended continues with its id."""
+"""The minimum IoU with which a track that begins where another has ended continues under its id."""
 LOST_WINDOWS: Final = 3
-"""An object that is not seen for this many windows counts as another one when it comes back."""
+"""An object that has not been seen for this many windows counts as a new one when it reappears."""
 _NONE: Final = -1
 _SLACK_SECONDS: Final = 1e-6
-"""Times are rounded to floats."""
+"""The tolerance for comparing times, which are rounded to floats."""
 
 Frame = TypeVar("Frame")
 Box = npt.NDArray[np.float64]
@@ -45,12 +45,12 @@ class ObservedFrame(Generic[Frame]):
     resolution_wh: tuple[int, int]
     found: FrameDetections
     is_wanted: bool = True
-    seen: Sequence[SeenObject] | None = None  # by a video network; None: none has examined the frame
+    seen: Sequence[SeenObject] | None = None  # by a video network; None: no network has examined the frame
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedFrame(Generic[Frame]):
-    """A frame after considering its neighbours: flickering boxes have less confidence, and missing ones are added."""
+    """A frame after considering its neighbours: flickering boxes have lower confidence, and missing ones are added."""
 
     frame: Frame
     pts_seconds: float
@@ -59,7 +59,7 @@ class FollowedFrame(Generic[Frame]):
 
 
 def are_apart(earlier_seconds: float, later_seconds: float, window_seconds: float) -> bool:
-    """Return whether nothing is followed from one frame to the next, since neither is in the other's window."""
+    """Return whether no object is followed from one frame to the next, since neither is in the other's window."""
     return later_seconds - earlier_seconds > window_seconds + _SLACK_SECONDS
 
 
@@ -114,7 +114,7 @@ class Follower(Generic[Frame]):
     """Follows the objects of one video."""
 
     def __init__(self, config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]) -> None:
-        """Take the settings, and a function that makes a tracker: each class of each stretch has its own."""
+        """Take the settings, and a function that makes a tracker. Each class of each stretch has its own tracker."""
         self._config = config
         self._window = config.window_seconds + _SLACK_SECONDS
         self._new_tracker = new_tracker
@@ -212,7 +212,7 @@ class Follower(Generic[Frame]):
             self._forget(held.pts_seconds)
 
     def _forget(self, settled: float) -> None:
-        """Drop what later frames no longer need."""
+        """Delete the data that later frames no longer need."""
         for number in list(self._tracks):
             track = self._tracks[number]
             track.seen = [seen for seen in track.seen if seen.pts_seconds + 2 * self._window >= settled]
@@ -234,7 +234,7 @@ class Follower(Generic[Frame]):
                 self._tracks[number].accept(own)
 
     def _needed(self, held: _Held[Frame]) -> int:
-        """Return on how many frames of a window an object must be seen; more than half if there are few."""
+        """Return the number of frames of a window on which an object must be seen. More than half if there are few."""
         return min(self._config.min_sightings, held.num_near // 2 + 1)
 
     def _near(self, track: _Track, pts_seconds: float) -> list[_Seen]:

@@ -1,7 +1,7 @@
-"""The objects that a video network finds, over sessions of limited length: where each starts, and what is one object.
+"""Divide a video into sessions of limited length for a video network, and match the objects of different sessions.
 
 A session ends after a fixed number of frames, so memory stays bounded, and a killed run repeats only one session. The
-next one starts with the last frames of the previous one: there its objects take on the numbers of those they match.
+next session begins with the last frames of the previous one. Its objects take the numbers of those they match there.
 
 Belongs here: decisions about objects. Does not belong here: the network (models/trackers/), files.
 """
@@ -19,18 +19,19 @@ from data_miner_dagster.domain.tracks import SeenObject
 from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
 
 SESSION_FRAMES: Final = 128
-"""New frames of one session."""
+"""The maximum number of new frames in a session."""
 REPEATED_FRAMES: Final = 8
-"""Frames of the previous session that the next one of the same stretch sees first."""
+"""The number of frames of a session that the next one in the same stretch repeats first."""
 NUMBERS_PER_SESSION: Final = 1_000_000
 _SAME_OBJECT_IOU: Final = 0.7
-"""Masks are modal, so two objects do not overlap that much: two phrases, or two detections, show one object."""
+"""The IoU of masks from which two phrases or detections show one object. Masks are modal, so different objects do not
+overlap this much."""
 _CONTINUED_IOU: Final = 0.5
-"""An object of one session is that of another if they coincide this much on the frames that both see."""
+"""The minimum IoU, on the frames that two sessions share, of an object of one with the same object of the other."""
 _MATCHED_IOU: Final = 0.5
-"""A detector's box shows an object that it overlaps this much."""
+"""The minimum IoU of a detector's box and the object that it shows."""
 _UNSEEN_NUMBERS: Final = 1 << 40
-"""From here on, numbers are for boxes where the network sees no object."""
+"""The first number for boxes where the network sees no object."""
 _UNKNOWN: Final = -1
 
 Frame = TypeVar("Frame")
