@@ -53,13 +53,13 @@ def session_runs(
     num_frames: int = SESSION_FRAMES,
     num_repeated: int = REPEATED_FRAMES,
 ) -> Iterator[FrameRun[Frame]]:
-    """Yield the sessions for the frames of a video. Holds only the frames of one.
+    """Yield the sessions for the frames of a video. Only one session's frames are in memory.
 
     Args:
         frames: the frames, by time.
-        is_broken: returns whether nothing can be followed from one frame to the next.
-        num_frames: the most frames of a session.
-        num_repeated: how many frames the next session of a stretch repeats.
+        is_broken: returns whether no object can be followed from one frame to the next.
+        num_frames: the maximum number of new frames in a session.
+        num_repeated: the number of frames that the next session in a stretch repeats.
     """
     ordinal, repeated, run = 0, list[Frame](), list[Frame]()
     for frame in frames:
@@ -81,7 +81,7 @@ class ObjectNumbers:
         self._by_own: dict[int, int] = {}
 
     def repeat(self, seen: Sequence[SeenObject], before: Sequence[SeenObject]) -> None:
-        """Let new objects on a repeated frame take on the numbers that the previous session gave on it."""
+        """Give new objects on a repeated frame the numbers of the matching objects in the previous session."""
         taken = {self._by_own[each.number] for each in seen if each.number in self._by_own}
         pairs = [
             (-_overlap(one, other), one.number, other.number)
@@ -95,7 +95,7 @@ class ObjectNumbers:
                 taken.add(number)
 
     def numbered(self, seen: Sequence[SeenObject]) -> list[SeenObject]:
-        """Return the objects of a frame under their numbers in the video, each once: where it is surest."""
+        """Return the objects of a frame with their numbers in the video. Among equal numbers, the surest is kept."""
         best: dict[int, SeenObject] = {}
         for each in sorted(seen, key=lambda each: each.number):
             if each.number not in self._by_own:
@@ -124,7 +124,7 @@ def _overlap(one: SeenObject, other: SeenObject) -> float:
 
 
 class SessionTracker:
-    """Implements ObjectTracker: a box shows the object that a video network has found in its place.
+    """Implements ObjectTracker: a box shows the object that a video network has found at its position.
 
     A box from `start_confidence` where there is none is an object of its own, which nothing confirms.
     """
