@@ -56,7 +56,7 @@ from data_miner_dagster.operations.upkeep.removal import Removal, remove_files, 
 from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH
 from data_miner_dagster.operations.verdict_files import adopt_verdict_file
 from data_miner_dagster.storage.answers import read_answers, write_answers
-from data_miner_dagster.storage.atomic import atomic_path
+from data_miner_dagster.storage.atomic import atomic_path, sweep_partials
 from data_miner_dagster.storage.changing_folders import paths_below
 from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.tables import read_metadata, read_table, write_table
@@ -184,6 +184,9 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
                 move_project(session, name, ProjectStage.SOURCING)  # everything derived from it goes
             adopt_verdict_file(platform.database, platform.layout, name)
             _forget_in_project(platform.layout, name, keys)
+        with platform.hold_shard(f"student/{name}"):
+            sweep_partials(platform.layout.students_folder(name))  # copies of a release, left by killed training
+    _forget_windows(platform, sorted(known), keys)
     for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
             _remember_all(platform, name)
@@ -267,6 +270,15 @@ def _without(text: str, keys: Sequence[str]) -> str:
 
 
 # --- projects and the catalog ---
+
+
+def _forget_windows(platform: Platform, projects: Sequence[str], keys: Sequence[str]) -> None:
+    """Remove what was found around the frames of the videos, also where an earlier call left it."""
+    for name in projects:
+        folders = paths_below(platform.layout.window_parts(name), "*")
+        if found := [folder / key for folder in folders for key in keys if (folder / key).exists()]:
+            with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
+                remove_files(found)
 
 
 def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:

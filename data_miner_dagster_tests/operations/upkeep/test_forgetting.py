@@ -151,6 +151,24 @@ def test_forget_videos__what_a_detector_saw_of_others_stays(platform: Platform) 
     assert read_fingerprint(parts / "x.parquet") == "detector"
 
 
+def test_forget_videos__what_was_found_in_its_windows_and_what_killed_training_left_goes(platform: Platform) -> None:
+    layout = platform.layout
+    around = [layout.window_parts_of("cyclists", "lite", "fingerprint") / key for key in (KEY, "files-bbb")]
+    for folder in around:
+        folder.mkdir(parents=True)
+        table = pa.table({"frame_id": [f"{folder.name}@7"]})
+        write_table(folder / "000000.frames.parquet", table, fingerprint="fingerprint")
+    of_killed_training = layout.students_folder("cyclists") / ".partial-0123456789abcdef-v001" / f"{KEY}_000001.jpg"
+    of_killed_training.parent.mkdir(parents=True)
+    of_killed_training.write_bytes(b"a picture of it")
+    forget_videos(platform, KEY, reason="asked")
+    assert [folder.exists() for folder in around] == [False, True]
+    assert not of_killed_training.exists()
+    around[0].mkdir()  # as an earlier version left it
+    forget_videos(platform, KEY, reason="asked")
+    assert not around[0].exists()
+
+
 def test_forget_videos__releases_are_kept_where_that_was_asked(platform: Platform) -> None:
     release_project(platform, "cyclists")
     forget_videos(platform, KEY, reason="asked", keep_releases=True)
