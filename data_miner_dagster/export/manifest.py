@@ -17,7 +17,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER
 MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
 WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
-"""A file in a release that was kept although videos in it were forgotten. It says which ones, when and why."""
+"""The file in a release that was retained although some of its videos were forgotten. It says which, when and why."""
 FORMAT_VERSION: Final = 1
 _READ_BY_OTHERS: Final = {
     "project": str,

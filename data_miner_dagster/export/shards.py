@@ -42,7 +42,7 @@ class ShardedWriter:
         release: the folder with the images.
         open_shard: opens a shard of a split, by its number from 0.
         max_shard_bytes: a shard that holds this many bytes of images is full.
-        max_shard_images: a shard with this many images is full, too, since each one takes some memory.
+        max_shard_images: a shard that holds this many images is also full, since each image takes some memory.
     """
 
     def __init__(

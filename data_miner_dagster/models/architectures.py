@@ -16,14 +16,14 @@ _MODELS: Final = "data_miner_dagster.models"
 
 
 def resolve(place: str) -> Callable[..., Any]:
-    """Return the function at "module:callable". Entries use such names so that only the modules in use are imported."""
+    """Import and return the function "module:callable". Entries use such names to import only the modules in use."""
     module, _, function = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found
 
 
 class Capability(StrEnum):
-    """What a model can do."""
+    """The role that a model can fill."""
 
     IMAGE_TEXT_ENCODER = "image_text_encoder"
     IMAGE_ENCODER = "image_encoder"
@@ -38,16 +38,16 @@ class Architecture:
 
     capability: Capability
     loader: str  # "module:callable", called with (entry, device)
-    preprocessing_version: int = 1  # bump it when our own pre- or post-processing changes results
+    preprocessing_version: int = 1  # increment it when our own pre- or post-processing changes results
     calibration: SimilarityCalibration | None = None  # for encoders only
     class_names: str | None = None  # for detectors with fixed names: "module:callable", see ModelEntry
-    exemplars: str | None = None  # for detectors that may be shown pictures: "module:callable", see ModelEntry
+    exemplars: str | None = None  # for detectors that may accept exemplars: "module:callable", see ModelEntry
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The checkpoints that load: transformers' classes by the `model_type` of `config.json`. Empty: not checked."""
+    """The supported checkpoints: transformers' classes by the `model_type` in `config.json`. Empty: not checked."""
     takes_boxes: bool = False  # whether its detectors are BoxPrompted
-    video_tracker: str | None = None  # the architecture as which its checkpoints follow objects through videos
-    licence: str = "unknown"  # licence of the software that runs it, for an entry that names none
-    terms: tuple[str, ...] = ()  # its name, where `licence` says more than that
+    video_tracker: str | None = None  # the architecture with which its checkpoints follow objects through videos
+    licence: str = "unknown"  # licence of the software that runs it, for an entry that states none
+    terms: tuple[str, ...] = ()  # the names of licences in `licence`, if it contains other words
 
 
 def _focal_detr(**networks: tuple[str, ...]) -> Architecture:
@@ -64,7 +64,7 @@ _RT_DETR_V2: Final = ("RTDetrV2ForObjectDetection",)
 _D_FINE: Final = ("DFineForObjectDetection",)
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
-    # Thresholds of hub models are starting points from papers and model cards; docs/models.md says which are measured.
+    # Thresholds of hub models are starting points from papers and model cards. docs/models.md lists the measured ones.
     "siglip2": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.encoders.hub_encoders:load_image_text",
@@ -127,7 +127,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         f"{_MODELS}.detectors.grounding_dino:load",
         networks={"grounding-dino": ("GroundingDinoForObjectDetection",)},
     ),
-    "mm-grounding-dino": Architecture(  # LLMDet's checkpoints, too
+    "mm-grounding-dino": Architecture(  # also LLMDet's checkpoints
         Capability.DETECTOR,
         f"{_MODELS}.detectors.grounding_dino:load_mm",
         networks={"mm-grounding-dino": ("MMGroundingDinoForObjectDetection",)},
@@ -147,12 +147,12 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
         Capability.DETECTOR,
         f"{_MODELS}.detectors.sam3:load",
         exemplars=f"{_MODELS}.detectors.sam3:why_no_exemplars",
-        # The published checkpoint holds the whole video network; the detector is a part of it.
+        # The published checkpoint contains the whole video network, which includes the detector.
         networks={"sam3": ("Sam3Model",), "sam3_video": ("Sam3VideoModel",)},
         takes_boxes=True,
         video_tracker="sam3-video",
     ),
-    "sam3-video": Architecture(  # what an entry of `sam3` becomes where it follows objects
+    "sam3-video": Architecture(  # replaces `sam3` in an entry that follows objects
         Capability.VIDEO_TRACKER,
         f"{_MODELS}.trackers.sam3_video:load",
         networks={"sam3_video": ("Sam3VideoModel",)},

@@ -1,7 +1,7 @@
 """SAM 3 through transformers: every instance of a phrase, with its box and its mask.
 
-The image goes through the backbone once, and each phrase through the decoder on its own. A candidate's confidence is
-the probability that it shows the phrase, times the probability that the image shows the phrase at all ("presence").
+The backbone processes the image once, and the decoder processes each phrase separately. A candidate's confidence is the
+probability that it shows the phrase, times the probability that the image shows the phrase at all ("presence").
 Images are resized to the network's square without keeping the aspect ratio, so boxes are relative to width and height.
 
 Source: Carion et al. 2025, "SAM 3: Segment Anything with Concepts".
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 MASK_THRESHOLD: Final = 0.5
-"""transformers' own default."""
+"""The probability from which a pixel belongs to a mask: transformers' default."""
 
 TEXT_OF_BOXES: Final = "visual"
-"""What the network reads in place of a phrase when it is shown boxes. Source: transformers' Sam3Processor."""
+"""The text that the network reads in place of a phrase if it receives boxes. Source: transformers' Sam3Processor."""
 
 
 class Sam3Detector(SeparatePhraseDetector):
-    """Implements ObjectDetector and BoxPrompted."""
+    """Implements ObjectDetector and BoxPrompted with SAM 3."""
 
-    nms_iou: ClassVar[float | None] = 0.7  # two phrases of a class find the same object independently
+    nms_iou: ClassVar[float | None] = 0.7  # two phrases of a class may find the same object independently
     batches_any_size = True
 
     def embed(self, prompt: str) -> "torch.Tensor":
@@ -46,7 +46,7 @@ class Sam3Detector(SeparatePhraseDetector):
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor, of one phrase after the other."""
+        """Return the candidates of each image at or above the floor, phrase by phrase."""
         found: list[list[Candidates]] = [[] for _ in images]
         pixels = self.pixels_of(images)
         with self.inference():
@@ -65,7 +65,7 @@ class Sam3Detector(SeparatePhraseDetector):
         *,
         confidence_floor: float,
     ) -> ImageDetections:
-        """Return the objects of an image that are like some boxes on it, and unlike others. See `BoxPrompted`."""
+        """Return the objects on an image that resemble some boxes on it and differ from others. See `BoxPrompted`."""
         import torch
 
         height, width = image.shape[:2]
@@ -96,7 +96,7 @@ class Sam3Detector(SeparatePhraseDetector):
     def _decode(
         self, seen: Any, prompt: str, features: "torch.Tensor", num_images: int, **boxes: "torch.Tensor"
     ) -> Any:
-        """Return the network's outputs for one phrase on every image that the backbone has seen."""
+        """Return the network's outputs for one phrase on every image, given the backbone's features."""
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
         return self.network(
@@ -124,7 +124,7 @@ def _candidates_on(outputs: Any, row: int, image: RgbImage, column: int, confide
 
 
 def why_no_exemplars(entry: ModelEntry) -> str | None:
-    """Return why it does not accept pictures: its exemplars are boxes on the examined image itself."""
+    """Return why the detector accepts no exemplars: SAM 3 expects them as boxes on the examined image itself."""
     return f"detector {entry.name!r} is a SAM 3, whose exemplars are boxes on the same image, not other pictures"
 
 

@@ -49,7 +49,7 @@ DECIDING_PACKAGES: Final = (
     "transformers",
     "ultralytics",
 )
-"""Packages of which another version may produce other bytes."""
+"""The packages that affect the bytes of a release: another version may produce different ones."""
 VIDEO_TABLE: Final = "frames of a video"
 FILE_TABLE: Final = "file"
 _SCHEMA: Final = pa.schema(

@@ -111,7 +111,7 @@ class Labelling:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the labels depend on besides the tables and the configuration, as JSON-compatible values."""
+        """The inputs of the labels, besides the tables and the configuration, as JSON-compatible values."""
         return {
             **({"verdicts": self.verdicts.answer_ids} if len(self.verdicts) else {}),
             **({"calibration": dict(self.calibration.settings)} if self.calibration is not None else {}),

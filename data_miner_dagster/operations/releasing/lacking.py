@@ -33,7 +33,7 @@ _MOST_IMAGES_NAMED: Final = 3
 
 
 def changed_versions(recipe: Recipe) -> list[str]:
-    """Return a line for each package whose version differs from then, also for Python and the kind of machine."""
+    """Return a line for each difference from the release's versions of packages and Python, or its kind of machine."""
     now = {**versions_of_packages(), **python_and_machine()}
     then = recipe.packages
     names = sorted(now.keys() | then.keys())

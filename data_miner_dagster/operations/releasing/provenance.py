@@ -47,7 +47,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class ImageProvenance:
-    """What is known about one image of a release."""
+    """The origin of one image of a release, and the reasons why the release contains it."""
 
     project: str
     version: str

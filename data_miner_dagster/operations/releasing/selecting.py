@@ -121,7 +121,7 @@ class Selected:
     """The greatest distance (1 minus the cosine) from any image to the nearest chosen one, by projected vectors. None
     if the selection does not use distances."""
     radius_of_random: float | None
-    """The greatest distance from any image to the nearest of as many random images."""
+    """The greatest distance from any image to the nearest of an equal number of randomly chosen images."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as JSON-compatible values."""
@@ -133,7 +133,7 @@ def try_selection(platform: Platform, project: str, select: SelectionConfig) -> 
 
     Raises:
         ConfigError: there is no such project.
-        NotReadyError: a stage before releasing has not been done.
+        NotReadyError: a stage before releasing has not run.
         VideosLeftOutError: frames of videos are missing or unreadable; `data-miner run` says which.
     """
     config = platform.project_config(project)

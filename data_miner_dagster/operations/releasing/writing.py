@@ -273,7 +273,7 @@ class _Content:
 
 
 def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Path]) -> bool:
-    """Write one image and its labels. Return True. If it fails, its partial output is removed with the folder."""
+    """Write one image and its labels, and return True. If this fails, partial output is removed with the folder."""
     target = content.folder / image.path_in_release
     _place_image(files[image.frame_index], target, image, copy=content.copies_images)
     content.checksums.add(image.path_in_release, image.sha256)

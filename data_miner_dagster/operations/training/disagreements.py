@@ -1,4 +1,4 @@
-"""Find the frames on which a student and its release's labels disagree, for the review queue of this name."""
+"""Find the frames on which a student disagrees with the labels of its release, for the review queue `student`."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The training process. It serves one job, and is killed when its caller ends or cancels the job."""
+"""The job of the training process. The process runs one job, and is killed when its caller ends or cancels it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Show the students of a project: the latest one, and its curve as a picture."""
+"""Find the latest student of a project, and draw its learning curve."""
 
 from data_miner_dagster.domain.students import Student
 from data_miner_dagster.media.curves import draw_curves
