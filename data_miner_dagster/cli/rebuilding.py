@@ -30,9 +30,11 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.domain.phrases import counted
+    from data_miner_dagster.operations.releasing.exporting import check_export_folder
     from data_miner_dagster.operations.releasing.rebuilding import plan_rebuild, rebuild_release
 
     platform = opened_existing(root, config, profile)
+    check_export_folder(platform, to.expanduser())  # before every file of the release is examined
     with progress_lines(platform.config.logging):
         plan = plan_rebuild(platform, project, version=version, manifest=manifest, any_versions=any_versions)
         for line in plan.lacks:

@@ -38,6 +38,11 @@ def test_export__unknown_format(root: Path, tmp_path: Path) -> None:
         _run("export", "cyclists", "--format", "kitti", "--to", tmp_path / "out", "--root", root)
 
 
+def test_rebuild__a_full_folder_is_refused_before_any_file_is_examined(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="exists and is not empty"):
+        _run("rebuild", "cyclists", "--version", "v9", "--to", tmp_path, "--root", root)
+
+
 def test_releases__listed_and_checked(root: Path) -> None:
     platform = build_project(root, releasing={"confidence_threshold": 0.65})
     release_project(platform, "cyclists")
