@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.domain.errors import DataMinerError
 
 _FLUSHED_AT_ONCE: Final = 8
+_FILES_A_PORTION: Final = 2_000
 
 PARTIAL_MARK = ".partial-"
 """Part of the name of everything unfinished, so that a sweep recognises it."""
@@ -118,22 +120,32 @@ def flush_tree(folder: Path) -> None:
 
     Skips files with another hard link (a release's image is also a frame), because they were flushed under that name.
     """
-    files, folders = [], [folder]
-    for parent, names, file_names in os.walk(folder):
-        folders += [Path(parent, name) for name in names]
-        files += [path for path in (Path(parent, name) for name in file_names) if path.lstat().st_nlink == 1]
-    if len(files) < _FLUSHED_AT_ONCE:
-        for file in files:
+    folders = [folder]
+    files = _files_to_flush(folder, folders)
+    portion = list(islice(files, _FLUSHED_AT_ONCE))
+    if len(portion) < _FLUSHED_AT_ONCE:
+        for file in portion:
             flush(file)
     else:
         # In parallel, so that the file system commits many files at once. Sequentially, each file would wait for its
-        # own
-        # commit, and the total would take ten times as long.
+        # own commit, and the total would take ten times as long. In portions, since each pending file takes memory.
         with ThreadPoolExecutor(_FLUSHED_AT_ONCE, thread_name_prefix="flushing") as pool:
-            for _ in pool.map(flush, files):
-                pass
+            while portion:
+                for _ in pool.map(flush, portion):
+                    pass
+                portion = list(islice(files, _FILES_A_PORTION))
     for entry in reversed(folders):
         flush(entry)
+
+
+def _files_to_flush(folder: Path, folders: list[Path]) -> Iterator[Path]:
+    """Yield the files below a folder that have no other hard link. Add every subfolder to `folders`."""
+    for parent, names, file_names in os.walk(folder):
+        folders += [Path(parent, name) for name in names]
+        for name in file_names:
+            path = Path(parent, name)
+            if path.lstat().st_nlink == 1:
+                yield path
 
 
 @contextmanager
