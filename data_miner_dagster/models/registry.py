@@ -119,7 +119,9 @@ class ModelEntry:
             ModelError: this model is not an encoder.
         """
         if self.calibration is None:
-            raise ModelError(f"model {self.name} is of kind {self.capability.value} and has no similarity thresholds")
+            raise ModelError(
+                f"model {self.name} is not an encoder but a {self.capability.value}, which has no similarity thresholds"
+            )
         return self.calibration
 
     @property

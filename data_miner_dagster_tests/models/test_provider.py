@@ -31,7 +31,9 @@ def test_provider__image_only_encoder_cannot_filter() -> None:
 
 def test_check_available__missing_packages_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_MINER_MODEL_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match=r"lite-conse needs efficientnet.*data-miner models fetch --profile lite"):
+    with pytest.raises(
+        ModelError, match=r"lite-conse: the model cache lacks efficientnet.*models fetch --profile lite"
+    ):
         ModelProvider(ModelsConfig(profile="lite")).check_available()
 
 
@@ -151,5 +153,5 @@ def test_detectors__a_projects_own_or_the_platforms() -> None:
 
 
 def test_calibration__is_of_encoders() -> None:
-    with pytest.raises(ModelError, match="lite-yolov3-tiny is of kind detector and has no similarity thresholds"):
+    with pytest.raises(ModelError, match="lite-yolov3-tiny is not an encoder but a detector, which has no"):
         _ = ModelProvider(ModelsConfig(profile="lite")).detector.calibration

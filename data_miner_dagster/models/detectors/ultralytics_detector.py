@@ -208,7 +208,9 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
 def _gives_masks(entry: ModelEntry) -> bool:
     output = entry.options.get("output", "boxes")
     if output not in ("boxes", "masks"):
-        raise ModelError(f"model {entry.name}: `options: {{output: {output}}}` is neither boxes nor masks")
+        raise ModelError(
+            f"model {entry.name}: `options: {{output: {output}}}` is neither boxes nor masks; choose one of them"
+        )
     return output == "masks"
 
 

@@ -17,7 +17,7 @@ def check_takes_boxes(role: DetectorRole) -> None:
     """Ensure that a detector can be shown boxes on the same picture. Loads nothing.
 
     Raises:
-        ConfigError: its architecture cannot.
+        ConfigError: the architecture of the detector takes no such boxes.
     """
     family = ARCHITECTURES.get(role.entry.architecture)
     if family is None or not family.takes_boxes:

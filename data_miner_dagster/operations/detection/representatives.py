@@ -58,8 +58,8 @@ def _frames_of_video(platform: Platform, video_key: str, wanted: pa.Table) -> li
         image = images.get(frame_index)
         if image is None:
             raise PermanentError(
-                f"frame {frame_id} is kept by deduplication and missing in frames.parquet of its video: the frames "
-                "have been extracted again since; materialize `filtered_frames` and `deduplicated_frames` again"
+                f"frame {frame_id} is a representative, but frames.parquet of its video lacks it, since the frames "
+                "were extracted again; materialize `filtered_frames` and `deduplicated_frames` again"
             )
         found = FrameToDetect(
             frame_id, video_key, frame_index, image.pts_seconds, image.file, image.sha256, image.resolution_wh

@@ -278,7 +278,9 @@ def _detect(
     for image, answer in zip(images, answers, strict=True):
         image_wh = (image.shape[1], image.shape[0])
         if strange := next((mask for mask in answer.masks if mask and mask.resolution_wh != image_wh), None):
-            raise ValueError(f"the detector returned a mask of {strange.resolution_wh} for an image of {image_wh}")
+            raise ValueError(
+                f"the detector returned a mask of size {strange.resolution_wh} for an image of size {image_wh}"
+            )
     return answers
 
 

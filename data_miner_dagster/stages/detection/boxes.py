@@ -261,9 +261,9 @@ def _check_boxes(detections: ImageDetections, *, num_classes: int) -> None:
     indices = detections.class_indices
     strange = indices[(indices < 0) | (indices >= num_classes)]
     if len(strange):
-        raise ValueError(f"a box of class {int(strange[0])}, where there are {num_classes}")
+        raise ValueError(f"a box has class {int(strange[0])}, but the number of classes is {num_classes}")
     if not (np.isfinite(detections.boxes_xyxy).all() and np.isfinite(detections.confidences).all()):
-        raise ValueError("a box whose coordinates or confidence are not finite numbers")
+        raise ValueError("a box has coordinates or a confidence that are not finite numbers")
 
 
 def _row_order(row: DetectionRow) -> tuple[float, str, float, float, float, float]:
