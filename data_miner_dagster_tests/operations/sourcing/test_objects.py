@@ -73,7 +73,7 @@ def test_list_objects__without_its_settings_is_one_line(
     with pytest.raises(SourceError, match=r"TEST_BUCKET_KEY is not set; platform\.objects\.stores refers to it"):
         _listed(buckets, f"{PLACE}/films")
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(SourceError, match=r"gcsfs: pip install 'data-miner-dagster\[objects\]'"):
+    with pytest.raises(SourceError, match=r"package gcsfs; run `pip install 'data-miner-dagster\[objects\]'"):
         list_objects(ObjectsConfig(), "gs://bucket/films", source="objects", most=1)
 
 
