@@ -28,6 +28,7 @@ BENCHMARKS: Final = (
     "same_place",
     "detection",
     "tracking",
+    "crossing",
     "lite_quality",
     "unsure",
     "reviewing",

@@ -1,0 +1,225 @@
+"""Compare trackers on objects of one class that cross: what returns, which phantoms go, and how often an id changes.
+
+    python -m benchmarks.crossing            # 20 draws of 30 s, at .25 s and at .1 s
+    python -m benchmarks.crossing --quick    # 2 draws
+    python -m benchmarks.crossing --json
+
+Boxes are planted, without pictures: four of one class move straight and bounce off the edges. 30 % of them are dropped,
+one-frame phantoms are added at a tenth of them, and corners are off by half a pixel. Everything that follows is the
+platform's own `follow`, with each tracker of the library `trackers` in turn.
+"""
+
+import argparse
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.config.tracking import TrackingConfig
+from data_miner_dagster.domain.records import ImageDetections
+from data_miner_dagster.models.trackers.byte_track import ByteTracker
+from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
+from data_miner_dagster.stages.detection.following import LOST_WINDOWS, ObservedFrame, follow
+
+NUM_DRAWS: Final = 20
+INTERVALS: Final = (0.25, 0.1)
+_WIDTH, _HEIGHT = 480, 320
+_NUM_SHAPES: Final = 4
+_SECONDS: Final = 30
+_RATE: Final = 20
+_WINDOW_SECONDS: Final = 1.0
+_RELEASE_THRESHOLD: Final = 0.3
+_START_CONFIDENCE: Final = 0.2
+_MIN_IOU: Final = 0.7
+
+Boxes: TypeAlias = npt.NDArray[np.float64]
+MakeTracker: TypeAlias = Callable[[float], Any]
+"""Takes the seconds between pictures, and returns a tracker of the library."""
+
+
+class _LibraryTracker(ByteTracker):
+    """Any tracker of the library in the place of ByteTrack."""
+
+    def __init__(self, tracker: Any) -> None:
+        self._start_confidence = _START_CONFIDENCE
+        self._tracker = tracker
+        self._numbers: dict[Any, int] = {}
+        self._num_tracks = 0
+
+
+def _trackers() -> dict[str, MakeTracker]:
+    import trackers
+
+    common = {
+        "lost_track_buffer": round(LOST_WINDOWS * _WINDOW_SECONDS * 30),
+        "minimum_consecutive_frames": 1,
+    }
+    starts = {"track_activation_threshold": _START_CONFIDENCE}
+    confident = {"high_conf_det_threshold": _START_CONFIDENCE}
+    overlap = {"minimum_iou_threshold": 0.1}
+    overlaps = {f"minimum_iou_threshold_{at}": 0.1 for at in ("first_assoc", "second_assoc", "unconfirmed_assoc")}
+
+    def of(name: str, **settings: Any) -> MakeTracker:
+        return lambda every: getattr(trackers, name)(**{**common, **settings, "frame_rate": 1 / every})
+
+    byte_track = {**starts, **confident, **overlap}
+    return {
+        "ByteTrack (chosen)": of("ByteTrackTracker", **byte_track),
+        "ByteTrack, minimum IoU .3": of("ByteTrackTracker", **{**byte_track, "minimum_iou_threshold": 0.3}),
+        "ByteTrack, lost after 1 s": of("ByteTrackTracker", **{**byte_track, "lost_track_buffer": 30}),
+        "ByteTrack, generalized IoU": of(
+            "ByteTrackTracker", **{**byte_track, "minimum_iou_threshold": 0.2, "iou": trackers.GIoU()}
+        ),
+        "ByteTrack, distance IoU": of(
+            "ByteTrackTracker", **{**byte_track, "minimum_iou_threshold": 0.2, "iou": trackers.DIoU()}
+        ),
+        "SORT": of("SORTTracker", **starts, **overlap),
+        "OC-SORT": of("OCSORTTracker", direction_consistency_weight=0.2, **confident, **overlap),
+        "BoT-SORT, without camera motion": of("BoTSORTTracker", enable_cmc=False, **starts, **confident, **overlaps),
+        "C-BIoU": of("CBIoUTracker", **starts, **confident, **overlaps),
+    }
+
+
+def draw_paths(seed: int) -> Boxes:
+    """Return the boxes (frames, shapes, 4) of shapes that move straight, bounce off the edges, and cross."""
+    random = Random(f"cross {seed}")
+    sizes, places, speeds = [], [], []
+    for _ in range(_NUM_SHAPES):
+        width, height = random.uniform(40, 70), random.uniform(36, 56)
+        sizes.append((width, height))
+        places.append([random.uniform(0, _WIDTH - width), random.uniform(0, _HEIGHT - height)])
+        speed, angle = random.uniform(20, 60), random.uniform(0, 2 * math.pi)
+        speeds.append([speed * math.cos(angle), speed * math.sin(angle)])
+    frames = []
+    for _ in range(_SECONDS * _RATE):
+        frames.append([[x, y, x + w, y + h] for (x, y), (w, h) in zip(places, sizes, strict=True)])
+        for place, speed_xy, (width, height) in zip(places, speeds, sizes, strict=True):
+            for axis, end in ((0, _WIDTH - width), (1, _HEIGHT - height)):
+                place[axis] += speed_xy[axis] / _RATE
+                if not 0 <= place[axis] <= end:
+                    place[axis] = -place[axis] if place[axis] < 0 else 2 * end - place[axis]
+                    speed_xy[axis] = -speed_xy[axis]
+    return np.array(frames)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a careless detector reports of one draw, and what it leaves out and invents."""
+
+    frames: list[ObservedFrame[int]] = field(default_factory=list)
+    missed: dict[int, list[int]] = field(default_factory=dict)  # shapes by frame
+    phantoms: dict[int, list[Boxes]] = field(default_factory=dict)  # boxes by frame
+
+
+def _detect(truth: Boxes, seed: int, every_seconds: float) -> _Seen:
+    random, seen = Random(f"det {seed}"), _Seen()
+    for frame in range(0, len(truth), round(every_seconds * _RATE)):
+        found: list[tuple[Boxes, float]] = []
+        for shape in range(truth.shape[1]):
+            if random.random() < 0.3:
+                seen.missed.setdefault(frame, []).append(shape)
+            else:
+                off = [random.gauss(0, 0.5) for _ in range(4)]
+                found.append((truth[frame, shape] + np.array(off), 0.6 + 0.3 * random.random()))
+            if random.random() < 0.1:
+                width, height = random.uniform(30, 80), random.uniform(30, 60)
+                x, y = random.uniform(0, _WIDTH - width), random.uniform(0, _HEIGHT - height)
+                phantom = np.array([x, y, x + width, y + height])
+                seen.phantoms.setdefault(frame, []).append(phantom)
+                found.append((phantom, random.uniform(0.6, 0.9)))
+        found.sort(key=lambda each: -each[1])
+        detections = ImageDetections(
+            np.array([box for box, _ in found], np.float32).reshape(-1, 4),
+            np.array([confidence for _, confidence in found], np.float32),
+            np.zeros(len(found), np.int32),
+            ("shape",) * len(found),
+            (None,) * len(found),
+        )
+        boxes = FrameDetections(detections, np.ones(len(found), np.int32))
+        seen.frames.append(ObservedFrame(frame, frame / _RATE, (_WIDTH, _HEIGHT), boxes))
+    return seen
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The counts of one tracker over all draws."""
+
+    num_missed: int = 0
+    num_returned: int = 0
+    num_phantoms: int = 0
+    num_gone: int = 0
+    num_switches: int = 0
+    num_draws_with_switches: int = 0
+
+    def as_row(self) -> dict[str, float]:
+        """Return the figures of the table."""
+        return {
+            "returned": round(self.num_returned / max(self.num_missed, 1), 3),
+            "phantoms_gone": round(self.num_gone / max(self.num_phantoms, 1), 3),
+            "switches": self.num_switches,
+            "draws_with_switches": self.num_draws_with_switches,
+        }
+
+
+def _count(outcome: Outcome, seed: int, every_seconds: float, make: MakeTracker) -> None:
+    truth = draw_paths(seed)
+    seen = _detect(truth, seed, every_seconds)
+    config = TrackingConfig(window_seconds=_WINDOW_SECONDS, every_seconds=every_seconds, whole_clip=True)
+    last: dict[int, int] = {}
+    switches = 0
+    for followed in follow(seen.frames, config, lambda: _LibraryTracker(make(every_seconds))):
+        boxes = followed.found.detections
+        is_released = boxes.confidences >= _RELEASE_THRESHOLD
+        ious = iou_matrix(truth[followed.frame].astype(np.float32), boxes.boxes_xyxy)
+        for shape, of_shape in enumerate(ious):
+            meeting = np.flatnonzero(is_released & (of_shape >= _MIN_IOU))
+            if shape in seen.missed.get(followed.frame, ()):
+                outcome.num_missed += 1
+                outcome.num_returned += bool(len(meeting))
+            # Where one shape hides another, the box belongs to the shape that it fits best.
+            own = next((row for row in meeting if ious[:, row].argmax() == shape), None)
+            if own is not None and (track := followed.found.tracks[own].track_id) is not None:
+                switches += last.get(shape, track) != track
+                last[shape] = track
+        for phantom in seen.phantoms.get(followed.frame, ()):
+            outcome.num_phantoms += 1
+            outcome.num_gone += not np.any(is_released & np.isclose(boxes.boxes_xyxy, phantom, atol=0.02).all(axis=1))
+    outcome.num_switches += switches
+    outcome.num_draws_with_switches += switches > 0
+
+
+def measure(num_draws: int) -> Iterator[tuple[str, float, Mapping[str, float]]]:
+    """Yield a tracker's name, the seconds between pictures, and its figures."""
+    warnings.simplefilter("ignore")  # the library's own, about its interface
+    for every in INTERVALS:
+        for name, make in _trackers().items():
+            outcome = Outcome()
+            for seed in range(num_draws):
+                _count(outcome, seed, every, make)
+            yield name, every, outcome.as_row()
+
+
+def main() -> None:
+    """Print the table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="2 draws")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    rows = []
+    for name, every, figures in measure(2 if options.quick else NUM_DRAWS):
+        rows.append({"tracker": name, "every_seconds": every, **figures})
+        if not options.json:
+            said = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in figures.items())
+            print(f"{name:34} every {every} s: {said}", flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()
