@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DataMinerError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS_PER_GROUP: Final = 10_000
 
@@ -58,6 +61,18 @@ def read_columns(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
     """
     for batch in _batches(path, columns):
         yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
+
+
+def read_frames(path: Path, *columns: str) -> "Iterator[pd.DataFrame]":
+    """Yield some columns of a table of a release as pandas data frames of at most `ROWS_PER_GROUP` rows.
+
+    Raises:
+        DataMinerError: the table is damaged.
+    """
+    for batch in _batches(path, columns):
+        with reading_table(path):
+            frame = batch.to_pandas()
+        yield frame
 
 
 def read_rows_with(path: Path, column: str, value: object) -> list[dict[str, Any]]:
