@@ -174,7 +174,7 @@ def _count(outcome: Outcome, seed: int, every_seconds: float, make: MakeTracker)
     last: dict[int, int] = {}
     switches = 0
     for followed in follow(seen.frames, config, lambda: _LibraryTracker(make(every_seconds))):
-        boxes = followed.found.detections
+        boxes, tracks = followed.found.detections, followed.found.tracks or ()
         is_released = boxes.confidences >= _RELEASE_THRESHOLD
         ious = iou_matrix(truth[followed.frame].astype(np.float32), boxes.boxes_xyxy)
         for shape, of_shape in enumerate(ious):
@@ -184,7 +184,7 @@ def _count(outcome: Outcome, seed: int, every_seconds: float, make: MakeTracker)
                 outcome.num_returned += bool(len(meeting))
             # Where one shape hides another, the box belongs to the shape that it fits best.
             own = next((row for row in meeting if ious[:, row].argmax() == shape), None)
-            if own is not None and (track := followed.found.tracks[own].track_id) is not None:
+            if own is not None and (track := tracks[own].track_id) is not None:
                 switches += last.get(shape, track) != track
                 last[shape] = track
         for phantom in seen.phantoms.get(followed.frame, ()):
