@@ -4,6 +4,7 @@ Belongs here: checks that several sections share. Does not belong here: fields a
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Final
@@ -13,12 +14,17 @@ from pydantic import BeforeValidator
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY_WITHOUT_HYPHENS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})")
 
+_BREAKS: Final = ("Cc", "Zl", "Zp")
+"""Unicode categories: control characters, and separators of lines and of paragraphs. Formats with a name per line would
+read such a name as two."""
+
 
 def checked_names(content: Any) -> Any:
     """Return a mapping with blanks stripped from its keys. Returns anything else unchanged, for the field to check.
 
     Raises:
-        ValueError: a key is not text or is blank, or two keys differ only in case or surrounding blanks.
+        ValueError: a key is not text, is blank or contains a line break, or two keys differ only in case or surrounding
+            blanks.
     """
     if not isinstance(content, Mapping):
         return content
@@ -28,6 +34,8 @@ def checked_names(content: Any) -> Any:
             raise ValueError(f"the name {_as_yaml(name)} is not text in YAML; put it in quotes")
         if not name.strip():
             raise ValueError("a name is empty; write one before the colon")
+        if any(unicodedata.category(character) in _BREAKS for character in name.strip()):
+            raise ValueError(f"the name {name!r} contains a line break or a control character; write it in one line")
         other = written.setdefault(name.strip().casefold(), name)
         if other != name:
             raise ValueError(f"{other!r} and {name!r} are the same name; keep one")

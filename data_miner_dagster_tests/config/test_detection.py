@@ -41,7 +41,8 @@ def test_detection_config__without_images_classes_are_written_as_before() -> Non
     [
         ({}, "classes"),
         ({"classes": {}}, "at least 1"),
-        ({"classes": {" ": []}}, "at least 1 character"),
+        ({"classes": {" ": []}}, "a name is empty"),
+        ({"classes": {"bus\ncar": []}}, "contains a line break"),
         ({"classes": {"car": [""]}}, "at least 1 character"),
         ({"classes": {"car": ["Taxi"], "taxi": []}}, "'taxi' is used for both 'car' and 'taxi'"),
         ({"classes": {"car": []}, "detectors": ["a", "a"]}, "contains a name twice"),
