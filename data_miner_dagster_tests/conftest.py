@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.pop("COLUMNS", None)
 
 TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
+OWN_VARIABLES: Final = ("DATA_MINER_", "DAGSTER_HOME")
 WORKER_BYTES: Final = 5_000_000_000
 """What one worker takes at its most, with the processes that its tests start."""
 A_FEW_SECONDS: Final = 10
@@ -86,6 +87,16 @@ def _repeated_migrations() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(command, "upgrade", migrated.upgrade)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_variables() -> Iterator[None]:
+    """Restore our environment variables, which commands set for the process in which they run."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)}
+    yield
+    for name in [name for name in os.environ if name.startswith(OWN_VARIABLES)]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,6 @@ def test_remove_damaged_files__frames_with_a_column_of_another_type_not_with_few
     write_table(earlier, read_table(earlier).drop_columns(["text_share", "plain_share"]), fingerprint="f")
     (found,) = find_damaged_files(layout)
     assert (found.path, found.is_derived) == (wrong, True)
-    assert "its column width is int64, not int32" in found.message
+    assert "the column width has type int64, not int32" in found.message
     assert remove_damaged_files(layout) == [wrong]
     assert earlier.exists()

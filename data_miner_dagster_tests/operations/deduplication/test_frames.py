@@ -84,5 +84,5 @@ def test_with_pictures__a_frame_that_is_gone(platform: Platform) -> None:
 def test_with_pictures__a_frame_named_twice(platform: Platform) -> None:
     _write_manifest(platform, "youtube-twice", 2)
     table = pa.table({"frame_id": ["youtube-twice/000001"] * 2, "video_key": ["youtube-twice"] * 2})
-    with pytest.raises(PermanentError, match="names youtube-twice/000001 more than once"):
+    with pytest.raises(PermanentError, match="contains youtube-twice/000001 more than once"):
         with_pictures(platform, table)

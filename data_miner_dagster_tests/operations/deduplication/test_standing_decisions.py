@@ -140,7 +140,7 @@ def test_deduplicate_project__a_number_of_another_encoder_is_refused(platform: P
     platform.encoder.name, platform.encoder.fingerprint = "other", "other-1"
     plant(platform, "site-a", [CAT, CAT_ON_BUS])
     filter_project(platform, "pets")
-    with pytest.raises(ConfigError, match=r"deduplication\.threshold = 0\.7 was set for encoder 'axis', and 'other'"):
+    with pytest.raises(ConfigError, match=r"deduplication\.threshold = 0\.7 was set for encoder 'axis', but 'other'"):
         deduplicate_project(platform, "pets")
     row = find_project(platform.database, "pets")
     assert row is not None

@@ -31,7 +31,7 @@ def test_folder_images__no_folder(tmp_path: Path) -> None:
 
 
 def test_folder_images__no_images(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no \.bmp, \.jpeg, \.jpg, \.png, \.webp image in"):
+    with pytest.raises(ConfigError, match=r"contain an image \(\.bmp, \.jpeg, \.jpg, \.png, \.webp\)"):
         folder_images(tmp_path)
 
 

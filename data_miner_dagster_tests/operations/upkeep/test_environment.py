@@ -9,6 +9,7 @@ import pytest
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.deployment import home_part
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.upkeep import environment
 from data_miner_dagster.operations.upkeep.environment import Part, State, inspect_environment
 from data_miner_dagster.storage.layout import StorageLayout
 
@@ -39,7 +40,8 @@ def test_inspect_environment__nothing_is_made_where_nothing_is(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_inspect_environment__a_root_that_is_there(tmp_path: Path) -> None:
+def test_inspect_environment__a_root_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "kind_of_file_system", lambda _: "ext4")  # wherever the files of tests are
     root = tmp_path / "root"
     Platform(PlatformConfig(), root).database.dispose()
     before = names_in(root)
@@ -48,6 +50,12 @@ def test_inspect_environment__a_root_that_is_there(tmp_path: Path) -> None:
     assert parts["database"].value == f"sqlite:///{root}/catalog.sqlite answers"
     assert parts["clock"].state is State.OK
     assert names_in(root) == before
+
+
+def test_inspect_environment__a_root_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "kind_of_file_system", lambda _: "tmpfs")
+    part = parts_of(tmp_path)["root"]
+    assert (part.state, part.remedy) == (State.WARNING, "memory is lost at a restart; use a disk")
 
 
 def test_inspect_environment__a_damaged_catalog(tmp_path: Path) -> None:
