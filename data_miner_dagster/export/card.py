@@ -45,7 +45,7 @@ def write_card(
     Args:
         folder: the folder of the release or export.
         header: the header of the release.
-        tally: the counts of what the folder contains.
+        tally: the counts of the folder's contents.
         notes: limits, licences and cost of the release.
         path_of: the file pattern of a split, with `{split}` in place of its name: images beside a table, or shards.
         features: the columns in the form that `datasets` writes, if the files do not state the column types.

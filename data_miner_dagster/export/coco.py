@@ -66,7 +66,7 @@ class CocoWriter:
                 self._files[split].add_second(annotation)
 
     def close(self) -> None:
-        """Finish every file. If one cannot be finished, still close all of them."""
+        """Finish every file. Close all of them even if one cannot be finished."""
         with contextlib.ExitStack() as stack:
             for file in self._files.values():
                 stack.callback(file.close)

@@ -116,7 +116,7 @@ def _image(image: ReleaseImage, number: int, names: Sequence[str]) -> ElementTre
 
 
 def _texts(box: ReleaseBox, box_id: str) -> tuple[str, ...]:
-    """Return the attribute values of a box in the order of their names. Not every export has the last one."""
+    """Return the attribute values of a box in the order of their names. Exports without verdicts omit the last one."""
     return str(box.confidence), box_id, box.detector, box.answer_id or "", box.verifier_verdict or ""
 
 

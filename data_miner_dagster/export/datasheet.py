@@ -1,4 +1,4 @@
-"""`datasheet.md`: what a new user should know before using a release.
+"""`datasheet.md`: background that a new user needs before using a release.
 
 Source: Gebru et al., Datasheets for Datasets, Communications of the ACM 64(12), 2021.
 """

@@ -26,7 +26,7 @@ class ReleaseDifference:
     num_images_added: int
     num_images_removed: int
     num_images_kept: int
-    num_images_relabelled: int  # kept, with other boxes
+    num_images_relabelled: int  # kept, with different boxes
     boxes_by_class: dict[str, tuple[int, int]]  # before, after
     videos_added: tuple[str, ...]
     videos_removed: tuple[str, ...]

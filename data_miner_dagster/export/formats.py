@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.export.codec import Codec
 
 WHOLE: Final = "all"
-"""Exports a release unchanged, with every format that it contains. Not a format itself."""
+"""The choice that exports a release unchanged, with every format that it contains. It is not a format itself."""
 WHOLE_HELP: Final = "the release as it is"
 MAX_KINDS: Final = 3
 """Dagster shows at most this many kinds on an asset."""
@@ -34,7 +34,7 @@ class Format:
         in_exports: offered by `data-miner export`.
         has_images_beside: refers to files below `images/`, so an export contains the images too.
         comes_back: belongs to an annotation tool, whose corrected labels `data-miner review import` reads.
-        needs: the package that an extra of the format's name installs, as Python imports it.
+        needs: the import name of a package that the extra with the format's name installs.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Format:
         """Ensure that the format can be written here.
 
         Raises:
-            ConfigError: its extra is not installed.
+            ConfigError: the format's extra is not installed.
         """
         if self.needs is not None and importlib.util.find_spec(self.needs) is None:
             raise ConfigError(

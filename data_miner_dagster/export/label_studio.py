@@ -93,7 +93,7 @@ def _task(image: ReleaseImage, model: str) -> dict[str, object]:
         "result": [_region(image, number, box_id) for number, box_id in enumerate(box_ids(image))],
     }
     if image.boxes:
-        prediction["score"] = min(box.confidence for box in image.boxes)  # sorted upwards, the least certain come first
+        prediction["score"] = min(box.confidence for box in image.boxes)  # in ascending order: least certain first
     return {
         "data": {
             "image": _ADDRESS + quote(image.path_in_release),
@@ -138,8 +138,8 @@ def _meta(box: ReleaseBox) -> dict[str, str]:
 def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images of a file that Label Studio exported as `JSON`.
 
-    An image is reviewed if a person submitted an annotation and did not skip it. Of several annotations, the ground
-    truth counts, or else the last one.
+    An image is reviewed if a person submitted an annotation and did not skip it. If there are several annotations, the
+    ground truth is used, or else the last one.
 
     Raises:
         ConfigError: the file is not such an export.
@@ -195,7 +195,7 @@ def _person(completed_by: Any) -> str | None:
 
 
 def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
-    """Return a region as a box, or the reason why it cannot be one. Other entries, such as comments, give None."""
+    """Return a region as a box, or the reason why it cannot be one, or None for another entry, such as a comment."""
     kind = str(region["type"])
     if kind != _TYPE:
         return f"a region of type {kind}" if kind.endswith("labels") else None

@@ -16,7 +16,7 @@ from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.shards import ShardedWriter
 
 MAX_FRAGMENT_BYTES: Final = 64_000_000
-"""Images per fragment. The library holds the rows of a fragment in memory."""
+"""Bytes of images per fragment. The library holds the rows of a fragment in memory."""
 _ROWS_AT_ONCE: Final = 32
 
 

@@ -76,7 +76,7 @@ class ChecksumWriter:
 
 
 def size_of_all_but_images(folder: Path) -> int:
-    """Return the size in bytes of the labels and tables of a release. Call it before the texts are written."""
+    """Return the size in bytes of the labels and tables of a release. Call it before the card is written."""
     return sum((folder / name).stat().st_size for name in _file_names(folder) if name != CHECKSUMS_FILE)
 
 

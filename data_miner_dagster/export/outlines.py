@@ -13,15 +13,15 @@ import numpy.typing as npt
 from data_miner_dagster.domain.masks import Mask, MaskPixels, mask_iou
 
 MIN_IOU: Final = 0.99
-"""The minimum IoU of a mask and its outline, as read by the format's own library."""
+"""The minimum IoU between a mask and its outline, as read by the format's own library."""
 _WANTED_IOU: Final = 0.995
-"""The minimum IoU of a mask and a polygon with fewer corners."""
+"""The minimum IoU between a mask and a polygon with fewer corners."""
 _TOLERANCES: Final = (1.0, 0.5)
 """Tolerances in pixels for removing corners from a polygon. The coarsest is tried first."""
 _FEW_CORNERS: Final = 32
 """A polygon with at most this many corners is not simplified."""
 _MAX_RINGS: Final = 64
-"""The number of parts in a YOLO polygon, and of holes in each. The largest are used, and the rest is noise."""
+"""The maximum number of parts in a YOLO polygon, and of holes in each. The smallest are left out as noise."""
 _MARGIN: Final = 0.02
 """In pixels: the distance between a point of a YOLO polygon and the edge of its pixel. Rounding a share to six decimals
 must not move the point into the next pixel."""
@@ -33,7 +33,7 @@ Ring = npt.NDArray[np.int32]
 def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict[str, Any]:
     """Return COCO's `segmentation` of a mask: polygons if they represent it well, else run lengths.
 
-    Polygons follow the edges of pixels. pycocotools fills them to the mask with an IoU of at least 0.99, and usually
+    Polygons follow the edges of pixels. pycocotools reads them as the mask with an IoU of at least 0.99, and usually
     exactly. Run lengths are used for a mask with significant holes, since COCO's polygons have none, for a region to
     ignore, as usual in COCO, and for a mask whose polygons would be longer.
     """
@@ -68,7 +68,7 @@ def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
     """Return an object's single polygon for a line of YOLO's labels: (K, 2) points in pixels, at least three.
 
     Ultralytics truncates coordinates and fills the polygon including its edge. So points lie within the pixels of the
-    outline, and close to the outer edges of the outermost pixels: the box around them is that of the mask. Holes and
+    outline, and close to the outer edges of the outermost pixels, and their bounding box is that of the mask. Holes and
     parts of an object are joined by lines that are traversed twice. Inside the object this changes nothing. Between
     parts it adds a line of pixels, so a part that is smaller than the line to it is left out.
     """
@@ -151,7 +151,7 @@ def _joined(parts: Sequence[Sequence[Ring]]) -> Ring:
 def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] | None = None) -> Ring:
     """Return a closed line that also visits each ring. The nearest comes first, so paths cross no other ring.
 
-    A ring is left out if the path to it is longer than its `max_lengths`.
+    A ring is left out if the path to it is longer than its entry in `max_lengths`.
     """
     ways = {index: _way(loop, ring) for index, ring in enumerate(rings)}
     while ways:

@@ -86,7 +86,7 @@ BOXES_SCHEMA: Final = pa.schema(
         pa.field("verdict", pa.string()),  # of a person; null: not judged
         pa.field("answer_id", pa.string()),
         pa.field("confidence_calibrated", pa.float64()),  # null: no calibration
-        not_null("is_unsure", pa.bool_()),  # no label: a region to ignore
+        not_null("is_unsure", pa.bool_()),  # not a label, but a region to ignore
     ]
 )
 EXTRA_FIELDS: Final = {
@@ -127,12 +127,12 @@ _CHECKED_OF_BOXES: Final = ("image_id", "file_name", "split", "class_index", "cl
 
 
 def images_table(folder: Path) -> Path:
-    """Return the path of the images' table inside a release."""
+    """Return the path of the table of images inside a release."""
     return folder / "data" / "images.parquet"
 
 
 def boxes_table(folder: Path) -> Path:
-    """Return the path of the boxes' table inside a release."""
+    """Return the path of the table of boxes inside a release."""
     return folder / "data" / "boxes.parquet"
 
 
@@ -144,7 +144,7 @@ def extra_columns_of(folder: Path) -> tuple[str, ...]:
 
 
 def videos_table(folder: Path) -> Path:
-    """Return the path of the videos' table inside a release."""
+    """Return the path of the table of videos inside a release."""
     return folder / "data" / "videos.parquet"
 
 

@@ -91,10 +91,10 @@ def box_in_pixels(box: RelativeBox, image: ReleaseImage) -> BoxXyxy:
 
 
 def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str | None]) -> None:
-    """Ensure that a tool can hold every class name.
+    """Ensure that an annotation tool or format accepts every class name.
 
     Raises:
-        ConfigError: the tool cannot hold a name.
+        ConfigError: the tool does not accept one of the names.
     """
     for name in header.class_names:
         why = "it has control characters" if any(ord(letter) < 32 for letter in name) else why_not(name)

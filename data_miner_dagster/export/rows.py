@@ -33,7 +33,7 @@ class RowWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write the remaining rows and finish the file. Without rows the table is empty."""
+        """Write the remaining rows and finish the file. If there are no rows, the table is empty."""
         if self._rows:
             self._flush()
         self._writer.close()
@@ -44,7 +44,7 @@ class RowWriter:
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table of a release, in bounded memory.
+    """Yield the rows of a release's table, in bounded memory.
 
     Raises:
         DataMinerError: the table is damaged.
@@ -54,7 +54,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict
 
 
 def read_columns(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the values of some columns of a table of a release, row by row, in bounded memory.
+    """Yield the values of some columns of a release's table, row by row, in bounded memory.
 
     Raises:
         DataMinerError: the table is damaged.
@@ -76,7 +76,7 @@ def read_frames(path: Path, *columns: str) -> "Iterator[pd.DataFrame]":
 
 
 def read_rows_with(path: Path, column: str, value: object) -> list[dict[str, Any]]:
-    """Return the rows of a table of a release that have a value in a column. Memory is bounded by these rows.
+    """Return the rows of a release's table that have a given value in a column. Memory is bounded by these rows.
 
     Raises:
         DataMinerError: the table is damaged.

@@ -74,7 +74,7 @@ class ShardedWriter:
         last.num_images += 1
 
     def close(self) -> None:
-        """Finish the last shard of every split. If one cannot be finished, still close all of them."""
+        """Finish the last shard of every split. Close all of them even if one cannot be finished."""
         with contextlib.ExitStack() as stack:
             for last in self._last.values():
                 stack.callback(last.shard.close)

@@ -1,4 +1,4 @@
-"""Stream a JSON object with some facts and two long lists. One list is in a separate file until the end."""
+"""Stream a JSON object with some facts and two long lists. A separate file holds the second list until the end."""
 
 import json
 import shutil

@@ -40,7 +40,7 @@ def label_file(folder: Path, file_name: str) -> Path:
 
 
 def fold_file(fold: str) -> str:
-    """Return the `data.yaml` that validates on one fold and trains on the others."""
+    """Return the name of the file like `data.yaml` that validates on one fold and trains on the others."""
     return f"data_{fold}.yaml"
 
 

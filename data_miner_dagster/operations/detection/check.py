@@ -78,7 +78,7 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
 
 
 def _count_wrong_masks(detections_table: Path) -> int:
-    """Return the number of boxes more than a pixel off the bounds of their mask. Earlier versions stored no masks."""
+    """Return the number of boxes that are more than a pixel off their mask. Earlier versions stored no masks."""
     if not has_column(detections_table, "mask"):
         return 0
     batches = read_batches(detections_table, [*_CORNERS, "mask"])

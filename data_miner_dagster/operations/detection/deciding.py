@@ -1,7 +1,7 @@
-"""The combined results of all detectors' parts: fused, suppressed, compared along the video, as rows of a table.
+"""Combine the stored parts of all detectors: fuse, suppress, compare along the video, and make rows of a table.
 
-They are computed from the parts each time, without a model. Belongs here: the boxes of one video at a time. Does not
-belong here: the tables (detect_project.py).
+The results are recomputed from the parts each time, without a model. Belongs here: the boxes of one video at a time.
+Does not belong here: the tables (detect_project.py).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,7 +81,7 @@ class Decisions:
                     yield frames
 
     def _decide(self, video: Sequence[FrameToDetect], guard: ItemGuard) -> list[tuple[FrameToDetect, FrameDetections]]:
-        """Return the final boxes on the frames of one video, without frames that have an internal error.
+        """Return the final boxes on the frames of one video, without frames that cause an internal error.
 
         Boxes are compared along the whole video, so an error during the comparison affects the whole video.
         """

@@ -1,7 +1,7 @@
 """Detection of one project: its detectors examine the representatives of its duplicate groups.
 
 Each detector's results are stored in parts (storage/detection_parts.py) and never computed twice. The stage's own
-decisions (fusion, suppression, second opinion) are made again from them, without a model.
+decisions (fusion, suppression, second opinion) are recomputed from the parts, without a model.
 """
 
 import json
@@ -67,9 +67,9 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""The number of boxes held in memory before they are written, and read at once by readers that go video by video."""
+"""The number of boxes that are written at once. Readers that proceed video by video also read this many at once."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
-"""The size of masks after which boxes are written earlier. Noisy outlines take a hundred times the usual space."""
+"""The size of masks at which fewer boxes are written at once. Noisy outlines take a hundred times the usual space."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
 """Settings that do not affect boxes, or that are covered by another part of the fingerprint."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
@@ -84,7 +84,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
     """Find the project's classes on the representatives of `deduplicated.parquet`.
 
     Only frames that a detector has not seen with this class list are examined. A killed run resumes after its last
-    part. The tables have the same bytes whether it was killed or not.
+    part. The tables have the same bytes whether or not it was killed.
 
     Args:
         platform: the platform.
@@ -142,7 +142,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
 
 
 def _forget_found(platform: Platform, project: str) -> None:
-    end_sharing(platform.database, WorkStage.DETECTION, project)  # workers that still make a shard stop writing
+    end_sharing(platform.database, WorkStage.DETECTION, project)  # workers that are still on a shard stop writing
     for folder in (platform.layout.detection_parts(project), platform.layout.window_parts(project)):
         remove_other_parts(folder, keep=())
 
@@ -196,7 +196,7 @@ def _with_line(outcome: ProjectOutcome, line: str) -> ProjectOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _MadeFrom:
-    """The inputs of the tables, and what is left out."""
+    """The inputs of the tables, and the representatives that are left out."""
 
     deduplicated_fingerprint: str
     found_fingerprint: str
@@ -299,7 +299,7 @@ def num_unreadable_frames(detected_frames_table: Path) -> int:
 
 
 def faults_by_frame(detected_frames_table: Path) -> dict[str, str]:
-    """Return the representatives that had an internal error: the error in one line, by frame id."""
+    """Return the internal errors of representatives, one line each, by frame id."""
     faults: dict[str, str] = json.loads(read_metadata(detected_frames_table).get(_FAULTS_KEY, "{}"))
     return faults
 

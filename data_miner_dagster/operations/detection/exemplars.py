@@ -37,7 +37,7 @@ def pictured_classes(
 
 
 def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict[str, object]:
-    """Return the exemplars' part of a fingerprint: their bytes and boxes, but not their names. Empty if none."""
+    """Return the exemplars' part of a fingerprint: their bytes and boxes, but not names. Empty if there are none."""
     shown = {
         name: [
             [exemplar.sha256, [list(box) for box in image.boxes]]
@@ -49,7 +49,7 @@ def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict
 
 
 def exemplar_metadata(paths_by_class: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the exemplars of each class for the counts of the stage. Empty if there are none."""
+    """Return the exemplars of each class as metadata of the stage. Empty if there are none."""
     line = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in paths_by_class.items())
     return {"exemplars": line} if line else {}
 

@@ -89,13 +89,13 @@ class VideoFollower:
     """Follows the objects of a project's videos, one video at a time."""
 
     def __init__(self, neighbours: Neighbours, config: DetectionConfig, sessions: VideoSessions | None = None) -> None:
-        """Take the pictures around the frames, and what follows objects over them, unless detectors examine them."""
+        """Take the pictures around the frames, and a network's sessions. Without sessions, detectors are used."""
         self.neighbours = neighbours
         self._sessions = sessions
         self.config = config
         self._tracking = neighbours.config
         self.tables: TrackTables | None = None
-        """Where whole-clip tracks are written."""
+        """The tables of whole-clip tracks while they are being written."""
 
     def metadata(self) -> Mapping[str, str]:
         """Return the metadata for the table of frames: the videos whose objects could not be followed, and why."""
@@ -183,11 +183,11 @@ class VideoFollower:
 
 
 def check_can_follow(platform: Platform, config: DetectionConfig) -> None:
-    """Raise if the settings follow objects but this is not possible.
+    """Ensure that objects can be followed, if the settings request it.
 
     Raises:
-        ConfigError: there is no such model, it does not follow objects, or its licence is not allowed.
-        ModelError: the library or the model for it is missing, or the model has another kind of checkpoint.
+        ConfigError: the model does not exist, cannot follow objects, or has a licence that is not allowed.
+        ModelError: the tracking library or the model is missing, or the checkpoint is of another kind.
     """
     if config.tracker_model is not None:
         platform.models.check_tracker_available(config.tracker_model)
@@ -260,7 +260,7 @@ def forget_other_tracks(platform: Platform, project: str, follower: VideoFollowe
 
 
 def track_counts(platform: Platform, project: str) -> dict[str, int]:
-    """Return the effect of following objects on a project's boxes, for people."""
+    """Return the numbers of tracks, of recovered boxes and of videos not followed, to show to people."""
     counts = {"tracks": 0, "recovered_boxes": 0}
     columns = ["video_key", TRACK_ID_COLUMN, RECOVERED_COLUMN]
     boxes = read_table(platform.layout.detections_table(project), columns)

@@ -14,10 +14,10 @@ from data_miner_dagster.protocols.detectors import BoxPrompted
 
 
 def check_takes_boxes(role: DetectorRole) -> None:
-    """Ensure that a detector can be shown boxes on the same picture. Loads nothing.
+    """Ensure that a detector accepts boxes on the same picture as prompts. Loads no model.
 
     Raises:
-        ConfigError: the architecture of the detector takes no such boxes.
+        ConfigError: the architecture of the detector accepts no such boxes.
     """
     family = ARCHITECTURES.get(role.entry.architecture)
     if family is None or not family.takes_boxes:
@@ -31,7 +31,7 @@ def check_takes_boxes(role: DetectorRole) -> None:
 def try_detect_like(
     role: DetectorRole, picture: Path, like: Sequence[BoxXyxy], unlike: Sequence[BoxXyxy], *, threshold: float
 ) -> Trial:
-    """Find everything on a picture that is like some of its boxes, and unlike others.
+    """Find everything on a picture that resembles some of its boxes and does not resemble others.
 
     Args:
         role: the detector.
@@ -41,7 +41,7 @@ def try_detect_like(
         threshold: boxes with a lower confidence are left out.
 
     Raises:
-        ConfigError: the detector takes no boxes, or a box extends beyond the picture.
+        ConfigError: the detector accepts no boxes, or a box extends beyond the picture.
         ModelError: the detector cannot be loaded.
         UnreadableImageError: the picture cannot be read.
     """

@@ -44,7 +44,7 @@ from data_miner_dagster.storage.detection_parts import DetectionParts
 from data_miner_dagster.storage.windows import read_stored_windows, read_windows
 
 _WINDOWS_VERSION: Final = 1
-"""Increment it when the same times of the same file yield other pictures."""
+"""Increment it when the same times of the same file yield different pictures."""
 _VIDEOS_AT_ONCE: Final = 500
 _MOST_DECODER_THREADS: Final = 4
 
@@ -65,7 +65,7 @@ class Neighbours:
     ) -> None:
         """Take the representatives, ordered by frame id, and the parts of each detector, which identify its class list.
 
-        If there is a network that follows objects, only this network examines the pictures; otherwise, all detectors.
+        If a network follows the objects, only this network examines the pictures. Otherwise, all detectors do.
         """
         self.config = config
         self.failed: dict[str, str] = {}
@@ -197,7 +197,7 @@ class Neighbours:
                 room.remove_source_held(row)
 
     def frames_of(self, video_key: str) -> Iterator[FrameToDetect]:
-        """Yield the pictures that this project requests around a video's frames, by time, without the frames.
+        """Yield the pictures that this project requests around a video's frames, by time, excluding the frames.
 
         Raises:
             DamagedFileError: the list of pictures cannot be read.
@@ -282,7 +282,7 @@ class Neighbours:
             logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
 
     def settle(self) -> None:
-        """Remove pictures that all detectors have examined, unless the settings keep them. Their list stays."""
+        """Remove pictures that all detectors have examined, unless the settings keep them. The list remains."""
         if self.config.keep_windows:
             return
         for video_key in filter(self.followed, self._times):

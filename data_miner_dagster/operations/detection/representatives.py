@@ -20,7 +20,8 @@ from data_miner_dagster.storage.tables import read_table
 def representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
     """Return the frames to examine with their images, ordered by frame id, and the number of unavailable frames.
 
-    These belong to videos whose frames cannot be read, or have changed since filtering. Errors are added to `faults`.
+    Frames are unavailable if their video's frames cannot be read, or have changed since filtering. Errors are added to
+    `faults`.
     """
     table = chosen_frames(platform, project)
     frames = frames_of(platform, table, faults)

@@ -1,4 +1,4 @@
-"""Run one detector over frames: decode ahead, cut tiles, and write parts on the way.
+"""Run one detector over frames: decode ahead, cut tiles, and write parts along the way.
 
 Belongs here: the expensive part, which may be killed. Does not belong here: dividing the frames between runs
 (shares.py), the project's decisions (detect_project.py).
@@ -85,7 +85,7 @@ class DetectionFaults:
 class Looker:
     """Examines frames with one detector, and stores the results. An unreadable frame stays unexamined.
 
-    A frame with an internal error, also in a tile or box, stays unexamined too, and the error is added to `faults`. The
+    So does a frame with an internal error, including one in a tile or box, and the error is added to `faults`. The
     detector is loaded when it is first used.
     """
 
@@ -187,7 +187,7 @@ class _CarefulDetector:
         self._classes = classes
         self._guard = guard
         self._faults = faults
-        self._proven: RgbImage | None = None  # the detector accepted this one
+        self._proven: RgbImage | None = None  # the detector accepted this image
 
     def look_at(self, batch: Sequence[_Decoding]) -> list[_FrameAndRows]:
         """Return the boxes on the frames of a batch, without frames that cannot be read or examined."""
@@ -248,7 +248,7 @@ def detect_tiled(
         classes: those of `config`, with their exemplars.
 
     Raises:
-        ValueError: the detector returned more or fewer results than it got pictures, or a mask of another size.
+        ValueError: the number of results differs from the number of pictures, or a mask does not fit its picture.
     """
     tiling = config.tiling
     if tiling is None:

@@ -40,7 +40,7 @@ from data_miner_dagster.stages.detection.session_objects import (
 from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 SESSIONS_VERSION: Final = 1
-"""Increment it when the same frames yield other objects."""
+"""Increment it when the same frames yield different objects."""
 
 
 class VideoSessions:
@@ -97,7 +97,7 @@ class VideoSessions:
         """
         parts = self.parts_of(video_key)
         parts.prepare()
-        parts.keep_only({name for _, name in self._runs(frames())})  # others may hold the same frames
+        parts.keep_only({name for _, name in self._runs(frames())})  # other parts may contain the same frames
         done = frozenset(parts.names())
         for run, name in self._runs(frames()):
             if name not in done:

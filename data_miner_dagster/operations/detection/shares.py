@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def models_of(config: DetectionConfig) -> Iterator[None]:
-    """Mark an error of a missing model as this project's, if no other project needs the model."""
+    """Mark a model error as concerning only this project, if the project chooses its own detectors."""
     try:
         yield
     except ModelError as error:
@@ -79,7 +79,7 @@ def look_at_unseen(
         project: the project, whose claim this run holds.
         looker: the detector.
         frames: the project's representatives, by frame id.
-        deduplicated: the fingerprint of the table that they come from.
+        deduplicated: the fingerprint of the table of deduplicated frames.
     """
     database, stage, basis = platform.database, WorkStage.DETECTION, _basis(deduplicated, looker.parts)
     looker.parts.prepare(sweep=not is_any_at_work(database, stage, project))

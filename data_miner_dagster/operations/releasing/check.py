@@ -10,7 +10,7 @@ from data_miner_dagster.operations.releasing.standing import existing_version
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCheck:
-    """The result of `check_release`. `problems` has a line for each changed file, for people."""
+    """The result of `check_release`. `problems` has a readable line for each missing or changed file."""
 
     version: str
     num_files: int

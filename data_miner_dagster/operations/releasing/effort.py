@@ -24,14 +24,14 @@ from data_miner_dagster.storage.tables import read_rows
 def effort_of(
     platform: Platform, config: ProjectConfig, funnel: Funnel, replaced: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Return the cost of a release without the size of its labels, or None if it should state no cost.
+    """Return the cost of a release, except the size of its labels, or None if the release states no cost.
 
     Args:
         platform: the platform.
         config: the project's configuration.
-        funnel: what is left after each stage.
-        replaced: the manifest of a release to make again with the same bytes, or None for a new release. The result
-            then states the prices in that manifest, and is None if that manifest states no cost.
+        funnel: the counts after each stage.
+        replaced: the manifest of a release to reproduce byte for byte, or None for a new release. The result then
+            repeats the prices in this manifest, and is None if the manifest states no cost.
     """
     if replaced is not None and EFFORT_KEY not in replaced:
         return None

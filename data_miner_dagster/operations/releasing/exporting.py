@@ -58,12 +58,12 @@ def export_release(
 
     The folder appears completely or not at all.
 
-    `all` copies the release unchanged, without files that it does not list. The other formats are those of
-    `export/formats.py`. An image or crop with an internal error is left out and named.
+    The format `all` copies the release unchanged, but skips files that `SHA256SUMS` does not list. The other formats
+    are defined in `export/formats.py`. An image or crop that causes an internal error is left out and reported.
 
     Raises:
-        ConfigError: there is no such project, release or format, the package of the format is missing, or `to` is not
-            empty, is not writable, or is one of the root's own folders.
+        ConfigError: there is no such project, release or format, the package that the format needs is missing, or
+            `to` is not empty, is not writable, or is one of the root's own folders.
         DataMinerError: the release was withdrawn or is damaged, or the export cannot be read back.
     """
     if format not in EXPORT_NAMES:
@@ -106,10 +106,10 @@ def names_in_release(release: Path) -> Iterator[str]:
 
 
 def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
-    """Copy a whole release to a new folder, which appears after every byte has been compared.
+    """Copy a whole release to a new folder. The folder appears once every copied byte has been verified.
 
     Raises:
-        DataMinerError: the copy differs.
+        DataMinerError: the copy differs from the release.
     """
     num_files = (read_manifest(release) or {}).get("checksums", {}).get("num_files", 0)
     steps = Steps("export: has copied", "files", num_files)
@@ -139,10 +139,10 @@ class _Source:
 def _export_format(
     source: _Source, format: Format, to: Path, left_out: Mapping[str, str]
 ) -> tuple[ReleaseTally, dict[str, str]]:
-    """Write one format of a release without some images. Return its counts and the missing parts of images.
+    """Write one format of a release without some images. Return the counts, and the error of each missing part.
 
     Raises:
-        VideosLeftOutError: further images cannot be written. They are named by frame id, and nothing is exported.
+        VideosLeftOutError: more images cannot be written. The error lists their frame ids, and nothing is exported.
     """
     part_faults: dict[str, ItemFault] = {}
     with _export_folder(to) as folder, item_guard("export", are_videos=False) as guard:

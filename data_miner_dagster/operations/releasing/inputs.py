@@ -49,7 +49,7 @@ DECIDING_PACKAGES: Final = (
     "transformers",
     "ultralytics",
 )
-"""The packages that affect the bytes of a release: another version may produce different ones."""
+"""The packages that affect the bytes of a release. Another version may produce different bytes."""
 VIDEO_TABLE: Final = "frames of a video"
 FILE_TABLE: Final = "file"
 _SCHEMA: Final = pa.schema(
@@ -77,12 +77,12 @@ class Recipe:
     models: Mapping[str, tuple[str, str]]  # name and fingerprint by role
     tables: Mapping[str, str]  # fingerprints of the project's tables
     earlier: Mapping[str, str]  # sha256 of the manifests of earlier releases
-    against: str  # fingerprint of the other projects and releases that it was compared with
+    against: str  # fingerprint of the other projects and releases that the project was compared with
     exemplars: Mapping[str, tuple[str, ...]]  # sha256 of the exemplars of prompts and classes
 
 
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
-    """Return the inputs of a release made now. Inputs of earlier stages that are missing are marked as missing."""
+    """Return the inputs that a release made now would have. Missing inputs of earlier stages are marked as missing."""
     return Recipe(
         packages={**versions_of_packages(), **python_and_machine()},
         stages=dict(BUILD_VERSIONS),
@@ -253,7 +253,7 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
 
 
 def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
-    """Remove the stored inputs that contain one of these videos. Those releases cannot be rebuilt without it."""
+    """Remove all stored inputs that contain one of these videos. The affected releases can no longer be rebuilt."""
     keys = list(video_keys)
     for path in sorted(folder.glob("*.parquet")):
         if any(key in row.content or row.video_key == key for row in read_stored_rows(path) for key in keys):

@@ -1,4 +1,4 @@
-"""Decide on the released boxes of single frames: from the table of detections and people's verdicts."""
+"""Decide on the released boxes of a frame, based on the table of detections and people's verdicts."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence

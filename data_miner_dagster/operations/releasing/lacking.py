@@ -1,4 +1,4 @@
-"""Find everything that is missing for rebuilding a release, before any work.
+"""Find every missing input of a release before it is rebuilt.
 
 Belongs here: comparing the stored inputs of a release with the present state. Does not belong here: rebuilding it
 (rebuilding.py).
@@ -33,7 +33,7 @@ _MOST_IMAGES_NAMED: Final = 3
 
 
 def changed_versions(recipe: Recipe) -> list[str]:
-    """Return a line for each difference from the release's versions of packages and Python, or its kind of machine."""
+    """Return a line for each package, Python version or kind of machine that differs from the release's."""
     now = {**versions_of_packages(), **python_and_machine()}
     then = recipe.packages
     names = sorted(now.keys() | then.keys())
@@ -136,7 +136,7 @@ def lacking_windows(platform: Platform, video_keys: Iterable[str]) -> Iterator[s
 
 
 def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for each older release that is missing or has changed, since the release lists the differences."""
+    """Yield a line for each older release that is missing or has changed, since the manifest describes the changes."""
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:

@@ -1,4 +1,4 @@
-"""Find images in different splits of a release that look alike, by representations that did not decide the splits.
+"""Find images in different splits of a release that look alike, by representations that did not determine the splits.
 
 Every pair of images in different splits is compared, so the cost grows with the square of the release's size. Memory
 does not: two blocks are compared at a time, and the vectors of many images are in a temporary file.
@@ -31,7 +31,8 @@ from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_table
 
 DEFAULT_HASH_DISTANCE: Final = 6
-"""In bits of 64. Deduplication removes frames up to 4 bits apart. Hashes of unrelated pictures differ in about 32."""
+"""The maximum distance between similar images, in bits of 64. Deduplication removes frames up to 4 bits apart.
+Hashes of unrelated pictures differ in about 32 bits."""
 _COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "split")
 _PART: Final = 20_000  # vectors read at once; up to this many stay in memory
 _MAX_NAMED: Final = 3
@@ -45,7 +46,7 @@ class LeakCheck:
     encoder: str | None  # the other encoder, if there is one
     limits: LeakLimits
     tally: LeakTally
-    named: tuple[str, ...]  # the closest pairs, for people
+    named: tuple[str, ...]  # the closest pairs, as text
 
     @property
     def holds(self) -> bool:
@@ -88,7 +89,7 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
 
     Raises:
         ConfigError: there is no such project or release.
-        DataMinerError: its frames are missing, or cannot be embedded.
+        DataMinerError: frames of the release are missing, or cannot be embedded.
     """
     config = platform.project_config(project)
     version = existing_version(platform, project, version)
@@ -131,7 +132,7 @@ def _compared_images(
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return (N,) the number of each value, in order of first appearance. Ascending if equal values are adjacent."""
+    """Return an (N,) code for each value, numbered by first appearance. Codes ascend if equal values are adjacent."""
     codes = column.combine_chunks()
     codes = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
     return np.asarray(codes.indices.to_numpy(), np.int64)

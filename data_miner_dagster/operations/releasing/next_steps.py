@@ -1,4 +1,4 @@
-"""Advice for a project with nothing to release, which depends on the first step with nothing left."""
+"""Advice for a project with nothing to release, chosen by the first step of the funnel that leaves nothing."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

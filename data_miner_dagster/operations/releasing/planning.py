@@ -30,7 +30,7 @@ from data_miner_dagster.stages.splitting.blocks import gaps_fit
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Facts about a project before a release, which are read once."""
+    """The state of a project before a release, read once."""
 
     config: ProjectConfig
     manifests: Manifests  # of the releases on disk
@@ -38,7 +38,7 @@ class Standing:
     decided: Mapping[str, str]  # split by video key, of every video that was released before or whose split is set
     funnel: Funnel  # up to the boxes
     selection: ImageSelection | None = None  # chooses among all images; None: all are released
-    replaced: Mapping[str, Any] | None = None  # manifest of the release to make again with the same bytes
+    replaced: Mapping[str, Any] | None = None  # manifest of the release to reproduce byte for byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class FrameTally:
 
 @dataclass(frozen=True, slots=True)
 class ReleasePlan:
-    """The decisions before the first byte is written."""
+    """The decisions about a release, made before its first byte is written."""
 
     standing: Standing
     header: ReleaseHeader
@@ -103,7 +103,7 @@ class ReleasePlan:
     frames: FrameTally
     num_verdicts: int  # in force on boxes of the project
     verification: VerificationCounts | None = None  # None: the project has no verifier
-    effort: Mapping[str, Any] | None = None  # None: makes a release of an earlier version again, which states no cost
+    effort: Mapping[str, Any] | None = None  # None: reproduces a release of an earlier version, without a cost
 
     @property
     def config(self) -> ProjectConfig:
@@ -139,7 +139,7 @@ class WrittenImages:
 
 
 def manifest_content(plan: ReleasePlan, written: WrittenImages, videos: Sequence[ReleaseVideo]) -> dict[str, Any]:
-    """Return all facts about a release. Contains no dates or absolute paths, so the same inputs give the same bytes."""
+    """Return the content of a release's manifest. Without dates and absolute paths, equal inputs give equal bytes."""
     config, shown, choice, tally = plan.config, plan.config.shown, plan.choice, written.tally
     return {
         "project": plan.header.project,

@@ -31,7 +31,7 @@ from data_miner_dagster.storage.tables import rows_with
 _IMAGE: Final = "image:"
 _BOX: Final = "box:"
 _ROUNDING: Final = 1e-3
-"""Similarities are stored in half precision per frame, and rounded to six digits in a release."""
+"""The tolerance for comparing similarities: frames store half precision, and releases round to six digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class ImageProvenance:
     version: str
     image: ReleaseImage
     annotation_ids: tuple[int, ...]
-    """The ids of its boxes in COCO, in their order."""
+    """The COCO ids of the image's boxes, in the order of the boxes."""
     video: ReleaseVideo
     thresholds: Mapping[str, float]
-    """The confidence from which boxes of each class were released."""
+    """The minimum confidence of released boxes, by class."""
     similarities: Mapping[str, float]
-    """The similarities to all prompts, the highest first. Empty if the project's tables no longer agree."""
+    """The similarities to all prompts, the highest first. Empty if the project's tables no longer match."""
     duplicates: tuple[Duplicate, ...]
-    """The duplicates of the image. Empty if the project's tables no longer agree."""
+    """The duplicates of the image. Empty if the project's tables no longer match."""
     verdicts: tuple[Verdict, ...]
     """People's verdicts in force on this frame, its boxes and its duplicates."""
     runs: tuple[RunOfItem, ...]
@@ -86,7 +86,7 @@ class ImageProvenance:
 def trace_image(
     platform: Platform, what: str, *, project: str | None = None, version: str | None = None
 ) -> ImageProvenance:
-    """Return the origin of a release's image, and its boxes.
+    """Return the origin of one image of a release and of its boxes.
 
     Args:
         platform: the platform.

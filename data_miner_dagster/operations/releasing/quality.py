@@ -31,7 +31,10 @@ class BoxProbabilities:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """The part of a release's fingerprint. Included for another detector, too, since the release mentions it."""
+        """The calibration's part of a release's fingerprint.
+
+        A calibration for another detector is included too, since the release mentions it.
+        """
         return {"boxes": quality_fingerprint(self.calibration)}
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:

@@ -1,4 +1,4 @@
-"""`data-miner rebuild`: make a release again from its manifest, with the same bytes, in a folder that the user names.
+"""`data-miner rebuild`: reproduce a release from its manifest, byte for byte, in a folder that the user names.
 
 All stages after embedding run again in a temporary root below this one, on the stored files and the stored catalog
 rows. The result is compared with the manifest before it is copied to the folder.
@@ -54,7 +54,7 @@ from data_miner_dagster.storage.atomic import atomic_folder, partial_name, sweep
 from data_miner_dagster.storage.layout import StorageLayout
 
 REBUILD_CLAIM: Final = "rebuild"
-"""Only one rebuild of a root runs at a time."""
+"""The claim that allows only one rebuild of a root at a time."""
 _WORK_NAME: Final = "rebuild"
 
 
@@ -91,7 +91,7 @@ def plan_rebuild(
         any_versions: try even if package versions differ. The result is compared in any case.
 
     Raises:
-        ConfigError: there is no such release, or the file is not its manifest.
+        ConfigError: there is no such release, or the file is not a manifest of this project.
         DataMinerError: the inputs of the release are not stored.
     """
     file = manifest or platform.layout.release_folder(project, existing_version(platform, project, version))
@@ -159,9 +159,9 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
     """Rebuild a release in a new folder, which appears only if every byte is the same.
 
     Raises:
-        ConfigError: the folder is not empty, or is one of the root's own.
+        ConfigError: the folder is not empty, or is one of the root's own folders.
         ClaimHeldError: another rebuild of this root is running.
-        DataMinerError: something is missing, or the result differs. The message names it.
+        DataMinerError: an input is missing, or the result differs. The message says which.
     """
     check_export_folder(platform, to)
     title = f"release {plan.project} {plan.version}"
@@ -179,7 +179,7 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
 
 @contextmanager
 def _work_folder(root: Path) -> Iterator[Path]:
-    """Yield a temporary root on the same file system, so that files need not be copied. Remove leftovers of a kill."""
+    """Yield a temporary root on the same file system, so that files can be linked. First remove leftovers of a kill."""
     sweep_partials(root, _WORK_NAME)
     folder = root / partial_name(_WORK_NAME)
     folder.mkdir(mode=0o700)
@@ -254,7 +254,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
     """Write the release into the work folder, and return its path.
 
     Raises:
-        DataMinerError: the tables came out differently.
+        DataMinerError: the recreated tables differ.
     """
     config = scratch.project_config(plan.project)
     source = ReleaseSource(scratch, plan.project, config, labelling_of(scratch, config))

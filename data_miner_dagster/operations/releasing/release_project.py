@@ -162,7 +162,7 @@ def _find_release(standing: Standing, fingerprint: str) -> str | None:
 
 
 def _known_versions(platform: Platform, standing: Standing) -> set[str]:
-    """Return all versions that were published once, even if the folder or the row no longer exists."""
+    """Return all versions that were ever published, even if the folder or the row no longer exists."""
     folder = platform.layout.releases_folder(standing.config.name)
     on_disk = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     return on_disk | {row.version for row in standing.rows}
@@ -202,7 +202,7 @@ def _num_unanswered(manifest: Mapping[str, Any]) -> int:
 def _finish(
     platform: Platform, standing: Standing, manifest: dict[str, Any], status: OutcomeStatus, *, rewrite_report: bool
 ) -> ProjectOutcome:
-    """Update the catalog and the report for a release that is in place."""
+    """Update the catalog and the report for a published release."""
     config, project, version = standing.config, standing.config.name, manifest["version"]
     manifests = {**standing.manifests, version: manifest}
     released, generations = released_splits(manifests), released_generations(manifests)

@@ -46,7 +46,7 @@ class ProjectSelection:
         videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
         self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
         self.vectors: Float32Array | None = None
-        """The (N, D) unit vectors of the last choice; None if distances do not count."""
+        """The (N, D) unit vectors of the last choice; None if the selection uses no distances."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -86,7 +86,7 @@ class ProjectSelection:
             yield GroupLimit(np.repeat(codes, lengths), self._select.max_per_channel)
 
     def _read_vectors(self, candidates: Candidates) -> Float32Array:
-        """Return (N, D) unit vectors with few dimensions.
+        """Return (N, D) unit vectors, projected to few dimensions.
 
         Only one part of the stored vectors is in memory at a time.
         """
@@ -115,7 +115,7 @@ class Selected:
     """In order of video and time."""
     num_videos: int
     images_by_class: Mapping[str, tuple[int, int]]
-    """The number of chosen images, and of all."""
+    """The numbers of chosen images and of all images, by class."""
     most_of_a_video: int
     covering_radius: float | None
     """The greatest distance (1 minus the cosine) from any image to the nearest chosen one, by projected vectors. None

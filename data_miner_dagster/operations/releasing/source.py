@@ -71,7 +71,7 @@ _BOX_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DecidedFrame:
-    """The outcome of one frame. It has the image only if it is released."""
+    """The outcome of one frame, with its image if the frame is released."""
 
     outcome: FrameOutcome
     image: ReleaseImage | None = None
@@ -174,13 +174,13 @@ class ReleaseSource:
 
         Args:
             video_key: the video.
-            place: where its images go.
+            place: the split of its images and the id of the first one.
             only: the chosen frames, by index; None for all.
             attempt: called with (frame id, work) for each frame. It returns the result of the work, or None to leave
                 out the frame.
 
         Raises:
-            DataMinerError: the frames differ from those of deduplication.
+            DataMinerError: the frames differ from those that were deduplicated.
         """
         unique = self._unique.rows_of(video_key)
         looked_at = candidate_frames(
@@ -302,7 +302,7 @@ class ReleaseSource:
         return table.filter(table["is_representative"])["frame_id"]
 
     def _places_of(self, unique: pa.ChunkedArray, video_keys: Collection[str]) -> Iterator[FramePlace]:
-        """Yield the representatives of some videos."""
+        """Yield the places of the representatives of some videos."""
         if not video_keys:
             return
         wanted = pa.array(sorted(video_keys), pa.string())
@@ -344,7 +344,7 @@ class ReleaseSource:
         return _by_frame_index(read_frames(self._platform.layout, video_key, _FRAME_COLUMNS))
 
     def _check_frames(self, video_key: str) -> None:
-        """Raise if a video's frames are missing, or differ from those of deduplication."""
+        """Raise if a video's frames are missing, or differ from those that were deduplicated."""
         if not has_frames(self._platform.layout, video_key):
             raise PermanentError(f"the frames of {video_key} are missing; extract them again")
         seen = self._frames_fingerprints.get(video_key)

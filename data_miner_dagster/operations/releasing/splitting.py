@@ -1,4 +1,4 @@
-"""Collect the inputs of a release's splits. stages/splitting decides on them."""
+"""Collect the inputs for dividing a release into splits. stages/splitting makes the decisions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,10 +21,10 @@ from data_miner_dagster.stages.splitting.groups import channel_links, group_vide
 
 
 class FoundImages:
-    """The images of a project, by video. Stores the times of the images if a video is cut, or may be.
+    """The images of a project, by video. Stores the times of images whose video is or may be cut.
 
     Args:
-        decided: the remembered or prescribed split of videos, by key.
+        decided: the remembered or prescribed splits, by video key.
     """
 
     def __init__(self, decided: Mapping[str, str]) -> None:
@@ -67,16 +67,16 @@ def split_videos(
 
     Args:
         releasing: the project's settings.
-        source: knows which videos are linked.
+        source: provides the links between videos.
         found: the images.
-        decided: the remembered or prescribed split of videos, by key.
+        decided: the remembered or prescribed splits, by video key.
     """
     links = source.duplicate_links()
     if releasing.group_by == "channel":
         links |= channel_links({key: source.channel_of(key) for key in found.by_video})
     groups = group_videos(list(found.by_video), links)
     shares, cuts = releasing.ordered_splits, found.cuts(releasing, decided)
-    # Cut videos fill every split, so a video with too few images to be cut trains.
+    # Cut videos fill every split, so a video with too few images to be cut goes to the first one, for training.
     uncut = dict.fromkeys(found.by_video, next(iter(shares))) if cuts else {}
     drawn = draw_splits(groups, shares, found.by_video, {**uncut, **cuts, **decided})
     return groups, dict(sorted(drawn.items()))  # in the same order, whether they are drawn or remembered

@@ -24,7 +24,10 @@ from data_miner_dagster.stages.releasing import version_number
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSummary:
-    """One release in a list. `folder` is None without files on disk, and `created_at` without a row in the catalog."""
+    """One release in a list.
+
+    `folder` is None if no files are on disk, and `created_at` is None if the catalog has no row.
+    """
 
     version: str
     num_videos: int | None  # videos with an image; None if the files no longer exist

@@ -180,7 +180,7 @@ def videos_with_images(
 
 
 def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan: ReleasePlan) -> None:
-    """Fill an empty folder with a complete release, and read it back. The manifest comes last.
+    """Fill an empty folder with a complete release, and read it back. The manifest is written last.
 
     Raises:
         VideosLeftOutError: images are missing, or differ from those extracted. Videos are named by key, frames by id.

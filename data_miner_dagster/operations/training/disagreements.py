@@ -86,7 +86,7 @@ def _seen(
             file = PictureFile(release / image.path_in_release, has_foreign_pictures(image.video_key))
             try:
                 pixels = pictures.read(file, image.sha256)
-            except UnreadableImageError:  # the release existed before, so it was removed in the meantime
+            except UnreadableImageError:  # the release was whole at the start, so it was removed in the meantime
                 continue
             (seen,) = detector.detect([pixels], classes, confidence_floor=LEAST_CONFIDENCE)
             yield image, _labels(image), FrameLabels(seen.boxes_xyxy, seen.class_indices, seen.confidences)

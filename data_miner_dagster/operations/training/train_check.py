@@ -1,4 +1,4 @@
-"""`data-miner train-check`: train a small network on a release, and compare it with the labels as a detector."""
+"""`data-miner train-check`: train a small network on a release, and compare its detections with the labels."""
 
 import csv
 import os
@@ -84,7 +84,7 @@ def train_check(
     Args:
         platform: the platform of one root.
         project: its name.
-        settings: how to train; None: the defaults.
+        settings: the settings of training. None: the defaults.
         version: the version of the release. None: the current one.
         force: train again.
         on_epoch: called after each epoch, and once before the first for the untrained network. An exception that it
@@ -92,7 +92,7 @@ def train_check(
 
     Raises:
         ConfigError: there is no such release or network, or the release has nothing to train on or to evaluate on.
-        ClaimHeldError: another worker trains on this project.
+        ClaimHeldError: another worker is training on this project.
         DataMinerError: the release is damaged, or training fails.
     """
     settings = settings or TrainingSettings()
@@ -231,7 +231,7 @@ def _write_data(release: _Release, folder: Path) -> Path:
 
 
 def _link(source: str, target: str) -> None:
-    """Link an image. Copy it if it lacks the end of a JPEG, since Ultralytics would rewrite such a file."""
+    """Link an image. Copy it if it lacks a JPEG's end marker, since Ultralytics would rewrite such a file."""
     with Path(source).open("rb") as file:
         file.seek(-len(_END_OF_JPEG), os.SEEK_END)
         is_left_alone = file.read() == _END_OF_JPEG

@@ -1,1 +1,1 @@
-"""Decisions of detection: merging boxes from several tiles and detectors."""
+"""Decisions about detections: merging boxes from several tiles and detectors, and following objects."""

@@ -47,7 +47,7 @@ def take_rows(detections: ImageDetections, rows: npt.NDArray[np.intp]) -> ImageD
 def iou_matrix(
     first_xyxy: Float32Array | npt.NDArray[np.float64], second_xyxy: Float32Array | npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return (N, M) intersections over unions. 0 where both boxes have no area."""
+    """Return the (N, M) intersections over unions of two sets of boxes: 0 where both boxes have no area."""
     first, second = first_xyxy.astype(np.float64), second_xyxy.astype(np.float64)
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
@@ -130,7 +130,7 @@ def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDet
 
 @dataclass(slots=True)
 class _Cluster:
-    """Boxes that are taken as one object. `prompt` is the prompt of the most confident box."""
+    """Boxes that are treated as one object. `prompt` is the prompt of the most confident box."""
 
     class_index: int
     prompt: str

@@ -21,11 +21,11 @@ from data_miner_dagster.protocols.trackers import ObjectTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
 
 _ADOPTED_IOU: Final = 0.5
-"""The minimum IoU with which a box without a track is taken for a missing box."""
+"""The minimum IoU at which a box without a track is treated as an object's missing box."""
 _SAME_PLACE_IOU: Final = 0.7
-"""The IoU with another object of its class from which a missing box is not added, since one hides the other."""
+"""A missing box is not added if its IoU with another object of its class is at least this: one hides the other."""
 _CONTINUED_IOU: Final = 0.3
-"""The minimum IoU with which a track that begins where another has ended continues under its id."""
+"""The minimum IoU at which a track that begins where another has ended takes over its id."""
 LOST_WINDOWS: Final = 3
 """An object that has not been seen for this many windows counts as a new one when it reappears."""
 _NONE: Final = -1
@@ -38,7 +38,7 @@ Box = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ObservedFrame(Generic[Frame]):
-    """The detections on one frame. `is_wanted`: the frame is part of the result; others are only evidence."""
+    """The detections on one frame. `is_wanted`: the frame is part of the result, not only evidence."""
 
     frame: Frame
     pts_seconds: float
@@ -59,15 +59,15 @@ class FollowedFrame(Generic[Frame]):
 
 
 def are_apart(earlier_seconds: float, later_seconds: float, window_seconds: float) -> bool:
-    """Return whether no object is followed from one frame to the next, since neither is in the other's window."""
+    """Return whether two successive frames are too far apart to follow objects from one to the other."""
     return later_seconds - earlier_seconds > window_seconds + _SLACK_SECONDS
 
 
 @dataclass(slots=True)
 class _Seen:
-    """One box of an object on one frame. `is_accepted`: it is where its neighbours in time predict it.
+    """One box of an object on one frame. `is_accepted`: the box is where its neighbours in time predict it.
 
-    `is_detected`: it is one of the frame's boxes, not only what the tracker itself has seen.
+    `is_detected`: the box is one of the frame's detections, not only a sighting of the tracker itself.
     """
 
     pts_seconds: float
@@ -130,7 +130,7 @@ class Follower(Generic[Frame]):
         self._num_tracks = 0
 
     def add(self, observed: ObservedFrame[Frame]) -> Iterator[FollowedFrame[Frame]]:
-        """Take the next frame. Yield the frames whose neighbours are all known now."""
+        """Take the next frame. Yield the frames whose neighbours are now all known."""
         if self._is_broken_by(observed):
             yield from self.finish()
             self._stretch += 1
@@ -147,7 +147,7 @@ class Follower(Generic[Frame]):
         self._last = None
 
     def _is_broken_by(self, observed: ObservedFrame[Frame]) -> bool:
-        """Return whether a frame is too far from the previous one to be its neighbour, or has another size."""
+        """Return whether a frame is too far from the previous one to be its neighbour, or differs from it in size."""
         last = self._last
         return last is not None and (
             are_apart(last.pts_seconds, observed.pts_seconds, self._config.window_seconds)
@@ -199,7 +199,7 @@ class Follower(Generic[Frame]):
         return known
 
     def _settle(self, now: float) -> Iterator[FollowedFrame[Frame]]:
-        """Judge the boxes of frames whose window has passed, and then the missing ones on earlier frames."""
+        """Judge the boxes of frames whose window has passed. Then yield earlier frames with their missing boxes."""
         while self._unjudged and self._unjudged[0].pts_seconds + self._window < now:
             held = self._unjudged.popleft()
             self._judge(held)
@@ -234,7 +234,7 @@ class Follower(Generic[Frame]):
                 self._tracks[number].accept(own)
 
     def _needed(self, held: _Held[Frame]) -> int:
-        """Return the number of frames of a window on which an object must be seen. More than half if there are few."""
+        """Return the minimum number of sightings of an object in a window. A majority of the frames always suffices."""
         return min(self._config.min_sightings, held.num_near // 2 + 1)
 
     def _near(self, track: _Track, pts_seconds: float) -> list[_Seen]:
@@ -294,7 +294,7 @@ class Follower(Generic[Frame]):
         return track.track_id
 
     def _taken_over(self, track: _Track) -> int | None:
-        """Return the id of a track that has ended where this one begins: the tracker drifted away, or lost it."""
+        """Return the id of a track that ended where this one begins, as after the tracker has lost the object."""
         ended = [
             other
             for other in self._tracks.values()
@@ -355,7 +355,7 @@ def _sighting(seen: _Seen) -> Sighting:
 
 
 def _line(first: _Seen, second: _Seen, pts_seconds: float) -> Box:
-    """Return the position of a box that moves uniformly from one place to another, or continues beyond."""
+    """Return the position of a box that moves uniformly through two places, at a time between or beyond them."""
     share = (pts_seconds - first.pts_seconds) / (second.pts_seconds - first.pts_seconds)
     place: Box = first.box + (second.box - first.box) * share
     return place

@@ -1,7 +1,7 @@
 """Divide a video into sessions of limited length for a video network, and match the objects of different sessions.
 
 A session ends after a fixed number of frames, so memory stays bounded, and a killed run repeats only one session. The
-next session begins with the last frames of the previous one. Its objects take the numbers of those they match there.
+next session begins with the last frames of the previous one. Objects that match on them keep their numbers.
 
 Belongs here: decisions about objects. Does not belong here: the network (models/trackers/), files.
 """
@@ -24,10 +24,10 @@ REPEATED_FRAMES: Final = 8
 """The number of frames of a session that the next one in the same stretch repeats first."""
 NUMBERS_PER_SESSION: Final = 1_000_000
 _SAME_OBJECT_IOU: Final = 0.7
-"""The IoU of masks from which two phrases or detections show one object. Masks are modal, so different objects do not
-overlap this much."""
+"""The minimum IoU of masks at which two phrases or detections show one object. Masks are modal, so different objects
+do not overlap this much."""
 _CONTINUED_IOU: Final = 0.5
-"""The minimum IoU, on the frames that two sessions share, of an object of one with the same object of the other."""
+"""The minimum IoU at which objects of two sessions are the same, on the frames that the sessions share."""
 _MATCHED_IOU: Final = 0.5
 """The minimum IoU of a detector's box and the object that it shows."""
 _UNSEEN_NUMBERS: Final = 1 << 40
@@ -39,7 +39,7 @@ Frame = TypeVar("Frame")
 
 @dataclass(frozen=True, slots=True)
 class FrameRun(Generic[Frame]):
-    """The frames of one session. `repeated`: the last of the previous one; empty at the start of a stretch."""
+    """The frames of one session. `repeated`: the last frames of the previous one, if any in the stretch."""
 
     ordinal: int
     repeated: Sequence[Frame]
@@ -95,7 +95,7 @@ class ObjectNumbers:
                 taken.add(number)
 
     def numbered(self, seen: Sequence[SeenObject]) -> list[SeenObject]:
-        """Return the objects of a frame with their numbers in the video. Among equal numbers, the surest is kept."""
+        """Return the objects of a frame with their numbers in the video. If several share one, the surest is kept."""
         best: dict[int, SeenObject] = {}
         for each in sorted(seen, key=lambda each: each.number):
             if each.number not in self._by_own:
@@ -126,7 +126,7 @@ def _overlap(one: SeenObject, other: SeenObject) -> float:
 class SessionTracker:
     """Implements ObjectTracker: a box shows the object that a video network has found at its position.
 
-    A box from `start_confidence` where there is none is an object of its own, which nothing confirms.
+    Elsewhere, a box with at least `start_confidence` is a separate object, which nothing confirms.
     """
 
     def __init__(self, *, start_confidence: float) -> None:

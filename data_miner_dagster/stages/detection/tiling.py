@@ -54,7 +54,7 @@ def merge_tiles(
         found: the detections of each window, in pixels of the window.
         windows: as `tile_windows` returned them.
         image_wh: width and height of the image.
-        merge_iou: share of the smaller box's area, exclusive.
+        merge_iou: the minimum share of the smaller box's area, exclusive.
     """
     if not any(len(detections.prompts) for detections in found):
         return ImageDetections.empty()

@@ -12,29 +12,29 @@ _MICROSECONDS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class WantedTimes:
-    """Some times of a video, or the multiples of steps from its start to its end."""
+    """A set of times in a video: single times, and all multiples of the steps."""
 
     times_us: frozenset[int] = frozenset()
     steps_us: frozenset[int] = frozenset()
 
     def covers(self, other: "WantedTimes") -> bool:
-        """Return whether all of the other times are among these."""
+        """Return whether the set contains all times of another one."""
         return self.steps_us >= other.steps_us and all(self.holds(time) for time in other.times_us)
 
     def holds(self, time_us: int) -> bool:
-        """Return whether a time is one of these."""
+        """Return whether the set contains a time."""
         return time_us in self.times_us or any(time_us % step == 0 for step in self.steps_us)
 
     def __or__(self, other: "WantedTimes") -> "WantedTimes":
-        """Return the times of both."""
+        """Return the union of both sets."""
         return WantedTimes(self.times_us | other.times_us, self.steps_us | other.steps_us)
 
 
 def wanted_times(pts_seconds: Iterable[float], config: TrackingConfig) -> WantedTimes:
     """Return the times to examine, from the times of a video's frames.
 
-    They are multiples of the step from the start of the video's clock, not from the frame: the windows of neighbouring
-    frames, of other projects and of whole clips share their pictures.
+    The times are multiples of the step, counted from the start of the video's clock rather than from a frame. So the
+    windows of neighbouring frames, of other projects and of whole clips share their pictures.
     """
     step = step_us(config)
     if config.whole_clip:
@@ -48,19 +48,19 @@ def wanted_times(pts_seconds: Iterable[float], config: TrackingConfig) -> Wanted
 
 
 def step_us(config: TrackingConfig) -> int:
-    """Return the time between two pictures."""
+    """Return the time between two pictures in microseconds."""
     return round(config.every_seconds * _MICROSECONDS)
 
 
 def num_looks(pts_seconds: Iterable[float], duration_seconds: float | None, config: TrackingConfig) -> int:
-    """Return the maximum number of pictures to examine around a video's frames; 0 if that is unknown."""
+    """Return the maximum number of pictures to examine around a video's frames, or 0 if it is unknown."""
     if config.whole_clip:
         return floor((duration_seconds or 0) / config.every_seconds) + 1 if duration_seconds else 0
     return len(wanted_times(pts_seconds, config).times_us)
 
 
 def expected_looks(num_frames: int, video_seconds: float, config: TrackingConfig) -> int:
-    """Return how many pictures to examine around this many frames of videos of this total length."""
+    """Return the expected number of pictures to examine around frames, given the total length of their videos."""
     of_all = video_seconds / config.every_seconds
     around = num_frames * 2 * config.window_seconds / config.every_seconds
     return round(of_all if config.whole_clip else min(of_all, around))
