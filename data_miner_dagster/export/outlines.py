@@ -68,7 +68,7 @@ def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
     """Return an object's single polygon for a line of YOLO's labels: (K, 2) points in pixels, at least three.
 
     Ultralytics truncates coordinates and fills the polygon including its edge. So points lie within the pixels of the
-    outline, and close to the outer edges of the outermost pixels, and their bounding box is that of the mask. Holes and
+    outline, close to the outer edges of the outermost pixels. Their bounding box is that of the mask. Holes and
     parts of an object are joined by lines that are traversed twice. Inside the object this changes nothing. Between
     parts it adds a line of pixels, so a part that is smaller than the line to it is left out.
     """

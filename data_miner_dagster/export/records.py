@@ -69,7 +69,7 @@ class ReleaseBox:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseImage:
-    """One image with its boxes, its video and time, and why it was kept.
+    """One image with its boxes, its video and time, and the prompt for which it was kept.
 
     `image_id` counts from 1 in order of video key and time. `file_name` is `<split>/<name>`, below `IMAGES_FOLDER`.
     The exact time is `pts * time_base_numerator / time_base_denominator` seconds.

@@ -187,7 +187,7 @@ def check_can_follow(platform: Platform, config: DetectionConfig) -> None:
 
     Raises:
         ConfigError: the model does not exist, cannot follow objects, or has a licence that is not allowed.
-        ModelError: the tracking library or the model is missing, or the checkpoint is of another kind.
+        ModelError: the tracking library or the model is missing, or the checkpoint is of the wrong kind.
     """
     if config.tracker_model is not None:
         platform.models.check_tracker_available(config.tracker_model)
