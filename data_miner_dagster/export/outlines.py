@@ -34,8 +34,8 @@ def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict
     """Return COCO's `segmentation` of a mask: polygons if they represent it well, else run lengths.
 
     Polygons follow the edges of pixels. pycocotools reads them as the mask with an IoU of at least 0.99, and usually
-    exactly. Run lengths are used for a mask with significant holes, since COCO's polygons have none, for a region to
-    ignore, as usual in COCO, and for a mask whose polygons would be longer.
+    exactly. Run lengths are used if the mask has significant holes, which COCO's polygons cannot have, or if polygons
+    would be longer. They are also usual in COCO for a region to ignore.
     """
     if is_crowd:
         return mask.as_coco()
