@@ -1,7 +1,7 @@
 """Parsing of the first bytes of coded pictures, to find clean starting points and pictures that nothing refers to.
 
-When in doubt, the answer is no, since an unnecessary decode costs only time, but a wrongly skipped picture yields wrong
-results.
+In case of doubt, `PacketInspector` answers no: an unnecessary decode costs only time, but a wrongly skipped picture
+yields wrong results.
 """
 
 from typing import Any, Final
@@ -22,13 +22,14 @@ class PacketInspector:
         self._codec = codec.name
         self._length_size = _length_size(self._codec, codec.extradata)
         self.has_temporal_layers = False
-        """True once a temporal layer was found.
-
-        No HEVC packet is then droppable: higher layers may refer to lower ones.
+        """True once a temporal layer has been found. HEVC packets must then not be dropped, since higher layers may
+        refer to lower ones.
         """
 
     def is_instant_refresh(self, packet: "Packet[Any]") -> bool:
-        """Return whether all later pictures in the file are also shown later (an IDR without leading pictures).
+        """Return whether a packet is an IDR picture without leading pictures.
+
+        All pictures that follow it in the file are also shown after it.
 
         Source: ITU-T H.264, table 7-1 (5: IDR); ITU-T H.265, table 7-1 (20: IDR_N_LP).
         """
@@ -38,7 +39,7 @@ class PacketInspector:
         return header[0] & 0x1F == 5 if self._codec == "h264" else header[0] >> 1 & 0x3F == 20
 
     def is_droppable(self, packet: "Packet[Any]") -> bool:
-        """Return whether no other picture refers to this one."""
+        """Return whether no other picture refers to the picture in a packet."""
         if self._codec == "h264":
             header = self._first_slice_header(packet)
             # nal_ref_idc is 0. Source: ITU-T H.264, 7.4.1

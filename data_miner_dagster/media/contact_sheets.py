@@ -20,7 +20,8 @@ from data_miner_dagster.domain.records import PictureFile, RgbImage, SeenPicture
 from data_miner_dagster.protocols.pictures import PictureReader
 
 MAX_SHEET_BYTES: Final = 44_000
-"""At this size a sheet of twelve tiles is sharp enough to judge, and ten thousand sheets are less than half a gigabyte.
+"""The default size limit of a sheet. Twelve tiles are still sharp enough to judge, and ten thousand sheets take less
+than half a gigabyte.
 """
 
 _BORDER: Final = 4
@@ -90,10 +91,10 @@ class TileBox:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One picture of a sheet.
+    """One picture of a sheet, with a caption and boxes.
 
-    A file is decoded at reduced size, and an unreadable file is drawn as an empty frame. None leaves the cell empty.
-    `detail` is the id of the frame, for pages that show more about it.
+    A file is decoded at reduced size, and an unreadable file is drawn as an empty frame. If `image` is None, the cell
+    stays empty. `detail` is the id of the frame, for pages that show more about it.
     """
 
     image: PictureFile | RgbImage | None
@@ -250,7 +251,7 @@ def _draw_box(
     label = _drawable(box.label)
     text_width = draw.textlength(label, font=font)
     label_top = max(float(offset[1]), top - font_size - 3)
-    left = max(float(offset[0]), min(left, right_end - text_width - 4))  # whole, also of a box at the right end
+    left = max(float(offset[0]), min(left, right_end - text_width - 4))  # also at the right edge
     draw.rectangle((left, label_top, left + text_width + 4, label_top + font_size + 3), fill=colour)
     draw.text((left + 2, label_top + 1), label, font=font, fill=(12, 14, 18))
 

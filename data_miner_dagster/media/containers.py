@@ -42,8 +42,8 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
     """Yield the video stream of a file, with its decoder set to `num_threads`.
 
     Raises:
-        VideoPermanentError: the file does not exist, is empty, is not a container, or has no moving pictures. Or its
-            codec has no decoder, or its pictures exceed `max_pixels`.
+        VideoPermanentError: the file does not exist, is empty, is not a container, or has no video stream (sound and
+            cover images do not count); its codec has no decoder; or its pictures exceed `max_pixels`.
     """
     if not path.is_file():
         raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} does not exist; download it again")
@@ -83,10 +83,10 @@ def _describes_its_streams(path: Path) -> bool:
 
 
 def moving_pictures(container: InputContainer) -> VideoStream | None:
-    """Return the main video stream, or None if there are no moving pictures.
+    """Return the main video stream, or None if there is none. Cover images do not count.
 
-    Covers are excluded. A decodable stream is preferred, then the default, the largest, the first. If no stream can be
-    decoded, the result's `codec_context` is None.
+    Among several streams, a decodable one is preferred, then the default, then the largest, then the first. If no
+    stream can be decoded, the result's `codec_context` is None.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     return max(streams, key=_preference, default=None)

@@ -1,4 +1,4 @@
-"""Drawing of curves with values from 0 to 1 over whole numbers."""
+"""Drawing of line charts with values from 0 to 1 at the whole numbers from 0, such as epochs."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ _TICKS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def draw_curves(curves: Mapping[str, Sequence[float]], *, unit: str) -> bytes:
-    """Return a WebP with curves. Each curve begins at 0 and has a value from 0 to 1 for each whole number.
+    """Return a line chart as a WebP. The values, from 0 to 1, are drawn at the whole numbers 0, 1, 2, and so on.
 
     Args:
         curves: the values of each curve, by its name.
-        unit: the unit of the whole numbers, in the plural.
+        unit: the plural noun for the whole numbers, such as epochs.
     """
     width, height = _SIZE
     picture = Image.new("RGB", _SIZE, _BACKGROUND)

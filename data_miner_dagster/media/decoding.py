@@ -40,7 +40,7 @@ def decode_all(stream: VideoStream, tally: DecodeTally) -> Iterator[VideoFrame]:
 
 
 def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (pts, frame) of the intact frames that the index lists as shown, ascending. Needs a fresh stream."""
+    """Yield (pts, frame) of the intact frames that the index lists as shown, by pts, from a freshly opened stream."""
     shown = index.frame_pts.tolist()
     if index.is_from_content:
         yield from zip(shown, decode_all(stream, tally), strict=False)
@@ -123,12 +123,13 @@ def _frames_of(stream: VideoStream, packet: "Packet[Any] | None", tally: DecodeT
 def index_from_content(stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex:
     """Return the index of a freshly opened stream by decoding all of it, for files without valid packet times.
 
-    Decoders output pictures in presentation order. If their times are out of order, they are sorted. If times are
-    missing, the pictures are assumed to follow each other: in a bare stream each lasts for its own duration, otherwise
-    for one frame at the stream's rate.
+    Decoders output pictures in presentation order. In a raw stream (no container) whose pictures all have durations,
+    these are added up. Otherwise, times that are out of order are sorted. If any are missing or equal, the pictures are
+    spaced evenly at the stream's frame rate. If the container stores only the decode order (such as AVI), complete
+    times are late by the decoder's delay, which is subtracted.
 
     Raises:
-        VideoPermanentError: there are more than `max_frames`.
+        VideoPermanentError: the video has more than `max_frames` frames.
     """
     pts: list[int | None] = []
     durations: list[int] = []

@@ -141,7 +141,10 @@ def _of_asf(file: BinaryIO, size: int) -> FileEnd:
 
 
 def asf_seconds(path: Path) -> float | None:
-    """Return the duration in an ASF header; libavformat only guesses it if the file size differs from the header's."""
+    """Return the duration in an ASF header, in seconds, or None if there is none.
+
+    libavformat only guesses the duration if the size of the file differs from the size in the header.
+    """
     with path.open("rb") as file:
         properties = _asf_properties(file)
     if properties is None:
@@ -151,7 +154,10 @@ def asf_seconds(path: Path) -> float | None:
 
 
 def _asf_properties(file: BinaryIO) -> bytes | None:
-    """Return the object with size and duration, or None if it is missing or a broadcast. Source: ASF 01.20.03, 3.2."""
+    """Return the header object with size and duration, or None if it is missing or the file is a broadcast.
+
+    Source: ASF 01.20.03, 3.2.
+    """
     file.seek(0)
     head = file.read(_MOST_ASF_HEADER_BYTES)
     found = head.find(_ASF_FILE_PROPERTIES) if head.startswith(_ASF_HEADER) else -1

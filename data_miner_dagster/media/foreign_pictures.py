@@ -63,7 +63,8 @@ _TURNS: Final = {
 """Source: CIPA DC-008 (Exif 3.0), 4.6.5.1.6."""
 _ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
 _MOST_PIXELS_SHOWN: Final = 1 << 28
-"""The limit for pictures in a sheet or page. `extraction.limits.max_pixels` limits stored ones, and may be higher."""
+"""The maximum number of pixels of a picture in a sheet or page. `extraction.limits.max_pixels`, which may be higher,
+limits stored pictures."""
 _SHALLOW_MODES: Final = frozenset({"1", "L", "P", "RGB"})
 _DEEP_GREYS: Final = ("I;16", "I;16L", "I;16B")
 _WHITE: Final = (255, 255, 255, 255)
@@ -116,7 +117,7 @@ def _is_read_alike(content: bytes, rgb: RgbImage) -> bool:
 
 
 def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
-    """Return only the pixels that `take_picture` would return.
+    """Return a foreign picture as upright 8-bit RGB, as `take_picture` converts it, without encoding a file.
 
     Raises:
         UnreadableImageError: the picture cannot be read, for the reasons that `take_picture` lists.
@@ -125,9 +126,9 @@ def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
 
 
 def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-    """Return the pixels that `take_picture` would return for a file.
+    """Return the picture in a foreign file as upright 8-bit RGB, as `take_picture` converts it, and its full size.
 
-    A JPEG is reduced to 1/2, 1/4 or 1/8 if it then still has at least `at_least_wh`.
+    A JPEG is reduced to 1/2, 1/4 or 1/8 if the result is at least as large as `at_least_wh`.
 
     Raises:
         UnreadableImageError: the file is missing, or cannot be read for the reasons that `take_picture` lists.

@@ -62,7 +62,7 @@ class _PacketColumns:
 
 
 class ChooseGroups(Protocol):
-    """A function that decides how much to read once the keyframes and the last group are known."""
+    """Chooses the groups of packets to read, once the keyframes and the last group are known."""
 
     def __call__(self, index: GroupIndex) -> Int64Array | None:
         """Return the ordinals of further groups to read, ascending, or None to read all packets instead."""
@@ -189,7 +189,7 @@ def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIn
     Reads the file from its start to its end (or to where it is cut off) and decodes nothing.
 
     Raises:
-        VideoPermanentError: there are more than `max_frames` packets.
+        VideoPermanentError: the stream has more than `max_frames` packets.
     """
     num_entries = len(stream.index_entries)
     columns = _PacketColumns(stream)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProbedVideo:
-    """The verified properties of a file.
+    """The verified properties of a video file.
 
-    `duration_seconds` is from the header if the packets agree, or else from them.
+    `duration_seconds` is the header's duration if the packets agree with it, otherwise the duration measured from the
+    packets.
     """
 
     duration_seconds: float

@@ -106,7 +106,7 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    """The header's claim that there is content from `start` to `end` seconds. The last `tolerance` may be missing."""
+    """The header's claim of content from `start` to `end` seconds, of which the last `tolerance` may be missing."""
 
     start: float
     end: float
@@ -166,7 +166,7 @@ def _prove(path: Path, container: InputContainer, stream: VideoStream) -> Probed
 
 
 def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise) -> Reading | None:
-    """Return the reading near the end of the file, or None if it does not confirm the promise."""
+    """Read the packets near the end of the file. Return None if they do not confirm the header's promise."""
     try:
         container.seek(int(max(promise.start, promise.end - promise.tolerance) * av.time_base), backward=True)
         reading, is_decoded = Reading(promise.start), False
@@ -179,10 +179,10 @@ def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise
 
 
 def _is_missing(promise: _Promise, reading: Reading, path: Path, end: FileEnd) -> bool:
-    """Return whether missing content was once in the file, or is in it but cannot be read.
+    """Return whether the file is damaged, given that its readable content ends before the time in its header.
 
-    The header of a file with the right length may still promise too much. In that case the unread part of the file is
-    too small for the missing content.
+    It is damaged if content was cut off or cannot be read. If the header merely promises too much, the file has the
+    right length, and its unread part is too small for the missing content.
     """
     if end is not FileEnd.WHOLE:
         return True

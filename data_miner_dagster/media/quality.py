@@ -12,9 +12,8 @@ from PIL import Image
 from data_miner_dagster.media.slides import SlideMeasures, measure_slide
 
 MEASURED_LINES: Final = 360
-"""The short side to which larger pictures are first reduced.
-
-This is cheaper, and makes blur comparable across sizes.
+"""The short side to which larger pictures are reduced before they are measured. This is cheaper, and makes the blur of
+pictures of different sizes comparable.
 """
 _HASHED_LINES: Final = (MEASURED_LINES // 2, MEASURED_LINES // 4)
 """Successive halvings, which are fast. They suffice for a hash of 32x32 pixels: for 40 pictures, the bits are as close
@@ -27,7 +26,10 @@ _LEAST_BAR_SHARE: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class FrameQuality:
-    """Measures of luma (0..255) at `MEASURED_LINES`. `sharpness` is the Laplacian's variance; `slide` is optional."""
+    """Measures of a picture's luma (0..255), reduced to `MEASURED_LINES`.
+
+    `sharpness` is the variance of the Laplacian. `slide` is None unless text was looked for.
+    """
 
     sharpness: float
     brightness: float
@@ -40,7 +42,7 @@ class FrameQuality:
 def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> FrameQuality:
     """Return the measures of an (H, W) full-range luma plane.
 
-    The measures of text cost as much as all others together.
+    With `looks_for_text`, this takes twice as long.
     """
     small = reduced(luma)
     mean, deviation = cv2.meanStdDev(small)

@@ -20,9 +20,8 @@ _MOST_STEP_SECONDS: Final = 60.0
 """The maximum step between packets of a stream. A longer or negative step means that recordings were joined."""
 _MOST_SILENT_PACKETS: Final = 5
 _MOST_SILENT_SHARE: Final = 0.02
-"""The share of last packets that may yield no frame, because the recording was switched off.
-
-The greater limit counts.
+"""The share of packets at the end that may yield no frame, because the recording was switched off. Up to
+`_MOST_SILENT_PACKETS` packets may do so whatever their share.
 """
 
 
@@ -50,7 +49,7 @@ class _Played:
 
 @dataclass(slots=True)
 class Reading:
-    """The findings from the packets that were read so far."""
+    """The content of a file, as measured from the packets read so far."""
 
     start_seconds: float | None = None
     end_seconds: float = 0.0  # the end of the last packet shown, by the packets' own times
@@ -70,7 +69,7 @@ class Reading:
         return max((played.seconds + played.step for played in self._played.values()), default=0.0)
 
     def add(self, packet: "Packet[Any]", *, is_picture: bool = False) -> None:
-        """Take a packet into account."""
+        """Add a packet to the measurements."""
         base = float(packet.time_base) if packet.time_base else 0.0
         duration = (packet.duration or 0) * base
         if packet.pts is not None and not packet.is_discard:  # packets hidden by an edit list are not shown
@@ -100,7 +99,7 @@ def frames_in(packets: "Iterable[Packet[Any] | None]", stream: VideoStream) -> I
 
 
 def read_through(path: Path) -> Reading:
-    """Return the findings from all packets of a file, without decoding."""
+    """Read all packets of a file without decoding them, and return the measurements."""
     with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
         stream = moving_pictures(container)
         reading = Reading()
@@ -118,7 +117,7 @@ def decodes_at_its_end(path: Path, reading: Reading) -> bool:
 
 
 def _num_silent(path: Path, start: int) -> int | None:
-    """Return the number of packets after the last frame when decoding from packet `start`, or None without frames.
+    """Decode from packet `start`. Return the number of packets after the last frame, or None if there is no frame.
 
     Packets are counted by their times, because a decoder delays frames. Without times, the decoder's output counts.
     """

@@ -16,7 +16,7 @@ _COMPARED_WH = (64, 36)
 
 
 def measure_changes(stream: VideoStream, index: VideoIndex) -> tuple[Int64Array, npt.NDArray[np.float32]]:
-    """Decode a freshly opened stream; return the pts of its frames and each frame's change from the previous one.
+    """Decode a freshly opened stream. Return the pts of its frames, and each frame's change from the previous one.
 
     The change is the mean absolute difference of luma and chroma at 64x36, from 0 to 255. The first frame's change is
     0.

@@ -11,7 +11,7 @@ _STROKE_CONTRAST: Final = 60
 _PLAIN_CONTRAST: Final = 3
 """The contrast of the noise that compression adds to a surface of one colour."""
 _GAP_SHARE: Final = 1 / 30
-"""Letters and words closer together than this share of the picture's height form a line."""
+"""The greatest distance between letters or words of a line, as a share of the picture's height."""
 _LINE_HEIGHT_SHARES: Final = (0.012, 0.14)
 _LEAST_ASPECT: Final = 2.5
 _LEAST_FILLING: Final = 0.5

@@ -1,4 +1,4 @@
-"""The families of models: what all models of an architecture have in common.
+"""Families of models: the properties that all models of an architecture share.
 
 Belongs here: how to load a family, and what is known about it without loading. Does not belong here: individual models
 (registry.py).
@@ -43,7 +43,8 @@ class Architecture:
     class_names: str | None = None  # for detectors with fixed names: "module:callable", see ModelEntry
     exemplars: str | None = None  # for detectors that may accept exemplars: "module:callable", see ModelEntry
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The supported checkpoints: transformers' classes by the `model_type` in `config.json`. Empty: not checked."""
+    """The supported networks: names of transformers' classes, by the `model_type` in a checkpoint's `config.json`.
+    Empty: a checkpoint's network is not checked."""
     takes_boxes: bool = False  # whether its detectors are BoxPrompted
     video_tracker: str | None = None  # the architecture with which its checkpoints follow objects through videos
     licence: str = "unknown"  # licence of the software that runs it, for an entry that states none
@@ -51,7 +52,7 @@ class Architecture:
 
 
 def _focal_detr(**networks: tuple[str, ...]) -> Architecture:
-    """Return an architecture of the DETR family: transformers' classes by model type."""
+    """Return an architecture of the DETR family. `networks` maps model types to transformers' classes."""
     return Architecture(
         Capability.DETECTOR,
         f"{_MODELS}.detectors.focal_detr:load",

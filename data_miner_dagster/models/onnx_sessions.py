@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, and graphs written node by node.
+"""Inference sessions of ONNX Runtime on the CPU, and a builder for graphs that are written node by node.
 
 Belongs here: what all our ONNX models share. Does not belong here: the layers of a particular network.
 """
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import onnx
 
 NO_TELEMETRY: Final[Mapping[str, str]] = {"ORT_DISABLE_TELEMETRY": "1"}
-"""For the environment before ONNX Runtime is imported. Without it, its builds report how they are used, and leave an
-identifier of this machine in the user's cache folder.
+"""Environment variables to set before ONNX Runtime is imported. Without them, its builds send usage reports, and leave
+an identifier of this machine in the user's cache folder.
 
 Source: Privacy.md, which every wheel of ONNX Runtime contains.
 """
@@ -64,7 +64,7 @@ class Graph:
         return name
 
     def named_node(self, operator: str, inputs: tuple[str, ...], name: str, **attributes: object) -> None:
-        """Add an operation whose result has the given name, as the outputs of a graph need one."""
+        """Add an operation whose result has the given name. Outputs of a graph need names."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))

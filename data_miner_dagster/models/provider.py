@@ -224,7 +224,7 @@ class ModelProvider:
         return self._role("registry", name, Capability.VERIFIER, used_as="detection.verifier.model")
 
     def config_with_students(self) -> ModelsConfig:
-        """Return the settings with all students added to the user's own models. The latter take precedence."""
+        """Return the settings with all students added to the user's own models, which take precedence."""
         students = self._find_students() if self._find_students is not None else {}
         registry = {**students, **self.config.registry}
         return self.config.model_copy(update={"registry": registry}) if students else self.config

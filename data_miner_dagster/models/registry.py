@@ -34,7 +34,7 @@ UNPINNED: Final = "main"
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """The registry's entry for one model.
+    """The registry entry of one model.
 
     `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>`, `file:<folder>` or an address in a
     bucket such as `s3://<bucket>/<folder>`.
@@ -52,11 +52,11 @@ class ModelEntry:
     preprocessing_version: int = 1
     calibration: SimilarityCalibration | None = None
     class_names: str | None = None
-    """The function ("module:callable") that returns a detector's class names, given the entry, without loading weights.
-    It may return None if only the weights contain the names. None: the detector accepts any phrase."""
+    """The function ("module:callable") that takes the entry and returns a detector's class names without loading
+    weights, or None if only the weights contain the names. If this is None, the detector accepts any phrase."""
     exemplars: str | None = None
-    """The function ("module:callable") that returns why a detector accepts no exemplars, given the entry, or None if it
-    does. None: it does not."""
+    """The function ("module:callable") that takes the entry and returns the reason why a detector accepts no exemplars,
+    or None if it accepts them. If this is None, the detector accepts no exemplars."""
     files: tuple[ModelFile, ...] = ()
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub requires an accepted licence and a token
@@ -66,7 +66,7 @@ class ModelEntry:
 
     @property
     def scheme(self) -> str:
-        """The kind of the source: hf, pypi, ultralytics or file."""
+        """The kind of the source: hf, pypi, ultralytics, file, or the protocol of a bucket, such as s3."""
         return self.source.partition(":")[0]
 
     @property

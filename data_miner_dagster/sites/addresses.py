@@ -1,6 +1,6 @@
 """Network address policy for yt-dlp, enforced at the socket for every resolved address of every connection.
 
-Belongs here: the policy's error as a class that yt-dlp handles. Does not belong here: the policy itself
+Belongs here: the policy's error, as a subclass of an error that yt-dlp handles. Does not belong here: the policy itself
 (public_addresses.py), the table of addresses (special_addresses.py), or HTTP.
 """
 

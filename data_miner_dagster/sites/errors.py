@@ -97,7 +97,7 @@ _NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREAC
 _NO_WAY_IN_WORDS: Final = re.compile(
     "Temporary failure in name resolution|Network is (unreachable|down)|No route to host"
 )
-"""Texts of network errors, for errors that interrupted a download, of which yt-dlp retains only the text."""
+"""Texts of network errors. If one interrupts a download, yt-dlp retains only its text."""
 _MAX_RAW_MESSAGE: Final = 5000
 _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 
@@ -120,7 +120,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether a MemoryError caused an error, which then concerns this process and not a site."""
+    """Return whether an error was caused by a MemoryError, which concerns this process and not a site."""
     return any(isinstance(item, MemoryError) for item in _chain(error))
 
 
@@ -138,7 +138,7 @@ _OF_THE_NETWORK: Final = (YoutubeDLError, RequestError, OSError, http.client.HTT
 
 
 def fault_of_ours(error: BaseException) -> Exception | None:
-    """Return the root exception of an error raised by yt-dlp if it is a bug in this package.
+    """Return the exception at the root of yt-dlp's error if it is a bug in this package, otherwise None.
 
     yt-dlp calls our handler, hooks and extractor, and wraps their exceptions. A bug in this package is an exception
     that was not raised on purpose (not an error of yt-dlp, the network or this package) and that came from a line of

@@ -1,4 +1,4 @@
-"""The limits of every fetch, and the fetch of a video file's own address in one request.
+"""The limits that apply to every fetch, and the fetching of a direct file address in a single request.
 
 Does not belong here: connections (transport.py), or extractors (client.py).
 """
@@ -29,7 +29,7 @@ _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 
 
 class _QuietHttpFD(HttpFD):  # type: ignore[misc]
-    """yt-dlp's file downloader without its invisible progress lines, which take most of the time for a small file."""
+    """yt-dlp's file downloader without progress lines, which nobody sees and which take most of a small file's time."""
 
     def report_progress(self, s: Mapping[str, Any]) -> None:
         pass
@@ -106,7 +106,7 @@ def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, 
 
 
 def is_page(info: Mapping[str, Any]) -> bool:
-    """Return whether the file fetched as a video is a page or a page's playlist."""
+    """Return whether the file that was fetched as a video is a web page or a playlist."""
     with Path(info["requested_downloads"][0]["filepath"]).open("rb") as file:
         head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return head.startswith((b"<!doctype html", b"<html", b"<head", b"#extm3u", b"<?xml", b"<mpd"))

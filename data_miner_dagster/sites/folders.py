@@ -95,7 +95,8 @@ def _fits(name: str, wanted: str) -> bool:
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Yield a folder and its visible subfolders, each once, with its non-folder entries sorted by name.
 
-    Linked folders are searched last, so that anything reachable without a link is found without it.
+    Linked folders are searched last, so that a folder that is also reachable without a link is yielded with its own
+    path.
 
     Raises:
         OSError: the folder itself cannot be read. Unreadable subfolders are treated as empty.

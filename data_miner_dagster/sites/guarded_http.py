@@ -1,7 +1,7 @@
 """HTTP over checked connections, with a deadline for each request and a size limit for each response.
 
-The client is httpcore with a replaced network backend, which connects only to checked addresses. No socket waits longer
-than its request may take. Redirects are not followed, and the environment's proxies are ignored. Downloads go through
+The client is httpcore with a replaced network backend, which connects only to checked addresses. No socket waits beyond
+the deadline of its request. Redirects are not followed, and the environment's proxies are ignored. Downloads go through
 yt-dlp instead (transport.py).
 """
 
@@ -120,7 +120,7 @@ def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
 
 
 def _seconds_left(timeout: float | None) -> float:
-    """Return the time that a socket may wait now, in seconds.
+    """Return how long a socket may wait, in seconds: `timeout`, or less if the request's deadline is sooner.
 
     Raises:
         TimeoutError: the deadline of the request has passed.
@@ -157,7 +157,7 @@ class _CheckedNetwork(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A socket that waits no longer than its request may take."""
+    """A connection that never waits beyond the deadline of the current request."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection

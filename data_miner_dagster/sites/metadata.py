@@ -28,7 +28,7 @@ _MAX_LISTED = 1000  # formats and thumbnails that are read
 
 
 def as_date(value: object) -> date | None:
-    """Return the date that a text in the form `YYYYMMDD` stands for, or None for anything else."""
+    """Parse a date in the form `YYYYMMDD`. Return None for anything else."""
     try:
         return datetime.strptime(str(value), "%Y%m%d").replace(tzinfo=UTC).date() if value else None
     except ValueError:

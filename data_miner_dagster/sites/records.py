@@ -43,7 +43,7 @@ class ListingLimits:
     published_after: date | None = None  # stop at the first older one, if the newest come first
 
     def is_too_old(self, candidate: VideoCandidate) -> bool:
-        """Return whether a candidate was published too early. Candidates without a date were not."""
+        """Return whether a candidate was published before `published_after`. False if its date is unknown."""
         return (
             self.published_after is not None
             and candidate.upload_date is not None

@@ -25,7 +25,8 @@ _COOKIES: Final = re.compile(r"[^\s=;,]+=[^\s;]*(?:;\s?[^\s=;,]+=[^\s;]*)*")
 
 
 _WORDS_OF_PROSE: Final = frozenset({"key", "keys", "session", "sessions", "ticket", "tickets", "cookies"})
-"""Words that are followed by an explanation after a colon, but by a value after `=`."""
+"""Names of secrets that also occur in prose. The text after `=` is redacted, but the text after a colon is an
+explanation."""
 
 
 def redact_url(url: str) -> str:

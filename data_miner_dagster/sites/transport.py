@@ -162,7 +162,7 @@ class Guard:
             self.errand.check()
 
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a connection to a checked address, which the deadline ends too."""
+        """Return a connection to a checked address. It is shut down when the deadline passes."""
         allowed = self.allowed_private_hosts
         if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
             allowed = (*allowed, host)
@@ -172,7 +172,7 @@ class Guard:
         return connection
 
     def connect_through(self, socks_proxy: str, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a connection through a SOCKS proxy, which the deadline ends too.
+        """Return a connection through a SOCKS proxy. It is shut down when the deadline passes.
 
         Checks the address if the host can be resolved locally.
         """
@@ -203,7 +203,7 @@ class Guard:
             raise
 
     def watch(self, connection: socket.socket) -> None:
-        """Register a connection so that the deadline ends it too."""
+        """Register a connection to shut down when the deadline passes."""
         if self.errand is not None:
             self.errand.sockets.add(connection)
             if self.errand.is_expired:  # expired since the check

@@ -1,4 +1,4 @@
-"""The cost of a dataset: the resources used by each stage, per image and box, and how close each came to its minimum.
+"""The cost of a dataset: the resources used by each stage, per image and per box, and each stage's efficiency.
 
 Pure functions. Does not belong here: measuring (domain/meters.py), the rows (catalog/measurements.py).
 """
@@ -60,14 +60,14 @@ class Cost:
 
 
 def achieved(stage: WorkStage, spent: Measured) -> float | None:
-    """Return the fraction of a stage's time spent on its minimum work. None if it is not measured."""
+    """Return the fraction of a stage's wall time that is unavoidable work (`FLOORS`). None if it was not measured."""
     if stage not in FLOORS or not spent.floor_seconds or not spent.wall_seconds:
         return None
     return min(1.0, spent.floor_seconds / spent.wall_seconds)
 
 
 def cost_line(cost: Mapping[str, Any]) -> str:
-    """Return a cost (`Cost.as_json`) as one line for people."""
+    """Return a cost (`Cost.as_json`) as one line of text."""
     received = bool(cost["total"]["num_requests"] or cost["total"]["bytes_received"])
     told = [f"{_rates_text(cost['total'], received)} in all"]
     told += [
@@ -135,7 +135,7 @@ def _of(stage: WorkStage, spent: Measured) -> float | None:
 
 
 def _rates_text(rates: Mapping[str, int | float], received: bool) -> str:
-    """Return amounts in words, without received bytes if nothing was requested."""
+    """Return amounts as text. Requests and received bytes are included only if anything was received."""
     parts = []
     if received:
         number = rates["num_requests"]

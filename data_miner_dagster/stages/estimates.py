@@ -32,7 +32,7 @@ def stratum_of(scores: Float64Array, edges: Float64Array) -> Int64Array:
 
 
 def draw_numbers(sizes: Int64Array, yes: Int64Array, no: Int64Array, *, design_effect: float = 1.0) -> Float64Array:
-    """Return (D, S) draws of the number of items in each stratum that are a yes. Equal answers yield equal draws.
+    """Return (D, S) draws of the number of items per stratum whose answer is yes. Equal arguments yield equal draws.
 
     Only unanswered items are drawn, so there is no spread once every item has been answered.
 
@@ -49,7 +49,7 @@ def draw_numbers(sizes: Int64Array, yes: Int64Array, no: Int64Array, *, design_e
 
 
 def estimate_of(draws: Float64Array) -> Estimate:
-    """Return the median of draws with their central 95%."""
+    """Return the median of the draws, and the interval that contains their central 95%."""
     tail = (1 - _CONFIDENCE) / 2
     low, value, high = np.quantile(draws, [tail, 0.5, 1 - tail]).tolist()
     return Estimate(value, low, high)

@@ -19,8 +19,9 @@ from data_miner_dagster.domain.reasons import QualityFlag
 _LEAST_PROMINENCE: Final = 2.5
 _LEAST_SEEK_PACKETS: Final = 12
 _LEAST_SEEK_BYTES: Final = 1 << 19
-"""Measured on 720p and 1080p mp4 files in the page cache. Reading a packet takes 5 to 14 microseconds plus 0.2 per
-kilobyte. A seek including its keyframe takes 36 to 103 microseconds, as long as 6 to 10 packets of the same file."""
+"""The fewest bytes between needed packets from which a seek is cheaper than reading on. Measured on 720p and 1080p mp4
+files in the page cache: reading a packet takes 5 to 14 microseconds plus 0.2 per kilobyte. A seek including its
+keyframe takes 36 to 103 microseconds, as long as 6 to 10 packets of the same file."""
 
 _LAST_TICK: Final = int(np.iinfo(np.int64).max)
 _LEAST_TEXT_OF_SLIDE: Final = 0.02

@@ -183,7 +183,10 @@ class ImageSelection(Protocol):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """The other inputs of the choice, as JSON-compatible values. Part of the release's fingerprint."""
+        """The inputs of the choice except the candidates, as JSON-compatible values.
+
+        They are part of the release's fingerprint.
+        """
         ...
 
     def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
@@ -196,7 +199,7 @@ class ConfidenceCalibration(Protocol):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """The inputs of the conversion, as JSON-compatible values. Part of the release's fingerprint."""
+        """The inputs of the conversion, as JSON-compatible values. They are part of the release's fingerprint."""
         ...
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:

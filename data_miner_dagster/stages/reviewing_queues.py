@@ -55,7 +55,7 @@ class Ranking:
         return after
 
     def where(self, is_wanted: npt.NDArray[np.bool_]) -> "Ranking":
-        """Return some of the questions."""
+        """Return the questions where `is_wanted` is True."""
         return Ranking(self.rows[is_wanted], tuple(values[is_wanted] for values in self.keys))
 
 
@@ -98,7 +98,7 @@ class BoxArrays:
     verdicts: npt.NDArray[np.integer]  # of a verifier, as positions in VERDICT_CODES
 
     def some(self, where: slice | Int64Array) -> "BoxArrays":
-        """Return some of the boxes."""
+        """Return the boxes at the given positions."""
         return BoxArrays(
             self.frames[where],
             self.classes[where],
@@ -202,9 +202,9 @@ def draw_near_threshold(
     the most questions, as in the filter's calibration. Within a stratum, the lowest sampling numbers come first.
 
     Returns:
-        The chosen boxes, and the position of each in the order of the questions, as a share of `BOXES_PER_CLASS`. Any
-        leading part is spread over the strata in the same way as the whole. Positions from 1 on are for people who
-        continue.
+        The chosen boxes, and the position of each in the order of the questions, as a share of `BOXES_PER_CLASS`. The
+        first questions, however many, are spread over the strata in the same way as all questions. Positions from 1 on
+        are for people who go on after that many questions.
     """
     headroom = confidences.astype(np.float64) - threshold
     return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)

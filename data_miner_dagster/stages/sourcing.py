@@ -70,7 +70,7 @@ def first_of_each(candidates: Iterable[VideoCandidate]) -> tuple[list[VideoCandi
 
 
 def hashtags_of(candidate: VideoCandidate) -> frozenset[str]:
-    """Return the folded hashtags in a candidate's title and description, together with its tags."""
+    """Return the hashtags in a candidate's title and description, and its tags, normalised by `fold_hashtag`."""
     written = _HASHTAG.findall(f"{candidate.title or ''} {candidate.description or ''}")
     return frozenset(fold_hashtag(tag) for tag in (*written, *candidate.tags))
 

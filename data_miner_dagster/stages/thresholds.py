@@ -13,12 +13,12 @@ def value_for_encoder(
 
     Args:
         field: name of the field in the project file.
-        given: a single number, or numbers by encoder.
+        given: one number, or one number per encoder.
         encoder_name: registry name of the encoder in use.
         remedy: how to find a value, for the error message.
 
     Raises:
-        ConfigError: values are given by encoder, but this encoder is missing.
+        ConfigError: values are given per encoder, but none for this encoder.
     """
     if given is None:
         return None
@@ -43,10 +43,10 @@ def check_same_scale(
 
     Args:
         section: name of the section of the project file.
-        unnamed: numbers of the section that name no encoder, by field.
+        unnamed: the numbers that the section sets without naming an encoder, by field.
         encoder_name: registry name of the encoder in use.
         earlier_encoder_name: the encoder of the project's last decisions.
-        earlier_unnamed: the numbers of the last decisions that named no encoder, by field.
+        earlier_unnamed: such numbers at the project's last decisions, by field.
 
     Raises:
         ConfigError: the encoder has changed, but at least one number has not.

@@ -14,7 +14,8 @@ LEAST_CONFIDENCE: Final = 0.05
 """Detections of a student below this confidence are ignored."""
 _THRESHOLDS: Final = tuple(round(0.05 * step, 2) for step in range(1, 19))
 SAME_OBJECT_IOU: Final = 0.3
-"""A small student is less exact than the labels. What matters is whether an object is there, and its class."""
+"""The minimum IoU of a label and a student's box that show one object. It is low because a small student's boxes are
+less exact than the labels, and only the presence of the object and its class matter."""
 
 
 @dataclass(frozen=True, slots=True)

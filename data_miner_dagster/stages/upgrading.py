@@ -13,7 +13,7 @@ _REDONE: Final[Mapping[str, str]] = {
     "releasing": "the release (as a new version)",
     "report": "the report",
 }
-"""In stage order. If a stage has changed, every later stage is also redone."""
+"""The data to redo if a stage's version has changed, in stage order. Every later stage is then redone, too."""
 
 _OF_A_RELEASE: Final = ("releasing", "report")
 _FROM_STORED_BOXES: Final = "the table of boxes (from stored boxes)"

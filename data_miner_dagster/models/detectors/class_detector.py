@@ -1,4 +1,4 @@
-"""The shared part of transformers' detectors with fixed class names: their names, and one class per box.
+"""Code shared by transformers' detectors with fixed class names: their names, and one class per box.
 
 Belongs here: everything except the network. Does not belong here: how one architecture interprets its logits (its own
 module), and matching a class list with names (models/vocabulary.py).
@@ -86,7 +86,7 @@ class ClassDetector(HubDetector):
 def _masks_of(
     outputs: Any, row: int, kept: npt.NDArray[np.intp], image_wh: tuple[int, int]
 ) -> Callable[[int], Mask] | None:
-    """Return the function that makes the masks of an image's kept candidates, or None if the network has no masks."""
+    """Return a function that makes the mask of a kept candidate of an image, or None if the network has no masks."""
     if getattr(outputs, "pred_masks", None) is None:
         return None
     logits = outputs.pred_masks[row][kept.tolist()].float().cpu()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FocalDetrDetector(ClassDetector):
-    """Implements ObjectDetector with a network of this family."""
+    """Implements ObjectDetector with an RT-DETR, RT-DETRv2, D-FINE, DEIMv2 or RF-DETR network."""
 
     def __init__(self, network: Any, image_processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         super().__init__(network, image_processor, name=name, fingerprint=fingerprint, device=device)
@@ -26,7 +26,7 @@ class FocalDetrDetector(ClassDetector):
 
     @staticmethod
     def confidences_of(logits: "torch.Tensor") -> "torch.Tensor":
-        """Return the confidences (N, Q, C), which are independent for each class."""
+        """Return the confidences (N, Q, C): the sigmoid of each class's logit, independent of the other classes."""
         return logits.sigmoid()
 
 

@@ -1,4 +1,4 @@
-"""The shared part of all transformers' detectors: loading, batches that fit the device, precision, boxes from centres.
+"""Code shared by all of transformers' detectors: loading, batches that fit the device, precision, boxes from centres.
 
 Belongs here: code for every network. Does not belong here: detection by phrase (phrase_detector.py) or by fixed class
 name (class_detector.py).
@@ -80,7 +80,7 @@ class HubDetector(ABC):
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Provide the context of a forward pass: no gradients, and half precision on CUDA.
+        """Run the `with` block as a forward pass: without gradients, and in half precision on CUDA.
 
         Uses float16, not bfloat16, whose 8 bits would round a box edge at pixel 1,000 to steps of 4.
         """

@@ -1,4 +1,4 @@
-"""The shared part of transformers' open-vocabulary detectors: phrases, chunks, and one phrase per box.
+"""Code shared by transformers' open-vocabulary detectors: phrases, chunks, and one phrase per box.
 
 Belongs here: everything except the network. Does not belong here: how one architecture scores phrases (its own module).
 """
@@ -26,7 +26,7 @@ Kind = TypeVar("Kind", bound="PhraseDetector")
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One phrase of a class, or all exemplars of the class, which `prompt` then names in results."""
+    """One phrase of a class, or all exemplars of the class. In results, `prompt` names either of them."""
 
     class_index: int
     prompt: str
@@ -55,7 +55,8 @@ class ScoredBoxes:
 class Candidates:
     """The boxes (N, 4) of one image in absolute pixels, their confidences (N,), and the indices (N,) of their phrases.
 
-    A network with masks adds a function for each box that computes its mask, since most boxes are not kept.
+    A network with masks adds a function for each box that computes its mask. Masks are not computed in advance, since
+    most boxes are not kept.
     """
 
     boxes_xyxy: Float32Array
@@ -101,7 +102,10 @@ class PhraseDetector(HubDetector):
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor, from one pass with all phrases, which must fit."""
+        """Return the candidates of each image at or above the floor, from one pass.
+
+        All phrases together must fit into the text limit.
+        """
 
     def candidates_of_phrases(
         self, images: Sequence[RgbImage], phrases: Sequence[Phrase], *, confidence_floor: float
@@ -189,7 +193,7 @@ class BestPhraseDetector(PhraseDetector):
 
     @abstractmethod
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images and phrases, which must fit, and return one result per image."""
+        """Run one forward pass, and return one result per image. All phrases must fit into the text limit."""
 
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float

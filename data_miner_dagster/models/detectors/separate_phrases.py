@@ -1,4 +1,4 @@
-"""The shared part of detectors that read each phrase as a separate text and embed it once.
+"""Code shared by detectors that read each phrase as a separate text and embed it once.
 
 Belongs here: the length of texts, and the embeddings of phrases. Does not belong here: the use of the embeddings (each
 detector's module).
@@ -36,7 +36,7 @@ class SeparatePhraseDetector(PhraseDetector):
         return MAX_PHRASES * self.context_length
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the length to which a phrase is padded, or more than `max_tokens` if the phrase is too long."""
+        """Return the number of tokens to which a phrase is padded. If it is too long, this exceeds `max_tokens`."""
         length = len(self.tokenizer(prompt.lower())["input_ids"])
         return self.context_length if length <= self.context_length else self.max_tokens + length
 
@@ -49,7 +49,7 @@ class SeparatePhraseDetector(PhraseDetector):
 
     @abstractmethod
     def embed(self, prompt: str) -> "torch.Tensor":
-        """Return the network's embedding of one phrase, with a first dimension of 1."""
+        """Return the network's embedding of one phrase. The first dimension has size 1."""
 
     def embedded(self, prompts: Sequence[str]) -> "list[torch.Tensor]":
         """Return the embedding of each phrase.

@@ -1,4 +1,4 @@
-"""Vectors of exemplars for a YOLOE, in the same space as those of phrases.
+"""Vectors of exemplars for YOLOE, in the same space as the vectors of phrases.
 
 Belongs here: visual prompts, computed with Ultralytics' own predictor. Does not belong here: phrases, and setting a
 network's vectors (yolo_phrases.py).

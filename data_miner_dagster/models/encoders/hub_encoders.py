@@ -144,7 +144,7 @@ class HubImageEncoder:
         return open_graph(checkpoint.entry.cpu_backend, graph)
 
     def _vectors(self, network: Any, images: "torch.Tensor") -> "torch.Tensor":
-        """Return (N, D) unit vectors for (N, H, W, 3) uint8."""
+        """Return the (N, D) unit vectors of (N, H, W, 3) uint8 images."""
         return _unit(self._pool(network, self._checkpoint.preparation.normalised(images, network.dtype)))
 
 

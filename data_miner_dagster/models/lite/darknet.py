@@ -35,7 +35,7 @@ _BATCH_NORM_EPSILON: Final = 1e-6  # Darknet's normalize_cpu: (x - mean) / (sqrt
 
 
 class Letterboxed(NamedTuple):
-    """An image scaled into a square. An image point `p` is at `p * scale + pad` in the square."""
+    """An image scaled to fit a square. A point `p` of the image is at `p * scale + pad` in the square."""
 
     image: RgbImage  # (side, side, 3)
     scale: float

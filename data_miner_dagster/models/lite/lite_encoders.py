@@ -128,7 +128,7 @@ class LiteConseEncoder:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNames:
-    """Unit vectors of class names, minus `centre`, the uninformative part that all sentences share."""
+    """Vectors of class names: unit vectors minus `centre`, the uninformative part that all sentences share."""
 
     classes: Float32Array  # (1000, D), ImageNet's
     detected: Float32Array  # (80, D), COCO's

@@ -13,9 +13,10 @@ from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.tracks import SeenObject
 
 _BUFFER_RATE: Final = 30.0
-"""The frame rate in which the library measures how long an object may be lost."""
+"""The frame rate in whose frames the library counts how long an object may be lost."""
 _LEAST_OVERLAP: Final = 0.1
-"""Minimum IoU of a box and the expected position of its object. Each box is judged later, by earlier and later ones."""
+"""The minimum IoU of a box and its object's expected position. It is low because each box is judged later, by the boxes
+before and after it."""
 
 
 def check_installed() -> None:
@@ -58,9 +59,9 @@ class ByteTracker:
         boxes_xyxy: npt.NDArray[np.float64],
         confidences: npt.NDArray[np.float64],
         pts_seconds: float,
-        seen: Sequence[SeenObject] | None = None,  # noqa: ARG002 - of the protocol; it goes by the boxes alone
+        seen: Sequence[SeenObject] | None = None,  # noqa: ARG002 - part of the protocol; only boxes are used
     ) -> npt.NDArray[np.int64]:
-        """Return the number of each box's object."""
+        """Return (N,) the number of the object that each box shows, or -1 if unknown."""
         import supervision
 
         rows = np.arange(len(boxes_xyxy))

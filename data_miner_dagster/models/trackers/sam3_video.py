@@ -1,9 +1,9 @@
 """SAM 3's video mode through transformers: the objects of phrases on consecutive frames, with masks and identities.
 
-On each frame, the detector finds the instances of the phrases, and the known ones are followed with a memory of earlier
-frames. Frames are streamed: the network reads each one once, and only the memory that it may still read is kept. In
-transformers' implementation, streaming never withdraws an object that it has reported. Flickering objects are
-recognized later (stages/detection/following.py).
+On each frame, the detector finds the instances of the phrases. Instances from earlier frames are followed using a
+memory of those frames. Frames are streamed: the network reads each one once, and only the memory that it may still read
+is kept. In transformers' implementation, streaming never withdraws an object that it has reported. Flickering objects
+are recognized later (stages/detection/following.py).
 
 Does not belong here: dividing a video into sessions, and matching their objects (stages/detection/session_objects.py).
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 _LARGE_OUTPUTS: Final = ("maskmem_features", "maskmem_pos_enc", "pred_masks", "high_res_masks")
-"""The tensors that a session stores per object and frame, and reads only for the nearest frames."""
+"""The tensors that a session stores for each object and frame. It reads them only for the nearest frames."""
 
 
 class Sam3VideoTracker:
@@ -60,9 +60,9 @@ class Sam3VideoTracker:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Provide the context of a forward pass: no gradients, and bfloat16 on CUDA, as in training.
+        """Run the `with` block as a forward pass: without gradients, and in bfloat16 on CUDA, as in training.
 
-        Boxes are the bounds of masks, so the 8 bits of bfloat16 do not round them.
+        Boxes are the bounds of masks, so the precision of bfloat16 (8 bits) does not affect them.
         """
         import torch
 

@@ -43,7 +43,7 @@ class BestWithin:
         return np.asarray((cosines > self.cosines[rows]) | is_earlier)
 
     def take(self, rows: IntArray, ids: IntArray, cosines: Float64Array) -> None:
-        """Take the best pair of each row. All pairs must beat the current best of their rows."""
+        """Store the best pair of each row. All pairs must beat the current best of their rows."""
         # In this order the last pair of each row is the best, and the last value assigned is the one that remains.
         by_row = np.lexsort((-ids, cosines, rows))
         last = by_row[np.append(np.flatnonzero(np.diff(rows[by_row])), len(rows) - 1)] if len(rows) else by_row

@@ -50,7 +50,10 @@ class ObservedFrame(Generic[Frame]):
 
 @dataclass(frozen=True, slots=True)
 class FollowedFrame(Generic[Frame]):
-    """A frame after considering its neighbours: flickering boxes have lower confidence, and missing ones are added."""
+    """A frame whose boxes were compared with those of its neighbours.
+
+    The confidence of flickering boxes is lower, and missing boxes are added.
+    """
 
     frame: Frame
     pts_seconds: float
@@ -82,7 +85,7 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Held(Generic[Frame]):
-    """A frame that waits for later ones, and the object of each of its boxes."""
+    """A frame that waits for later frames, with the object that each of its boxes shows."""
 
     observed: ObservedFrame[Frame]
     stretch: int
@@ -114,7 +117,7 @@ class Follower(Generic[Frame]):
     """Follows the objects of one video."""
 
     def __init__(self, config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]) -> None:
-        """Take the settings, and a function that makes a tracker. Each class of each stretch has its own tracker."""
+        """Create a follower. It calls `new_tracker` for each class of each stretch of consecutive frames."""
         self._config = config
         self._window = config.window_seconds + _SLACK_SECONDS
         self._new_tracker = new_tracker
@@ -140,7 +143,7 @@ class Follower(Generic[Frame]):
         yield from self._settle(observed.pts_seconds)
 
     def finish(self) -> Iterator[FollowedFrame[Frame]]:
-        """Yield the remaining frames. Nothing follows them in their stretch."""
+        """End the stretch of frames, and yield its remaining frames."""
         yield from self._settle(float("inf"))
         self._trackers, self._numbers, self._tracks = {}, {}, {}
         self._times.clear()
@@ -155,7 +158,7 @@ class Follower(Generic[Frame]):
         )
 
     def _link(self, observed: ObservedFrame[Frame]) -> tuple[list[int], list[int]]:
-        """Return the object of each box, `_NONE` if unknown, and the other objects on the frame; store all of them."""
+        """Store the objects on a frame. Return the object of each box (or `_NONE`), and the objects without a box."""
         detections = observed.found.detections
         boxes, confidences = detections.boxes_xyxy.astype(np.float64), detections.confidences.astype(np.float64)
         objects, others = [_NONE] * len(boxes), list[int]()
@@ -180,7 +183,7 @@ class Follower(Generic[Frame]):
         return objects, others
 
     def _take_unclaimed(self, seen: Sequence[SeenObject], claimed: Sequence[int], pts_seconds: float) -> Iterator[int]:
-        """Store the objects that the tracker has seen where the frame has no box, and yield them."""
+        """Store and yield the objects that the tracker has seen where the frame has no box."""
         for each in seen:
             if each.number not in claimed:
                 known = self._object_of(each.class_index, each.number, pts_seconds)
@@ -375,7 +378,7 @@ def _between(before: _Seen, after: _Seen, pts_seconds: float, resolution_wh: tup
 
 
 def _continuity(tail: Sequence[_Seen], head: Sequence[_Seen]) -> float:
-    """Return the IoU of a track's beginning with another track's extrapolated end, or of their positions swapped."""
+    """Return the greatest IoU of one track's end with another's beginning, in place or extrapolated to it."""
     forth = _line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
     back = _line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
     pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))

@@ -21,7 +21,7 @@ from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matri
 SESSION_FRAMES: Final = 128
 """The maximum number of new frames in a session."""
 REPEATED_FRAMES: Final = 8
-"""The number of frames of a session that the next one in the same stretch repeats first."""
+"""The number of frames at the end of a session with which the next session of the same stretch begins."""
 NUMBERS_PER_SESSION: Final = 1_000_000
 _SAME_OBJECT_IOU: Final = 0.7
 """The minimum IoU of masks at which two phrases or detections show one object. Masks are modal, so different objects
@@ -29,9 +29,9 @@ do not overlap this much."""
 _CONTINUED_IOU: Final = 0.5
 """The minimum IoU at which objects of two sessions are the same, on the frames that the sessions share."""
 _MATCHED_IOU: Final = 0.5
-"""The minimum IoU of a detector's box and the object that it shows."""
+"""The minimum IoU of a detector's box with the object that it shows."""
 _UNSEEN_NUMBERS: Final = 1 << 40
-"""The first number for boxes where the network sees no object."""
+"""The first object number for boxes where the network has found no object."""
 _UNKNOWN: Final = -1
 
 Frame = TypeVar("Frame")
@@ -53,11 +53,11 @@ def session_runs(
     num_frames: int = SESSION_FRAMES,
     num_repeated: int = REPEATED_FRAMES,
 ) -> Iterator[FrameRun[Frame]]:
-    """Yield the sessions for the frames of a video. Only one session's frames are in memory.
+    """Divide the frames of a video into sessions. Only the frames of one session are in memory.
 
     Args:
         frames: the frames, by time.
-        is_broken: returns whether no object can be followed from one frame to the next.
+        is_broken: returns whether no object can be followed from a frame to the next one, so that a new stretch begins.
         num_frames: the maximum number of new frames in a session.
         num_repeated: the number of frames that the next session in a stretch repeats.
     """
@@ -73,10 +73,10 @@ def session_runs(
 
 
 class ObjectNumbers:
-    """The numbers of one session's objects within their video."""
+    """Maps the object numbers that the network gives in one session to object numbers in the video."""
 
     def __init__(self, ordinal: int) -> None:
-        """Take the ordinal of the session in its video."""
+        """Create an empty mapping for the session with this ordinal in its video."""
         self._next = ordinal * NUMBERS_PER_SESSION
         self._by_own: dict[int, int] = {}
 
@@ -124,7 +124,7 @@ def _overlap(one: SeenObject, other: SeenObject) -> float:
 
 
 class SessionTracker:
-    """Implements ObjectTracker: a box shows the object that a video network has found at its position.
+    """Implements ObjectTracker: a box belongs to the object that a video network has found at its position.
 
     Elsewhere, a box with at least `start_confidence` is a separate object, which nothing confirms.
     """
@@ -137,10 +137,10 @@ class SessionTracker:
         self,
         boxes_xyxy: npt.NDArray[np.float64],
         confidences: npt.NDArray[np.float64],
-        pts_seconds: float,  # noqa: ARG002 - of the protocol; the network knows what moves where
+        pts_seconds: float,  # noqa: ARG002 - part of the protocol; `seen` already links frames
         seen: Sequence[SeenObject] | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Return the number of each box's object."""
+        """Return (N,) the number of the object that each box shows, or -1 if unknown."""
         numbers = np.full(len(boxes_xyxy), _UNKNOWN, np.int64)
         if seen is None:
             return numbers

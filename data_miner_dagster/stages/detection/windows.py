@@ -1,4 +1,4 @@
-"""The times around the frames of a video that are examined to follow objects. Times are whole microseconds."""
+"""The times around a video's frames at which pictures are examined to follow objects, in whole microseconds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class WantedTimes:
 
 
 def wanted_times(pts_seconds: Iterable[float], config: TrackingConfig) -> WantedTimes:
-    """Return the times to examine, from the times of a video's frames.
+    """Return the times at which to examine a video, given the times of its frames.
 
     The times are multiples of the step, counted from the start of the video's clock rather than from a frame. So the
     windows of neighbouring frames, of other projects and of whole clips share their pictures.

@@ -71,7 +71,7 @@ def try_delay_seconds(tries: int, config: DownloadingConfig) -> float | None:
 
 
 def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> float:
-    """Return the part of a server's Retry-After to honour: up to a day, or less if it also stops other sites."""
+    """Return the seconds to wait for a server's Retry-After: at most a day, or less if it also stops other sites."""
     longest = config.max_open_seconds if config.stops == "all" else max(config.max_open_seconds, MAX_WAIT_SECONDS)
     return min(asked_seconds or 0.0, longest)
 

@@ -11,7 +11,7 @@ FILLED_SHARE: Final = 0.9
 
 
 class RoomAnswer(StrEnum):
-    """Whether a download may begin, and otherwise what it waits for."""
+    """Says whether a download may begin, and if not, what it has to wait for."""
 
     YES = "yes"
     AFTER_DOWNLOADS = "after_downloads"  # once the sizes of other downloads are known, usually within seconds
@@ -38,8 +38,9 @@ def filled_limit(quota: int) -> int:
 def may_download(state: RoomState, frames_bytes: int) -> RoomAnswer:
     """Return whether a download whose frames will take `frames_bytes` may begin.
 
-    It may if everything that is stored and reserved fits into the quota without the video itself. So at most the quota
-    plus one video is ever used.
+    It may if the stored files, all reservations and these frames fit into the part of the quota that may be filled. The
+    video file itself is not counted, so a download may exceed that part by one video. With `goes_on_beyond`, it may
+    also begin if nothing else helps.
     """
     limit = filled_limit(state.quota)
     if state.held + frames_bytes + state.promised <= limit:

@@ -74,8 +74,8 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
     """Return the facts that the verdicts imply about a frame's boxes.
 
     On a frame that was judged completely, a box is right if it matches an object that a person confirmed or drew. On
-    other frames, only boxes of the current detector that a person was shown are known. Boxes judged right count as
-    right, and so do moved boxes that still overlap their new position.
+    other frames, only the current detector's boxes that were shown to a person are known to be right or wrong. Boxes
+    judged right count as right, and so do moved boxes that still overlap their new position.
 
     Args:
         frame: the frame, with the verdicts in force.
@@ -102,7 +102,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
 
 
 def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
-    """Return the number of boxes at or above their class's threshold that no person was shown or drew.
+    """Return the number of boxes at or above their class's threshold that were neither shown to a person nor drawn.
 
     On a complete frame such boxes, for example from a later detector, are wrong, since every object has its box.
     """

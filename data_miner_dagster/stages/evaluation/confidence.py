@@ -49,7 +49,7 @@ class JudgedBoxes:
 
     @classmethod
     def of(cls, answers: Sequence[BoxAnswer], strata: Sequence[float] = ()) -> "JudgedBoxes":
-        """Return stored answers as arrays. `strata` are the finite edges."""
+        """Return stored answers as arrays. `strata` are the finite edges of the strata, ascending."""
         return cls(
             np.array([answer.confidence for answer in answers], np.float64),
             np.array([answer.is_right for answer in answers], np.bool_),

@@ -79,7 +79,7 @@ def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questio
 
 
 MOST_ROUNDS: Final = 4
-"""This many times the wanted questions are drawn, for people who continue after the wanted ones."""
+"""The number of drawn questions per wanted question, for people who go on after the wanted ones."""
 
 
 def draw_in_strata(
@@ -95,8 +95,8 @@ def draw_in_strata(
 
     Returns:
         The chosen items, and the position of each in the order of the questions, as a share of the wanted questions.
-        Any leading part is spread over the strata in the same way as the whole. Positions from 1 on are for people who
-        continue.
+        The first questions, however many, are spread over the strata in the same way as all questions. Positions from 1
+        on are for people who go on after the wanted questions.
     """
     strata = stratum_of(headroom, edges)
     sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
@@ -113,7 +113,7 @@ def draw_in_strata(
 
 @dataclass(frozen=True, slots=True)
 class SampledAnswers:
-    """A answers about items in strata. `is_asked` is true if the calibration asked, rather than anything else."""
+    """A answers about items in strata. `is_asked` is true for questions that the calibration itself asked."""
 
     strata: Int64Array
     numbers: npt.NDArray[np.uint64]  # sampling numbers

@@ -71,7 +71,7 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
     """Return the rules with the values for one encoder.
 
     Raises:
-        ConfigError: a threshold is given by encoder, but this encoder is missing.
+        ConfigError: a threshold is given per encoder, but not for this encoder.
     """
 
     def value(field: str, given: Threshold | Margin | None, default: float | None) -> float | None:
@@ -115,7 +115,7 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
 
 
 def unnamed_values(config: FilteringConfig) -> dict[str, float]:
-    """Return the explicit thresholds and margins that name no encoder, by field. Margins of 0 are left out."""
+    """Return the thresholds and margins that are set without naming an encoder, by field. Margins of 0 are left out."""
     fields: dict[str, Threshold | Margin | None] = {
         name: getattr(config, name)
         for name in ("positive_threshold", "negative_threshold", "negative_margin", "junk_threshold", "junk_margin")

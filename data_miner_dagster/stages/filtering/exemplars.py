@@ -18,7 +18,7 @@ from data_miner_dagster.domain.records import Float32Array
 
 @dataclass(frozen=True, slots=True)
 class ExemplarVectors:
-    """The exemplars of one prompt as unit vectors: (E, D) from the encoder of words, (E, X) from that of pictures."""
+    """The unit vectors of a prompt's exemplars: (E, D) from the image-text encoder, (E, X) from the picture encoder."""
 
     by_words_encoder: Float32Array
     by_picture_encoder: Float32Array
@@ -28,8 +28,9 @@ class ExemplarVectors:
 class PromptScores:
     """Computes the similarities of pictures to P prompts.
 
-    `words` (P, D) is multiplied by vectors from the encoder of words, and `pictures` (P, X) by vectors from the encoder
-    of pictures. `offsets` (P,) are then added.
+    Multiplies a picture's vector from the image-text encoder by `words` (P, D). If any prompt has exemplars, also
+    multiplies its vector from the picture encoder (which may be the same one) by `pictures` (P, X), and adds `offsets`
+    (P,).
     """
 
     words: Float32Array
@@ -41,8 +42,8 @@ class PromptScores:
         """Return (N, P) similarities, from -1 to 1.
 
         Args:
-            vectors: (N, D) unit vectors from the encoder of words.
-            picture_vectors: (N, X) unit vectors from the encoder of pictures. None: it is the same encoder.
+            vectors: (N, D) unit vectors from the image-text encoder.
+            picture_vectors: (N, X) unit vectors from the picture encoder. None: `vectors` come from the same encoder.
         """
         products: Float32Array = vectors @ self.words.T
         if not self.has_exemplars:  # words alone: the cosines, unchanged
@@ -66,7 +67,7 @@ def score_prompts_of(
         words: (P, D) unit vectors of the words of each prompt.
         exemplars: the exemplars of each prompt, at least two. None for prompts that have none.
         weight: the weight of exemplars in the similarity to a prompt that has any, from 0 to 1.
-        threshold: the encoder's own threshold for words.
+        threshold: the image-text encoder's own threshold for words.
     """
     width = next((one.by_picture_encoder.shape[1] for one in exemplars if one is not None), 1)
     shares, pictures = np.ones((len(words), 1), np.float32), np.zeros((len(words), width), np.float32)

@@ -15,15 +15,15 @@ from data_miner_dagster.domain.verdicts import SAME_BOX_IOU, RelativeBox, ShownB
 from data_miner_dagster.stages.detection.boxes import iou_matrix
 
 SAME_PLACE_PIXELS: Final = 1.0
-"""A box was moved if one of its edges was moved by more than this. Tools that store integer pixels round the corner
-and the size, which moves an edge by up to a pixel."""
+"""A box counts as moved if one of its edges has moved by more than this. Tools that store integer pixels round the
+corner and the size, which moves an edge by up to a pixel."""
 SHARE_DECIMALS: Final = 6
 """Verdicts on one box are recognised by its relative coordinates, rounded to this many decimal places."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentBox:
-    """A box as it was exported. `answer` is the verdict in force that made it so."""
+    """A box as it was exported. `answer` is the verdict in force that produced it, if there is one."""
 
     box_id: str
     class_name: str

@@ -17,8 +17,8 @@ from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster.stages.reviewing.states import BoxState, FrameClasses
 
 UNCHANGED_BOX_IOU: Final = 0.9
-"""Minimum IoU at which a later verdict on a box that an earlier verdict made replaces the earlier one. Other tools
-round coordinates, but real neighbours overlap less than this."""
+"""A later verdict replaces an earlier one if the boxes that it judges and that the earlier one stated have at least
+this IoU. Other tools round coordinates, but real neighbours overlap less than this."""
 
 
 @dataclass(frozen=True, slots=True)

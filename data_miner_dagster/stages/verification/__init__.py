@@ -1,1 +1,1 @@
-"""Verification of boxes: which to ask about, the picture, the question, and the meaning of an answer. Pure."""
+"""Decisions of verification: which boxes to ask about, a question's picture and text, and the meaning of an answer."""

@@ -12,8 +12,8 @@ class Budget:
 
     Args:
         config: the limits.
-        num_before: number of answers that were paid for earlier.
-        cost_before: their cost.
+        num_before: the number of answers that were paid for in earlier runs.
+        cost_before: the cost of these answers.
         top_price: the highest price of a single answer.
     """
 

@@ -97,6 +97,9 @@ def question_key(image_sha256: str, shown: Shown, prompt: str, verifier_fingerpr
 
 
 def asking_fingerprint(config: VerifierConfig, verifier_fingerprint: str) -> str:
-    """Return a fingerprint of the inputs of the questions, except boxes and classes. If it is equal, none is new."""
+    """Return a fingerprint of all inputs of the questions except boxes and classes.
+
+    As long as it is unchanged, no question about the same box and class is new.
+    """
     settings = config.model_dump(mode="json", exclude={"when_unavailable", "model"})
     return fingerprint_of({"settings": settings, "verifier": verifier_fingerprint, "version": PROMPT_VERSION})
