@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 _MOST_BOXES: Final = 1_000_000
 _RIFF_UNFINISHED: Final = frozenset({0, 0xFFFFFFFF})
-"""The sizes that are written before a recording and may never be updated."""
+"""Placeholders for the size that are written before a recording, and may never be replaced."""
 _EBML_SEGMENT: Final = b"\x18\x53\x80\x67"
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -143,7 +143,7 @@ def _of_asf(file: BinaryIO, size: int) -> FileEnd:
 def asf_seconds(path: Path) -> float | None:
     """Return the duration in an ASF header, in seconds, or None if there is none.
 
-    libavformat only guesses the duration if the size of the file differs from the size in the header.
+    libavformat replaces it with a guess if the size of the file differs from the size in the header.
     """
     with path.open("rb") as file:
         properties = _asf_properties(file)

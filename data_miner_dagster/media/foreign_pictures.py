@@ -60,7 +60,7 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""Source: CIPA DC-008 (Exif 3.0), 4.6.5.1.6."""
+"""The transpositions that turn pictures upright, by Exif orientation. Source: CIPA DC-008 (Exif 3.0), 4.6.5.1.6."""
 _ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
 _MOST_PIXELS_SHOWN: Final = 1 << 28
 """The maximum number of pixels of a picture in a sheet or page. `extraction.limits.max_pixels`, which may be higher,

@@ -66,7 +66,7 @@ class SiteClient:
         may_request: called with the site before each request. Returning False ends the current operation.
         on_response: called with (site, HTTP status, headers) for each response, before it is processed.
         on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing.
-            A download reports this by its error instead.
+            A download raises an error instead.
         before_listing: called with the site before a listing that needs the network. May sleep or raise.
         on_bytes: called whenever bytes of a video arrive.
     """

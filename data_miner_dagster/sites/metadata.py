@@ -1,4 +1,4 @@
-"""Conversion of yt-dlp's metadata of a video to records. Its dictionaries are read only here."""
+"""Conversion of yt-dlp's metadata of a video to records. No other module reads yt-dlp's dictionaries."""
 
 import logging
 import traceback

@@ -194,7 +194,7 @@ class Guard:
         return opened
 
     def checked_behind_proxy(self, host: str, port: int, *, resolves_there: bool = True) -> list[tuple[int, Any]]:
-        """Return the checked addresses of a host behind a proxy, or nothing if only the proxy can resolve the host."""
+        """Return the checked addresses of a host behind a proxy, or an empty list if only the proxy can resolve it."""
         try:
             return checked_addresses(host, port, self.allowed_private_hosts)
         except socket.gaierror:

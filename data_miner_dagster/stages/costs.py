@@ -21,8 +21,8 @@ _DIGITS: Final = 3
 class Cost:
     """The cost of a project so far.
 
-    A video's download, frames and embeddings count in full for each project that has the video. `num_shared_videos` of
-    the videos also belong to other projects, `num_sharing_projects` in total.
+    A video's download, frames and embeddings count in full for each project that has the video. Of the videos,
+    `num_shared_videos` also belong to other projects, of which there are `num_sharing_projects`.
     """
 
     by_stage: Mapping[WorkStage, Measured]

@@ -32,7 +32,8 @@ DECIMALS: Final = 6
 """Decimal places of released float32 values: enough to distinguish them where it matters, and short to read."""
 
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
-"""Parameters that are not secrets, but parts of a signed address that expires before anyone reads the release."""
+"""Query parameters that are not secrets but belong to signed addresses, which expire before anyone reads the
+release."""
 
 
 class FrameOutcome(StrEnum):
@@ -203,7 +204,7 @@ class ConfidenceCalibration(Protocol):
         ...
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
-        """Return the probability, or None if the class is not calibrated."""
+        """Return the probability that such a box is right. None if its class is not calibrated."""
         ...
 
 

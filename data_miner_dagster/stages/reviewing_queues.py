@@ -126,11 +126,12 @@ class FrameFacts:
     def __init__(self, num_frames: int) -> None:
         self.num_unsure = np.zeros(num_frames, np.uint16)
         self.rarity = np.full(num_frames, np.iinfo(np.uint32).max, np.uint32)
-        """The number of objects in the project of the rarest class among the frame's unsure boxes."""
+        """(N,) Of the classes of a frame's unsure boxes, the rarest: how many objects of it the project has."""
         self.distance = np.full(num_frames, np.inf, np.float32)
-        """The distance of the frame's unsure box that is nearest to its threshold."""
+        """(N,) The smallest distance of one of a frame's unsure boxes to its threshold."""
         self.disagreement = np.full(num_frames, -1, np.float32)
-        """The confidence of the most confident box that not all detectors found, or -1 without such a box."""
+        """(N,) The confidence of a frame's most confident box that not all detectors found, or -1 without such a
+        box."""
 
     def add(self, boxes: BoxArrays, rules: BoxRules, num_objects: Int64Array) -> None:
         """Add boxes. `num_objects` is the number of objects in the project, by class."""

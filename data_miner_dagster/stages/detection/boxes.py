@@ -16,7 +16,8 @@ from data_miner_dagster.domain.tracks import BoxTrack
 
 CONFIDENCE_DECIMALS: Final = 4
 PIXEL_DECIMALS: Final = 2
-"""Stored numbers are rounded: further digits differ between batch sizes and machines and carry no information."""
+"""Decimal places of stored coordinates. Further digits differ between batch sizes and machines, and carry no
+information."""
 
 DetectionRow = dict[str, object]
 

@@ -13,15 +13,17 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 
 MAX_DIFFERENT_BITS: Final = 10
-"""Out of 64 bits. 84 encodings of 12 clips (three codecs, crf 40, a third of the size, half the frame rate) differ
-from the original by 0 to 10 bits. 48 pairs of different scenes differ by at least 26 bits. Two moments of one still
-scene may differ by only 3 bits: five of 18 such pairs are linked if their durations are equal.
+"""The maximum number of bits, out of 64, in which the hashes of two encodings of one video may differ. 84 encodings of
+12 clips (three codecs, crf 40, a third of the size, half the frame rate) differ from the original by 0 to 10 bits. 48
+pairs of different scenes differ by at least 26 bits. Two moments of one still scene may differ by only 3 bits: five of
+18 such pairs are linked if their durations are equal.
 
-Source: `python -m benchmarks.same_video`."""
+Source: `python -m benchmarks.same_video`.
+"""
 MAX_WAIT_SECONDS: Final = 24 * 3600.0
-"""Longest Retry-After of a server that is honoured."""
+"""The longest Retry-After of a server that is honoured, in seconds."""
 SAME_DURATION_SECONDS: Final = 0.5
-"""Durations of encodings of the same video differ by less than this."""
+"""The durations of two encodings of one video differ by less than this, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

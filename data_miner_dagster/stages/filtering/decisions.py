@@ -31,7 +31,7 @@ from data_miner_dagster.domain.records import Float32Array, SimilarityCalibratio
 from data_miner_dagster.stages.thresholds import value_for_encoder
 
 REASONS: Final = tuple(DropReason)
-"""A reason's code in `Decisions.reasons` is its position here."""
+"""The reasons to drop a frame. The code of a reason in `Decisions.reasons` is its position here."""
 KEPT: Final = -1
 """The code of a frame without a reason to drop it."""
 NO_PROMPT: Final = -1

@@ -40,7 +40,7 @@ class ConfidenceRange:
 
 @dataclass(frozen=True, slots=True)
 class VerifierRules:
-    """The state of a box after a verifier's answer, depending on its state by confidence."""
+    """Determines the state of a box from a verifier's answer and from the state that its confidence gives it."""
 
     config: VerifierRulesConfig = field(default_factory=VerifierRulesConfig)
 

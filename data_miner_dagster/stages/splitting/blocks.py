@@ -41,7 +41,7 @@ def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_sec
 
 
 def with_gaps(split: str, guard_seconds: float | None) -> str:
-    """Return a remembered split with gaps of another width, if it is a cut and the gaps fit.
+    """Return a remembered split with gaps of another width, or unchanged if it is not a cut or the gaps do not fit.
 
     Every block keeps its start, so no image moves from one split to another. A wider gap removes images from the end of
     the previous block. A narrower gap adds images to it that were in no split.
