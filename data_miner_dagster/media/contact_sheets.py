@@ -290,5 +290,7 @@ def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
                 return buffer.getvalue()
         smaller_wh = (round(image.width * _SHRINK), round(image.height * _SHRINK))
         if min(smaller_wh) < 8:
-            raise ValueError(f"a picture of this shape does not fit into {max_bytes} bytes")
+            raise ValueError(
+                f"the picture exceeds {max_bytes} bytes even at {image.width}x{image.height} pixels; raise max_bytes"
+            )
         image = image.resize(smaller_wh, Image.Resampling.BILINEAR)

@@ -58,7 +58,8 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
         stream = moving_pictures(container)
         if stream is None:
             raise VideoPermanentError(
-                VideoErrorKind.NO_VIDEO_STREAM, f"{path.name} has no moving pictures, at most sound or a cover image"
+                VideoErrorKind.NO_VIDEO_STREAM,
+                f"{path.name} has no video stream; sound and cover images do not count",
             )
         codec = stream.codec_context
         if codec is None:

@@ -190,7 +190,7 @@ class SiteClient:
                 # `from None`: the original may contain signed addresses, which a traceback would print.
                 raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
-            raise SourceError(f"{shown}: lists no video")
+            raise SourceError(f"{shown} lists no video")
         return found
 
     def _list(

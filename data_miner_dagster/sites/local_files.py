@@ -70,7 +70,7 @@ def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
     if endings is not None and _ending(path) not in endings:
         ending = printable(_ending(path))
         return f".{ending}" if ending else "no ending"
-    return None if path.is_file() else "no file, or a link to none"
+    return None if path.is_file() else "not a file, or a broken link"
 
 
 def _sorted_out(paths: Iterable[Path], endings: Collection[str] | None) -> Found:

@@ -54,7 +54,7 @@ def _limit_programs() -> None:
         program = PurePath(args if isinstance(args, str) else args[0]).name
         if program not in _PROGRAMS or options.get("shell"):
             # Behave as if the program were not installed, which yt-dlp handles.
-            raise FileNotFoundError(errno.ENOENT, "is not run by this program", program)
+            raise FileNotFoundError(errno.ENOENT, "data-miner does not run this program", program)
         start(self, args, *rest, **options)
 
     Popen.__init__ = guarded

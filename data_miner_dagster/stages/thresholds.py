@@ -60,5 +60,5 @@ def check_same_scale(
         raise ConfigError(
             f"{section}.{name} = {number:g} was set for encoder {earlier_encoder_name!r}, but {encoder_name!r} is now "
             f"in use, and thresholds do not carry over between encoders; remove it to use the default of "
-            f"{encoder_name!r}, or name its encoder: {{{encoder_name}: {number:g}}}"
+            f"{encoder_name!r}, or state the encoder that it is for: {{{encoder_name}: {number:g}}}"
         )

@@ -42,7 +42,7 @@ def test_plugins__none_is_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [["rtmpdump", "-h"], ["/usr/bin/ffmpeg"], ["phantomjs", "x"], "deno; true"])
 def test_programs__none_is_run_but_deno(command: object) -> None:
-    with pytest.raises(FileNotFoundError, match="is not run by this program"):
+    with pytest.raises(FileNotFoundError, match="data-miner does not run this program"):
         Popen(command)
 
 

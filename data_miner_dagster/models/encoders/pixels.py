@@ -81,7 +81,7 @@ class PixelPreparation:
         """
         if not settings["do_resize"] or not settings["do_rescale"]:
             raise ModelError(
-                "the checkpoint's image processor does not both resize and rescale, which is not supported; "
+                "the checkpoint's image processor must both resize and rescale, and this one does not; "
                 "use another checkpoint"
             )
         size = _size(settings["size"], "height" if is_stretched else "shortest_edge")
