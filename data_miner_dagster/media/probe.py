@@ -27,11 +27,12 @@ _TAIL_SECONDS: Final = (0.5, 2.0)
 _TAIL_SHARE: Final = 0.02
 """The tolerated excess of the header's duration over the content: 2 %, clamped to `_TAIL_SECONDS`."""
 _TAIL_SECONDS_OF_CUT: Final = 0.1
-"""The tolerated excess, in seconds, for a file that is too short according to its own structure."""
+"""The tolerated excess of the header's duration over the content, in seconds, for a file whose structure shows that it
+was cut off."""
 _HAS_NO_HEADER: Final = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1", "dv"})
 """Formats (libavformat's names) that can begin, end and be joined anywhere, so that any duration is a guess."""
 _COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm", "asf"})
-"""Formats for which libavformat's duration counts from 0 and not from the first time."""
+"""Formats for which libavformat counts the duration from 0 rather than from the first packet's time."""
 _MAY_BE_CUT: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM, VideoErrorKind.UNDECODABLE)
 _MAX_DECODE_PACKETS: Final = 400
 _MIN_CONTRAST: Final = 4.0

@@ -25,7 +25,7 @@ from data_miner_dagster.sites.references import resolve_reference
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 _MAX_TOKENS: Final = 2**31 - 1
-"""The maximum of an integer column in the catalog."""
+"""The greatest token count that is accepted, since it is the maximum of an integer column in the catalog."""
 _OF_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 

@@ -188,7 +188,7 @@ def _message_of(error: BaseException) -> str:
 
 
 def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
-    """Return the kind, the message without secrets, and the wait in seconds that the server requests, or None.
+    """Return an error's kind, its message without secrets, and the wait in seconds that the server requests, or None.
 
     Accepts any exception that yt-dlp raises.
 

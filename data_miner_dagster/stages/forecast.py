@@ -47,7 +47,7 @@ DEFAULT_RATES: Final = Rates(
 
 @dataclass(frozen=True, slots=True)
 class ListedVideo:
-    """A video that would be added."""
+    """A video from a listing that the project would add."""
 
     site: str | None  # the site whose budgets its requests count towards; None: no site is contacted
     duration_seconds: float | None = None

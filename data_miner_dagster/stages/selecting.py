@@ -21,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 PROJECTED_DIMENSIONS: Final = 128
-"""Vectors with more dimensions are projected at random, which preserves distances within some percent and saves
+"""Vectors with more dimensions are projected at random, which preserves distances to within a few percent and saves
 memory."""
 _VECTORS_AT_ONCE: Final = 8192
 _CHOSEN_AT_ONCE: Final = 1024

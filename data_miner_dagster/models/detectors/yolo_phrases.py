@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CONTEXT_LENGTH: Final = 77
 """The number of token ids per phrase, including the start and end tokens, padded with zeros."""
 EMBEDDING_DIM: Final = 512
-"""The embedding size of both networks."""
+"""The embedding size of YOLO-World and YOLOE."""
 _SCRIPTS: Final[Mapping[str, str]] = {"mobileclip:blt": "mobileclip_blt.ts", "mobileclip2:b": "mobileclip2_b.ts"}
 """The script file of each text encoder with which a YOLOE may have been trained. With another encoder, its results
 would be meaningless."""

@@ -47,7 +47,7 @@ class Budget:
         return is_within
 
     def settle(self, *, is_answered: bool, cost: float | None) -> None:
-        """Record the outcome of a question. Without an answer, its reservation is returned to the budget."""
+        """Record the outcome of a question. If there was no answer, release its reservation."""
         self._num_open -= 1
         self.num_now += is_answered
         if is_answered and cost is not None:
