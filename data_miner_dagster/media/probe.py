@@ -107,7 +107,7 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    """The header's claim of content from `start` to `end` seconds, of which the last `tolerance` may be missing."""
+    """The header's claim of content from `start` to `end` seconds. The last `tolerance` seconds may be missing."""
 
     start: float
     end: float
