@@ -50,10 +50,7 @@ class ObservedFrame(Generic[Frame]):
 
 @dataclass(frozen=True, slots=True)
 class FollowedFrame(Generic[Frame]):
-    """A frame whose boxes were compared with those of its neighbours.
-
-    The confidence of flickering boxes is lower, and missing boxes are added.
-    """
+    """A frame after considering its neighbours: flickering boxes have lower confidence, and missing ones are added."""
 
     frame: Frame
     pts_seconds: float
@@ -158,7 +155,7 @@ class Follower(Generic[Frame]):
         )
 
     def _link(self, observed: ObservedFrame[Frame]) -> tuple[list[int], list[int]]:
-        """Store the objects on a frame. Return the object of each box (or `_NONE`), and the objects without a box."""
+        """Return the object of each box, `_NONE` if unknown, and the other objects on the frame; store all of them."""
         detections = observed.found.detections
         boxes, confidences = detections.boxes_xyxy.astype(np.float64), detections.confidences.astype(np.float64)
         objects, others = [_NONE] * len(boxes), list[int]()
@@ -183,7 +180,7 @@ class Follower(Generic[Frame]):
         return objects, others
 
     def _take_unclaimed(self, seen: Sequence[SeenObject], claimed: Sequence[int], pts_seconds: float) -> Iterator[int]:
-        """Store and yield the objects that the tracker has seen where the frame has no box."""
+        """Store the objects that the tracker has seen where the frame has no box, and yield them."""
         for each in seen:
             if each.number not in claimed:
                 known = self._object_of(each.class_index, each.number, pts_seconds)
@@ -378,7 +375,7 @@ def _between(before: _Seen, after: _Seen, pts_seconds: float, resolution_wh: tup
 
 
 def _continuity(tail: Sequence[_Seen], head: Sequence[_Seen]) -> float:
-    """Return the greatest IoU of one track's end with another's beginning, in place or extrapolated to it."""
+    """Return the IoU of a track's beginning with another track's extrapolated end, or of their positions swapped."""
     forth = _line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
     back = _line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
     pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))
