@@ -42,8 +42,8 @@ class AlertMessage:
 def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
     """Update the stored alerts, queue a message about each change for every target, and return the new titles.
 
-    An alert is sent once it has lasted long enough. Its end is sent if its beginning was sent to anyone. Nothing is
-    written if nothing has changed.
+    An alert is sent once it has lasted long enough. The end of an alert is sent only if the alert itself was sent.
+    Nothing is written if nothing has changed.
     """
     with database.reading() as session:
         known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}
@@ -115,7 +115,7 @@ def take_message(database: Database, targets: Collection[str]) -> AlertMessage |
 
 
 def end_message(database: Database, message: AlertMessage, *, is_sent: bool) -> None:
-    """Delete a message that was sent, or make it due again after a back-off."""
+    """Delete a message that was sent. If it was not sent, make it due again after a back-off."""
     is_this = AlertMessageRow.id == message.id
     with database.transaction() as session:
         if is_sent:

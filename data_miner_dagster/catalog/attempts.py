@@ -26,12 +26,12 @@ from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, Failu
 _MOST_ROWS: Final = 20
 """Maximum number of rows per item and stage. The back-off reaches its cap long before that."""
 _PATIENCE: Final = 3
-"""A fault of this program is tried this often with one version before it waits for another version."""
+"""Maximum number of attempts with one version after faults of this program. Then the item waits for another one."""
 _CLEAR: Final = tuple(
     delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
     for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))
 )
-"""Prebuilt, since they are executed each time a video succeeds."""
+"""Statements that clear the failures of an item. Prebuilt, since they are executed each time a video succeeds."""
 
 
 def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failure, due_at: datetime | None) -> None:
@@ -68,7 +68,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Update the pending work. For a video that has not itself failed, only its attempts say when it is due."""
+    """Update the pending work of videos. The due date of a video that has not itself failed depends on its attempts."""
     if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
@@ -110,7 +110,7 @@ def forget_items(session: Session, items: Collection[str]) -> None:
 
 
 def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> int:
-    """Return how often an item has failed in a row at a stage, or, with `basis`, how often with these inputs."""
+    """Return how often an item has failed in a row at a stage. With `basis`, count only failures with these inputs."""
     query = select(func.count()).where(AttemptRow.stage == stage, AttemptRow.item == item)
     if basis is not None:
         query = query.where(AttemptRow.basis == basis)
@@ -118,7 +118,7 @@ def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | Non
 
 
 def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
-    """Return when an item may be requested again: `AT_ONCE` if it has not failed, None if it waits for a change.
+    """Return when an item may be requested again. `AT_ONCE`: it has not failed. None: it waits for a change.
 
     Failures with inputs other than `basis`, and faults of another version of this program, are ignored.
     """
@@ -128,14 +128,14 @@ def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = 
 def due_dates(
     session: Session, stage: WorkStage, items: Collection[str], basis: str | None = None
 ) -> dict[str, datetime | None]:
-    """Return the `next_due` date of each item that has failed at a stage."""
+    """Return when each item that has failed at a stage may be requested again. None: not before something changes."""
     return {row.item: _due_at(row, basis) for row in _last_attempts(session, stage, items)}
 
 
 def last_failures(
     session: Session, stages: Collection[WorkStage], items: Collection[str]
 ) -> list[tuple[AttemptRow, datetime | None]]:
-    """Return the last failure of each item at each stage, with its `next_due` date, using one statement per portion."""
+    """Return the last failure of each item at each stage, with the date of its next attempt (None: after a change)."""
     found: list[tuple[AttemptRow, datetime | None]] = []
     for some in portions(items):
         last = select(func.max(AttemptRow.id)).where(AttemptRow.stage.in_(stages), AttemptRow.item.in_(some))

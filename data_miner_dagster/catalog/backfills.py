@@ -1,4 +1,4 @@
-"""Choose the videos of a project that a person means by "missing", "failed" and "stale" at a stage.
+"""Choose the videos for a backfill: those of a project that are missing, failed or stale at a stage.
 
 Belongs here: choosing from the catalog. Does not belong here: work that is due automatically (pending.py), the runs.
 """

@@ -41,7 +41,7 @@ def earlier_catalogs(file: Path) -> list[Path]:
 
 
 def keys_wanted_in_copies(file: Path) -> set[str]:
-    """Return the videos that any project wanted when a copy was made. Restoring a copy requires their frames.
+    """Return the keys of videos that a project wants in any of the copies. Restoring a copy requires their frames.
 
     Copies that cannot be read are ignored.
     """

@@ -108,7 +108,7 @@ class _Wish:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A row that may be taken."""
+    """A row of pending work that the next batch may contain."""
 
     video_key: str
     project: str
@@ -254,7 +254,7 @@ def free_project(session: Session, project: str) -> None:
 
 
 def _take_turns(session: Session, stage: WorkStage) -> None:
-    """Let only one process at a time choose a batch of a stage, until its transaction ends. SQLite always does."""
+    """Let one process at a time choose a batch of a stage, until its transaction ends. SQLite needs no such lock."""
     if session.get_bind().dialect.name == "postgresql":
         numbers = {"taking": _TAKING, "stage": list(WorkStage).index(stage)}
         session.execute(text("SELECT pg_advisory_xact_lock(:taking, :stage)"), numbers)

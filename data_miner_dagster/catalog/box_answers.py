@@ -73,7 +73,7 @@ def add_answers(database: Database, project: str, verifier: str, given: Sequence
 
 
 def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
-    """Return the number and cost of the answers that a project has received, from one verifier if it is named."""
+    """Return the number and cost of the answers that a project has received, from one verifier or (None) from all."""
     sums = (func.sum(BoxAnswerRow.cost), func.max(BoxAnswerRow.cost))
     query = select(func.count(), func.count(BoxAnswerRow.cost), *sums)
     query = query.where(BoxAnswerRow.project_name == project)

@@ -22,7 +22,7 @@ def charge_run(
 
     The effect depends on the failure:
 
-    - It concerns the stage: the stage's gate closes, and no item is charged.
+    - It concerns the stage: the stage's gate closes, and the failure counts against no item.
     - It concerns the batch, and one item may be the cause: the unfinished items are retried in batches of half the
       size, as if the process had died.
     - It concerns items, or is a fault of this program: each undone item is due again after a back-off.

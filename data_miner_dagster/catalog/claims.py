@@ -31,7 +31,7 @@ POLL_SECONDS: Final = 0.5
 """Longest pause between two checks of a claim that another worker holds."""
 _TOKENS_A_STATEMENT: Final = 500
 _CLAIMS: Final = cast("Table", ClaimRow.__table__)
-"""Prebuilt Core statements take half the time of ORM statements, and every video takes a claim."""
+"""The table of claims for Core statements, which take half the time of ORM statements. Every video takes a claim."""
 _TAKE: Final = insert(_CLAIMS)
 _RELEASE: Final = delete(_CLAIMS).where(
     _CLAIMS.c.resource == bindparam("resource"), _CLAIMS.c.token == bindparam("token")
@@ -58,7 +58,7 @@ class Claim:
     resource: str
     token: str
     may_have_rival: bool = False
-    """Whether it was taken from a holder that did not renew it in time but may still be running."""
+    """Whether the claim was taken from a holder that did not renew it in time but may still be running."""
     is_lost: bool = False
     renewed_at: float = field(default_factory=held_clock)
 

@@ -26,7 +26,7 @@ _NEAR: Final = _OTHERS.where(
 
 @dataclass(frozen=True, slots=True)
 class SimilarVideo:
-    """A possible duplicate of a video. `duplicate_of` names the first video of its set, which has no link itself."""
+    """A possible duplicate of a video. `duplicate_of` is the key of its original. None: it is not a known duplicate."""
 
     key: str
     duplicate_of: str | None
@@ -41,7 +41,7 @@ def lock_content(session: Session) -> None:
 
 
 def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> SimilarVideo | None:
-    """Return the first other video whose file has this checksum, or None."""
+    """Return the earliest other video with this checksum, or None. Known duplicates of the video are ignored."""
     row = session.execute(_SAME_BYTES, {"key": video_key, "sha256": sha256}).first()
     return None if row is None else SimilarVideo(row.key, row.duplicate_of)
 

@@ -26,7 +26,7 @@ from data_miner_dagster.domain.errors import ConfigError, TransientError
 logger = logging.getLogger(__name__)
 
 Session = _Session
-"""A transaction, as `Database.transaction` yields it and the functions of the catalog take it."""
+"""A transaction that `Database.transaction` yields, and that functions of the catalog take as an argument."""
 
 _KEYS_A_STATEMENT: Final = 5000  # SQLite accepts about 32,000 parameters
 
@@ -105,7 +105,7 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switch to write-ahead logging. SQLite itself does not wait while another process makes this switch."""
+    """Switch to write-ahead logging. Retries, since SQLite does not wait while another process makes this switch."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

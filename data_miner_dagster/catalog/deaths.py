@@ -1,10 +1,10 @@
 """Items whose process died: their batches are halved until the item at fault is alone.
 
 It is unknown which item of a batch killed its process. So each undone item becomes a suspect and is retried in a batch
-of half the size, together with suspects of the same death. Only an item whose process dies while it is alone in its
-batch is charged: it has failed as `crashed` and is retried, alone, after a back-off that counts all deaths in which it
-took part. If several distinct items die alone and nothing succeeds in between, the stage itself is at fault, and its
-gate closes.
+of half the size, together with suspects of the same death. An item fails, as `crashed`, only if its process dies
+while it is alone in its batch. It is then retried, alone, after a back-off that counts all deaths in which it took
+part. If several distinct items die alone and nothing succeeds in between, the stage itself is at fault, and its gate
+closes.
 
 Functions that take a session never commit.
 """
@@ -40,8 +40,8 @@ _OWN_FAULT: Final = 0
 def charge_death(session: Session, batch_id: int, undone: Collection[str], failure: Failure | None = None) -> None:
     """Charge the death of a batch's process to its undone items, before the batch ends.
 
-    If the stage's gate is closed, the outage is blamed and no item is charged. The items of a probe are still retried
-    in smaller batches, so that an item that kills its process cannot keep the gate closed.
+    If the stage's gate is closed, the outage is blamed, and the death counts against no item. The items of a probe are
+    still retried in smaller batches, so that an item that kills its process cannot keep the gate closed.
 
     Args:
         session: the caller's transaction.
@@ -110,7 +110,11 @@ def _num_lone_deaths(session: Session, stage: WorkStage) -> int:
 
 
 def note_progress(session: Session, batch_id: int) -> None:
-    """Record progress of a batch: a probe opens its gate, and earlier lone deaths count against their items."""
+    """Record that a batch has made progress, which shows that its stage works.
+
+    If the batch is a probe, its gate opens. Earlier deaths of items that were alone in their batches no longer count
+    against the stage.
+    """
     batch = session.get_one(WorkBatchRow, batch_id)
     gate = gate_of(session, batch.stage)
     if gate is not None and gate.probe_batch == batch_id:

@@ -1,8 +1,8 @@
 """The gate of each stage, closed by problems that affect every item (a full disk, a missing model).
 
-While a gate is closed, no work of its stage is requested, and no item is charged. When the closing time is over, one
-batch is sent as a probe. If any of its items succeeds, the gate opens. If none does, it closes again for an eighth of
-the time since it first closed, at least 30 s and at most 6 h.
+While a gate is closed, no work of its stage is requested, and no failure is counted against an item. When the closing
+time is over, one batch is sent as a probe. If any of its items succeeds, the gate opens. If none does, it closes again
+for an eighth of the time since it first closed, at least 30 s and at most 6 h.
 
 Functions that take a session never commit. Does not belong here: refusals of sites (site_events.py).
 """
@@ -51,7 +51,7 @@ def _locked(session: Session, stage: WorkStage, now: datetime) -> StageGateRow:
 
 
 def gate_of(session: Session, stage: WorkStage) -> StageGateRow | None:
-    """Return the gate of a stage if it is closed, which includes a running probe. None means that it is open."""
+    """Return the gate of a stage, or None if it is open. A gate stays closed while a batch probes it."""
     return session.get(StageGateRow, stage, populate_existing=True)
 
 
@@ -62,7 +62,7 @@ def closed_stages(session: Session) -> Sequence[StageGateRow]:
 
 
 def may_probe(session: Session, stage: WorkStage, now: datetime) -> bool:
-    """Return whether a batch may probe a closed stage now: its waiting time is over, and no probe is running."""
+    """Return whether a batch may probe a stage now: the gate is closed, its closing time is over, and no probe runs."""
     gate = gate_of(session, stage)
     if gate is None or gate.closed_until > now:
         return False
@@ -73,7 +73,7 @@ def may_probe(session: Session, stage: WorkStage, now: datetime) -> bool:
 
 
 def begin_probe(session: Session, stage: WorkStage, batch_id: int) -> None:
-    """Make a batch the probe of a closed stage."""
+    """Make a batch the probe of a stage whose gate is closed."""
     gate = gate_of(session, stage)
     if gate is not None:
         gate.probe_batch = batch_id

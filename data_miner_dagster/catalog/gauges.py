@@ -121,7 +121,7 @@ class StageCounts:
 
 
 def project_counts(session: Session) -> dict[str, dict[WorkStage, StageCounts]]:
-    """Return the counts of each project's videos by stage. A video that failed at a stage waits for no later one."""
+    """Return the counts of each project's videos by stage. A video counts only up to its first unfinished stage."""
     was_there, is_embedded = _VIDEOS.sha256.is_not(None), _VIDEOS.embedding_basis.is_not(None)
     group = _MEMBERS.project_name, _VIDEOS.status, was_there, is_embedded
     # Start with videos, in an outer join, so that SQLite scans them once instead of looking one up for each membership.
@@ -143,7 +143,7 @@ def project_counts(session: Session) -> dict[str, dict[WorkStage, StageCounts]]:
 
 
 def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[WorkStage, str]:
-    """Return the state of a video at each of the stages that currently concern it."""
+    """Return the state of a video at each stage up to the first that has not succeeded: done, failed or pending."""
     if not was_there:
         return {WorkStage.DOWNLOADING: "failed" if status in _HAS_FAILED else "pending"}
     if status is not VideoStatus.EXTRACTED:
@@ -153,7 +153,7 @@ def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[
 
 
 def since_waiting_for_room(session: Session) -> tuple[int, datetime | None]:
-    """Return the number of downloads that wait for space under the quota, and the time of the oldest or None."""
+    """Return the number of downloads that wait for disk space, and when the oldest began to wait (None: none waits)."""
     waits = _VIDEOS.status == VideoStatus.PENDING, _VIDEOS.error_kind == VideoErrorKind.DISK_FULL
     number, since = session.execute(select(func.count(), func.min(_VIDEOS.updated_at)).where(*waits)).one()
     return int(number), since

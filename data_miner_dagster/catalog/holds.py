@@ -2,7 +2,7 @@
 
 A hold covers the work that it names. A column that is None matches everything: a hold on a project covers each of its
 stages and videos, and a hold on a stage covers that stage of every project. Held work stays pending but is not
-requested, so a project waits for its held videos. A hold only affects requests. Work in a run continues.
+requested, so a project waits for its held videos. A hold only affects requests. Work that a run has begun continues.
 
 Belongs here: the rows of holds, and the conditions with which queries of other modules exclude held work. Does not
 belong here: when failed work may continue (attempts.py, gates.py).
@@ -86,7 +86,7 @@ def hold_in(
     video_keys: Collection[str] | None,
     reason: str,
 ) -> int:
-    """Hold work like `hold_items`, but in the caller's transaction."""
+    """Hold work in the caller's transaction. Return the number of new holds. None matches everything."""
     same = (_is(HoldRow.project, project), _is(HoldRow.stage, stage))
     known = set(session.scalars(select(HoldRow.video_key).where(*same)))
     wanted: Sequence[str | None] = [None] if video_keys is None else sorted(set(video_keys))
@@ -177,7 +177,10 @@ def delete_holds_of_videos(session: Session, video_keys: Collection[str]) -> Non
 
 
 def work_within(database: Database, scope: WorkScope) -> WorkWithin:
-    """Return the amount of work within a scope: all work for videos, and the work in flight for projects."""
+    """Return the amount of work within a scope.
+
+    Work on videos counts whether it is waiting or in flight. Work on projects counts only while it is in flight.
+    """
     is_pending = exists().where(
         PendingWorkRow.stage == BatchItemRow.stage,
         PendingWorkRow.video_key == BatchItemRow.item,
@@ -204,7 +207,7 @@ def work_within(database: Database, scope: WorkScope) -> WorkWithin:
 
 
 def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
-    """Mark open batches whose runs are cancelled by `pause`. Their other work is not held, and is requested again."""
+    """Mark open batches whose runs are cancelled by `pause`. Work in them that is not held is requested again."""
     with database.transaction() as session:
         is_open = WorkBatchRow.id.in_(sorted(batch_ids)), WorkBatchRow.ended_at.is_(None)
         session.execute(update(WorkBatchRow).where(*is_open).values(reason=PAUSED))
@@ -273,7 +276,7 @@ def _when(date: datetime) -> str:
 def holds_within(
     session: Session, project: str | None, stage: WorkStage | None, video_keys: Collection[str] | None
 ) -> list[HoldRow]:
-    """Return what `find_holds` returns, but in the caller's transaction."""
+    """Return the holds within the given scope, oldest first, in the caller's transaction. None matches everything."""
     query = select(HoldRow).order_by(HoldRow.id)
     if project is not None:
         query = query.where(_is_of_project(project))

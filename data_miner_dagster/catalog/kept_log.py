@@ -28,7 +28,7 @@ _this_thread: Final = local()
 
 
 class KeptLog:
-    """The log of one SQLite file, for the connections of one process. Safe to share between threads.
+    """Protects the write-ahead log of one SQLite file for one process. Safe to share between threads.
 
     If the file system has no hard links or no locks, connections are made without this protection.
     """
@@ -40,7 +40,7 @@ class KeptLog:
         self._mutex = Lock()
 
     def connect(self, make: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
-        """Return a new connection to the file that uses the same log as the other processes."""
+        """Return a new connection to the file, with the same write-ahead log as the other processes."""
         with self._mutex, self._door() as door_fd:
             if door_fd is None:
                 return make()
@@ -187,7 +187,7 @@ class KeptLog:
 
 
 def _is_alone(users: int) -> bool:
-    """Return whether no other process uses the file. If so, the lock is exclusive until it is changed or closed."""
+    """Return whether no other process uses the file. If so, this process then holds an exclusive lock."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

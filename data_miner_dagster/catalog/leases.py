@@ -219,8 +219,7 @@ def _write(database: Database, missing: Mapping[str, str], postponed: Sequence[R
         now = database.now(session)
         for row in postponed:
             # The process is alive but does not renew its lease: it was suspended, or the clock was set. The time since
-            # the
-            # lease expired counts as idle. If the clock was set back, the dates of the lease are moved back with it.
+            # the lease expired counts as idle. If the clock was set back, the dates of the lease are moved back, too.
             passed = now - row.expires_at if row.expires_at <= now else now + _LEASE - row.expires_at
             session.execute(
                 update(_LEASES)

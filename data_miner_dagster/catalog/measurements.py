@@ -103,7 +103,10 @@ def spent_by_stage(database: Database, project: str | None = None) -> dict[WorkS
 
 
 def spent_by_stage_in(session: Session, project: str | None = None) -> dict[WorkStage, Measured]:
-    """Return what `spent_by_stage` returns, as the caller's transaction sees it."""
+    """Return the resources used at each stage, in stage order, as the caller's transaction sees them.
+
+    Without `project`, return totals. With it, return the resources used for the project and its videos.
+    """
     sums = [func.sum(_ROWS.c[name]) for name in AMOUNTS]
     query = select(_ROWS.c.stage, *sums).group_by(_ROWS.c.stage)
     if project is not None:

@@ -53,7 +53,7 @@ def has_members(session: Session, project: str) -> bool:
 
 
 def num_embedded_members(session: Session, project: str) -> int:
-    """Return the number of videos that a project could be built from. Reads all memberships of the project."""
+    """Return the number of videos with embeddings that a project wants. Reads all memberships of the project."""
     query = (
         select(func.count())
         .select_from(ProjectVideoRow)
@@ -89,7 +89,7 @@ def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
 
 
 def take_back_reuploads(session: Session, project: str) -> list[str]:
-    """Accept re-uploads again whose original the project can no longer use. Return their keys, sorted."""
+    """Accept the rejected re-uploads whose original the project can no longer use. Return their keys, sorted."""
     skipped = skipped_reuploads(session, project).items()
     gone = [key for key, original in skipped if not is_usable_member(session, project, original)]
     lock_videos(session, gone)

@@ -1,8 +1,7 @@
 """Pending work: the videos that each stage still has to process, kept up to date by the transactions that change them.
 
 A row of `pending_work` follows from a video's status, dates and bases, and from the projects that want it. Code that
-changes one of these calls `reindex_videos` in the same transaction, so that planners never read all videos, or any
-file.
+changes one of these calls `reindex_videos` in the same transaction, so planners need not read all videos, or any file.
 
 Belongs here: those rows, and notifying projects of a change. Does not belong here: assigning the work (batches.py).
 """
@@ -112,7 +111,7 @@ def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, 
     Call this when the files are in place.
 
     Returns:
-        The videos whose basis has changed. Their pending work and their projects' content versions are up to date.
+        The videos whose basis has changed. Their pending work and their projects' content versions have been updated.
     """
     column = _VIDEOS.c.frames_basis if stage is WorkStage.EXTRACTION else _VIDEOS.c.embedding_basis
     changed = []

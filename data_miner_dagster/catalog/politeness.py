@@ -39,7 +39,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class ClosedGate:
-    """An open breaker: no requests are sent to the site before `until`."""
+    """A site whose circuit breaker is open. No requests are sent to it before `until`."""
 
     site: str
     until: datetime
@@ -56,7 +56,7 @@ def locked_gate(session: Session, site: str) -> SiteGateRow:
 
 @dataclass(frozen=True, slots=True)
 class GateState:
-    """The combined state of a site's own breaker and the breaker for all sites."""
+    """The combined state of a site's own circuit breaker and the breaker for all sites."""
 
     closed: ClosedGate | None
     num_trips: int  # consecutive trips
@@ -154,7 +154,7 @@ def admit_download(
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
-    """Open the breaker, so that no request is sent to the site before `until`. A later existing date is kept."""
+    """Open a site's breaker, so that no request is sent to the site before `until`. An existing later date is kept."""
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= database.now(session):
@@ -164,7 +164,7 @@ def close_gate(database: Database, site: str, until: datetime, reason: str) -> N
 
 
 def num_trips(database: Database, site: str) -> int:
-    """Return how often the site's breaker has opened since the last success."""
+    """Return how often a site's breaker has opened since the last success."""
     with database.reading() as session:
         row = session.get(SiteGateRow, site)
         return row.num_trips if row is not None else 0
@@ -194,7 +194,7 @@ def postpone_video(
         session: the caller's transaction.
         video_key: the video.
         until: the date from which it may be retried.
-        kind: the stored error kind.
+        kind: the error kind to store.
         message: the reason, in one line.
         attempts: the value to which the number of attempts is reset.
     """

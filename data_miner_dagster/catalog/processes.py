@@ -9,18 +9,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process of one boot of one host. `started` distinguishes it from a later process with the same pid."""
+    """The identity of a process. `started` distinguishes it from earlier and later processes with the same pid."""
 
     host: str
     pid: int
     started: str
 
     def is_gone(self) -> bool:
-        """Return True if the process has certainly ended. False for processes on other hosts, which are unknown."""
+        """Return whether the process has certainly ended. False for a process on another host: its state is unknown."""
         return self.host == _host() and _process_started(self.pid) != self.started
 
     def is_alive(self) -> bool:
-        """Return True if the process certainly exists. False for processes on other hosts, which are unknown."""
+        """Return whether the process certainly exists. False for a process on another host: its state is unknown."""
         return self.host == _host() and _process_started(self.pid) == self.started
 
     def __str__(self) -> str:

@@ -85,7 +85,7 @@ def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
 
 
 def row_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Yield only the row of a project, without those of its videos: enough to know that the project exists."""
+    """Yield the row of a project, without those of its videos. It records that the project exists."""
     return (row for row in rows_of_project(session, project) if row.table == ProjectRow.__tablename__)
 
 

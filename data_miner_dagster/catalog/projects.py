@@ -75,7 +75,7 @@ def find_projects(database: Database) -> list[ProjectRow]:
 
 
 def update_project(database: Database, name: str, **values: Any) -> None:
-    """Set columns other than `stage`, which only catalog/transitions.py changes."""
+    """Set columns of a project other than `stage`, which only catalog/transitions.py changes."""
     with database.transaction() as session:
         row = session.get_one(ProjectRow, name)
         for column, value in values.items():
@@ -83,7 +83,7 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project retries what the current build has left out. Clears the date if nothing was left out.
+    """Record when a project retries the items that its build left out. Clears the date if none was left out.
 
     The wait is the same as after a failure, and grows with every consecutive build that leaves something out.
     """

@@ -59,12 +59,12 @@ class WorkedVideo:
 
 
 def projects_with_work(session: Session, now: datetime) -> set[str]:
-    """Return the projects that have videos due at a stage."""
+    """Return the projects that have videos due at any stage."""
     return set(session.scalars(select(PendingWorkRow.project_name).where(PendingWorkRow.due_at <= now).distinct()))
 
 
 def left_videos(session: Session, project: str | None, now: datetime, limit: int) -> tuple[list[LeftVideo], int]:
-    """Return the videos that are due at a stage, and their number. A project limits both to its own videos.
+    """Return the videos that are due at any stage, and their number. With `project`, only its videos count.
 
     If there are more than `limit`, those that have been due longest are returned.
     """

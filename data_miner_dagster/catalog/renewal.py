@@ -29,7 +29,7 @@ _IDLE_SECONDS: Final = 1.0
 """Interval at which the idle thread checks for new leases. Reusing it is cheaper than starting a thread per claim."""
 
 _SET_SECONDS: Final = 5.0
-"""If the wall clock shifts by more than this against the monotonic clock, somebody has set it."""
+"""If the wall clock shifts by more than this against the monotonic clock, it has been set."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def _drift() -> float:
 
 
 def held_clock() -> float:
-    """Return the seconds of a monotonic clock that, like a lease, keeps running while the machine sleeps."""
+    """Return the time in seconds of a monotonic clock that keeps running while the machine sleeps, as leases do."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
@@ -48,13 +48,13 @@ _progress_at = time.monotonic()
 
 
 def note_progress() -> None:
-    """Record that this process has made progress: an item, a part of one, or a batch."""
+    """Record that this process has made progress, such as finishing an item, a part of one, or a batch."""
     global _progress_at
     _progress_at = time.monotonic()
 
 
 def idle_seconds() -> float:
-    """Return the seconds since this process last made progress, not counting time during which the machine sleeps."""
+    """Return the seconds since this process last made progress, not counting time during which the machine slept."""
     return time.monotonic() - _progress_at
 
 
@@ -66,15 +66,15 @@ class Held(Protocol):
 
     @property
     def shown(self) -> str:
-        """Its name, for messages."""
+        """The name of the object, for messages."""
 
 
 Renew = Callable[[Database, Sequence[Any]], Sequence[Any]]
-"""Extends the leases of all the given objects, which are of one kind. Returns those that are still held."""
+"""A function that extends the leases of objects of one kind, and returns those that are still held."""
 
 
 class Renewer:
-    """A thread that renews everything this process holds in one catalog. It ends once nothing is left to renew."""
+    """A thread that renews the claims and leases of this process in one catalog. It ends when none is left."""
 
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)

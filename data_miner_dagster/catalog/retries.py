@@ -1,6 +1,6 @@
 """Retry failed work immediately, at a person's request.
 
-Belongs here: what a retry clears, for videos and for projects. Does not belong here: automatic retries (attempts.py,
+Belongs here: clearing the failures of videos and projects. Does not belong here: automatic retries (attempts.py,
 gates.py).
 """
 

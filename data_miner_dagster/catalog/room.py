@@ -61,7 +61,7 @@ _SUMS: Final = select(
 
 
 def videos_room(session: Session, *, but_promised_to: str = "") -> VideosRoom:
-    """Return the space that videos and frames use, and the reservations of all downloads except one video's."""
+    """Return the space that videos and frames use, and that downloads of videos except `but_promised_to` reserve."""
     row = session.execute(_SUMS, {"own_key": but_promised_to}).one()
     sources, frames, promised, to_extract, num_to_extract, typical, frames_of, made_from, last = row
     return VideosRoom(
@@ -123,7 +123,10 @@ class StoredVideo:
 
 
 def _may_lose_source() -> ColumnElement[bool]:
-    """Return the SQL condition that a video has frames, failed, or is unwanted: if needed, it is downloaded again."""
+    """Return the SQL condition that a video's file may be removed, because it has frames, failed, or is unwanted.
+
+    If the file is needed later, it is downloaded again.
+    """
     is_unwanted = and_(_VIDEO.status == VideoStatus.DOWNLOADED, ~is_wanted())
     return or_(_VIDEO.status.in_((VideoStatus.EXTRACTED, VideoStatus.FAILED)), is_unwanted)
 
@@ -159,7 +162,7 @@ def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
 
 
 def record_source_removed(session: Session, video_key: str, left_bytes: int | None = None) -> None:
-    """Record that a video's file was removed, or that its size on disk has changed. All other facts stay the same."""
+    """Record that a video's file was removed (None) or has a new size on disk. The other columns do not change."""
     session.execute(
         update(VideoRow)
         .where(VideoRow.key == video_key)
@@ -195,7 +198,7 @@ def unmeasured_frames(session: Session) -> Sequence[str]:
 def removed_sources(
     session: Session, video_keys: Collection[str] | None = None, project: str | None = None
 ) -> Sequence[StoredVideo]:
-    """Return downloaded videos whose files were removed, among those named or wanted by a project."""
+    """Return downloaded videos whose files were removed: those in `video_keys` that `project` wants. None: any."""
     query = select(_VIDEO.key, _VIDEO.size_bytes, _VIDEO.sha256).where(
         _VIDEO.sha256.is_not(None), _VIDEO.file_name != "", _VIDEO.stored_bytes.is_(None)
     )

@@ -64,7 +64,7 @@ _CONSTRAINT_NAMES: Final = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Every constraint has the same name on every database, so that migrations can refer to it."""
+"""Patterns for the names of constraints. Names are the same on every database, so that migrations can refer to them."""
 
 
 class Base(DeclarativeBase):
@@ -315,7 +315,9 @@ class VideoSplitRow(Base):
 
 
 class VideoGenerationRow(Base):
-    """The number of the first release for which a video's kept frames were decided. Published frames take precedence.
+    """The number of the first release that considered a video's frames.
+
+    Deduplication prefers frames of videos with lower numbers.
 
     It outlives releases, memberships and the video itself.
     """

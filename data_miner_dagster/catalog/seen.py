@@ -17,7 +17,7 @@ _CONSIDERED: Final = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_E
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Sums over the videos of a root or project. A numerator and its denominator cover the same videos."""
+    """Sums over the videos of a root or project. Sums that are divided by each other cover the same videos."""
 
     num_videos: int  # with a known duration
     seconds: float  # duration of these videos

@@ -28,7 +28,7 @@ _PLANS: Final = cast("Table", ShardPlanRow.__table__)
 _SHARDS: Final = cast("Table", ShardRow.__table__)
 _ASK_SECONDS: Final = 60.0
 _MOST_ASK_SECONDS: Final = 3600.0
-"""How long to wait for requested runs to join in. The wait doubles each time that none of them finished a shard."""
+"""Longest wait for requested runs to join in. The wait doubles each time that none of them has finished a shard."""
 _ROWS_A_STATEMENT: Final = 1000
 
 
@@ -129,7 +129,7 @@ def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard
     """Return the next free shard, or None. The caller must then take its claim.
 
     Only the leading run receives a shard whose worker has died. If the shard kills this worker, too, its death is
-    attributed to the shard, and the project is charged.
+    attributed to the shard, and counts as a failure of the project.
     """
     of_plan = _SHARDS.c.plan_id == plan.id
     in_order = select(_SHARDS).where(of_plan).order_by(_SHARDS.c.num_taken, _SHARDS.c.number)
@@ -149,7 +149,7 @@ def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard
 
 
 def begin_shard(database: Database, shard: OpenShard) -> bool:
-    """Record that the caller, who holds its claim, begins a shard. Return False if the shard is already finished."""
+    """Record that the caller begins a shard whose claim it holds. Return False if the shard is already finished."""
     counted = update(_SHARDS).where(_is(shard)).values(num_taken=_SHARDS.c.num_taken + 1)
     with database.transaction() as session:
         return session.scalar(counted.returning(_SHARDS.c.num_taken)) is not None
@@ -162,7 +162,7 @@ def put_back_shard(database: Database, shard: OpenShard) -> None:
 
 
 def finish_shard(database: Database, plan: ShardPlan, shard: OpenShard, *, leads: bool) -> None:
-    """Record that all results of a shard are in files. The cost is stored here, or at the end by the leading run."""
+    """Record that all results of a shard are in files. Unless the caller leads the plan, store its cost so far."""
     with database.transaction() as session:
         session.execute(delete(_SHARDS).where(_is(shard)))
         if not leads:

@@ -51,8 +51,8 @@ class Streak:
 
     num_videos: int
     is_confirmed: bool
-    """Whether the last video was requested after another had been refused. Downloads run in parallel, so three bad
-    videos next to each other are refused together."""
+    """Whether the last video was requested after another had been refused. If not, the site may have refused a few bad
+    videos that were requested in parallel."""
     is_event: bool
     """Whether the whole site is known to refuse requests."""
 
@@ -130,7 +130,7 @@ def declare_event(
 
 
 def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorKind]) -> None:
-    """Set the retry date of an event's videos to the event's date, and undo the attempt that it cost them."""
+    """Set the retry date of an event's videos to the event's date, and do not count the attempt that was refused."""
     of_event = session.scalars(
         select(SiteRefusalRow.video_key).where(
             SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
@@ -172,7 +172,7 @@ def put_back_if_of_event(
 
 
 def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Return whether `note_served` would change anything. A cheap check within a transaction that is needed anyway."""
+    """Return whether serving this video ends recorded refusals of its site. If not, `note_served` changes nothing."""
     values = {"site": site, "video_key": video_key, "begun_at": begun_at}
     return session.connection().execute(_REFUSED_BEFORE, values).first() is not None
 

@@ -18,7 +18,7 @@ from data_miner_dagster.catalog.work_tables import BatchItemRow, RunLeaseRow, Wo
 def snapshot_catalog(database: Database, file: Path) -> None:
     """Write all committed data of a catalog to a new SQLite file, from any kind of database. Delays no other process.
 
-    SQLite's own backup reads the file in one step. PostgreSQL is read in one transaction that sees a single state.
+    SQLite's backup function reads the file in one step. PostgreSQL is read in one transaction that sees a single state.
     """
     if database.file is not None:
         KeptLog(database.file).put_back()

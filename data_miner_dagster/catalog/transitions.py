@@ -104,7 +104,7 @@ def move_video(
         target: the new status.
         only_from: the statuses that the video may currently have. None: all from which the transition is allowed.
         failed_at: the stage that failed. None: the stage that processes videos in the current status.
-        values: other columns.
+        values: the values of other columns to set.
 
     Returns:
         True if this call made the change. False if the transition is not allowed or the video does not exist.

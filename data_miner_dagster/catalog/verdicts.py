@@ -30,7 +30,7 @@ _SAME_SHARE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """A verdict and its state. `number` increases in the order in which verdicts were stored."""
+    """A stored verdict, and whether it was undone. `number` increases in the order in which verdicts were stored."""
 
     number: int
     verdict: Verdict
@@ -81,7 +81,8 @@ def verdicts_in_force(
         database: the catalog.
         project: the name of the project.
         words: only verdicts with these words. None: all words.
-        video_keys: only verdicts on frames of these videos. For a pair of frames, the first counts. None: all videos.
+        video_keys: only verdicts on frames of these videos, or on pairs whose first frame belongs to one of them. None:
+            all videos.
     """
     query = _of_project(project).where(_VERDICTS.c.undone_at.is_(None))
     with database.reading() as session:

@@ -63,7 +63,11 @@ def find_videos(
     project: str | None = None,
     statuses: Collection[VideoStatus] | None = None,
 ) -> list[VideoRow]:
-    """Return videos sorted by key: those named (None: all), wanted by `project` and in `statuses` where given."""
+    """Return the videos that meet all given conditions, sorted by key.
+
+    The conditions are that the key is in `keys`, that `project` wants the video, and that its status is in `statuses`.
+    None means no condition.
+    """
     query = select(VideoRow).where(*_conditions(project, statuses))
     with database.reading() as session:
         if keys is None:
@@ -81,7 +85,10 @@ def find_videos_after(
     project: str | None = None,
     statuses: Collection[VideoStatus] | None = None,
 ) -> tuple[list[VideoRow], int]:
-    """Return the first `limit` of the videos that `find_videos` returns after a key, and the number of all of them."""
+    """Return up to `limit` videos with keys after `after`, sorted by key, and the number of all such videos.
+
+    Only videos that `project` wants and whose status is in `statuses` count. None means no condition.
+    """
     # Python's order, which PostgreSQL calls "C". SQLite has no other order.
     key = VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
     conditions = [*_conditions(project, statuses), key > after]
@@ -97,7 +104,10 @@ def _conditions(project: str | None, statuses: Collection[VideoStatus] | None) -
 
 
 def extracted_keys(database: Database, *, after: str | None, limit: int, only_without_basis: bool = False) -> list[str]:
-    """Return the next EXTRACTED videos after a key, in order, or only those whose frames have no recorded basis."""
+    """Return up to `limit` keys of EXTRACTED videos after a key, in order.
+
+    With `only_without_basis`, return only videos whose frames have no recorded basis.
+    """
     query = select(VideoRow.key).where(VideoRow.status == VideoStatus.EXTRACTED).order_by(VideoRow.key).limit(limit)
     if after is not None:
         query = query.where(VideoRow.key > after)
@@ -108,7 +118,7 @@ def extracted_keys(database: Database, *, after: str | None, limit: int, only_wi
 
 
 def embedded_keys(database: Database, basis: str, project: str | None = None) -> tuple[list[str], int]:
-    """Return the videos whose embeddings have this basis, in order, and the number of other videos with frames."""
+    """Return the sorted keys of videos whose embeddings have this basis, and the number of other EXTRACTED videos."""
     query = select(VideoRow.key, VideoRow.embedding_basis == basis).where(
         *_conditions(project, {VideoStatus.EXTRACTED})
     )
@@ -119,7 +129,7 @@ def embedded_keys(database: Database, basis: str, project: str | None = None) ->
 
 
 def count_by_frames_basis(database: Database, project: str | None = None) -> dict[str | None, int]:
-    """Return the number of EXTRACTED videos, of a project or of all, by the basis of their frames."""
+    """Return the number of EXTRACTED videos by the basis of their frames. With `project`, count only its videos."""
     query = select(VideoRow.frames_basis, func.count()).where(VideoRow.status == VideoStatus.EXTRACTED)
     if project is not None:
         query = query.where(is_wanted(project))
@@ -163,7 +173,7 @@ def unwanted_videos(database: Database) -> Sequence[VideoRow]:
 
 
 def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return those of these videos that have ever had an internal error."""
+    """Return the videos among `video_keys` that have ever had an internal error."""
     query = select(VideoRow.key).where(VideoRow.internal_error_version.is_not(None))
     found: set[str] = set()
     with database.reading() as session:
@@ -277,7 +287,10 @@ def retry_videos_in(
     video_keys: Collection[str] | None = None,
     stage: WorkStage | None = None,
 ) -> list[str]:
-    """Retry videos like `retry_videos`, but in the caller's transaction and, with `stage`, only where it failed."""
+    """Reset FAILED and UNAVAILABLE videos in the caller's transaction, and return their keys, sorted.
+
+    With `stage`, reset only videos that failed at this stage. None matches everything.
+    """
     query = select(VideoRow).where(VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}))
     if project is not None:
         query = query.where(is_wanted(project))

@@ -48,7 +48,7 @@ _TIME_TYPE: Final = _PENDING.c.due_at.type
 
 
 def _constant(value: str | int) -> ColumnElement[Any]:
-    """Return one of our own words or numbers as SQL text: passing parameters takes longer than everything else."""
+    """Return a word or number of this package as an SQL literal. Passing it as a parameter would take longer."""
     return literal_column(f"'{value}'" if isinstance(value, str) else str(value))
 
 
@@ -107,7 +107,7 @@ def _is_last_failure() -> ColumnElement[bool]:
 
 
 def _failure_counts() -> ColumnElement[bool]:
-    """Return the SQL condition that the last failure still counts, as in `due_dates` of attempts.py."""
+    """Return the SQL condition that the last failure still counts: neither inputs nor program have changed since."""
     kinds_of_program = [kind.value for kind in FailureKind if kind.is_of_program]
     wanted = case(
         (_LAST.c.stage == _constant(WorkStage.EXTRACTION.value), _wanted_frames_basis()),
@@ -121,8 +121,8 @@ def _failure_counts() -> ColumnElement[bool]:
 def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
     """Return the SQL expression for the date on which a video is due. NULL if it waits for a person or for a change.
 
-    For a failed video, its own row decides, as in `due_at` of videos.py. For other videos, the last attempt decides, if
-    their run failed for a reason that is not theirs alone.
+    For a failed video, its own row decides, as in `due_at` of videos.py. For another video, the last failed attempt
+    decides if it still counts. Its run failed for a reason that does not concern this video alone.
     """
     kind, date = _VIDEOS.c.error_kind, _VIDEOS.c.retry_after
     is_of_another_version = and_(
@@ -159,7 +159,7 @@ def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool])
 
 
 Scope = Literal["one", "some", "all"]
-"""The videos that a statement applies to: `of_key`, `keys`, or every video."""
+"""The videos that a statement applies to: one (parameter `of_key`), some (parameter `keys`) or all."""
 
 
 def _conditions(scope: Scope, column: ColumnElement[str]) -> list[ColumnElement[bool]]:

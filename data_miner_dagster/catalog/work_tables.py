@@ -34,7 +34,7 @@ _STAGE: Final = Enum(WorkStage, native_enum=False, length=32)
 
 
 class RunLeaseRow(Base):
-    """A Dagster run, with the process that executes it. Renewed like a claim. If it expires, the process is dead."""
+    """A Dagster run, and the process that executes it and renews this lease. The lease of a dead process expires."""
 
     __tablename__ = "run_leases"
 
@@ -105,7 +105,7 @@ class ProjectTurnRow(Base):
 
 
 class SuspectRow(Base):
-    """An item that was undone when the process of its batch died. Its next batch is at most half as large."""
+    """An item that was unfinished when the process of its batch died. Its next batch is at most half as large."""
 
     __tablename__ = "suspects"
 
@@ -136,7 +136,7 @@ class AttemptRow(Base):
 
 
 class StageGateRow(Base):
-    """The circuit breaker of a stage, closed by problems that affect every item, opened by one successful batch."""
+    """The gate of a stage. Problems that affect every item close it, and a successful batch opens it."""
 
     __tablename__ = "stage_gates"
 
@@ -150,7 +150,7 @@ class StageGateRow(Base):
 
 
 class HoldRow(Base):
-    """Work that a person stopped. Nothing under a hold is requested until it is resumed."""
+    """Work that a person stopped. It is not requested until a person resumes it."""
 
     __tablename__ = "holds"
     __table_args__ = (Index(None, "video_key"),)
@@ -173,7 +173,7 @@ class WorkBasisRow(Base):
 
 
 class MeasurementRow(Base):
-    """The resources that a stage used for a video or project in one run (domain/measurements.py). Runs add up."""
+    """The resources that a stage used for a video or project in one run (domain/measurements.py)."""
 
     __tablename__ = "measurements"
     __table_args__ = (Index(None, "stage", "measured_at"),)

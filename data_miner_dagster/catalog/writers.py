@@ -31,7 +31,7 @@ class Topic(IntEnum):
     """Decisions that need a lock but have no row to lock. The numbers are the keys of advisory locks."""
 
     CONTENT = 0x646D_6362
-    """Which videos are identical."""
+    """Decisions about which videos are identical."""
     FORGOTTEN = 0x646D_6363
     """Removals on request. The removed subjects must not be added again."""
     BASES = 0x646D_6364

@@ -138,7 +138,7 @@ NetworkAddress = OwnAddress | ForeignAddress
 
 
 def address_of(origin: Origin, text: str) -> LocalPath | ObjectUrl | OwnAddress | ForeignAddress:
-    """Return an address of the type that matches its author.
+    """Return an address as the type that matches its origin.
 
     Raises:
         AddressError: a foreign address cannot be accepted, or an object's address is malformed.
@@ -209,7 +209,7 @@ def secret_in_address(address: str) -> str | None:
 
 
 def advice_for(secret: str) -> str:
-    """Return the end of a message that refuses an address with this secret and says what to write instead."""
+    """Return the end of a message about an address with this secret, including what to write instead."""
     return (
         f"contains {secret} in plain text, which would be stored in the catalog; write {{env:NAME}} instead, and set "
         "the environment variable NAME"

@@ -69,13 +69,15 @@ class VideoIndex:
         return int(self.frame_pts[-1])
 
     def frame_number_of(self, pts: int) -> int:
-        """Return the ordinal, among all shown frames, of one of `frame_pts`."""
+        """Return the ordinal, among all shown frames, of the frame at `pts`, which must be one of `frame_pts`."""
         return int(self.frame_numbers[np.searchsorted(self.frame_pts, pts)])
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupIndex(VideoIndex):
-    """An index with every keyframe but the other packets of only some groups (a keyframe up to the next one).
+    """A partial index: every keyframe, but the other packets of only some groups.
+
+    A group is a keyframe with the packets up to the next keyframe.
 
     Requires: every packet is exactly one shown frame, and groups do not overlap in time. The n-th group therefore shows
     the frames whose numbers are its packets' ordinals. `file_ordinals` are the file positions of the known packets,

@@ -6,25 +6,25 @@ states the problem, the value and the remedy.
     DataMinerError
     ├── ConfigError            the user's file or flags are wrong; nothing has been started
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
-    ├── SourceError            one source could not be listed; the others are
+    ├── SourceError            one source could not be listed; the others were
     ├── ClaimHeldError         another live worker holds the requested work
     ├── RunEndedError          the run of this process was ended from outside: it stops, and writes nothing more
     ├── NotReadyError          an earlier stage of the project has not been done
     ├── OutOfDateError         a table was made from inputs that have since changed, or by an earlier version
     ├── SystematicFaultError   the same fault hit every item, or ten in a row: our fault, not the data's
     ├── CatalogError           the catalog is damaged, or does not belong to the files
-    ├── DamagedFileError       a derived file cannot be read: it is removed, and a run makes it again
+    ├── DamagedFileError       a derived file cannot be read: it is removed, and the next run recreates it
     ├── PermanentError         trying again gives the same result
     │   ├── VideoPermanentError(kind)
     │   ├── UnreadableImageError   one image is left out
-    │   ├── ObjectError            a bucket refuses, or what it gave is not what was asked for
-    │   │   ├── ObjectMissingError     there is no such object or bucket
-    │   │   └── ObjectForbiddenError   these credentials may not do this
+    │   ├── ObjectError            a bucket refuses a request, or an object differs from what was stored
+    │   │   ├── ObjectMissingError     the object or the bucket does not exist
+    │   │   └── ObjectForbiddenError   the credentials do not allow the request
     │   └── ModelError
     └── TransientError         trying again later may succeed
         ├── ClaimLostError         another worker took the work over while this one was suspended
-        ├── OutageError(kind)  every item would meet it: the stage waits
-        ├── ObjectTransientError   a bucket did not answer, in all tries
+        ├── OutageError(kind)  a problem that would affect every item: the stage waits
+        ├── ObjectTransientError   a bucket did not answer in any attempt
         │   └── ObjectChangedError     an object was replaced while it was read
         └── VideoTransientError(kind)
 
@@ -61,7 +61,7 @@ class ClaimHeldError(DataMinerError):
 
 
 class RunEndedError(DataMinerError):
-    """The run was ended from outside while its process was working. The process stops, and no item is charged."""
+    """The run was ended from outside while its process was working. The process stops, and no item has failed."""
 
 
 class SystematicFaultError(DataMinerError):
@@ -96,11 +96,11 @@ class TransientError(DataMinerError):
 
 
 class ClaimLostError(TransientError):
-    """Another worker took over the work because this process was suspended for a while. No item is charged."""
+    """Another worker took over the work because this process was suspended for a while. No item has failed."""
 
 
 class OutageError(TransientError):
-    """Something that every item needs is unavailable or exhausted. `kind` is a `FailureKind`. No item is charged."""
+    """Something that every item needs is unavailable or exhausted. `kind` is a `FailureKind`. No item has failed."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -111,7 +111,7 @@ class ModelError(PermanentError):
     """A model is unknown, missing from the cache, or does not match its pinned checksum."""
 
     is_of_project = False
-    """True if a project asks for this model by name, so that other projects may do without it."""
+    """True if a project names this model in its settings. Other projects may not need it."""
 
 
 class ObjectError(PermanentError):
@@ -154,7 +154,7 @@ class VideoPermanentError(PermanentError):
 
 
 class VideoTransientError(TransientError):
-    """One video failed in a way that may pass. `kind` is stored with the video.
+    """One video failed for a reason that may be temporary. `kind` is stored with the video.
 
     `retry_after_seconds` is the value that the server sent, if any.
     """

@@ -1,4 +1,4 @@
-"""Fingerprints, which show whether a result is current by a comparison of two strings."""
+"""Fingerprints: strings that differ if the inputs of a result have changed."""
 
 import hashlib
 import json

@@ -8,12 +8,12 @@ import re
 from typing import Final
 
 MAX_LINE: Final = 5000
-"""The maximum length to keep of one field."""
+"""The maximum number of characters of one field. The rest is cut off."""
 MAX_TAGS: Final = 200
 MAX_TAG_LENGTH: Final = 200
 MAX_COUNT: Final = 2**63 - 1
 MAX_PIXELS_A_SIDE: Final = 2**31 - 1
-"""The maximum of an integer column in the catalog."""
+"""The largest number that an integer column of the catalog can store."""
 
 _BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 # Excludes U+200C and U+200D, which join letters in Persian and in many emoji.

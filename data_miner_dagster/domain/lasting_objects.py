@@ -1,7 +1,7 @@
 """Keep Python's garbage collector away from objects that stay until the process ends: modules and loaded models.
 
 Imports and loaded models create hundreds of thousands of objects. The collector would traverse them over and over as
-they are created, and again whenever it runs later. That is up to a quarter of the CPU time of starting a process.
+they are created, and again whenever it runs later. This takes up to a quarter of the CPU time of starting a process.
 """
 
 import gc

@@ -15,7 +15,7 @@ from pycocotools import mask as coco_masks
 from data_miner_dagster.domain.box_shares import BoxXyxy
 
 MaskPixels = npt.NDArray[np.bool_]
-"""(H, W)"""
+"""(H, W) booleans: True for the pixels of an object."""
 
 
 @dataclass(frozen=True, slots=True)

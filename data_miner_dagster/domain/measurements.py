@@ -54,7 +54,7 @@ FLOORS: Final[Mapping[WorkStage, str]] = {
 }
 """The work that a stage cannot avoid, for stages where it is measured.
 
-Its share of the wall time is their efficiency.
+Its share of the wall time is the efficiency of the stage.
 """
 
 

@@ -78,7 +78,7 @@ class ObjectUrl:
         return self.path.rpartition("/")[2] or self.bucket
 
     def child(self, name: str) -> "ObjectUrl":
-        """Return the address of something below this one.
+        """Return the address of an object, or of a prefix of objects, below this one.
 
         Raises:
             ValueError: the name is malformed.

@@ -121,8 +121,8 @@ _BETWEEN: Final = ": "
 def phrase_of(stored: str) -> str:
     """Return the words for a stored reason or for the name of a figure.
 
-    Looks up both parts of `failed: undecodable` and `failed_undecodable`. `boxes:car` is the number of boxes of the
-    class car. Unknown names are shown with spaces instead of underscores.
+    In `failed: undecodable` and `failed_undecodable`, each part is looked up. `boxes:car`, the number of boxes of the
+    class car, becomes `boxes of car`. Unknown names are shown with spaces instead of underscores.
     """
     if stored in _PHRASES:
         return _PHRASES[stored]

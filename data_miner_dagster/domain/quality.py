@@ -46,7 +46,7 @@ class ThresholdPrecision:
 
 @dataclass(frozen=True, slots=True)
 class ClassCalibration:
-    """The result of the verdicts on one class.
+    """The calibration of one class, from people's verdicts on its boxes.
 
     `in_force` describes the project's current threshold, and `chosen` the lowest threshold whose estimated precision
     reaches the desired one. `knots` map a confidence to the probability that the box is right; both ascend.

@@ -16,7 +16,7 @@ from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.reasons import RejectionRule, VideoErrorKind
 
 RgbImage = npt.NDArray[np.uint8]
-"""(H, W, 3) RGB."""
+"""An RGB image of shape (H, W, 3)."""
 
 Float32Array = npt.NDArray[np.float32]
 

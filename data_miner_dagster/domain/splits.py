@@ -43,7 +43,7 @@ def fold_name(number: int) -> str:
 
 
 def folds_among(splits: Sequence[str]) -> tuple[str, ...]:
-    """Return the splits that are folds, in order, or nothing if there is a training split."""
+    """Return the splits that are folds, in order. Empty if there is a training split."""
     return () if TRAIN_SPLIT in splits else tuple(split for split in splits if _FOLD.fullmatch(split))
 
 
@@ -57,7 +57,7 @@ class Block:
 
 
 def text_of_cut(blocks: Sequence[Block]) -> str:
-    """Return the text for blocks, which is stored in place of the split of a whole video."""
+    """Return the text that describes a video's blocks. It is stored in place of the name of a split."""
     stops = ("end" if block.stop_seconds is None else f"{block.stop_seconds:.3f}" for block in blocks)
     return ", ".join(
         f"{block.split} {block.start_seconds:.3f}-{stop}" for block, stop in zip(blocks, stops, strict=True)
@@ -65,7 +65,7 @@ def text_of_cut(blocks: Sequence[Block]) -> str:
 
 
 def cut_of(split: str) -> tuple[Block, ...]:
-    """Return the blocks that a stored text describes, or nothing if it is the name of a split."""
+    """Return the blocks that a stored text describes. Empty if the text is the name of a split."""
     found = [_BLOCK.fullmatch(part) for part in split.split(", ")]
     return tuple(
         Block(match[1], float(match[2]), None if match[3] == "end" else float(match[3])) for match in found if match
@@ -85,7 +85,7 @@ def split_at(split: str, pts_seconds: float) -> str | None:
 
 
 def splits_in(split: str) -> tuple[str, ...]:
-    """Return the splits that a video belongs to, given its stored text."""
+    """Return the splits that a video belongs to, given its stored text: one split, or the split of each block."""
     return tuple(block.split for block in cut_of(split)) or (split,)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 
 class VideoStatus(StrEnum):
-    """The progress of a video towards frames. All projects share it."""
+    """The progress of a video, from pending to extracted frames. All projects share it."""
 
     PENDING = "PENDING"
     DOWNLOADING = "DOWNLOADING"
@@ -58,7 +58,7 @@ class ProjectStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageOnTheWay:
-    """One stage that works on a project: the state in which it is due, and its output."""
+    """A stage that works on a project: the state of a project that waits for it, and its output."""
 
     waiting: ProjectStage  # the state of a project that waits for this stage
     asset: str  # the name of its output for Dagster and the user

@@ -10,7 +10,7 @@ from data_miner_dagster.domain.phrases import counted
 
 CHECKPOINT_NAME: Final = "student.pt"
 EXPORTED_NAME: Final = "student.onnx"
-"""The file that serves as a detector. Training can be continued from the checkpoint above."""
+"""The exported network, which can serve as a detector. Training can be continued from `CHECKPOINT_NAME`."""
 LICENCE: Final = "AGPL-3.0"
 """The licence of the training software, which also applies to the students unless a commercial licence was bought."""
 DEFAULT_NETWORK: Final = "yolo11n"
@@ -60,12 +60,12 @@ class Student:
 
     @property
     def untrained(self) -> Epoch:
-        """The entry of the curve for the network before its first training step."""
+        """The entry of the training curve for the network before its first training step."""
         return self.curve[0]
 
     @property
     def best(self) -> Epoch:
-        """The entry of the curve for the epoch whose weights were kept."""
+        """The entry of the training curve for the epoch whose weights were kept."""
         return self.curve[self.best_epoch]
 
     @property

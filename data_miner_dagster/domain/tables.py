@@ -40,10 +40,10 @@ FRAMES_SCHEMA: Final = pa.schema(
         pa.field("quality_flag", pa.string()),  # domain.reasons.QualityFlag, or null
     ]
 )
-"""frames/<video_key>/frames.parquet: one row per sampled frame."""
+"""Schema of frames/<video_key>/frames.parquet: one row per sampled frame."""
 
 FRAMES_ROWS_PER_GROUP: Final = 1000
-"""The number of rows of `frames.parquet` that are written at a time."""
+"""The number of rows in a row group of `frames.parquet`."""
 
 WINDOWS_SCHEMA: Final = pa.schema(
     [
@@ -56,7 +56,7 @@ WINDOWS_SCHEMA: Final = pa.schema(
         not_null("sha256", pa.string()),  # of the image file
     ]
 )
-"""windows/<video_key>/windows.parquet: one row per picture around the frames of a video, ordered by time."""
+"""Schema of windows/<video_key>/windows.parquet: one row per picture around the frames of a video, ordered by time."""
 
 FILTERED_SCHEMA: Final = pa.schema(
     [
@@ -74,7 +74,7 @@ FILTERED_SCHEMA: Final = pa.schema(
         pa.field("drop_reason", pa.string()),  # domain.reasons.DropReason, null if kept
     ]
 )
-"""projects/<name>/filtered.parquet: one row per frame of every member video."""
+"""Schema of projects/<name>/filtered.parquet: one row per frame of every member video."""
 
 DEDUPLICATED_SCHEMA: Final = pa.schema(
     [
@@ -89,7 +89,7 @@ DEDUPLICATED_SCHEMA: Final = pa.schema(
         not_null("generation", pa.int32()),  # 0 is the first; later generations were added with later videos
     ]
 )
-"""projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
+"""Schema of projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
 
 REUPLOADS_SCHEMA: Final = pa.schema(
     [
@@ -101,7 +101,10 @@ REUPLOADS_SCHEMA: Final = pa.schema(
         not_null("num_frames", pa.int32()),
     ]
 )
-"""projects/<name>/reuploads.parquet: one row per video that was found entirely in another, sorted by video key."""
+"""Schema of projects/<name>/reuploads.parquet.
+
+One row per video that was found entirely in another, sorted by video key.
+"""
 
 MASK_TYPE: Final = pa.struct([not_null("size", pa.list_(pa.int32())), not_null("counts", pa.string())])
 """A mask in COCO's compressed form: [height, width] of the picture, and the run lengths."""
@@ -123,7 +126,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
         pa.field("mask", MASK_TYPE),  # of the stored frame; null: none. Earlier versions lack the column
     ]
 )
-"""projects/<name>/detections.parquet: one row per box, including boxes with low confidences."""
+"""Schema of projects/<name>/detections.parquet: one row per box, including boxes with low confidences."""
 
 VERDICT_COLUMN: Final = "verifier_verdict"
 REASON_COLUMN: Final = "verifier_reason"
@@ -146,14 +149,14 @@ TRACK_COLUMNS: Final = (
     pa.field(RECOVERED_COLUMN, pa.bool_()),  # no detector reported the box on this frame: its neighbours did
     pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),  # those neighbours; null unless `recovered`
 )
-"""Additional columns of detections.parquet, in projects that follow objects along their videos."""
+"""Additional columns of detections.parquet, in projects that follow objects through their videos."""
 
 OBJECT_NUMBER_COLUMN: Final = "object_number"
 
 SEEN_OBJECTS_SCHEMA: Final = pa.schema(
     [*DETECTIONS_SCHEMA, not_null(OBJECT_NUMBER_COLUMN, pa.int64())]  # the object, within its video
 )
-"""The parts of a network that follows objects: one row per object on a frame."""
+"""Schema of the stored output of a network that follows objects: one row per object on a frame."""
 
 TRACKED_FRAMES_SCHEMA: Final = pa.schema(
     [
@@ -166,9 +169,9 @@ TRACKED_FRAMES_SCHEMA: Final = pa.schema(
         not_null("height", pa.int32()),
     ]
 )
-"""projects/<name>/whole_clip_frames.parquet:
+"""Schema of projects/<name>/whole_clip_frames.parquet.
 
-one row per frame on which objects were followed, ordered by video, time.
+One row per frame on which objects were followed, ordered by video and time.
 """
 
 TRACKS_SCHEMA: Final = pa.schema(
@@ -191,7 +194,10 @@ TRACKS_SCHEMA: Final = pa.schema(
         pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),
     ]
 )
-"""projects/<name>/whole_clip_tracks.parquet: one row per tracked frame and object, ordered by video, time and track."""
+"""Schema of projects/<name>/whole_clip_tracks.parquet.
+
+One row per tracked frame and object, ordered by video, time and track.
+"""
 
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
@@ -201,4 +207,4 @@ DETECTED_FRAMES_SCHEMA: Final = pa.schema(
         not_null("num_boxes", pa.int32()),
     ]
 )
-"""projects/<name>/detected_frames.parquet: one row per examined frame, including frames without boxes."""
+"""Schema of projects/<name>/detected_frames.parquet: one row per examined frame, including frames without boxes."""

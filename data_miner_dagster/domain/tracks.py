@@ -1,4 +1,4 @@
-"""Records of objects that were followed along a video: their tracks, and the frames on which they were seen.
+"""Records of objects that were followed through a video: their tracks, and the frames on which they were seen.
 
 Belongs here: the records that cross layers. Does not belong here: following objects (stages/tracking/).
 """
@@ -33,7 +33,7 @@ def sightings_as_rows(sightings: Iterable[Sighting] | None) -> list[dict[str, fl
 
 @dataclass(frozen=True, slots=True)
 class BoxTrack:
-    """The result of following objects for one box."""
+    """The track of one box, and whether it was recovered from detections on other frames."""
 
     track_id: int | None = None  # from 1, within a video; None: without a track
     recovered_from: tuple[Sighting, ...] | None = None  # None: a detector reported it
@@ -49,7 +49,7 @@ class BoxTrack:
 
 @dataclass(frozen=True, slots=True)
 class SeenObject:
-    """An object that a video network itself found on a frame. The same number on another frame is the same object."""
+    """An object that a video network found on a frame. The same number on another frame means the same object."""
 
     number: int
     class_index: int

@@ -53,7 +53,7 @@ PAIR_WORDS: Final = frozenset({VerdictWord.DUPLICATE, VerdictWord.NOT_DUPLICATE,
 
 
 class ReviewQueue(StrEnum):
-    """The queue from which a person was asked. Only answers to a random sample measure a share of all frames."""
+    """The queue that a question came from. Only answers to a random sample measure a share of all frames."""
 
     STUDENT = "student"  # a network that was trained on the release disagrees with its labels
     UNSURE = "unsure"

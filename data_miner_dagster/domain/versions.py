@@ -1,6 +1,7 @@
-"""The version of every stage. Raise it when the same input yields a different result; the output is then recreated.
+"""The versions of the stages. If a stage begins to yield a different result for the same input, raise its version.
 
-Versions are part of fingerprints. Each version is also the `code_version` of its asset in Dagster.
+Versions are part of fingerprints, so raising one recreates the outputs. Each version is also the `code_version` of its
+asset in Dagster.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ DETECTION_VERSION: Final = 1
 """Raise it when the same detector, frames and settings yield different boxes."""
 
 TRACKING_VERSION: Final = 1
-"""Raise it when the same boxes along a video yield different tracks. Part of fingerprints if objects are followed."""
+"""Raise it when the same boxes of a video yield different tracks. Part of fingerprints if objects are followed."""
 
 RELEASING_VERSION: Final = 4
 """Raise it when the same tables yield different bytes."""

@@ -10,7 +10,7 @@ from data_miner_dagster.domain.statuses import PROJECT_WAY
 
 
 class WorkStage(StrEnum):
-    """A stage for which work is planned. The names are those of its modules in every folder."""
+    """A stage for which work is planned. Its modules are named after it in every package."""
 
     SOURCING = "SOURCING"
     DOWNLOADING = "DOWNLOADING"
@@ -32,7 +32,7 @@ ASSETS: Final[Mapping[WorkStage, str]] = {
     WorkStage.EMBEDDING: "frame_embeddings",
     **{WorkStage(stage.value): place.asset for stage, place in PROJECT_WAY.items()},
 }
-"""The output of each stage, in order."""
+"""The name of the asset that each stage makes, in the order of stages."""
 
 
 def stage_of_asset(asset: str) -> WorkStage | None:

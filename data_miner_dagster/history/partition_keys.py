@@ -20,7 +20,7 @@ _A_STATEMENT: Final = 500
 
 
 def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[str, list[str]]:
-    """Return the keys of each partition set that the catalog does not know, in order."""
+    """Return the keys in each of Dagster's partition sets that are not in the catalog, in order."""
     # In this order, because a key is added to the catalog first.
     known = {name: instance.get_dynamic_partitions(name) for name in map(_name_of, (PROJECTS, VIDEOS))}
     in_catalog = {

@@ -48,7 +48,7 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
 
 
 def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> int:
-    """Delete kept events of these assets that are no longer the state. Return the number of events, at most 2,000.
+    """Delete kept events that are no longer the state of a partition. Return the number of events, at most 2,000.
 
     An event is superseded if a newer one exists, or if its partition was deleted.
     """

@@ -142,7 +142,10 @@ def prune_history(
 
 
 def prune_ticks(instance: dg.DagsterInstance, older_than: timedelta, *, now: datetime) -> int:
-    """Remove old ticks of our sensors and schedules, those without a request sooner. Return the number removed."""
+    """Remove old ticks of our sensors and schedules, and return their number.
+
+    Ticks without a request are removed sooner.
+    """
     num_ticks = 0
     for ticks in _old_ticks(instance, older_than, now):
         num_ticks += ticks.count(instance)
@@ -151,7 +154,7 @@ def prune_ticks(instance: dg.DagsterInstance, older_than: timedelta, *, now: dat
 
 
 def would_prune(instance: dg.DagsterInstance, ours: Ours, older_than: timedelta, *, now: datetime) -> Pruning:
-    """Return what `prune_history` would remove. Changes nothing."""
+    """Return the amounts that `prune_history` would remove. Changes nothing."""
     run_ids = [run.run_id for run in _old_runs(instance, ours, now - older_than)]
     num_events = num_states = 0
     for run_id in run_ids:
@@ -197,13 +200,13 @@ def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> Ite
 
 
 def _repeated_runs(instance: dg.DagsterInstance) -> set[str]:
-    """Return the runs of which active runs are retries."""
+    """Return the ids of the runs that active runs retry."""
     active = instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
     return {run_id for run in active for run_id in (run.parent_run_id, run.root_run_id) if run_id is not None}
 
 
 def _latest_attempts(instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> set[str]:
-    """Return the runs that were the latest to attempt a partition and failed: the failure is the partition's state."""
+    """Return the ids of failed runs that were the latest to attempt a partition, so that its state is their failure."""
     storage = cast("Any", instance.event_log_storage)
     known = {key for definition in (VIDEOS, PROJECTS) for key in instance.get_dynamic_partitions(str(definition.name))}
     tried = map(storage.get_latest_asset_partition_materialization_attempts_without_materializations, assets)
@@ -333,7 +336,7 @@ def _databases(instance: dg.DagsterInstance) -> list[Path]:
 
 
 def _rewrite_databases(instance: dg.DagsterInstance, own_run_id: str | None) -> tuple[str, ...]:
-    """Return large amounts of free space in SQLite files to the file system. Return the files that are in use.
+    """Rewrite SQLite files with a lot of free space, to release it. Return the files that could not be rewritten.
 
     A large file is not rewritten while runs are in flight, because their events would have to wait for too long.
     """

@@ -19,11 +19,11 @@ _PAIRS_AT_ONCE = 4096
 _HALF_PRECISION_ERROR = 2.0**-11
 """Error of a dot product with a unit vector stored in float16: the relative rounding error of its components."""
 _TRAINING_POINTS_PER_CLUSTER = 39
-"""FAISS warns below this many. Source: faiss/Clustering.h, `min_points_per_centroid`."""
+"""Training vectors per cluster below which FAISS warns. Source: faiss/Clustering.h, `min_points_per_centroid`."""
 
 _HASH_BITS = 64
 _MOST_BANDED_BITS = 7
-"""With more bits, the bands are so short that comparing every pair is faster."""
+"""Largest distance that is searched by bands. Beyond it, bands are so short that comparing every pair is faster."""
 _LONGEST_BAND = 32
 
 
@@ -84,7 +84,7 @@ class ClusteredFaissIndex:
         self._index.nprobe = num_probes
 
     def probes_needed(self, queries: Float32Array, others: Float32Array) -> npt.NDArray[np.int64]:
-        """Return (P,) how many clusters, at least 1, each query must visit to find the other vector of its pair."""
+        """Return how many clusters (at least 1) each query must visit to find the other vector of its pair, as (P,)."""
         centroids = self._index.quantizer.reconstruct_n(0, self._index.nlist)
         needed = np.empty(len(queries), np.int64)
         for start in range(0, len(queries), _PAIRS_AT_ONCE):

@@ -34,7 +34,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait for a response, and how often to try."""
+    """Limits for requests: how long to wait for a response, how often to try, and the delay between attempts."""
 
     timeout_seconds: float
     min_bytes_per_second: int

@@ -62,7 +62,7 @@ class BucketStore:
         return self._url.text
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield objects as `ObjectStore.entries` does. An interrupted listing continues with the page that failed."""
+        """Implement `ObjectStore.entries`. An interrupted listing continues with the page that failed."""
         base = f"{self._url.path}/" if self._url.path else ""
         mark: str | None = ""
         while mark is not None:
@@ -71,19 +71,19 @@ class BucketStore:
                 yield StoredObject(entry.name.removeprefix(base), entry.size_bytes, entry.identity, entry.md5)
 
     def find(self, name: str) -> StoredObject | None:
-        """Return an object as `ObjectStore.find` does. The name "" means the object at the address itself."""
+        """Implement `ObjectStore.find`. The name "" means the object at the address itself."""
         found = self._ask(name, partial(self._driver.head, self._path(name)))
         return found and StoredObject(name, found.size_bytes, found.identity, found.md5)
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
-        """Return an object's content as `ObjectStore.read` does."""
+        """Implement `ObjectStore.read`."""
         found = self._existing(name)
         if found.size_bytes > max_bytes:
             raise ObjectError(f"{self._shown(name)} has {found.size_bytes} bytes, more than the limit of {max_bytes}")
         return self._range(name, 0, found.size_bytes) if found.size_bytes else b""
 
     def write(self, name: str, content: bytes) -> None:
-        """Store an object as `ObjectStore.write` does."""
+        """Implement `ObjectStore.write`."""
         path = self._path(name)
         if self._ask(name, partial(self._driver.put, path, content), num_bytes=len(content)):
             return
@@ -91,7 +91,7 @@ class BucketStore:
             raise self._differs(name)
 
     def upload(self, path: Path, name: str) -> str:
-        """Upload a file as `ObjectStore.upload` does. If a server does not state the hash, the object is read back."""
+        """Implement `ObjectStore.upload`. If a server does not state the hash, the object is read back."""
         size_bytes = path.stat().st_size
         digest = hashlib.sha256()
         if size_bytes <= _PART_BYTES:
@@ -136,7 +136,7 @@ class BucketStore:
             logger.warning("%s; parts of it may remain in the bucket until its lifecycle rules remove them", error)
 
     def sha256_of(self, name: str) -> str:
-        """Return the sha256 of an object as `ObjectStore.sha256_of` does."""
+        """Implement `ObjectStore.sha256_of`."""
         digest, start, size_bytes = hashlib.sha256(), 0, self._existing(name).size_bytes
         while start < size_bytes:
             content = self._range(name, start, min(start + _RANGE_BYTES, size_bytes))
@@ -145,7 +145,7 @@ class BucketStore:
         return digest.hexdigest()
 
     def download(self, name: str, path: Path) -> StoredObject:
-        """Download an object as `ObjectStore.download` does."""
+        """Implement `ObjectStore.download`."""
         origin = path.with_name(path.name + _ORIGIN_SUFFIX)
         for _ in range(_CHANGES_BORNE):
             found = self._existing(name)
@@ -178,7 +178,7 @@ class BucketStore:
             os.fsync(file.fileno())
 
     def remove(self, name: str) -> None:
-        """Remove an object as `ObjectStore.remove` does."""
+        """Implement `ObjectStore.remove`."""
         self._ask(name, partial(self._driver.remove, self._path(name)))
 
     # --- requests ---

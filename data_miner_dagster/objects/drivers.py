@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 _A_PAGE: Final = 1000
 
 Mark = str | None
-"""The position at which a listing continues."""
+"""The position at which a listing continues. "" before the first page, None after the last one."""
 
 
 class Driver(Protocol):
     """The requests to one bucket. Names are complete paths within the bucket."""
 
     async def page(self, prefix: str, mark: Mark) -> tuple[list[StoredObject], Mark]:
-        """Return some of the objects whose names begin with a prefix, and where the listing continues.
+        """Return one page of the objects whose names begin with a prefix, and the mark of the next page.
 
         Args:
             prefix: the start of the names.
-            mark: the mark returned with the previous page, or "" for the first page. The last page returns None.
+            mark: the mark returned with the previous page, or "" for the first page.
+
+        Returns:
+            The objects, and the mark of the next page. The mark is None after the last page.
         """
         ...
 
     async def head(self, name: str) -> StoredObject | None:
-        """Return an object. None if it does not exist."""
+        """Return the entry of an object. None if the object does not exist."""
         ...
 
     async def get(self, name: str, start: int, stop: int) -> bytes:
@@ -59,7 +62,7 @@ class S3Driver:
         self._bucket = bucket
 
     async def page(self, prefix: str, mark: Mark) -> tuple[list[StoredObject], Mark]:
-        """Return a page as `Driver.page` does. S3 lists a thousand objects at a time."""
+        """Implement `Driver.page`. S3 lists a thousand objects at a time."""
         more = {"ContinuationToken": mark} if mark else {}
         found = await self._call("list_objects_v2", Bucket=self._bucket, Prefix=prefix, MaxKeys=_A_PAGE, **more)
         entries = [
@@ -70,7 +73,7 @@ class S3Driver:
         return entries, found["NextContinuationToken"] if found.get("IsTruncated") else None
 
     async def head(self, name: str) -> StoredObject | None:
-        """Return an object as `Driver.head` does."""
+        """Implement `Driver.head`."""
         try:
             found = await self._call("head_object", Bucket=self._bucket, Key=name)
         except FileNotFoundError:
@@ -78,14 +81,14 @@ class S3Driver:
         return _stored(name, found["ContentLength"], found)
 
     async def get(self, name: str, start: int, stop: int) -> bytes:
-        """Return bytes as `Driver.get` does."""
+        """Implement `Driver.get`."""
         found = await self._call("get_object", Bucket=self._bucket, Key=name, Range=f"bytes={start}-{stop - 1}")
         async with found["Body"] as body:
             content: bytes = await body.read()
             return content
 
     async def put(self, name: str, content: bytes) -> bool:
-        """Store an object as `Driver.put` does. A one-part object's tag is its md5, unless the object is encrypted."""
+        """Implement `Driver.put`. A one-part object's tag is its md5, unless the object is encrypted."""
         stored = await self._call("put_object", Bucket=self._bucket, Key=name, Body=content)
         return _tag(stored) == _md5(content)
 
@@ -117,7 +120,7 @@ class S3Driver:
         await self._call("abort_multipart_upload", Bucket=self._bucket, Key=name, UploadId=upload)
 
     async def remove(self, name: str) -> None:
-        """Remove an object as `Driver.remove` does."""
+        """Implement `Driver.remove`."""
         await self._call("delete_object", Bucket=self._bucket, Key=name)
 
 
@@ -132,7 +135,7 @@ class FileSystemDriver:
         return f"{self._bucket}/{name}" if name else self._bucket
 
     async def page(self, prefix: str, mark: Mark) -> tuple[list[StoredObject], Mark]:
-        """Return a page as `Driver.page` does. Each page lists one folder, and the mark is the remaining folders."""
+        """Implement `Driver.page`. Each page lists one folder, and the mark contains the remaining folders."""
         folders = json.loads(mark) if mark else [prefix.rpartition("/")[0]]
         try:
             entries = await self._fs._ls(self._path(folders.pop()), detail=True)  # noqa: SLF001 - to be overridden in fsspec
@@ -154,7 +157,7 @@ class FileSystemDriver:
         return found, json.dumps(folders) if folders else None
 
     async def head(self, name: str) -> StoredObject | None:
-        """Return an object as `Driver.head` does."""
+        """Implement `Driver.head`."""
         try:
             found = await self._fs._info(self._path(name))  # noqa: SLF001
         except FileNotFoundError:
@@ -162,12 +165,12 @@ class FileSystemDriver:
         return _stored(name, found["size"], found) if found["type"] == "file" else None
 
     async def get(self, name: str, start: int, stop: int) -> bytes:
-        """Return bytes as `Driver.get` does."""
+        """Implement `Driver.get`."""
         content: bytes = await self._fs._cat_file(self._path(name), start=start, end=stop)  # noqa: SLF001
         return content
 
     async def put(self, name: str, content: bytes) -> bool:
-        """Store an object as `Driver.put` does."""
+        """Implement `Driver.put`."""
         await self._fs._pipe_file(self._path(name), content)  # noqa: SLF001
         found = await self.head(name)
         return found is not None and found.size_bytes == len(content) and found.md5 == _md5(content)
@@ -178,7 +181,7 @@ class FileSystemDriver:
         await self._fs._put_file(str(path), self._path(name), **overwrite)  # noqa: SLF001
 
     async def remove(self, name: str) -> None:
-        """Remove an object as `Driver.remove` does."""
+        """Implement `Driver.remove`."""
         try:
             await self._fs._rm_file(self._path(name))  # noqa: SLF001
         except FileNotFoundError:

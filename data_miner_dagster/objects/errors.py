@@ -32,7 +32,7 @@ _CLIENT_PACKAGES: Final = frozenset(
 _MISSING: Final = frozenset({404, 410})
 _FORBIDDEN: Final = frozenset({401, 403})
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
-"""HTTP statuses of transient failures, besides 500 and above. On S3, 409 means that two writers of an object met."""
+"""HTTP statuses of transient failures, besides 500 and above. On S3, 409 means that two writes conflict."""
 _OURS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
 """Errors caused by this machine, not by a bucket."""
 _REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.ENAMETOOLONG, errno.EPERM, errno.EEXIST})
@@ -46,7 +46,7 @@ _LONGEST_MESSAGE: Final = 300
 
 
 def translated(error: BaseException, what: str) -> DataMinerError | None:
-    """Return an error of this package for an exception of a client. None if no client raised it on purpose.
+    """Return an error of this package for an exception of a client. None if neither client nor bucket is the cause.
 
     Args:
         error: the exception.

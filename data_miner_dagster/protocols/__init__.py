@@ -1,4 +1,4 @@
-"""One Protocol per replaceable capability.
+"""The interfaces of replaceable parts, such as encoders, detectors and stores, as Protocols.
 
-Implementations are in `models/`, `index/` and others; fakes only in tests.
+Implementations are in packages such as `models/` and `index/`. Fakes exist only in tests.
 """

@@ -27,7 +27,7 @@ class ObjectDetector(Protocol):
 
 @runtime_checkable
 class BoxPrompted(Protocol):
-    """Finds what resembles the objects in given boxes of the same image."""
+    """Finds objects that resemble those in given boxes of the same image."""
 
     def detect_like(
         self,
@@ -37,7 +37,7 @@ class BoxPrompted(Protocol):
         *,
         confidence_floor: float,
     ) -> ImageDetections:
-        """Return the objects of an image that are like some of its objects and unlike others, all as class 0.
+        """Return the objects of an image that resemble those in `like` but not those in `unlike`, all as class 0.
 
         Args:
             image: the image.

@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object in a store. `identity` changes whenever its content is replaced. `md5` is known for some objects."""
+    """One object in a store. `identity` changes whenever its content is replaced. `md5` is None if it is not known."""
 
     name: str  # relative to the store
     size_bytes: int
@@ -25,7 +25,7 @@ class ObjectStore(Protocol):
 
     @property
     def shown(self) -> str:
-        """The address of the store in a form for people."""
+        """The address of the store, for messages."""
         ...
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:

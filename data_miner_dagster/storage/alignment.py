@@ -1,7 +1,7 @@
 """Check that rows of two stored tables match.
 
-Rows of two tables are matched by key, never by position alone. Where code relies on a position (a vector's row, a run
-in a sorted column), that position was checked here.
+Rows of two tables are matched by key, never by position alone. Code that relies on a position (a vector's row, a run in
+a sorted column) checks it with these functions first.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS
 
 
 def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, remedy: str) -> npt.NDArray[np.int64]:
-    """Return the row of `known` for each id in `wanted`. Each id must occur exactly once in `known`.
+    """Return the row number in `known` of each id in `wanted`. Each id must occur exactly once in `known`.
 
     Args:
         wanted: (N,) ids, in any order.
@@ -50,7 +50,7 @@ def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) ->
 def rows_of_indices(
     wanted: npt.NDArray[np.integer], known: npt.NDArray[np.integer], *, table: str, remedy: str
 ) -> npt.NDArray[np.int64]:
-    """Return the row of `known` (strictly ascending) for each value in `wanted`.
+    """Return the row number in `known` (strictly ascending) of each value in `wanted`.
 
     Raises:
         PermanentError: `known` is not strictly ascending, or a wanted value is missing.
@@ -66,7 +66,10 @@ def rows_of_indices(
 
 
 def position_at(pts_seconds: npt.NDArray[np.float64], seconds: float) -> int | None:
-    """Return the position of a video's frame at a time, as a verdict names it. None if there is no such frame."""
+    """Return the index of the time nearest to `seconds`, or None if it is not within `SAME_FRAME_SECONDS`.
+
+    Verdicts name a frame by its time in the video.
+    """
     if not len(pts_seconds):
         return None
     nearest = int(np.argmin(np.abs(pts_seconds - seconds)))

@@ -52,14 +52,14 @@ def read_answers(path: Path) -> dict[str, bool]:
 
 
 def write_answers(path: Path, answers: Mapping[str, bool]) -> None:
-    """Write answers by frame id, atomically. The same answers yield the same bytes."""
+    """Write a CSV file of answers by frame id, atomically. The same answers yield the same bytes."""
     write_csv(
         path, ["frame_id", "answer"], [[frame_id, answer_word(answers, frame_id)] for frame_id in sorted(answers)]
     )
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a table for people, atomically. Cells are escaped so that spreadsheets treat none as a formula."""
+    """Write a CSV file for people, atomically. Cells that a spreadsheet would treat as a formula are escaped."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([columns, *([_inert(cell) for cell in row] for row in rows)])
     with atomic_path(path) as partial:

@@ -24,7 +24,7 @@ _FLUSHED_AT_ONCE: Final = 8
 _FILES_A_PORTION: Final = 2_000
 
 PARTIAL_MARK = ".partial-"
-"""Part of the name of everything unfinished, so that a sweep recognises it."""
+"""Part of the names of unfinished files and folders, by which `sweep_partials` recognises them."""
 
 
 _ONLY: Final = "only"
@@ -48,7 +48,7 @@ class _Publisher:
 
 
 class _Publishers(threading.local):
-    """The publishers of a thread. The last one entered counts. They may leave in any order and from any thread."""
+    """The claims under which a thread publishes. The last one begun counts. They may end in any order and thread."""
 
     def __init__(self) -> None:
         self.entered: list[_Publisher] = []
@@ -182,7 +182,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_atomic_folder(path: Path) -> Iterator[Path]:
-    """Replace a folder like `atomic_folder`, but without a claim: there is one temporary sibling, and it is locked.
+    """Yield a temporary sibling folder to fill, without a claim. On success it replaces `path`.
+
+    There is only one such sibling, and it is locked against other processes.
 
     Leftovers of a killed process are removed first. On a file system that cannot lock folders, each writer gets its own
     temporary folder, and no leftovers are removed.
@@ -263,8 +265,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 def sweep_partials(folder: Path, name: str | None = None) -> int:
     """Remove leftovers of killed writers directly inside `folder`, and return their number. Call only under a claim.
 
-    Everything left there belongs to claims that have ended: those of dead writers, and those that must not publish any
-    more.
+    All leftovers belong to claims that have ended, whose holders are dead or must not publish any more.
 
     If `name` is given, only partial versions of `name` are removed. Use it in a shared folder, when the claim covers
     only `name`.

@@ -29,7 +29,8 @@ class TableByVideo:
     """The rows of a table with a `video_key` column, by video, in stored order.
 
     Opening the table reads only that column, to index the rows of each video. A lookup reads the row groups it needs
-    and caches the last one, so lookups in stored order read each group once. Both raise `DamagedFileError`.
+    and caches the last one, so lookups in stored order read each group once. Opening and lookups raise
+    `DamagedFileError` if the file cannot be read.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def paths_below(folder: Path, pattern: str) -> list[Path]:
-    """Return the paths that match a pattern below a folder, sorted, including hidden names. Empty without the folder.
+    """Return the sorted paths below a folder that match a pattern, including hidden names. Empty if it does not exist.
 
     A path may no longer exist by the time it is used. `**` matches any number of folders.
     """

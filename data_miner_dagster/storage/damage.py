@@ -38,7 +38,7 @@ def _said_by_libraries() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise `DamagedFileError` for errors in reading `path`, unless it is missing or the system gives a reason.
+    """Translate the errors of libraries that read `path` to `DamagedFileError`. Errors of the system pass through.
 
     Raises:
         DamagedFileError: the bytes of the file are damaged.

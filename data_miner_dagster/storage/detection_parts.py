@@ -56,7 +56,7 @@ class PartName:
 class DetectionParts:
     """The parts of one detector and class list, identified by `fingerprint`.
 
-    Used under the project's claim, and under the claims of shards, whose workers name their parts.
+    Callers hold the project's claim or the claim of a shard. Workers on shards choose the names of their parts.
     """
 
     folder: Path
@@ -131,7 +131,7 @@ class DetectionParts:
         return FoundBoxes(self.folder, name_by_frame, self.boxes_schema)
 
     def keep_only(self, names: Collection[PartName]) -> None:
-        """Remove all other parts."""
+        """Remove all parts except these."""
         for name in self.names():
             if name not in names:
                 for suffix in (_FRAMES_SUFFIX, _BOXES_SUFFIX):  # a part without its table of frames is not complete
@@ -150,7 +150,7 @@ class FoundBoxes:
         self._part = lru_cache(maxsize=OPEN_PARTS)(self._read)
 
     def of(self, frame_ids: Iterable[str]) -> pa.Table:
-        """Return the boxes of some frames, sorted by frame. Requested in order, each part is read once."""
+        """Return the boxes of some frames, sorted by frame. Each part is read once if frames are requested in order."""
         frames_by_name: dict[PartName, list[str]] = {}
         for frame_id in frame_ids:
             if (name := self._name_by_frame.get(frame_id)) is not None:

@@ -1,4 +1,4 @@
-"""Columns of `detections.parquet`, in the form in which other code needs them."""
+"""Read columns of `detections.parquet` as arrays."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -19,7 +19,7 @@ _VERSION: Final = 1
 
 
 class FileHashes:
-    """sha256 by path, stored in one file. Thread-safe. A damaged or missing file counts as empty."""
+    """A cache of sha256 by path, stored in one file. Thread-safe. A damaged or missing file counts as empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -41,7 +41,7 @@ def _mounts(mountinfo: str) -> Iterator[Mount]:
 
 
 def mount_of(path: Path, mountinfo: str) -> Mount | None:
-    """Return the mount of an absolute path without links: the innermost one, and the latest of those."""
+    """Return the mount of an absolute path without symbolic links: the innermost one, or the latest of several."""
     around = [mount for mount in _mounts(mountinfo) if path.is_relative_to(mount.mount_point)]
     return max(enumerate(around), key=lambda one: (len(one[1].mount_point.parts), one[0]))[1] if around else None
 

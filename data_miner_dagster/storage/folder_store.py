@@ -28,7 +28,7 @@ class FolderStore:
         return str(self._folder)
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield objects as `ObjectStore.entries` does. Unfinished files are not listed."""
+        """Implement `ObjectStore.entries`. Unfinished files are not listed."""
         start = self._folder / prefix.rpartition("/")[0]
         for parent, folders, files in os.walk(start):
             folders[:] = [name for name in folders if not name.startswith(PARTIAL_MARK)]
@@ -38,7 +38,7 @@ class FolderStore:
                     yield found
 
     def find(self, name: str) -> StoredObject | None:
-        """Return an object as `ObjectStore.find` does."""
+        """Implement `ObjectStore.find`."""
         with self._told(name):
             try:
                 status = self._path(name).stat()
@@ -47,7 +47,7 @@ class FolderStore:
         return StoredObject(name, status.st_size, f"{status.st_ino} {status.st_mtime_ns}")
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
-        """Return an object's content as `ObjectStore.read` does."""
+        """Implement `ObjectStore.read`."""
         with self._told(name):
             size_bytes = self._path(name).stat().st_size
             if size_bytes > max_bytes:
@@ -55,12 +55,12 @@ class FolderStore:
             return self._path(name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
-        """Store an object as `ObjectStore.write` does."""
+        """Implement `ObjectStore.write`."""
         with self._told(name), atomic_path(self._path(name)) as partial:
             partial.write_bytes(content)
 
     def upload(self, path: Path, name: str) -> str:
-        """Upload a file as `ObjectStore.upload` does. The written data is read back."""
+        """Implement `ObjectStore.upload`. The written data is read back."""
         with self._told(name), atomic_path(self._path(name)) as partial:
             _copy(path, partial)
             sha256 = sha256_of_file(partial)
@@ -69,12 +69,12 @@ class FolderStore:
             return sha256
 
     def sha256_of(self, name: str) -> str:
-        """Return the sha256 of an object as `ObjectStore.sha256_of` does."""
+        """Implement `ObjectStore.sha256_of`."""
         with self._told(name):
             return sha256_of_file(self._path(name))
 
     def download(self, name: str, path: Path) -> StoredObject:
-        """Download an object as `ObjectStore.download` does. An interrupted copy starts again from the beginning."""
+        """Implement `ObjectStore.download`. An interrupted copy starts again from the beginning."""
         found = self.find(name)
         if found is None:
             raise ObjectMissingError(f"{self._path(name)}: the file does not exist")
@@ -83,7 +83,7 @@ class FolderStore:
         return found
 
     def remove(self, name: str) -> None:
-        """Remove an object as `ObjectStore.remove` does."""
+        """Implement `ObjectStore.remove`."""
         with self._told(name):
             self._path(name).unlink(missing_ok=True)
 

@@ -23,7 +23,7 @@ _IMAGE_COLUMNS = ("frame_index", "file_name", "pts_seconds", "width", "height", 
 
 @dataclass(frozen=True, slots=True)
 class FramesIdentity:
-    """The contents of a table's footer. `fingerprint` covers the video file and the sampling settings."""
+    """The identity of a video's frames. `fingerprint` covers the video file and the sampling settings."""
 
     fingerprint: str
     num_frames: int

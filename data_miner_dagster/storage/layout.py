@@ -44,7 +44,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def catalog_file(self) -> Path:
-        """The default SQLite catalog."""
+        """The file of the catalog, if it is the default SQLite database."""
         return self.root / "catalog.sqlite"
 
     @property
@@ -59,7 +59,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def platform_file(self) -> Path:
-        """The sampling settings that this root was created with."""
+        """The file with the sampling settings that this root was created with."""
         return self.root / "platform.json"
 
     @property
@@ -69,17 +69,17 @@ class StorageLayout(PublishedLayout):
 
     @property
     def up_log(self) -> Path:
-        """The log of the servers of `data-miner up`."""
+        """The log file of the servers of `data-miner up`."""
         return self.root / "up.log"
 
     @property
     def refused_files(self) -> Path:
-        """A list of the rejected project files, if there are any."""
+        """The file that lists the rejected project files. It exists if there are any."""
         return self.root / "refused_files.json"
 
     @property
     def review_access(self) -> Path:
-        """The login links and sessions of the review pages, as checksums. Only their owner can read them."""
+        """The folder of the login links and sessions of the review pages, as checksums. Only its owner can read it."""
         return self.root / "review_access"
 
     def login_link_file(self, digest: str) -> Path:
@@ -106,32 +106,32 @@ class StorageLayout(PublishedLayout):
 
     @property
     def videos(self) -> Path:
-        """One folder per video."""
+        """The folder that contains one folder per video."""
         return self.root / "videos"
 
     @property
     def frames(self) -> Path:
-        """One folder of frames per video."""
+        """The folder that contains one folder of frames per video."""
         return self.root / "frames"
 
     @property
     def windows(self) -> Path:
-        """One folder of pictures around its frames for each video whose objects are followed."""
+        """The folder of the pictures around frames: one folder per video whose objects are followed."""
         return self.root / "windows"
 
     @property
     def embeddings(self) -> Path:
-        """One folder per encoder."""
+        """The folder of embeddings, with one folder per encoder."""
         return self.root / "embeddings"
 
     @property
     def projects(self) -> Path:
-        """One folder of derived tables per project."""
+        """The folder that contains one folder of derived tables per project."""
         return self.root / "projects"
 
     @property
     def previews(self) -> Path:
-        """Contact sheets of videos and projects, which Dagster's UI shows."""
+        """The folder of contact sheets of videos and projects, which Dagster's UI shows."""
         return self.root / PREVIEWS_NAME
 
     @property
@@ -141,14 +141,15 @@ class StorageLayout(PublishedLayout):
 
     @property
     def restored_parts(self) -> Path:
-        """Temporary files of a running restore."""
+        """The folder for temporary files of a running restore."""
         return self.root / ".restoring"
 
     def kept_in_backups(self) -> list[tuple[Path, int | None]]:
-        """Return the contents of a backup besides the catalog, sorted: files, and folders with the depth of units.
+        """Return the files and folders that a backup contains besides the catalog, sorted by name.
 
-        A unit is a folder that is valid by its manifest, so that all of its files belong to one state. None means that
-        each file is a unit. The catalog, its copies, locks, sessions, and Dagster's own storage are left out.
+        Each comes with the depth of its units. A unit is a folder that is valid by its manifest, so that all of its
+        files belong to one state. None means that each file is a unit. The catalog, its copies, locks, sessions, and
+        Dagster's own storage are left out.
         """
         kept: list[tuple[Path, int | None]] = [
             (self.embeddings, None),
@@ -268,11 +269,11 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
-        """Return the file with the strata from which questions are drawn. Later rounds use it, too."""
+        """Return the file with the strata from which a calibration's questions are drawn. Later rounds use it, too."""
         return self.calibration_folder(project) / "plan.json"
 
     def questions_table(self, project: str) -> Path:
-        """Return the CSV file with the questions."""
+        """Return the CSV file with the questions of a calibration."""
         return self.calibration_folder(project) / "questions.csv"
 
     def answers_file(self, project: str) -> Path:
@@ -348,29 +349,29 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "student_disagreements.parquet"
 
     def window_parts(self, project: str) -> Path:
-        """Return the folder with the detections in windows: one folder per detector and class list."""
+        """Return the folder of detections on the pictures around frames: one folder per detector and class list."""
         return self.project_folder(project) / _WINDOW_PARTS_NAME
 
     def window_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
-        """Return the folder with one detector's detections in windows, for one class list."""
+        """Return the folder of one detector's detections on the pictures around frames, for one class list."""
         return self.window_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def release_inputs_folder(self, project: str) -> Path:
-        """Return the folder with the inputs of each release, other than files of videos: one table per version."""
+        """Return the folder of the stored inputs of releases, one table per version. Excludes the files of videos."""
         return self.project_folder(project) / "release_inputs"
 
     def release_inputs(self, project: str, version: str) -> Path:
-        """Return the table of the inputs of one release."""
+        """Return the table with the stored inputs of one release."""
         return self.release_inputs_folder(project) / f"{check_project_name(version)}.parquet"
 
     @property
     def video_previews(self) -> Path:
-        """One contact sheet per video."""
+        """The folder that contains one contact sheet per video."""
         return self.previews / "videos"
 
     @property
     def all_project_previews(self) -> Path:
-        """One folder of contact sheets per project."""
+        """The folder that contains one folder of contact sheets per project."""
         return self.previews / "projects"
 
     def video_preview(self, video_key: str) -> Path:

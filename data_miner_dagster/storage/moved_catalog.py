@@ -31,7 +31,7 @@ class MovedCatalog:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether the root's own SQLite file is no longer the catalog."""
+        """Whether the move has replaced the root's own SQLite file as the catalog."""
         return self.state is not MoveState.COPYING
 
 

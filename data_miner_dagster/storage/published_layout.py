@@ -21,12 +21,12 @@ class PublishedLayout:
 
     @property
     def releases(self) -> Path:
-        """One folder per project, containing one per version."""
+        """The folder of releases: one folder per project, containing one per version."""
         return self.root / "releases"
 
     @property
     def students(self) -> Path:
-        """One folder per project, containing one per version of a release on which a network was trained."""
+        """The folder of trained networks: one folder per project, containing one per version of a release."""
         return self.root / "students"
 
     def releases_folder(self, project: str) -> Path:

@@ -1,4 +1,4 @@
-"""Files about the quality of a project's boxes: `calibration/boxes.json` and `evaluation.json`."""
+"""Read and write the files about the quality of a project's boxes: `calibration/boxes.json` and `evaluation.json`."""
 
 import json
 from pathlib import Path

@@ -35,7 +35,7 @@ _PREFIX: Final = "similarity:"
 
 
 class ScoredVideo(NamedTuple):
-    """One video's part of the table. A tuple, so that JSON stores it as a list."""
+    """A video of the table, with its number of rows. A tuple, so that JSON stores it as a list."""
 
     video_key: str
     embeddings_fingerprint: str
@@ -44,7 +44,7 @@ class ScoredVideo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SimilaritiesHeader:
-    """The inputs of the table. `texts` are sorted, `videos` are in row order."""
+    """The inputs of a table of similarities. `texts` are sorted, and `videos` are in the order of the rows."""
 
     encoder_name: str
     encoder_fingerprint: str
@@ -57,11 +57,11 @@ class SimilaritiesHeader:
     """The fingerprint of the encoder and weight of the exemplars. Empty if there are none."""
 
     def as_json(self) -> dict[str, object]:
-        """Return the header as plain values. The keys of exemplars are left out if there are none."""
+        """Return the header as plain values. Without exemplars, their keys are left out."""
         return {name: value for name, value in as_json(self).items() if value or not name.startswith("exemplar")}
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
-        """Return True if rows of one table could be used in the other."""
+        """Return whether similarities of both tables are comparable, so that one can reuse rows of the other."""
         return replace(self, encoder_name="", videos=()) == replace(other, encoder_name="", videos=())
 
 
@@ -71,7 +71,7 @@ def column_of(text: str) -> str:
 
 
 def similarities_schema(texts: Sequence[str]) -> pa.Schema:
-    """Return the schema for these prompts."""
+    """Return the schema of a table with one column per prompt."""
     frame_fields = [FRAMES_SCHEMA.field(name) for name in FRAME_COLUMNS]
     return pa.schema(frame_fields + [pa.field(column_of(text), pa.float16()) for text in texts])
 
@@ -107,7 +107,7 @@ def similarity_values(table: pa.Table, text: str) -> npt.NDArray[np.float16]:
 
 
 class SimilaritiesWriter:
-    """Writes videos, given in the order of the header, in row groups."""
+    """Writes the rows of videos in row groups. The videos must come in the order of the header."""
 
     def __init__(self, writer: pq.ParquetWriter) -> None:
         self._writer = writer
@@ -147,7 +147,7 @@ def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: 
 
 
 def read_header(path: Path) -> SimilaritiesHeader | None:
-    """Return the inputs of the table. None if there is no readable table."""
+    """Return the header of a table of similarities. None if there is no readable table."""
     encoded = read_metadata(path).get(_HEADER_KEY)
     if encoded is None:
         return None
@@ -168,7 +168,9 @@ class SimilaritiesPart:
 
 
 def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesPart]:
-    """Yield the row groups in order, one in memory at a time. Videos without frames are in the part where they occur.
+    """Yield the row groups in order, one in memory at a time.
+
+    A video without frames is listed in the part in which its position in the order falls.
 
     Raises:
         DamagedFileError: the table cannot be read.

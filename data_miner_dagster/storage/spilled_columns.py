@@ -1,4 +1,4 @@
-"""Columns that are collected once and then looked up at random, without being held in memory.
+"""Columns that are collected once and then read in random order, without being held in memory.
 
 They are in a temporary file without a name, which disappears with the process, and are memory-mapped, so that only the
 parts in use are read.
@@ -13,7 +13,10 @@ import numpy.typing as npt
 
 
 class SpilledColumns:
-    """Columns of given types, collected part by part, in a block that closes their files. Mapped columns stay valid."""
+    """Columns of given types, collected part by part.
+
+    A context manager that closes the files on exit. Arrays from `mapped` stay valid afterwards.
+    """
 
     def __init__(self, *dtypes: npt.DTypeLike) -> None:
         self._dtypes = [np.dtype(dtype) for dtype in dtypes]

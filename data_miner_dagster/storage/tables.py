@@ -40,8 +40,8 @@ def table_writer(
     """Yield a writer for a table streamed in row groups. The file appears if the block ends without an error.
 
     `dictionary_columns` are the columns with few distinct values, which are dictionary-encoded. By default all columns
-    are tried, which is slow for tables with many numeric columns. If `fingerprint` is None, it follows from the rows,
-    and the block passes it to `add_fingerprint` after the last row.
+    are tried, which is slow for tables with many numeric columns. If `fingerprint` is None, the block must
+    call `add_fingerprint` after the last row.
     """
     extra = {key.encode(): value.encode() for key, value in sorted((metadata or {}).items())}
     known = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint.encode()}
@@ -58,13 +58,13 @@ def table_writer(
 
 
 def add_fingerprint(writer: pq.ParquetWriter, fingerprint: str) -> None:
-    """Set the fingerprint of a table whose fingerprint follows from its rows. Call this after the last row."""
+    """Set the fingerprint of a table whose fingerprint depends on its rows. Call this after the last row."""
     writer.add_key_value_metadata({FINGERPRINT_KEY: fingerprint})
 
 
 @dataclass(frozen=True, slots=True)
 class TableIdentity:
-    """The contents of a table's footer, read without its rows."""
+    """A table's fingerprint and number of rows, read from its footer. The fingerprint is None if none was stored."""
 
     fingerprint: str | None
     num_rows: int

@@ -87,8 +87,7 @@ def read_vectors_fingerprint(path: Path) -> str | None:
         with reading(path), zipfile.ZipFile(path) as archive:
             array = archive.read("fingerprint.npy")
             # numpy's header is one line of text, followed by the string as UTF-32. Parsing the header properly would
-            # take
-            # twice as long as everything else, and every stage does this for every video of a project.
+            # take twice as long as everything else, and every stage does this for every video of a project.
             return array.partition(b"\n")[2].decode("utf-32-le").rstrip("\0")
     except (FileNotFoundError, DamagedFileError):
         return None

@@ -1,4 +1,4 @@
-"""People's verdicts in files: the verdicts that a table has applied, and the file of earlier versions.
+"""People's verdicts in files: the verdicts applied to a table, and the file that earlier versions wrote.
 
 Verdicts themselves are rows of the catalog (catalog/verdicts.py).
 """
@@ -92,7 +92,7 @@ class KeptPlaces:
             self._by_video.setdefault(video_key, []).append(pts_seconds)
 
     def holds(self, video_key: str, pts_seconds: float) -> bool:
-        """Return whether a frame is one of them. Tolerates times that another tool has rounded."""
+        """Return whether a person kept the frame at this time. Tolerates times that another tool has rounded."""
         times = self._by_video.get(video_key, [])
         at = bisect_left(times, pts_seconds)
         return any(abs(time - pts_seconds) < SAME_FRAME_SECONDS for time in times[max(0, at - 1) : at + 1])

@@ -15,7 +15,7 @@ _FILE_FIELDS: Final = tuple(field.name for field in fields(VideoFileRecord))
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """The manifest of a video: its file and its origin. It has no dates or secrets: equal bytes, equal manifests."""
+    """The manifest of a video: its file and its origin. It contains no secrets and no dates, which would change it."""
 
     video_key: str
     file: VideoFileRecord
@@ -27,14 +27,14 @@ class VideoInfo:
 
 
 def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
-    """Write the manifest atomically. The video file must be in place."""
+    """Write the manifest of a video atomically. The video file must be in place."""
     content = as_json(info)
     file = content.pop("file")
     write_json(layout.video_info(info.video_key), {**content, **file})
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
-    """Return the manifest. None unless it is valid and its file exists with the recorded size.
+    """Return the manifest of a video. None unless it is valid and its file exists with the recorded size.
 
     `file.file_name` is empty for a folder of frames, which has no video file.
     """

@@ -1,4 +1,4 @@
-"""The manifest of a video's windows: the pictures around its frames, on which objects are followed."""
+"""The manifest of the pictures around a video's frames, on which objects are followed."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,10 @@ STEPS_KEY: Final = "data_miner.steps_us"
 
 @dataclass(frozen=True, slots=True)
 class StoredWindows:
-    """The footer of a manifest: the fingerprint of its inputs, and the requested times."""
+    """The footer of a manifest of windows.
+
+    Contains the fingerprint of its inputs, the requested times, and the steps of whole clips.
+    """
 
     fingerprint: str
     times_us: frozenset[int]
@@ -24,12 +27,12 @@ class StoredWindows:
 
 
 def times_metadata(times_us: tuple[int, ...], steps_us: tuple[int, ...]) -> Mapping[str, str]:
-    """Return the metadata of a manifest."""
+    """Return the Parquet metadata that records requested times and steps, in microseconds."""
     return {TIMES_KEY: json.dumps(times_us), STEPS_KEY: json.dumps(steps_us)}
 
 
 def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows | None:
-    """Return the footer of a video's manifest. None if there is no readable manifest."""
+    """Return the footer of a video's manifest of windows. None if there is no readable manifest."""
     metadata = read_metadata(layout.windows_table(video_key))
     fingerprint = metadata.get(FINGERPRINT_KEY.decode())
     if fingerprint is None or TIMES_KEY not in metadata:
@@ -39,7 +42,7 @@ def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows 
 
 
 def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, Any]]:
-    """Return the rows of a video's manifest, by time, in bounded memory.
+    """Return an iterator over the rows of a video's manifest, ordered by time. Memory is bounded.
 
     Raises:
         FileNotFoundError: the manifest does not exist.
