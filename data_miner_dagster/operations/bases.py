@@ -20,8 +20,8 @@ from data_miner_dagster.operations.platform import Platform
 def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERSION) -> str:
     """Return the basis of the frames that a version of extraction makes with these settings.
 
-    `frames_basis_of` takes the part that concerns one video. The video's own bytes are not included: if they change,
-    the video becomes DOWNLOADED again, and its frames are recreated anyway.
+    `frames_basis_of` derives the basis of one video's frames from it. The video's own bytes are not
+    included: if they change, the video becomes DOWNLOADED again, and its frames are recreated anyway.
     """
     content: dict[str, object] = {"settings": config.sampling_settings(), "version": version}
     # The limit decides which pictures of a folder are left out.
@@ -40,7 +40,7 @@ def embedding_basis(encoder: EncoderRole) -> str:
 
 
 def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
-    """Return the basis of each stage under this platform's settings, without embedding if its encoder is missing.
+    """Return the basis of each stage under this platform's settings. Embedding is absent if its encoder is missing.
 
     The basis of downloading is this package's version, because another version may lack the bug that ended a download.
     """

@@ -16,7 +16,7 @@ from data_miner_dagster.operations.run_failures import failure_of_run
 
 @contextmanager
 def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str | None = None) -> Iterator[None]:
-    """Charge an exception in the block to the project or the stage. If there is none, forget earlier failures.
+    """Count an exception in the block as a failure of the project or the stage. Without one, forget earlier failures.
 
     Failures of a planned run are forgotten only when the run has ended well, including its checks. A `NotReadyError`
     counts as a failure only if a planner requested the work.

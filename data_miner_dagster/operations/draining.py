@@ -36,14 +36,14 @@ _STOP_SECONDS: Final = 5.0
 _MOST_TURNS: Final = 3
 """A video that is still unfinished after this many batches of one drain is left to another run."""
 FULL_SECONDS: Final = 2.0
-"""A running drain takes a batch that is not full after this time, because that starts no process."""
+"""A running drain waits this long for a batch to fill up. The wait is short, because no process must be started."""
 
 
 logger = logging.getLogger(__name__)
 
 
 class WorkOnVideos(Protocol):
-    """The function of a video stage that does its work."""
+    """A function that does the work of a video stage."""
 
     def __call__(
         self, platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
@@ -254,7 +254,7 @@ class _Crew:
 
 
 def end_failed_batch(platform: Platform, batch: Batch, error: Exception, *, done: Collection[str] = ()) -> None:
-    """End a batch whose run failed as a whole. Charge the failure to the stage, or to the unfinished videos."""
+    """End a batch whose run failed as a whole. Count the failure against the stage or the unfinished videos."""
     failure = failure_of_run(error, batch.stage, run_id=platform.run_id)
     end = partial(end_batch, platform.database, batch.id, failure.message, failure=failure, done=done)
     # If the catalog is unreachable, the batch stays open until a planner ends it.

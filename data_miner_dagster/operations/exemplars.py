@@ -78,7 +78,7 @@ def exemplar_basis(
 
 
 def exemplar_scale(models: ModelProvider, config: FilteringConfig) -> str:
-    """Return the fingerprint of encoder and weight, which comparable similarities to exemplars must share."""
+    """Return the fingerprint of encoder and weight. Similarities to exemplars are comparable only if it is equal."""
     return fingerprint_of(
         {"encoder": models.encoder(config.exemplar_encoder).fingerprint, "weight": config.exemplar_weight}
     )

@@ -223,7 +223,8 @@ class ItemGuard:
 
         `on_fault` is called, in any thread, once it is known that the fault belongs to the item, and not at all
         otherwise. Several faults of one item (frames of a video) count once. A result counts as a success, except for a
-        `VideoOutcome` other than DONE. With `proves=False`, for the first of several steps, no result does.
+        `VideoOutcome` other than DONE. With `proves=False`, no result counts as a success. Use it for the first of
+        several steps on an item.
 
         Raises:
             SystematicFaultError: this is the tenth item in a row with the same fault.
@@ -246,7 +247,13 @@ class ItemGuard:
         return result
 
     def _note_room(self, outcome: VideoOutcome) -> None:
-        """Count a video without disk space: one video may be too large for the disk, but not several in a row."""
+        """Count a video that failed for lack of disk space, and raise at the third.
+
+        A single video may be too large for the disk, but after several the disk counts as full.
+
+        Raises:
+            OutageError: three videos have found no disk space, with no success in between.
+        """
         with self._lock:
             self._num_without_room += outcome.error_kind is VideoErrorKind.DISK_FULL
             if self._num_without_room < SMALLEST_BATCH:

@@ -44,7 +44,7 @@ class WorkFilter(logging.Filter):
     """Adds the current work of a record's thread to the record. Never drops a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the known facts to the record. A video or project that the record names itself takes precedence."""
+        """Add the current work to the record. A video or project that the record names itself takes precedence."""
         for name, value in at_work().known().items():
             if not hasattr(record, name):
                 setattr(record, name, value)

@@ -101,7 +101,7 @@ class _Lack(Enum):
 
 
 def _note_lack(platform: Platform, video: VideoRow, lack: _Lack) -> None:
-    """Request files that the catalog wrongly believes to exist. Planners read no files and would not notice."""
+    """Record that files are missing, so that planners, which read no files, have them recreated."""
     stage, on_record = WorkStage.EXTRACTION, video.frames_basis
     if lack is _Lack.EMBEDDINGS:
         stage, on_record = WorkStage.EMBEDDING, video.embedding_basis

@@ -25,7 +25,7 @@ def clock_text(seconds: float) -> str:
 
 
 def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
-    """Return how many pictures of a folder did not become frames, being damaged or too large; 0 for a video file.
+    """Return how many pictures of a folder were left out as damaged or too large; 0 for a video file.
 
     Args:
         row: the video.
@@ -40,7 +40,7 @@ def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
 
 
 def left_out_text(num_pictures: int) -> str:
-    """Return a number of pictures that were left out, in words."""
+    """Return a sentence for people that gives the number of pictures left out."""
     return (
         f"{num_pictures} picture{'' if num_pictures == 1 else 's'} left out: damaged or too large; the log names each"
     )

@@ -19,7 +19,7 @@ _ASKER = "platform.objects.stores"
 
 
 def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
-    """Return the place at a bucket's address or a folder's path.
+    """Return the store at a bucket's address or a folder's path.
 
     Raises:
         ConfigError: the address is malformed, its package is missing, or a reference cannot be resolved.
@@ -47,7 +47,7 @@ def bucket_url(text: str) -> ObjectUrl:
 
 
 def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None] = lambda: None) -> "BucketStore":
-    """Return the objects below an address. Send no request yet.
+    """Return a store of the objects below an address. Send no request yet.
 
     Args:
         config: the settings of all buckets.

@@ -10,7 +10,10 @@ from data_miner_dagster.storage.students import student_folders
 
 
 def student_entries(layout: StorageLayout) -> dict[str, ModelEntryConfig]:
-    """Return the students of a root, by name: that of the release and, for a project's latest, that of the project."""
+    """Return the students of a root, by name.
+
+    Each is named after its release. The latest one of a project also has a name without a version.
+    """
     entries = {}
     folders = student_folders(layout)
     for (project, version), folder in sorted(folders.items(), key=lambda item: version_number(item[0][1])):
@@ -19,5 +22,5 @@ def student_entries(layout: StorageLayout) -> dict[str, ModelEntryConfig]:
 
 
 def student_entry(folder: Path) -> ModelEntryConfig:
-    """Return the entry of the student in a folder. ONNX is not a pickle, so opening it runs no code."""
+    """Return the registry entry of the student in a folder. ONNX is not a pickle, so opening it runs no code."""
     return ModelEntryConfig(architecture="ultralytics", source=f"ultralytics:{folder / EXPORTED_NAME}", licence=LICENCE)

@@ -217,7 +217,7 @@ class Platform:
 
     @contextmanager
     def mending(self, video_key: str | None = None) -> Iterator[None]:
-        """Remove the unreadable derived files of a video, or of the root, if the block runs into one.
+        """Remove the unreadable derived files of a video, or of the root, if the block finds one.
 
         The exception is raised again. The files then count as missing, so the next run that needs them recreates them.
         """
@@ -291,12 +291,12 @@ class Platform:
                 yield claim
 
     def publishing_under(self, claim: Claim) -> AbstractContextManager[None]:
-        """Write everything that this thread writes in the block under this claim, and only while it is held."""
+        """Publish files that this thread writes in the block only while the claim is held."""
         return publishing_as(claim.token, partial(self.check_held, claim))
 
     @contextmanager
     def working_under(self, claim: Claim) -> Iterator[None]:
-        """Check after the block, even if it raised, that the claim was held throughout. Write rows only afterwards.
+        """Check after the block, even if it raised, that the claim was held throughout. Rows are written after it.
 
         Raises:
             ClaimLostError: another worker has taken the claim over, so the block's result or exception does not count.

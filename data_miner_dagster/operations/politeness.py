@@ -172,7 +172,7 @@ class SitePoliteness:
             logger.warning("%s: no requests are sent until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """Cancel a video's failure if its whole site refuses requests. Return the reason, or None if it remains."""
+        """Cancel a video's failure if its whole site refuses requests. Return the reason; None if the failure stays."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
@@ -181,7 +181,7 @@ class SitePoliteness:
             logger.info("%s answers again", site)
 
     def _take_probe(self, site: str, video_key: str) -> tuple[GateState, bool]:
-        """After an event, let one video be requested while the others wait for its result.
+        """If a whole site has refused requests, let one video test it while the others wait for the result.
 
         Returns:
             The site's state, and whether this video is the one to request.
@@ -221,7 +221,7 @@ class SitePoliteness:
 
     @contextmanager
     def place(self, site: str, video_key: str) -> Iterator[datetime]:
-        """Start a download if it has the next turn among all runs. Yield the start time. Never wait.
+        """Start a download if it has the next turn among the downloads of all runs. Yield the start time. Never wait.
 
         If the block succeeds, earlier trips of the breaker are forgotten.
 

@@ -50,7 +50,9 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
 
 
 def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
-    """Check everything that `check_before_work` checks, except what requires writing or requests.
+    """Check a project against the root and the models: sampling, other projects, models, classes and verifier.
+
+    Nothing is written, and no request is sent.
 
     Raises:
         ConfigError: the root was sampled with other settings, the detector does not know a class, a project to compare

@@ -33,7 +33,7 @@ class Preparation:
 
     Args:
         platform: the platform.
-        loads_models: True to load the models and libraries of the build's stages too, which follow in this process.
+        loads_models: True if this process also runs the build, so that its models and libraries are loaded now.
     """
 
     def __init__(self, platform: Platform, *, loads_models: bool) -> None:

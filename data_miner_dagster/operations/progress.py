@@ -46,7 +46,7 @@ LINE_SECONDS: Final = 60.0
 """Seconds between two log lines about progress."""
 _FIRST_LINE_SECONDS: Final = 10.0
 _MOST_READ: Final = 5000
-"""The largest number of due videos that are read, over all projects. If there are more, each stands for several."""
+"""The largest number of due videos that are read, over all projects. Above it, each one read represents several."""
 _FEWEST_READ: Final = 200
 """The smallest number of due videos that are read per project when there are many projects."""
 _BUILD: Final = (WorkStage.FILTERING, WorkStage.DEDUPLICATION, WorkStage.DETECTION, WorkStage.RELEASING)
@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 
 
 def time_text(seconds: float) -> str:
-    """Return a remaining time in words, as precisely as it is known."""
+    """Return a remaining time as text, rounded, in seconds, minutes, hours or days, such as "35 s" or "1.5 h"."""
     if seconds < 90:
         return f"{max(5, round(seconds / 5) * 5)} s"
     if seconds < 5400:
@@ -68,7 +68,7 @@ def time_text(seconds: float) -> str:
 
 
 def left_text(share: float, seconds: float | None) -> str:
-    """Return the completed share and the remaining time, in words."""
+    """Return the completed share and the remaining time as text."""
     return f"{100 * share:.0f} %" + ("" if seconds is None else f", about {time_text(seconds)} left")
 
 
@@ -79,7 +79,7 @@ class Steps:
     """Counts steps of similar size. Logs a line every minute, and stores the count in the lease of the current run.
 
     Args:
-        what: the work in words, such as "detection: yolo has looked at".
+        what: the work, as the start of a sentence, such as "detection: yolo has looked at".
         unit: the noun for the steps, in the plural.
         total: the number of steps.
         platform: the platform of the current run.
@@ -149,13 +149,13 @@ class Progress:
 
     project: str | None
     share_done: float
-    """The share of the work on videos since the last pause."""
+    """The completed share of the work on videos, counted since the last pause."""
     remaining_seconds: float | None
-    """None if there is nothing to estimate it from yet."""
+    """The estimated remaining time; None if there is nothing to estimate it from yet."""
     num_open: int
     """The number of videos that are due."""
     is_with_build: bool
-    """True if the remaining time includes filtering, deduplication, detection and release, as in other runs."""
+    """True if the remaining time includes filtering to release, at the speed of earlier runs."""
 
     @property
     def line(self) -> str:

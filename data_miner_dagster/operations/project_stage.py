@@ -33,7 +33,7 @@ class StageRun:
         self._stage = stage
         self._has_begun = False
         self.counts: dict[str, int] = {}
-        """Counts to store with the project's other counts when it moves on."""
+        """Counts to store with the project's other counts when it moves to the next stage."""
 
     def begin(self) -> None:
         """Move the project to this stage, because its work starts now."""

@@ -56,7 +56,7 @@ class WantedPrompts:
 def score_prompts(
     platform: Platform, config: FilteringConfig, texts: Sequence[str], exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> PromptScores:
-    """Return the scores that compare pictures with each text and its exemplars.
+    """Return the `PromptScores` that compare pictures with each text and its exemplars.
 
     Raises:
         ConfigError: an exemplar is missing, has changed in the meantime, or is not a picture.
@@ -90,7 +90,7 @@ def combined(
     embed: Callable[[Exemplar, EncoderRole], Float32Array],
     encoders: tuple[ModelRole[ImageTextEncoder], EncoderRole | None],
 ) -> PromptScores:
-    """Return the scores of prompts, computed from texts with their vectors and from exemplars.
+    """Return the `PromptScores` of prompts, computed from texts with their vectors and from exemplars.
 
     `embed` returns a picture's vector. `encoders` are the encoder of texts and, if it is a different one, of pictures.
     """

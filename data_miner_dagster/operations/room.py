@@ -57,7 +57,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.room import files_size, rest_size
 
 _REST_LASTS: Final = 50.0
-"""Files other than videos and frames are measured again after this many times as long as the last measurement took."""
+"""A measurement of the files other than videos and frames stays valid for this many times its own duration."""
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
 """A caller that waits for space asks again after at most this many seconds, even if nothing has happened."""

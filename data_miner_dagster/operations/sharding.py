@@ -40,7 +40,7 @@ small."""
 
 
 class PlanEndedError(ClaimLostError):
-    """Raised when publishing for a plan that has ended or was replaced."""
+    """Raised when a worker publishes a part for a plan that has ended or was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class MakeShard(Protocol):
 
 
 def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
-    """Process shards until none is left. Return the number that other runs processed. Wait for living workers."""
+    """Process shards, and wait for those of other living workers. Return the number that other runs processed."""
     num_own, pause = 0, _FIRST_LOOK_SECONDS
     steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has", "shards", plan.num_shards, platform)
     while True:

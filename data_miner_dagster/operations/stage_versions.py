@@ -1,4 +1,4 @@
-"""Storing, for people, the version of each stage that made a project's results. Fingerprints do not show it.
+"""Storing the version of each stage that made a project's results, for display. Fingerprints do not reveal it.
 
 Belongs here: storing the versions. Does not belong here: the consequences of a new version (stages/upgrading.py).
 """
@@ -11,7 +11,7 @@ from data_miner_dagster.storage.atomic import write_json
 
 
 def read_stage_versions(platform: Platform, project: str) -> dict[str, int]:
-    """Return the version of each stage that made the project's results; that of 0.1.0 if none is stored."""
+    """Return the version of each stage that made the project's results; that of package 0.1.0 if none is stored."""
     return {**FIRST_BUILD_VERSIONS, **_kept(platform, project)}
 
 

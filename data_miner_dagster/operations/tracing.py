@@ -77,7 +77,8 @@ def span(name: str) -> Iterator[None]:
 def item_span(kind: str, item: str) -> Iterator[None]:
     """Measure the work on a video or project as a child of the current thread's span.
 
-    Blocks of one thread may overlap, as in an embedding run, where a video ends with its last frame.
+    Spans opened by one thread may overlap: in an embedding run, a video's span stays open until its last frame is
+    embedded, while the next videos have already begun.
     """
     tracer = _tracer()
     if tracer is None:

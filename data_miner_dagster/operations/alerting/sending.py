@@ -34,7 +34,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
         title: the condition that begins or ends.
         line: the details, as text.
         is_over: True if the condition has ended.
-        timeout_seconds: the timeout for connecting, and again for the answer.
+        timeout_seconds: the timeout for connecting, and separately for the response.
 
     Raises:
         ConfigError: the reference cannot be resolved, or does not name the URL of a target.
@@ -82,7 +82,10 @@ def send_due(platform: Platform) -> int:
 
 
 class Watch:
-    """Watches one platform on a planner's ticks. Messages are sent in a thread, so that no target delays a tick."""
+    """Checks one platform for alerts on each tick of a planner.
+
+    Messages are sent in a thread, so that no target delays a tick.
+    """
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

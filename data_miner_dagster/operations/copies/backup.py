@@ -2,8 +2,8 @@
 
 The order keeps a backup consistent while other work continues. All other code writes files before the rows that refer
 to them, so every file that a catalog names existed when the catalog was read. A backup therefore reads the catalog
-first and the files afterwards. It lacks only files that were removed in between, like a root after the same removal and
-a kill. Files newer than the catalog look like a kill between files and rows, which the next run repairs
+first and the files afterwards. It lacks only files that were removed in between, as if that removal had been killed.
+Files newer than the catalog look like a kill between files and rows, which the next run repairs
 (docs/deploy/backup.md).
 """
 
@@ -141,7 +141,7 @@ def _digest_of(name: str) -> bytes | None:
 
 
 class _Before:
-    """The table of the previous snapshot, read in step with the walk, which has the same order."""
+    """The table of the previous snapshot. It is read in parallel with the walk over the root, in the same order."""
 
     def __init__(self, rows: Iterator[FileRow]) -> None:
         self._rows = rows

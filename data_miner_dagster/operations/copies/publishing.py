@@ -50,7 +50,7 @@ def export_to_bucket(
     already has are not sent again.
 
     Raises:
-        ConfigError: the project, release or format does not exist, or the address contains something else.
+        ConfigError: the project, release or format does not exist, or other files are stored at the address.
         DataMinerError: the release was withdrawn or is damaged.
     """
     if format not in EXPORT_NAMES:
@@ -75,8 +75,8 @@ def publish_release(
     The catalog records the address.
 
     Raises:
-        ConfigError: the project or release does not exist, or the address is neither that of a bucket nor that of a
-            dataset, or contains something else.
+        ConfigError: the project or release does not exist, the address belongs to neither a bucket nor a dataset, or
+            other files are stored there.
         DataMinerError: the release was withdrawn or is damaged.
     """
     version = existing_version(platform, project, version)

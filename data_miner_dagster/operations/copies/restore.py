@@ -110,7 +110,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row, a limited number at once. The first error ends them all."""
+    """Call each function with its row, in threads, at most `most` at once. The first error cancels the rest."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:
@@ -139,7 +139,7 @@ class _Work:
         self._lock = threading.Lock()
 
     def is_first(self, row: FileRow) -> bool:
-        """Return False if an earlier row names the same file."""
+        """Return False if an earlier row is another hard link to the same file."""
         checked_path(self._layout, row)
         return row.link is None or self._first_by_link.setdefault(row.link, row).path == row.path
 
@@ -154,7 +154,7 @@ class _Work:
         self._place(part, path, row)
 
     def link(self, row: FileRow) -> None:
-        """Give a restored file its other name."""
+        """Hard-link a row's path to the file that `is_first` has seen under another path."""
         first = self._first_by_link.get(row.link) if row.link is not None else None
         if first is None or first.path == row.path:
             return
@@ -169,7 +169,7 @@ class _Work:
             self.num_files += 1
 
     def fetched(self, sha256: str, name: str) -> Path:
-        """Fetch a content of the backup into the folder of parts. Return its path.
+        """Download the content with this sha256 into the folder of partial files. Return its path.
 
         Raises:
             ObjectError: the content is missing, or has another hash.

@@ -35,7 +35,7 @@ class RetentionOutcome:
 
 
 def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_run: bool = False) -> RetentionOutcome:
-    """Remove all snapshots except the latest `num_kept`, and all contents of files that these do not name.
+    """Remove all snapshots except the latest `num_kept`, and all file contents that the remaining ones do not name.
 
     Snapshots are removed first, then contents. A kill in between leaves contents that the next call removes. A place
     must belong to one root, because this call would remove the contents that a backup of another root is sending.

@@ -47,7 +47,7 @@ def send_files(
     the same copy twice changes nothing.
 
     Raises:
-        ConfigError: the address contains something else.
+        ConfigError: other files are stored at the address.
     """
     there = {entry.name: entry for entry in store.entries()}
     mark = json.dumps({"files": _fingerprint(files)}, sort_keys=True).encode()

@@ -1,4 +1,4 @@
-"""Reading a root for a backup while others write to it: in units, each of which is read in a single state.
+"""Reading a root for a backup while other processes write to it. Each unit is read in a consistent state.
 
 Files are created by renaming, so an open file never changes. A folder that is valid by its manifest is replaced as a
 whole, or its manifest is replaced. A unit therefore counts only if neither the folder nor any of its files changed

@@ -34,7 +34,7 @@ _ALL_CHECKED_UP_TO: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class DeduplicationCheck:
-    """The result, for the asset check and for people."""
+    """The result of checking a project's duplicates, for the asset check and for people."""
 
     report: GuaranteeReport
     minimum_recall: float  # 1 if the search was exact
@@ -47,7 +47,7 @@ class DeduplicationCheck:
 
     @property
     def description(self) -> str:
-        """The result in one line, for the user."""
+        """The result of the check in one line, for the user."""
         report = self.report
         line = (
             f"compared {counted(report.num_duplicates, 'duplicate')} and {report.num_representatives_checked:,} of "
@@ -105,7 +105,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
 
 
 def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
-    """Return (N,) the row of each frame's representative, where foreign frames come first, then those in `decided`."""
+    """Return (N,) row numbers of the frames' representatives, counted over foreign frames, then those in `decided`."""
     is_foreign = pc.fill_null(pc.is_in(decided["tier"], FOREIGN_TIERS), False)
     is_own = pc.invert(is_foreign)
     named = decided["representative_frame_id"]

@@ -3,7 +3,7 @@
 Frames are ordered by generation, then by quality: frames of videos that were part of an earlier release come first.
 So the result depends on the frames, the settings and the published releases, but not on the runs in between. Decisions
 that cannot have changed are a prefix of the order, and are copied from the existing table. Adding videos therefore
-costs only new frames x representatives.
+costs only the comparison of their frames with the representatives.
 """
 
 import json
@@ -285,7 +285,7 @@ def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """The decisions on the newcomers, in order."""
+    """The decisions on the newcomers, in their order, and how near-duplicates were found."""
 
     decisions: pa.Table  # of `_DECISION_SCHEMA`
     representative_vectors: npt.NDArray[np.float16]  # vectors of the newcomers that became representatives

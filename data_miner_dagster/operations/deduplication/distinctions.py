@@ -31,7 +31,10 @@ _IN_MEMORY: Final = 20_000
 def distinctions_of(
     platform: Platform, config: DeduplicationConfig, verdicts: PairVerdicts, frames: pa.Table
 ) -> Distinctions:
-    """Return the distinctions between frames, by row. The table has `PICTURE_COLUMNS`."""
+    """Return the `Distinctions` that tell rows of `frames` apart by verdicts and thumbnails.
+
+    The table has `PICTURE_COLUMNS`. The setting `same_place` decides whether thumbnails are compared.
+    """
     if not len(frames):
         return NOTHING_APART
     said_different = verdicts.different_rows(frames)

@@ -129,7 +129,7 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
 
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the rows by frame id, with columns added from the manifests of their videos.
+    """Return the frames, ordered by id, with columns about their pictures from the manifests of their videos.
 
     Raises:
         VideosLeftOutError: some manifests cannot be read, or lack a frame.

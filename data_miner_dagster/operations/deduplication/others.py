@@ -1,4 +1,4 @@
-"""Frames of other projects and of releases, which precede a project's own frames: equal ones become duplicates.
+"""Frames of other projects and of releases. They precede a project's own frames, which may duplicate them.
 
 Anything that has been deleted (a forgotten video, a release or project) is skipped and counted, since nobody can
 restore it. A name that never existed is a mistake and is refused before any work.

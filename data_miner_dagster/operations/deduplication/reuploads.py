@@ -12,7 +12,11 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class ReportedReupload:
-    """A video found again in another. Shares are of kept frames found in the same order in the other video."""
+    """A video that is contained in another one, the original.
+
+    `share` is the share of the video's kept frames that occur in the original in the same order. `original_share` is
+    the same share of the original's frames in the video.
+    """
 
     video_key: str
     title: str  # its key if it has none

@@ -20,7 +20,7 @@ _TRAINING_ROWS_PER_CLUSTER: Final = 40
 _TUNING_QUERIES: Final = 2000
 _TUNING_PAIRS: Final = 20_000
 _UNTUNED_SHARE: Final = 1 / 16
-"""Share of the clusters to visit if a sample contains no near-duplicates to tune with."""
+"""The share of the clusters to visit if the sample has no near-duplicates from which the share could be found."""
 
 
 class SearchKind(StrEnum):
@@ -50,8 +50,8 @@ def choose_search(
 ) -> DuplicateSearch:
     """Return the index for these vectors. Equal vectors get equal indexes.
 
-    The clustered index is trained on rows spread evenly over all vectors. It visits enough clusters to find the wanted
-    share of a sample's true near-duplicates, which an exact search finds.
+    The clustered index is trained on rows spread evenly over all vectors. An exact search finds the true
+    near-duplicates of a sample. The index then visits enough clusters to find the wanted share of them.
     """
     dimension = newcomers.shape[1]
     if is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames):
@@ -102,7 +102,7 @@ def _spread(num: int, at_most: int) -> npt.NDArray[np.int64]:
 def _near_pairs(
     vectors: _Stack, num_leaders: int, threshold: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return (later, earlier) ids of near-duplicate pairs, each with a frame from a sample of the newcomers."""
+    """Return the (later, earlier) ids of pairs of near-duplicates that include a frame from a sample of newcomers."""
     sample = num_leaders + _spread(len(vectors.newcomers), _TUNING_QUERIES)
     index = FaissIndex(vectors.newcomers.shape[1])
     index.add(unit_rows(vectors.rows(sample)))

@@ -24,7 +24,7 @@ class PairVerdicts:
 
     @property
     def content(self) -> dict[str, object]:
-        """The content that a fingerprint covers; empty without verdicts."""
+        """The part of a fingerprint that covers the verdicts; empty without verdicts."""
         if not self.different and not self.chosen:
             return {}
         places = {
@@ -69,7 +69,7 @@ def _content(place: FramePlace) -> list[object]:
 
 
 class _Places:
-    """Frames by place. A frame of a release may occur twice."""
+    """Finds the rows of frames by video and time. There may be several, since a frame of a release may occur twice."""
 
     def __init__(self, frames: pa.Table, video_keys: set[str]) -> None:
         self._by_video: dict[str, list[tuple[float, int]]] = defaultdict(list)

@@ -37,7 +37,7 @@ class BoxCounts:
 
     @property
     def description(self) -> str:
-        """One line for the user."""
+        """The counts in one line, for the user."""
         return (
             f"of {counted(self.num_boxes, 'box', 'boxes')} {self.num_misplaced:,} are outside their frame or empty, "
             f"{self.num_unknown_class:,} have a class that is not the project's, {self.num_bad_confidence:,} have a "

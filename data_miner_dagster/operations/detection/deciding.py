@@ -29,11 +29,11 @@ from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts
 
 CompareAlongVideo = Callable[[Sequence[FrameToDetect], Sequence[FrameDetections]], list[FrameDetections]]
-"""Takes the frames of one video, by time, and the boxes on each. Returns the boxes after comparing them along time."""
+"""Takes the frames of one video, by time, and the boxes on each. Returns the boxes after comparing them over time."""
 
 
 class Decisions:
-    """The combined results of all detectors' parts, video by video."""
+    """Computes the final boxes from the parts of all detectors, video by video."""
 
     def __init__(
         self,
@@ -43,7 +43,10 @@ class Decisions:
         faults: DetectionFaults,
         compare: CompareAlongVideo | None = None,
     ) -> None:
-        """Take the parts by detector, and the frames ordered by id. `compare` replaces agreement along the video."""
+        """Take the parts by detector, and the frames ordered by id.
+
+        `compare` compares the boxes along a video. If it is None, the setting `agreement_seconds` applies.
+        """
         seen = [part.seen() for part in parts.values()]
         self.num_frames = len(frames)
         self._sha256_by_frame = {

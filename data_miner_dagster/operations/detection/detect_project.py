@@ -73,11 +73,11 @@ ROW_GROUP_MASK_BYTES: Final = 64 << 20
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
 """Settings that do not affect boxes, or that are covered by another part of the fingerprint."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
-"""The number of frames that could not be examined, for any reason."""
+"""The metadata key of the number of frames that could not be examined, for any reason."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
-"""The frames that could not be examined because of an internal error, with the error in one line."""
+"""The metadata key of the frames that could not be examined because of an internal error, each with one line."""
 _FOUND_KEY: Final = "data_miner.found"
-"""The fingerprint of everything except the verifier's answers. Stored only if the project has a verifier."""
+"""The metadata key of the fingerprint without the verifier's answers. Stored only if the project has a verifier."""
 
 
 def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -207,7 +207,7 @@ class _MadeFrom:
 
 @dataclass(frozen=True, slots=True)
 class _Further:
-    """Processing of boxes that only some projects have."""
+    """Verification and following of objects, which only some projects request."""
 
     verification: BoxVerification | None
     follower: VideoFollower | None

@@ -21,7 +21,7 @@ ExemplarsByClass = Mapping[str, Sequence[Exemplar]]
 def pictured_classes(
     config: DetectionConfig, exemplars: ExemplarsByClass, pictures: StoredPictures
 ) -> tuple[ClassPrompts, ...]:
-    """Return the classes in order. A picture is decoded when a detector needs it, while `pictures` is open."""
+    """Return the classes in order. Their exemplars are decoded when used, so `pictures` must stay open until then."""
     return tuple(
         replace(
             wanted,

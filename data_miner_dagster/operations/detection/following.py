@@ -103,7 +103,11 @@ class VideoFollower:
         return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
 
     def follow(self, frames: Sequence[FrameToDetect], decided: Sequence[FrameDetections]) -> list[FrameDetections]:
-        """Return the boxes on the frames of one video, by time, after considering their neighbours."""
+        """Return the boxes on the frames of one video, by time, after following its objects.
+
+        Objects are followed through these frames and the pictures around them. If the video is not followed, `decided`
+        is returned unchanged.
+        """
         video_key = frames[0].video_key if frames else ""
         if not frames or not self.neighbours.followed(video_key):
             return list(decided)
@@ -203,7 +207,10 @@ def following(
     frames: Sequence[FrameToDetect],
     parts: Mapping[str, DetectionParts],
 ) -> Iterator[VideoFollower | None]:
-    """Yield the follower of a project's objects after preparing its pictures, or None if objects are not followed."""
+    """Prepare the pictures around the frames, then yield the follower of a project's objects.
+
+    Yield None if objects are not followed.
+    """
     if config.tracking is None:
         yield None
         return
@@ -218,7 +225,7 @@ def following(
 
 @contextmanager
 def writing_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> Iterator[Callable[[str], None]]:
-    """Write whole-clip tracks, if requested. Yield a function that finishes the tables with their fingerprint."""
+    """Write whole-clip tracks, if requested. Yield a function that completes the tables, given their fingerprint."""
     if follower is None or not follower.neighbours.config.whole_clip:
         yield lambda _: None
         return
@@ -249,7 +256,7 @@ def are_tracks_current(platform: Platform, project: str, config: DetectionConfig
 
 
 def forget_other_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> None:
-    """Remove results on windows, and tracks, that the project no longer requests."""
+    """Remove tracks, and results on the pictures around frames, that the project's settings no longer request."""
     layout = platform.layout
     remove_other_parts(layout.window_parts(project), keep=follower.neighbours.part_folders if follower else [])
     if follower is not None:

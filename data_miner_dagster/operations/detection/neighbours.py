@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 
 class Neighbours:
-    """The windows of one project's videos. Used under the project's claim."""
+    """The windows of one project's videos. The caller holds the project's claim."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Neighbours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources, and judge the faults."""
+        """Close the resources, and settle the faults: record them, or raise if all items had the same one."""
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
@@ -144,7 +144,11 @@ class Neighbours:
         return fingerprint_of({"video": row.sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
 
     def _lacks_pictures(self, row: VideoRow) -> bool:
-        """Return whether a video must be decoded: for its list of pictures, or for unexamined pictures."""
+        """Return whether a video must be decoded.
+
+        It must if its list of pictures is missing or incomplete, or if pictures that are not stored have not been
+        examined yet.
+        """
         video_key = row.key
         stored = read_stored_windows(self._platform.layout, video_key)
         if stored is None or stored.fingerprint != self._fingerprint_of(row):

@@ -38,7 +38,7 @@ from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
-"""Results are written after this many frames or this much time, so a kill loses no more than that."""
+"""Results are written after `PART_FRAMES` frames or this time, so a kill loses at most as much work."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FrameToDetect:
-    """One representative, and its image."""
+    """One image to examine: a representative, or a picture from the window around one."""
 
     frame_id: str
     video_key: str
@@ -118,7 +118,7 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources, and judge the faults."""
+        """Close the resources, and settle the faults: record them, or raise if all items had the same one."""
         return self._open.__exit__(kind, error, trace)
 
     @cached_property

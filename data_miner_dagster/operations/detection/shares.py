@@ -72,7 +72,7 @@ def parts_of(
 def look_at_unseen(
     platform: Platform, project: str, looker: Looker, frames: Sequence[FrameToDetect], deduplicated: str
 ) -> None:
-    """Have every unexamined frame examined, by this run and the runs that join it.
+    """Examine all unexamined frames, together with the runs that join this one.
 
     Args:
         platform: the platform.

@@ -291,7 +291,7 @@ def _outcome_of_error(
 
 
 def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
-    """Record that a site answers again: it delivered a video completely, although its file is unusable."""
+    """Record that a site answers again, because it has delivered a complete file, even if that file is unusable."""
     if begun_at is None:
         return
     with run.platform.database.reading() as session:

@@ -21,7 +21,7 @@ _MEGABYTE: Final = 1 << 20
 def encode_tasks(
     platform: Platform, tasks: Iterator[EmbeddingTask], role: EncoderRole, close: Callable[[EmbeddingTask], None]
 ) -> None:
-    """Run the frames of all tasks through the encoder. `close` each task after its last frame, ending its claim."""
+    """Run the frames of all tasks through the encoder. Pass each task to `close` after its last frame."""
     config = platform.config.embedding
     batching = Batching(config.batch_size, config.decode_threads, config.max_batch_megabytes * _MEGABYTE)
     pictures = StoredPictures(platform.config.extraction)

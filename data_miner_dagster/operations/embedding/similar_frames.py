@@ -45,11 +45,11 @@ class SimilarFrame:
     cosine: float
     video_name: str
     pts_seconds: float | None
-    """None if the video's frames are missing."""
+    """The frame's time in its video; None if the video's frames are missing."""
     address: str
     """The address of the video, at the frame's second if the site supports that."""
     picture: PictureFile | None
-    """None if the file is missing."""
+    """The frame's picture; None if the file is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class SimilarFrames:
     """The result of a search, most similar first, and the videos that were searched."""
 
     query: str
-    """The thing searched for, in words."""
+    """A description of the frame, picture or text that was searched for."""
     encoder: str
     frames: tuple[SimilarFrame, ...]
     num_videos: int
@@ -110,7 +110,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
 
 
 def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Float32Array]:
-    """Return the thing searched for, in words and as a (D,) vector."""
+    """Return a description of the frame, picture or text to search for, and its (D,) vector."""
     key, _, ordinal = what.rpartition("/")
     if ordinal.isdecimal() and key and find_video(platform.database, key) is not None:
         return f"the frame {what}", load_vectors(platform, encoder, key, [split_frame_id(what)[1]])[0]
@@ -123,7 +123,7 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:
-    """Compare the frames of a video. Return the reason if they cannot be compared."""
+    """Offer the frames of a video to `nearest`. Return the reason if that is not possible, else None."""
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, key))
     except DamagedFileError as error:

@@ -26,7 +26,10 @@ FIGURES: Final = (
     "AR_medium",
     "AR_large",
 )
-"""In the order of COCO's summary. AP_small is for objects below 32 x 32 pixels, AP_large for those from 96 x 96."""
+"""The names of the figures, in the order of COCO's summary.
+
+AP_small is for objects below 32 x 32 pixels, AP_large for those from 96 x 96.
+"""
 
 
 @dataclass(frozen=True, slots=True)

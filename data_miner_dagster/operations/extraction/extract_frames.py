@@ -102,7 +102,7 @@ def extract_frames(
 ) -> list[VideoOutcome]:
     """Make the frames of videos. Return one outcome per key, in the given order.
 
-    A claim holds each video while it is processed. Current frames are not recreated unless `force` is set. `report` is
+    Each video is claimed while it is processed. Current frames are not recreated unless `force` is set. `report` is
     called in the calling thread as each video finishes.
     """
     keys = list(dict.fromkeys(video_keys))
@@ -318,7 +318,7 @@ def _record_extracted(platform: Platform, key: str, num_frames: int, frames_byte
 
 
 def _put_back(platform: Platform, key: str) -> None:
-    """Set a row one step back after an attempt that ended in an unexpected exception, which the guard handles."""
+    """Set a video back to DOWNLOADED after an attempt ended in an unexpected exception, which the guard handles."""
     with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
         store_spent(session, key, is_failed=True)

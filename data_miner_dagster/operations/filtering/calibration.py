@@ -93,7 +93,7 @@ def write_questions(
 
 
 def begin_round(platform: Platform, calibration: Calibration) -> Calibration:
-    """Store the plan if this is the first round, and delete answers from files that belong to an earlier plan."""
+    """In a first round, store the plan, and delete the file of imported answers, which belong to an earlier plan."""
     if calibration.plan.is_stored:
         return calibration
     platform.layout.answers_file(calibration.config.name).unlink(missing_ok=True)

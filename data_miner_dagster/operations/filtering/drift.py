@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """The distribution of some videos' scores, and the scale that other scores must have to be comparable."""
+    """The distribution of some videos' scores, and the fingerprint that comparable scores must have."""
 
     scale: str
     edges: tuple[float, ...]
@@ -47,7 +47,10 @@ class _Reference:
 
 
 def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig) -> str:
-    """Return the fingerprint of encoder, positive prompts, exemplars and templates, which comparable scores share."""
+    """Return the fingerprint of what scores depend on. Scores are comparable only if it is equal.
+
+    It covers the encoder, the positive prompts, their exemplars, and the templates.
+    """
     exemplars = exemplars_of(platform, project, config)
     return fingerprint_of(
         {

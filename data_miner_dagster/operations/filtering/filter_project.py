@@ -157,7 +157,7 @@ def _exemplar_metadata(wanted: WantedPrompts) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """How the table was made, by this run or an earlier one."""
+    """The outcome and the inputs of the table of decisions, which this run or an earlier one has written."""
 
     status: OutcomeStatus
     members: ProjectMembers

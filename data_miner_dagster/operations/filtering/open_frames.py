@@ -35,7 +35,10 @@ _LOWEST: Final = -4.0
 
 @dataclass(frozen=True, slots=True)
 class OpenFrames:
-    """All N such frames, by video and time. The columns are mapped from a temporary file and use little memory."""
+    """The N open frames, whose decision depends only on the positive threshold, by video and time.
+
+    The columns are mapped from a temporary file and use little memory.
+    """
 
     video_keys: tuple[str, ...]
     offsets: Int64Array  # (V+1,): video v has the frames offsets[v]:offsets[v+1]
@@ -52,7 +55,7 @@ class OpenFrames:
         return make_frame_id(self.video_keys[video], int(self.frame_indices[position]))
 
     def position_of(self, frame_id: str) -> int | None:
-        """Return the position of a frame; None if its decision depends on something else."""
+        """Return the position of a frame; None if it is not an open frame."""
         try:
             video_key, frame_index = split_frame_id(frame_id)
         except ValueError:
@@ -62,7 +65,7 @@ class OpenFrames:
         return position if position < end and self.frame_indices[position] == frame_index else None
 
     def position_at(self, place: FramePlace) -> int | None:
-        """Return the position of the frame at a time in a video; None if its decision depends on something else."""
+        """Return the position of the frame at a time in a video; None if it is not an open frame."""
         first, end = self._of_video(place.video_key)
         found = position_at(self.pts_seconds[first:end], place.pts_seconds)
         return None if found is None else first + found
@@ -84,7 +87,7 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
     """Return the open frames of the videos that have been scored with these prompts.
 
     Raises:
-        DataMinerError: the project has not been scored with them.
+        DataMinerError: the project has not been scored with its current prompts.
     """
     path = platform.layout.similarities_table(project)
     header = read_header(path)

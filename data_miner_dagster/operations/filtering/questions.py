@@ -33,7 +33,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The strata of all rounds, expressed relative to the current thresholds."""
+    """The strata that all rounds of a calibration share, expressed relative to the current thresholds."""
 
     edges: Float64Array
     made_at: datetime  # answers from before belong to an earlier plan
@@ -53,7 +53,7 @@ class Calibration:
 
     @property
     def planned(self) -> Int64Array:
-        """The positions of the frames whose answers are enough."""
+        """The positions of the planned questions, whose answers are usually enough."""
         return self.asked[self.turns < 1]
 
 

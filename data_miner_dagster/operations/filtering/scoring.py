@@ -133,7 +133,7 @@ def score_project(
 
 @contextmanager
 def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
-    """Raise instead of finishing a table that lacks videos that its header names."""
+    """Raise at the end of the block if any video had a fault, so that no table is finished without it."""
     yield
     if faults:
         raise VideosLeftOutError(faults)

@@ -89,7 +89,7 @@ def try_filter(
 
 
 def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:
-    """Return vectors rounded as if stored, so that a picture gets the result that its frame would."""
+    """Return the (N, D) vectors of images, rounded as in storage, so that a picture is judged as its frame would be."""
     vectors: Float32Array = embed_images(encoder.load(), images).astype(np.float16).astype(np.float32)
     return vectors
 

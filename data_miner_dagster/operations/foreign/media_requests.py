@@ -13,7 +13,10 @@ _MOST_NAMED: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderJob:
-    """A video, or the pictures that represent one, to make a folder of frames from. `folder` exists and is empty."""
+    """A request to make a folder of frames from a video, or from the pictures that represent one.
+
+    `folder` exists and is empty.
+    """
 
     video_key: str
     video_path: Path  # ignored if there are `picture_paths`

@@ -1,7 +1,7 @@
 """Reading untrusted files and pictures in separate processes, under limits that are set before the first byte is read.
 
-The workers are those of extraction (`extraction/jobs.py`), so modules that they import here are ready for the next job
-that makes frames. They are forked from the same interpreter as the workers that fetch (`site_jobs.py`), but are
+The workers serve the jobs of extraction too (`extraction/jobs.py`), so a job that makes frames does not have to import
+its modules again. They are forked from the same interpreter as the workers that fetch (`site_jobs.py`), but are
 separate processes that get no secrets.
 """
 
@@ -67,7 +67,7 @@ class MediaWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that read the file {error}") from error
 
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
-        """Return the wanted pictures of a storyboard, in order. In a plain picture, place 0 is the picture itself.
+        """Return the wanted pictures of a storyboard, in order. By default, return `content` as one picture.
 
         Raises:
             UnreadableImageError: the content is not a picture, is damaged or too large, or takes too long to decode.
@@ -106,7 +106,7 @@ class MediaWorkers(PooledWorkers):
             return self._decoded(job, str(path), arguments)
 
     def _decoded(self, job: str, what: str, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
-        """Return the pixels that a worker decoded, and its answer about them."""
+        """Return the picture that a worker decoded, and the worker's answer with the facts about it."""
         limits = WorkerLimits(_PICTURE_SECONDS, _PICTURE_SECONDS, self._limits.memory_bytes)
         with tempfile.NamedTemporaryFile(prefix="data-miner-pixels-") as file:
             try:

@@ -1,9 +1,9 @@
 """Jobs of the workers of `SiteWorkers`: the requests of `SiteClient`, in a process that untrusted bytes may damage.
 
-Other workers beside them verify what was fetched.
+Separate workers verify the fetched files.
 
-Politeness is decided by the caller, which knows all requests. A worker asks it before a listing, at a refusal, and
-before a request whenever something may have changed since the last answer.
+Politeness is decided by the caller, which knows all requests. A worker asks it before a listing, reports refusals to
+it, and asks before a request whenever something may have changed since the last answer.
 """
 
 import base64

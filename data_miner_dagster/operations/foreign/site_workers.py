@@ -32,7 +32,7 @@ from data_miner_dagster.workers.worker import OnCall
 LISTING_SECONDS: Final = 600.0
 _PICTURE_SECONDS: Final = 60.0
 _GRACE_SECONDS: Final = 5.0
-"""A worker ends its job on its own when its time is up. If it has not done so this much later, it hangs."""
+"""A worker ends its job on its own when its time is up. If it has not done so this much later, it counts as hanging."""
 _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 
 

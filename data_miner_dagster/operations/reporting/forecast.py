@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def neighbours_bytes(self) -> int:
-        """The space needed for the pictures to follow objects in, in bytes."""
+        """The size in bytes of the pictures through which objects are followed."""
         return round((self.num_neighbours or 0) * self.forecast.rates.bytes_per_frame.value)
 
     def as_json(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from data_miner_dagster.storage.tables import read_batches, read_table
 
 
 class FunnelStep(StrEnum):
-    """The steps, in order. The values are stored in releases; domain/phrases.py has the words that users see."""
+    """The steps of a funnel. The values are stored in releases; domain/phrases.py has the words that users see."""
 
     CANDIDATES = "candidates found"
     VIDEOS = "videos accepted"
@@ -65,7 +65,7 @@ _NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
 class FunnelCount:
     """One step: how many remain (None if not reached yet), losses by reason, and the remainder by kind.
 
-    `note` says in words what else changed the number.
+    `note` is a text about anything else that changed the number.
     """
 
     step: FunnelStep
@@ -76,7 +76,7 @@ class FunnelCount:
 
     @property
     def remark(self) -> str:
-        """The reasons and kinds, in words."""
+        """The reasons and kinds as text for people."""
         lost = [counted_phrase(number, reason) for reason, number in self.lost.items()]
         kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
         parts = (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds), self.note)

@@ -59,7 +59,7 @@ def save_preview(preview: Preview, path: Path) -> None:
 
 
 def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return frames spread evenly over one video, with quality flags marked."""
+    """Return a preview of frames spread evenly over one video, with quality flags marked."""
     if not has_frames(platform.layout, video_key):
         return None
     table = read_frames(platform.layout, video_key, ["frame_index", "pts_seconds", "quality_flag"])
@@ -78,7 +78,11 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return kept frames (best, then most narrowly kept), then dropped ones (most narrowly dropped, by reason)."""
+    """Return a preview of kept frames, then of dropped ones.
+
+    The kept frames are the most similar ones, then the most narrowly kept ones. The dropped ones take turns by reason,
+    the most similar ones of each reason first.
+    """
     half = max(1, num_tiles // 2)
     num_kept = max(half, num_tiles - len(dropped_tiles(platform, project, half)))
     kept = kept_tiles(platform, platform.project_config(project), num_kept, num_narrow=num_kept // 3)
@@ -99,12 +103,12 @@ def _filtering_heading(platform: Platform, project: str, num_shown: int) -> str:
 
 
 def _from_to(values: Sequence[float]) -> str:
-    """Return the range of sorted values in words, or the only value."""
+    """Return the range of sorted values as text, such as "0.2 to 0.3"; "none" if there are no values."""
     return " to ".join(f"{value:g}" for value in dict.fromkeys((values[0], values[-1]))) if values else "none"
 
 
 def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return the largest duplicate groups, one per row: the representative, then its duplicates."""
+    """Return a preview of the largest duplicate groups, one per row: the representative, then its duplicates."""
     tiles = duplicate_tiles(platform, project, num_tiles, per_group=_PREVIEW_COLUMNS)
     table = _read(platform.layout.deduplicated_table(project), ["is_representative"])
     num_unique = 0 if table is None else pc.sum(table["is_representative"]).as_py() or 0
@@ -113,13 +117,13 @@ def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = 
 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return frames with their boxes drawn, the most confident of each class in turn."""
+    """Return a preview of frames with boxes, taking the most confident frame of each class in turn."""
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     return _preview(platform, tiles, _boxes_heading(platform, project, tiles))
 
 
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return labelled frames that pass the thresholds of the release, or representatives if there are no boxes."""
+    """Return a preview of frames with boxes at or above the release threshold; without boxes, of representatives."""
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     heading = _boxes_heading(platform, project, tiles) if tiles else ""
     return _preview(platform, tiles or unique_tiles(platform, project, num_tiles), heading)
@@ -167,7 +171,7 @@ def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num
 
 
 def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
-    """Return dropped frames of each reason in turn, the most similar ones of a reason first."""
+    """Return dropped frames, taking one of each reason in turn, the most similar frames of a reason first."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "drop_reason"]
     table = _read(platform.layout.filtered_table(project), columns)
     if table is None:
@@ -254,7 +258,10 @@ def unique_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]
 
 
 def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
-    """Return frames with boxes at or above the release threshold, the most confident of each class in turn."""
+    """Return frames with boxes at or above the release threshold.
+
+    The most confident frame of each class is taken in turn.
+    """
     limit = config.releasing.threshold_of
     class_names = list(config.detection.classes)
     table = _read(platform.layout.detections_table(config.name), [*_BOX_COLUMNS])

@@ -195,7 +195,7 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
 
 
 _TILE_WH: Final = (640, 360)
-"""Small in the gallery, but sharp when opened."""
+"""The size of a tile in pixels. The gallery shows it smaller, so it stays sharp when opened."""
 _TILE_BYTES: Final = 24_000
 
 
@@ -216,7 +216,7 @@ def _report_tiles(platform: Platform, pictures: PictureReader, tiles: Sequence[T
 
 
 def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return, by frame, its video and time in words, and the address of that time, or "" if there is none."""
+    """Return, by frame, its video and time as text, and the address of that time, or "" if there is none."""
     wanted: dict[str, list[str]] = {}
     for frame_id in dict.fromkeys(frame_ids):
         wanted.setdefault(split_frame_id(frame_id)[0], []).append(frame_id)

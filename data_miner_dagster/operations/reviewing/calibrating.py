@@ -24,7 +24,7 @@ from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking, rank
 
 @dataclass(frozen=True, slots=True)
 class CalibrationQuestions:
-    """The current questions of a project."""
+    """The current questions of a project's filter calibration."""
 
     calibration: Calibration
     of_files: Mapping[str, bool]  # answers from files: True for keep, by frame id

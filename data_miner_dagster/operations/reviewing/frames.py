@@ -30,7 +30,7 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 
 class FrameCodes:
-    """Assigns numbers to frames that sort by video, then by time."""
+    """Assigns each frame a number, its code. Codes sort by video, then by time."""
 
     def __init__(self, video_keys: Sequence[str]) -> None:
         self.video_keys = tuple(video_keys)
@@ -74,12 +74,12 @@ class FrameCodes:
 
 
 def rows_of_codes(codes: Int64Array, boxes: npt.NDArray[np.integer] | int = 0) -> Int64Array:
-    """Return the row numbers of frames or of their boxes. They sort by frame, then by box."""
+    """Return a number for each frame, or for a box on it, from their codes. Numbers sort by frame, then by box."""
     return (codes << _BOX_BITS) | boxes
 
 
 def code_and_box(row: int) -> tuple[int, int]:
-    """Return the code of the frame and the number of the box from a row of `rows_of_codes`."""
+    """Return the code of the frame and the number of the box from a number that `rows_of_codes` returned."""
     return row >> _BOX_BITS, row & ((1 << _BOX_BITS) - 1)
 
 

@@ -98,7 +98,7 @@ class ItemMaker:
         return f"{fate}, {abs(headroom):.3f} {side} the filter's threshold"
 
     def _fate(self, code: int) -> str:
-        """Return, in words, whether the frame will be released, or why not."""
+        """Return a phrase that says whether the frame will be released or, if not, why."""
         frame_id = self._index.codes.frame_id(code)
         examined = self._index.examined
         if examined is not None and examined.position_of(code) is not None:

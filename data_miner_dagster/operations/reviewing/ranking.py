@@ -101,7 +101,7 @@ def _goal_near_threshold(index: ReviewIndex) -> int:
 
 
 def filtered(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, wanted: QueueFilter) -> Ranking:
-    """Return the questions that a restriction leaves.
+    """Return the questions of a queue that match a filter.
 
     Raises:
         ConfigError: the class or video does not exist.

@@ -44,7 +44,7 @@ class Standing:
 
 
 class StandingKeeper:
-    """Keeps the standing of one index up to date."""
+    """Computes the `Standing` of one index from verdicts. Frames are judged again only if their verdicts change."""
 
     def __init__(self, index: ReviewIndex, frames: ShownFrames) -> None:
         self._index = index
@@ -52,7 +52,7 @@ class StandingKeeper:
         self._judged: dict[int, JudgedFrame] = {}
 
     def standing(self, verdicts: Sequence[Verdict], calibration: CalibrationQuestions | None) -> Standing:
-        """Return the standing computed from the verdicts in force."""
+        """Return the `Standing` for the verdicts in force, and for the calibration questions if there are any."""
         by_code: dict[int, list[Verdict]] = {}
         frame_at = cache(self._frames.frame_at)
         for verdict in verdicts:

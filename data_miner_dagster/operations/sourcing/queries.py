@@ -132,7 +132,7 @@ def _list_of_queries(
 
 
 def _masked(query: Query, text: str) -> Query:
-    """Return the query under another text, which its candidates carry too."""
+    """Return the query with its text replaced, both in the query and in the candidates that it finds."""
     if text == query.text:
         return query
 

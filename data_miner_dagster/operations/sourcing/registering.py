@@ -51,7 +51,7 @@ def register_project_file(
     taken: Mapping[str, Path] = MappingProxyType({}),
     parse: ParseFile = parse_file,
 ) -> RegisteredProject:
-    """Load a project file and store its snapshot. Idempotent. Relative paths in the file start at its folder.
+    """Load a project file and store its snapshot. Idempotent. Relative paths in the file are relative to its folder.
 
     Args:
         platform: the platform of one root.

@@ -20,7 +20,7 @@ from data_miner_dagster.stages.sourcing import Blocklists, list_entries, rejecti
 
 @dataclass(frozen=True, slots=True)
 class ProjectRules:
-    """One project's rules."""
+    """The rules and blocklists of one project, ready to apply to candidates."""
 
     rules: RulesConfig
     blocklists: Blocklists

@@ -122,7 +122,9 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
 
 
 def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> bool:
-    """Make pending all results that the current settings, version or weights replace. Cheap if they are on record.
+    """Mark results as pending if they were made with other settings, versions or weights than the current ones.
+
+    This is cheap if the catalog has recorded the current bases before.
 
     A catalog from an earlier version has no bases yet, so they are read from the files first.
 

@@ -1,4 +1,4 @@
-"""Forgetting a video or a whole channel: nothing under the root shows or names it afterwards, and it stays out.
+"""Forgetting a video or a whole channel: nothing under the root shows or names it afterwards, and no listing adds it.
 
 Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and the search for
 leftovers (traces.py).
@@ -273,7 +273,7 @@ def _without(text: str, keys: Sequence[str]) -> str:
 
 
 def _forget_windows(platform: Platform, projects: Sequence[str], keys: Sequence[str]) -> None:
-    """Remove what was found around the frames of the videos, also where an earlier call left it."""
+    """Remove detectors' results on the pictures around the videos' frames, including leftovers of an earlier call."""
     for name in projects:
         folders = paths_below(platform.layout.window_parts(name), "*")
         if found := [folder / key for folder in folders for key in keys if (folder / key).exists()]:
@@ -312,7 +312,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
 
 
 def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Keep the answers about other videos. `calibrate` writes its questions again, with their pictures."""
+    """Remove the answers about the videos, and the questions with their pictures, which `calibrate` writes again."""
     calibration = layout.calibration_folder(project)
     if not calibration.is_dir():
         return

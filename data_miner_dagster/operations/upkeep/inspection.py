@@ -99,7 +99,7 @@ class VideoFiles:
 
 
 def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
-    """Count, for each stage of videos, the videos past it and those whose files are missing. Change nothing."""
+    """Count, for each stage, the videos that should have its files and those that lack them. Change nothing."""
     videos = find_videos(platform.database)
     claimed = {claim.resource for claim in live_claims(platform.database)}
     embedded = bases_in_force(platform).get(WorkStage.EMBEDDING)
@@ -227,7 +227,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _partials(platform: Platform) -> Iterator[Finding]:
-    """Yield old partial files. They are beside their final place: at most two folders below each room."""
+    """Yield old partial files. They are at most two levels below the folders that the layout names."""
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
     at_work = {claim.token for claim in live_claims(platform.database)}

@@ -3,7 +3,7 @@
 - Temporary errors (HTTP 429 and 5xx, a broken or slow connection, an answer that is not a chat completion) are retried
   after a pause that doubles. `Retry-After` pauses all threads. If the last try fails, the box has no answer.
 - The endpoint counts as unavailable after three such boxes in a row, if it asks for too long a pause, or if it accepts
-  no request at all (a wrong key). Then nothing more is asked in this run.
+  no request at all (a wrong key). No more questions are then asked in this run.
 - A single refused request (HTTP 400) is blamed on its picture and counts as *cannot tell*, but only once another
   request was accepted. If none is accepted, the endpoint or the settings are at fault.
 
@@ -85,7 +85,9 @@ class EndpointVerifier:
         self._refused: list[Reply] = []
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop as it arrives. The first question is asked alone, to find out its price.
+        """Yield the reply to each crop as it arrives.
+
+        Until the endpoint has answered once, questions are asked one at a time, so that their price is known.
 
         Raises:
             ConfigError: the key is missing, or the endpoint has never accepted a request.
@@ -138,7 +140,7 @@ class EndpointVerifier:
                 yield from told
 
     def _left_over(self) -> Iterator[Reply]:
-        """Yield the refused requests whose cause is unknown. They will be asked again in a later run."""
+        """Yield the replies to refused requests whose cause is unknown. A later run asks these questions again."""
         if len(self._refused) >= AWAY_AFTER:
             self._go_away(self._refused[0].line, takes_none=True)
         yield from self._refused
@@ -203,7 +205,7 @@ def _cost_of(answer: ChatAnswer, config: EndpointConfig) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """A reply to a request that was not accepted."""
+    """The reply to a question whose request the endpoint refused."""
 
     reply: Reply
 

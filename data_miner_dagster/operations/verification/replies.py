@@ -1,4 +1,4 @@
-"""Questions to a verifier of any kind, and its replies."""
+"""The interface of verifiers of any kind: questions about boxes, and replies."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One question, and the picture it is about."""
+    """One question about a box, and the picture to show with it."""
 
     question_key: str
     video_key: str

@@ -68,7 +68,7 @@ class FrameBoxes:
 
 @dataclass(frozen=True, slots=True)
 class VerificationCounts:
-    """Counts of a project's boxes by verification outcome. They are stored beside the tables with the answers."""
+    """Counts of a project's boxes by verification outcome. They are stored in the metadata of the table of frames."""
 
     verifier: str
     asking: str  # fingerprint of how questions are asked, without the boxes
@@ -84,7 +84,7 @@ class VerificationCounts:
 
     @property
     def line(self) -> str:
-        """The counts, in words."""
+        """The counts as one line for people."""
         told = f"{self.verifier} confirmed {counted(self.confirmed, 'box', 'boxes')}, rejected {self.rejected:,}"
         told += f" and could not judge {self.cannot_tell:,}"
         if self.waiting:
@@ -99,14 +99,14 @@ OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiti
 
 
 def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
-    """Return the counts stored beside this table; None if the project had no verifier."""
+    """Return the counts from the metadata of this table; None if the project had no verifier."""
     text = read_metadata(detected_frames_table).get(_KEY)
     return None if text is None else VerificationCounts(**json.loads(text))
 
 
 @dataclass(slots=True)
 class Verified:
-    """The answers in the rows completed so far."""
+    """Counts of the answers in the rows completed so far, and a digest of them."""
 
     by_verdict: Counter[VerifierVerdict] = field(default_factory=Counter)
     num_unanswered: int = 0
@@ -127,7 +127,7 @@ class _Question:
 
 
 class BoxVerification:
-    """The verification of one build of a project's boxes. Call `ask` first, then `complete` for their rows.
+    """The verification of one build of a project's boxes. Call `ask` first, then `complete` for each video.
 
     Raises:
         ConfigError: the verifier cannot be asked with its settings.
