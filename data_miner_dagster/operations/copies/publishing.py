@@ -104,7 +104,10 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
             people have copies of every commit.
     """
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
-        raise ConfigError(f"{to}: remove the dataset, or its files and its history, in the settings on the hub")
+        raise ConfigError(
+            f"{to}: a dataset on the hub must be withdrawn by hand; delete it, or its files and its history, in its "
+            "settings on the hub"
+        )
     url = bucket_url(to).child(f"{project}/{version}")
     if url.text not in {row.url for row in find_outside_copies(platform.database) if row.kind is CopyKind.PUBLICATION}:
         raise ConfigError(f"this root has not published {project} {version} to {to}")

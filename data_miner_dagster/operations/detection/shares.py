@@ -102,7 +102,7 @@ def look_at_unseen(
     num_by_others = lead(platform, plan, partial(_make, looker, seen_before, frames_between))
     end_sharing(database, stage, project)
     if num_by_others:
-        logger.info("detection: %d of %s were made by other runs", num_by_others, counted(plan.num_shards, "shard"))
+        logger.info("detection: other runs processed %d of %s", num_by_others, counted(plan.num_shards, "shard"))
         left = [each for each in _unseen(frames, looker.parts.seen()) if each.frame_id not in looker.attempted]
         if left:  # the faults of other workers are also recorded here
             looker.look_at(left, lambda _: None)

@@ -76,7 +76,7 @@ def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
     """Download an object if its size is allowed. Return the version that was downloaded."""
     found = store.find("")
     if found is None:
-        raise ObjectMissingError(f"{store.shown}: the object does not exist (any more)")
+        raise ObjectMissingError(f"{store.shown} does not exist or was deleted")
     if found.size_bytes == 0:
         raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{store.shown} is empty", is_of_file_alone=True)
     if found.size_bytes > max_size_bytes:

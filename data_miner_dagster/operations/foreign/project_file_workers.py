@@ -47,7 +47,7 @@ class ProjectFileWorkers:
         try:
             content: dict[str, object] = self._pool.call("parse", {"path": str(path)}, limits=_LIMITS)
         except (WorkerLimitError, WorkerDiedError) as error:
-            raise ConfigError(f"{path}: cannot be parsed ({error}); simplify it, or remove it") from error
+            raise ConfigError(f"{path} cannot be parsed ({error}); simplify it, or remove it") from error
         if identity is not None and identity == _identity(path) and len(_remembered) < _MAX_REMEMBERED:
             _remembered[path] = (identity, content)
         return content

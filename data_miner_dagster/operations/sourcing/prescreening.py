@@ -136,4 +136,4 @@ def _images(
                 content = client.fetch_picture(site, picture.url)
                 yield from media.see(content, rows=picture.rows, columns=picture.columns, wanted=here)
     except (SourceError, PostponedError, UnreadableImageError, ValueError) as error:
-        logger.info("%s: no (more) pictures could be examined: %s", candidate.video_key, error)
+        logger.info("%s: not all of its pictures could be examined: %s", candidate.video_key, error)
