@@ -45,7 +45,7 @@ _EARLIER_SETTINGS: Final = frozenset(
         "d1160c6b12f82da0e834dee9f2c03fc4077ff20bb30f4fc4427beee3794dbbb4",
     }
 )
-"""sha256 of the dagster.yaml of earlier versions."""
+"""The sha256 of each dagster.yaml of earlier versions."""
 _PACKAGE: Final = Path(__file__).parent
 
 
@@ -152,7 +152,7 @@ def use_light_files(home: Path) -> None:
 
 
 def damage_of_home(home: Path) -> str | None:
-    """Return one line about the first damaged database of Dagster's own storage. None if all are intact."""
+    """Return one line about the first damaged database of Dagster's own storage, or None if all are intact."""
     shared = dagster_history_files(home)
     of_runs = (path for path in sorted(shared[1].parent.glob("*.db")) if path not in shared)
     for path in (*shared, *of_runs):
@@ -206,7 +206,10 @@ def home_part(layout: StorageLayout) -> "Part":
 
 
 def launcher_part(platform: Platform) -> "Part | None":
-    """Return whether dagster.yaml sends runs to the configured cluster. None if the settings name no cluster."""
+    """Return the state of the launcher, which is a problem if dagster.yaml contradicts `platform.cluster`.
+
+    Returns None if the settings name no cluster, or if Dagster's instance folder does not exist yet.
+    """
     from data_miner_dagster.launching.agreement import check_launcher
     from data_miner_dagster.operations.upkeep.environment import Part, State
 

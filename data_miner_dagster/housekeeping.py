@@ -1,6 +1,7 @@
 """The job that removes old history and checks the files of videos. A schedule requests it once a day.
 
-Belongs here: work that belongs to no project or video. Does not belong here: what is removed (history/pruning.py).
+Belongs here: work that belongs to no project or video. Does not belong here: the choice of the history to remove
+(history/pruning.py).
 """
 
 from datetime import UTC, datetime, timedelta

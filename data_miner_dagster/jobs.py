@@ -41,7 +41,7 @@ JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
 """The job of each stage, in pipeline order."""
 
 SHARE_JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {WorkStage.DETECTION: "detect_shards"}
-"""The jobs whose runs join in a stage's work on one project, beside the run that leads it."""
+"""The jobs whose runs help the leading run of a stage with its work on one project."""
 
 STAGE_BY_JOB: Final[Mapping[str, WorkStage]] = {name: stage for stage, name in JOB_BY_STAGE.items()}
 
@@ -86,7 +86,10 @@ _DESCRIPTIONS: Final = {
 }
 
 _NO_TIME_LIMIT: Final = {"dagster/max_runtime": "0"}
-"""Hanging runs are detected by their progress (runs.py), even if an edited dagster.yaml sets a time limit."""
+"""The tag that disables Dagster's time limit for runs, even if an edited dagster.yaml sets one.
+
+Hanging runs are detected by their progress instead (runs.py).
+"""
 
 
 def _job_of_videos(stage: WorkStage) -> dg.JobDefinition:

@@ -37,7 +37,7 @@ from data_miner_dagster.launching.tags import REFUSED_TAG
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, attempt_extra
 
 _EARLIER_PROCESS_TAG: Final = "data_miner/process"
-"""How versions up to 0.3 identified a run's process. Retries inherit the tag, so it may belong to the previous run."""
+"""The tag by which versions up to 0.3 identified a run's process. Retries inherit it from the previous run."""
 _LAUNCHED_TAG: Final = ".dagster/grpc_info"
 """Marks every run for which `DefaultRunLauncher` started a process. Such a process executes nothing else."""
 SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
@@ -126,8 +126,8 @@ def _lost_while_starting(
         elif health.status is WorkerStatus.FAILED:
             failed[run.run_id] = f"it failed while it was starting: {health.msg}"
         else:
-            # This was a lease of 90 s from the time when the launcher first did not know the run. Its process may have
-            # taken it.
+            # The run may have a lease of 90 s from an earlier call, when the launcher did not know it. The lease is
+            # removed unless the process of the run has taken it over.
             remove_provisional_leases(database, [run.run_id])
     return unknown, failed
 
@@ -210,8 +210,8 @@ def _stop_process(instance: dg.DagsterInstance, run: dg.DagsterRun, process: Pro
 def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list[str]:
     """Fail the runs that were launched but whose process has never reported. Return their ids.
 
-    For callers that know that nothing launches runs at the moment: these runs would count as starting, and hold their
-    pools, until their start times out. On a cluster such a run may start at any moment, so end_dead_runs handles it.
+    Call this only while nothing launches runs. Without this call, such runs would occupy their pools until their start
+    times out. Does nothing on a cluster, where they may still start at any moment; `end_dead_runs` handles them there.
     """
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []

@@ -9,7 +9,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=deduplicated_frames, partitions_def=PROJECTS, blocking=True)
 def duplicates_are_covered(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """No two representatives are within the threshold, and every duplicate is within it of its representative."""
+    """No two representatives are near-duplicates, and every duplicate is a near-duplicate of its representative."""
     from data_miner_dagster.operations.deduplication.check import check_deduplication
 
     opened = platform.open()

@@ -26,7 +26,7 @@ NAMES: Final[Mapping[WorkStage, str]] = {
 
 
 def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
-    """Return whether the files of a stage exist. Videos without files are only counted; `doctor` names them."""
+    """Check whether the files of a stage exist. The result counts the videos without files; `doctor` names them."""
     from data_miner_dagster.operations.upkeep.inspection import look_for_files
 
     found = look_for_files(platform)[stage]

@@ -25,7 +25,8 @@ def deduplicated_frames(
 ) -> dg.MaterializeResult[None]:
     """The duplicate group of every kept frame, with the group's representative and the frame's similarity to it.
 
-    No two representatives are within the threshold, and every other frame has a representative within it.
+    No two representatives are near-duplicates of each other. Every other frame is a near-duplicate of its
+    representative.
     """
     from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 

@@ -32,7 +32,10 @@ from data_miner_dagster.runs import SYSTEMATIC_FAULT_TAG
 
 MAX_RETRIES_TAG: Final = "dagster/max_retries"
 NO_RETRIES: Final = "0"
-"""The tag's value on planned runs. Their unfinished work is requested again when it is due, in another batch."""
+"""The value of `MAX_RETRIES_TAG` on planned runs.
+
+Their unfinished work is requested again when it is due, in another batch.
+"""
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
 """The delay before the first retry. The second retry waits three times as long."""
@@ -48,7 +51,7 @@ NEXT: Final = "next"
 CHANGES: Final = "changes"
 """The metadata entry with the changes in a release, which is shown together with the counts."""
 WAYS_ON: Final = (NEXT, "review", "preview")
-"""Entries that every asset shows, even if its counts are long."""
+"""The metadata entries that every asset shows, even if its counts are long."""
 RESULT: Final = "result"
 """The metadata entry of a project's asset with the result as one text."""
 _IN_RESULT: Final = ("version", "warning")
@@ -56,7 +59,7 @@ STATUS: Final = "status"
 """The metadata entry that says whether the result was made or reused. `data-miner run` counts finished tasks by it."""
 
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
-"""Figures that say nothing about the result. No event contains them."""
+"""Figures about the work, not about the result. Events omit them."""
 
 FAILURE_KIND: Final = "kind"
 """The metadata key of a failed step for the class name of the error."""
@@ -90,9 +93,9 @@ def _figures(
 def one_line_failures(context: StepContext) -> Iterator[None]:
     """Convert errors to one-line step failures, and request a retry if the error may be transient.
 
-    Assets have no retry policy, since with one Dagster would also retry a cancelled run, which would then continue. A
-    planned run requests no retry, since its failure is stored with a retry date. A bug in this program would fail every
-    time, so it is reported once, with its traceback.
+    Assets have no retry policy, because Dagster would then retry cancelled runs too. A planned run requests no retry,
+    because its failure is stored with a retry date. A bug in this program would fail every time, so it is reported
+    once, with its traceback.
     """
     try:
         yield
@@ -167,7 +170,7 @@ class VideoEvents:
         is_of_single: bool = False,
     ) -> None:
         self.materialized: dict[str, Mapping[str, dg.MetadataValue]] = {}
-        """The metadata of each video that exists."""
+        """The metadata of each video whose result exists, by video key."""
         self.is_of_single = is_of_single
         """True if the run is for a single video. The step then yields that video's materialization."""
         self._context = context

@@ -33,7 +33,7 @@ _ALT: Final = "frames"
 def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "Preview | None"]) -> Metadata:
     """Save the picture that `draw` returns as `file`, and return Markdown that shows it.
 
-    Without one, remove the file.
+    If `draw` returns None, remove the file and return nothing.
     """
     from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
     from data_miner_dagster.operations.reporting.previews import save_preview

@@ -21,7 +21,7 @@ _CANCEL_SECONDS: Final = 15.0
 
 
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
-    """Report on the asset why its work is held, or with `reason` None that it resumes.
+    """Record on the asset in Dagster why its work is held, or, if `reason` is None, that the work resumes.
 
     Does nothing if there is no Dagster instance.
     """
@@ -48,7 +48,7 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
 def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") -> "Iterator[str]":
     """Cancel the runs of batches and wait until they have ended; yield a line for each run.
 
-    Their unfinished work continues in other runs unless it is held. An example is the work on videos of other projects.
+    Unfinished work continues in other runs unless it is held. For example, work on videos of other projects continues.
     """
     from data_miner_dagster.catalog.holds import mark_paused
     from data_miner_dagster.sensors.lost_work import run_of_batch

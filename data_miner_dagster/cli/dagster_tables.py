@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _OF_DAGSTER: Final = frozenset({"runs", "asset_keys", "instigators", "jobs", "dynamic_partitions"})
-"""Tables whose rows Dagster needs, or from which its own API deletes."""
+"""Tables from which this module deletes no rows, because Dagster needs them or its own API deletes them."""
 _BACKFILLS: Final = "bulk_actions"
 _A_STATEMENT: Final = 500
 

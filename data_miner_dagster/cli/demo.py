@@ -16,7 +16,10 @@ from data_miner_dagster.cli.progress import console
 from data_miner_dagster.domain.errors import ConfigError
 
 PORT: Final = 18765
-"""Fixed because a video's key depends on its address: a second run must find the videos of the first."""
+"""The port of the demo's server.
+
+It is fixed because a video's key depends on its address, and a second run must find the videos of the first.
+"""
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -56,17 +56,17 @@ from data_miner_dagster.sensors.requests import PROJECTS_TAG, VIDEOS_TAG
 from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 MAX_ROUNDS: Final = 3
-"""Each round works on every due video. The next round takes videos that were left over or became due during it."""
+"""The most rounds. Each works on all due videos. The next one takes those left over or due since then."""
 _LOOK_SECONDS: Final = 0.5
 
 MAX_MENDINGS: Final = 5
-"""Each repair removes all damaged files, so needing more than two or three means that the disk corrupts new files."""
+"""The most repairs. Each removes all damaged files, so a need for more means that the disk corrupts new files."""
 
 _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
     error.__name__: error
     for error in (ConfigError, ModelError, NothingToReleaseError, SystematicFaultError, TransientError)
 }
-"""The error classes that a failed run can raise, by name: those that callers or the exit status distinguish."""
+"""The classes of a failed run's errors that callers or the exit status distinguish, by name."""
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -194,11 +194,11 @@ class InProcessRunner:
             )
 
     def build_dataset(self, *, force: bool) -> None:
-        """Take the project through every stage of a build.
+        """Run every stage of the project's build.
 
         Raises:
             NothingToReleaseError: no image is left to release.
-            DataMinerError: a stage failed, its result did not pass a check, or a person holds it.
+            DataMinerError: a stage failed or is held by a person, or its result did not pass a check.
         """
         for job in PROJECT_JOBS:
             if failure := self._execute_stage(job, force=force):
@@ -215,8 +215,8 @@ class InProcessRunner:
         stage, database = STAGE_BY_JOB[job], self.platform.database
         if (held := why_held(database, self.project, stage)) is not None:
             return DataMinerError(held)
-        # None means that another run has the batch, and the job waits for its claim, or that the stage is closed, and
-        # this run is a probe that a person started.
+        # The batch is None in two cases. If another run has the batch, the job waits for that run's claim. If the stage
+        # is closed, this run is a probe that a person started.
         batch = take_project_batch(database, stage, self.project)
         tags = {PROJECTS_TAG: self.project} | ({BATCH_TAG: str(batch.id)} if batch is not None else {})
         config = {"force": True} if force else {}

@@ -78,7 +78,7 @@ class _Given:
 
     @property
     def line(self) -> str:
-        """The given sources, for people."""
+        """The given sources, as text for people."""
         parts = [*map(str, self.folders), *(f"search {words!r}" for words in self.searches), *self.urls]
         return "videos of " + ", ".join(parts)
 
@@ -177,7 +177,7 @@ def _write_checked(file: Path, text: str) -> list[str]:
     try:
         check_paths(project, file.absolute().parent)
     except ConfigError as error:
-        return [str(error)]  # the folder may come later
+        return [str(error)]  # the folder may be created later
     return folders_without_videos(project, file.absolute().parent)
 
 

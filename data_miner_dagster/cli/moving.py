@@ -95,7 +95,10 @@ def _kept_url(url: str) -> tuple[str, bool]:
 def _copy(
     platform: "Platform", url: str, target: str, earlier: "MovedCatalog | None", *, dry_run: bool
 ) -> "MovedCatalog | None":
-    """Copy everything, and return the move, which still has to be put into effect. With `dry_run`, only count rows."""
+    """Copy everything, and return the record of the move, which is not in effect yet.
+
+    With `dry_run`, only print the numbers of rows, and return None.
+    """
     from data_miner_dagster.catalog.copying import (
         catalog_tables,
         copy_catalog,
@@ -141,7 +144,9 @@ def _copy(
 
 @contextmanager
 def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | None]]":
-    """Yield the catalog and Dagster's storage, which nothing changes while the block runs.
+    """Prevent changes to the catalog and Dagster's storage while the block runs, and yield both.
+
+    Yields None in place of Dagster's storage if that is already in PostgreSQL.
 
     Raises:
         ConfigError: the catalog is already in PostgreSQL or in use, or Dagster has active runs.
@@ -224,7 +229,7 @@ def _switched(platform: "Platform", moved: "MovedCatalog") -> "MovedCatalog":
     return moved
 
 
-# --- telling ---
+# --- printing ---
 
 
 def _tell_counts(what: str, num_rows: dict[str, int]) -> None:

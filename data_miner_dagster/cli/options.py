@@ -71,7 +71,7 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for con
 
 
 def complete_project(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of projects that begin with the typed text. Returns none on errors: a shell cannot show them."""
+    """Return the names of projects that begin with the typed text. Hides errors, because a shell cannot show them."""
     try:
         from data_miner_dagster.catalog.projects import find_projects
 
@@ -99,7 +99,7 @@ class PlatformOptions:
     profile: str | None = None
 
     def open(self) -> "Platform":
-        """Return the platform."""
+        """Return the platform that the options select."""
         # Imported here so that a mistyped command does not load a database library.
         from data_miner_dagster.operations.opening import open_platform
 
@@ -157,7 +157,7 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     from data_miner_dagster.domain.errors import ConfigError
 
     platform = opened(root, config, profile)
-    if not platform.has_catalog and not platform.layout.filled_rooms():  # files alone: another mistake
+    if not platform.has_catalog and not platform.layout.filled_rooms():  # files without a catalog cause an error later
         raise ConfigError(
             f"there is no catalog under {platform.root}; name the right root with --root or DATA_MINER_ROOT, "
             "or create a catalog with `data-miner populate --config FILE`"

@@ -9,7 +9,10 @@ from typing import Final
 from data_miner_dagster.domain.errors import ConfigError
 
 _LISTENS: Final = "0A"
-"""Source: proc(5), /proc/net/tcp: the fourth field is the state, TCP_LISTEN of include/net/tcp_states.h."""
+"""The state of a listening socket, in the fourth field of /proc/net/tcp.
+
+Source: proc(5), and TCP_LISTEN in include/net/tcp_states.h.
+"""
 _MOST_OF_A_COMMAND: Final = 120
 _IS_UP: Final = re.compile(r"data[-_]miner\S* .*\bup\b")
 

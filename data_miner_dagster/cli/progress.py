@@ -38,7 +38,7 @@ def progress_lines(config: LoggingConfig, *, on_stderr: bool = False) -> Iterato
 
     Args:
         config: the settings.
-        on_stderr: whether the result of the command on standard output is for a program.
+        on_stderr: whether to show them on standard error, because a program reads the result on standard output.
     """
     if config.format == "json":
         set_up_logging(config)

@@ -1,4 +1,4 @@
-"""Videos of a project that were found again in other videos, for `data-miner status`."""
+"""Output of a project's re-uploaded videos, for `data-miner status`."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def project_reuploads_content(platform: "Platform", project: str) -> "list[dict[str, object]]":
-    """Return a row for each video of a project that was found again in another video."""
+    """Return a row for each video of a project that is a re-upload of another video."""
     from dataclasses import asdict
 
     from data_miner_dagster.operations.deduplication.reuploads import project_reuploads
@@ -18,7 +18,7 @@ def project_reuploads_content(platform: "Platform", project: str) -> "list[dict[
 
 
 def print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
-    """Print a table of the first `most` videos that were found again. Prints nothing if there are none."""
+    """Print a table of the first `most` re-uploaded videos. Prints nothing if there are none."""
     if not found:
         return
     echo("")

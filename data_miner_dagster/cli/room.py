@@ -31,7 +31,7 @@ def clean(
 ) -> None:
     """Free disk space by removing files that can be recreated or downloaded again.
 
-    Removes the files of videos that have frames, and frames and caches that are not needed.
+    Removes the video files whose frames have been extracted, and the frames and caches that are not needed.
     """
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError

@@ -54,7 +54,7 @@ def standing_still(platform: "Platform", project: str | None = None) -> "list[di
 
 
 def print_standing_still(rows: "list[dict[str, object]]") -> None:
-    """Print one line for each row."""
+    """Print one line for each row of `standing_still`."""
     for row in rows:
         echo(f"{'NEEDS YOU' if row['needs_you'] else 'FAILED'}  {row['message']}")
 

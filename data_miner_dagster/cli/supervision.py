@@ -130,7 +130,7 @@ class _Keeper:
 
 
 class _Child:
-    """One process that is kept alive."""
+    """One supervised process, which is restarted when it ends."""
 
     def __init__(
         self, name: str, command: Sequence[str], working_folder: Path | None, patience: Patience, log: UpLog

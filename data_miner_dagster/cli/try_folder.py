@@ -104,7 +104,7 @@ def _check_reachable(*roles: "ModelRole[Any]") -> None:
 
 
 def _root(file: ProjectFile | None) -> Path:
-    """Return the root whose students can be tried: from `data-miner --root DIR try`, or from the settings."""
+    """Return the root with the trained students to offer as detectors: that of `data-miner --root`, or the settings."""
     config = file.platform if file is not None else load_platform_config()
     return resolve_root(os.environ.get(ROOT_VARIABLE) or None, config)
 
@@ -201,7 +201,7 @@ def try_detect_command(
 def _try_like(
     role: "ModelRole[ObjectDetector]", picture: Path, like: Sequence[str], unlike: Sequence[str], threshold: float
 ) -> "Trial":
-    """Detect what resembles some boxes of a picture.
+    """Detect objects that resemble those in some boxes of a picture.
 
     Raises:
         ConfigError: a text is not a box, or the picture is not a file.

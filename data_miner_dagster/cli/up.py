@@ -161,7 +161,10 @@ def _check_ports(host: str, port: int, review_port: int) -> None:
 
 
 def _metrics_command(platform: "Platform") -> dict[str, list[str]]:
-    """Return the command of the metrics server by its name, or nothing if the settings do not ask for metrics."""
+    """Return the command of the metrics server by its name, or an empty mapping if no port is set for metrics.
+
+    Also checks the port and prints the address of the metrics.
+    """
     settings = platform.config.monitoring
     if settings.metrics_port is None:
         return {}

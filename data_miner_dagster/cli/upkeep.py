@@ -204,7 +204,10 @@ def forget(
 
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
-    """Search everything again and report the traces that are left. Exits with status 1 if any was to be removed."""
+    """Search everything again and report the remaining traces.
+
+    Exits with status 1 if any of them should have been removed.
+    """
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.cli.dagster_tables import find_dagster_rows
     from data_miner_dagster.deployment import standing_dagster_home

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _BEATS_WITHIN_SECONDS: Final = 90.0
-"""A daemon sends a heartbeat every 30 s."""
+"""The daemon counts as running if its last heartbeat is at most this old. It sends one every 30 s."""
 _QUEUE_DAEMON: Final = "QUEUED_RUN_COORDINATOR"
 
 
 @dataclass(frozen=True, slots=True)
 class WantedRun:
-    """One run of one stage."""
+    """A requested run of one stage."""
 
     stage: WorkStage
     items: tuple[str, ...]  # video keys, or the name of one project
@@ -68,7 +68,8 @@ def has_daemon(instance: "dg.DagsterInstance") -> bool:
 def _batch_of(platform: "Platform", project: str, run: WantedRun) -> int | None:
     """Mark the due videos of a run as in flight, so that nothing else requests them; return the id of their batch.
 
-    Returns None for a stage of a project, which has no batch here: requesting it too early is not a failure.
+    Returns None for a stage of a project. Such a run gets no batch, so that no failure is recorded if it is requested
+    too early.
     """
     if run.stage not in VIDEO_STAGES:
         return None
@@ -135,7 +136,7 @@ def _do_here(
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The loaded code location, whose definitions describe the runs of a daemon."""
+    """The Dagster instance, and the loaded code location from whose jobs runs are queued for a daemon."""
 
     instance: "dg.DagsterInstance"
     context: "BaseWorkspaceRequestContext"
@@ -144,7 +145,7 @@ class Workspace:
 
 @contextmanager
 def open_workspace(instance: "dg.DagsterInstance") -> Iterator[Workspace]:
-    """Yield the code location, loaded in a separate process."""
+    """Load the code location in a separate process, and yield it with the instance."""
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
 
@@ -157,7 +158,7 @@ def open_workspace(instance: "dg.DagsterInstance") -> Iterator[Workspace]:
 
 
 def ask_for(platform: "Platform", workspace: Workspace, project: str, run: WantedRun) -> str:
-    """Queue a run and return its id. Its due videos are in flight from then on."""
+    """Queue a run and return its id. From then on, its due videos count as in flight."""
     from data_miner_dagster.jobs import JOB_BY_STAGE, config_of
 
     batch_id, job = _batch_of(platform, project, run), JOB_BY_STAGE[run.stage]
@@ -166,7 +167,7 @@ def ask_for(platform: "Platform", workspace: Workspace, project: str, run: Wante
 
 
 def _submit(workspace: Workspace, job_name: str, run_config: Mapping[str, object], tags: Mapping[str, str]) -> str:
-    """Queue a run in the way of `dagster job launch`; return its id."""
+    """Queue a run as `dagster job launch` does; return its id."""
     from dagster._core.definitions.selector import JobSubsetSelector
 
     instance, location = workspace.instance, workspace.location

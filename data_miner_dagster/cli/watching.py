@@ -91,8 +91,8 @@ class Changes:
 
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform
-        self._told: dict[str, str] | None = None  # by what the line is about
-        self._listed: dict[str, tuple[datetime, str]] = {}  # since counting reads all videos of a project
+        self._told: dict[str, str] | None = None  # by the subject of the line
+        self._listed: dict[str, tuple[datetime, str]] = {}  # a cache, since counting reads all videos of a project
 
     def look(self) -> list[str]:
         """Return the lines that are new since the last call. The first call returns only failures and refused files."""
@@ -151,7 +151,7 @@ def telling_standing(platform: "Platform") -> Iterator[None]:
                 for line in before:
                     echo(line)
 
-    threading.Thread(target=tell, name="progress", daemon=True).start()  # nobody waits for it: a disk may hang
+    threading.Thread(target=tell, name="progress", daemon=True).start()  # a daemon, since a disk may hang
     try:
         yield
     finally:

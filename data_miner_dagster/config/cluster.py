@@ -17,7 +17,7 @@ _Name = Annotated[str, Field(min_length=1)]
 _TAINT: Final = r"^(?P<key>[^=:\s]+)(?:=(?P<value>[^=:\s]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$"
 _Taint = Annotated[str, Field(pattern=_TAINT)]
 _RESERVED: Final = ("CPU", "GPU", "memory", "object_store_memory")
-"""Ray's names for the resources that the other keys request."""
+"""Ray's names for resources that `PoolConfig` has its own keys for. `custom_resources` may not contain them."""
 
 
 class PoolConfig(ConfigModel):

@@ -27,7 +27,8 @@ class DeduplicationConfig(ConfigModel):
     """The `deduplication` section of a project."""
 
     threshold: Threshold | None = None
-    """The cosine from which two frames are near-duplicates, or one value per encoder. Default: the encoder's own."""
+    """The lowest cosine similarity at which two frames are near-duplicates, or one value per encoder. Default: the
+    encoder's own value."""
     encoder: Literal["dedup", "filter"] = "dedup"
     """`dedup`: `platform.models.dedup_encoder`. `filter`: the embeddings from filtering, at no extra cost."""
     perceptual_hash_distance: int = Field(default=4, ge=0, le=64)

@@ -114,7 +114,7 @@ class DetectionConfig(ConfigModel):
     decode_threads: int = Field(default=2, ge=1, le=64)
     """Threads that decode JPEGs while the model runs."""
     tracking: TrackingConfig | None = None
-    """Follow objects along their videos. Replaces `agreement_seconds`. Default: off."""
+    """Follow objects through their videos. Replaces `agreement_seconds`. Default: off."""
     verifier: VerifierConfig | None = None
     """A second model that examines each box. Default: none."""
 
@@ -152,7 +152,10 @@ class DetectionConfig(ConfigModel):
 
     @property
     def tracker_model(self) -> str | None:
-        """The registered network that follows objects; None if none does, or if boxes are linked without a network."""
+        """The registry name of the network that follows objects.
+
+        None if objects are not followed, or if boxes are linked without a network.
+        """
         if self.tracking is None or self.tracking.tracker is not TrackerChoice.SAM3:
             return None
         return self.tracking.tracker_model

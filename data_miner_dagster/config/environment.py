@@ -22,9 +22,9 @@ WEB_HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
 REVIEW_PORT_VARIABLE: Final = "DATA_MINER_REVIEW_PORT"
 """The port of the review pages that `data-miner up` serves, for links to them."""
 SESSION_VARIABLE: Final = "DATA_MINER_SESSION"
-"""The name of one `data-miner up`, which all its processes share. Dagster starts such a process every minute."""
+"""An identifier of one running `data-miner up`, for all its processes. Dagster starts a new one every minute."""
 DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
-"""Dagster's own variable for its home folder, which Dagster cannot be told in any other way."""
+"""Dagster's own variable for its home folder, which cannot be set in any other way."""
 
 
 def set_variable(name: str, value: object) -> None:

@@ -84,13 +84,13 @@ class FilteringConfig(ConfigModel):
     templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
     """Templates for every prompt, such as "a photo of {}". A prompt's embedding is the mean over all templates."""
     positive_threshold: Threshold | None = None
-    """The similarity from which a positive prompt matches. Default: the encoder's own calibrated threshold."""
+    """The lowest similarity at which a positive prompt matches. Default: the encoder's own calibrated threshold."""
     negative_threshold: Threshold | None = None
-    """The similarity from which a negative prompt counts. Default: it always counts."""
+    """The lowest similarity at which a negative prompt counts. Default: it always counts."""
     negative_margin: Margin = 0.0
     """The positive similarity must exceed the negative similarity by this much."""
     junk_threshold: Threshold | None = None
-    """The similarity from which a junk prompt matches. Default: the positive threshold."""
+    """The lowest similarity at which a junk prompt matches. Default: the positive threshold."""
     junk_margin: Margin | None = None
     """If set, a frame is junk only if its junk similarity also exceeds its positive similarity by this much. Default:
     they are not compared."""
@@ -101,8 +101,8 @@ class FilteringConfig(ConfigModel):
     max_frames_per_video: int | None = Field(default=None, ge=1)
     """Keep at most this many frames per video."""
     cap_by: Literal["similarity", "spread"] = "similarity"
-    """For `max_frames_per_video`. `similarity`: keep the best frames of the whole video. `spread`: keep the best frame
-    of each of its equal parts."""
+    """How to choose the frames for `max_frames_per_video`. `similarity`: keep the best frames of the whole video.
+    `spread`: divide the video into equal parts, and keep the best frame of each."""
 
     @field_validator("templates")
     @classmethod

@@ -76,7 +76,7 @@ def texts_of(content: Any) -> Iterator[str]:
 
 
 class ShownSettings:
-    """A project's settings in the form that people may see.
+    """A project's settings for display, with values from the environment replaced by references.
 
     Args:
         content: the resolved settings as JSON values.
@@ -111,7 +111,7 @@ class ShownSettings:
         return self._shown(self._content[name], (name,))
 
     def everywhere(self, content: Any) -> Any:
-        """Return stored content, such as that of an earlier release, with values in its strings shown as references."""
+        """Return stored content, such as that of an earlier release, with values from the environment as references."""
         if isinstance(content, str):
             return self.text(content)
         if isinstance(content, Mapping):
@@ -158,7 +158,7 @@ def _is_long(text: str) -> bool:
     return len(text) >= MIN_VALUE_LENGTH
 
 
-# --- finding them ---
+# --- finding references ---
 
 
 def _marked(content: Any, tokens: dict[str, str]) -> Any:

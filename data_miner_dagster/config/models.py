@@ -53,9 +53,9 @@ class ModelEntryConfig(ConfigModel):
     licence: str = "unknown"
     """The licence, for the datasheet and for `allowed_licences`."""
     positive_threshold: float | None = Field(default=None, ge=-1, le=1)
-    """The image-text similarity from which a frame is kept. Default: that of the family."""
+    """The lowest image-text similarity at which a frame is kept. Default: that of the family."""
     duplicate_threshold: float | None = Field(default=None, ge=-1, le=1)
-    """The cosine from which two images are near-duplicates. Default: that of the family."""
+    """The lowest cosine similarity at which two images are near-duplicates. Default: that of the family."""
     options: Mapping[str, str] = Field(default_factory=dict)
     """Options of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3; `sha256`, `text_model:
     file:<folder>`, `text_sha256` and `output: boxes | masks` (segmentation networks) for ultralytics."""

@@ -65,7 +65,8 @@ class ObjectsConfig(ConfigModel):
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     """A request that gets no answer within this time has failed."""
     min_bytes_per_second: int = Field(default=20_000, ge=1)
-    """The lowest speed of a transfer. One that takes longer than this implies, plus `timeout_seconds`, has failed."""
+    """The lowest speed of a transfer. A transfer that takes longer than its size at this speed, plus `timeout_seconds`,
+    has failed."""
     tries: int = Field(default=6, ge=1, le=20)
     """The number of tries for a request with transient failures: HTTP 503, a dropped connection or a timeout."""
     try_delay_seconds: float = Field(default=0.5, ge=0, le=60)

@@ -58,7 +58,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
-    """Yield the key that an unknown key is a misspelling of, so that it is not also reported as missing."""
+    """Yield the correct spelling of a misspelled key, so that the correct key is not also reported as missing."""
     if details["type"] == "extra_forbidden":
         _, owner, _ = _locate(model, details["loc"])
         for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):

@@ -88,7 +88,7 @@ class ProjectLimits:
 
 
 def limits_of(platform: PlatformConfig, watched_folder: Path, file: Path | None) -> ProjectLimits:
-    """Return the limits of a project file: none, unless it is in the watched folder."""
+    """Return the limits of a project file. A file outside the watched folder has no limits."""
     if file is None or file.absolute().parent.resolve() != watched_folder.absolute().resolve():
         return ProjectLimits()
     settings = platform.storage

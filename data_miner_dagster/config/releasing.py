@@ -13,8 +13,8 @@ from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, fold_name, split_role
 
 DEFAULT_UNSURE_FROM: Final = 0.1
-"""Nine tenths of the objects that a detector reported below its threshold are above this confidence. Source:
-`benchmarks.unsure`, on the curve of the lite detector."""
+"""The default of `unsure_from`. Of the objects that a detector reported below its threshold, nine tenths have a higher
+confidence than this. Source: `benchmarks.unsure`, on the curve of the lite detector."""
 
 UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
 
@@ -67,13 +67,13 @@ class ReleasingConfig(ConfigModel):
     select: SelectionConfig | None = None
     """Choose among the images instead of releasing all of them. See `data-miner select`."""
     group_by: Literal["channel"] | None = None
-    """`channel`: all videos of a channel share a split too. Changing this draws the splits again."""
+    """`channel`: all videos of a channel share a split too. Changing this assigns the videos to splits again."""
     fixed_splits: Mapping[str, tuple[str, ...]] | None = None
-    """Videos with a prescribed split, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The other videos are drawn around
-    them."""
+    """Videos with a prescribed split, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The other videos are
+    assigned so that all videos together meet the shares."""
     folds: int | None = Field(default=None, ge=2, le=20)
     """Divide the videos for training and validation into this many folds of equal size, for cross-validation. The folds
-    share the total of `train` and `val`. Other splits stay."""
+    share the total of `train` and `val`. Other splits do not change."""
     guard_seconds: float | None = Field(default=None, ge=0)
     """The gap between two splits of the same video, if a project has no more than two videos. Default: 5 s, or a
     twentieth of the time that the images span, whichever is shorter. Changing this changes the gaps of videos that are
@@ -82,8 +82,8 @@ class ReleasingConfig(ConfigModel):
     """The check for leaks between splits fails if the perceptual hashes of two images in different splits differ in at
     most this many of 64 bits, and their cosine reaches `leak_cosine`. Default: 6."""
     leak_cosine: float | None = Field(default=None, ge=0, le=1)
-    """The least cosine of two such images, by the encoder that deduplication did not use. Default: halfway between that
-    encoder's own threshold for near-duplicates and 1."""
+    """For the check described under `leak_hash_distance`: the lowest cosine similarity that it reports, by the encoder
+    that deduplication did not use. Default: halfway between that encoder's own threshold for near-duplicates and 1."""
     copy_images: bool = False
     """Copy images instead of hard-linking the frames. Needed to edit a release's images in place."""
 
@@ -136,7 +136,10 @@ class ReleasingConfig(ConfigModel):
         return self.class_thresholds.get(class_name, self.confidence_threshold)
 
     def unsure_from_of(self, class_name: str) -> float:
-        """Return the lowest confidence at which a box of the class is unsure, or its threshold if no box can be."""
+        """Return the lowest confidence at which a box of the class is unsure.
+
+        This is the threshold of the class if no box of the class can be unsure.
+        """
         wanted = self.class_unsure_from.get(class_name, self.unsure_from)
         return min(DEFAULT_UNSURE_FROM if wanted is None else wanted, self.threshold_of(class_name))
 

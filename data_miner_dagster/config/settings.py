@@ -80,7 +80,7 @@ class RefreshConfig(ConfigModel):
     """The `refresh` section of a project. Failed and unavailable videos never delay a project."""
 
     wait_for_all: bool = True
-    """Wait with a build until every video is finished or has failed. False: also build while videos are in progress."""
+    """Do not build until every video is finished or has failed. False: also build while videos are in progress."""
     min_new_videos: int = Field(default=50, ge=1)
     """Without `wait_for_all`: build once this many more videos are ready than at the last release."""
     after_review_minutes: float = Field(default=5.0, ge=0, le=1440)
@@ -148,7 +148,7 @@ class ProjectConfig(ConfigModel):
 
     @property
     def shown(self) -> ShownSettings:
-        """These settings in the form that people may see."""
+        """These settings for display, with values from the environment replaced by references."""
         return ShownSettings(self.model_dump(mode="json"), self._interpolations)
 
     def with_interpolations(self, interpolations: Interpolations) -> Self:
@@ -158,7 +158,7 @@ class ProjectConfig(ConfigModel):
         return copy
 
     def as_snapshot(self) -> dict[str, object]:
-        """Return the snapshot for the catalog: the resolved settings, and a record of those that must not be shown."""
+        """Return the snapshot for the catalog: the resolved settings, and which of them came from the environment."""
         content: dict[str, object] = self.model_dump(mode="json", include=set(ProjectConfig.model_fields))
         return content | ({_INTERPOLATED: as_json(self._interpolations)} if self._interpolations else {})
 
@@ -204,7 +204,7 @@ class ProjectConfig(ConfigModel):
 
 
 def interpolations_of_snapshot(content: Mapping[str, Any]) -> Interpolations:
-    """Return the record of a snapshot's settings that came from the environment."""
+    """Return the settings that came from the environment, as recorded in a snapshot."""
     return from_json(Interpolations, content[_INTERPOLATED]) if _INTERPOLATED in content else Interpolations()
 
 

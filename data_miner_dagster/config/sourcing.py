@@ -161,8 +161,8 @@ Source = Annotated[
 class RulesConfig(ConfigModel):
     """Rules for candidates, applied before the download: at listing, and again after reading the candidate's page.
 
-    At listing, an unknown value passes every rule. After the page has been read, it still does, unless it is the
-    licence.
+    At listing, a candidate with an unknown value passes the rule for that value. The rule for licences is stricter once
+    the page has been read: an unknown licence is then rejected.
     """
 
     min_duration_seconds: float | None = Field(default=None, ge=0)

@@ -85,7 +85,7 @@ def check_yaml_shape(text: str) -> type[yaml.Event] | None:
 
 
 class _YamlShape:
-    """The depth and size that the content would have if it were built from the events so far."""
+    """The depth and size of the content that the YAML events so far describe. The content itself is not built."""
 
     def __init__(self) -> None:
         self.root: type[yaml.Event] | None = None

@@ -1,4 +1,4 @@
-"""Settings for following objects along their videos."""
+"""Settings for following objects through a video."""
 
 from enum import StrEnum
 from typing import Self
@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 from data_miner_dagster.config.base import ConfigModel
 
 MOST_STEPS_AROUND: int = 200
-"""The most frames on either side of a stored frame."""
+"""The most neighbours of a stored frame on either side."""
 
 
 class TrackerChoice(StrEnum):
-    """What follows objects from frame to frame."""
+    """The method that follows objects from frame to frame."""
 
     BYTE_TRACK = "byte_track"
     SAM3 = "sam3"

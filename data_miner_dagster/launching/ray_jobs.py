@@ -122,7 +122,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @contextmanager
     def _refusals_of(self, run: dg.DagsterRun) -> Iterator[None]:
-        """Store the reason why the run was not launched, so that its stage is closed with this reason."""
+        """If the block raises, store the error as the reason why the run was not launched, for closing its stage."""
         try:
             yield
         except (ConfigError, TransientError) as error:
@@ -130,7 +130,7 @@ class RayRunLauncher(_RayRunLauncher):
             raise
 
     def _lack_of(self, run: dg.DagsterRun) -> str | None:
-        """Return one line if no node could ever execute a run, or None if one could or Ray does not say."""
+        """Return a message if no node has the resources for a run, or None if one has or Ray does not answer."""
         asked = RayLauncherConfig.from_tags(run.tags)
         wanted = {
             "CPU": asked.num_cpus or self.num_cpus or 0,
@@ -148,7 +148,7 @@ class RayRunLauncher(_RayRunLauncher):
         )
 
     def _nodes(self) -> list[Mapping[str, float]] | None:
-        """Return the total resources of each live node, used or not, or None if Ray does not say."""
+        """Return the total resources of each live node, used or not, or None if Ray does not answer."""
         from ray.util.state import list_nodes
         from ray.util.state.exception import RayStateApiException
 
@@ -214,7 +214,7 @@ class RayRunLauncher(_RayRunLauncher):
 def _errors() -> tuple[type[Exception], ...]:
     """Return the errors that an unreachable, restarting or refusing cluster causes.
 
-    RuntimeError stands for any response other than 200.
+    Ray's client raises RuntimeError for any response other than 200.
     """
     from ray.exceptions import RayError
 

@@ -43,7 +43,10 @@ def describe(wanted: PoolConfig) -> str:
 
 
 def amounts(resources: Mapping[str, float], *, of: Collection[str] | None = None) -> str:
-    """Return amounts of resources as one line for people, without zeros. `of` selects names, which are Ray's."""
+    """Return amounts of resources as one line for people. Omits amounts of zero.
+
+    The names are those that Ray uses. `of` contains the names to show; None shows all.
+    """
     shown = {name: n for name, n in resources.items() if n and (of is None or name in of)}
     first = [name for name in ("CPU", "GPU", "memory") if name in shown]
     ordered = [*first, *sorted(shown.keys() - set(first))]

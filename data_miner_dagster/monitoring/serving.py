@@ -89,7 +89,7 @@ def metrics_application(registry: CollectorRegistry) -> Starlette:
 
 
 class _ForReading:
-    """An ASGI application as a class instance, which a route uses unchanged."""
+    """Wraps an ASGI function in an object, since Starlette would call a function as a handler of requests."""
 
     def __init__(self, application: object) -> None:
         self._application = application

@@ -34,7 +34,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["PlatformResource", None, None]:
-        """Hold the lease of the run, if there is one. An error in this becomes a one-line failure of the first step.
+        """Hold the lease of the run, if there is a run. If that fails, the first step fails with a one-line error.
 
         Also stops a run that was declared dead before its process reached this point.
         """

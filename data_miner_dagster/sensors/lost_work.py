@@ -64,7 +64,7 @@ def _run_of(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | N
 
 
 def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun | None:
-    """Return the run that was requested for a batch, started or not, or None."""
+    """Return the run that was requested for a batch, whether it has started or not. None if there is no such run."""
     for name in BATCH_TAGS:
         if runs := instance.get_runs(dg.RunsFilter(tags={name: str(batch_id)}), limit=1):
             return runs[0]
@@ -107,7 +107,7 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
 def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: WorkStage) -> Failure | None:
     """Return the failure from the events of a failed run, or None if its process died without reporting one.
 
-    A run reports its failure only there if the catalog was unreachable, or if a check of its result failed.
+    The events are the only record of a failure if the catalog was unreachable, or if a check of the result failed.
     """
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         step = entry.dagster_event.step_failure_data if entry.dagster_event is not None else None

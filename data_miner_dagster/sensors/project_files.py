@@ -26,13 +26,13 @@ _Stat = tuple[int, int, int]  # size, time of modification, inode
 
 
 class WatchedFolder:
-    """The project files of one root, as this process has read them."""
+    """The project files in the watched folder of one root, and what this process has registered of them."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._stats: dict[Path, _Stat] = {}
         self._known: frozenset[tuple[str, str | None]] = frozenset()  # projects of the catalog, with their file
-        self._name_by_path: dict[Path, tuple[str, _Stat]] = {}  # of registered files, when they were registered
+        self._name_by_path: dict[Path, tuple[str, _Stat]] = {}  # of registered files; the stat is that at registration
         self.refused: list[str] = []
         """One line per refused file."""
 
@@ -84,7 +84,7 @@ class WatchedFolder:
     ) -> tuple[Path | None, dict[str, object]]:
         """Return the path and content of the file that records the registered files.
 
-        The path is None if there is none.
+        The path is None if this process does not belong to a `data-miner up`.
         """
         session, home = os.environ.get(SESSION_VARIABLE), os.environ.get(DAGSTER_HOME_VARIABLE)
         content = {

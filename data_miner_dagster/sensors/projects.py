@@ -97,7 +97,10 @@ def _request_or_reason(
 
 
 def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> str | None:
-    """Return the reason why no build starts now: people are reviewing it, it has no videos, or it waits for more."""
+    """Return why no build of a project starts now, or None if one may start.
+
+    The project may have no videos, people may be reviewing it, or it may wait for more videos.
+    """
     refresh = _refresh_of(platform, project.name, project.config_hash)
     if (why := why_reviewed(platform.database, project.name, refresh, now)) is not None:
         return why

@@ -83,7 +83,7 @@ class Room:
         """Return whether one more run of a stage may be requested."""
         if self._num_runs[stage] == 0:
             return True
-        # A run of videos takes further batches on its own, which it could not do with the batch of a waiting request.
+        # A run of videos takes further batches itself. A waiting request would keep its batch from all running ones.
         extra = 0 if stage in VIDEO_STAGES else 1
         return self._num_runs[stage] < self._limits.get(POOL_BY_STAGE[stage], self._default_limit) + extra
 

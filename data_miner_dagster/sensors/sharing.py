@@ -18,7 +18,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.requests import Room, request_of_share
 
 _WORTH_SECONDS: Final = 30.0
-"""The least work per additional run, as the time that one run would take for it."""
+"""The least work that justifies an additional run, in seconds that one run would take for it."""
 
 
 def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
@@ -45,7 +45,10 @@ def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
 
 
 def num_worth_asking(sharing: Sharing, now: datetime) -> int:
-    """Return the number of additional runs that are worthwhile: 0 until the pace is known and while others start."""
+    """Return the number of additional runs that are worthwhile.
+
+    It is 0 until the pace is known, and while other additional runs are starting.
+    """
     num_made = sharing.plan.num_shards - sharing.num_open
     if now < sharing.ask_again_at or not num_made or not sharing.num_free:
         return 0

@@ -82,7 +82,7 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Request results of other settings or versions again, and missing files of a few videos per minute."""
+        """Have results of other settings or versions made again, and check the files of a few videos per minute."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("files of an earlier version are being checked")
         elif (audit := _audit_of(self._platform)).is_due:

@@ -44,7 +44,7 @@ _PASSED_ON: Final = frozenset(
 
 
 class Nursery:
-    """The caller's side of the process that has imported the module and forks workers."""
+    """The caller's handle on a process that has imported a module of jobs and forks workers from it."""
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
         self.module = module

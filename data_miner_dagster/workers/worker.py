@@ -24,7 +24,7 @@ _MAX_LINE: Final = 64 << 20
 
 
 class Worker:
-    """A worker process, as its caller controls it."""
+    """The caller's handle on a worker process."""
 
     def __init__(self, nursery: Nursery, process_id: int, channel: socket.socket, errors: IO[bytes]) -> None:
         self.process_id = process_id
@@ -46,7 +46,7 @@ class Worker:
         return not (self._is_busy or self._is_last or self._has_ended) and self._nursery.is_alive
 
     def ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
-        """Send a job and wait for its answer (see `WorkerPool.call`). Count its cost as that of the current work."""
+        """Send a job and wait for its answer (see `WorkerPool.call`). Add its cost to the current work."""
         try:
             return self._ask(job, arguments, limits, on_call)
         finally:

@@ -33,7 +33,7 @@ _HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
-_KEPT: Final = (b"cache-control", b"no-cache")  # requested again, but sent again only if it has changed
+_KEPT: Final = (b"cache-control", b"no-cache")  # browsers ask each time, but receive it again only if it has changed
 _NOT_KEPT: Final = (b"cache-control", b"no-store")
 
 

@@ -37,7 +37,7 @@ class Form(StrEnum):
 
     BOXES = "boxes"  # one frame at a time
     GRID = "grid"  # many frames to keep or drop
-    CALIBRATION = "calibration"  # such a grid, with the threshold that follows from the answers
+    CALIBRATION = "calibration"  # a grid, with the threshold that follows from the answers
     GROUPS = "groups"  # a representative and the frames that it stands for
 
 

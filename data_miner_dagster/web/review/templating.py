@@ -30,4 +30,4 @@ def page(template: str, values: Mapping[str, object], *, who: str | None, status
 
 
 def _printable(value: object) -> object:
-    return printable(value) if type(value) is str else value  # not Markup, which we made ourselves
+    return printable(value) if type(value) is str else value  # Markup is our own, and therefore safe
