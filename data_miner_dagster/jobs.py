@@ -80,7 +80,7 @@ _DESCRIPTIONS: Final = {
     LIST_SOURCES: "List a project's sources to find the videos that belong to it.",
     **{JOB_BY_STAGE[WorkStage(stage.value)]: f"Take one project through {stage.word}." for stage in PROJECT_WAY},
     **{
-        name: f"Join in the {stage.value.lower()} of one project, which another run leads."
+        name: f"Help another run with the {stage.value.lower()} of one project."
         for stage, name in SHARE_JOB_BY_STAGE.items()
     },
 }

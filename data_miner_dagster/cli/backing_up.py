@@ -89,7 +89,7 @@ def restore(
 def backups(
     at: Annotated[str, typer.Option("--at", help=_PLACE_HELP)],
     keep: Annotated[
-        int | None, typer.Option("--keep", min=1, help="Remove all backups but this many of the latest.")
+        int | None, typer.Option("--keep", min=1, help="Keep this many of the latest backups, and remove the others.")
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,

@@ -36,7 +36,7 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
     partitions: tuple[str | None, ...] = (None if stage in VIDEO_STAGES else scope.project,)
     if scope.video_keys is not None:
         partitions = scope.video_keys[:_MOST_OBSERVED]
-    metadata = {"status": "going on" if reason is None else f"held: {reason}", "what": str(scope)}
+    metadata = {"status": "resumed" if reason is None else f"held: {reason}", "what": str(scope)}
     with open_history(platform) as instance:
         if instance is None:
             return

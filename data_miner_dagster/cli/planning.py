@@ -53,13 +53,13 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     guessed = f"{unknown:,} of unknown duration ({rates.seconds_per_video.origin})" if unknown else "as listed"
     yield "hours of video", f"{forecast.hours:,.1f}", guessed
     yield "requests to sites", f"{forecast.num_requests:,}", rates.requests_per_video.origin
-    slowest = f"budgets and pauses of {forecast.slowest_site}" if forecast.slowest_site else "no site is asked"
+    slowest = f"budgets and pauses of {forecast.slowest_site}" if forecast.slowest_site else "no requests are needed"
     yield "days at least", f"{forecast.days:,.2f}", slowest
     yield "space for videos", size_text(forecast.videos_bytes), rates.bytes_per_second.origin
     yield "space for frames", size_text(forecast.frames_bytes), rates.bytes_per_frame.origin
     yield "frames sampled", f"{forecast.num_frames:,}", rates.frames_per_second.origin
     if found.num_neighbours is not None:
-        around = "over whole clips" if found.follows_whole_clips else "around the images to expect"
+        around = "over whole clips" if found.follows_whole_clips else "around the expected images"
         by = "each detector" if found.video_tracker is None else f"the tracker {found.video_tracker}"
         yield "pictures to follow objects", f"{found.num_neighbours:,}", f"{around}, for {by} to look at"
         yield "space for these", size_text(found.neighbours_bytes), rates.bytes_per_frame.origin

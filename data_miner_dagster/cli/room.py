@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 def clean(
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Remove only sources, frames or caches; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            help="Remove only this kind of file: sources (the video files), frames or caches; may be repeated.",
+        ),
     ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,

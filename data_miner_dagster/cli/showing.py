@@ -163,7 +163,7 @@ def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
     """Print the work that has to wait, with the reasons, and the work in progress."""
     if content["sites"]:
         echo("")
-        print_table(["nothing is asked of", "until", "because"], [list(row.values()) for row in content["sites"]])
+        print_table(["paused site", "until", "because"], [list(row.values()) for row in content["sites"]])
     if content["stages"]:
         echo("")
         columns = ["waiting stage", "since", "tries again", "because", "message"]

@@ -281,7 +281,10 @@ def try_filter_command(
     negative: Annotated[
         list[str] | None, typer.Option("--negative", "-n", help="A description of images to drop.")
     ] = None,
-    junk: Annotated[list[str] | None, typer.Option("--junk", help="A description of images to drop always.")] = None,
+    junk: Annotated[
+        list[str] | None,
+        typer.Option("--junk", help="A description of images to always drop, even if they match --positive."),
+    ] = None,
     template: Annotated[
         list[str] | None, typer.Option("--template", help='A template for prompts, such as "a photo of {}".')
     ] = None,

@@ -142,7 +142,7 @@ def _platform_content(path: Path | None) -> _Content:
     if section is None:
         return {}
     if not isinstance(section, dict):
-        raise ConfigError(f"{path}: platform is {type(section).__name__}: must be a mapping of keys and values")
+        raise ConfigError(f"{path}: platform is {type(section).__name__}: must be a mapping of keys to values")
     _validated(PlatformConfig, section, unresolved.get("platform"), path, prefix="platform.")
     return section
 
@@ -190,12 +190,12 @@ def parse_file(path: Path) -> _Content:
         raise ConfigError(f"{path}: the file is empty; {_SCHEMA_HINT}")
     with _one_line(path):
         if check_yaml_shape(text) is not yaml.MappingStartEvent:
-            raise ConfigError(f"must be a mapping of keys and values; {_SCHEMA_HINT}")
+            raise ConfigError(f"must be a mapping of keys to values; {_SCHEMA_HINT}")
         loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # already counted
         content = OmegaConf.to_container(loaded, resolve=False)
         check_interpolations(content, len(text))
     if not content:
-        raise ConfigError(f"{path}: must be a mapping of keys and values; {_SCHEMA_HINT}")
+        raise ConfigError(f"{path}: must be a mapping of keys to values; {_SCHEMA_HINT}")
     return _with_text_keys(content)
 
 

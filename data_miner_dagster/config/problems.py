@@ -24,7 +24,7 @@ _MAX_DESCRIBED: Final = 100
 _MAX_VALUE_LENGTH: Final = 60
 _MAY_HOLD_A_PASSWORD: Final = frozenset({"proxy", "catalog_url"})
 _A_LIST: Final = "a list, one entry per line, each after '- '"
-_A_MAPPING: Final = "a mapping of keys and values"
+_A_MAPPING: Final = "a mapping of keys to values"
 _WANTED_BY_KIND: Final[Mapping[str, str]] = {
     "tuple_type": _A_LIST,
     "list_type": _A_LIST,

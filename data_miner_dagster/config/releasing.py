@@ -100,7 +100,10 @@ class ReleasingConfig(ConfigModel):
     def _splits_are_shares(cls, splits: Mapping[str, float]) -> Mapping[str, float]:
         for name, share in splits.items():
             if not re.fullmatch(r"[A-Za-z0-9_]+", name):
-                raise ValueError(f"split {name!r} must be letters, digits and '_': it becomes a folder name")
+                raise ValueError(
+                    f"split name {name!r} may contain only letters, digits and '_', because it becomes a folder name; "
+                    "rename it"
+                )
             if not share > 0:
                 raise ValueError(f"the share of split {name!r} is {share}; it must be above 0, or leave the split out")
         if "all" in splits:

@@ -172,9 +172,8 @@ def check_interpolations(content: object, num_characters: int) -> None:
         or len(references) * num_characters > _MAX_EXPANDED_CHARACTERS
     ):
         raise ConfigError(
-            f"{counted(len(references), 'reference')} by ${{...}}, {num_chained} of them to values that refer "
-            "to others: more "
-            "than a file may have; write the values themselves"
+            f"{counted(len(references), 'reference')} with `${{...}}`, {num_chained} of them to values that contain "
+            "references, are more than a file may have; write the values out"
         )
 
 

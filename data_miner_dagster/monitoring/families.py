@@ -53,16 +53,16 @@ FAMILIES: Final[dict[str, Family]] = {
             "with the most downloads.",
             ("site",),
         ),
-        Family("pool_slots", "Places of a pool.", ("pool",)),
-        Family("pool_slots_used", "Places of a pool that are in use.", ("pool",)),
+        Family("pool_slots", "Slots of a pool.", ("pool",)),
+        Family("pool_slots_used", "Slots of a pool that are in use.", ("pool",)),
         # the cost of work, from the catalog: it survives the run that counted it
         _counter("items", "Attempts at an item that ended, by outcome: done or failed.", "outcome"),
         _counter("requests", "Requests sent to sites."),
-        _counter("bytes_received", "Bytes of answers, as received."),
-        _counter("bytes_written", "Bytes of the files that were written and kept."),
+        _counter("bytes_received", "Bytes of the responses, as received."),
+        _counter("bytes_written", "Bytes of the files that were written and stored."),
         _counter("cpu_seconds", "CPU time of all threads and worker processes."),
         _counter("gpu_seconds", "Time in models that run on a GPU."),
-        _counter("wall_seconds", "Time from the beginning to the end of each item, added up."),
+        _counter("wall_seconds", "Wall-clock time of all items, added up."),
         _counter("frames", "Frames that were made or examined."),
         _counter("boxes", "Boxes that were found."),
         # projects
@@ -86,7 +86,9 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("quota_bytes", "The quota of the root in bytes; absent if there is none."),
         Family("gpu_memory_used_bytes", "Memory of a GPU in use.", ("gpu",)),
         Family("gpu_memory_size_bytes", "Memory of a GPU.", ("gpu",)),
-        Family("gpu_utilization_ratio", "Share of the last moments in which a GPU was busy.", ("gpu",)),
+        Family(
+            "gpu_utilization_ratio", "Share of the most recent sampling interval in which a GPU was busy.", ("gpu",)
+        ),
         # the platform itself
         Family("last_tick_timestamp_seconds", "When the sensor that plans all work last ran."),
         Family("alerts_active", "Alerts that were sent and are not over.", ("kind",)),

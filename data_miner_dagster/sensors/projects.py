@@ -85,9 +85,9 @@ def _request_or_reason(
     if stage is BUILD_STAGES[0] and failed is None and (why := _why_not_built(platform, project, now)) is not None:
         return why
     if (stage, project.name) in in_flight:
-        return f"{stage.value.lower()} is at work"
+        return f"{stage.value.lower()} is in progress"
     if not room.has(stage):
-        return f"waits for its turn at {stage.value.lower()}"
+        return f"waits for a free slot for {stage.value.lower()}"
     batch = take_project_batch(platform.database, stage, project.name)
     if batch is None:
         held = why_held(platform.database, project.name, stage)
@@ -108,7 +108,7 @@ def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> 
         if is_project_settled(session, project.name, now):
             return None if has_members(session, project.name) else "it has no videos"
     if refresh.wait_for_all:
-        return "videos are on their way"
+        return "videos are still in progress"
     num_new = _count_new(platform, project.name)
     return (
         None

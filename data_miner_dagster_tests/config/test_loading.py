@@ -99,7 +99,7 @@ def test_load_project_file__duplicate_key(tmp_path: Path) -> None:
         ),
         ("description: 12", "description is 12: must be text; put it in quotes"),
         ("description: ???", "description is '???'; give it a value"),
-        ("releasing: 3", "releasing is 3: must be a mapping of keys and values"),
+        ("releasing: 3", "releasing is 3: must be a mapping of keys to values"),
         (
             "description: ${oc.env:NOT_SET_HERE}",
             "description: environment variable 'NOT_SET_HERE' is not set; set it, or write "

@@ -36,7 +36,7 @@ def test_wanted_work__a_dropped_file_is_registered_and_listed_once(
     (request,) = requests_of(tick(instance))
     assert (request.job_name, request.partition_key) == ("list_sources", "street")
     assert instance.get_dynamic_partitions("projects") == ["street"]
-    assert reason_of(tick(instance)) == "street: sourcing is at work"
+    assert reason_of(tick(instance)) == "street: sourcing is in progress"
     list_projects(instance, platform, "street")
     assert reason_of(tick(instance)) == "street: it has no videos"
     drop_project(platform, description="another")
@@ -199,7 +199,7 @@ def test_wanted_work__a_flood_of_files_waits_in_the_catalog(instance: dg.Dagster
         drop_project(platform, f"street{number:02d}")
     asked = [request.partition_key for request in requests_of(tick(instance))]
     assert asked == ["street00", "street01"]  # one at work, one in the queue
-    assert "street02: waits for its turn at sourcing" in reason_of(tick(instance))
+    assert "street02: waits for a free slot for sourcing" in reason_of(tick(instance))
 
 
 def relisted(platform: Platform) -> list[str]:

@@ -68,7 +68,7 @@ def test_wanted_work__videos_go_in_one_run_of_a_full_batch_that_takes_the_next_o
         "ops": {"downloading": {"config": {"batch": batch.id, "keys": keys_of(request), "drain": True}}}
     }
     assert len(set(keys_of(request)) & set(KEYS)) == 25
-    assert reason_of(tick(instance)) == "street: videos are on their way"  # its pool has one place
+    assert reason_of(tick(instance)) == "street: videos are still in progress"  # its pool has one place
 
 
 def test_wanted_work__the_places_of_a_pool_are_all_used(instance: dg.DagsterInstance, platform: Platform) -> None:
@@ -212,7 +212,7 @@ def test_wanted_work__a_project_is_built_stage_by_stage_when_all_has_settled(
     assert reason_of(tick(instance)) == "street: it has no videos"
     add_members(platform, ["generic-a"])
     (download,) = requests_of(tick(instance))
-    assert reason_of(tick(instance)) == "street: videos are on their way"
+    assert reason_of(tick(instance)) == "street: videos are still in progress"
     end_batch(platform.database, int(download.tags[".dagster/data_miner_batch"]), "finished")
     _settle(platform, "generic-a")
     asked = []
