@@ -120,7 +120,7 @@ def _is_half_copied(settings: Path) -> bool:
 
 
 def existing_instance(home: Path) -> "DagsterInstance":
-    """Return the instance of `home`. The caller has to close it.
+    """Return the Dagster instance in the folder `home`. The caller has to close it.
 
     Also sets DAGSTER_HOME for this process and its children.
 

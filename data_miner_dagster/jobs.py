@@ -157,7 +157,10 @@ def stage_of_job(name: str) -> WorkStage | None:
 
 
 def is_ours(run: dg.DagsterRun) -> bool:
-    """Return whether a run executes our assets or jobs, however it was launched. An instance may contain others."""
+    """Return whether a run executes our assets or jobs, however it was launched.
+
+    An instance may also contain other runs.
+    """
     selected = [*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())]
     return run.job_name in (*JOBS, *_FORMER_JOBS) or (bool(selected) and set(selected) <= _OUR_ASSETS)
 

@@ -1,4 +1,4 @@
-"""The two dynamic partition sets.
+"""The two dynamic partition sets, which contain videos and projects.
 
 Keys mirror the catalog. Listing a project adds the keys of its videos, and a run adds the keys that it works on. Keys
 are ordered by insertion.

@@ -1,10 +1,10 @@
-"""End runs whose processes are dead, silent or hanging, on any host, and free what they held.
+"""End runs whose processes are dead, silent or hanging, on any host, and free their slots and claims.
 
 Dagster notices the death of a run's process only while the code server that started it is alive. It does not notice
-after a power failure, when a container is replaced, or, in any case, if `data-miner run` or `dagster asset materialize`
-executes the run in process. Such a run stays STARTED, keeps its pool slots and looks like work in flight. So the
-process of every run holds a lease in the catalog (catalog/leases.py), and the planners end runs that no longer have
-one.
+after a power failure or when a container is replaced. It never notices if `data-miner run` or `dagster asset
+materialize` executes the run in process. Such a run stays STARTED, keeps its pool slots and looks like work in flight.
+So the process of every run holds a lease in the catalog (catalog/leases.py), and the planners end runs that no longer
+have one.
 """
 
 import os

@@ -63,7 +63,7 @@ def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:
 def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[str] = ()) -> str:
     """Return figures in one line, such as `frames 120, kept 25`, except those named in `without`.
 
-    Reasons with a count of zero are omitted.
+    Counts of reasons are omitted if they are zero.
     """
     told = {name: value for name, value in counts.items() if name not in without and (value or name not in _REASONS)}
     return ", ".join(f"{phrase_of(name)} {_figure(name, value)}" for name, value in told.items())

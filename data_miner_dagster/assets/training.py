@@ -26,7 +26,7 @@ class TrainingConfig(dg.Config):
     image_size: int = DEFAULT_IMAGE_SIZE
     """The longer side of the images, in pixels."""
     batch_size: int = DEFAULT_BATCH_SIZE
-    """Images per step."""
+    """The number of images per step."""
     learning_rate: float = 0.0
     """The initial learning rate. 0: Ultralytics chooses it."""
     force: bool = False

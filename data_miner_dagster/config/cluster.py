@@ -43,7 +43,8 @@ class ClusterConfig(ConfigModel):
     """The `platform.cluster` section. It determines where a run executes, and does not change its results."""
 
     launcher: Launcher = "local"
-    """`local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster in dagster.yaml."""
+    """Where runs execute. `local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster in
+    dagster.yaml."""
     pools: Mapping[PoolName, PoolConfig] = Field(default_factory=dict)
     """The resources that one run of each pool requests. A run without a pool, or of an omitted one, requests one core.
     """

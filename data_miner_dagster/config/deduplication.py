@@ -30,7 +30,8 @@ class DeduplicationConfig(ConfigModel):
     """The lowest cosine similarity at which two frames are near-duplicates, or one value per encoder. Default: the
     encoder's own value."""
     encoder: Literal["dedup", "filter"] = "dedup"
-    """`dedup`: `platform.models.dedup_encoder`. `filter`: the embeddings from filtering, at no extra cost."""
+    """The encoder that compares frames. `dedup`: `platform.models.dedup_encoder`. `filter`: that of filtering, whose
+    embeddings exist already."""
     perceptual_hash_distance: int = Field(default=4, ge=0, le=64)
     """Frames whose perceptual hashes differ in at most this many of 64 bits are near-duplicates too. 0: only equal
     hashes."""

@@ -108,7 +108,7 @@ class DetectionConfig(ConfigModel):
     """Halve the confidence of a box that has no similar box (same class, IoU of at least `agreement_iou`) on any other
     frame of its video within this time. Default: off."""
     agreement_iou: float = Field(default=0.3, gt=0, le=1)
-    """For `agreement_seconds`: the minimum IoU at which boxes on different frames are the same object."""
+    """For `agreement_seconds`: the lowest IoU at which boxes on different frames count as the same object."""
     batch_size: int = Field(default=8, ge=1, le=512)
     """Images per forward pass. Halved automatically if memory runs out."""
     decode_threads: int = Field(default=2, ge=1, le=64)

@@ -38,7 +38,7 @@ class BreakerConfig(ConfigModel):
     """The `platform.downloading.breaker` section: the reaction to HTTP 429 and bot checks."""
 
     stops: Literal["all", "site"] = "site"
-    """`site`: pause the downloads of that site. `all`: pause all downloads of all runs."""
+    """The downloads to pause. `site`: those from the site that refused requests. `all`: all downloads of all runs."""
     open_seconds: float = Field(default=900, gt=0)
     """The shortest pause. It doubles each time the breaker opens again without a successful download in between."""
     max_open_seconds: float = Field(default=6 * 3600, gt=0)
@@ -53,9 +53,9 @@ class PolitenessConfig(ConfigModel):
     max_sleep_seconds: float = Field(default=4.0, ge=0, le=3600)
     """The longest interval between two starts. Each interval is drawn at random."""
     hourly_budget: int | None = Field(default=300, ge=1)
-    """Downloads from one site in any 60 minutes. null: no budget."""
+    """The most downloads from one site in any 60 minutes. null: no budget."""
     daily_budget: int | None = Field(default=3000, ge=1)
-    """Downloads from one site in any 24 hours. null: no budget."""
+    """The most downloads from one site in any 24 hours. null: no budget."""
     concurrent_per_site: int = Field(default=4, ge=1, le=32)
     """Videos fetched concurrently from one site within one run."""
     spare_private_hosts: bool = True
@@ -77,11 +77,11 @@ class DownloadingLimitsConfig(ConfigModel):
     """
 
     max_cpu_seconds: float = Field(default=60.0, ge=1)
-    """CPU time for one response of a site, such as a page, a feed or a manifest."""
+    """The most CPU time for one response of a site, such as a page, a feed or a manifest."""
     max_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
-    """Memory of the process that lists an address or fetches a video, in addition to yt-dlp's own."""
+    """The most memory of the process that lists an address or fetches a video, in addition to yt-dlp's own."""
     max_entries: int = Field(default=100_000, ge=1)
-    """Entries to read from one playlist, channel or feed. A listing that is cut short is reported."""
+    """The most entries to read from one playlist, channel or feed. A listing that is cut short is reported."""
 
 
 class PoTokenConfig(ConfigModel):
@@ -149,12 +149,12 @@ class DownloadingConfig(ConfigModel):
     """
     extractor_args: Mapping[str, Mapping[str, tuple[str, ...]]] = Field(default_factory=dict)
     """Arguments for yt-dlp's extractors, such as `{youtube: {po_token: ["env:PO_TOKEN"]}}`. A value may be `env:NAME`
-    or `file:PATH`. A token must be."""
+    or `file:PATH`. A token must have one of these forms."""
     po_token: PoTokenConfig | None = None
     """The provider of YouTube's proof-of-origin tokens."""
     local_files: Literal["copy", "hardlink"] = "copy"
-    """`copy` shares blocks if the file system can, and is safe from later edits. `hardlink` takes no space, but editing
-    the original in place also changes the platform's file."""
+    """How to take local video files into the root. `copy` shares blocks if the file system can, and is safe from later
+    edits. `hardlink` takes no space, but editing the original in place also changes the platform's file."""
 
     @model_validator(mode="after")
     def _check_po_token(self) -> Self:

@@ -22,7 +22,7 @@ WEB_HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
 REVIEW_PORT_VARIABLE: Final = "DATA_MINER_REVIEW_PORT"
 """The port of the review pages that `data-miner up` serves, for links to them."""
 SESSION_VARIABLE: Final = "DATA_MINER_SESSION"
-"""An identifier of one running `data-miner up`, for all its processes. Dagster starts a new one every minute."""
+"""An identifier of one running `data-miner up`. Its processes share it. Dagster starts a new one every minute."""
 DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
 """Dagster's own variable for its home folder, which cannot be set in any other way."""
 

@@ -14,17 +14,19 @@ class FrameQualityConfig(ConfigModel):
     """
 
     black_brightness: float = Field(default=12.0, ge=0, le=255)
-    """`black`: the mean luma is below this, and the contrast is at most `black_contrast`."""
+    """Mark a frame as `black` if its mean luma is below this, and its contrast is at most `black_contrast`."""
     black_contrast: float = Field(default=12.0, ge=0, le=128)
-    """`black`: the highest contrast, see `black_brightness`. A lamp at night has more contrast."""
+    """The highest contrast of a `black` frame (see `black_brightness`). A lamp at night has more contrast."""
     flat_contrast: float = Field(default=4.0, ge=0, le=128)
-    """`flat`: the standard deviation of luma is below this."""
+    """Mark a frame as `flat` if the standard deviation of its luma is below this."""
     blurred_sharpness: float = Field(default=15.0, ge=0)
-    """`blurred`: the variance of the Laplacian is below this. 0 disables the check."""
+    """Mark a frame as `blurred` if the variance of its Laplacian is below this. 0 disables the check."""
     slide_plain_share: float | None = Field(default=None, gt=0, le=1)
-    """`slide`: a larger share of the picture than this has no texture, and 2 % is lines of text. Try 0.6. None: off."""
+    """Mark a frame as `slide` if more than this share of it has no texture, and 2 % of it is lines of text. Try 0.6.
+    None: off."""
     text_share: float | None = Field(default=None, gt=0, le=1)
-    """`text`: a larger share of the picture than this is lines of text, recognised by shape. Try 0.06. None: off."""
+    """Mark a frame as `text` if more than this share of it is lines of text, recognised by shape. Try 0.06.
+    None: off."""
 
     @property
     def looks_for_text(self) -> bool:
@@ -36,23 +38,23 @@ class ExtractionLimitsConfig(ConfigModel):
     """The `platform.extraction.limits` section. A video that exceeds a limit is abandoned, and the reason is stored."""
 
     max_seconds: float = Field(default=3600.0, gt=0)
-    """Wall-clock time for one video."""
+    """The most wall-clock time for one video."""
     max_pixels: int = Field(default=8192 * 4320, ge=1)
-    """Width times height of one picture."""
+    """The most pixels of one picture: its width times its height."""
     max_source_frames: int = Field(default=5_000_000, ge=1)
-    """Frames in the file, counted from its content."""
+    """The most frames in the file, counted from its content."""
     max_sampled_frames: int = Field(default=100_000, ge=1)
-    """Frames to store."""
+    """The most frames to store."""
     max_memory_bytes: int = Field(default=4 << 30, ge=64 << 20)
-    """Memory of the process that decodes a video."""
+    """The most memory for the process that decodes a video."""
 
 
 class ExtractionConfig(ConfigModel):
     """The `platform.extraction` section. `sampling_settings` returns the settings that affect the stored frames."""
 
     strategy: Literal["time", "interval", "keyframe", "scene", "uniform"] = "time"
-    """`time`: every N seconds; `interval`: every N frames; `keyframe`; `scene`: one per shot; `uniform`: N per video.
-    """
+    """Which frames to take. `time`: one every N seconds. `interval`: one every N frames. `keyframe`: the keyframes.
+    `scene`: one per shot. `uniform`: N per video."""
     every_seconds: float = Field(default=1.0, gt=0)
     """For `time`: the interval between targets, starting at the first frame. The frame on screen at each target is
     taken."""
@@ -71,7 +73,7 @@ class ExtractionConfig(ConfigModel):
     max_frames_per_video: int | None = Field(default=None, ge=1)
     """The most frames per video, spread over the whole video."""
     image_format: Literal["jpg", "png", "webp"] = "jpg"
-    """`jpg` is several times faster than the others; `png` is lossless."""
+    """The format of stored frames. `jpg` is several times faster than the others; `png` is lossless."""
     jpeg_quality: int = Field(default=92, ge=1, le=100)
     """Quality of the stored JPEG or WebP images. Chroma is stored at half resolution."""
     quality: FrameQualityConfig = FrameQualityConfig()

@@ -69,8 +69,8 @@ class ReleasingConfig(ConfigModel):
     group_by: Literal["channel"] | None = None
     """`channel`: all videos of a channel share a split too. Changing this assigns the videos to splits again."""
     fixed_splits: Mapping[str, tuple[str, ...]] | None = None
-    """Videos with a prescribed split, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The other videos are
-    assigned so that all videos together meet the shares."""
+    """Videos with a prescribed split, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The other videos are assigned so that
+    all videos together meet the shares."""
     folds: int | None = Field(default=None, ge=2, le=20)
     """Divide the videos for training and validation into this many folds of equal size, for cross-validation. The folds
     share the total of `train` and `val`. Other splits do not change."""

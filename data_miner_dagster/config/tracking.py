@@ -26,9 +26,9 @@ class TrackingConfig(ConfigModel):
     """
 
     tracker: TrackerChoice = TrackerChoice.BYTE_TRACK
-    """`byte_track`: the detectors examine the neighbours, and ByteTrack links their boxes by position. `sam3`: SAM 3's
-    video mode finds the classes' phrases on the frames and their neighbours, and follows and outlines each object; the
-    detectors examine the frames alone. See docs/detection.md."""
+    """How to follow objects. `byte_track`: the detectors also examine the neighbours, and ByteTrack links the boxes by
+    position. `sam3`: SAM 3's video mode finds the classes' phrases on the frames and their neighbours, and follows and
+    outlines each object; the detectors examine only the frames. See docs/detection.md."""
     tracker_model: str = "sam3"
     """For `tracker: sam3`: the entry of the model registry, whose checkpoint must be that of the video network. The
     built-in entry is gated."""

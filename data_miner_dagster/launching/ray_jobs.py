@@ -122,7 +122,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @contextmanager
     def _refusals_of(self, run: dg.DagsterRun) -> Iterator[None]:
-        """If the block raises, store the error as the reason why the run was not launched, for closing its stage."""
+        """Store an error that the block raises as the reason why the run was not launched, and its stage is closed."""
         try:
             yield
         except (ConfigError, TransientError) as error:

@@ -14,7 +14,7 @@ class Family:
     """One metric, for all values of its labels."""
 
     name: str
-    """The name without the prefix, and for a counter without `_total`."""
+    """The name without the prefix. The name of a counter is also without `_total`."""
     meaning: str
     labels: tuple[str, ...] = ()
     kind: Literal["gauge", "counter"] = "gauge"

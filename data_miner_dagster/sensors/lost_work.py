@@ -1,4 +1,4 @@
-"""Cleanup of runs whose process has died, and of batches that their finished run has not ended.
+"""Cleanup of runs whose process has died, and of batches that finished runs have left open.
 
 The unfinished work of such a batch becomes available again. Belongs here: finding out from Dagster how a run ended.
 Does not belong here: checking whether a process is alive (runs.py), or the consequences of a death for the items
