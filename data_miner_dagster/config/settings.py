@@ -192,8 +192,8 @@ class ProjectConfig(ConfigModel):
                 continue
             if wanted > threshold:
                 raise ValueError(
-                    f"releasing.{key} is {wanted:g}, above the threshold {threshold:g} of {name!r}; lower it, at least "
-                    "to the threshold, where no box is unsure"
+                    f"releasing.{key} is {wanted:g}, above the threshold {threshold:g} of {name!r}; lower it to the "
+                    "threshold (then no box is unsure) or below"
                 )
             if wanted < floor:
                 raise ValueError(
