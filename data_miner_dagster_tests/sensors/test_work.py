@@ -224,7 +224,7 @@ def test_wanted_work__a_project_is_built_stage_by_stage_when_all_has_settled(
     ):
         (request,) = requests_of(tick(instance))
         asked.append((request.job_name, request.partition_key))
-        assert "at work" in reason_of(tick(instance))
+        assert "in progress" in reason_of(tick(instance))
         begin_build(platform, "street", working)
         row = find_project(platform.database, "street")
         assert row is not None
