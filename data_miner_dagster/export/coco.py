@@ -234,7 +234,7 @@ def _image_problems(
         elif not abs(annotation["area"] - width * height) <= PIXEL_TOLERANCE:
             yield f"{image.file_name}: area {annotation['area']} of a box of {width} by {height}"
         elif annotation["segmentation"]:
-            yield f"{image.file_name}: a segmentation of a box that has no mask"
+            yield f"{image.file_name}: a box without a mask has a segmentation"
         if annotation["iscrowd"] != box.is_unsure:
             yield f"{image.file_name}: iscrowd {annotation['iscrowd']} of a box that is {_in_words(box)}"
         for key, said in _said_of(box).items():
@@ -248,7 +248,7 @@ def _mask_problems(annotation: Mapping[str, Any], mask: Mask) -> Iterator[str]:
     found = mask_of_coco(annotation["segmentation"], mask.resolution_wh)
     iou = mask_iou(found, mask) if found.resolution_wh == mask.resolution_wh else 0.0
     if not iou >= MIN_IOU:
-        yield f"the segmentation of a box meets its mask with an IoU of {iou:.3f}"
+        yield f"the segmentation of a box has an IoU of only {iou:.3f} with its mask"
 
 
 def _in_words(box: ReleaseBox) -> str:

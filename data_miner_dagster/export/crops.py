@@ -125,7 +125,7 @@ def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
                 elif box.mask is not None and not np.array_equal(
                     np.asarray(opened.getchannel("A")), _alpha_of(box.mask, box)
                 ):
-                    yield f"{name}: its alpha is not the mask of the box"
+                    yield f"{name}: its alpha channel differs from the mask of the box"
     for suffix, number in num_crops.items():
         yield from file_number_problems(folder, number, suffix=suffix)
 

@@ -151,7 +151,7 @@ def read_cvat(path: Path) -> Iterator[ReturnedImage]:
 
 def _box_of(image: XmlImage, box: XmlBox) -> ReturnedBox | str:
     if box.is_turned:
-        return "a box that is turned"
+        return "a box that is rotated"
     x_min, y_min, x_max, y_max = box.corners
     shares = (x_min / image.width, y_min / image.height, x_max / image.width, y_max / image.height)
     return ReturnedBox(box.label, shares, box.attributes.get(_BOX) or None)
@@ -167,7 +167,7 @@ def _time(text: str | None) -> datetime | None:
 def cvat_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of annotations and labels."""
     if json.loads((folder / LABELS_FILE).read_text(encoding="utf-8")) != cvat_labels(expected.header):
-        yield f"{LABELS_FILE}: it is not of {expected.header.class_names}"
+        yield f"{LABELS_FILE}: the labels do not match the classes {expected.header.class_names}"
     xml = CvatXml(folder / ANNOTATIONS_FILE, is_returned=False)  # our own file may have any size
     for found, image in zip_longest(xml.images(), expected.read_images()):
         if found is None or image is None:
@@ -187,7 +187,7 @@ def _image_problems(found: XmlImage, image: ReleaseImage, header: ReleaseHeader)
     attributes = [tuple(box.attributes[name] for name in names) for box in found.boxes]
     boxes_and_ids = zip(image.boxes, box_ids(image), strict=True)
     if attributes != [_texts(box, box_id)[: len(names)] for box, box_id in boxes_and_ids]:
-        yield f"{image.file_name}: its boxes have other confidences, names, detectors, answers or verdicts"
+        yield f"{image.file_name}: the confidences, names, detectors, answers or verdicts of its boxes differ"
 
 
 def _upright(image: XmlImage) -> Iterator[tuple[XmlBox, ReturnedBox]]:

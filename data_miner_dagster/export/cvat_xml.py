@@ -117,7 +117,7 @@ class CvatXml:
             check_returned_size(size_bytes, self._path)
 
     def _error(self, why: str) -> ConfigError:
-        return ConfigError(f"{self._path}: is not an export of CVAT ({why}); export it as CVAT for images 1.1")
+        return ConfigError(f"{self._path} is not an export of CVAT ({why}); export it as CVAT for images 1.1")
 
 
 class _Handlers:

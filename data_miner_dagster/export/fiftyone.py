@@ -199,7 +199,7 @@ def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
     names = (SAMPLES_FILE, LABELS_FILE)
     file = next((path / name for name in names if (path / name).is_file()), path) if path.is_dir() else path
     if file.is_dir():
-        raise ConfigError(f"{path}: has neither {' nor '.join(names)}; name the folder that {_TOOL} exported")
+        raise ConfigError(f"{path} has neither {' nor '.join(names)}; name the folder that {_TOOL} exported")
     content = read_returned_json(file, _TOOL)
     try:
         if "samples" in content:
@@ -210,7 +210,7 @@ def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         why = f"{type(error).__name__}: {str(error)[:80]}"
         raise ConfigError(
-            f"{file}: is not a dataset exported by {_TOOL} ({why}); export it as FiftyOneDataset"
+            f"{file} is not a dataset exported by {_TOOL} ({why}); export it as FiftyOneDataset"
         ) from error
 
 
@@ -241,7 +241,7 @@ def _image_of(
 def fiftyone_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the dataset's document and its samples."""
     if json.loads((folder / METADATA_FILE).read_text(encoding="utf-8")) != dataset_document(expected.header):
-        yield f"{METADATA_FILE}: it is not of {expected.header.title}"
+        yield f"{METADATA_FILE}: the content does not match {expected.header.title}"
     columns = ("box_id", "confidence", "answer_id", *_columns(expected.header))
     samples = read_entries(folder / SAMPLES_FILE, "samples")
     for sample, image in zip_longest(samples, expected.read_images()):
@@ -251,7 +251,7 @@ def fiftyone_problems(folder: Path, expected: Expected) -> Iterator[str]:
         found = (sample["filepath"], sample["frame_id"], sample["pts_seconds"], sample["tags"])
         wanted = (image.path_in_release, image.frame_id, image.pts_seconds, [image.split])
         if found != wanted:
-            yield f"{SAMPLES_FILE}: a sample is of {found}, expected {wanted}"
+            yield f"{SAMPLES_FILE}: a sample has {found}, expected {wanted}"
             return
         class_names = expected.header.class_names
         boxes = [(class_names.index(box.class_name), box_in_pixels(box.box, image)) for box in _of_sample(sample).boxes]
@@ -259,7 +259,7 @@ def fiftyone_problems(folder: Path, expected: Expected) -> Iterator[str]:
         details = [tuple(entry[name] for name in columns) for entry in sample[LABELS_FIELD]["detections"]]
         names = zip(box_ids(image), image.boxes, strict=True)
         if details != [(box_id, *(getattr(box, name) for name in columns[1:])) for box_id, box in names]:
-            yield f"{image.file_name}: its boxes have other names, confidences, answers or verdicts"
+            yield f"{image.file_name}: the names, confidences, answers or verdicts of its boxes differ"
 
 
 CODEC: Final = round_trip_codec(lambda to: FiftyOneWriter(to.folder, to.header), fiftyone_problems)

@@ -111,7 +111,7 @@ def image_folder_problems(folder: Path, expected: Expected) -> Iterator[str]:
     files = {split: [metadata_file(folder, split)] for split in expected.header.splits}
     for split, number in expected.tally.images_by_split.items():
         if not number and files[split][0].exists():
-            yield f"{split}/metadata.parquet: a split without images has none"
+            yield f"{split}/metadata.parquet: the file exists although the split has no images"
         files[split] = files[split] if number else []
     yield from _table_problems(files, expected, columns_beside(expected.header))
 

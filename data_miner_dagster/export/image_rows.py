@@ -92,10 +92,10 @@ def split_problems(
     for image in expected.read_images():
         row = next(rows[image.split], None)
         if row is None:
-            yield f"there is no row of {image.file_name}"
+            yield f"there is no row for {image.file_name}"
             continue
         if "image" in row and hashlib.sha256(row["image"]).hexdigest() != image.sha256:
-            yield f"{image.file_name}: its bytes are not those of the image"
+            yield f"{image.file_name}: its bytes differ from those of the image"
         yield from _row_problems(row, image, columns)
     yield from (f"{split}: there are more rows than images" for split in rows if next(rows[split], None) is not None)
 
@@ -106,17 +106,17 @@ def _row_problems(row: Mapping[str, Any], image: ReleaseImage, columns: Sequence
     facts = ("file_name", "image_id", "width", "height", "frame_id", "pts_seconds")
     found_facts, wanted_facts = (tuple(entry[name] for name in facts[:4]) for entry in (row, wanted))
     if found_facts != wanted_facts:
-        yield f"{image.file_name}: its row is of {found_facts}, expected {wanted_facts}"
+        yield f"{image.file_name}: its row has {found_facts}, expected {wanted_facts}"
         return
     objects = row["objects"]
     corners = [corners_of(*bbox) for bbox in objects["bbox"]]
     found_boxes = list(zip(objects["category"], corners, strict=True))
     yield from label_problems(image, image.labels, found_boxes, PIXEL_TOLERANCE)
     if objects["category_name"] != wanted["objects"]["category_name"]:
-        yield f"{image.file_name}: classes {objects['category_name']} are not those of its boxes"
+        yield f"{image.file_name}: classes {objects['category_name']} differ from those of its boxes"
     for name in ("confidence", *columns):
         if objects.get(name) != wanted["objects"][name]:
-            yield f"{image.file_name}: `{name}` of its boxes is not what the release says"
+            yield f"{image.file_name}: `{name}` of its boxes differs from the release"
     for name in facts[4:]:
         if row[name] != wanted[name]:
             yield f"{image.file_name}: its `{name}` is {row[name]}, expected {wanted[name]}"

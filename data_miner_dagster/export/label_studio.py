@@ -146,7 +146,7 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     """
     tasks = read_returned_json(path, _TOOL)
     if not isinstance(tasks, list):
-        raise ConfigError(f"{path}: is not a list of tasks; export it from {_TOOL} as JSON")
+        raise ConfigError(f"{path} is not a list of tasks; export it from {_TOOL} as JSON")
     for number, task in enumerate(tasks, 1):
         try:
             yield _returned(task)
@@ -201,7 +201,7 @@ def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
         return f"a region of type {kind}" if kind.endswith("labels") else None
     value = region["value"]
     if len(value[_TYPE]) != 1 or value.get("rotation") or region.get("image_rotation"):
-        return "a box that is turned, or without exactly one label"
+        return "a box that is rotated, or has no label or several"
     x, y, width, height = (float(value[name]) / 100 for name in ("x", "y", "width", "height"))
     return ReturnedBox(str(value[_TYPE][0]), (x, y, x + width, y + height), region.get("id"))
 
@@ -209,17 +209,17 @@ def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
 def label_studio_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the tasks and the labelling interface."""
     if (folder / CONFIG_FILE).read_text(encoding="utf-8") != label_config(expected.header):
-        yield f"{CONFIG_FILE}: it is not of {expected.header.class_names}"
+        yield f"{CONFIG_FILE}: the labels do not match the classes {expected.header.class_names}"
     tasks = _tasks(folder, expected.tally.num_images)
     for image in expected.read_images():
         task = next(tasks, None)
         if task is None:
-            yield f"there is no task of {image.file_name}"
+            yield f"there is no task for {image.file_name}"
             return
         found = (_file_of(task["data"]["image"]), task["data"]["frame_id"], task["data"]["pts_seconds"])
         wanted = (image.path_in_release, image.frame_id, image.pts_seconds)
         if found != wanted:
-            yield f"{image.file_name}: its task is of {found}, expected {wanted}"
+            yield f"{image.file_name}: its task has {found}, expected {wanted}"
             return
         yield from _prediction_problems(task["predictions"], image, expected.header.class_names)
     if next(tasks, None) is not None:
@@ -242,11 +242,11 @@ def _prediction_problems(
     ]
     yield from label_problems(image, image.boxes, corners, PIXEL_TOLERANCE)
     if tuple(box.box_id for box in boxes) != box_ids(image):
-        yield f"{image.file_name}: its boxes have other names"
+        yield f"{image.file_name}: the names of its boxes differ"
     if [region["score"] for region in prediction["result"]] != [box.confidence for box in image.boxes]:
-        yield f"{image.file_name}: its boxes have other confidences"
+        yield f"{image.file_name}: the confidences of its boxes differ"
     if [region.get("meta", {}) for region in prediction["result"]] != [_meta(box) for box in image.boxes]:
-        yield f"{image.file_name}: its boxes have other answers or verdicts"
+        yield f"{image.file_name}: the answers or verdicts of its boxes differ"
 
 
 CODEC: Final = round_trip_codec(lambda to: LabelStudioWriter(to.folder, to.header), label_studio_problems)

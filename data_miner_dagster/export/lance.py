@@ -104,7 +104,7 @@ def _rows(table: Path, schema: pa.Schema) -> Iterator[Mapping[str, Any]]:
 
     opened = dataset(table)
     if opened.schema != schema:
-        raise ValueError(f"{table.name}: its columns are not those of a release")
+        raise ValueError(f"{table.name}: the columns do not match the release")
     batches = opened.to_batches(batch_size=_ROWS_AT_ONCE, batch_readahead=1, fragment_readahead=1, scan_in_order=True)
     for batch in batches:
         yield from batch.to_pylist()

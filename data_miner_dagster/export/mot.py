@@ -123,7 +123,7 @@ def mot_problems(folder: Path, expected: Expected) -> Iterator[str]:
         num_pictures += len(sequence.images)
         place = folder / sequence.split / sequence.video_key
         if (place / "gt" / "labels.txt").read_text(encoding="utf-8") != _labels(expected.header):
-            yield f"{sequence.video_key}: labels.txt does not hold the classes"
+            yield f"{sequence.video_key}: labels.txt does not list the classes"
         yield from (f"{sequence.split}/{sequence.video_key}: {line}" for line in _sequence_problems(place, sequence))
     for split, wanted in names.items():
         if (folder / split / SEQUENCES_FILE).read_text(encoding="utf-8").split() != ["name", *wanted]:
@@ -139,7 +139,7 @@ def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]
     with (place / "times.csv").open(encoding="utf-8", newline="") as file:
         times = [(row["frame_id"] or None, float(row["pts_seconds"])) for row in csv.DictReader(file)]
     if times != [(frame.frame_id, frame.pts_seconds) for frame, _ in sequence.frames]:
-        yield "times.csv does not hold the times of its frames"
+        yield "times.csv does not list the times of its frames"
     for number, image in sequence.images.items():
         if not _picture(place, number).is_file() or sha256_of_file(_picture(place, number)) != image.sha256:
             yield f"the picture of frame {number} is not {image.file_name}"
@@ -154,7 +154,7 @@ def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]
         is_near = all(abs(a - b) <= PIXEL_TOLERANCE for a, b in zip(corners, found.box.box_xyxy, strict=True))
         told = (int(values[0]), int(values[1]), values[6], int(values[7]) - 1)
         if not is_near or told != (number, found.number, str(int(found.is_certain)), found.box.class_index):
-            yield f"gt.txt has {line!r} in the place of object {found.number} of frame {number}"
+            yield f"gt.txt has {line!r} instead of object {found.number} of frame {number}"
 
 
 CODEC: Final = Codec(MotWriter, (mot_problems,))

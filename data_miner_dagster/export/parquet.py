@@ -225,7 +225,7 @@ def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
         for image, boxes in _images_and_boxes(folder):
             wrong.update(_contradictions(image, boxes, expected.header.class_names))
     except _OrderError:
-        yield "data: image ids are not unique or not in order, or boxes name images that are not there"
+        yield "data: image ids are not unique or not in order, or boxes refer to images that do not exist"
         return
     yield from (f"data: {wrong[what]} {what}" for what in _CONTRADICTIONS if wrong[what])
 
@@ -334,7 +334,7 @@ def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the first image that differs between the tables and the release."""
     for found, image in zip_longest(read_images(folder), expected.read_images()):
         if found != image:
-            yield f"data: {(found or image).file_name} is not what the release says"
+            yield f"data: {(found or image).file_name} differs from the release"
             return
 
 

@@ -58,7 +58,7 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return from_json(ReleaseHeader, content["header"]), content["revision"]
     except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); name the folder of the export") from error
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}); name the folder of the export") from error
 
 
 def box_ids(image: ReleaseImage) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str 
         why = "it has control characters" if any(ord(letter) < 32 for letter in name) else why_not(name)
         if why is not None:
             raise ConfigError(
-                f"{tool} cannot hold the class name {name[:80]!r} ({why}); rename it in detection.classes"
+                f"{tool} does not accept the class name {name[:80]!r} ({why}); rename it in detection.classes"
             )
 
 
@@ -131,7 +131,7 @@ def shown_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the tables that record an export's contents."""
     header, _ = read_shown(folder)
     if header != expected.header:
-        yield f"{_SHOWN}: it is of {header.title}, expected {expected.header.title}"
+        yield f"{_SHOWN}: the tables belong to {header.title}, expected {expected.header.title}"
     yield from (f"{_SHOWN}: {line}" for line in same_tables_problems(shown_folder(folder), expected))
 
 
@@ -149,7 +149,7 @@ def read_returned_json(path: Path, tool: str) -> Any:
             f"{path}: {error.strerror or 'cannot be read'}; name the file that {tool} exported"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not JSON ({str(error)[:80]}); export it from {tool} again") from error
+        raise ConfigError(f"{path} is not JSON ({str(error)[:80]}); export it from {tool} again") from error
 
 
 def check_returned_size(size_bytes: int, path: Path) -> None:
@@ -160,6 +160,6 @@ def check_returned_size(size_bytes: int, path: Path) -> None:
     """
     if size_bytes > MAX_RETURNED_BYTES:
         raise ConfigError(
-            f"{path}: has {size_bytes >> 20:,} MB, but at most {MAX_RETURNED_BYTES >> 20:,} MB are read at once; "
+            f"{path} has {size_bytes >> 20:,} MB, but at most {MAX_RETURNED_BYTES >> 20:,} MB are read at once; "
             "export it in parts"
         )

@@ -81,7 +81,7 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True, slots=True)
 class TrackedFrame:
-    """A frame on which objects were followed. Each box has a `track_id`, and all of them differ."""
+    """A frame on which objects were followed. Each box has a `track_id`, which is unique on the frame."""
 
     video_key: str
     split: str
@@ -154,7 +154,7 @@ def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
             yield f"{what} is out of order in tracked_frames.parquet"
         before = (frame.video_key, frame.tracked_frame)
         if len(frame.boxes) != row["num_boxes"] or len({box.track_id for box in frame.boxes}) != len(frame.boxes):
-            yield f"{what} has other tracks than tracked_frames.parquet says, or one twice"
+            yield f"{what} does not have the number of tracks in tracked_frames.parquet, or has one twice"
         for box in frame.boxes:
             left, top, right, bottom = box.box_xyxy
             if not (0 <= left < right <= frame.width and 0 <= top < bottom <= frame.height):
@@ -162,7 +162,7 @@ def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
             if expected.header.class_names[box.class_index] != box.class_name:
                 yield f"{what} has a track of class {box.class_index}, {box.class_name!r}"
     if num_boxes != (found := sum(1 for _ in read_rows(tracks_table(folder)))):
-        yield f"data: {counted(found, 'row')} in tracks.parquet, of which {num_boxes} are of tracked frames"
+        yield f"data: {counted(found, 'row')} in tracks.parquet, of which {num_boxes} belong to tracked frames"
 
 
 def _box_row(box: ReleaseBox) -> dict[str, Any]:

@@ -86,10 +86,10 @@ def voc_problems(folder: Path, expected: Expected) -> Iterator[str]:
                 wrong_lists.add(image.split)
             copy, annotation = folder / _IMAGES / file.name, folder / _ANNOTATIONS / f"{file.stem}.xml"
             if not copy.is_file() or not annotation.is_file():
-                yield f"there is no image or no annotation of {image.file_name}"
+                yield f"there is no image or no annotation for {image.file_name}"
                 continue
             if sha256_of_file(copy) != image.sha256:
-                yield f"{image.file_name}: its bytes are not those of the image"
+                yield f"{image.file_name}: its bytes differ from those of the image"
             yield from _annotation_problems(annotation, image, expected.header.class_names)
         for split, lines in lists.items():
             if split in wrong_lists or lines.readline():
@@ -117,7 +117,7 @@ def _annotation_problems(path: Path, image: ReleaseImage, class_names: tuple[str
     yield from label_problems(image, boxes, found, tolerance=0)
     difficult = [element.findtext("difficult") == "1" for element in root.iterfind("object")]
     if difficult != [box.is_unsure for box in image.boxes]:
-        yield f"{path.name}: the unsure boxes are not those that are difficult"
+        yield f"{path.name}: the boxes marked as difficult are not the unsure ones"
 
 
 def _in_whole_pixels(box: ReleaseBox) -> ReleaseBox:

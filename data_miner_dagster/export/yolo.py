@@ -210,9 +210,9 @@ def _polygon_problems(image: ReleaseImage, found: Sequence[tuple[int, npt.NDArra
     for (class_index, points), box in zip(found, image.labels, strict=True):
         wanted = _polygon_of(box) / [image.width, image.height]
         if class_index != box.class_index:
-            yield f"{image.file_name}: polygon {class_index} is not of box {box.class_index} {box.box_xyxy}"
+            yield f"{image.file_name}: polygon {class_index} does not belong to box {box.class_index} {box.box_xyxy}"
         elif points.shape != wanted.shape or not (np.abs(points - wanted) <= _TOLERANCE).all():
-            yield f"{image.file_name}: a polygon is not that of box {box.class_index} {box.box_xyxy}"
+            yield f"{image.file_name}: a polygon differs from that of box {box.class_index} {box.box_xyxy}"
 
 
 CODEC: Final = Codec(lambda to: YoloWriter(to.folder, to.header), (yolo_problems,))

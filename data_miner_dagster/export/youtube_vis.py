@@ -187,7 +187,7 @@ class _WrittenSplit:
     def problems_of(self, sequence: ExpectedSequence) -> Iterator[str]:
         video = next(self._videos, None)
         if video is None or video["video_key"] != sequence.video_key:
-            yield "there is no such video in its place"
+            yield "the video is missing or out of order"
             return
         self._num_pictures += len(sequence.images)
         for number, image in sequence.images.items():
@@ -204,26 +204,26 @@ class _WrittenSplit:
         if next(self._videos, None) is not None or self._next_tracks is not None:
             yield "there are more videos or objects than in the release"
         if read_facts(self._folder / INSTANCES_FILE) != coco_facts(self._header):
-            yield f"it is not of {self._header.title} and its classes"
+            yield f"the content does not match {self._header.title} and its classes"
         yield from file_number_problems(self._folder, self._num_pictures, suffix=".jpg")
 
 
 def _track_problems(video: dict[str, Any], tracks: list[dict[str, Any]], sequence: ExpectedSequence) -> Iterator[str]:
     if video["pts_seconds"] != [frame.pts_seconds for frame, _ in sequence.frames]:
-        yield "its times are not those of its frames"
+        yield "its times differ from those of its frames"
         return
     wanted: dict[tuple[int, int], dict[int, FollowedObject]] = {}
     for number, (_, on_frame) in enumerate(sequence.frames, 1):
         gather_tracks(wanted, number, on_frame)
     if [(track["track_id"], track["category_id"] - 1) for track in tracks] != list(wanted):
-        yield f"{counted(len(tracks), 'object')}, which are not the {len(wanted)} of the release"
+        yield f"{counted(len(tracks), 'object')} that differ from the {len(wanted)} of the release"
         return
     for track, objects in zip(tracks, wanted.values(), strict=True):
         size_wh = (video["width"], video["height"])
         if {name: track[name] for name in ("segmentations", "bboxes", "areas")} != _over_time(
             objects, len(sequence.frames), size_wh
         ):
-            yield f"object {track['track_id']} is not where the release says"
+            yield f"the outlines of object {track['track_id']} differ from the release"
         if track["iscrowd"] != int(not all(found.is_certain for found in objects.values())):
             yield f"object {track['track_id']} has iscrowd {track['iscrowd']}"
 

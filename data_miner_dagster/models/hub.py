@@ -178,7 +178,8 @@ def _location_of(entry: ModelEntry) -> tuple[str, str | None]:
         return str(entry.folder), None
     if entry.scheme != "hf":
         raise ModelError(
-            f"model {entry.name}: {entry.architecture} loads from `hf:`, `file:` or a bucket, not {entry.source!r}"
+            f"model {entry.name}: {entry.architecture} cannot be loaded from {entry.source!r}; "
+            "use `hf:`, `file:` or a bucket"
         )
     check_obtainable(entry)
     return entry.location, entry.revision

@@ -246,7 +246,10 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
         named = [requirement.partition("==")[0] for requirement in location.split()]
         unknown = [package for package in named if package not in PACKAGES]
         if unknown:
-            raise ConfigError(f"platform.models.registry.{name}.source names unpinned packages: {', '.join(unknown)}")
+            raise ConfigError(
+                f"platform.models.registry.{name}.source names packages that are not pinned ({', '.join(unknown)}); "
+                f"use {', '.join(sorted(PACKAGES))}"
+            )
         packages = tuple(PACKAGES[package] for package in named)
     calibration = family.calibration
     if calibration is not None:
@@ -334,7 +337,7 @@ def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | N
     ]
     instead = f"choose {' or '.join(others)}, or " if others else ""
     return (
-        f"platform.models.allowed_licences lets in {wanted}; the licence of {entry.name} ({setting}) is {has}: "
+        f"platform.models.allowed_licences allows only {wanted}; the licence of {entry.name} ({setting}) is {has}: "
         f"{instead}add it to the list"
     )
 

@@ -67,7 +67,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
     if pictured and (why := why_no_exemplars(entry)) is not None:
         has, it = ("has", "it") if len(pictured) == 1 else ("have", "them")
         raise ConfigError(
-            f"detection.classes: {', '.join(map(repr, pictured))} {has} `images`, and {why}; describe {it} in "
+            f"detection.classes: {', '.join(map(repr, pictured))} {has} `images`, but {why}; describe {it} in "
             "words, or choose OWLv2 or a YOLOE (docs/detection.md)"
         )
     known_names = names_of(entry)
@@ -78,7 +78,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
 def why_no_exemplars(entry: ModelEntry) -> str | None:
     """Return why a detector accepts no exemplars, or None if it accepts them."""
     if entry.exemplars is None:
-        return f"detector {entry.name!r} takes no pictures of what to find"
+        return f"detector {entry.name!r} does not accept exemplars"
     why: str | None = resolve(entry.exemplars)(entry)
     return why
 
@@ -170,9 +170,9 @@ def _what_is_missing(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
     if list(wanted.prompts) == [name]:
         lacking = f"{name!r} is not one of them"
     else:
-        lacking = f"{name!r}: none of its phrases ({', '.join(map(repr, wanted.prompts))}) is one of them"
+        lacking = f"{name!r} matches none of them with its phrases ({', '.join(map(repr, wanted.prompts))})"
         if any(spellings(name) & spellings(known) for known in known_names):
-            return f"{lacking}, but {name!r} is: write `{name}: []`"
+            return f"{lacking}, but {name!r} itself does: write `{name}: []`"
     near = [
         known
         for prompt in wanted.prompts

@@ -81,7 +81,7 @@ def test_diff__what_changed_between_two_releases(root: Path) -> None:
     assert "setting: config.releasing.confidence_threshold: 0.3 → 0.65" in told
     back = json.loads(_run("diff", "cyclists", "v002", "v001", "--json", "--root", root))
     assert (back["num_images_relabelled"], back["boxes_by_class"]["person"]) == (3, [1, 3])
-    with pytest.raises(ConfigError, match="has no release 'v003' on disk; there are: v001, v002"):
+    with pytest.raises(ConfigError, match="has no release 'v003' on disk; it has: v001, v002"):
         _run("diff", "cyclists", "v001", "v003", "--root", root)
 
 

@@ -60,10 +60,10 @@ def test_read_label_studio__which_annotation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "unusable"),
     [
-        ({"value": {"rotation": 12.5}}, "a box that is turned, or without exactly one label"),
-        ({"image_rotation": 90}, "a box that is turned, or without exactly one label"),
-        ({"value": {"rectanglelabels": []}}, "a box that is turned, or without exactly one label"),
-        ({"value": {"rectanglelabels": ["a", "b"]}}, "a box that is turned, or without exactly one label"),
+        ({"value": {"rotation": 12.5}}, "a box that is rotated, or has no label or several"),
+        ({"image_rotation": 90}, "a box that is rotated, or has no label or several"),
+        ({"value": {"rectanglelabels": []}}, "a box that is rotated, or has no label or several"),
+        ({"value": {"rectanglelabels": ["a", "b"]}}, "a box that is rotated, or has no label or several"),
         ({"type": "polygonlabels"}, "a region of type polygonlabels"),
         ({"type": "relation"}, None),
         ({"type": "choices"}, None),
@@ -105,7 +105,7 @@ def test_read_cvat__a_job(tmp_path: Path) -> None:
         ('<tag label="reviewed" source="manual"></tag>', True, None),
         ('<tag label="blurred" source="manual"></tag>', None, None),
         ('<polygon label="person" points="1,2;3,4;5,6"></polygon>', None, "a shape of kind polygon"),
-        (CVAT_BOX.replace('occluded="0"', 'rotation="30.5"'), None, "a box that is turned"),
+        (CVAT_BOX.replace('occluded="0"', 'rotation="30.5"'), None, "a box that is rotated"),
         (CVAT_BOX.replace('occluded="0"', 'rotation="0.0"'), None, None),
     ],
 )
@@ -137,7 +137,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
 )
 def test_read_cvat__a_damaged_or_foreign_file(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "a.xml").write_text(text)
-    with pytest.raises(ConfigError, match=rf"a\.xml: is not an export of CVAT \(.*({why}).*CVAT for images 1\.1$"):
+    with pytest.raises(ConfigError, match=rf"a\.xml is not an export of CVAT \(.*({why}).*CVAT for images 1\.1$"):
         list(read_cvat(tmp_path / "a.xml"))
 
 

@@ -85,13 +85,13 @@ def test_round_trip_codec__no_images(tmp_path: Path, tool: str) -> None:
         (
             "label-studio",
             "$image",
-            r"Label Studio cannot hold the class name '\$image' \(it reads `\$` as a variable\)",
+            r"Label Studio does not accept the class name '\$image' \(it reads `\$` as a variable\)",
         ),
-        ("cvat", "x" * 65, "CVAT cannot hold the class name .* more than 64 characters"),
-        ("cvat", "a\x01", "CVAT cannot hold the class name .* control characters"),
-        ("voc", "a\x01", "VOC cannot hold the class name .* control characters"),
-        ("mot", "a\nb", "MOT cannot hold the class name .* control characters"),
-        ("fiftyone", "a\x00", "FiftyOne cannot hold the class name .* control characters"),
+        ("cvat", "x" * 65, "CVAT does not accept the class name .* more than 64 characters"),
+        ("cvat", "a\x01", "CVAT does not accept the class name .* control characters"),
+        ("voc", "a\x01", "VOC does not accept the class name .* control characters"),
+        ("mot", "a\nb", "MOT does not accept the class name .* control characters"),
+        ("fiftyone", "a\x00", "FiftyOne does not accept the class name .* control characters"),
     ],
 )
 def test_check_labels__a_name_that_the_tool_would_change(tmp_path: Path, tool: str, name: str, why: str) -> None:

@@ -44,7 +44,7 @@ def test_match_vocabulary__spellings_of_a_name(prompt: str, name: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["taxi", "cyclist", "carpet", "a person on a bus", "glass", "light", "ca"])
 def test_match_vocabulary__near_is_not_the_same(prompt: str) -> None:
-    with pytest.raises(ConfigError, match="'thing': none of its phrases"):
+    with pytest.raises(ConfigError, match="'thing' matches none of them with its phrases"):
         matched(thing=[prompt])
 
 
@@ -61,9 +61,9 @@ def test_match_vocabulary__all_that_is_missing_in_one_line() -> None:
         matched(person=["a cyclist", "a walker"], cyclist=["cyclist"], truk=["buss"])
     assert str(caught.value) == (
         f"detection.classes: detector 'tiny' detects only its own classes ({len(KNOWN)}, listed by `data-miner models "
-        "classes tiny`). 'person': none of its phrases ('a cyclist', 'a walker') is one of them, but 'person' is: "
-        "write `person: []`; 'cyclist' is not one of them; 'truk': none of its phrases ('buss') is one of them "
-        "(did you mean 'bus'?). Use one of those, or an open-vocabulary detector (`data-miner models list`)"
+        "classes tiny`). 'person' matches none of them with its phrases ('a cyclist', 'a walker'), but 'person' "
+        "itself does: write `person: []`; 'cyclist' is not one of them; 'truk' matches none of them with its phrases "
+        "('buss') (did you mean 'bus'?). Use one of those, or an open-vocabulary detector (`data-miner models list`)"
     )
 
 

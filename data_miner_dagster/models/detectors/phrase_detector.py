@@ -117,7 +117,10 @@ class PhraseDetector(HubDetector):
         """
         for phrase in phrases:
             if phrase.exemplars:
-                raise ConfigError(f"detection.classes: detector {self.name} takes no pictures for {phrase.prompt!r}")
+                raise ConfigError(
+                    f"detection.classes: detector {self.name} does not accept exemplars; "
+                    f"describe {phrase.prompt!r} in words"
+                )
         prompts = [phrase.prompt for phrase in phrases]
         return self.candidates_of(images, prompts, confidence_floor=confidence_floor)
 

@@ -135,7 +135,7 @@ def why_no_exemplars(entry: ModelEntry) -> str | None:
 
 
 def _takes_none(name: str) -> str:
-    return f"detector {name!r} is not a YOLOE `.pt` with its `text_model`, and takes no pictures of what to find"
+    return f"detector {name!r} does not accept exemplars, since it is not a YOLOE `.pt` with its `text_model`"
 
 
 def takes_phrases(model: Any) -> bool:

@@ -267,7 +267,10 @@ def _open_checkpoint(
             )
         if config.model_type not in model_types:
             known = " or ".join(model_types)
-            raise ModelError(f"model {entry.name} ({entry.source}) is of type {config.model_type!r}, not {known}")
+            raise ModelError(
+                f"model {entry.name} ({entry.source}) has type {config.model_type!r}, not {known}; "
+                "choose another checkpoint"
+            )
     return _Checkpoint(entry, config, _pixel_preparation(entry, config, image), device)
 
 

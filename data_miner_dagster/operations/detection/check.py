@@ -39,7 +39,7 @@ class BoxCounts:
     def description(self) -> str:
         """The counts in one line, for the user."""
         return (
-            f"of {counted(self.num_boxes, 'box', 'boxes')} {self.num_misplaced:,} are outside their frame or empty, "
+            f"of {counted(self.num_boxes, 'box', 'boxes')}, {self.num_misplaced:,} are outside their frame or empty, "
             f"{self.num_unknown_class:,} have a class that is not the project's, {self.num_bad_confidence:,} have a "
             f"confidence outside 0 to 1, {self.num_wrong_masks:,} differ from the bounds of their mask; "
             "`data-miner force-detect` recreates them"

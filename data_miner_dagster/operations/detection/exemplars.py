@@ -58,7 +58,7 @@ def _read(exemplar: Exemplar, boxes: Sequence[BoxXyxy], pictures: StoredPictures
     try:
         image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
     except UnreadableImageError as error:
-        raise ConfigError(f"detection: the exemplar {exemplar.name} cannot be read: {error}") from error
+        raise ConfigError(f"detection: the exemplar {exemplar.name} cannot be read: {error}; replace it") from error
     height, width = image.shape[:2]
     for box in boxes:
         if box[2] > width or box[3] > height:

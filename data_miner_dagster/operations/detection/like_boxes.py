@@ -23,8 +23,8 @@ def check_takes_boxes(role: DetectorRole) -> None:
     if family is None or not family.takes_boxes:
         able = sorted(name for name, other in ARCHITECTURES.items() if other.takes_boxes)
         raise ConfigError(
-            f"--like: detector {role.name!r} of architecture {role.entry.architecture!r} takes no boxes on the same "
-            f"picture; choose one of architecture {' or '.join(able)}, such as --detector sam3"
+            f"--like: detector {role.name!r} of architecture {role.entry.architecture!r} accepts no boxes on the "
+            f"same picture; choose one of architecture {' or '.join(able)}, such as --detector sam3"
         )
 
 
@@ -74,7 +74,7 @@ def try_detect_like(
         (*boxes, *shown),
     )
     return Trial(
-        title=f"detect with {role.name} what resembles {counted(len(like), 'box', 'boxes')}, from {threshold:g}",
+        title=f"detect objects like {counted(len(like), 'box', 'boxes')} with {role.name}, from {threshold:g}",
         columns=("boxes", "best", "x,y,width,height"),
         rows=(row,),
         summary=f"1 image, {counted(len(boxes), 'box', 'boxes')}",

@@ -274,7 +274,7 @@ def _detect(
     with model_call(detector):
         answers = detector.detect(images, classes, confidence_floor=config.confidence_floor)
     if len(answers) != len(images):
-        raise ValueError(f"the detector returned {counted(len(answers), 'answer')} to {counted(len(images), 'image')}")
+        raise ValueError(f"the detector returned {counted(len(answers), 'answer')} for {counted(len(images), 'image')}")
     for image, answer in zip(images, answers, strict=True):
         image_wh = (image.shape[1], image.shape[0])
         if strange := next((mask for mask in answer.masks if mask and mask.resolution_wh != image_wh), None):

@@ -93,7 +93,7 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
     release = platform.layout.release_folder(project, version)
     withdrawn = [row.withdrawn_reason for row in find_releases(platform.database, project) if row.version == version]
     if withdrawn and withdrawn[0]:
-        raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}")
+        raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}; name another version")
     if damage := damaged_files(release):
         raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
     return release
@@ -207,13 +207,13 @@ def _export_folder(to: Path) -> Iterator[Path]:
             yield folder
     except FolderInUseError as error:
         raise ConfigError(
-            f"another export writes to {to}; wait until it has finished, or name another folder"
+            f"another export is writing to {to}; wait until it has finished, or name another folder"
         ) from error
     except OSError as error:
         if not is_disk_full(error):
             raise
         raise DataMinerError(
-            f"no space is left on the disk of {to}, so nothing was exported; free some, or name another folder"
+            f"no space is left on the disk of {to}, so nothing was exported; free some space, or name another folder"
         ) from error
 
 

@@ -47,7 +47,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
 def changed_stages(recipe: Recipe) -> list[str]:
     """Return a line for each stage whose version differs from that of a release."""
     return [
-        f"{stage} is different in this version (it is version {BUILD_VERSIONS.get(stage)}, and was {version})"
+        f"{stage} has changed: it was version {version}, and is now version {BUILD_VERSIONS.get(stage)}"
         for stage, version in sorted(recipe.stages.items())
         if BUILD_VERSIONS.get(stage) != version and stage != "report"
     ]
@@ -60,7 +60,7 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
             found = _role(platform, config, role)
             check_entry_available(found.entry)
             if found.fingerprint != fingerprint:
-                yield f"model {name}: other weights, or another model, under this name"
+                yield f"model {name}: its weights or settings differ from those of the release"
         except (ModelError, ConfigError) as error:
             yield str(error)
 
@@ -90,10 +90,10 @@ def lacking_files(
         steps.advance()
         found = frames_identity(platform.layout, key)
         if found is None:
-            yield f"frames of {key}: missing; extract them again, if its video exists"
+            yield f"frames of {key}: missing; extract them again, if the video still exists"
             continue
         if found.fingerprint != then["frames"]:
-            yield f"frames of {key}: recreated since, from another file or with other settings"
+            yield f"frames of {key}: extracted again since then, from another file or with other settings"
             continue
         yield from _lacking_images(platform, key, left_out)
         if encoder is None or not then["is_embedded"]:
@@ -140,9 +140,9 @@ def lacking_releases(platform: Platform, project: str, version: str, recipe: Rec
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:
-            yield f"release {name}: missing, and the changes since it are part of {version}"
+            yield f"release {name}: missing, but {version} lists the changes since it"
         elif found[name] != sha256:
-            yield f"release {name}: its release.json has changed since"
+            yield f"release {name}: its release.json has changed since then"
 
 
 def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
@@ -157,7 +157,7 @@ def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Reci
 def _line_of(what: str, look: Callable[[], bool]) -> Iterator[str]:
     try:
         if not look():
-            yield f"{what}: changed since"
+            yield f"{what}: changed since then"
     except (ConfigError, DamagedFileError) as error:
         yield str(error)
 

@@ -171,7 +171,9 @@ def _known_versions(platform: Platform, standing: Standing) -> set[str]:
 def _written_manifest(platform: Platform, project: str, version: str) -> dict[str, Any]:
     manifest = read_manifest(platform.layout.release_folder(project, version))
     if manifest is None:
-        raise DataMinerError(f"release {project} {version} disappeared while it was being recorded")
+        raise DataMinerError(
+            f"release {project} {version} disappeared while it was being recorded; materialize `dataset` again"
+        )
     return manifest
 
 

@@ -352,13 +352,15 @@ class ReleaseSource:
             return
         found = frames_identity(self._platform.layout, video_key)
         if found is None or found.fingerprint != seen:
-            raise self._stale("filtered_frames", f"the frames of {video_key} have been recreated since then")
+            raise self._stale("filtered_frames", f"the frames of {video_key} were extracted again after filtering")
 
     def _boxes_of(self, video_key: str) -> dict[int, list[dict[str, Any]]]:
         boxes: dict[int, list[dict[str, Any]]] = {}
         for row in self._detections.rows_of(video_key).to_pylist():
             if row["class_name"] not in self._config.detection.classes:
-                raise self._stale("detections", f"its class {row['class_name']!r} is not in the class list")
+                raise self._stale(
+                    "detections", f"the table has the class {row['class_name']!r}, which is not in the class list"
+                )
             boxes.setdefault(row["frame_index"], []).append(row)
         return boxes
 

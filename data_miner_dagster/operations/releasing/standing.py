@@ -47,7 +47,7 @@ class ReleaseSummary:
         if self.withdrawn_reason:
             return f"withdrawn: {self.withdrawn_reason}"
         if self.folder is None:
-            return "files are gone"
+            return "files are missing"
         return f"damaged: {self.problems[0]}" if self.problems else "whole"
 
     def as_json(self) -> dict[str, object]:
@@ -117,7 +117,9 @@ def release_header(release: Path) -> ReleaseHeader:
     """
     manifest = read_manifest(release)
     if manifest is None:
-        raise DataMinerError(f"{release} is not a release: it has no manifest")
+        raise DataMinerError(
+            f"{release} is not a complete release, since it has no release.json; restore it from a copy"
+        )
     return ReleaseHeader(
         project=manifest["project"],
         version=manifest["version"],
@@ -146,7 +148,7 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
         raise ConfigError(f"project {project!r} has no release yet; `data-miner run` makes one")
     if wanted not in known:
         raise ConfigError(
-            f"project {project!r} has no release {wanted!r} on disk; there are: {', '.join(known) or 'none'}"
+            f"project {project!r} has no release {wanted!r} on disk; it has: {', '.join(known) or 'none'}"
         )
     return wanted
 
@@ -163,7 +165,9 @@ def difference_between(platform: Platform, project: str, before: str, after: str
         folder = platform.layout.release_folder(project, existing_version(platform, project, version))
         content = read_manifest(folder)
         if content is None:
-            raise DataMinerError(f"{folder} is not a release: it has no manifest")
+            raise DataMinerError(
+                f"{folder} is not a complete release, since it has no release.json; restore it from a copy"
+            )
         folders.append((folder, content))
     (old, old_content), (new, new_content) = folders
     return compare_releases(old, old_content, new, new_content)

@@ -138,8 +138,8 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
     frames = chosen_frames(candidates, standing.selection.choose(candidates))
     if not frames:
         raise NothingToReleaseError(
-            f"project {standing.config.name!r} has nothing to release: none of its "
-            f"{counted(num_candidates, 'image')} is chosen"
+            f"project {standing.config.name!r} has nothing to release: releasing.select "
+            f"chooses none of its {counted(num_candidates, 'image')}"
         )
     return Choice(standing.selection.settings, num_candidates, frames)
 
@@ -304,7 +304,7 @@ def _changes(
 def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
     """Hard-link or copy one frame, after comparing its sha256 with the frame's row."""
     if not source.is_file() or sha256_of_file(source) != image.sha256:
-        what = "differs from what was extracted" if source.is_file() else "is missing"
+        what = "differs from the extracted one" if source.is_file() else "is missing"
         raise DataMinerError(
             f"the image of frame {image.frame_id} {what}: materialize `frames` of {image.video_key} again with force"
         )

@@ -129,7 +129,9 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
                 "add videos, or change `releasing.splits`"
             )
     if not release.manifest["num_boxes"]:
-        raise ConfigError(f"release {project} {version} has no boxes, so there is nothing to learn")
+        raise ConfigError(
+            f"release {project} {version} has no boxes, so there is nothing to learn; change its classes or thresholds"
+        )
     return release
 
 

@@ -15,9 +15,9 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
     "turned box": (in_text(XML, 'z_order="0"', 'rotation="5.0"'), "train/files-a_000000.jpg: 1 label, expected 2"),
     "swapped label": (in_text(XML, 'label="person"', 'label="bicycle"'), "label 1 .* is not box 0"),
     "unknown label": (in_text(XML, 'label="person"', 'label="tram"'), r"cvat: it cannot be read \(ValueError"),
-    "another confidence": (in_text(XML, '"confidence">0.5', '"confidence">0.6'), "have other confidences, names"),
-    "another name of a box": (in_text(XML, '"data_miner_box">', '"data_miner_box">0'), "have other confidences, names"),
-    "missing label": (in_text("labels.json", "bicycle", "tram"), "labels.json: it is not of"),
+    "another confidence": (in_text(XML, '"confidence">0.5', '"confidence">0.6'), "the confidences, names"),
+    "another name of a box": (in_text(XML, '"data_miner_box">', '"data_miner_box">0'), "the confidences, names"),
+    "missing label": (in_text("labels.json", "bicycle", "tram"), "labels.json: the labels do not match the classes"),
     "entities": (
         in_text(XML, "<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>'),
         "cvat: it cannot be read .*declares a document type",

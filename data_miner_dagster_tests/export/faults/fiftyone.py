@@ -11,14 +11,17 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
         ),
         "samples.json: there are fewer samples than images",
     ),
-    "another picture": (in_text(SAMPLES, "a_000000.jpg", "a_000009.jpg"), "a sample is of .*files-a_000009.jpg"),
-    "another time": (in_text(SAMPLES, '"pts_seconds": 0.0', '"pts_seconds": 1.0'), "samples.json: a sample is of"),
+    "another picture": (in_text(SAMPLES, "a_000000.jpg", "a_000009.jpg"), "a sample has .*files-a_000009.jpg"),
+    "another time": (in_text(SAMPLES, '"pts_seconds": 0.0', '"pts_seconds": 1.0'), "samples.json: a sample has"),
     "wrong box": (in_text(SAMPLES, "[0.0625,", "[0.0725,"), "train/files-a_000000.jpg: label 0 .* is not box 0"),
     "swapped label": (in_text(SAMPLES, '"label": "person"', '"label": "bicycle"'), "label 1 .* is not box 0"),
     "another confidence": (
         in_text(SAMPLES, '"confidence": 0.5', '"confidence": 0.4'),
-        "other names, confidences, answers or verdicts",
+        "the names, confidences, answers or verdicts of its boxes differ",
     ),
-    "another name of a box": (in_text(SAMPLES, '"box_id": "', '"box_id": "0'), "other names, confidences"),
-    "other classes": (in_text("metadata.json", "bicycle", "tram"), "metadata.json: it is not of cyclists v001"),
+    "another name of a box": (in_text(SAMPLES, '"box_id": "', '"box_id": "0'), "the names, confidences"),
+    "other classes": (
+        in_text("metadata.json", "bicycle", "tram"),
+        "metadata.json: the content does not match cyclists v001",
+    ),
 }

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 HUB_ROWS: dict[str, tuple[Callable[[list[Any]], object], str]] = {
-    "missing image": (lambda rows: rows.pop(), "there is no row of train/files-c_000001.jpg"),
+    "missing image": (lambda rows: rows.pop(), "there is no row for train/files-c_000001.jpg"),
     "extra image": (lambda rows: rows.append(rows[0]), "train: there are more rows than images"),
-    "wrong order": (lambda rows: rows.reverse(), "train/files-a_000000.jpg: its row is of"),
-    "wrong size": (lambda rows: rows[0].update(width=48, height=64), "train/files-a_000000.jpg: its row is of"),
+    "wrong order": (lambda rows: rows.reverse(), "train/files-a_000000.jpg: its row has"),
+    "wrong size": (lambda rows: rows[0].update(width=48, height=64), "train/files-a_000000.jpg: its row has"),
     "wrong box": (
         lambda rows: rows[0]["objects"]["bbox"][0].__setitem__(0, 4.5),
         r"train/files-a_000000.jpg: label 0 \(4.5, 6.0, 40.5, 30.0\) is not box 0",
@@ -26,7 +26,7 @@ HUB_ROWS: dict[str, tuple[Callable[[list[Any]], object], str]] = {
     ),
     "swapped name": (
         lambda rows: rows[0]["objects"]["category_name"].reverse(),
-        r"train/files-a_000000.jpg: classes \['bicycle', 'person'\] are not those of its boxes",
+        r"train/files-a_000000.jpg: classes \['bicycle', 'person'\] differ from those of its boxes",
     ),
     "missing class": (
         lambda rows: rows[0]["objects"]["category"].pop(),

@@ -5,17 +5,17 @@ IN_EXPORTS: dict[str, Fault] = {
     **{name: (in_rows("data/train-00000.parquet", change), line) for name, (change, line) in HUB_ROWS.items()},
     "another image": (
         in_rows("data/train-00000.parquet", lambda rows: rows[0]["image"].update(bytes=rows[1]["image"]["bytes"])),
-        "train/files-a_000000.jpg: its bytes are not those of the image",
+        "train/files-a_000000.jpg: its bytes differ from those of the image",
     ),
     "truncated image": (
         in_rows("data/val-00000.parquet", lambda rows: rows[0]["image"].update(bytes=rows[0]["image"]["bytes"][:-9])),
-        "val/files-b_000000.jpg: its bytes are not those of the image",
+        "val/files-b_000000.jpg: its bytes differ from those of the image",
     ),
     "wrong split": (
         exchanged("data/train-00000.parquet", "data/val-00000.parquet"),
-        "train/files-a_000000.jpg: its row is of",
+        "train/files-a_000000.jpg: its row has",
     ),
-    "missing shard": (gone("data/val-00000.parquet"), "there is no row of val/files-b_000000.jpg"),
+    "missing shard": (gone("data/val-00000.parquet"), "there is no row for val/files-b_000000.jpg"),
     "extra shard": (
         copied("data/val-00000.parquet", "data/val-00001.parquet"),
         "val: there are more rows than images",

@@ -40,7 +40,7 @@ IN_JUDGED_EXPORTS: dict[str, dict[str, Fault]] = {
     "voc": {
         "unsure box as an object": (
             in_text("Annotations/files-a_000002.xml", "<difficult>1<", "<difficult>0<"),
-            "files-a_000002.xml: the unsure boxes are not those that are difficult",
+            "files-a_000002.xml: the boxes marked as difficult are not the unsure ones",
         )
     },
     "coco": {
@@ -52,19 +52,19 @@ IN_JUDGED_EXPORTS: dict[str, dict[str, Fault]] = {
     "cvat": {
         "another verdict of the verifier": (
             in_text("annotations.xml", ">confirmed<", ">rejected<"),
-            "train/files-a_000000.jpg: its boxes have other confidences, names, detectors, answers or verdicts",
+            "train/files-a_000000.jpg: the confidences, names, detectors, answers or verdicts of its boxes differ",
         )
     },
     "label-studio": {
         "another verdict of the verifier": (
             in_text("tasks-00000.json", '"confirmed"', '"rejected"'),
-            "train/files-a_000000.jpg: its boxes have other answers or verdicts",
+            "train/files-a_000000.jpg: the answers or verdicts of its boxes differ",
         )
     },
     "fiftyone": {
         "another verdict of the verifier": (
             in_text("samples.json", '"confirmed"', '"rejected"'),
-            "train/files-a_000000.jpg: its boxes have other names, confidences, answers or verdicts",
+            "train/files-a_000000.jpg: the names, confidences, answers or verdicts of its boxes differ",
         )
     },
     "huggingface": {
@@ -72,13 +72,13 @@ IN_JUDGED_EXPORTS: dict[str, dict[str, Fault]] = {
             in_rows(
                 "data/train-00000.parquet", lambda rows: rows[0]["objects"]["verifier_verdict"].__setitem__(0, None)
             ),
-            "train/files-a_000000.jpg: `verifier_verdict` of its boxes is not what the release says",
+            "train/files-a_000000.jpg: `verifier_verdict` of its boxes differs from the release",
         )
     },
     "parquet": {
         "another answer": (
             in_rows("data/boxes.parquet", lambda rows: rows[0].update(answer_id="a9")),
-            "data: train/files-a_000000.jpg is not what the release says",
+            "data: train/files-a_000000.jpg differs from the release",
         )
     },
 }

@@ -7,11 +7,11 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
     "truncated tasks": (cut(TASKS), r"label studio: it cannot be read \(JSONDecodeError"),
     "missing task": (
         lambda folder: (folder / TASKS).write_text((folder / TASKS).read_text().rpartition(',\n{"data"')[0] + "\n]\n"),
-        "there is no task of train/files-c_000001.jpg",
+        "there is no task for train/files-c_000001.jpg",
     ),
-    "another image": (in_text(TASKS, "a_000000.jpg", "a_000009.jpg"), "train/files-a_000000.jpg: its task is of"),
-    "another frame": (in_text(TASKS, "files-a/000000", "files-a/000001"), "train/files-a_000000.jpg: its task is of"),
-    "another time": (in_text(TASKS, '"pts_seconds": 2.0', '"pts_seconds": 3.0'), "files-a_000002.jpg: its task is of"),
+    "another image": (in_text(TASKS, "a_000000.jpg", "a_000009.jpg"), "train/files-a_000000.jpg: its task has"),
+    "another frame": (in_text(TASKS, "files-a/000000", "files-a/000001"), "train/files-a_000000.jpg: its task has"),
+    "another time": (in_text(TASKS, '"pts_seconds": 2.0', '"pts_seconds": 3.0'), "files-a_000002.jpg: its task has"),
     "another percentage": (
         in_text(TASKS, '"x": 6.25', '"x": 6.5'),
         "train/files-a_000000.jpg: label 0 .* is not box 0",
@@ -19,8 +19,14 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
     "swapped label": (in_text(TASKS, '["person"]', '["bicycle"]'), "label 1 .* is not box 0"),
     "unknown label": (in_text(TASKS, '["person"]', '["tram"]'), r"label studio: it cannot be read \(ValueError"),
     "turned box": (in_text(TASKS, '"rotation": 0', '"rotation": 5'), "train/files-a_000000.jpg: 1 label, expected 2"),
-    "another name of a box": (in_text(TASKS, '"id": "', '"id": "0'), "files-a_000000.jpg: its boxes have other names"),
-    "another confidence": (in_text(TASKS, '"score": 0.5', '"score": 0.6'), "boxes have other confidences"),
-    "missing class": (in_text("label_config.xml", "person", "tram"), "label_config.xml: it is not of"),
+    "another name of a box": (
+        in_text(TASKS, '"id": "', '"id": "0'),
+        "files-a_000000.jpg: the names of its boxes differ",
+    ),
+    "another confidence": (in_text(TASKS, '"score": 0.5', '"score": 0.6'), "the confidences of its boxes differ"),
+    "missing class": (
+        in_text("label_config.xml", "person", "tram"),
+        "label_config.xml: the labels do not match the classes",
+    ),
     "missing picture": (gone("images/val/files-b_000000.jpg"), "there is no image val/files-b_000000.jpg"),
 }

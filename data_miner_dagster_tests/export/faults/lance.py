@@ -34,7 +34,7 @@ IN_EXPORTS: dict[str, Fault] = {
     **{name: (in_table("train", change), line) for name, (change, line) in HUB_ROWS.items()},
     "another image": (
         in_table("train", lambda rows: rows[0].update(image=rows[1]["image"])),
-        "train/files-a_000000.jpg: its bytes are not those of the image",
+        "train/files-a_000000.jpg: its bytes differ from those of the image",
     ),
     "missing table": (
         lambda folder: shutil.rmtree(folder / "data" / "val.lance"),

@@ -17,7 +17,10 @@ IN_RELEASES: dict[str, Fault] = {
         in_rows("data/boxes.parquet", lambda rows: rows[1].update(image_id=2)),
         "data: 1 boxes name another file or split than their image",
     ),
-    "box of no image": (in_rows("data/boxes.parquet", lambda rows: rows[3].update(image_id=9)), "that are not there"),
+    "box of no image": (
+        in_rows("data/boxes.parquet", lambda rows: rows[3].update(image_id=9)),
+        "images that do not exist",
+    ),
     "boxes out of order": (in_rows("data/boxes.parquet", lambda rows: rows.reverse()), "not in order"),
     "box out of the picture": (
         in_rows("data/boxes.parquet", lambda rows: rows[2].update(x_max=64.5)),
@@ -84,10 +87,10 @@ IN_EXPORTS: dict[str, Fault] = {
     "wrong split of a video": IN_RELEASES["wrong split of a video"],
     "wrong box": (
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(x_min=4.5)),
-        "data: train/files-a_000000.jpg is not what the release says",
+        "data: train/files-a_000000.jpg differs from the release",
     ),
     "another address": (
         in_rows("data/images.parquet", lambda rows: rows[2].update(video_url="https://videos.example/x")),
-        "data: val/files-b_000000.jpg is not what the release says",
+        "data: val/files-b_000000.jpg differs from the release",
     ),
 }

@@ -5,8 +5,11 @@ from data_miner_dagster_tests.export.faults.planting import Fault, gone, in_rows
 SHOWN: dict[str, Fault] = {
     "shown: another box": (
         in_rows("shown/data/boxes.parquet", lambda rows: rows[0].update(x_min=4.5)),
-        "shown: data: train/files-a_000000.jpg is not what the release says",
+        "shown: data: train/files-a_000000.jpg differs from the release",
     ),
-    "shown: another release": (in_text("shown/header.json", "v001", "v002"), "shown: it is of cyclists v002"),
+    "shown: another release": (
+        in_text("shown/header.json", "v001", "v002"),
+        "shown: the tables belong to cyclists v002",
+    ),
     "shown: no tables": (gone("shown/data/images.parquet"), r"shown: it cannot be read \(FileNotFoundError"),
 }

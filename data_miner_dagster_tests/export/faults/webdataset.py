@@ -37,14 +37,14 @@ IN_EXPORTS: dict[str, Fault] = {
     **{name: (in_samples("data/train-00000.tar", change), line) for name, (change, line) in HUB_ROWS.items()},
     "another image": (
         in_samples("data/train-00000.tar", lambda rows: rows[0].update(image=rows[1]["image"])),
-        "train/files-a_000000.jpg: its bytes are not those of the image",
+        "train/files-a_000000.jpg: its bytes differ from those of the image",
     ),
     "another name": (
         in_samples("data/train-00000.tar", lambda rows: rows[0].update(key="files-x_000000")),
         "the sample files-x_000000 contains the image files-a_000000.jpg",
     ),
-    "wrong split": (exchanged("data/train-00000.tar", "data/val-00000.tar"), "train/files-a_000000.jpg: its row is of"),
-    "missing shard": (gone("data/val-00000.tar"), "there is no row of val/files-b_000000.jpg"),
+    "wrong split": (exchanged("data/train-00000.tar", "data/val-00000.tar"), "train/files-a_000000.jpg: its row has"),
+    "missing shard": (gone("data/val-00000.tar"), "there is no row for val/files-b_000000.jpg"),
     "extra shard": (copied("data/val-00000.tar", "data/val-00001.tar"), "val: there are more rows than images"),
     "extra file": (copied("data/val-00000.tar", "data/other.tar"), "data: 3 files, expected 2"),
     "truncated shard": (

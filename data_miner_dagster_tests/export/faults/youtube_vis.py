@@ -3,19 +3,28 @@ from data_miner_dagster_tests.export.faults.planting import Fault, copied, excha
 TRAIN = "youtube_vis_train/instances.json"
 PICTURES = "youtube_vis_train/JPEGImages/files-a"
 IN_EXPORTS: dict[str, Fault] = {
-    "another object": (in_text(TRAIN, '"track_id": 1,', '"track_id": 2,'), "files-a: 2 objects, which are not the 2"),
+    "another object": (in_text(TRAIN, '"track_id": 1,', '"track_id": 2,'), "files-a: 2 objects that differ from the 2"),
     "wrong outline": (
         in_text(TRAIN, '"counts": [', '"counts": [1, '),
-        "files-a: object 1 is not where the release says",
+        "files-a: the outlines of object 1 differ from the release",
     ),
-    "wrong box": (in_text(TRAIN, "[4.0, 6.0", "[4.5, 6.0"), "files-a: object 1 is not where the release says"),
+    "wrong box": (
+        in_text(TRAIN, "[4.0, 6.0", "[4.5, 6.0"),
+        "files-a: the outlines of object 1 differ from the release",
+    ),
     "evaluated although a person drew it": (in_text(TRAIN, '"iscrowd": 1', '"iscrowd": 0'), "has iscrowd 0"),
-    "another class": (in_text(TRAIN, '"person"', '"people"'), "train: it is not of cyclists v001 and its classes"),
-    "another time": (in_text(TRAIN, '"pts_seconds": [0.0', '"pts_seconds": [0.5'), "its times are not those"),
-    "another video": (in_text(TRAIN, '"video_key": "files-a"', '"video_key": "files-x"'), "no such video in its place"),
+    "another class": (
+        in_text(TRAIN, '"person"', '"people"'),
+        "train: the content does not match cyclists v001 and its classes",
+    ),
+    "another time": (in_text(TRAIN, '"pts_seconds": [0.0', '"pts_seconds": [0.5'), "its times differ from those"),
+    "another video": (
+        in_text(TRAIN, '"video_key": "files-a"', '"video_key": "files-x"'),
+        "the video is missing or out of order",
+    ),
     "wrong split": (
         exchanged(TRAIN, "youtube_vis_val/instances.json"),
-        "train/files-a: there is no such video in its place",
+        "train/files-a: the video is missing or out of order",
     ),
     "another picture": (
         exchanged(f"{PICTURES}/000001.jpg", f"{PICTURES}/000002.jpg"),

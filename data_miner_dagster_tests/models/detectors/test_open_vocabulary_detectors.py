@@ -304,17 +304,19 @@ def test_owlv2__pictures_are_seen_once(folders: dict[str, Path]) -> None:
     assert_equal(first[0], again[0])
 
 
-# --- who takes no pictures ---
+# --- who accepts no exemplars ---
 
 
 @pytest.mark.parametrize("architecture", ["grounding-dino", "mm-grounding-dino", "omdet-turbo"])
 def test_check_classes__pictures_that_a_detector_does_not_take(architecture: str, folders: dict[str, Path]) -> None:
     entry = provider_of(architecture, folders[architecture]).detector.entry
     check_classes(entry, CLASSES)
-    with pytest.raises(ConfigError, match=r"'car' has `images`, and detector 'own' takes no pictures .* choose OWLv2"):
+    with pytest.raises(
+        ConfigError, match=r"'car' has `images`, but detector 'own' does not accept exemplars.* choose OWLv2"
+    ):
         check_classes(entry, CLASSES, ["car"])
     pictured = [ClassPrompts("car", (), (exemplar_of(odd_images()[0]),))]
-    with pytest.raises(ConfigError, match="takes no pictures"):
+    with pytest.raises(ConfigError, match="does not accept exemplars"):
         load(architecture, folders[architecture]).detect(odd_images()[:1], pictured, confidence_floor=0.1)
 
 

@@ -230,7 +230,7 @@ def test_try_detect_like(folder: Path, tmp_path: Path) -> None:
     assert [box.label for box in trial.rows[0].boxes[-3:]] == ["like", "like", "unlike"]
     with pytest.raises(ConfigError, match=r"the box \[0, 0, 641, 9\] extends beyond the 640 x 480 pixels"):
         try_detect_like(role, picture, [(0, 0, 641, 9)], (), threshold=0.02)
-    with pytest.raises(ConfigError, match="of architecture 'yolov3-tiny' takes no boxes on the same picture"):
+    with pytest.raises(ConfigError, match="of architecture 'yolov3-tiny' accepts no boxes on the same picture"):
         check_takes_boxes(ModelProvider(ModelsConfig(profile="lite")).detector)
 
 

@@ -109,7 +109,7 @@ def test_pooling__unknown(folders: dict[str, Path]) -> None:
 
 
 def test_load__folder_of_another_architecture(folders: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match="is of type 'dinov2', not siglip"):
+    with pytest.raises(ModelError, match="has type 'dinov2', not siglip"):
         ModelProvider(tiny_config("siglip2", folders["dinov2"])).filter_encoder.load()
 
 

@@ -183,10 +183,12 @@ def test_check_models_and_classes__a_detector_that_takes_no_pictures(tmp_path: P
         lambda: check_models_and_classes(platform, platform.project_config(PROJECT)),
         lambda: detect_project(platform, PROJECT),
     ):
-        with pytest.raises(ConfigError, match=r"'red' has `images`, and detector 'colours' takes no pictures"):
+        with pytest.raises(ConfigError, match=r"'red' has `images`, but detector 'colours' does not accept exemplars"):
             check()
     platform.models = PlantedModels()
-    with pytest.raises(ConfigError, match=r"'red' has `images`, and detector 'lite-yolov3-tiny' takes no pictures"):
+    with pytest.raises(
+        ConfigError, match=r"'red' has `images`, but detector 'lite-yolov3-tiny' does not accept exemplars"
+    ):
         check_models_and_classes(platform, platform.project_config(PROJECT))
 
 
@@ -210,5 +212,5 @@ def test_try_detect__pictures_of_a_class_are_on_the_sheet(tmp_path: Path) -> Non
     assert [row.cells[2] for row in trial.rows] == ["thing 1.00"]
     assert [tile.caption for tile in trial.shown_first] == ["thing: red.png", "thing: both.png"]
     assert [[box.box_xyxy for box in tile.boxes] for tile in trial.shown_first] == [[], [(22, 2, 38, 20)]]
-    with pytest.raises(ConfigError, match=r"'thing' has `images`, and detector 'colours' takes no pictures"):
+    with pytest.raises(ConfigError, match=r"'thing' has `images`, but detector 'colours' does not accept exemplars"):
         try_detect(PlantedModels(detectors=[ColourDetector()]), config, folder, threshold=0.1, exemplar_folder=tmp_path)

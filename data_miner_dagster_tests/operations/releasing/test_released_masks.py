@@ -210,7 +210,7 @@ def test_label__a_box_that_a_person_moved_loses_its_mask(name: str) -> None:
 FAULTS: Mapping[str, Fault] = {
     "another mask in COCO": (
         in_json("train", lambda of: of["annotations"][1].update(segmentation=of["annotations"][0]["segmentation"])),
-        "the segmentation of a box meets its mask with an IoU of 0",
+        "the segmentation of a box has an IoU of only 0",
     ),
     "area of the box": (
         in_json("all", lambda of: of["annotations"][1].update(area=676)),
@@ -218,11 +218,11 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "a mask where there is none": (
         in_json("all", lambda of: of["annotations"][5].update(segmentation=of["annotations"][0]["segmentation"])),
-        "a segmentation of a box that has no mask",
+        "a box without a mask has a segmentation",
     ),
     "a polygon that is not the mask's": (
         in_text("labels/train/files-aaa_000000.txt", "0.999583", "0.5"),
-        "a polygon is not that of box 1",
+        "a polygon differs from that of box 1",
     ),
     "a box in place of a polygon": (
         lambda folder: (folder / "labels/train/files-aaa_000000.txt").write_text("1 0.5 0.5 0.1 0.1\n"),

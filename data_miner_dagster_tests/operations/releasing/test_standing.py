@@ -36,4 +36,4 @@ def test_list_releases__files_are_gone(tmp_path: Path) -> None:
     release_project(platform, "cyclists")
     shutil.rmtree(platform.layout.releases_folder("cyclists"))
     (listed,) = list_releases(platform, "cyclists")
-    assert (listed.state, listed.num_videos, listed.num_images) == ("files are gone", None, 7)
+    assert (listed.state, listed.num_videos, listed.num_images) == ("files are missing", None, 7)

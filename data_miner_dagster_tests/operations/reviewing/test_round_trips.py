@@ -171,7 +171,7 @@ def test_find_sent__what_went_out_must_be_known(trip: RoundTrip, tmp_path: Path)
     assert release.header == export.header
     assert list(release.images()) == list(export.images())
     (trip.export / "shown" / "header.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"header\.json: cannot be read"):
+    with pytest.raises(ConfigError, match=r"header\.json cannot be read"):
         find_sent(trip.platform, "cyclists", alone, folder=trip.export)
 
 
