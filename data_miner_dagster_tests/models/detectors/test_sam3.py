@@ -165,7 +165,7 @@ def test_chunks_of__phrases_are_never_cut_short(sam3: Sam3Detector) -> None:
 
 def test_check_classes__exemplars_are_boxes_on_the_same_image(folder: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"'car' has `images`, and detector 'own' is a SAM 3, whose exemplars are boxes"
+        ConfigError, match=r"'car' has `images`, but detector 'own' is a SAM 3, whose exemplars are boxes"
     ):
         check_classes(provider_of(folder).detector.entry, CLASSES, ["car"])
 
