@@ -23,7 +23,7 @@ from data_miner_dagster.domain.errors import ConfigError
         (["--image", "bus.jpg"], 'write --image "part=bus.jpg"'),
         (
             ["bus", "--image", "bus=a.jpg", "--profile", "lite"],
-            "'bus' has `images`, and detector 'lite-yolov3-tiny' takes",
+            "'bus' has `images`, but detector 'lite-yolov3-tiny' does not accept",
         ),
         (
             ["--class", "a=cat", "--class", "b=cat", "--profile", "lite"],

@@ -203,10 +203,10 @@ def test_check_classes__pictures_are_for_yoloe_alone(networks: dict[str, Path], 
     yoloe = with_text(networks["yoloe-26n-seg"], tmp_path / "yoloe").detector
     check_classes(yoloe.entry, CLASSES, ["person"])
     world = with_text(networks["yolov8n-worldv2"], tmp_path / "world").detector
-    with pytest.raises(ConfigError, match=r"'person' has `images`, and detector 'own' is not a YOLOE"):
+    with pytest.raises(ConfigError, match=r"'person' has `images`, but detector 'own' does not accept exemplars"):
         check_classes(world.entry, CLASSES, ["person"])
     picture = ExemplarImage("a", (), lambda: odd_images()[0])
-    with pytest.raises(ConfigError, match="is not a YOLOE"):
+    with pytest.raises(ConfigError, match="since it is not a YOLOE"):
         world.load().detect(odd_images()[3:4], [ClassPrompts("person", (), (picture,))], confidence_floor=0.5)
 
 
