@@ -35,7 +35,8 @@ class SimilarVideo:
 def lock_content(session: Session) -> None:
     """Prevent other transactions from deciding which videos are identical until this transaction ends.
 
-    Of two downloads of the same content, the second then finds the first. Must be called before any row is locked.
+    If the same content is downloaded twice, the second download then finds the first. Must be called before any row is
+    locked.
     """
     lock_topic(session, Topic.CONTENT)
 

@@ -162,7 +162,10 @@ def put_back_shard(database: Database, shard: OpenShard) -> None:
 
 
 def finish_shard(database: Database, plan: ShardPlan, shard: OpenShard, *, leads: bool) -> None:
-    """Record that all results of a shard are in files. Unless the caller leads the plan, store its cost so far."""
+    """Record that all results of a shard are in files.
+
+    A caller that does not lead the plan also stores the cost of its own work so far.
+    """
     with database.transaction() as session:
         session.execute(delete(_SHARDS).where(_is(shard)))
         if not leads:

@@ -138,7 +138,7 @@ def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int
 
 
 def verdicts_version(database: Database, project: str) -> tuple[int, int]:
-    """Return values that change when a verdict is added or undone: the last number, and the number of undone ones."""
+    """Return values that change when a verdict is added or undone: the highest id and the number of undone ones."""
     query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
     with database.reading() as session:
         last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()

@@ -81,7 +81,7 @@ def read_coco(path: Path) -> Any:
 
 
 def coco_facts(header: ReleaseHeader) -> dict[str, object]:
-    """Return the keys before the lists: info, licences and categories. YouTube-VIS has the same keys."""
+    """Return the header of a COCO file: info, licences and categories. A YouTube-VIS file has the same header."""
     return {
         "info": {"description": header.description or header.title, "version": header.version},
         "licenses": [],

@@ -22,7 +22,7 @@ def check_obtainable(entry: ModelEntry) -> None:
     """Ensure that a hub model is cached or may be downloaded. Does not use the network.
 
     Raises:
-        ModelError: the model is not cached, and it is gated and there is no token, or HF_HUB_OFFLINE is set.
+        ModelError: the model is not cached, and either HF_HUB_OFFLINE is set, or it is gated and there is no token.
     """
     from huggingface_hub import constants, get_token, try_to_load_from_cache
 

@@ -50,7 +50,10 @@ def remembered_splits(
 
 
 def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
-    """Return, for each set of shares, the splits by video key in the releases on disk, including withdrawn ones."""
+    """Return the splits by video key in the releases on disk, for each combination of shares and grouping.
+
+    Withdrawn releases count too.
+    """
     by_shares: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests.values():
         splits = manifest["splits"]

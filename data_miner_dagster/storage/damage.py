@@ -38,11 +38,11 @@ def _said_by_libraries() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Translate the errors of libraries that read `path` to `DamagedFileError`. Errors of the system pass through.
+    """Convert errors of libraries that read `path` into `DamagedFileError`. Operating-system errors pass through.
 
     Raises:
         DamagedFileError: the bytes of the file are damaged.
-        OSError: the file is missing, or the disk, the permissions or the network fail. The file may be intact.
+        OSError: the file is missing, access is denied, or the disk or network has failed. The file may be intact.
     """
     try:
         yield

@@ -129,7 +129,10 @@ def record_failure(
 
 
 def put_back(platform: Platform, row: VideoRow) -> None:
-    """Restore a row to its state before an attempt that ended in an unexpected exception, which the guard handles."""
+    """Set a video back to PENDING after an unexpected exception, without counting the attempt.
+
+    An earlier download of the video is kept. `ItemGuard` handles the exception.
+    """
     with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         if not stays_downloaded(platform, session, row.key):
             move_video(

@@ -318,7 +318,7 @@ def _record_extracted(platform: Platform, key: str, num_frames: int, frames_byte
 
 
 def _put_back(platform: Platform, key: str) -> None:
-    """Set a video back to DOWNLOADED after an attempt ended in an unexpected exception, which the guard handles."""
+    """Set a video back to DOWNLOADED after an unexpected exception, which `ItemGuard` handles."""
     with suppress(DATABASE_ERROR), platform.database.transaction() as session:
         move_video(session, key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTING})
         store_spent(session, key, is_failed=True)

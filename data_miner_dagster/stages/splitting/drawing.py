@@ -53,14 +53,15 @@ def draw_splits(
     different splits, the rest goes to the first of these splits in the order of `shares`, and `divided_groups` reports
     the group. The other groups are drawn so that images, and images and boxes of each class, reach the wanted shares
     together with the decided ones. Before that, minimum requirements are met: training gets a group, `val` gets one if
-    there are two, every split gets one if there are as many groups as splits, and a class with `GROUPS_FOR_EVERY_SPLIT`
-    groups is put into every split.
+    there are two, every split gets one if there are as many groups as splits, and a class in at least
+    `GROUPS_FOR_EVERY_SPLIT` groups is put into every split.
 
     Args:
         groups: groups from `group_videos`.
         shares: split to share, the training split first. The shares sum to 1.
         contents: the contribution of each video.
-        decided: video key to split, as remembered or set. A cut video has its cuts.
+        decided: video key to split, as remembered or set. For a video that is cut into several splits, the text of its
+            cut (domain/splits.py).
 
     Example:
         >>> contents = {key: VideoContent(num_images=10) for key in ("a", "b", "c", "d")}
