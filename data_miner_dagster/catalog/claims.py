@@ -120,7 +120,12 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
             taken = session.execute(update(_CLAIMS).where(*is_same).values(**values(now)))
             if cast("CursorResult[Any]", taken).rowcount != 1:
                 return None
-            logger.info("%s: took over from process %s on %s, which has ended", resource, held.pid, held.host)
+            logger.info(
+                "%s: took over the claim of process %s on %s, which has ended or stopped renewing it",
+                resource,
+                held.pid,
+                held.host,
+            )
     return claim
 
 

@@ -66,7 +66,10 @@ class ModelEntryConfig(ConfigModel):
         if is_in_bucket:
             ObjectUrl.parse(self.source)
         if is_in_bucket != bool(self.files):
-            raise ValueError("`files`, with the sha256 of each, is required for a source in a bucket, and only there")
+            raise ValueError(
+                "`files`, with the sha256 of each file, is required for a source in a bucket, and "
+                "not allowed for any other"
+            )
         return self
 
 

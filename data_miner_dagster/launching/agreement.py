@@ -35,8 +35,9 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
         for name, known in _LAUNCHERS.items():
             if launcher == known:
                 raise ConfigError(
-                    f"{file} launches runs by {launcher}, but platform.cluster.launcher is 'local', so runs would "
-                    f"request no resources; write launcher: {name}, or remove run_launcher from that file"
+                    f"{file} launches runs with {launcher}, but platform.cluster.launcher is 'local', so runs would "
+                    f"request no resources; set platform.cluster.launcher to {name!r}, or remove "
+                    "run_launcher from that file"
                 )
         return
     package, is_missing = _EXTRAS[cluster.launcher]
@@ -45,8 +46,9 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
     wanted = _LAUNCHERS[cluster.launcher]
     if launcher != wanted:
         raise ConfigError(
-            f"platform.cluster.launcher is {cluster.launcher!r}, but {file} launches runs by {launcher or 'default'}; "
-            f"write {wanted} there (docs/deploy/{cluster.launcher}.md), or launcher: local"
+            f"platform.cluster.launcher is {cluster.launcher!r}, but {file} launches runs with "
+            f"{launcher or 'the default launcher'}; write {wanted} there (docs/deploy/{cluster.launcher}.md), or set "
+            "platform.cluster.launcher to 'local'"
         )
     if coordinator != _COORDINATOR:
         raise ConfigError(

@@ -30,7 +30,9 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
     wanted = config.deduplication
     for other in wanted.against_projects:
         if other == project:
-            raise ConfigError(f"deduplication.against_projects of {project} names itself; remove it")
+            raise ConfigError(
+                f"deduplication.against_projects of {project} contains {project} itself; remove it from the list"
+            )
         if other not in before.against_projects and find_project(platform.database, other) is None:
             known = [known.name for known in find_projects(platform.database) if known.name != project]
             raise ConfigError(

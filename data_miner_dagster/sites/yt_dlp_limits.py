@@ -33,8 +33,8 @@ def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:
     if forms and not kept:
         offered = {_protocol_of(form) for form in forms}
         raise ExtractorError(
-            f"the video is offered only by {', '.join(sorted(offered))}, which is unsupported; videos are fetched over "
-            "HTTP (as a file, HLS, DASH, ISM or F4M)",
+            f"the video is offered only over unsupported protocols ({', '.join(sorted(offered))}); videos are fetched "
+            "over HTTP (as a file, HLS, DASH, ISM or F4M)",
             expected=True,
         )
     return {**info, "formats": kept} if info.get("formats") else dict(info)

@@ -34,11 +34,15 @@ def test_check_launcher__what_agrees(cluster: ClusterConfig, settings: Mapping[s
 @pytest.mark.parametrize(
     ("cluster", "settings", "problem"),
     [
-        (LOCAL, {"run_launcher": AT_HEAD}, "launches runs by RayRunLauncher, but platform.cluster.launcher is 'local'"),
+        (
+            LOCAL,
+            {"run_launcher": AT_HEAD},
+            "launches runs with RayRunLauncher, but platform.cluster.launcher is 'local'",
+        ),
         (
             RAY,
             {"run_coordinator": COORDINATOR},
-            r"write RayRunLauncher there \(docs/deploy/ray.md\), or launcher: local",
+            r"write RayRunLauncher there \(docs/deploy/ray.md\), or set platform.cluster.launcher to 'local'",
         ),
         (RAY, {"run_launcher": AT_HEAD}, r"write PooledRunCoordinator there \(docs/deploy/ray.md\)"),
         (

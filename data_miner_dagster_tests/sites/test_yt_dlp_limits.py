@@ -65,9 +65,9 @@ def test_served_formats() -> None:
     ]
     assert served_formats({"id": "a", "formats": forms})["formats"] == [forms[1], forms[5]]
     assert served_formats({"id": "a"}) == {"id": "a"}
-    with pytest.raises(ExtractorError, match="offered only by niconico_live, rtmp, which is unsupported"):
+    with pytest.raises(ExtractorError, match=r"only over unsupported protocols \(niconico_live, rtmp\)"):
         served_formats({"id": "a", "formats": [forms[0], forms[3]]})
-    with pytest.raises(ExtractorError, match="offered only by mms"):
+    with pytest.raises(ExtractorError, match=r"only over unsupported protocols \(mms\)"):
         served_formats({"id": "a", "url": "mms://a.test/v"})
 
 

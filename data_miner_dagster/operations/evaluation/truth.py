@@ -126,7 +126,7 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
         images.append(TruthImage(shown.as_posix(), tuple(_yolo_objects(path, names)), file=file))
     num_unlabelled = len(pictures.keys() - labels.keys())
     if not images:
-        raise ConfigError(f"{folder} has no labels/**/*.txt, so it is not a YOLO truth")
+        raise ConfigError(f"{folder} has no labels/**/*.txt, so it is not a ground truth in YOLO format")
     remarks = []
     if num_unlabelled:
         remarks = [f"left out {counted(num_unlabelled, 'picture')} without a label file, whose objects are unknown"]
@@ -135,7 +135,7 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
 
 def _yolo_names(path: Path) -> dict[int, str]:
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist; a YOLO truth needs it for the names of its classes")
+        raise ConfigError(f"{path} does not exist; a ground truth in YOLO format needs it for the names of its classes")
     try:
         names = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
         entries = names.items() if isinstance(names, dict) else enumerate(names)

@@ -141,7 +141,7 @@ def test_check_comparisons__names_that_never_were(platform: PlantedPlatform) -> 
         check(against_projects=["earlie"])
     with pytest.raises(ConfigError, match=r"'earlier/v1', which is not a release; did you mean 'earlier/v001'\?"):
         check(against_releases=["earlier/v1"])
-    with pytest.raises(ConfigError, match="names itself"):
+    with pytest.raises(ConfigError, match="contains new itself; remove it from the list"):
         check(against_projects=["new"])
     save(platform, "old", against_projects=["gone"], against_releases=["gone/v001"])
     check_comparisons(platform, "old", platform.project_config("old"))  # it had them before: they have gone since
