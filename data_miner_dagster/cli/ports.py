@@ -3,6 +3,7 @@
 import errno
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -57,15 +58,20 @@ def listener(port: int) -> tuple[int, str] | None:
     if not wanted:
         return None
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(str(file.readlink()) in wanted for file in (process / "fd").iterdir()):
+        with suppress(OSError):  # belongs to another user, or has ended
+            if any(_target(file) in wanted for file in (process / "fd").iterdir()):
                 # `up` restarts our web server when it is stopped, so `up` must be stopped instead
                 parent = Path("/proc") / (process / "stat").read_text().rpartition(")")[2].split()[1]
                 who = parent if _IS_UP.search(_command(parent)) else process
                 return int(who.name), _command(who)[:_MOST_OF_A_COMMAND]
-        except OSError:
-            continue  # belongs to another user, or has ended
     return None
+
+
+def _target(descriptor: Path) -> str | None:
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:
+        return None  # closed since the listing, as the listing's own descriptor is
 
 
 def _command(process: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.cli.ports import check_port
+from data_miner_dagster.cli.ports import check_port, listener
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.end_to_end.platform_process import free_port
@@ -28,6 +28,16 @@ def test_check_port__taken_by_a_process_that_is_named() -> None:
         with pytest.raises(ConfigError, match=re.escape(line)) as refused:
             check_port("127.0.0.1", port)
     assert f"stop it (`kill {os.getpid()}`), or use another --port" in str(refused.value)
+
+
+def test_listener__of_a_process_that_closes_files_meanwhile() -> None:
+    lower = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for descriptor in lower:  # the listing of the descriptors takes one of these numbers, and has closed it again
+            os.close(descriptor)
+        found = listener(server.getsockname()[1])
+    assert found is not None
+    assert found[0] == os.getpid()
 
 
 def test_check_port__no_address_of_this_machine() -> None:
