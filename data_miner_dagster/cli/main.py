@@ -29,6 +29,7 @@ from data_miner_dagster.cli.forcing import force_dedup, force_detect
 from data_miner_dagster.cli.holding import hold, pause, resume
 from data_miner_dagster.cli.init import init
 from data_miner_dagster.cli.metrics import metrics
+from data_miner_dagster.cli.misuse import PROGRAM, is_misuse, misuse_line
 from data_miner_dagster.cli.moving import migrate_to
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.output import echo
@@ -123,13 +124,20 @@ def main() -> None:
     Exits with status 2 for mistakes in files, settings and options, and with status 1 for other errors.
     """
     try:
-        app()
+        sys.exit(app(prog_name=PROGRAM, standalone_mode=False) or 0)  # not standalone: the errors come here
+    except typer.Abort:
+        echo("error: not confirmed; answer `y`, or use --yes", err=True)
+        sys.exit(EXIT_FAILED)
     except DataMinerError as error:
         if os.environ.get(DEBUG_VARIABLE) == "1":
             raise
         echo(f"error: {with_references(str(error))}", err=True)
         sys.exit(EXIT_MISUSE if isinstance(error, ConfigError) else EXIT_FAILED)
     except Exception as error:
+        if is_misuse(error):
+            if mistake := misuse_line(error):
+                echo(f"error: {with_references(mistake)}", err=True)
+            sys.exit(EXIT_MISUSE)
         if os.environ.get(DEBUG_VARIABLE) == "1" or (line := damage_behind(error)) is None:
             raise
         echo(f"error: {line}", err=True)

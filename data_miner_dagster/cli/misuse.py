@@ -1,0 +1,37 @@
+"""Mistakes in options and arguments, stated like every other error: in one line with the value and the remedy."""
+
+import re
+from typing import Any, Final
+
+import typer
+
+_UsageError: Final = typer.BadParameter.__base__ or typer.BadParameter  # typer gives it no public name
+PROGRAM: Final = "data-miner"
+_PYDANTIC: Final = re.compile(r"^Input should (be .*?)(, unable to parse .*)?$")
+
+
+def is_misuse(error: Exception) -> bool:
+    """Return whether typer raised the error because of the options and arguments that a user gave."""
+    return isinstance(error, _UsageError)
+
+
+def misuse_line(error: Any) -> str:
+    """Return one line about wrong options or arguments: the mistake and, as the remedy, where the command is explained.
+
+    The line is empty if the command was called without arguments: typer has then already printed its help.
+    """
+    problem = _problem(error).strip().rstrip(".")
+    if not problem:
+        return ""
+    command = PROGRAM if error.ctx is None else error.ctx.command_path
+    return f"{problem[0].lower()}{problem[1:]}; see `{command} --help`"
+
+
+def _problem(error: Any) -> str:
+    errors = getattr(error.__cause__, "errors", None)  # of pydantic's ValidationError, which takes long to import
+    match = _PYDANTIC.match(error.message)
+    if errors is None or match is None:
+        return str(error.format_message())
+    names = [*error.param.opts, error.param.metavar or ""]
+    name = next((name for name in names if name.startswith("--")), names[-1])
+    return f"`{name} {errors()[0]['input']}` is wrong: it should {match[1]}"
