@@ -20,7 +20,7 @@ from data_miner_dagster.catalog.writers import insert_absent
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.secret_values import with_references
-from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.statuses import STATUSES_WITHOUT_FILE, VideoStatus
 
 EVERY_SITE: Final = "*"
 _HOUR: Final = timedelta(hours=1)
@@ -202,9 +202,7 @@ def postpone_video(
         update(VideoRow)
         .where(
             VideoRow.key == video_key,
-            VideoRow.status.in_(
-                (VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
-            ),
+            VideoRow.status.in_(STATUSES_WITHOUT_FILE),
         )
         .values(
             status=VideoStatus.FAILED,

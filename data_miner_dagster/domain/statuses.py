@@ -24,6 +24,11 @@ class VideoStatus(StrEnum):
 SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
 """The statuses in which a video does not delay any project."""
 
+STATUSES_WITHOUT_FILE = frozenset(
+    {VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE}
+)
+"""The statuses of a video that has no file. (A FAILED video has one if its extraction failed.)"""
+
 
 class ProjectVideoStatus(StrEnum):
     """The progress of a video in one project."""

@@ -18,6 +18,11 @@ _COPY: Final = "copied"
 logger = logging.getLogger(__name__)
 
 
+def is_partial_download(path: Path) -> bool:
+    """Return whether a path is named like the folder of an interrupted download."""
+    return path.match(f"{PARTIAL_MARK}*{_NAME}")
+
+
 def partial_folders(folder: Path) -> list[Path]:
     """Return the folders of a video's interrupted attempts, the latest last."""
     found = folder.glob(f"{PARTIAL_MARK}*{_NAME}")

@@ -15,7 +15,7 @@ from data_miner_dagster.catalog.videos import record_downloaded, restore_extract
 from data_miner_dagster.domain.errors import DataMinerError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.records import VIDEO_FACTS, OutcomeStatus, Rejection, VideoCandidate, VideoOutcome
 from data_miner_dagster.domain.secret_values import with_references
-from data_miner_dagster.domain.statuses import ProjectVideoStatus, VideoStatus
+from data_miner_dagster.domain.statuses import STATUSES_WITHOUT_FILE, ProjectVideoStatus, VideoStatus
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.downloading.partial_folders import partial_folders
 from data_miner_dagster.operations.item_faults import ItemFault, record_item_fault
@@ -143,8 +143,9 @@ def put_back(platform: Platform, row: VideoRow) -> None:
 
 def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
     """Mark a video FAILED because of an internal error, unless an earlier download of it exists."""
-    has_no_file = {VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE}
-    return record_item_fault(platform.database, key, fault, stage=WorkStage.DOWNLOADING, only_from=has_no_file)
+    return record_item_fault(
+        platform.database, key, fault, stage=WorkStage.DOWNLOADING, only_from=STATUSES_WITHOUT_FILE
+    )
 
 
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:

@@ -6,7 +6,7 @@ Belongs here: catalog and files. Does not belong here: Dagster's partitions (cli
 import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -22,10 +22,11 @@ from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.phrases import counted
-from data_miner_dagster.domain.statuses import PROJECT_WAY, VideoStatus
+from data_miner_dagster.domain.statuses import PROJECT_WAY, STATUSES_WITHOUT_FILE, VideoStatus
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.bases import bases_in_force
 from data_miner_dagster.operations.damage import find_damaged_files, remove_damaged_files
+from data_miner_dagster.operations.downloading.partial_folders import is_partial_download
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.upkeep.auditing import audit_files
@@ -73,7 +74,7 @@ def inspect_platform(platform: Platform) -> list[Finding]:
         *_of_videos(platform, list(videos.values()), claimed),
         *_of_projects(platform, claimed),
         *_strays(platform, videos),
-        *_partials(platform),
+        *_partials(platform, videos),
         *_releases(platform),
     ]
     subjects = {finding.subject for finding in known}
@@ -226,8 +227,11 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((PARTIAL_MARK, ".")))
 
 
-def _partials(platform: Platform) -> Iterator[Finding]:
-    """Yield old partial files. They are at most two levels below the folders that the layout names."""
+def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Finding]:
+    """Yield old partial files. They are at most two levels below the folders that the layout names.
+
+    An interrupted download of a video without a file is not among them, since the next attempt continues from it.
+    """
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
     at_work = {claim.token for claim in live_claims(platform.database)}
@@ -237,7 +241,9 @@ def _partials(platform: Platform) -> Iterator[Finding]:
         for pattern in (f"{PARTIAL_MARK}*", f"*/{PARTIAL_MARK}*", f"*/*/{PARTIAL_MARK}*"):
             for path in paths_below(room, pattern):
                 inside_another = any(part.startswith(PARTIAL_MARK) for part in path.relative_to(room).parts[:-1])
-                if inside_another or is_partial_of(path.name, at_work):
+                video = videos.get(path.parent.name)
+                is_resumable = video is not None and video.status in STATUSES_WITHOUT_FILE and is_partial_download(path)
+                if inside_another or is_resumable or is_partial_of(path.name, at_work):
                     continue
                 modified = modified_at(path)
                 if modified is not None and modified < oldest:

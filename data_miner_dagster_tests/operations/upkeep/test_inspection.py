@@ -149,6 +149,18 @@ def test_inspect_platform__old_partials_go_young_ones_stay(platform: Platform) -
     assert not old.exists()
 
 
+def test_inspect_platform__a_download_that_can_be_continued_is_no_difference(platform: Platform) -> None:
+    ended = [platform.layout.video_folder(key) / ".partial-0123456789ab-download" for key in ("files-aaa", "files-bbb")]
+    for folder in ended:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder, (0, 0))
+    with platform.database.transaction() as session:
+        move_video(session, "files-bbb", VideoStatus.FAILED, error="the server closed the connection")
+    assert drifts(inspect_platform(platform)) == [
+        (Discrepancy.PARTIAL, "videos/files-aaa/.partial-0123456789ab-download")
+    ]
+
+
 def test_inspect_platform__missing_release_is_a_persons_business(platform: Platform) -> None:
     with platform.database.transaction() as session:
         row = ReleaseRow(project_name="cyclists", version="v1", fingerprint="f", num_images=1, num_boxes=1)
