@@ -17,21 +17,21 @@ _Name = Annotated[str, Field(min_length=1)]
 _TAINT: Final = r"^(?P<key>[^=:\s]+)(?:=(?P<value>[^=:\s]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$"
 _Taint = Annotated[str, Field(pattern=_TAINT)]
 _RESERVED: Final = ("CPU", "GPU", "memory", "object_store_memory")
-"""Ray's names for resources that `PoolConfig` has its own keys for. `custom_resources` may not contain them."""
+"""Ray's names for the resources that it counts itself. `custom_resources` may not contain them."""
 
 
 class PoolConfig(ConfigModel):
     """The resources that one run of a pool requests. A run that fits on no machine waits."""
 
     cpus: float = Field(default=1, gt=0)
-    """CPU cores. The scheduler counts them, so that a machine does not get more runs than it has cores for."""
+    """CPU cores. The cluster's scheduler reserves them, so a machine never gets more runs than it has cores for."""
     memory_gb: float | None = Field(default=None, gt=0)
     """Memory in gigabytes. null: Ray does not count it, and Kubernetes does not limit it."""
     gpus: float = Field(default=0, ge=0)
     """GPUs. With Ray a fraction below 1 lets several runs share one."""
     custom_resources: Mapping[_Name, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Other resources of the machines. With Ray: names given to `ray start --resources`, such as `{download: 1}`. With
-    Kubernetes: extended resources, such as `{amd.com/gpu: 1}`."""
+    """Other resources, with the amounts to request. With Ray: names given to `ray start --resources`, such as
+    `{download: 1}`. With Kubernetes: extended resources, such as `{amd.com/gpu: 1}`."""
     node_selector: Mapping[_Name, str] = Field(default_factory=dict)
     """Labels of the nodes that may execute the run. Kubernetes only; with Ray, use `custom_resources`."""
     tolerations: tuple[_Taint, ...] = ()
@@ -46,8 +46,8 @@ class ClusterConfig(ConfigModel):
     """Where runs execute. `local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster in
     dagster.yaml."""
     pools: Mapping[PoolName, PoolConfig] = Field(default_factory=dict)
-    """The resources that one run of each pool requests. A run without a pool, or of an omitted one, requests one core.
-    """
+    """The resources that one run of each pool requests. A run requests one core if it has no pool, or if its pool is
+    not listed here."""
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:
@@ -59,7 +59,7 @@ class ClusterConfig(ConfigModel):
 
 @dataclass(frozen=True, slots=True)
 class Taint:
-    """A taint of Kubernetes nodes. A value or effect of None matches any."""
+    """A taint of Kubernetes nodes. A `value` of None matches any value, and an `effect` of None any effect."""
 
     key: str
     value: str | None
@@ -67,7 +67,7 @@ class Taint:
 
 
 def taint_of(text: str) -> Taint:
-    """Return the taint that an entry of `tolerations` names."""
+    """Return the taint that an entry of `tolerations` describes."""
     parts = re.match(_TAINT, text)
     assert parts is not None, text  # the field's pattern has checked this
     return Taint(parts["key"], parts["value"], parts["effect"])

@@ -30,24 +30,24 @@ class DeduplicationConfig(ConfigModel):
     """The lowest cosine similarity at which two frames are near-duplicates, or one value per encoder. Default: the
     encoder's own value."""
     encoder: Literal["dedup", "filter"] = "dedup"
-    """The encoder that compares frames. `dedup`: `platform.models.dedup_encoder`. `filter`: that of filtering, whose
-    embeddings exist already."""
+    """The encoder whose embeddings are compared. `dedup`: `platform.models.dedup_encoder`. `filter`: the encoder of
+    filtering, whose embeddings already exist."""
     perceptual_hash_distance: int = Field(default=4, ge=0, le=64)
-    """Frames whose perceptual hashes differ in at most this many of 64 bits are near-duplicates too. 0: only equal
-    hashes."""
+    """Frames are also near-duplicates if their perceptual hashes differ in at most this many of 64 bits. 0: only if the
+    hashes are equal."""
     perceptual_hash_minimum_contrast: float = Field(default=20.0, ge=0, le=256)
     """Compare hashes only if both frames have at least this contrast (standard deviation of luma, 0 to 255). 256:
     never."""
     same_place: Literal["within_videos", "everywhere", "nowhere"] = "within_videos"
     """Where to keep near-duplicates that show the same fixed view after something in it has changed. `everywhere`: also
-    between videos, for one camera whose footage is in several files. `nowhere`: such changes do not count."""
+    between videos, for one camera whose footage is in several files. `nowhere`: such frames are not kept."""
     against_projects: tuple[Annotated[str, AfterValidator(_checked_name)], ...] = ()
     """Also remove near-duplicates of frames that these other projects keep."""
     against_releases: tuple[Annotated[str, AfterValidator(_checked_release)], ...] = ()
     """Also remove near-duplicates of the images of these releases, named `project/version`. May include this project's
     own."""
     exact_up_to_frames: int = Field(default=300_000, ge=1)
-    """Up to about this many frames, compare every pair. Beyond, use a clustered index and measure its recall."""
+    """Up to about this many frames, compare every pair. Beyond that, use a clustered index and measure its recall."""
     minimum_recall: float = Field(default=0.99, gt=0, le=1)
     """Tune the clustered index until it finds this share of the near-duplicates in a sample."""
     reupload_share: float = Field(default=0.8, gt=0, le=1)

@@ -27,7 +27,9 @@ Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 def _box_with_an_area(box: BoxXyxy) -> BoxXyxy:
     left, top, right, bottom = box
     if not (0 <= left < right and 0 <= top < bottom):
-        raise ValueError(f"{list(box)} is not [left, top, right, bottom] in pixels, with left < right and top < bottom")
+        raise ValueError(
+            f"{list(box)} is not [left, top, right, bottom] in pixels, with 0 <= left < right and 0 <= top < bottom"
+        )
     return box
 
 
@@ -57,7 +59,7 @@ class ClassConfig(ConfigModel):
     images: tuple[Annotated[ClassImageConfig, BeforeValidator(_image_of_path)], ...] = Field(
         default=(), max_length=MAX_EXEMPLARS
     )
-    """Exemplars: pictures of the object, for OWLv2 and YOLOE. In addition to phrases, they act as one more phrase.
+    """Exemplars: pictures of the object, for OWLv2 and YOLOE. If there is also `text`, they act as one more phrase.
     Without `text`, they alone describe the class. See docs/detection.md."""
 
     @model_serializer(mode="wrap")
@@ -75,11 +77,13 @@ class TilingConfig(ConfigModel):
     side: int = Field(default=640, ge=64)
     """The side of the square tiles, in pixels of the stored frame. Smaller frames are not divided."""
     overlap: float = Field(default=0.2, ge=0, le=0.9)
-    """The share of a tile that overlaps with its neighbour. Any smaller object is whole in at least one tile."""
+    """The share of a tile's side that overlaps with its neighbour. Any object that is smaller than the overlap is whole
+    in at least one tile."""
     include_whole_frame: bool = True
     """Also detect on the whole frame, for objects larger than a tile."""
     merge_iou: float = Field(default=0.5, gt=0, le=1)
-    """Boxes of a class from different tiles are one object if they overlap by this share of the smaller box."""
+    """Boxes of a class from different tiles are one object if they share more than this part of the smaller box's area.
+    """
 
 
 class DetectionConfig(ConfigModel):
@@ -96,7 +100,8 @@ class DetectionConfig(ConfigModel):
     confidence_floor: float = Field(default=0.05, ge=0, le=1)
     """Boxes below this confidence are not stored. Keep it low: the thresholds of a dataset are set in `releasing`."""
     class_wise_iou: float | None = Field(default=None, gt=0, le=1)
-    """If two boxes of a class have a higher IoU, remove the less confident one. Default: the detector's own rule."""
+    """If two boxes of the same class have a higher IoU, remove the less confident one. Default: the detector's own
+    rule."""
     cross_class_iou: float | None = Field(default=None, gt=0, le=1)
     """If two boxes of different classes have a higher IoU, remove the less confident one. For classes that exclude each
     other (a bus is not a train). Default: off."""
@@ -133,18 +138,18 @@ class DetectionConfig(ConfigModel):
         if len(set(self.detectors)) != len(self.detectors):
             raise ValueError(f"detectors ({', '.join(self.detectors)}) contains a name twice; name each detector once")
         if self.tracking is not None and self.agreement_seconds is not None:
-            raise ValueError("agreement_seconds and tracking are both set, but tracking replaces it; leave one out")
+            raise ValueError("agreement_seconds is set, but tracking replaces it; remove one of the two")
         wordless = [wanted.class_name for wanted in self.class_prompts if not wanted.prompts]
         if self.tracker_model is not None and wordless:
             raise ValueError(
-                f"tracking.tracker: sam3 finds objects by words, and {', '.join(map(repr, wordless))} has only images; "
-                "give it `text`, or choose the tracker byte_track"
+                "tracking.tracker: sam3 finds objects by words, but these classes have only images: "
+                f"{', '.join(map(repr, wordless))}; give them `text`, or choose the tracker byte_track"
             )
         return self
 
     @property
     def class_prompts(self) -> tuple[ClassPrompts, ...]:
-        """The classes in order, each with at least one phrase unless it has pictures. The pictures are not included."""
+        """The classes in order, with phrases but without images. A class without images has at least one phrase."""
         return tuple(
             ClassPrompts(name, wanted.text or (() if wanted.images else (name,)))
             for name, wanted in self.classes.items()
@@ -167,7 +172,7 @@ class DetectionConfig(ConfigModel):
 
     @property
     def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
-        """The paths of the pictures of each class that has any, as written in the project file."""
+        """The paths of the images by class, as written in the project file. Classes without images are omitted."""
         return {
             name: tuple(image.path for image in wanted.images) for name, wanted in self.classes.items() if wanted.images
         }

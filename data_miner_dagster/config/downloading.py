@@ -42,7 +42,7 @@ class BreakerConfig(ConfigModel):
     open_seconds: float = Field(default=900, gt=0)
     """The shortest pause. It doubles each time the breaker opens again without a successful download in between."""
     max_open_seconds: float = Field(default=6 * 3600, gt=0)
-    """The longest pause. If a server sends a longer Retry-After, it applies to that site, up to one day."""
+    """The longest pause. A site that sends a longer Retry-After is paused for that time, up to one day."""
 
 
 class PolitenessConfig(ConfigModel):
@@ -77,9 +77,10 @@ class DownloadingLimitsConfig(ConfigModel):
     """
 
     max_cpu_seconds: float = Field(default=60.0, ge=1)
-    """The most CPU time for one response of a site, such as a page, a feed or a manifest."""
+    """The most CPU time for processing one response of a site, such as a page, a feed or a manifest."""
     max_memory_bytes: int = Field(default=2 << 30, ge=64 << 20)
-    """The most memory of the process that lists an address or fetches a video, in addition to yt-dlp's own."""
+    """The most memory that the process that lists an address or fetches a video may use, in addition to the memory that
+    yt-dlp itself needs."""
     max_entries: int = Field(default=100_000, ge=1)
     """The most entries to read from one playlist, channel or feed. A listing that is cut short is reported."""
 
@@ -116,7 +117,7 @@ class DownloadingConfig(ConfigModel):
     concurrent_downloads: int = Field(default=4, ge=1, le=32)
     """Videos fetched concurrently within one run."""
     socket_timeout_seconds: float = Field(default=20, gt=0, le=600)
-    """A connection that is silent for this long has failed."""
+    """A connection that is silent for this long counts as failed."""
     tries_per_run: int = Field(default=3, ge=1, le=10)
     """The number of tries within one run after transient failures, such as a dropped connection or HTTP 500."""
     try_delay_seconds: float = Field(default=1.0, ge=0, le=600)

@@ -1,4 +1,4 @@
-"""Editing of single settings in a project file. Everything else, including comments, stays unchanged."""
+"""Editing of individual settings in the text of a project file. All other text, such as comments, stays unchanged."""
 
 from collections.abc import Mapping
 from typing import Final

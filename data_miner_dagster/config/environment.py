@@ -1,4 +1,4 @@
-"""The environment variables of this package, and the only place that sets them.
+"""The names of this package's environment variables, and the only function that sets them.
 
 A variable set here applies to this process and all its children. Belongs here: the names of variables, and setting
 them. Does not belong here: the meaning of a variable (loading.py and the modules that read it), variables that settings
@@ -22,9 +22,10 @@ WEB_HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
 REVIEW_PORT_VARIABLE: Final = "DATA_MINER_REVIEW_PORT"
 """The port of the review pages that `data-miner up` serves, for links to them."""
 SESSION_VARIABLE: Final = "DATA_MINER_SESSION"
-"""An identifier of one running `data-miner up`. Its processes share it. Dagster starts a new one every minute."""
+"""An identifier of one running `data-miner up`, which all processes below it inherit. Dagster starts new ones every
+minute."""
 DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
-"""Dagster's own variable for its home folder, which cannot be set in any other way."""
+"""Dagster's own variable for its home folder, the only means of setting that folder."""
 
 
 def set_variable(name: str, value: object) -> None:

@@ -22,15 +22,15 @@ class FrameQualityConfig(ConfigModel):
     blurred_sharpness: float = Field(default=15.0, ge=0)
     """Mark a frame as `blurred` if the variance of its Laplacian is below this. 0 disables the check."""
     slide_plain_share: float | None = Field(default=None, gt=0, le=1)
-    """Mark a frame as `slide` if more than this share of it has no texture, and 2 % of it is lines of text. Try 0.6.
-    None: off."""
+    """Mark a frame as `slide` if more than this share of it has no texture, and at least 2 % of it is lines of text.
+    Try 0.6. null: off."""
     text_share: float | None = Field(default=None, gt=0, le=1)
-    """Mark a frame as `text` if more than this share of it is lines of text, recognised by shape. Try 0.06.
-    None: off."""
+    """Mark a frame as `text` if more than this share of it is lines of text, which are recognised by their shape. Try
+    0.06. null: off."""
 
     @property
     def looks_for_text(self) -> bool:
-        """True if a mark requires text to be measured. Text is measured only then."""
+        """True if `slide` or `text` is enabled. Lines of text are measured only then."""
         return self.slide_plain_share is not None or self.text_share is not None
 
 
@@ -40,7 +40,7 @@ class ExtractionLimitsConfig(ConfigModel):
     max_seconds: float = Field(default=3600.0, gt=0)
     """The most wall-clock time for one video."""
     max_pixels: int = Field(default=8192 * 4320, ge=1)
-    """The most pixels of one picture: its width times its height."""
+    """The most pixels per picture: its width times its height."""
     max_source_frames: int = Field(default=5_000_000, ge=1)
     """The most frames in the file, counted from its content."""
     max_sampled_frames: int = Field(default=100_000, ge=1)
@@ -69,7 +69,8 @@ class ExtractionConfig(ConfigModel):
     snap_tolerance_seconds: float = Field(default=0.0, ge=0)
     """Take a keyframe, or else a reference frame, if one is within this distance of a target. This is much faster."""
     max_gap_seconds: float | None = Field(default=10.0, gt=0)
-    """For `keyframe` and `scene`: add frames wherever no frame was chosen for longer than this. None: never."""
+    """For `keyframe` and `scene`: add frames wherever the gap between chosen frames is longer than this. null: never.
+    """
     max_frames_per_video: int | None = Field(default=None, ge=1)
     """The most frames per video, spread over the whole video."""
     image_format: Literal["jpg", "png", "webp"] = "jpg"
@@ -81,8 +82,8 @@ class ExtractionConfig(ConfigModel):
     limits: ExtractionLimitsConfig = ExtractionLimitsConfig()
     """Limits for one video."""
     workers: int | None = Field(default=None, ge=1, le=256)
-    """Videos decoded concurrently within one run, each in its own process. None: one per core."""
+    """Videos decoded concurrently within one run, each in its own process. null: one per core."""
 
     def sampling_settings(self) -> dict[str, Any]:
-        """Return the settings that affect the stored frames, as JSON values: all but limits and workers."""
+        """Return the settings that affect the stored frames, as JSON values: all except `limits` and `workers`."""
         return self.model_dump(mode="json", exclude={"limits", "workers"})

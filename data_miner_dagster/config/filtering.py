@@ -34,12 +34,12 @@ class PromptConfig(ConfigModel):
     text: _PromptText
     """The words. They replace `{}` in every template."""
     images: tuple[ImagePath, ...] = Field(default=(), max_length=MAX_EXEMPLARS, exclude_if=_is_empty)
-    """Exemplars: paths of at least two pictures, in addition to the words. They are relative to the project file.
-    docs/filtering.md explains their effect."""
+    """Exemplars: paths of at least two pictures, relative to the project file, that describe the prompt in addition to
+    its words. docs/filtering.md explains their effect."""
     threshold: Threshold | None = None
-    """The threshold for this prompt, in place of that of its set."""
+    """The threshold for this prompt. Default: the threshold of its set."""
     margin: Margin | None = None
-    """The margin for this prompt, in place of that of its set. Positive prompts have no margin."""
+    """The margin for this negative or junk prompt. Default: the margin of its set."""
 
     @model_validator(mode="after")
     def _check_images(self) -> "PromptConfig":
@@ -80,7 +80,7 @@ class FilteringConfig(ConfigModel):
     """The encoder that compares frames with the `images` of prompts. `filter`: the encoder of the words, at no extra
     cost. `dedup`: `platform.models.dedup_encoder`, which then embeds all frames instead of only the kept ones."""
     exemplar_weight: float = Field(default=_EXEMPLAR_WEIGHT, gt=0, le=1, exclude_if=_is_default_weight)
-    """The weight of the images in the similarity to a prompt that has any. The words have the rest of the weight."""
+    """The weight of the images in the similarity to a prompt that has images. The words have the remaining weight."""
     templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
     """Templates for every prompt, such as "a photo of {}". A prompt's embedding is the mean over all templates."""
     positive_threshold: Threshold | None = None

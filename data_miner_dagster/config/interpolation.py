@@ -1,7 +1,7 @@
 """Display of settings with references such as `${oc.env:NAME}` in place of interpolated values.
 
-Belongs here: recording which settings came from a variable, and how people see them. Does not belong here: resolving
-references (loading.py), or restricting the variables that a file may use (project_limits.py).
+Belongs here: recording which settings came from a variable, and how they are shown to people. Does not belong here:
+resolving references (loading.py), or restricting the variables that a file may use (project_limits.py).
 """
 
 import os
@@ -28,8 +28,8 @@ SettingPath = tuple[str | int, ...]
 class Interpolations:
     """The values that a file reads from the environment, and the settings that contain them."""
 
-    values: tuple[tuple[str, str], ...] = ()  # a variable's value, its reference
-    settings: tuple[tuple[SettingPath, str], ...] = ()  # path, and the text to show there
+    values: tuple[tuple[str, str], ...] = ()  # the value of a variable, and the reference to it
+    settings: tuple[tuple[SettingPath, str], ...] = ()  # the path of a setting, and the text to show instead
 
     def __bool__(self) -> bool:
         return bool(self.settings)
@@ -42,8 +42,8 @@ class Interpolations:
 def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
     """Return the values that a file reads from the environment, given its content before and after interpolation.
 
-    Follows `${section.key}`, so that a setting that copies another is shown like the original. Results of resolvers
-    other than `oc.env` are shown as written in the file.
+    A setting that copies another with `${section.key}` is shown like the original. Settings that use resolvers other
+    than `oc.env` are shown as written in the file.
     """
     tokens: dict[str, str] = {}
     marked = _marked(unresolved, tokens)
@@ -52,7 +52,7 @@ def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
     try:
         shown = OmegaConf.to_container(OmegaConf.create(marked), resolve=True)
         settings = tuple(_settings_with_tokens(resolved, shown, tokens, ()))
-    except OmegaConfBaseException:  # nested references cannot be told apart
+    except OmegaConfBaseException:  # for example, nested references, which cannot be told apart
         settings = tuple(_settings_with_references(unresolved, ()))
     values = {os.environ[name]: f"${{oc.env:{name}}}" for name in sorted(variables_in(unresolved)) if _is_set(name)}
     return Interpolations(tuple(sorted((value, ref) for value, ref in values.items() if _is_long(value))), settings)
@@ -111,7 +111,7 @@ class ShownSettings:
         return self._shown(self._content[name], (name,))
 
     def everywhere(self, content: Any) -> Any:
-        """Return stored content, such as that of an earlier release, with values from the environment as references."""
+        """Return stored content, such as a release's, with values from the environment replaced by references."""
         if isinstance(content, str):
             return self.text(content)
         if isinstance(content, Mapping):
@@ -130,7 +130,7 @@ class ShownSettings:
 
 
 def _filled(content: Any, text: str) -> Any:
-    """Return content of the same shape in which `text` replaces every value except None."""
+    """Return a copy of some content in which `text` replaces every value except None."""
     if isinstance(content, Mapping):
         return {key: _filled(value, text) for key, value in content.items()}
     if isinstance(content, list):
@@ -139,7 +139,7 @@ def _filled(content: Any, text: str) -> Any:
 
 
 def _at(content: Any, path: SettingPath) -> Any:
-    """Return the value at a path, or None if the settings have no such path."""
+    """Return the value at a path, or None if the path does not exist in the settings."""
     for part in path:
         if isinstance(content, Mapping):
             content = content.get(str(part))

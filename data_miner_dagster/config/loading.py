@@ -57,8 +57,8 @@ def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: Par
 
     Args:
         path: the project file.
-        limits: what the file may access (`limits_of`).
-        parse: the function that parses the file: `parse_file`, or one that runs it in another process.
+        limits: the variables, files and buckets that the file may read, from `limits_of`.
+        parse: a function that replaces `parse_file`, for example to run it in another process.
 
     Raises:
         ConfigError: the file is missing, empty, not YAML, or has invalid settings.
@@ -75,10 +75,10 @@ def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: Par
 
 
 def load_platform_config(path: Path | None = None) -> PlatformConfig:
-    """Return the platform's settings from a file's `platform` key, or the defaults if no file is named.
+    """Return the platform's settings from the `platform` section of a file, or the defaults without a file or section.
 
-    `path` is a project file or a file with only a `platform` key. None means the file that DATA_MINER_CONFIG names, if
-    any.
+    `path` is a project file, or a file with only a `platform` section. If it is None, the file that DATA_MINER_CONFIG
+    names is read, if there is one.
 
     Raises:
         ConfigError: the file is missing, empty, not YAML, or has invalid settings.
@@ -100,9 +100,9 @@ def is_platform_file(path: Path) -> bool:
 
 
 def config_hash(config: ProjectConfig) -> str:
-    """Return a hash of a project's entire configuration, which changes if and only if a setting changes.
+    """Return a hash of a project's entire configuration, without `platform`.
 
-    The order of mappings matters, because the order of the classes determines their ids.
+    The order of the entries of a mapping matters, because the order of the classes determines their ids.
     """
     return fingerprint_of({"project": config.model_dump_json(include=set(ProjectConfig.model_fields))})
 
@@ -118,7 +118,7 @@ def resolve_root(flag: Path | str | None, config: PlatformConfig) -> Path:
 
 
 def resolve_project_files(config: PlatformConfig, default: Path) -> Path:
-    """Return the folder that is watched for project files: `platform.storage.project_files`, or else `default`."""
+    """Return the folder to watch for project files: `platform.storage.project_files` if set, or else `default`."""
     named = config.storage.project_files
     return Path(named).expanduser().absolute() if named is not None else default
 
@@ -129,7 +129,7 @@ def _platform_path() -> Path | None:
 
 
 def _platform_content(path: Path | None) -> _Content:
-    """Return the resolved, validated `platform` section of a file, as plain values."""
+    """Return the resolved, validated `platform` section of a file as plain values. Empty without a file or section."""
     if path is None:
         return {}
     unresolved, resolved = _read(path)
@@ -216,7 +216,10 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = par
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Convert errors of parsing and interpolation to one line that names the file and the position in it."""
+    """Convert errors of parsing and interpolation to a `ConfigError` of one line that names the file.
+
+    The line also gives the position of a YAML error, or the key of an interpolation error.
+    """
     try:
         yield
     except ConfigError as error:
@@ -251,4 +254,4 @@ def _interpolation_problem(error: OmegaConfBaseException) -> str:
         return f"{key}: contains a name that is not text in YAML, such as null; put it in quotes"
     if isinstance(error, UnsupportedValueType | ConfigTypeError):
         return f"{key}: {message[:1].lower()}{message[1:]}; {_SCHEMA_HINT}"
-    return f"{key}: interpolation failed: {message}; `${{section.key}}` starts at the top of the file"
+    return f"{key}: interpolation failed: {message}; write a reference from the top of the file, as `${{section.key}}`"

@@ -53,9 +53,9 @@ class ModelEntryConfig(ConfigModel):
     licence: str = "unknown"
     """The licence, for the datasheet and for `allowed_licences`."""
     positive_threshold: float | None = Field(default=None, ge=-1, le=1)
-    """The lowest image-text similarity at which a frame is kept. Default: that of the family."""
+    """The lowest image-text similarity at which a frame is kept. Default: the threshold of the family."""
     duplicate_threshold: float | None = Field(default=None, ge=-1, le=1)
-    """The lowest cosine similarity at which two images are near-duplicates. Default: that of the family."""
+    """The lowest cosine similarity at which two images are near-duplicates. Default: the threshold of the family."""
     options: Mapping[str, str] = Field(default_factory=dict)
     """Options of the family: `pooling: pooler | cls | mean` for dinov2 and dinov3; `sha256`, `text_model:
     file:<folder>`, `text_sha256` and `output: boxes | masks` (segmentation networks) for ultralytics."""
@@ -67,8 +67,8 @@ class ModelEntryConfig(ConfigModel):
             ObjectUrl.parse(self.source)
         if is_in_bucket != bool(self.files):
             raise ValueError(
-                "`files`, with the sha256 of each file, is required for a source in a bucket, and "
-                "not allowed for any other"
+                "`files`, with the sha256 of each file, is required for a source in a bucket, and not allowed for any "
+                "other source; add or remove it"
             )
         return self
 
@@ -97,16 +97,16 @@ class ModelsConfig(ConfigModel):
     """The default models. `standard`: from the Hugging Face hub, on a GPU if there is one. `lite`: small real weights
     from package registries, on the CPU."""
     filter_encoder: str | None = None
-    """The encoder for filtering. Default: that of the profile."""
+    """The encoder for filtering. Default: the encoder of the profile."""
     dedup_encoder: str | None = None
-    """The encoder for deduplication. Default: that of the profile."""
+    """The encoder for deduplication. Default: the encoder of the profile."""
     detector: str | None = None
-    """The detector. Default: that of the profile."""
+    """The detector. Default: the detector of the profile."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """The device that runs models. `auto`: CUDA if available, else MPS, else the CPU."""
     devices: tuple[Annotated[str, Field(pattern=r"^(cpu|mps|cuda:\d+)$")], ...] = ()
-    """Several devices of each machine, such as `[cuda:0, cuda:1]`, instead of `device`. Each run takes the device that
-    the fewest runs use. The numbers count the devices that are visible to the run's process, as assigned by Ray,
+    """Several devices of each machine, such as `[cuda:0, cuda:1]`, instead of `device`. Each run uses the device with
+    the fewest other runs. The numbers count the devices that are visible to the run's process, as assigned by Ray,
     Kubernetes or `CUDA_VISIBLE_DEVICES`."""
     cpu_backend: CpuBackend = "torch"
     """The runtime of hub encoders for images on the CPU. Changing it does not make stored embeddings stale."""
@@ -116,13 +116,13 @@ class ModelsConfig(ConfigModel):
     registry: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], ModelEntryConfig] = Field(default_factory=dict)
     """Your own models, by name. They override built-in models of the same name."""
     endpoints: Mapping[Annotated[str, AfterValidator(_safe_as_folder)], EndpointConfig] = Field(default_factory=dict)
-    """Servers that verify boxes, by name (`detection.verifier.model`), so that project files contain neither address
-    nor key."""
+    """Servers that verify boxes, by the names that `detection.verifier.model` uses. Project files therefore contain
+    neither addresses nor keys."""
 
     @model_validator(mode="after")
     def _check_devices(self) -> Self:
         if self.devices and self.device != "auto":
-            raise ValueError(f"device is {self.device!r}, but devices is set too; give only one of the two")
+            raise ValueError(f"device is {self.device!r}, but devices is also set; give only one of the two")
         if repeated := [name for name in self.devices if self.devices.count(name) > 1]:
             raise ValueError(f"devices names {repeated[0]!r} more than once; name it once, since runs can share it")
         return self

@@ -1,4 +1,4 @@
-"""Settings for metrics that Prometheus collects, and for alerts when something is wrong."""
+"""Settings for the metrics that Prometheus collects, and for alerts when something is wrong."""
 
 from typing import Annotated, Final
 
@@ -10,25 +10,26 @@ from data_miner_dagster.config.room import SizeBytes
 
 METRICS_HOST: Final = "127.0.0.1"
 METRICS_PORT: Final = 9464
-"""The port on which OpenTelemetry's exporters serve Prometheus."""
+"""The default port for serving metrics, which OpenTelemetry's Prometheus exporters also use."""
 
 
 class MonitoringConfig(ConfigModel):
     """The `platform.monitoring` section."""
 
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """The port on which `data-miner up` serves metrics for Prometheus. null: it serves none. `data-miner metrics` uses
-    this port, or 9464 if it is null."""
+    """The port on which `data-miner up` serves metrics for Prometheus. null: it does not serve metrics. `data-miner
+    metrics` uses this port, or 9464 if it is null."""
     metrics_host: str = METRICS_HOST
-    """The address to serve metrics at. Anyone who can reach it can read the metrics, but cannot change anything."""
+    """The address at which metrics are served. Anyone who can reach it can read the metrics, but cannot change
+    anything."""
 
 
 class AlertsConfig(ConfigModel):
     """The `platform.alerts` section. Without targets, nothing is monitored."""
 
     targets: tuple[Reference, ...] = ()
-    """The targets to notify. Each is `env:NAME` or `file:PATH`, where an Apprise URL is stored, such as
-    `jsons://host/path` for a webhook or `mailtos://user:password@example.org`."""
+    """The targets to notify. Each is `env:NAME` or `file:PATH` of an Apprise URL, such as `jsons://host/path` for a
+    webhook or `mailtos://user:password@example.org`."""
     stage_closed_minutes: float = Field(default=15, ge=0)
     """Send an alert when a stage or site has been closed for this long."""
     stalled_minutes: float = Field(default=60, gt=0)
@@ -36,4 +37,4 @@ class AlertsConfig(ConfigModel):
     min_free_bytes: Annotated[SizeBytes, Field(ge=0)] = 5_000_000_000
     """Send an alert when less than this is free on the root's disk: a number of bytes, or a size such as `5GB`."""
     timeout_seconds: float = Field(default=10, gt=0, le=60)
-    """The time that a target may take to connect, and the time that it may then take to answer."""
+    """The most time for connecting to a target, and also the most time for its answer."""

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.object_urls import BUCKET_PROTOCOLS, OBJECT_PROTO
 def _object_url(text: str) -> str:
     url = ObjectUrl.parse(text)
     if url.protocol not in BUCKET_PROTOCOLS:
-        raise ValueError(f"write an address with one of {', '.join(f'{name}://' for name in BUCKET_PROTOCOLS)}")
+        raise ValueError(f"write an address that begins with {', '.join(f'{name}://' for name in BUCKET_PROTOCOLS)}")
     return url.text
 
 
@@ -31,13 +31,13 @@ BucketUrls = Annotated[tuple[Annotated[str, AfterValidator(_object_url)], ...], 
 
 
 class StoreConfig(ConfigModel):
-    """The connection settings for buckets below one address, under `platform.objects.stores`.
+    """The connection settings for one address and everything below it, under `platform.objects.stores`.
 
     Without an entry, the client's own settings apply, such as AWS_ACCESS_KEY_ID or the machine's role.
     """
 
     endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
-    """The URL of the server, such as `http://127.0.0.1:9000` for MinIO. Default: that of the cloud provider."""
+    """The URL of the server, such as `http://127.0.0.1:9000` for MinIO. Default: the server of the cloud provider."""
     region: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
     """S3: the region of the buckets."""
     account: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
@@ -63,10 +63,10 @@ class ObjectsConfig(ConfigModel):
     """Addresses below which project files in the watched folder may name videos. Other project files may name any
     address. Default: none, since anyone who can write to that folder would read with the platform's credentials."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
-    """A request that gets no answer within this time has failed."""
+    """A request without an answer within this time counts as failed."""
     min_bytes_per_second: int = Field(default=20_000, ge=1)
-    """The lowest speed of a transfer. A transfer that takes longer than its size at this speed, plus `timeout_seconds`,
-    has failed."""
+    """The lowest speed of a transfer. A transfer counts as failed if it takes longer than it would at this speed, plus
+    `timeout_seconds`."""
     tries: int = Field(default=6, ge=1, le=20)
     """The number of tries for a request with transient failures: HTTP 503, a dropped connection or a timeout."""
     try_delay_seconds: float = Field(default=0.5, ge=0, le=60)

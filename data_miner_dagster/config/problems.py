@@ -58,7 +58,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
-    """Yield the correct spelling of a misspelled key, so that the correct key is not also reported as missing."""
+    """Yield the location of the known key that a misspelled key resembles, which is not reported as missing then."""
     if details["type"] == "extra_forbidden":
         _, owner, _ = _locate(model, details["loc"])
         for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):
@@ -112,8 +112,8 @@ def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object,
 def _wrong_length(details: ErrorDetails) -> str:
     length, context = details["ctx"]["actual_length"], details["ctx"]
     if details["type"] == "too_short":
-        return f"{counted(length, 'entry', 'entries')}, needs at least {context['min_length']}"
-    return f"{counted(length, 'entry', 'entries')}, may have at most {context['max_length']}"
+        return f"{counted(length, 'entry', 'entries')} but needs at least {context['min_length']}"
+    return f"{counted(length, 'entry', 'entries')} but may have at most {context['max_length']}"
 
 
 def _lower(message: str) -> str:
@@ -131,7 +131,7 @@ def _dotted(location: Location) -> str:
 
 
 def _shown_value(location: Location, value: object, unresolved: object) -> str:
-    """Return a value in a form that is safe to show. Hides values from the environment and values of secrets."""
+    """Return a value in a form that is safe to show, without values from the environment and values of secrets."""
     for part in location:
         if isinstance(unresolved, Mapping):
             unresolved = unresolved.get(part)
@@ -186,7 +186,7 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[
 
 
 def _as_written(location: Location, unresolved: object) -> Location:
-    """Return a location without keys of sections that the file writes as a bare value or list."""
+    """Return a location without the keys below a section that the file writes as a bare value or list."""
     written: list[int | str] = []
     at: Any = unresolved
     for part in location:
@@ -223,7 +223,7 @@ def _tags(model: type[BaseModel]) -> tuple[object, ...]:
 
 
 def _unwrapped(annotation: Any) -> list[Any]:
-    """Return the members of a union without None, and with Annotated removed."""
+    """Return the members of a union except None, or any other annotation as the only member. Removes `Annotated`."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _unwrapped(get_args(annotation)[0])

@@ -22,7 +22,7 @@ _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_]\w*)\}")
 
 @dataclass(frozen=True, slots=True)
 class ProjectLimits:
-    """The variables and folders that one project file may read. None means any."""
+    """The variables, folders and buckets that one project file may read. None means any."""
 
     variables: frozenset[str] | None = None
     media_folders: tuple[Path, ...] | None = None  # of videos and pictures
@@ -30,7 +30,9 @@ class ProjectLimits:
     object_prefixes: tuple[str, ...] | None = None  # of buckets, which are read with the platform's credentials
 
     def check_references(self, content: object) -> None:
-        """Refuse `${oc.env:NAME}` for variables that the file may not read. Call this before resolving references.
+        """Refuse references to variables that the file may not read, and resolvers other than `oc.env`.
+
+        Call this before resolving references.
 
         Raises:
             ConfigError: a reference is not allowed. The message does not name the file.

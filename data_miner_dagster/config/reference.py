@@ -1,4 +1,4 @@
-"""Generator of docs/configuration.md, the reference of all configuration keys, from the models.
+"""Generation of docs/configuration.md, the reference of all configuration keys, from the models.
 
 Run it with `python -m data_miner_dagster.config.reference`. Belongs here: the wording of types, and the layout. Does
 not belong here: the meaning of a key, which its field documents.

@@ -13,7 +13,7 @@ from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, fold_name, split_role
 
 DEFAULT_UNSURE_FROM: Final = 0.1
-"""The default of `unsure_from`. Of the objects that a detector reported below its threshold, nine tenths have a higher
+"""The default of `unsure_from`. Nine tenths of the objects that a detector reported below its threshold have a higher
 confidence than this. Source: `benchmarks.unsure`, on the curve of the lite detector."""
 
 UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
@@ -22,17 +22,18 @@ UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
 class VerifierRulesConfig(ConfigModel):
     """The `releasing.verifier` section: the effect of a verifier's answer (`detection.verifier`) on a box.
 
-    Changing it does not query the verifier again. A person's verdict on a box takes precedence.
+    Changing this section does not query the verifier again. A person's verdict on a box takes precedence.
     """
 
     confirmed: Literal["object", "by_confidence"] = "object"
-    """The treatment of an unsure box that was confirmed. `object`: it is released. `by_confidence`: it stays unsure."""
+    """The treatment of an unsure box that the verifier confirmed. `object`: release it. `by_confidence`: leave it
+    unsure."""
     rejected: Literal["drop", "unsure", "by_confidence"] = "drop"
-    """The treatment of a rejected box, unsure or not. `drop`: leave it out. `unsure`: leave the decision to a person.
-    `by_confidence`: treat it as if it had no verdict."""
+    """The treatment of a box that the verifier rejected, whether it is unsure or not. `drop`: leave it out. `unsure`:
+    leave the decision to a person. `by_confidence`: treat it as if the verifier had not answered."""
     cannot_tell: Literal["by_confidence", "unsure"] = "by_confidence"
-    """The treatment of a box that the verifier cannot judge. `by_confidence`: treat it as if it had no verdict.
-    `unsure`: leave the decision to a person."""
+    """The treatment of a box that the verifier cannot judge. `by_confidence`: treat it as if the verifier had not
+    answered. `unsure`: leave the decision to a person."""
 
 
 class ReleasingConfig(ConfigModel):
@@ -43,21 +44,19 @@ class ReleasingConfig(ConfigModel):
     class_thresholds: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
     """Overrides of `confidence_threshold` per class, by name as in `detection.classes`."""
     unsure_from: float | None = Field(default=None, ge=0, le=1)
-    """Boxes from this confidence up to the threshold of their class are unsure, so their frame is not a negative.
-    Default: 0.1, or a class's threshold if that is lower. If it equals the threshold, nothing is unsure."""
+    """Boxes with at least this confidence, but below the threshold of their class, are unsure, so their frame is not
+    used as a negative. Default: 0.1, or the class's threshold if that is lower. If it equals the threshold, no box is
+    unsure."""
     class_unsure_from: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(default_factory=dict)
     """Overrides of `unsure_from` per class, by name as in `detection.classes`."""
     unsure: UnsurePolicy = "hold"
     """The treatment of unsure boxes in a release. `hold`: their frame waits until a person has reviewed it.
-    `ignore_regions`: the frame is released with these boxes as regions to ignore (COCO `iscrowd`; YOLO has no such
-    mark). `as_negative`: the frame is released without these boxes."""
+    `ignore_regions`: the frame is released with these boxes as regions to ignore (`iscrowd` in COCO; YOLO cannot mark
+    them). `as_negative`: the frame is released without these boxes."""
     verifier: VerifierRulesConfig | None = None
-    """The effect of a verifier's verdicts on a release.
-
-    Default: confirmed boxes are released, rejected ones are not.
-    """
+    """The effect of a verifier's answers on a release. Default: confirmed boxes are released, rejected ones are not."""
     include_frames_without_boxes: bool = True
-    """Keep frames in which no class was found, as negatives."""
+    """Release frames without boxes, as negatives."""
     splits: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(
         default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1}
     )
@@ -65,9 +64,10 @@ class ReleasingConfig(ConfigModel):
     same split. Do not use two names for one purpose, such as `val` and `valid`: each export uses the name that its
     format requires."""
     select: SelectionConfig | None = None
-    """Choose among the images instead of releasing all of them. See `data-miner select`."""
+    """Release only a selection of the images. See `data-miner select`. Default: release all."""
     group_by: Literal["channel"] | None = None
-    """`channel`: all videos of a channel share a split too. Changing this assigns the videos to splits again."""
+    """`channel`: all videos of a channel are also put into the same split. Changing this assigns the videos to splits
+    again."""
     fixed_splits: Mapping[str, tuple[str, ...]] | None = None
     """Videos with a prescribed split, by split: `{test: [youtube-dQw4w9WgXcQ]}`. The other videos are assigned so that
     all videos together meet the shares."""
@@ -105,7 +105,7 @@ class ReleasingConfig(ConfigModel):
                     "rename it"
                 )
             if not share > 0:
-                raise ValueError(f"the share of split {name!r} is {share}; it must be above 0, or leave the split out")
+                raise ValueError(f"the share of split {name!r} is {share}; give it more than 0, or leave the split out")
         if "all" in splits:
             raise ValueError("a split cannot be called 'all', the name of the file with all annotations; rename it")
         names: dict[str, str] = {}
@@ -116,7 +116,7 @@ class ReleasingConfig(ConfigModel):
                     f"trainers and `datasets` treat the splits {other!r} and {name!r} as the same split; keep one"
                 )
         if TRAIN_SPLIT not in splits:
-            raise ValueError(f"splits must name {TRAIN_SPLIT!r}; it names {', '.join(sorted(splits)) or 'none'}")
+            raise ValueError(f"splits must name {TRAIN_SPLIT!r}, but names only {', '.join(sorted(splits)) or 'none'}")
         if not math.isclose(sum(splits.values()), 1.0, abs_tol=1e-6):
             raise ValueError(f"the shares of the splits sum to {sum(splits.values()):g}; they must sum to 1")
         return splits

@@ -19,7 +19,7 @@ def _bytes_of(value: object) -> object:
         return value
     match = _SIZE.fullmatch(value)
     if match is None:
-        raise ValueError(f"{value!r} is not a size; write a number of bytes, or one like 200GB or 1.5TB")
+        raise ValueError(f"{value!r} is not a size; write a number of bytes, or a size such as 200GB or 1.5TB")
     number, unit, binary = match.groups()
     return round(float(number) * (1024 if binary else 1000) ** _POWERS[unit.lower()])
 
@@ -37,8 +37,8 @@ class RoomConfig(ConfigModel):
     and nothing is removed to free space."""
     over_quota: Literal["one_at_a_time", "wait"] = "one_at_a_time"
     """The behaviour if the files that must stay (frames that projects need, tables, releases) exceed the quota.
-    `one_at_a_time`: videos are downloaded, extracted and removed one after another. `wait`: nothing is downloaded until
-    there is space."""
+    `one_at_a_time`: download, extract and remove one video after another. `wait`: download nothing until there is
+    space."""
     source_videos: Literal["always", "when_room", "until_extracted"] = "when_room"
     """How long to keep a video's file after its frames were extracted. `when_room`: until the quota requires its space,
     oldest first. `until_extracted`: remove it immediately. A removed file is downloaded again if its frames have to be

@@ -1,4 +1,4 @@
-"""Settings for when a run counts as hanging."""
+"""The setting for when a run counts as hanging."""
 
 from pydantic import Field
 

@@ -21,8 +21,10 @@ class SelectionConfig(ConfigModel):
     uncertain: bool = False
     """Prefer images with a box just above the threshold of its class."""
     balance: Literal["class"] | None = None
-    """`class`: first choose an equal number of images of each class, if it has that many, starting with the rarest."""
+    """`class`: first choose an equal number of images of each class, starting with the rarest. A class with fewer
+    images contributes all of them."""
     max_per_video: int | None = Field(default=None, ge=1)
-    """At most this many images of one video."""
+    """The most images of one video. null: no limit."""
     max_per_channel: int | None = Field(default=None, ge=1)
-    """At most this many images of one channel. A video with an unknown channel counts as a separate channel."""
+    """The most images of one channel. A video whose channel is unknown counts as a channel of its own. null: no limit.
+    """

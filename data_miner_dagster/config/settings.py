@@ -1,4 +1,4 @@
-"""The settings of an entire project file, and of the platform."""
+"""The settings of an entire project file, including its `platform` section."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -50,7 +50,7 @@ class StorageConfig(ConfigModel):
     """The folder to watch for project files. Default: `project_files` under the root."""
     project_variables: tuple[str, ...] = ()
     """Environment variables that project files in the watched folder may read with `${oc.env:NAME}` or `{env:NAME}`. A
-    project file in another folder, named by `--config`, may read any."""
+    project file in another folder, named by `--config`, may read any variable."""
     project_paths: tuple[str, ...] | None = None
     """Folders, in addition to the watched folder, whose videos, pictures and lists its project files may name. null:
     they may name videos and pictures in any folder, but lists (of addresses, searches and blocked words) only in the
@@ -80,7 +80,7 @@ class RefreshConfig(ConfigModel):
     """The `refresh` section of a project. Failed and unavailable videos never delay a project."""
 
     wait_for_all: bool = True
-    """Do not build until every video is finished or has failed. False: also build while videos are in progress."""
+    """Do not build until every video is finished or has failed. `false`: also build while videos are in progress."""
     min_new_videos: int = Field(default=50, ge=1)
     """Without `wait_for_all`: build once this many more videos are ready than at the last release."""
     after_review_minutes: float = Field(default=5.0, ge=0, le=1440)
@@ -154,11 +154,11 @@ class ProjectConfig(ConfigModel):
     def with_interpolations(self, interpolations: Interpolations) -> Self:
         """Return a copy of these settings that records which of them came from the environment."""
         copy = self.model_copy()
-        copy._interpolations = interpolations  # noqa: SLF001 - of this very class, which is frozen to all others
+        copy._interpolations = interpolations  # noqa: SLF001 - an attribute of this class
         return copy
 
     def as_snapshot(self) -> dict[str, object]:
-        """Return the snapshot for the catalog: the resolved settings, and which of them came from the environment."""
+        """Return the resolved settings as JSON values for the catalog, and which of them came from the environment."""
         content: dict[str, object] = self.model_dump(mode="json", include=set(ProjectConfig.model_fields))
         return content | ({_INTERPOLATED: as_json(self._interpolations)} if self._interpolations else {})
 

@@ -43,7 +43,7 @@ class FilesSource(ConfigModel):
 
 
 class FramesSource(ConfigModel):
-    """Folders of pictures (`.jpg`, `.png`, `.webp`, `.bmp`). Each folder is one video, its frames a second apart."""
+    """Folders of pictures (`.jpg`, `.png`, `.webp`, `.bmp`). Each is treated as a video with one frame per second."""
 
     type: Literal["frames"]
     folders: _LocalPaths
@@ -118,13 +118,13 @@ class PlaylistsSource(ConfigModel):
 
 
 class ChannelsSource(ConfigModel):
-    """Channels or users, newest first."""
+    """Channels or users. Their videos are listed from newest to oldest."""
 
     type: Literal["channels"]
     urls: _Urls
     """The addresses of the channels, or YouTube handles such as `@name`."""
     published_after: Day | None = None
-    """Older videos are left out, and listing stops at the first of them."""
+    """Videos from before this day are left out, and listing stops at the first of them."""
     published_before: Day | None = None
     """Videos from this day or later are left out."""
     only_new: bool = False
@@ -180,7 +180,7 @@ class RulesConfig(ConfigModel):
     reject_live: bool = True
     """Live and announced videos are rejected; they may be listed again later."""
     min_height: int | None = Field(default=None, ge=1)
-    """Videos not offered at this height, in pixels, are rejected."""
+    """Videos that are less than this many pixels high are rejected."""
     languages: tuple[str, ...] = ()
     """If given, only videos in these languages are accepted (`en` includes `en-GB`)."""
     licences: tuple[str, ...] = ()
@@ -244,4 +244,4 @@ class SourcingConfig(ConfigModel):
     prescreening: PrescreeningConfig = PrescreeningConfig()
     """Which candidates to reject by their thumbnails."""
     max_videos: int | None = Field(default=None, ge=1)
-    """The most videos of the project. Further candidates are recorded as rejected."""
+    """The most videos that the project may have. Further candidates are recorded as rejected."""

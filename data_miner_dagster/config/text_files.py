@@ -27,7 +27,8 @@ _MAX_DIGITS: Final = 100
 _MAX_REFERENCES: Final = 200
 _MAX_REFERENCES_A_VALUE: Final = 20
 _MAX_CHAINED_REFERENCES: Final = 12
-"""The most references to values that contain references: twelve of them can make at most 3 * 3 * 3 * 3 copies."""
+"""The most references to values that contain references. At worst, twelve form four levels of three references each,
+which make 3 * 3 * 3 * 3 copies."""
 _MAX_INTERPOLATED_CHARACTERS: Final = 2_000
 _MAX_EXPANDED_CHARACTERS: Final = 5_000_000
 
@@ -64,7 +65,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
 
 
 def check_yaml_shape(text: str) -> type[yaml.Event] | None:
-    """Refuse YAML text with excessive nesting, repetition or length, in time linear in the text's length.
+    """Refuse YAML text with excessive nesting, repetition or length. Takes time linear in the text's length.
 
     Returns:
         The type of the event that begins the document's content: a mapping, a list or a scalar; None if it is empty.
@@ -93,7 +94,7 @@ class _YamlShape:
         self._num_nodes = 0
         self._num_repeated = 0
         self._open_anchors: list[tuple[str | None, int]] = []
-        self._sizes: dict[str | None, int] = {}  # by anchor; None for all nodes without one
+        self._sizes: dict[str | None, int] = {}  # in nodes, by anchor; None for any node without one
 
     def add(self, event: yaml.Event) -> None:
         """Count an event.

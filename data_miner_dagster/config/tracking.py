@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from data_miner_dagster.config.base import ConfigModel
 
 MOST_STEPS_AROUND: int = 200
-"""The most neighbours of a stored frame on either side."""
+"""The most neighbours on either side of a stored frame."""
 
 
 class TrackerChoice(StrEnum):
@@ -46,8 +46,8 @@ class TrackingConfig(ConfigModel):
     start_confidence: float = Field(default=0.2, ge=0, le=1)
     """Boxes from this confidence start a track. Weaker boxes can only continue a track, or stay unchanged."""
     min_sightings: int = Field(default=3, ge=2, le=50)
-    """A box flickers unless its object was seen on this many frames of its window, including its own. Windows at the
-    ends of a video have fewer frames, so more than half of them is enough there."""
+    """A box flickers unless its object was seen on at least this many frames of its window, including its own. Windows
+    at the ends of a video have fewer frames, so more than half of those are enough there."""
     flicker_factor: float = Field(default=0.25, ge=0, le=1)
     """The factor by which the confidence of a flickering box is multiplied."""
     same_object_iou: float = Field(default=0.5, gt=0, le=1)

@@ -28,19 +28,20 @@ class EndpointConfig(ConfigModel):
     api_key: Reference | None = None
     """The API key that the server requires: `env:NAME` or `file:PATH`."""
     answer_format: Literal["json_schema", "json_object", "text"] = "json_schema"
-    """The way to request answers in the required form, strictest first. Choose one that the server supports."""
+    """How to request answers in the required form, from the strictest to the loosest. Choose one that the server
+    supports."""
     max_tokens: int = Field(default=200, ge=16, le=8192)
     """The longest answer, in tokens. Models that write out their reasoning need more."""
     parameters: Mapping[str, str | int | float | bool] = Field(default_factory=lambda: {"temperature": 0})
-    """Additional parameters of a request, under the server's names."""
+    """Additional parameters for each request, by the server's names."""
     timeout_seconds: float = Field(default=60, gt=0, le=600)
-    """A request that gets no complete answer within this time has failed."""
+    """A request without a complete answer within this time counts as failed."""
     tries: int = Field(default=4, ge=1, le=20)
     """The number of tries for a request with transient failures: HTTP 429 or 500, a dropped connection or a timeout."""
     try_delay_seconds: float = Field(default=1.0, ge=0, le=60)
     """The pause before the second try. It doubles with each further try. A longer `Retry-After` takes precedence."""
     max_pause_seconds: float = Field(default=120, ge=0, le=3600)
-    """A server that asks for a longer pause counts as unavailable."""
+    """A server that requests a longer pause counts as unavailable."""
     concurrent_requests: int = Field(default=4, ge=1, le=64)
     """The number of boxes that are examined concurrently within one run."""
     price_per_box: float | None = Field(default=None, ge=0)
@@ -86,7 +87,8 @@ class VerifierConfig(ConfigModel):
     """The question about a box. `{class_name}` is its class, `{phrases}` the phrases of that class. "Yes" confirms it.
     """
     min_confidence: float = Field(default=0.1, ge=0, le=1)
-    """Boxes below this confidence are not examined. A release does not use boxes below `releasing.unsure_from`."""
+    """Boxes below this confidence are not examined. It is pointless to set it below `releasing.unsure_from`, since a
+    release does not use boxes below that."""
     max_confidence: float = Field(default=1.0, ge=0, le=1)
     """Boxes above this confidence are not examined."""
     margin: float = Field(default=0.15, ge=0, le=1)
@@ -112,7 +114,7 @@ class VerifierConfig(ConfigModel):
         if unknown := sorted(fields - _PLACEHOLDERS):
             raise ValueError(f"{{{unknown[0]}}} is not a placeholder; use {{class_name}} or {{phrases}}")
         if not fields:
-            raise ValueError("the question must contain {class_name} or {phrases}, or it is the same for all classes")
+            raise ValueError("the question is the same for all classes; it must contain {class_name} or {phrases}")
         return question
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Settings for the hosts that the web server answers to, and for the port of the review pages."""
+"""Settings for the host names that the web server answers to, and for the port of the review pages."""
 
 import os
 from typing import Final

@@ -15,16 +15,16 @@ _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY_WITHOUT_HYPHENS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})")
 
 _BREAKS: Final = ("Cc", "Zl", "Zp")
-"""Unicode categories: control characters, and separators of lines and of paragraphs. Formats with a name per line would
-read such a name as two."""
+"""The Unicode categories of control characters, line separators and paragraph separators. Formats that store one name
+per line would read a name with one of these characters as two names."""
 
 
 def checked_names(content: Any) -> Any:
     """Return a mapping with blanks stripped from its keys. Returns anything else unchanged, for the field to check.
 
     Raises:
-        ValueError: a key is not text, is blank or contains a line break, or two keys differ only in case or surrounding
-            blanks.
+        ValueError: a key is not text, is blank, or contains a line break or control character, or two keys differ only
+            in case or surrounding blanks.
     """
     if not isinstance(content, Mapping):
         return content
@@ -35,7 +35,7 @@ def checked_names(content: Any) -> Any:
         if not name.strip():
             raise ValueError("a name is empty; write one before the colon")
         if any(unicodedata.category(character) in _BREAKS for character in name.strip()):
-            raise ValueError(f"the name {name!r} contains a line break or a control character; write it in one line")
+            raise ValueError(f"the name {name!r} contains a line break or a control character; remove it")
         other = written.setdefault(name.strip().casefold(), name)
         if other != name:
             raise ValueError(f"{other!r} and {name!r} are the same name; keep one")
@@ -43,7 +43,7 @@ def checked_names(content: Any) -> Any:
 
 
 def _as_yaml(value: object) -> str:
-    """Return a value read from YAML as YAML would write it."""
+    """Return the YAML notation of a value that was read from YAML."""
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)

@@ -108,7 +108,7 @@ def test_load_project_file__duplicate_key(tmp_path: Path) -> None:
         (
             "description: ${nope.x}",
             "description: interpolation failed: Interpolation key 'nope.x' not found; "
-            "`${section.key}` starts at the top of the file",
+            "write a reference from the top of the file, as `${section.key}`",
         ),
     ],
 )
@@ -123,7 +123,7 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
         (
             "positive: [a bicycle]",
             "positive: []",
-            "filtering.positive has 0 entries, needs at least 1: Prompts for frames to keep",
+            "filtering.positive has 0 entries but needs at least 1: Prompts for frames to keep",
         ),
         (
             "positive: [a bicycle]",

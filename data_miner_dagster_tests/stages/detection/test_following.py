@@ -109,14 +109,14 @@ def test_follow__gives_only_what_is_wanted_and_holds_no_more_than_its_windows() 
 
 
 def test_detection_config__tracking_replaces_agreement() -> None:
-    with pytest.raises(ValueError, match="tracking replaces it; leave one out"):
+    with pytest.raises(ValueError, match="tracking replaces it; remove one of the two"):
         DetectionConfig.model_validate({"classes": {"bus": []}, "agreement_seconds": 2, "tracking": {}})
 
 
 def test_detection_config__sam3_finds_objects_by_words() -> None:
     classes = {"bus": [], "part": {"images": ["one.jpg"]}}
     DetectionConfig.model_validate({"classes": classes, "tracking": {}})
-    with pytest.raises(ValueError, match="sam3 finds objects by words, and 'part' has only images; give it `text`"):
+    with pytest.raises(ValueError, match="these classes have only images: 'part'; give them `text`"):
         DetectionConfig.model_validate({"classes": classes, "tracking": {"tracker": "sam3"}})
 
 
