@@ -1,1 +1,1 @@
-"""Alerting: finds conditions that somebody should know about, and sends messages about them."""
+"""Alerting: detecting conditions that need a person's attention, and sending messages about them."""

@@ -1,4 +1,4 @@
-"""The conditions that somebody should know about, read from the catalog and from the free space of one disk."""
+"""The conditions that need a person's attention, from the catalog and the free space on the disk of the root."""
 
 import shutil
 from collections.abc import Iterator
@@ -25,29 +25,29 @@ _MAX_LINE: Final = 600
 _UNMARKED: Final = str.maketrans(
     {"<": "‹", ">": "›", "[": "(", "]": ")", "`": "'", "*": "·", "_": "＿", "@": "＠", "~": "-"}
 )
-"""Characters that chats and mail programs would treat as markup, a link or a mention."""
+"""Replacements for characters that chats and mail programs would treat as markup, a link or a mention."""
 
 
 def find_troubles(platform: Platform) -> list[Trouble]:
-    """Return everything that is wrong now, even if it has not lasted long enough for a message."""
+    """Return all conditions that hold now, including those that have not lasted long enough for a message."""
     config = platform.config.alerts
     with platform.database.reading() as session:
         now = platform.database.now(session)
         found = [*_of_stages(session, config), *_of_room(session, config), *_stalled(session, config, now)]
     closing = timedelta(minutes=config.stage_closed_minutes)
     for gate in closed_gates(platform.database, now):
-        line = f"{gate.site if gate.site != EVERY_SITE else 'every site'}: {gate.reason}; it continues automatically"
+        line = f"{gate.site if gate.site != EVERY_SITE else 'every site'}: {gate.reason}; requests resume automatically"
         found.append(Trouble(AlertKind.SITE_CLOSED, gate.site, said(line), after=closing))
     return [*_failed_projects(platform), *found, *_short_disk(platform, config)]
 
 
 def said(line: str) -> str:
-    """Return a line for a message, without secrets and with characters that could act as markup replaced."""
+    """Return a line for a message: without secrets, shortened, and with characters of markup replaced."""
     return (clean_text(redacted(line), _MAX_LINE) or "").replace("://", ": //").translate(_UNMARKED)
 
 
 def _failed_projects(platform: Platform) -> Iterator[Trouble]:
-    """Yield the projects that have failed and cannot continue until somebody acts."""
+    """Yield an alert for each project that has failed and will not be retried automatically."""
     failed = {row.name: row for row in find_projects(platform.database) if row.stage is ProjectStage.FAILED}
     with platform.database.reading() as session:
         goes_on = {row.item for row, due in last_failures(session, list(WorkStage), list(failed)) if due is not None}
@@ -58,7 +58,7 @@ def _failed_projects(platform: Platform) -> Iterator[Trouble]:
 
 def _of_stages(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
     for gate in closed_stages(session):
-        line = f"{gate.reason}; it is probed again automatically, and until then nothing counts as a failure"
+        line = f"{gate.reason}; the stage is probed automatically, and until it reopens nothing counts as a failure"
         after = timedelta(minutes=config.stage_closed_minutes)
         yield Trouble(AlertKind.STAGE_CLOSED, gate.stage.value.lower(), said(line), gate.closed_at, after)
 
@@ -68,13 +68,13 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
     if number:
         line = (
             f"{counted(number, 'video')} {'does' if number == 1 else 'do'} not fit under the quota; "
-            "`data-miner status` shows what uses it, and `data-miner clean` frees some"
+            "`data-miner status` shows what uses the space, and `data-miner clean` frees some"
         )
         yield Trouble(AlertKind.QUOTA_SHORT, "", line, since, timedelta(minutes=config.stalled_minutes))
 
 
 def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[Trouble]:
-    """Yield an alert if nothing has been done although work is due and is held back by neither a gate nor a person."""
+    """Yield an alert if no work has been done for a while, although some is due that no gate and no hold stops."""
     held = paused_stages(session) | {gate.stage for gate in closed_stages(session)}
     waiting = {stage: work for stage, work in waiting_work(session, now).items() if work.num_due and stage not in held}
     since = [work.oldest_due for work in waiting.values() if work.oldest_due is not None]

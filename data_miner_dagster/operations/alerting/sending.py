@@ -1,6 +1,6 @@
 """Sending messages to targets independently: a target that fails is retried and does not delay the others.
 
-References in the settings are resolved when they are needed, and their values are never shown.
+References to targets in the settings are resolved for each message, and their values are never shown.
 """
 
 import logging
@@ -31,13 +31,13 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
 
     Args:
         target: `env:NAME` or `file:PATH` of an Apprise URL.
-        title: the condition that begins or ends.
-        line: the details, as text.
+        title: the condition that has begun or ended.
+        line: the details, as plain text.
         is_over: True if the condition has ended.
         timeout_seconds: the timeout for connecting, and separately for the response.
 
     Raises:
-        ConfigError: the reference cannot be resolved, or does not name the URL of a target.
+        ConfigError: Apprise is not installed, or the reference cannot be resolved or is not an Apprise URL.
         TransientError: the target cannot be reached, or refuses the message.
     """
     try:
@@ -84,7 +84,7 @@ def send_due(platform: Platform) -> int:
 class Watch:
     """Checks one platform for alerts on each tick of a planner.
 
-    Messages are sent in a thread, so that no target delays a tick.
+    Messages are sent in a thread, so no target delays a tick.
     """
 
     def __init__(self, platform: Platform) -> None:
@@ -101,7 +101,7 @@ class Watch:
         return told
 
     def wait(self, seconds: float) -> None:
-        """Wait for messages that are being sent, at most this many seconds."""
+        """Wait at most this many seconds for messages that are being sent."""
         if self._thread is not None:
             self._thread.join(seconds)
 
@@ -111,5 +111,5 @@ class Watch:
 
 @lru_cache(maxsize=4)
 def watch_of(platform: Platform) -> Watch:
-    """Return the watch of a platform, one per process."""
+    """Return the `Watch` of a platform, which the whole process shares."""
     return Watch(platform)

@@ -1,10 +1,10 @@
-"""`make_backup`: stores the catalog as of one moment, and every file it may refer to, in a place outside the root.
+"""`make_backup`: stores the catalog as it was at one moment, and the files it refers to, in a place outside the root.
 
-The order keeps a backup consistent while other work continues. All other code writes files before the rows that refer
-to them, so every file that a catalog names existed when the catalog was read. A backup therefore reads the catalog
-first and the files afterwards. It lacks only files that were removed in between, as if that removal had been killed.
-Files newer than the catalog look like a kill between files and rows, which the next run repairs
-(docs/deploy/backup.md).
+A backup is consistent although other work continues, because it reads the catalog first and the files afterwards. All
+other code writes files before the rows that refer to them, so every file that the catalog names existed when the
+catalog was read. The backup lacks only files that were removed after that: the restored root then looks as if their
+removal had been interrupted. If the backup contains files that are newer than the catalog, the restored root looks as
+if a run had been killed between writing files and rows, which the next run repairs (docs/deploy/backup.md).
 """
 
 import logging
@@ -51,7 +51,7 @@ from data_miner_dagster.storage.atomic import PARTIAL_MARK, sweep_partials
 from data_miner_dagster.storage.layout import StorageLayout
 
 BACKUP_CLAIM: Final = "backup"
-"""The claim that lets only one backup of a root, or one removal of backups, run at a time."""
+"""The claim that allows only one backup of a root, or one removal of its backups, at a time."""
 _WORK_NAME: Final = "backup"
 _SMALL_BYTES: Final = 16 << 20
 """A file of up to this size is read once, for both its hash and its copy."""
@@ -71,13 +71,13 @@ class BackupOutcome:
 
 
 def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False) -> BackupOutcome:
-    """Store a snapshot of a root in a place. Contents that the place already has are not sent again.
+    """Store a snapshot of a root in a place, without sending contents that the place already has.
 
     A killed backup leaves no snapshot, and the next one reuses the contents sent so far. No other work is blocked.
 
     Raises:
-        ConfigError: the place is inside the root.
-        ClaimHeldError: another backup of this root is running.
+        ConfigError: the place is inside the root, or one of its snapshots cannot be read.
+        ClaimHeldError: another backup of this root, or a removal of its backups, is running.
         ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     _check_place(platform, store)
@@ -125,7 +125,7 @@ def _check_place(platform: Platform, store: ObjectStore) -> None:
 
 @contextmanager
 def _work_folder(root: Path) -> Iterator[Path]:
-    """Yield a folder for the copy of the catalog and the tables. Remove the leftovers of a killed backup first."""
+    """Remove the leftovers of a killed backup, then yield a new folder for the copy of the catalog and the tables."""
     sweep_partials(root, _WORK_NAME)
     folder = root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{_WORK_NAME}"
     folder.mkdir(mode=0o700)
@@ -141,14 +141,17 @@ def _digest_of(name: str) -> bytes | None:
 
 
 class _Before:
-    """The table of the previous snapshot. It is read in parallel with the walk over the root, in the same order."""
+    """The table of the previous snapshot, read step by step during the walk over the root, which has the same order."""
 
     def __init__(self, rows: Iterator[FileRow]) -> None:
         self._rows = rows
         self._next = next(rows, None)
 
     def sha256_of(self, file: UnitFile) -> str | None:
-        """Return the sha256 of a file if it has not changed since, else None. Call it in order."""
+        """Return the sha256 of a file, or None if the file has changed since the previous snapshot or is new.
+
+        The files of successive calls must be in the order of `sort_key`.
+        """
         key = sort_key(file.path)
         while self._next is not None and sort_key(self._next.path) < key:
             self._next = next(self._rows, None)
@@ -174,7 +177,7 @@ class _Work:
         self._told_at = time.monotonic()
 
     def units_in_order(self, layout: StorageLayout, before: "_Before", num_at_once: int) -> Iterator[list[FileRow]]:
-        """Yield the rows of each unit, in order. Several units are processed at once."""
+        """Store several units at once. Yield the rows of each unit, in the order of the units."""
         waiting: deque[Future[list[FileRow]]] = deque()
         with ThreadPoolExecutor(num_at_once, "backup") as threads:
             try:
@@ -190,7 +193,7 @@ class _Work:
                 threads.shutdown(cancel_futures=True)
 
     def _store_unit(self, unit: Path, state: UnitState | None, hashes: dict[str, str | None]) -> list[FileRow]:
-        """Store the files of a unit. Return its rows; empty if the unit no longer exists."""
+        """Store the files of a unit. Return its rows, or an empty list if the unit was removed or kept changing."""
         for _ in range(_READINGS):
             if state is None:
                 break
@@ -205,7 +208,7 @@ class _Work:
             state, hashes = now, {}  # the hashes belong to the previous state
         with self._lock:
             self.num_gone += 1
-        logger.info("%s was removed or replaced while it was read; this backup does not contain it", unit)
+        logger.info("%s was removed or replaced while it was being read; this backup does not contain it", unit)
         return []
 
     def _row(self, file: UnitFile, known: str | None) -> FileRow:
@@ -215,7 +218,7 @@ class _Work:
         return FileRow(file.path, file.size_bytes, file.mtime_ns, file.inode, self.store_file(path), file.link)
 
     def store_file(self, path: Path) -> str:
-        """Store the content of a file unless the place already has it. Return its sha256."""
+        """Store the content of a file unless the place already has it. Return the sha256 of the content."""
         if path.stat().st_size <= _SMALL_BYTES:
             content = path.read_bytes()
             digest = sha256(content).hexdigest()
@@ -228,7 +231,7 @@ class _Work:
     def _upload(self, path: Path, digest: str) -> None:
         if self._store.upload(path, blob_name(digest)) != digest:
             self._store.remove(blob_name(digest))
-            raise ObjectChangedError(f"{path} changed while it was read")
+            raise ObjectChangedError(f"{path} changed while it was being read")
 
     def _send(self, digest: str, size_bytes: int, send: partial[None]) -> None:
         key = bytes.fromhex(digest)

@@ -46,11 +46,12 @@ def export_to_bucket(
 ) -> SentRelease:
     """Store a release, or an export of it in one format, with its images, at an empty address in a bucket.
 
-    After a kill, the same call continues: a format is written again with the same bytes, and files that the bucket
+    After a kill, the same call continues: an export is written again with the same bytes, and files that the bucket
     already has are not sent again.
 
     Raises:
-        ConfigError: the project, release or format does not exist, or other files are stored at the address.
+        ConfigError: the project, release or format does not exist, `to` is not the address of a bucket, or other files
+            are stored there.
         DataMinerError: the release was withdrawn or is damaged.
     """
     if format not in EXPORT_NAMES:
@@ -72,7 +73,7 @@ def publish_release(
 ) -> SentRelease:
     """Publish a whole release at `<to>/<project>/<version>`, or as a dataset on the hub.
 
-    The catalog records the address.
+    The catalog records the address, except in a dry run.
 
     Raises:
         ConfigError: the project or release does not exist, the address belongs to neither a bucket nor a dataset, or
@@ -100,13 +101,13 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
     """Remove a published release from its bucket. Return the number of files removed. Idempotent.
 
     Raises:
-        ConfigError: the catalog has no such publication, or it is on the hub, where it must be removed by hand because
-            people have copies of every commit.
+        ConfigError: the catalog does not record this publication, or it is on the hub, where it must be removed by hand
+            because earlier commits would still contain the files.
     """
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
         raise ConfigError(
-            f"{to}: a dataset on the hub must be withdrawn by hand; delete it, or its files and its history, in its "
-            "settings on the hub"
+            f"{to}: a dataset on the hub must be withdrawn by hand; delete the dataset, or its files and their "
+            "history, in its settings on the hub"
         )
     url = bucket_url(to).child(f"{project}/{version}")
     if url.text not in {row.url for row in find_outside_copies(platform.database) if row.kind is CopyKind.PUBLICATION}:
@@ -124,7 +125,7 @@ def _files_of(platform: Platform, project: str, version: str, format: str) -> It
         yield {name: release / name for name in names_in_release(release)}, MANIFEST_FILE
         return
     name = f"{_WORK_NAME}-{project}"
-    # With the claim held, the process of an earlier export is dead.
+    # While this process holds the claim, no other export is running, so partial files are leftovers.
     with hold_claim(platform.database, f"{_WORK_NAME}/{project}", wait_seconds=0):
         sweep_partials(platform.root, name)
         folder = platform.root / partial_name(name, _WORK_NAME)  # always the same name, so that leftovers are found
@@ -158,7 +159,7 @@ def dataset_url(text: str) -> ObjectUrl:
 
 
 def _publish_on_hub(platform: Platform, project: str, version: str, url: ObjectUrl, *, dry_run: bool) -> SentRelease:
-    """Put an export on the hub in one commit, tagged with the version."""
+    """Upload an export to the hub in one commit, tagged with the version. In a dry run, only count its files."""
     with _files_of(platform, project, version, _HUB_FORMAT) as (files, _):
         assert CARD_FILE in files
         sent = SentFiles(len(files), sum(path.stat().st_size for path in files.values()), 0)

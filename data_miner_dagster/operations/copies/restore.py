@@ -1,7 +1,7 @@
 """`restore_root`: writes a backup into an empty folder, which becomes a root.
 
-The catalog comes last, because a root with a catalog looks complete, and work on it could start. After a kill, the same
-restore continues where it stopped.
+The catalog is written last, because a root with a catalog looks complete, and work on it could start. After a kill, the
+same call continues where it stopped.
 """
 
 import hashlib
@@ -54,7 +54,8 @@ def restore_root(
     """Write a snapshot into an empty root, or continue an interrupted restore. Verify every file by its hash.
 
     Raises:
-        ConfigError: the folder is not empty, another snapshot is being restored into it, or no snapshot exists.
+        ConfigError: the folder is not empty, another snapshot is being restored into it, or the place does not have the
+            requested snapshot, or any snapshot.
         ObjectError: a file's content is missing or damaged. Restored files stay, without a catalog.
     """
     snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
@@ -110,7 +111,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row, in threads, at most `most` at once. The first error cancels the rest."""
+    """Call each function with its row, in threads, with at most `most` calls pending. The first error ends all."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:
@@ -139,7 +140,7 @@ class _Work:
         self._lock = threading.Lock()
 
     def is_first(self, row: FileRow) -> bool:
-        """Return False if an earlier row is another hard link to the same file."""
+        """Return whether no earlier row is a hard link to the same file. Remember the first row for `link`."""
         checked_path(self._layout, row)
         return row.link is None or self._first_by_link.setdefault(row.link, row).path == row.path
 
@@ -154,13 +155,13 @@ class _Work:
         self._place(part, path, row)
 
     def link(self, row: FileRow) -> None:
-        """Hard-link a row's path to the file that `is_first` has seen under another path."""
+        """Hard-link a row's path to the file of the row that `is_first` remembered, if that row has another path."""
         first = self._first_by_link.get(row.link) if row.link is not None else None
         if first is None or first.path == row.path:
             return
         path = checked_path(self._layout, row)
         if first.sha256 != row.sha256:
-            self.restore(row)  # two states of a file that was modified in place
+            self.restore(row)  # the file was modified in place during the backup, so the rows differ
             return
         if not _is_there(path, row):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +179,9 @@ class _Work:
         self._store.download(blob_name(sha256), part)
         if sha256_of_file(part) != sha256:
             part.unlink()
-            raise ObjectError(f"{self._store.shown}: {blob_name(sha256)} is damaged, because its sha256 differs")
+            raise ObjectError(
+                f"{self._store.shown}: the content of {blob_name(sha256)} has another sha256; restore an earlier backup"
+            )
         return part
 
     def _place(self, part: Path, path: Path, row: FileRow) -> None:

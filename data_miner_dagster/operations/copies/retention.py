@@ -1,4 +1,4 @@
-"""Removing old backups from a place. A file's content is removed only if no remaining snapshot names it."""
+"""Removing old backups from a place. The content of a file is removed only if no remaining snapshot needs it."""
 
 import logging
 import tempfile
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetentionOutcome:
-    """The snapshots and contents that were removed from a place, or would be in a dry run."""
+    """The snapshots, and the counts of contents, that were removed from a place or would be removed in a dry run."""
 
     snapshots: tuple[Snapshot, ...]
     num_files: int
@@ -42,7 +42,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
 
     Raises:
         ConfigError: no snapshot would remain.
-        ClaimHeldError: a backup of this root is running.
+        ClaimHeldError: a backup of this root, or another removal of its backups, is running.
     """
     if num_kept < 1:
         raise ConfigError(f"--keep must be at least 1, not {num_kept}; to keep no backup, remove the place itself")

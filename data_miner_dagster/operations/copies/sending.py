@@ -21,7 +21,7 @@ from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.protocols.stores import ObjectStore, StoredObject
 
 UNFINISHED: Final = "UNFINISHED.json"
-"""An object that exists while a copy is incomplete. It identifies the files that the copy consists of."""
+"""The name of an object that exists while a copy is incomplete. It contains a fingerprint of all files of the copy."""
 _MAX_BYTES: Final = 1 << 16
 _CHUNK_BYTES: Final = 1 << 20
 _TELL_SECONDS: Final = 10.0
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SentFiles:
-    """The files that were sent, or would be in a dry run."""
+    """The counts of the files that were sent, or would be sent in a dry run."""
 
     num_files: int
     num_bytes: int
@@ -44,7 +44,7 @@ def send_files(
     """Store files under their names, each verified by its hash. `last` is stored once all others exist.
 
     Files of the same copy that already exist are not sent again, whether the copy was interrupted or complete. Sending
-    the same copy twice changes nothing.
+    the same files a second time therefore changes nothing.
 
     Raises:
         ConfigError: other files are stored at the address.
@@ -56,7 +56,7 @@ def send_files(
     same = {name for name, entry in there.items() if name in files and _is_same(store, entry, files[name])}
     if not is_begun and there and (others or same != files.keys()):
         name = (others or sorted(there.keys() - same) or sorted(there))[0]
-        raise ConfigError(f"{store.shown} contains something else ({name}); give an empty address")
+        raise ConfigError(f"{store.shown} contains other files ({name}); choose an empty address")
     missing = [name for name in files if name not in same and name != last]
     sent = SentFiles(
         len(files) - len(same),
@@ -106,7 +106,15 @@ class _Progress:
 
 
 def remove_files(store: ObjectStore, *, first: str) -> int:
-    """Remove everything at an address, starting with the file that marks it as complete. Return the number removed."""
+    """Remove everything at an address. Return the number of objects removed.
+
+    Args:
+        store: the address.
+        first: the file to remove first, which marks the copy as complete.
+
+    Raises:
+        ObjectError: an object still exists afterwards.
+    """
     names = [entry.name for entry in store.entries()]
     for name in sorted(names, key=lambda name: (name != first, name)):
         store.remove(name)

@@ -42,7 +42,7 @@ class Snapshot:
     files_sha256: str
     num_files: int
     num_bytes: int
-    num_gone: int  # units that disappeared, or kept changing, while they were read
+    num_gone: int  # units that are not in the backup, because they disappeared or kept changing during it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class FileRow:
     mtime_ns: int
     inode: int
     sha256: str
-    link: str | None  # rows of a snapshot with the same value are names of one file
+    link: str | None  # rows of a snapshot with the same value are hard links to one file
 
 
 def blob_name(sha256: str) -> str:
@@ -74,7 +74,7 @@ def snapshot_name(snapshot_id: str) -> str:
 
 
 def write_snapshot(store: ObjectStore, snapshot: Snapshot) -> None:
-    """Complete a snapshot by writing its record. All contents that it names must exist."""
+    """Complete a snapshot by writing its record. All contents that it names must already be stored."""
     content = json.dumps(as_json(snapshot), indent=2, sort_keys=True) + "\n"
     store.write(snapshot_name(snapshot.id), content.encode())
 
@@ -100,10 +100,10 @@ def _read_snapshot(store: ObjectStore, name: str) -> Snapshot:
 
 
 def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
-    """Return the snapshot with an id or, without one, the latest.
+    """Return the snapshot with the given id, or the latest one if the id is None.
 
     Raises:
-        ConfigError: the snapshot does not exist.
+        ConfigError: the snapshot does not exist, or one of the snapshots cannot be read.
     """
     found = read_snapshots(store)
     if not found:
@@ -120,13 +120,13 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
 
 
 def sort_key(path: str) -> tuple[str, ...]:
-    """Return the key that rows are sorted by, which follows the order in which folders are walked."""
+    """Return the key by which rows are sorted. It gives the order in which folders are walked."""
     return tuple(path.split("/"))
 
 
 @contextmanager
 def writing_rows(file: Path) -> "Iterator[_RowWriter]":
-    """Yield a writer of a table of files. Equal rows give equal bytes."""
+    """Yield a writer of a table of files. The same rows give the same bytes."""
     with file.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
         yield _RowWriter(packed)
 
@@ -138,7 +138,7 @@ class _RowWriter:
         self.num_bytes = 0
 
     def add(self, rows: Iterable[FileRow]) -> None:
-        """Add rows. Call it in order."""
+        """Append rows. All rows, of all calls, must be in the order of `sort_key`."""
         for row in rows:
             line = [row.path, row.size_bytes, row.mtime_ns, row.inode, row.sha256, row.link]
             self._packed.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
@@ -165,7 +165,7 @@ def checked_path(layout: StorageLayout, row: FileRow) -> Path:
     """Return the path of a file under a root.
 
     Raises:
-        ObjectError: a backup cannot contain the path, so somebody else has written the table.
+        ObjectError: the path or the sha256 is not one that a backup writes, so the table was modified.
     """
     parts = PurePosixPath(row.path).parts
     path = layout.root.joinpath(*parts)
@@ -173,5 +173,8 @@ def checked_path(layout: StorageLayout, row: FileRow) -> Path:
     if not is_kept or ".." in parts or "\x00" in row.path or "/".join(parts) != row.path:
         raise ObjectError(f"the backup contains the path {row.path!r}, which is not allowed; the restore stopped")
     if len(row.sha256) != _DIGEST_LENGTH or not set(row.sha256) <= set("0123456789abcdef"):
-        raise ObjectError(f"the backup names {row.sha256!r} as the sha256 of {row.path}, which is not a sha256")
+        raise ObjectError(
+            f"the backup states {row.sha256!r} as the sha256 of {row.path}, which is not a valid sha256; the restore "
+            "stopped"
+        )
     return path

@@ -1,8 +1,8 @@
-"""Reading a root for a backup while other processes write to it. Each unit is read in a consistent state.
+"""Listing the units of a root for a backup, which must read each in a consistent state while other processes write.
 
-Files are created by renaming, so an open file never changes. A folder that is valid by its manifest is replaced as a
-whole, or its manifest is replaced. A unit therefore counts only if neither the folder nor any of its files changed
-while it was read.
+A unit is a folder whose files belong together, or a single file. Files are created by renaming, so an open file never
+changes. A folder with a manifest is replaced as a whole, or its manifest is replaced. A unit is therefore consistent if
+neither its folder nor any of its files changed while it was being read.
 """
 
 import os
@@ -16,7 +16,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 @dataclass(frozen=True, slots=True)
 class UnitFile:
-    """The state of a file at the time when its unit was listed."""
+    """The state of a file when its unit was listed."""
 
     path: str  # relative to the root, with "/"
     size_bytes: int
@@ -27,14 +27,14 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """All files of a unit, sorted. Equal states mean that the unit has not changed."""
+    """The inode of a unit's folder (0 for a file) and its files, sorted. If two states are equal, nothing changed."""
 
     inode: int
     files: tuple[UnitFile, ...]
 
 
 def find_units(layout: StorageLayout) -> Iterator[Path]:
-    """Yield the units of a root, folders or single files, in the order of their files."""
+    """Yield the units of a root, folders or single files, in the order of `snapshots.sort_key`."""
     for path, depth in layout.kept_in_backups():
         if path.is_file():
             yield path

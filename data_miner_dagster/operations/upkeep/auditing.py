@@ -1,6 +1,7 @@
 """Comparing the bases in the catalog with the files, when this version first opens a root and gradually afterwards.
 
-Planners trust the catalog. Changes made without it are found here, or by the code that runs into them.
+A basis identifies the inputs that a result was made from. Planners trust the bases in the catalog. Changes to files
+that bypass the catalog are detected here, or by the code that uses those files.
 """
 
 import logging
@@ -33,7 +34,7 @@ from data_miner_dagster.storage.vectors import read_vectors_fingerprint
 logger = logging.getLogger(__name__)
 
 OF_SOMETHING_ELSE: Final = "other"
-"""The basis of files that no version would make with the current settings."""
+"""The basis recorded for frames that no version would make with the current settings."""
 _AT_ONCE: Final = 500
 """The number of videos examined between two transactions."""
 
@@ -43,7 +44,7 @@ class Audit:
     """The result of examining the files of some videos."""
 
     num_videos: int
-    changed: tuple[str, ...]  # keys of the videos that the catalog was wrong about
+    changed: tuple[str, ...]  # keys of the videos whose bases in the catalog were corrected
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class _Bases:
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
     """Compare EXTRACTED videos with their files, and correct the catalog. Missing or stale results become pending.
 
-    A video that changes in the meantime, or whose files are temporarily unreadable, is left as it is.
+    A video that changes in the meantime, or whose files are temporarily unreadable, is not changed.
     """
     rows = [row for row in find_videos(platform.database, video_keys) if row.status is VideoStatus.EXTRACTED]
     changed: set[str] = set()
@@ -77,7 +78,11 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
 
 
 def _record(platform: Platform, seen: dict[str, _Bases], found: dict[str, _Bases]) -> list[str]:
-    """Record the state of the files, for videos whose rows have not changed since the files were read."""
+    """Record the bases in `found`, except for videos that no longer have the bases in `seen`.
+
+    Returns:
+        The keys of the videos whose bases were recorded.
+    """
     if not found:
         return []
     with platform.database.transaction() as session:
@@ -112,7 +117,11 @@ def _basis_of_frames(row: VideoRow, fingerprint: str, config: ExtractionConfig) 
 
 
 def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str | None:
-    """Examine the files of the next videos, in order of their keys. Return the last key; None at the end."""
+    """Examine the files of the videos that follow `after`, in order of their keys.
+
+    Returns:
+        The last key examined, with which to continue; None at the end.
+    """
     keys = extracted_keys(platform.database, after=after, limit=max_videos)
     audit = audit_files(platform, keys)
     if audit.changed:
@@ -124,13 +133,12 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
 def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> bool:
     """Mark results as pending if they were made with other settings, versions or weights than the current ones.
 
-    This is cheap if the catalog has recorded the current bases before.
-
-    A catalog from an earlier version has no bases yet, so they are read from the files first.
+    This is cheap if the catalog already records the current bases. A catalog from an earlier version has no bases, so
+    they are first read from the files.
 
     Returns:
-        False if this took longer than `max_seconds`. Call it again to continue. Nothing becomes pending until it
-            has finished.
+        False if reading the files took longer than `max_seconds`: call the function again to continue. Nothing becomes
+            pending until all files have been read.
     """
     bases = bases_in_force(platform)
     on_record = bases_on_record(platform.database)
@@ -148,7 +156,7 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
 def _keep_builds(platform: Platform) -> None:
     """Mark projects of an earlier version as built if their last release has all their videos.
 
-    This keeps an update alone from starting builds.
+    Without this, an update alone would start builds.
     """
     rows = {row.name: row for row in find_projects(platform.database)}
     built: dict[str, str] = {}

@@ -1,6 +1,6 @@
-"""Counting the files under a root that could be removed without loss, and finding them for removal.
+"""Counting the files under a root that could be removed without loss, and listing them for removal.
 
-Belongs here: counts and requests. Does not belong here: which files may be removed, and removing them
+Belongs here: counts and lists. Does not belong here: which files may be removed, and removing them
 (operations/room.py).
 """
 

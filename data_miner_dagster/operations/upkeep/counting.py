@@ -1,4 +1,4 @@
-"""Counting what a removal would remove, and what stays for other projects. Changes nothing."""
+"""Counting the items that a removal would remove, and those that stay for other projects. Changes nothing."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -59,7 +59,7 @@ class ProjectCount:
 
 
 def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> VideosCount:
-    """Return the counts for `remove_videos` of these videos, as if nothing protected them."""
+    """Return the counts for `remove_videos` of these videos with `force`."""
     keys = sorted(set(video_keys))
     known = [row.key for row in find_videos(platform.database, keys)]
     wanting = projects_wanting(platform.database, known)

@@ -1,7 +1,7 @@
-"""Checking the parts of this machine that the platform needs: one line each, with a remedy if something is missing.
+"""Checking the parts of this machine that the platform needs: one line each, with a remedy if something is wrong.
 
-Nothing is changed, except for a probe file under an existing root. Does not belong here: whether the catalog agrees
-with the files (inspection.py).
+Nothing is changed, except that a probe file is created under an existing root and removed again. Does not belong here:
+whether the catalog agrees with the files (inspection.py).
 """
 
 import os
@@ -50,7 +50,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the environment: its name, its state, and the remedy ("" if nothing is wrong)."""
+    """One part of the environment: its name, its state, its value, and the remedy ("" if nothing is wrong)."""
 
     what: str
     state: State
@@ -74,9 +74,9 @@ def inspect_environment(platform: Platform) -> list[Part]:
     for what, look in looks.items():
         try:
             found += look()
-        except Exception as error:  # noqa: BLE001 - it concerns this part only, and the others are examined
+        except Exception as error:  # noqa: BLE001 - any error concerns this part only
             line = str(error) if isinstance(error, DataMinerError) else fault_of(error).line
-            found.append(Part(what, State.PROBLEM, with_references(line), "fix what the line names"))
+            found.append(Part(what, State.PROBLEM, with_references(line), "fix the cause that this line names"))
     return found
 
 
@@ -100,15 +100,15 @@ def _root(platform: Platform) -> Iterator[Part]:
             "root",
             State.PROBLEM,
             f"{root} ({kind}): {error.strerror}",
-            "the root needs a file system with writing, hard links and renaming; choose another root with --root, or "
-            "fix its permissions",
+            "the root needs a writable file system that supports hard links and renaming; choose another root with "
+            "--root, or fix its permissions",
         )
         return
     finally:
         probe.unlink(missing_ok=True)
         other.unlink(missing_ok=True)
     if kind in _VOLATILE:
-        yield Part("root", State.WARNING, f"{root} ({kind})", "memory is lost at a restart; use a disk")
+        yield Part("root", State.WARNING, f"{root} ({kind})", "files in memory are lost at a restart; use a disk")
     else:
         yield Part("root", State.OK, f"{root} ({kind}, supports hard links)")
 
@@ -224,7 +224,7 @@ def _javascript() -> Iterator[Part]:
         [runtime, "--version"], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
     )
     if done.returncode:
-        yield Part("JavaScript", State.WARNING, f"{runtime} ends with status {done.returncode}", remedy)
+        yield Part("JavaScript", State.WARNING, f"{runtime} exits with status {done.returncode}", remedy)
     else:
         version = done.stdout.splitlines()[0].split(" (")[0] if done.stdout else "unknown version"
         yield Part("JavaScript", State.OK, f"{runtime}: {version}")

@@ -1,4 +1,4 @@
-"""Forgetting a video or a whole channel: nothing under the root shows or names it afterwards, and no listing adds it.
+"""Forgetting a video or channel: afterwards nothing under the root shows or names it, and no listing adds it again.
 
 Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and the search for
 leftovers (traces.py).
@@ -68,7 +68,7 @@ _MOST_MEANT: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class HeldRelease:
-    """A release that contains pictures of videos to forget."""
+    """A release that contains images of videos to forget."""
 
     project: str
     version: str
@@ -86,14 +86,14 @@ class Forgetting:
 
     removal: Removal
     releases: tuple[HeldRelease, ...]  # releases that were removed, or marked as withdrawn if they stay
-    projects: tuple[str, ...]  # projects that had one of the videos
+    projects: tuple[str, ...]  # projects that had one of the videos, or have a release with one
 
 
 def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], list[str]]:
-    """Return the videos that `target` names, and the subjects that no listing may bring back.
+    """Return the videos that `target` names, and the subjects (videos and channels) that no listing may add again.
 
     `target` is the key of a video, or the id or exact name of a channel. A video that was already forgotten is found by
-    its key even without a row, so that an interrupted call can be repeated.
+    its key even if it has no row, so an interrupted call can be repeated.
 
     Raises:
         ConfigError: `target` is neither a video nor a channel.
@@ -114,7 +114,10 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
 
 
 def _meant(platform: Platform, target: str) -> str:
-    """Return a hint at the keys that a title or the start of a key may mean. Only a whole key is safe to act on."""
+    """Return a hint for an error message: the keys of the videos whose name or title, or start of the key, was given.
+
+    The videos are only suggested, because only a whole key identifies a video safely.
+    """
     rows = find_videos(platform.database)
     keys = [row.key for row in rows if target in (name_of_video(row), row.title) or row.key.startswith(target)]
     if not keys:
@@ -123,7 +126,7 @@ def _meant(platform: Platform, target: str) -> str:
 
 
 def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[HeldRelease]:
-    """Return the releases on disk, in any project, with pictures of any of the videos."""
+    """Return the releases on disk, of all projects, that contain images of any of the videos."""
     held = []
     for folder in _release_folders(platform):
         manifest = read_manifest(folder)
@@ -137,7 +140,8 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
     """Return the copies outside the root that show any of the videos, each with the command that removes it there.
 
-    They are publications of releases that contain a video, and backups made while a video was in the catalog.
+    They are publications of releases that contain one of the videos or are no longer under the root, and backups made
+    since the first of the videos was added.
     """
     versions = {(release.project, release.version) for release in held}
     since = min((video.created_at for video in videos if video.created_at is not None), default=None)
@@ -159,11 +163,11 @@ def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collect
 
 
 def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases: bool = False) -> Forgetting:
-    """Remove a video or a whole channel, and everything that shows or names it. No listing brings it back.
+    """Remove a video or a whole channel, and everything that shows or names it. No listing adds it again.
 
-    Releases that contain it are removed, but their other facts (splits, generations) are remembered. Releases that only
-    name it among their changes lose the name and stay otherwise unchanged. With `keep_releases`, those that contain it
-    are marked as withdrawn instead, in the catalog and by a file beside their manifest.
+    Releases that contain it are removed, but the splits and generations of their other videos are remembered. With
+    `keep_releases`, they are marked as withdrawn instead, in the catalog and by a file beside their manifest. In
+    releases that only name it among their changes, the name is replaced and nothing else changes.
 
     Idempotent: after an interruption, repeat the call.
 
@@ -181,11 +185,11 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     for name in sorted(projects & known):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
             with platform.database.transaction() as session:
-                move_project(session, name, ProjectStage.SOURCING)  # everything derived from it goes
+                move_project(session, name, ProjectStage.SOURCING)  # its derived tables are deleted below
             adopt_verdict_file(platform.database, platform.layout, name)
             _forget_in_project(platform.layout, name, keys)
         with platform.hold_shard(f"student/{name}"):
-            sweep_partials(platform.layout.students_folder(name))  # copies of a release, left by killed training
+            sweep_partials(platform.layout.students_folder(name))  # copies of a release that a killed training left
     _forget_windows(platform, sorted(known), keys)
     for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
@@ -209,7 +213,7 @@ def _release_folders(platform: Platform) -> list[Path]:
 
 
 def _remember_all(platform: Platform, project: str) -> None:
-    """Store the facts about videos from all of the project's releases on disk, before any release is removed."""
+    """Store the splits and generations of the project's releases on disk, before any release is removed."""
     manifests = read_manifests(platform, project)
     splits, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
@@ -273,7 +277,7 @@ def _without(text: str, keys: Sequence[str]) -> str:
 
 
 def _forget_windows(platform: Platform, projects: Sequence[str], keys: Sequence[str]) -> None:
-    """Remove detectors' results on the pictures around the videos' frames, including leftovers of an earlier call."""
+    """Remove the detectors' results on the windows of the videos, including leftovers of an earlier call."""
     for name in projects:
         folders = paths_below(platform.layout.window_parts(name), "*")
         if found := [folder / key for folder in folders for key in keys if (folder / key).exists()]:
@@ -282,7 +286,7 @@ def _forget_windows(platform: Platform, projects: Sequence[str], keys: Sequence[
 
 
 def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Take the videos out of a project's derived files. Remove files that are cheap to make, and shrink the others."""
+    """Remove the videos from a project's derived files: delete files that are cheap to recreate, filter the others."""
     folder = layout.project_folder(project)
     remove_files([path for path in (layout.report_folder(project), layout.project_previews(project)) if path.exists()])
     if not folder.is_dir():
@@ -312,7 +316,10 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
 
 
 def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Remove the answers about the videos, and the questions with their pictures, which `calibrate` writes again."""
+    """Remove the answers about the videos, the reference file if it names one, and all questions with their pictures.
+
+    `calibrate` writes the questions again.
+    """
     calibration = layout.calibration_folder(project)
     if not calibration.is_dir():
         return
@@ -328,7 +335,7 @@ def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) ->
 
 
 def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:
-    """Remove the names from other rows, and reclaim the space of deleted rows in the file.
+    """Delete the rows about the videos, replace their names in all others, and reclaim the space of deleted rows.
 
     Copies of the catalog from migrations and from a move to PostgreSQL are deleted, because they cannot be rewritten.
     """

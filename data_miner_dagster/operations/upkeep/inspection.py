@@ -37,7 +37,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 _OF_THE_FILE: Final = ("sha256", "file_name", "size_bytes", "stored_bytes")
 PARTIAL_AGE_SECONDS: Final = 3600.0
-"""A partial file younger than this may have a writer without a claim (for example, a report)."""
+"""A partial file younger than this counts as in use, because some writers hold no claim (for example, of a report)."""
 
 
 class Discrepancy(StrEnum):
@@ -58,7 +58,7 @@ class Discrepancy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference. `remedy` says what `doctor --fix` does, or what a person must do."""
+    """One difference. `remedy` states what `doctor --fix` does, or what a person must do if it is not fixable."""
 
     drift: Discrepancy
     subject: str
@@ -162,7 +162,7 @@ def _of_videos(platform: Platform, videos: Sequence[VideoRow], claimed: set[str]
             yield Finding(Discrepancy.FRAMES_MISSING, video.key, "reset it, so that its frames are recreated")
         elif video.embedding_basis is not None and video.embedding_basis == embedded:
             if not layout.embedding_file(encoder, video.key).exists():
-                yield Finding(Discrepancy.EMBEDDINGS_MISSING, video.key, "request them again")
+                yield Finding(Discrepancy.EMBEDDINGS_MISSING, video.key, "request its embeddings again")
         elif video.status is VideoStatus.DOWNLOADED and not layout.video_info(video.key).exists():
             yield Finding(Discrepancy.VIDEO_MISSING, video.key, "reset it, so that it is downloaded again")
 
@@ -228,9 +228,9 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Finding]:
-    """Yield old partial files. They are at most two levels below the folders that the layout names.
+    """Yield old partial files without a live writer. Writers create them at most two levels below these folders.
 
-    An interrupted download of a video without a file is not among them, since the next attempt continues from it.
+    An interrupted download of a video without a file is not included, because the next attempt continues it.
     """
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS

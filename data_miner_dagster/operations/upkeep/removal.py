@@ -70,7 +70,7 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
 
 
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:
-    """Take videos out of one project. Its next release is made without them, and no listing adds them again.
+    """Remove videos from one project. Its next release is made without them, and no listing adds them again.
 
     Other projects and existing releases keep them. `add-video` adds a video again.
 
@@ -84,7 +84,7 @@ def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[s
         taken = take_out(platform.database, project, keys)
         if taken:
             with platform.database.transaction() as session:
-                move_project(session, project, ProjectStage.SOURCING)  # everything derived from it is out of date
+                move_project(session, project, ProjectStage.SOURCING)  # its derived tables are now stale
     return Removal(tuple(taken), {key: f"not a video of {project}" for key in keys if key not in taken}, 0)
 
 
@@ -97,8 +97,8 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
     """Remove a project from the catalog. Its videos stay, for other projects or until `cleanup-orphans` removes them.
 
     Its file in the watched folder, which would restore it, gets the suffix `.removed`, and its previews are deleted.
-    `with_files` also removes its derived tables, its report and people's verdicts on its frames. `with_releases`
-    removes its releases.
+    `with_files` also removes its derived tables, its report, its students and people's verdicts on its frames.
+    `with_releases` removes its releases.
 
     Returns:
         The removed folders and the renamed file.
@@ -145,14 +145,14 @@ def project_releases(layout: StorageLayout, name: str) -> list[Path]:
 
 
 def video_files(layout: StorageLayout, video_key: str) -> list[Path]:
-    """Return every file and folder that belongs to a video alone."""
+    """Return the existing files and folders that belong to one video alone."""
     folders = (layout.video_folder(video_key), layout.frames_folder(video_key), layout.windows_folder(video_key))
     found = (*folders, layout.video_preview(video_key))
     return [*(path for path in found if path.exists()), *layout.embedding_files(video_key)]
 
 
 def remove_files(paths: Sequence[Path]) -> int:
-    """Remove files and folders. Return the number of bytes removed. Hard links elsewhere keep their content."""
+    """Remove files and folders. Return their size in bytes. Other hard links to the files keep the content."""
     freed = 0
     for path in paths:
         if path.is_dir():

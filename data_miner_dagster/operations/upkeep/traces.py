@@ -25,7 +25,7 @@ from data_miner_dagster.catalog.schema import Base, VideoRow
 from data_miner_dagster.domain.keys import VIDEO_STEM
 
 MIN_NEEDLE_LENGTH: Final = 10
-"""Shorter texts occur within too many others: finding "one" proves nothing."""
+"""Shorter texts are not searched for, because they also occur in unrelated texts (for example, "one")."""
 
 _CHUNK_BYTES: Final = 8 << 20
 _ROWS_A_PAGE: Final = 500
@@ -35,7 +35,7 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A place that still names a video: the path of a file, and the part of the file."""
+    """A place that still names a video: the path of a file, and the part of it that contains the name."""
 
     path: Path
     where: str
@@ -48,7 +48,8 @@ class Trace:
 def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) -> tuple[str, ...]:
     """Return the texts that identify these videos: key, the identity in the key, sha256, address and title.
 
-    A text that is short, or shared with one of the `others`, proves nothing and is left out. Keys are always included.
+    A text that is short, or shared with one of the `others`, proves nothing and is omitted. Keys are always searched
+    for. A text that contains another of the texts is omitted, because the shorter one is found wherever it occurs.
     """
     common = {text for other in others for text in (other.title, other.url) if text}
     needles: set[str] = set()
@@ -60,7 +61,7 @@ def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) 
 
 
 def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[Trace]:
-    """Yield every file under the folders that names one of `needles`, in its path or its content.
+    """Yield each path under the folders that names one of `needles`, or whose content does or cannot be read.
 
     Parquet, NumPy and SQLite files are read by format, all others as bytes. The contents of pictures and of video files
     are not read, because this package writes no names into them.
@@ -78,7 +79,7 @@ def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[T
 
 
 def find_rows(connection: Connection, needles: Collection[str], tables: Collection[str] | None = None) -> Iterator[str]:
-    """Yield the name of every table, of the given ones or of all, with a row that names one of `needles`."""
+    """Yield the names of the tables with a row that names one of `needles`. Without `tables`, search all tables."""
     present = inspect(connection).get_table_names()
     for name in sorted(present if tables is None else set(present) & set(tables)):
         if any(rows_naming(connection, name, needles)):
@@ -92,7 +93,10 @@ def tables_naming(database: Database, needles: Collection[str]) -> list[str]:
 
 
 def rows_naming(connection: Connection, table: str, needles: Collection[str]) -> Iterator[RowMapping]:
-    """Yield the rows of a table that name one of `needles` in any column. Read page by page if possible."""
+    """Yield the rows of a table that name one of `needles` in any column.
+
+    A table with an integer `id` is read page by page, any other at once.
+    """
     forms = text_forms(needles)
     quoted = connection.dialect.identifier_preparer.quote(table)
     columns = {column["name"]: column["type"] for column in inspect(connection).get_columns(table)}
@@ -122,7 +126,7 @@ def _is_media(path: Path) -> bool:
 
 
 def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) -> str | None:
-    """Return the part of a file that names one of the needles; None if no part does."""
+    """Return the part of a file that names one of the needles, or why it cannot be read; None if no part does."""
     try:
         if path.suffix == ".parquet":
             return _in_parquet(path, needles)
@@ -193,11 +197,15 @@ class _Single:
         return np.asarray(self._array)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+        """Do nothing, because the file is already closed."""
 
 
 def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
-    """Return the tables of an SQLite file whose rows name one of the needles; for other files, "its content"."""
+    """Return the part of a file that names one of the needles, if the file contains one of them.
+
+    For an SQLite file, it is the tables with such rows, or the space of deleted rows. For another file it is "its
+    content".
+    """
     with path.open("rb") as file:
         if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
             return "its content"

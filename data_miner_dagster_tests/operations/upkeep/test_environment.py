@@ -55,7 +55,7 @@ def test_inspect_environment__a_root_that_is_there(tmp_path: Path, monkeypatch: 
 def test_inspect_environment__a_root_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "kind_of_file_system", lambda _: "tmpfs")
     part = parts_of(tmp_path)["root"]
-    assert (part.state, part.remedy) == (State.WARNING, "memory is lost at a restart; use a disk")
+    assert (part.state, part.remedy) == (State.WARNING, "files in memory are lost at a restart; use a disk")
 
 
 def test_inspect_environment__a_damaged_catalog(tmp_path: Path) -> None:
