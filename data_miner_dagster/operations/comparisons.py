@@ -62,6 +62,6 @@ def folder_of_release(platform: Platform, release: str) -> Path:
 
 
 def was_released(platform: Platform, release: str) -> bool:
-    """Return whether the catalog knows a release named as `project/version`, even if it was withdrawn or deleted."""
+    """Return whether the catalog records a release named as `project/version`, even if it was withdrawn or deleted."""
     name, _, version = release.partition("/")
     return any(row.version == version for row in find_releases(platform.database, name))

@@ -53,10 +53,10 @@ def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -
 
 
 def remove_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> list[Path]:
-    """Remove the derived files that cannot be read, all of them or one video's, so that they are recreated.
+    """Remove the derived files that cannot be read, of the root or of one video. Return the removed files.
 
-    Return the removed files. Workers may run at the same time: they replace files by renaming, and a file that was
-    replaced in the meantime is left alone.
+    The files are recreated when they are needed. Workers may run at the same time: they replace files by renaming, and
+    a file that was replaced in the meantime is not removed.
     """
     removed = []
     identities = {path: _identity(path) for path, is_derived in _candidates(layout, video_key) if is_derived}
@@ -77,7 +77,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _candidates(layout: StorageLayout, video_key: str | None) -> Iterator[tuple[Path, bool]]:
-    """Yield (path, whether the file is derived)."""
+    """Yield the files to check, each with whether it is derived."""
     for path in layout.derived_files(video_key):
         yield path, True
     if video_key is None:

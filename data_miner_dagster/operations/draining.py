@@ -1,4 +1,4 @@
-"""Draining: a run processes one batch of videos after another, so that they share a process and a loaded model.
+"""Draining: a run processes one batch of videos after another, so all batches share a process and a loaded model.
 
 Belongs here: choosing the next batch, for several stages in parallel, and ending each batch. Does not belong here: a
 stage's work on its videos, which videos are due (catalog/batches.py), and classifying failed runs (run_failures.py).
@@ -25,7 +25,7 @@ from data_miner_dagster.operations.run_failures import failure_of_run
 from data_miner_dagster.operations.tracing import span
 
 DRAIN_SECONDS: Final = 900.0
-"""After this time a run takes no more batches, so that other runs get their turn in its pool."""
+"""After this time a run takes no more batches, to give other runs a turn in its pool."""
 PATIENCE_SECONDS: Final = 10.0
 """How long a run waits for work that is still in an earlier stage."""
 NO_BATCH: Final = 0
@@ -84,7 +84,7 @@ class Drain:
     project: str | None = None
     """Process only videos that this project wants; None for all videos."""
     max_items: Mapping[WorkStage, int] = field(default_factory=dict)
-    """The largest number of videos in a batch, by stage, if it is not the default."""
+    """The largest number of videos in a batch, for each stage that does not use the default."""
     full_seconds: float = FULL_SECONDS
     """After this many seconds a batch starts even if it is not full."""
     force: bool = False
@@ -202,7 +202,7 @@ class _Crew:
         thread.start()
 
     def wait(self) -> None:
-        """Wait a moment for a batch to end. Raise the batch's exception, if any."""
+        """Wait for a batch to end, for a fraction of a second at most. Raise the batch's exception, if any."""
         try:
             stage, error = self._ended.get(timeout=_LOOK_SECONDS)
         except Empty:
@@ -212,7 +212,7 @@ class _Crew:
             raise error
 
     def stop(self) -> None:
-        """Make running batches end when they report their next video, and wait for that up to a limit."""
+        """Make running batches end when they report their next video. Wait a few seconds for them to end."""
         self._is_stopped = True
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in self._at_work.values():
@@ -237,14 +237,14 @@ class _Crew:
                     done.add(outcome.video_key)
             work.report(batch.stage, outcome)
             if self._is_stopped:
-                raise StoppedError(f"{batch.stage.value.lower()} was stopped, because another stage failed")
+                raise StoppedError(f"{batch.stage.value.lower()} was stopped because another stage failed")
 
         try:
             work.on_batch(batch)
             with span(batch.stage.value.lower()):
                 work_of(batch.stage)(work.platform, batch.items, force=work.force, report=report)
         except StoppedError:
-            end_batch(database, batch.id, "stopped, because another stage failed", done=done)
+            end_batch(database, batch.id, "stopped because another stage failed", done=done)
         except Exception as error:
             end_failed_batch(work.platform, batch, error, done=done)
             raise
@@ -264,7 +264,7 @@ def end_failed_batch(platform: Platform, batch: Batch, error: Exception, *, done
 def work_on(
     platform: Platform, stage: WorkStage, video_keys: Sequence[str], *, force: bool, report: ReportVideo
 ) -> list[VideoOutcome]:
-    """Process explicitly named videos. Due ones are marked as in flight, so that no other run takes them.
+    """Process explicitly named videos. Those that are due are marked as in flight, so no other run takes them.
 
     Returns:
         One outcome per video, in order.

@@ -54,7 +54,7 @@ from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedErr
 IN_A_ROW: Final = 10
 """This many consecutive items with the same fault show that the items are not the cause."""
 SMALLEST_BATCH: Final = 3
-"""A batch of one or two items cannot distinguish a general fault from an item's fault."""
+"""The number of items from which on a fault on all of them counts as general. One or two items prove nothing."""
 
 _MAX_LINE: Final = 400
 _PACKAGE: Final = Path(data_miner_dagster.__file__).parent
@@ -99,7 +99,7 @@ def concerns_all_items(error: BaseException) -> bool:
     """Return whether an error concerns all items, so that it passes through a guard and ends the run.
 
     - `CatalogError`: the catalog is damaged, for every item alike.
-    - `DamagedFileError`: the holder of the claim removes the file, and then the work succeeds.
+    - `DamagedFileError`: the holder of the claim removes the file, and the next attempt recreates it.
     - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. If they concern one
       item (a source whose variable is not set, a file of the watched folder), the loop catches them inside.
     - `OutOfDateError`: the tables of the stages do not match each other, or an earlier version wrote one of them.
@@ -191,11 +191,12 @@ def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bo
     Args:
         stage: the name of the work on the items, for messages.
         known_faulty: items that had an internal error before. Their faults are recorded immediately and count for
-            nothing else: leftovers of many batches that are retried together must not look like a general fault.
+            nothing else, because faulty items of many batches that are retried together are not a general fault.
         are_videos: True if the items are keys of videos, which log messages then name.
 
     Raises:
         SystematicFaultError: the same fault occurred on all items (three or more), or on ten in a row.
+        OutageError: likewise, if the fault may pass, or if three videos found no disk space.
     """
     guard = ItemGuard(stage, known_faulty, are_videos=are_videos)
     yield guard
@@ -266,7 +267,7 @@ class ItemGuard:
             return any(name == item for name, _, _ in self._held)
 
     def succeed(self) -> None:
-        """Note that an item has succeeded. Faults that are held back are now recorded for their items."""
+        """Note that an item has succeeded, and record the faults that were held back for their items."""
         with self._lock:
             self._has_succeeded = True
             self._num_without_room = 0
@@ -313,7 +314,7 @@ class ItemGuard:
             return OutageError(
                 fault.outage,
                 f"{self._stage}: {which} met the same error: {fault.line}; nothing was recorded for them, and they are "
-                "retried automatically; fix what the line names (disk, mount, permissions, memory)",
+                "retried automatically; fix the cause (disk, mount, permissions, memory)",
             )
         return SystematicFaultError(
             f"{self._stage}: {which} met the same internal error, which is a fault of this program and not of the "
@@ -358,7 +359,7 @@ def _line(what: str, place: str) -> str:
 
 
 def _one_line(text: str, max_length: int = _MAX_LINE) -> str:
-    """Return a text on one line, shortened, without secrets, control characters and lone surrogates."""
+    """Return a text on one line, shortened, without secrets, control characters or lone surrogates."""
     printable = "".join(character if character.isprintable() else " " for character in text[: 4 * _MAX_LINE])
     line = redacted(" ".join(printable.split()))
     return line if len(line) <= max_length else f"{line[: max_length - 1]}…"

@@ -1,7 +1,7 @@
 """Videos that a stage of a project leaves out, because their files are damaged or caused an internal fault.
 
-A stage that finds such a video starts again without it, and reports it in its outcome's counts and on the member. The
-next build examines the video again.
+A stage that detects such a video starts again without it, and reports the video in its outcome's counts and in the
+video's membership. The next build examines the video again.
 """
 
 import json

@@ -109,7 +109,7 @@ def _what_of(record: logging.LogRecord) -> str:
 def set_up_logging(
     config: LoggingConfig, *, verbose: bool = False, stream: TextIO | None = None, only_if_unset: bool = False
 ) -> None:
-    """Send this package's log to stderr in the format of `config`. A second call replaces the first.
+    """Send this package's log to stderr, or to `stream`, in the format of `config`. Replace an earlier call's handler.
 
     With `only_if_unset`, do nothing in a process that already has a handler: `data-miner run` shows progress itself.
     Only this package's loggers change, because the root logger belongs to the application or to Dagster.

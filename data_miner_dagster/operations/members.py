@@ -101,7 +101,7 @@ class _Lack(Enum):
 
 
 def _note_lack(platform: Platform, video: VideoRow, lack: _Lack) -> None:
-    """Record that files are missing, so that planners, which read no files, have them recreated."""
+    """Record in the catalog that files are missing. Planners read no files, and request the work from that record."""
     stage, on_record = WorkStage.EXTRACTION, video.frames_basis
     if lack is _Lack.EMBEDDINGS:
         stage, on_record = WorkStage.EMBEDDING, video.embedding_basis
@@ -119,7 +119,7 @@ def _fail(failed: list[FailedMember], video_key: str, fault: ItemFault) -> None:
 def _frames_of(
     platform: Platform, video: VideoRow, encoder_name: str, encoder_fingerprint: str
 ) -> MemberFrames | _Lack:
-    """Return the frames and embeddings of a video that has not failed, or what is missing."""
+    """Return the frames and embeddings of a video that has not failed, or which of the two is missing."""
     if video.status is not VideoStatus.EXTRACTED:
         return _Lack.FRAMES
     frames = sound_frames_identity(platform.layout, video.key)
@@ -129,7 +129,7 @@ def _frames_of(
     embeddings_fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder_fingerprint)
     stored_fingerprint = read_vectors_fingerprint(embeddings_file)
     if stored_fingerprint is None and embeddings_file.exists():
-        # The catalog says that it exists. Its removal is recorded, so that it is made again.
+        # The error makes the claim's holder remove the file and record that, so the embeddings are recreated.
         raise damaged(embeddings_file, "no embeddings")
     if stored_fingerprint != embeddings_fingerprint:
         return _Lack.EMBEDDINGS

@@ -1,4 +1,4 @@
-"""Opening a platform. Commands, Dagster's processes, tests and scripts all do it through this module."""
+"""Opening a platform. Commands, Dagster's processes, tests and scripts all use this module."""
 
 import os
 from functools import lru_cache
@@ -16,10 +16,11 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 def open_platform(root: Path | None = None, config_file: Path | None = None, profile: str | None = None) -> Platform:
-    """Return the platform of a root, one object per process, so that models are loaded once. Only reads.
+    """Return the platform of a root. Write nothing.
 
-    Settings that the file omits are taken from the root's last run, so that `data-miner up --root DIR` continues with
-    the settings of the run that filled DIR.
+    Repeated calls in a process return the same object, so models are loaded once. Sections that the file omits are
+    taken from the root's last run, so `data-miner up --root DIR` continues with the settings of the run that filled
+    DIR.
 
     Args:
         root: the folder; if None, DATA_MINER_ROOT, or else the settings.

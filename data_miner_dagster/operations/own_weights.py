@@ -44,7 +44,8 @@ def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
     try:
         lock = take_root_lock(folder.with_name(f"{folder.name}.lock"))
     except LockHeldError as error:
-        raise ModelError(f"model {entry.name} is being fetched by {error.holder or 'another process'}") from None
+        holder = error.holder or "another process"
+        raise ModelError(f"model {entry.name} is being fetched by {holder}; run again later") from None
     try:
         if folder.is_dir():  # the previous holder of the lock has fetched it
             return
@@ -58,7 +59,8 @@ def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
             if (actual := sha256_of_file(path)) != file.sha256:
                 path.unlink()
                 raise ModelError(
-                    f"model {entry.name}: {store.shown}/{file.path} has sha256 {actual}, not the pinned {file.sha256}"
+                    f"model {entry.name}: {store.shown}/{file.path} has sha256 {actual}, not the pinned {file.sha256}; "
+                    "replace the file, or correct its sha256 in platform.models.registry"
                 )
             steps.advance()
         flush_tree(partial)

@@ -43,7 +43,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 CLAIM_WAIT_SECONDS: Final = 3600.0
 
 ReportVideo = Callable[[VideoOutcome], None]
-"""Called as each video finishes, so that progress is visible and finished work counts even if the run dies later."""
+"""Called as each video finishes: progress is then visible, and finished work counts even if the run dies later."""
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
         )
         raise ConfigError(
             f"{path} cannot be read ({str(why).splitlines()[0]}); restore it from a copy, or remove it if the settings "
-            "of the platform have not changed since"
+            "of the platform have not changed since the last run"
         ) from error
 
 
@@ -100,7 +100,7 @@ class Platform:
         self.config = config
         shown = os.fsencode(root.absolute()).decode("utf-8", "backslashreplace")
         if shown != str(root.absolute()):
-            raise ConfigError(f"--root {shown}: its path is not UTF-8 and cannot be stored; use another")
+            raise ConfigError(f"--root {shown}: its path is not UTF-8 and cannot be stored; use another path")
         self.layout = StorageLayout(root.absolute())
         self.models = models or ModelProvider(config.models, self._take_device, partial(student_entries, self.layout))
         """The models, each loaded on first use, once per process."""
@@ -114,7 +114,7 @@ class Platform:
         return device_of_process(self.database, self.config.models.devices)
 
     def within(self, lease: RunLease) -> Self:
-        """Return a platform for the run of `lease`. Only the owner of its claims differs from this platform."""
+        """Return a platform for the run of `lease`, which owns its claims. All else is shared with this platform."""
         _ = self.database  # create it once, for both
         ours = copy.copy(self)
         ours._lease = lease  # noqa: SLF001 - an attribute of this class
@@ -126,7 +126,7 @@ class Platform:
         return self._lease.run_id if self._lease is not None else None
 
     def tell_steps(self, num_done: int, num_total: int) -> None:
-        """Set the run's progress, which the next renewal of its lease stores."""
+        """Set the run's progress, which is stored when its lease is next renewed."""
         if self._lease is not None:
             self._lease.num_done, self._lease.num_total = num_done, num_total
 
@@ -142,7 +142,7 @@ class Platform:
 
     @property
     def has_catalog(self) -> bool:
-        """False if nothing has been stored in the root yet. Creates nothing."""
+        """True if the catalog is on a server, or its SQLite file exists under the root. Creates nothing."""
         return self.catalog_url is not None or self.layout.catalog_file.exists()
 
     @cached_property
@@ -296,7 +296,7 @@ class Platform:
 
     @contextmanager
     def working_under(self, claim: Claim) -> Iterator[None]:
-        """Check after the block, even if it raised, that the claim was held throughout. Rows are written after it.
+        """Check after the block, even if it raised, that the claim is still held. The caller then writes its rows.
 
         Raises:
             ClaimLostError: another worker has taken the claim over, so the block's result or exception does not count.

@@ -67,10 +67,10 @@ class PostponedError(TransientError):
 
 
 class NotYetError(TransientError):
-    """Raised if another video of the site must go first. Nothing was requested, and nothing recorded."""
+    """Raised if a video must wait for its turn at a site. Nothing was requested, and nothing was recorded."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"not for another {seconds:.1f} s")
+        super().__init__(f"the video's turn has not come; try again in {seconds:.1f} s")
         self.seconds = seconds
 
 
@@ -96,7 +96,7 @@ class SitePoliteness:
         return EVERY_SITE if self._config.breaker.stops == "all" else site
 
     def _known_until(self, site: str) -> datetime | None:
-        """Return the time until which a site must not be contacted, as far as this process knows; None if it may be."""
+        """Return the time until which a site must not be contacted; None if this process knows of no such time."""
         now = self._clock.now()
         dates = [self._closed_until.get(name) for name in (site, EVERY_SITE)]
         return max((date for date in dates if date is not None and date > now), default=None)
@@ -152,8 +152,9 @@ class SitePoliteness:
     def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str, begun_at: datetime) -> None:
         """Count a refused video that was requested at `begun_at`.
 
-        The third refused video in a row, in any process, shows that the whole site refuses requests, if it was
-        requested after another refusal. The site's breaker then opens, and `put_back` postpones the videos to its date.
+        The whole site counts as refusing requests once three videos in a row were refused, in any process, and this one
+        was requested after another's refusal. The site's breaker then opens, and `put_back` postpones the videos to the
+        date at which it closes.
         """
         since = self._clock.now() - STREAK_LASTS
         may_count = row.status is not VideoStatus.UNAVAILABLE  # its own refusal is known

@@ -29,7 +29,7 @@ _STAGES: Final = tuple(
 
 
 class Preparation:
-    """Prepares builds, each once, in its own thread. As a context manager, waits at the end for running preparations.
+    """Prepares builds, each once, in a background thread. As a context manager, waits at the end for all of them.
 
     Args:
         platform: the platform.
@@ -49,7 +49,7 @@ class Preparation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Wait for what has started. If the block raised, start nothing more and do not wait."""
+        """Wait for all requested preparations. If the block raised, cancel those not yet started, and do not wait."""
         self._thread.shutdown(wait=error is None, cancel_futures=error is not None)
 
     def begin(self, projects: Collection[str]) -> None:

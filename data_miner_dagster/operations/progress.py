@@ -127,7 +127,7 @@ class Steps:
             logger.info("%s", self.line)
 
     def reach(self, num_done: int) -> None:
-        """Count steps up to this total, which includes steps by other runs."""
+        """Set the count of completed steps, including those of other runs. It never decreases."""
         self.advance(max(0, num_done - self._num_done))
 
     def tell(self) -> None:
@@ -145,7 +145,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of the work on videos, of a project or of all."""
+    """The progress of the work on a project's videos, or on all videos."""
 
     project: str | None
     share_done: float
@@ -155,7 +155,7 @@ class Progress:
     num_open: int
     """The number of videos that are due."""
     is_with_build: bool
-    """True if the remaining time includes filtering to release, at the speed of earlier runs."""
+    """True if the remaining time includes the stages from filtering to releasing, at the speed of earlier runs."""
 
     @property
     def line(self) -> str:
@@ -167,7 +167,7 @@ class Progress:
 
 
 def progress_of(platform: Platform, project: str | None = None) -> Progress | None:
-    """Return the progress of the work on videos, of a project or of all; None if no video is due."""
+    """Return the progress of the work on a project's videos, or on all videos; None if no video is due."""
     with platform.database.reading() as session:
         return _progress_of(session, platform.config, project, cache(partial(work_before, session)), _MOST_READ)
 

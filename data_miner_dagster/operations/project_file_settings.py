@@ -19,7 +19,7 @@ def project_file_of(platform: Platform, project: str) -> Path | None:
 
 
 def write_settings(platform: Platform, project: str, section: str, settings: Mapping[str, object]) -> Path:
-    """Write settings into one section of a project's file. Return the file. The edit takes effect like any other.
+    """Write settings into one section of a project's file. Return the file. The change takes effect like a manual edit.
 
     Raises:
         ConfigError: the file does not exist or cannot be changed safely. Nothing is changed.

@@ -1,4 +1,4 @@
-"""The only way for a stage to work on a project: under the project's claim, and with its stage kept up to date.
+"""The context in which every stage works on a project: it holds the project's claim and updates the project's stage.
 
 Belongs here: setting the project's stage when the work starts, ends, fails or is interrupted, and checking that the
 previous stage is done. Does not belong here: the work itself.
@@ -42,10 +42,10 @@ class StageRun:
             move_project(session, self._project, self._stage, error=None)
 
     def finish(self) -> None:
-        """Make the project wait for the next stage, after the work or if its row lags behind its files.
+        """Make the project wait for the next stage, if work was done or the project's row lags behind its files.
 
         A row lags behind after a kill between files and rows, after an earlier stage ran again without changes, and in
-        a build that finds a stage current.
+        a build whose stage is already current.
         """
         row = find_project(self._platform.database, self._project)
         after = STAGE_AFTER[self._stage]

@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Float32Array:
-    """Return (P, D) float32 unit vectors, one per text. Vectors that are stored are not computed again.
+    """Return (P, D) float32 unit vectors, one per text. Stored vectors are reused.
 
     Raises:
-        ModelError: the sentences of one prompt cancel out, or the model is missing.
+        ModelError: the vectors of a prompt's sentences cancel out, or the model is missing.
     """
     encoder = platform.models.filter_encoder
     return mean_over_templates(
@@ -60,7 +60,7 @@ def score_prompts(
 
     Raises:
         ConfigError: an exemplar is missing, has changed in the meantime, or is not a picture.
-        ModelError: the sentences of one prompt cancel out, or a model is missing.
+        ModelError: the vectors of a prompt's sentences cancel out, or a model is missing.
     """
     words = embed_prompts(platform, texts, config.templates)
     if not exemplars:
@@ -92,7 +92,8 @@ def combined(
 ) -> PromptScores:
     """Return the `PromptScores` of prompts, computed from texts with their vectors and from exemplars.
 
-    `embed` returns a picture's vector. `encoders` are the encoder of texts and, if it is a different one, of pictures.
+    `embed` returns the vector of an exemplar. `encoders` are the filter encoder and, if another encoder compares
+    pictures with exemplars, that one.
     """
     filter_encoder, pictures = encoders
 
@@ -123,7 +124,7 @@ def mean_over_templates(
     3.1.4, prompt ensembling.
 
     Raises:
-        ModelError: the sentences of one prompt cancel out.
+        ModelError: the vectors of a prompt's sentences cancel out.
     """
     vectors = []
     for text in texts:

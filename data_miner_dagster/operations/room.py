@@ -1,4 +1,4 @@
-"""Disk space under the root: measuring its use, applying the quota to downloads, and removing files to free some.
+"""Disk space under the root: measuring its use, applying the quota to downloads, and removing files to free space.
 
 Only files that can be recreated are removed: source files of videos whose frames exist, frames that nothing needs, and
 embeddings of unused encoders. The catalog keeps all facts about a video, and `info.json` stays.
@@ -60,7 +60,7 @@ _REST_LASTS: Final = 50.0
 """A measurement of the files other than videos and frames stays valid for this many times its own duration."""
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
-"""A caller that waits for space asks again after at most this many seconds, even if nothing has happened."""
+"""A caller that waits for space checks again after at most this many seconds, even if nothing has happened."""
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Room:
         self._lock = threading.Lock()
         self._rest = 0
         self._rest_holds_until = -1.0  # time.monotonic()
-        self._nothing_at: int | None = None  # the bytes in use when nothing could be removed
+        self._nothing_at: int | None = None  # the bytes in use at the last attempt, if nothing could be removed
 
     @property
     def is_limited(self) -> bool:
@@ -211,7 +211,7 @@ class Room:
     # --- removing ---
 
     def settle(self) -> None:
-        """Remove files if new frames exceed the quota. Remove nothing without a quota."""
+        """Remove files if the space in use and reserved exceeds the quota. Without a quota, do nothing."""
         quota = self._config.quota
         if quota is None:
             return
@@ -222,7 +222,7 @@ class Room:
                 self.free(lacking)
 
     def free(self, num_bytes: int) -> int:
-        """Remove files until `num_bytes` are freed, within the policies. Return the number of bytes freed."""
+        """Remove files until `num_bytes` are freed or the policies allow no more. Return the number of bytes freed."""
         taken = self.usage().total
         if taken == self._nothing_at:
             return 0
@@ -283,7 +283,10 @@ class Room:
         return names
 
     def _keys_needed(self) -> set[str] | None:
-        """Return the videos whose frames a release on disk or a copy of the catalog needs; None if that is unknown."""
+        """Return the keys of the videos whose frames a release on disk or a copy of the catalog needs.
+
+        Return None if a release cannot be read, because its videos are then unknown.
+        """
         releases, file = self._platform.layout.releases, self._platform.database.file
         needed = keys_wanted_in_copies(file) if file is not None else set[str]()
         for folder in paths_below(releases, "*/*"):
@@ -341,12 +344,12 @@ def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
         try:
             return 0 if config.local_files == "hardlink" else Path(row.url).stat().st_size
         except OSError:
-            return 0  # only the download will tell
+            return 0  # the path cannot be read; the download will report the reason
     return row.size_bytes if row.sha256 is not None else None
 
 
 def _can_be_had_again(layout: StorageLayout, row: VideoRow) -> bool:
-    """Return whether a removed file could be replaced: from its site, or from the user's own copy if it exists."""
+    """Return whether a removed file could be replaced: from its site, or from the user's own copy if that exists."""
     if row.status is VideoStatus.EXTRACTED and not has_frames(layout, row.key):
         return False  # the file is needed to recreate them
     if row.origin is not Origin.LOCAL:

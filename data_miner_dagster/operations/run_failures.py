@@ -31,14 +31,14 @@ from data_miner_dagster.stages.embedding import is_out_of_memory
 _OF_THE_STORE: Final = frozenset(
     {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 )
-"""System errors that show that a whole file system, or this process, no longer works."""
+"""System errors which show that a whole file system, or this process, no longer works."""
 
 
 def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None = None) -> Failure:
     """Return the classified failure for the exception that ended a run of a stage.
 
-    - It concerns the stage if it would occur on every item: a full or broken store, the catalog, a model, memory, the
-      network, or, for stages of videos, which share their settings, an invalid setting.
+    - It concerns the stage if it would occur on every item: a full or broken store, the catalog, a model, memory or the
+      network. In a stage of videos, so does an invalid setting, because all videos share the settings.
     - Otherwise it concerns the project that the run worked on, or the videos of the batch.
     - It concerns neither if the run was ended or another worker took over its work.
     """

@@ -63,7 +63,7 @@ class MakeShard(Protocol):
 def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
     """Process shards, and wait for those of other living workers. Return the number that other runs processed."""
     num_own, pause = 0, _FIRST_LOOK_SECONDS
-    steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has", "shards", plan.num_shards, platform)
+    steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has finished", "shards", plan.num_shards, platform)
     while True:
         has_made = _make_next(platform, plan, make, leads=True)
         num_open = num_open_shards(platform.database, plan)
@@ -114,7 +114,7 @@ def _make_next(platform: Platform, plan: ShardPlan, make: MakeShard, *, leads: b
 
 @contextmanager
 def _putting_back(platform: Platform, shard: OpenShard) -> Iterator[None]:
-    """If the block raises, release the shard for other workers. They would not take it from a living worker."""
+    """Release the shard if the block raises, because other workers take no shard that a living worker holds."""
     try:
         yield
     except (ClaimLostError, RunEndedError):  # the shard belongs to another worker now

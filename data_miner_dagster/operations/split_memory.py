@@ -1,8 +1,8 @@
-"""A project's stored decisions about its videos, from rows of the catalog and from its releases on disk.
+"""The splits and generations of a project's videos, from rows of the catalog and from the project's releases on disk.
 
 A video's split is decided once, and stays the same even if every release that shows the video is removed. So does its
-generation: the number of the first release for which its frames were decided. A release is in place before its rows are
-written, so releases are always read too. A kill between the two, or a root older than the rows, loses nothing.
+generation: the number of the first release for which its frames were decided. Releases are always read too, because a
+run may have been killed between writing a release and its rows, and roots of early versions have no such rows.
 """
 
 from collections.abc import Mapping
@@ -76,7 +76,7 @@ def remember_splits(session: Session, project: str, released: Mapping[str, Mappi
 
 
 def _shares_text(shares: Mapping[str, float], group_by: str | None) -> str:
-    text = ",".join(f"{name}={float(share)!r}" for name, share in shares.items())  # in the order of drawing
+    text = ",".join(f"{name}={float(share)!r}" for name, share in shares.items())  # in the order of drawing splits
     return f"{text};group_by={group_by}" if group_by else text
 
 

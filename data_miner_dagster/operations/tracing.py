@@ -57,7 +57,7 @@ def _tracer() -> "Tracer | None":
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Measure the block as a child of the thread's span. Spans that start in the block are children of this one."""
+    """Record the block as a span, a child of the thread's span. Spans that start in the block are its children."""
     tracer = _tracer()
     if tracer is None:
         yield
@@ -75,7 +75,7 @@ def span(name: str) -> Iterator[None]:
 
 @contextmanager
 def item_span(kind: str, item: str) -> Iterator[None]:
-    """Measure the work on a video or project as a child of the current thread's span.
+    """Record the work on a video or project as a span, a child of the current thread's span.
 
     Spans opened by one thread may overlap: in an embedding run, a video's span stays open until its last frame is
     embedded, while the next videos have already begun.

@@ -27,7 +27,7 @@ def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) 
 
 
 def adopt_verdict_files(database: Database, layout: StorageLayout) -> None:
-    """Import the files of all projects. An unreadable file stays, and the log names it. Its project is blocked."""
+    """Import the files of all projects. An invalid file stays in place, and a warning in the log names it."""
     for project in layout.all_frame_verdicts():
         try:
             adopt_verdict_file(database, layout, project)

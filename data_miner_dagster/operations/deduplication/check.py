@@ -34,7 +34,7 @@ _ALL_CHECKED_UP_TO: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class DeduplicationCheck:
-    """The result of checking a project's duplicates, for the asset check and for people."""
+    """The result of checking a project's deduplicated table, for the asset check and for people."""
 
     report: GuaranteeReport
     minimum_recall: float  # 1 if the search was exact
@@ -111,7 +111,7 @@ def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
     named = decided["representative_frame_id"]
     ids = np.empty(len(decided), np.int64)
     ids[is_foreign.to_numpy()] = rows_of_ids(
-        named.filter(is_foreign), foreign["frame_id"], table="what the project is compared with", remedy=remedy
+        named.filter(is_foreign), foreign["frame_id"], table="the frames of other projects and releases", remedy=remedy
     )
     ids[is_own.to_numpy()] = len(foreign) + rows_of_ids(
         named.filter(is_own), decided["frame_id"], table="deduplicated.parquet", remedy=remedy

@@ -1,9 +1,9 @@
 """Deduplicating one project: choosing representatives among the frames that filtering kept.
 
-Frames are ordered by generation, then by quality: frames of videos that were part of an earlier release come first.
-So the result depends on the frames, the settings and the published releases, but not on the runs in between. Decisions
-that cannot have changed are a prefix of the order, and are copied from the existing table. Adding videos therefore
-costs only the comparison of their frames with the representatives.
+Frames are ordered by generation, then by quality: frames of videos that were part of an earlier release come first. The
+result therefore depends on the frames, the settings and the published releases, but not on the runs in between.
+Decisions that cannot have changed are a prefix of the order, and are copied from the existing table. Adding videos
+therefore costs only the comparison of their frames with the representatives.
 """
 
 import json
@@ -119,7 +119,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
             return _outcome(platform, project, OutcomeStatus.REUSED)
         stage.begin()
         _check_threshold(inputs, earlier)
-        # Decisions made without frames of other projects' videos are made again, as those frames may be back.
+        # Decisions made while videos were left out are made again, because their frames may be available now.
         is_without = bool(read_left_out(platform.layout.deduplicated_table(project)))
         write = partial(_write_table, platform, project, inputs, {} if force or is_without else earlier)
         _, left_out = going_on_without(write)
@@ -127,7 +127,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
         return _outcome(platform, project, OutcomeStatus.DONE)
 
 
-# --- what it is made from ---
+# --- inputs ---
 
 
 def read_inputs(platform: Platform, project: str) -> Inputs:
@@ -176,7 +176,11 @@ def project_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
-    """Refuse a threshold that was set for another encoder."""
+    """Raise if the threshold does not name an encoder and was set for another encoder than the current one.
+
+    Raises:
+        ConfigError: the encoder has changed, but the threshold has not.
+    """
     if _UNNAMED in earlier:
         unnamed = _unnamed_threshold(inputs)
         check_same_scale(
@@ -341,7 +345,7 @@ def _decide(
     return _Decided(decisions, vectors[is_representative], how)
 
 
-# --- what became of it ---
+# --- the outcome ---
 
 
 def _outcome(platform: Platform, project: str, status: OutcomeStatus) -> ProjectOutcome:

@@ -1,4 +1,4 @@
-"""The thumbnails that distinguish a project's frames. Missing ones are made, and all are read on first use.
+"""The thumbnails that distinguish a project's frames. They are read on first use, and missing ones are made then.
 
 Does not belong here: the comparison (stages/deduplication/views.py), and turning a picture into a thumbnail
 (models/encoders/thumbnails.py).

@@ -32,7 +32,7 @@ from data_miner_dagster.storage.vectors import read_representatives
 
 KEY_COLUMNS: Final = ("frame_id", "video_key", "frame_index")
 PICTURE_COLUMNS: Final = (*KEY_COLUMNS, "sha256", "perceptual_hash", "contrast", "pts_seconds")
-"""The columns that identify a frame, in this project and in others."""
+"""The columns that identify a frame and describe its picture, for frames of this project and of others."""
 
 
 def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()) -> pa.Table:

@@ -1,7 +1,7 @@
 """Frames of other projects and of releases. They precede a project's own frames, which may duplicate them.
 
-Anything that has been deleted (a forgotten video, a release or project) is skipped and counted, since nobody can
-restore it. A name that never existed is a mistake and is refused before any work.
+Frames that no longer exist, because a video was forgotten or a release or project was deleted, are skipped and counted.
+A name that never existed is a mistake and is refused before any work.
 
 Belongs here: reading and naming these frames. Does not belong here: decisions.
 """
@@ -78,6 +78,8 @@ def foreign_frames(
 
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
     """Return, by name, the fingerprint of each project or release to compare with; "gone" if it was deleted.
+
+    The result has an entry `gone/<video key>` for each of their videos whose frames no longer exist.
 
     Raises:
         ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.
@@ -178,7 +180,8 @@ def _check_no_circle(platform: Platform, project: str, other: str) -> None:
         name = open_names.pop()
         if name == project:
             raise ConfigError(
-                f"deduplication.against_projects of {project} leads back to it through {other}; remove one of them"
+                f"deduplication.against_projects of {project} leads back to it through {other}; remove one of these "
+                "references"
             )
         if name not in seen and find_project(platform.database, name) is not None:
             seen.add(name)

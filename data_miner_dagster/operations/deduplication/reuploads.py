@@ -1,6 +1,6 @@
-"""The re-uploads of whole videos that deduplication found, with the videos' titles.
+"""The re-uploads of whole videos that deduplication detected, with the videos' titles.
 
-Does not belong here: finding them (stages/deduplication/reuploads.py).
+Does not belong here: detecting them (stages/deduplication/reuploads.py).
 """
 
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ _TRAINING_ROWS_PER_CLUSTER: Final = 40
 _TUNING_QUERIES: Final = 2000
 _TUNING_PAIRS: Final = 20_000
 _UNTUNED_SHARE: Final = 1 / 16
-"""The share of the clusters to visit if the sample has no near-duplicates from which the share could be found."""
+"""The share of the clusters to visit if the sample has no near-duplicates from which to determine it."""
 
 
 class SearchKind(StrEnum):
@@ -48,10 +48,10 @@ def is_exact_affordable(num_leaders: int, num_newcomers: int, exact_up_to_frames
 def choose_search(
     leaders: Float16Array, newcomers: Float16Array, threshold: float, config: DeduplicationConfig
 ) -> DuplicateSearch:
-    """Return the index for these vectors. Equal vectors get equal indexes.
+    """Return an empty index for these vectors: exact if that is affordable, else clustered. Deterministic.
 
     The clustered index is trained on rows spread evenly over all vectors. An exact search finds the true
-    near-duplicates of a sample. The index then visits enough clusters to find the wanted share of them.
+    near-duplicates of a sample, and the index is set to visit enough clusters to find the required share of them.
     """
     dimension = newcomers.shape[1]
     if is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames):

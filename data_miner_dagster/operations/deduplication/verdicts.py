@@ -34,7 +34,7 @@ class PairVerdicts:
         return {"pair_verdicts": places}
 
     def chosen_frames(self, frames: pa.Table) -> list[str]:
-        """Return the ids of those frames that were chosen as representatives, latest verdict first."""
+        """Return the ids of the given frames that people chose as representatives, latest verdict first."""
         places = _Places(frames, {place.video_key for place in self.chosen})
         rows = [row for place in self.chosen for row in places.rows_at(place)]
         return [frames["frame_id"][row].as_py() for row in rows]

@@ -46,7 +46,7 @@ def check_head_room(platform: Platform, row: VideoRow) -> None:
 
 
 def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
-    """Raise if the quota does not allow a download to start.
+    """Raise if the quota does not allow a download to start now.
 
     Raises:
         NotYetError: other downloads come first. The wait is short.

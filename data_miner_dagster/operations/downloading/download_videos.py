@@ -98,7 +98,7 @@ class _Run:
     force: bool
     is_another_try: bool = False  # a retry of interrupted downloads within the same run
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the batch shuts down, so that threads stop waiting."""
+    """Set when the batch shuts down. Threads that wait for a claim or a retry then stop waiting."""
 
 
 def download_videos(
@@ -118,7 +118,7 @@ def download_videos(
     politeness = SitePoliteness(platform)
     rules_by_video = load_rules_by_video(platform, keys)
     refused = refused_in_events(platform.database, keys)
-    keys.sort(key=lambda key: key in refused)  # refused ones last: others test better whether a site serves again
+    keys.sort(key=lambda key: key in refused)  # refused videos last: others are a better test of the site
     is_of_sites = any(_needs_a_site(platform, key) for key in keys)
     with (
         SiteWorkers(config, may_request=politeness.may_request, on_response=politeness.on_response) as client,
@@ -301,7 +301,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
-    """Return the outcome as a site's refusal if the video's whole site refuses requests; else unchanged."""
+    """Return a site's refusal as the outcome if the video's whole site refuses requests; else the given outcome."""
     if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
     reason = run.politeness.put_back(row.key, site_of(row.key, row.url))
@@ -384,6 +384,6 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
         fetched.candidate,
         duration_seconds=info.file.duration_seconds,
         width=info.file.width,
-        height=max(info.file.height, fetched.candidate.height or 0),  # rules apply to the largest version on offer
+        height=max(info.file.height, fetched.candidate.height or 0),  # rules apply to the site's largest version
     )
     return info, _rejections_of(run, proven if row.origin.is_of_site else with_known(proven, row))

@@ -15,7 +15,7 @@ from data_miner_dagster.storage.videos import VideoInfo, write_video_info
 
 
 def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | None:
-    """Return the sorted pictures of a video that is a folder of frames; None for a video file.
+    """Return the sorted paths of the pictures of a video that is a folder; None for a video file.
 
     Raises:
         VideoPermanentError: (MISSING_FILE) the folder is missing, or its pictures differ from those that were listed.
@@ -34,7 +34,11 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
 
 
 def take_frames(platform: Platform, row: VideoRow) -> VideoInfo:
-    """Write the manifest of a folder of frames. Nothing is copied until the frames are made."""
+    """Write and return the manifest of a folder of pictures.
+
+    Raises:
+        VideoPermanentError: (MISSING_FILE) the folder is missing, or its pictures differ from those that were listed.
+    """
     paths = imported_frame_paths(platform, row.key)
     assert paths is not None
     _, sha256 = key_of_frames(paths)

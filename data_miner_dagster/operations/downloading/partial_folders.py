@@ -1,7 +1,7 @@
 """Folders for the bytes of running downloads. Each belongs to one claim.
 
-A folder is inside its video's folder and has the claim's token in its name. It survives a kill, so that the next
-attempt can continue from its bytes. Two attempts never write into the same folder.
+A folder is inside its video's folder and has the claim's token in its name. It survives a kill, so the next attempt can
+continue from its bytes. Two attempts never write into the same folder.
 """
 
 import logging
@@ -24,7 +24,7 @@ def is_partial_download(path: Path) -> bool:
 
 
 def partial_folders(folder: Path) -> list[Path]:
-    """Return the folders of a video's interrupted attempts, the latest last."""
+    """Return the folders of a video's attempts, latest last."""
     found = folder.glob(f"{PARTIAL_MARK}*{_NAME}")
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
@@ -44,7 +44,7 @@ def _copy(earlier: Path, own: Path) -> None:
 def begin_partial_folder(folder: Path, claim: Claim) -> Path:
     """Return the folder for this attempt at a video, with the bytes of the last interrupted attempt.
 
-    If the writer of those bytes may still be running, they are copied, so that two processes never write to one file.
+    If the writer of those bytes may still be running, they are copied, so two processes never write to one file.
     """
     own = folder / partial_name(_NAME, claim.token)
     if not own.exists():

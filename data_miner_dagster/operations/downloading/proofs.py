@@ -1,4 +1,4 @@
-"""Checks of a downloaded file's content, made before it is published as a video."""
+"""Checking the content of a downloaded file before the file is published as a video."""
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.downloading import DownloadingConfig
@@ -17,7 +17,7 @@ from data_miner_dagster.storage.videos import VideoInfo
 
 
 def prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetched: FetchedVideo) -> VideoInfo:
-    """Return the manifest of a file after checking that it is complete and is the requested video.
+    """Check that a file is complete and is the requested video. Return its manifest.
 
     Raises:
         VideoPermanentError: a check failed. `is_of_file_alone` is False if its site may be the cause.

@@ -43,7 +43,7 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
 def record_done(
     session: Session, info: VideoInfo, rejections: Mapping[str, Rejection], skipping: Collection[str] = ()
 ) -> None:
-    """Mark a video DOWNLOADED, link it to the first identical video, and reject it where a project's rules say so.
+    """Mark a video DOWNLOADED, link it to the first identical video, and record the projects' `rejections`.
 
     Projects in `skipping` also reject a video that is identical to one of theirs.
     """
@@ -65,7 +65,10 @@ def record_done(
 
 
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
-    """Return the first other video with the same bytes or, failing that, with the same pictures and duration."""
+    """Return the key of the first other video with the same bytes or, failing that, the same pictures and duration.
+
+    Return None if there is no such video.
+    """
     fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
     alike = first_of_same_bytes(session, info.video_key, info.file.sha256)
     if alike is None and fingerprint is not None:
@@ -160,7 +163,7 @@ def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
 
 
 def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
-    """Update a row to match its video's file, after a kill between the two or after a reset to PENDING."""
+    """Update a video's row to match its file, after a kill between writing the two or after a reset to PENDING."""
     lags = row.status in (VideoStatus.PENDING, VideoStatus.DOWNLOADING) or (
         row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != info.file.sha256
     )

@@ -1,4 +1,4 @@
-"""Handing videos to threads, so that no thread waits for one site while another is free.
+"""Distributing videos to threads so that no thread waits for one site while another site is free.
 
 Does not belong here: whether a request to a site is allowed now (operations/politeness.py).
 """
@@ -32,7 +32,7 @@ class _Line:
 
 
 class Turns:
-    """The queue of one call's videos. Each is handed out once, unless it is put back. Thread-safe.
+    """The queue of one call's videos. Each is taken once, unless it is put back. Thread-safe.
 
     Args:
         site_by_key: each video's site, in the wanted order; None for a video without one, such as a local file.
@@ -69,7 +69,7 @@ class Turns:
             self._changed.notify_all()
 
     def put_back(self, key: str, seconds: float) -> None:
-        """Put a taken video back, and hand out no video of its site for this many seconds."""
+        """Put a taken video back. No video of its site can be taken for this many seconds."""
         with self._changed:
             line = self._lines[self._site_by_key[key]]
             line.num_at_work -= 1
@@ -78,7 +78,7 @@ class Turns:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Stop handing out videos."""
+        """Discard the waiting videos, so that `take` returns None."""
         with self._changed:
             for line in self._lines.values():
                 line.waiting.clear()

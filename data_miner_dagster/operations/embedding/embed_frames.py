@@ -1,7 +1,7 @@
 """`embed_frames`: stores the embeddings of all frames of videos, in files that all projects share.
 
 Decoding continues across videos, and each video is written and reported as soon as its last frame is done. Claims are
-always taken in the order of the keys, so that two callers never wait for each other.
+always taken in the order of the keys, so two callers cannot deadlock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,7 +95,7 @@ class _WholeVideos:
             try:
                 with self._platform.mending(key):
                     planned = _plan_whole_video(self._platform, self.encoder, key, force=self._force)
-            except DamagedFileError as error:  # it was removed; once its frames are recreated, the video comes back
+            except DamagedFileError as error:  # the file was removed; once frames are recreated, the video is due
                 _ask_for_frames(self._platform, key)
                 return VideoOutcome(key, OutcomeStatus.BLOCKED, message=str(error))
             if isinstance(planned, EmbeddingTask):
@@ -171,7 +171,7 @@ def _plan_whole_video(
     frames = sound_frames_identity(platform.layout, video_key) if video.status is VideoStatus.EXTRACTED else None
     if frames is None:
         _ask_for_frames(platform, video_key)
-        message = f"the frames of {video_key} have not been extracted yet (it is {video.status.value})"
+        message = f"the frames of {video_key} have not been extracted yet (the video is {video.status.value})"
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
     target = platform.layout.embedding_file(encoder.name, video_key)
     fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
@@ -188,7 +188,7 @@ def _plan_whole_video(
 def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, fingerprint: str) -> str | None:
     """Give a video all embeddings of another one with the same bytes, and therefore the same frames.
 
-    Return the other video's key; None if no video has them.
+    Return the other video's key; None if no such video has current embeddings of all its frames.
     """
     if video.sha256 is None or not video.file_name:
         return None
@@ -199,14 +199,14 @@ def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, 
         if read_vectors_fingerprint(path) != fingerprint:
             continue
         stored = read_embeddings(path)
-        if stored is not None and len(stored.vectors) == video.num_frames:  # a damaged image has none
+        if stored is not None and len(stored.vectors) == video.num_frames:  # fewer: an image was damaged
             write_embeddings(platform.layout.embedding_file(encoder.name, video.key), stored)
             return key
     return None
 
 
 def _ask_for_frames(platform: Platform, video_key: str) -> None:
-    """Send a video without frames back to extraction, because the catalog wrongly says that it has frames."""
+    """Set a video that is EXTRACTED but has no frames to DOWNLOADED, so that extraction recreates them."""
     if not has_frames(platform.layout, video_key):
         with platform.database.transaction() as session:
             move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTED})

@@ -50,14 +50,14 @@ def encode_tasks(
 
 
 class _TasksUnderWay:
-    """Tasks between their first and their last frame."""
+    """The tasks whose frames are being encoded."""
 
     def __init__(self, close: Callable[[EmbeddingTask], None]) -> None:
         self._close = close
         self._open: list[EmbeddingTask] = []
 
     def frames_of(self, tasks: Iterator[EmbeddingTask]) -> Iterator[FrameToEmbed]:
-        """Yield the frames of each task, which counts as running from its first frame."""
+        """Yield the frames of each task. A task is open from its first frame; without frames, it ends at once."""
         for task in tasks:
             self._open.append(task)
             yield from task.wanted
@@ -65,7 +65,7 @@ class _TasksUnderWay:
                 self._end(task)
 
     def add(self, embedded: EmbeddedFrame[FrameToEmbed]) -> None:
-        """Pass a frame's result to its task, and end the task with its last frame."""
+        """Pass a frame's result to its task, and end the task after its last frame."""
         task = embedded.frame.task
         task.add(embedded.frame.frame_index, embedded.vector, embedded.error)
         if task.num_seen == len(task.wanted):

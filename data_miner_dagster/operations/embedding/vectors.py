@@ -1,4 +1,4 @@
-"""The stored vectors of chosen frames, by one of the two image encoders."""
+"""Reading the stored vectors of chosen frames by an image encoder, and its threshold for near-duplicates."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -31,9 +31,9 @@ def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> fl
 
 
 def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Table) -> npt.NDArray[np.float16]:
-    """Return the (N, D) stored vectors of frames, in the order of the rows. Compute missing ones first.
+    """Return the (N, D) float16 stored vectors of frames, in the order of the rows. Compute missing ones first.
 
-    Only one video's file is in memory at a time, besides the result.
+    Besides the result, only one video's vectors are in memory at a time.
 
     Args:
         platform: the platform with the frames and models.

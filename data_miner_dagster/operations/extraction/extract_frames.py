@@ -64,7 +64,7 @@ _HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStat
 def frames_fingerprint(
     video_key: str, video_sha256: str, config: ExtractionConfig, *, version: int = EXTRACTION_VERSION
 ) -> str:
-    """Return the fingerprint that `frames.parquet` has if this or an earlier version made it from these inputs."""
+    """Return the fingerprint of the `frames.parquet` that a version of extraction makes from these inputs."""
     content = {"video": video_sha256, "settings": config.sampling_settings(), "version": version}
     if video_key.startswith(FRAMES_PREFIX) and version >= _COUNTS_PIXELS_SINCE:
         content["max_pixels"] = config.limits.max_pixels  # decides which pictures of a folder are left out
@@ -156,7 +156,7 @@ class _FolderMaker:
     fetched: Mapping[str, VideoOutcome]
     """The outcomes of downloading missing files again, by video."""
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the batch shuts down, so that threads stop waiting for other workers."""
+    """Set when the batch shuts down. Threads that wait for a claim then stop waiting."""
 
     def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
         """Replace the frames folder of a video, entirely or not at all."""
@@ -257,7 +257,7 @@ def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoO
 
 
 def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcome:
-    """Keep the outdated frames of a video whose file is missing. It is retried after a while."""
+    """Keep the stale frames, if any, of a video whose file is missing, and schedule another attempt."""
     if row.status is VideoStatus.EXTRACTED:
         with platform.database.transaction() as session:
             failure = Failure(VideoErrorKind.MISSING_FILE, message, basis=_basis_of(platform, row.key))

@@ -1,7 +1,7 @@
 """Making a folder of frames from one video file: index, targets, plan, pictures, manifest.
 
-Belongs here: the work of one process on one video. It uses neither the catalog nor claims, so that it can run in a
-separate process.
+Belongs here: the work of one process on one video. It uses neither the catalog nor claims, so it can run in a separate
+process.
 """
 
 from collections.abc import Sequence
@@ -38,14 +38,18 @@ from data_miner_dagster.stages.extraction import (
 
 
 class IndexReader(Protocol):
-    """A way to index a newly opened stream. Returns None if the file does not contain enough information for it."""
+    """A function that indexes a newly opened stream."""
 
     def __call__(self, stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex | None:
-        """Return the index. Raise `VideoPermanentError` if there are more than `max_frames`."""
+        """Return the index; None if the file has too little information for this reader.
+
+        Raises:
+            VideoPermanentError: the stream has more than `max_frames` frames.
+        """
 
 
 def index_readers(config: ExtractionConfig) -> Sequence[IndexReader]:
-    """Return the ways to read an index, cheapest first: from some groups of packets, all packets, or all pictures."""
+    """Return the index readers, cheapest first: they read some groups of packets, all packets, or all pictures."""
     by_groups = partial(read_group_index, choose=partial(groups_to_read, config=config))
     return [*([] if config.strategy == "scene" else [by_groups]), read_index, index_from_content]
 
@@ -53,8 +57,7 @@ def index_readers(config: ExtractionConfig) -> Sequence[IndexReader]:
 def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     """Write the frames of a video and then their manifest, `frames.parquet`. Equal input gives equal bytes.
 
-    The index is read in the cheapest sufficient way. The file's own metadata is trusted until a frame that it promises
-    is missing.
+    The index readers are tried, cheapest first, until every frame that the index promises can be decoded.
 
     Raises:
         VideoPermanentError: the file is unusable, has no decodable frame, or exceeds a limit.
@@ -75,7 +78,7 @@ def _opened(job: FrameFolderJob) -> AbstractContextManager[VideoStream]:
 
 
 def _attempt(job: FrameFolderJob, reader: IndexReader) -> FrameFolderSummary | None:
-    """Try one way to read the index. Return None if it finds no frame or too little information to plan with."""
+    """Write the frames with the index of one reader. Return None if the index is missing or has no frame."""
     with _opened(job) as stream:
         index = reader(stream, max_frames=job.config.limits.max_source_frames)
         if index is None or index.num_frames == 0:

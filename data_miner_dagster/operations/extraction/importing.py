@@ -1,7 +1,7 @@
-"""Making a folder of frames, with the same kind of manifest, from existing pictures.
+"""Making a folder of frames from existing pictures, with the same manifest as for a video file.
 
-Picture i is frame i, one second after the previous one. A picture that is unreadable or too large is left out and
-reported with the reason.
+The picture at position i, counted from 0, becomes the frame at i seconds. A picture that is unreadable or too large is
+left out and reported with the reason.
 """
 
 from fractions import Fraction
@@ -22,7 +22,9 @@ from data_miner_dagster.stages.extraction import spread
 
 
 def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
-    """Copy `job.picture_paths` to the folder, measure them, then write the manifest. Equal input gives equal bytes.
+    """Store and measure the pictures in `job.picture_paths`, then write the manifest. Equal input gives equal bytes.
+
+    If there are more than `max_frames_per_video`, only this number is stored, spread evenly.
 
     Raises:
         VideoPermanentError: no picture can be read, or there are more pictures than the limit allows.

@@ -47,7 +47,7 @@ class Moment:
 
 
 class FrameFolderWriter:
-    """Numbers, measures and stores pictures in order of arrival. Holds at most one group of rows in memory."""
+    """Numbers, measures and stores pictures in the order of the calls. Holds at most one group of rows in memory."""
 
     def __init__(self, folder: Path, video_key: str, config: ExtractionConfig, writer: pq.ParquetWriter) -> None:
         self.num_frames = 0
@@ -146,5 +146,5 @@ def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
     if width * height > limit:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"a picture of {width}x{height} pixels exceeds extraction.limits.max_pixels={limit}",
+            f"a picture of {width}x{height} pixels exceeds extraction.limits.max_pixels={limit}; raise the limit",
         )

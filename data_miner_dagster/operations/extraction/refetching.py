@@ -34,9 +34,9 @@ class RefetchPrice:
 
 
 def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[str, VideoOutcome]:
-    """Log the cost, and download the files of videos again. Return each video's outcome.
+    """Log the cost, and download the files of videos again. Return each video's outcome by key.
 
-    If a video is no longer available, its frames stay as they are.
+    If a video is no longer available, its frames stay unchanged.
     """
     from data_miner_dagster.operations.downloading.download_videos import download_videos
 

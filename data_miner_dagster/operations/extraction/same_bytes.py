@@ -1,7 +1,7 @@
 """Videos whose files have the same bytes: frames are decoded once, and the other videos get hard links to them.
 
 Except for the key in `frames.parquet`, the result equals, byte for byte, the frames made from the video's own file.
-Later stages treat such videos like any others: their frames are found to be equal, and stay in one split.
+Later stages treat such videos like any others: their equal frames become duplicates and stay in one split.
 """
 
 import logging
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 class _NotTheSameError(DataMinerError):
-    """Raised if a frame of the other video does not match its table."""
+    """Raised if the file of a frame of the other video does not have the sha256 in its table."""
 
 
 def same_video_with_frames(platform: Platform, row: VideoRow, fingerprint: str) -> str | None:
-    """Return the first other video with the same bytes and with frames of this fingerprint."""
+    """Return the key of the first other video with the same bytes and frames of this fingerprint; None without one."""
     if row.sha256 is None or not row.file_name:
         return None
     with platform.database.reading() as session:
@@ -56,7 +56,7 @@ def take_frames_of(platform: Platform, original: str, video_key: str, fingerprin
                 row |= {"video_key": video_key, "frame_id": make_frame_id(video_key, row["frame_index"])}
             _write_table(partial / FRAMES_TABLE_NAME, rows, fingerprint)
     except (OSError, DataMinerError) as error:
-        logger.warning("%s: cannot use the frames of %s, which is the same video: %s", video_key, original, error)
+        logger.warning("%s: the frames of %s, which has the same bytes, cannot be used: %s", video_key, original, error)
         return None
     return len(rows)
 

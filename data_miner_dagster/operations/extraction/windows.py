@@ -53,7 +53,7 @@ def store_windows(job: WindowsJob) -> WindowsSummary:
             leftover.unlink()
     raise VideoPermanentError(
         VideoErrorKind.UNDECODABLE,
-        f"{job.video_path.name}: none of the neighbouring frames could be decoded",
+        f"{job.video_path.name}: none of the neighbouring frames could be decoded; download the video again",
     )
 
 

@@ -21,7 +21,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 
 class FrameWorkers:
-    """Worker processes that make folders of frames. Thread-safe."""
+    """Worker processes that make folders of frames and of windows. Thread-safe."""
 
     def __init__(self) -> None:
         self._pool = WorkerPool(JOBS_MODULE)
@@ -53,7 +53,14 @@ class FrameWorkers:
         return FrameFolderSummary(**self._call("make_frame_folder", job))
 
     def store_windows(self, job: WindowsJob) -> WindowsSummary:
-        """Store windows in a worker, within `job.config.limits`. Raises the same errors as `make_frame_folder`."""
+        """Run the function `store_windows` in a worker, within `job.config.limits`.
+
+        Raises:
+            VideoPermanentError: `store_windows` raised it, or (LIMIT_EXCEEDED) time or memory ran out.
+            VideoTransientError: (DISK_FULL) no space is left, or (CRASHED) the worker died.
+            WorkerFaultError: an unexpected exception occurred in the worker.
+            WorkersClosedError: `close` was called while the worker was running.
+        """
         return WindowsSummary(**self._call("store_windows", job))
 
     def _call(self, name: str, job: FrameFolderJob | WindowsJob) -> dict[str, Any]:

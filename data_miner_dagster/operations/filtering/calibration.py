@@ -1,9 +1,9 @@
-"""`data-miner calibrate`, and its page among the review pages: finding a threshold from people's answers.
+"""`data-miner calibrate`, and its page among the review pages: computing a threshold from people's answers.
 
 A round writes to projects/<name>/calibration/: plan.json (the strata, kept for all later rounds, so that answers
 accumulate), questions.csv (for people without a browser), answers.csv (all answers from files so far), reference.json
-(the distribution of scores at the time, to detect drift). Answers on the review pages are verdicts in the catalog. The
-project itself is not changed: users put the new threshold into the file themselves.
+(the distribution of the positive similarities at the time, to detect drift). Answers on the review pages are verdicts
+in the catalog. Nothing here changes the project file: a user adds the new threshold to it, or has the command do so.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class CalibratedThreshold:
     threshold_in_force: float
     threshold: float | None
     settings: Mapping[str, object]
-    num_unknown: int  # answers from files about frames that are not, or no longer, in question
+    num_unknown: int  # answers from files about frames that are not open, or no longer open
     num_not_sampled: int  # answers from other queues, which are not a random sample
     num_questions: int  # planned questions, whose answers are usually enough
     num_answered: int  # planned questions that have an answer
@@ -64,7 +64,7 @@ def write_questions(
 
     Args:
         platform: the platform of one root.
-        project: its name. The project must have been filtered with its current prompts.
+        project: the name of a project that has been filtered with its current prompts.
         num_questions: the number of frames to ask about, half of them on each side of the threshold.
         restart: forget the strata of earlier rounds and the answers from files. Verdicts stay.
 
@@ -93,7 +93,10 @@ def write_questions(
 
 
 def begin_round(platform: Platform, calibration: Calibration) -> Calibration:
-    """In a first round, store the plan, and delete the file of imported answers, which belong to an earlier plan."""
+    """In a first round, store the plan, and delete the file of imported answers, which belongs to an earlier plan.
+
+    Return the calibration with its plan marked as stored.
+    """
     if calibration.plan.is_stored:
         return calibration
     platform.layout.answers_file(calibration.config.name).unlink(missing_ok=True)
@@ -113,7 +116,7 @@ def find_threshold(
 
     Args:
         platform: the platform of one root.
-        project: its name.
+        project: the name of the project.
         goal: "precision" or "recall".
         wanted: the value to reach.
         answers_file: a CSV with columns `frame_id` and `answer` (keep, drop or empty). It is added to earlier answers.

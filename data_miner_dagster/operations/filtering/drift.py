@@ -1,8 +1,8 @@
-"""Checking whether videos added after a calibration score like those that it was based on.
+"""Checking whether videos added after a calibration have positive similarities like the videos that it covers.
 
 `calibrate` stores a reference beside its answers: the distribution of the positive similarities, and the videos that it
-covers. Filtering compares all other videos with it. Without a reference, or if the reference was made with other
-prompts, nothing is compared.
+covers. Filtering compares all other videos with the reference. Without a reference, or if it was made with another
+encoder or other prompts, nothing is compared.
 """
 
 import json
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """The distribution of some videos' scores, and the fingerprint that comparable scores must have."""
+    """The distribution of some videos' positive similarities, and the fingerprint that comparable ones must have."""
 
     scale: str
     edges: tuple[float, ...]
@@ -47,9 +47,9 @@ class _Reference:
 
 
 def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig) -> str:
-    """Return the fingerprint of what scores depend on. Scores are comparable only if it is equal.
+    """Return the fingerprint of the inputs of positive similarities: encoder, positive prompts, exemplars, templates.
 
-    It covers the encoder, the positive prompts, their exemplars, and the templates.
+    Similarities are comparable only if their fingerprints are equal.
     """
     exemplars = exemplars_of(platform, project, config)
     return fingerprint_of(
@@ -63,7 +63,7 @@ def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig)
 
 
 def save_reference(platform: Platform, project: str, config: FilteringConfig) -> None:
-    """Store the distribution of the project's current scores."""
+    """Store the distribution of the project's current positive similarities as the reference."""
     groups = list(_scores_by_batch(_table(platform, project), ()))
     distribution = distribution_of(np.concatenate([np.zeros(0), *(scores for _, scores in groups)]))
     write_json(
@@ -80,7 +80,10 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
 
 
 def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Drift | None:
-    """Return how the scores of videos outside the calibration differ; None without a reference or such videos."""
+    """Return how the positive similarities of videos outside the calibration differ from those of the reference.
+
+    Return None if the reference is missing, unreadable or not comparable, or if there are no such videos.
+    """
     path = platform.layout.reference_file(project)
     if not path.is_file():
         return None
@@ -106,7 +109,7 @@ def _table(platform: Platform, project: str) -> Path:
 def _scores_by_batch(
     path: Path, without_videos: Collection[str]
 ) -> Iterator[tuple[list[str], npt.NDArray[np.float64]]]:
-    """Yield (video keys, positive similarities of readable frames) for each batch of rows."""
+    """Yield (video keys, positive similarities without nulls) for each batch of rows, excluding some videos."""
     excluded = pa.array(sorted(without_videos), pa.string())
     for batch in read_batches(path, ["video_key", "positive_similarity"]):
         rows = batch.filter(pc.invert(pc.is_in(batch.column("video_key"), value_set=excluded)))

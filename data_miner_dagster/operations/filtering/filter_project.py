@@ -77,7 +77,7 @@ class DecisionBasis:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the decisions. It does not cover verdicts if there are none."""
+        """The fingerprint of the decisions. It covers the verdicts only if there are any."""
         return fingerprint_of(
             {
                 "version": FILTERING_VERSION,
@@ -91,12 +91,12 @@ class DecisionBasis:
 def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Decide on every frame of every member that has frames and current embeddings.
 
-    Other members are left out and counted, until they are ready. A model is loaded only for a new prompt.
+    Other members are left out and counted until they are ready. A model is loaded only for a new prompt or exemplar.
 
     Args:
         platform: the platform of one root.
-        project: its name.
-        force: score and decide again even if the tables are current.
+        project: the name of the project.
+        force: compute similarities and decisions again even if the tables are current.
 
     Raises:
         ConfigError: the project does not exist, or the thresholds were set for another encoder.
@@ -169,7 +169,7 @@ class _Decided:
 
 
 def _settings(platform: Platform, config: FilteringConfig) -> dict[str, str]:
-    """Return the facts about this run that the next one needs: the encoder, and thresholds that do not name one."""
+    """Return the metadata for the next run: the encoder, and the thresholds that do not name an encoder."""
     content = {"encoder": platform.models.filter_encoder.name, "unnamed_values": unnamed_values(config)}
     return {_SETTINGS_KEY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
 
@@ -293,13 +293,16 @@ def _tell_left_out(project: str, members: ProjectMembers) -> None:
 
 
 def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -> dict[str, int | float]:
-    """Return how scores of videos added after the last calibration have drifted; empty without a calibration."""
+    """Return how the similarities of videos added after the last calibration have drifted; empty without a calibration.
+
+    Log a warning if they have drifted.
+    """
     drift = read_drift(platform, project, config)
     if drift is None:
         return {}
     if drift.is_drifted:
         logger.warning(
-            "project %s: %s of videos newer than its calibration score differently (PSI %.2f, KS %.2f); "
+            "project %s: %s of videos newer than its calibration differ in their similarities (PSI %.2f, KS %.2f); "
             "`data-miner review %s` asks about them, under *Filter threshold*",
             project,
             counted(drift.num_frames, "frame"),

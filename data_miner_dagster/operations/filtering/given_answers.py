@@ -26,7 +26,7 @@ class GivenAnswers:
     positions: Int64Array  # (A,) ascending
     is_kept: npt.NDArray[np.bool_]
     is_counted: npt.NDArray[np.bool_]  # part of the random sample of its stratum
-    num_unknown: int  # lines of files about frames that are not, or no longer, in question
+    num_unknown: int  # lines of files about frames that are not open, or no longer open
 
     def counted(self, calibration: Calibration) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
         """Return the headroom of the frames whose answers count, and whether each should be kept."""
@@ -52,7 +52,7 @@ def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers
 
 
 def match_answers(calibration: Calibration, verdicts: Iterable[Verdict], of_files: Mapping[str, bool]) -> GivenAnswers:
-    """Assign answers to frames.
+    """Return the answers about the frames of a calibration, from verdicts and from lines of files.
 
     A verdict takes precedence over a line of a file, and a later verdict over an earlier one.
     """

@@ -45,8 +45,8 @@ class OpenFrames:
     frame_indices: npt.NDArray[np.int32]
     pts_seconds: Float64Array
     headroom: Float64Array  # similarity minus threshold
-    numbers: npt.NDArray[np.uint64]  # sampling numbers
-    prompts: npt.NDArray[np.int16]  # the leading positive prompt
+    numbers: npt.NDArray[np.uint64]  # from `sampling_order`: frames are drawn in ascending order
+    prompts: npt.NDArray[np.int16]  # the number of the leading positive prompt
     similarities: Float32Array
 
     def frame_id(self, position: int) -> str:
@@ -105,7 +105,7 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
             counts += [int(is_open[start:stop].sum()) for start, stop in pairwise(offsets)]
             columns.add(*(of_frames[is_open] for of_frames in values))
         indices, pts_seconds, headroom, numbers, prompts, similarities = columns.mapped()
-    counts += [0] * (len(header.videos) - len(counts))  # videos without frames after the last part
+    counts += [0] * (len(header.videos) - len(counts))  # videos after the last part have no frames
     return OpenFrames(
         video_keys=tuple(video.video_key for video in header.videos),
         offsets=np.cumsum([0, *counts], dtype=np.int64),

@@ -36,7 +36,7 @@ class Plan:
     """The strata that all rounds of a calibration share, expressed relative to the current thresholds."""
 
     edges: Float64Array
-    made_at: datetime  # answers from before belong to an earlier plan
+    made_at: datetime  # earlier answers belong to an earlier plan
     is_stored: bool
 
 
@@ -65,7 +65,7 @@ def plan_calibration(
     num_questions: int = DEFAULT_QUESTIONS,
     restart: bool = False,
 ) -> Calibration:
-    """Return the questions of a project, in the strata of earlier rounds if they still fit. Write nothing.
+    """Return the questions of a project, in the strata of earlier rounds if those are still valid. Write nothing.
 
     Raises:
         DataMinerError: no frame's decision depends on the threshold, or only some prompts' thresholds have changed.
@@ -114,10 +114,12 @@ def store_plan(platform: Platform, calibration: Calibration) -> None:
 
 
 def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules) -> Plan | None:
-    """Return the strata of earlier rounds relative to the current thresholds; None without earlier rounds.
+    """Return the strata of earlier rounds relative to the current thresholds.
+
+    Return None if there were no earlier rounds, or the encoder, the prompts or their exemplars have changed since.
 
     Raises:
-        DataMinerError: only some prompts' thresholds have changed since, so old and new scores are not comparable.
+        DataMinerError: only some prompts' thresholds have changed since, so one shift cannot adapt the strata.
     """
     path = platform.layout.calibration_plan(config.name)
     if not path.is_file():

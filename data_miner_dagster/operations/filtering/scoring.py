@@ -1,6 +1,6 @@
-"""Computing similarities.parquet: the products of stored frame embeddings and prompt embeddings.
+"""Computing similarities.parquet: the similarities of stored frame embeddings to prompts.
 
-Only videos whose embeddings have changed are scored again. Other videos' rows are copied from the existing table.
+Only videos whose embeddings have changed are compared again. Other videos' rows are copied from the existing table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,7 +133,7 @@ def score_project(
 
 @contextmanager
 def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
-    """Raise at the end of the block if any video had a fault, so that no table is finished without it."""
+    """Raise at the end of the block if any video had a fault, so that no table without that video is completed."""
     yield
     if faults:
         raise VideosLeftOutError(faults)
@@ -147,7 +147,7 @@ class _Carried:
         self._next = next(videos, None)
 
     def rows_of(self, wanted: ScoredVideo) -> pa.Table | None:
-        """Return a video's rows if they were made from the same embeddings; else None. Call in order of the key."""
+        """Return a video's rows if they were made from the same embeddings; else None. Call it in order of the keys."""
         while self._next is not None and self._next[0].video_key < wanted.video_key:
             self._next = next(self._videos, None)
         if self._next is None or self._next[0] != wanted:
@@ -163,7 +163,7 @@ def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Scorer:
-    """The inputs of a comparison. `beside` is the second encoder, which compares pictures with exemplars, if any."""
+    """The prompts to compare with. `beside` is the encoder that compares pictures with exemplars, if it is another."""
 
     prompts: PromptScores
     beside: EncoderRole | None

@@ -41,7 +41,7 @@ def try_filter(
 ) -> Trial:
     """Decide on the images of a folder, and list the best first. Rules about time and about videos do not apply.
 
-    `shown` returns the text of a prompt that people see. Relative paths of exemplars start at `exemplar_folder`.
+    `shown` returns the text of a prompt as people may see it. Relative paths of exemplars start at `exemplar_folder`.
 
     Raises:
         ConfigError: the folder has no images, the thresholds are for another encoder, or an exemplar is not a picture.

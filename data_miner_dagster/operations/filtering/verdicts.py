@@ -49,7 +49,7 @@ def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], 
     """
     adopt_verdict_file(platform.database, platform.layout, project)
     given: dict[tuple[str, float], bool] = {}
-    times: dict[tuple[str, int], float] = {}  # of the last verdict in each half millisecond
+    times: dict[tuple[str, int], float] = {}  # by video and half millisecond, the time of the last verdict in it
     for verdict in verdicts_in_force(platform.database, project, words=FRAME_WORDS):
         key, seconds = verdict.place.video_key, verdict.place.pts_seconds
         moment = round(seconds / SAME_FRAME_SECONDS)
@@ -93,7 +93,7 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
     for frame_id, pts_seconds in seconds.items():
         place = FramePlace(split_frame_id(frame_id)[0], pts_seconds)
         is_kept = answers[frame_id]
-        # repeating a verdict does not change who gave it first
+        # A repeated verdict is not stored, so that the person who gave it first stays its author.
         if known.get((place.video_key, place.pts_seconds)) is not is_kept:
             word = VerdictWord.KEEP if is_kept else VerdictWord.DROP
             answer_id = fingerprint_of({"frame": frame_id, "word": word, "who": who, "at": given_at.isoformat()})
@@ -104,7 +104,7 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
 
 
 def verdict_codes(part: SimilaritiesPart, said: Mapping[tuple[str, float], bool]) -> npt.NDArray[np.int8]:
-    """Return the verdict on each frame of a part, shape (N,); NO_VERDICT where there is none.
+    """Return (N,) int8 codes of the verdicts on the frames of a part; NO_VERDICT for frames without one.
 
     A verdict applies to the frame nearest to its time, if that is less than half a millisecond away, because other
     tools round times. All answers from people are matched in this way.

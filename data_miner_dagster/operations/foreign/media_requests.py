@@ -45,7 +45,7 @@ class FrameFolderSummary:
     left_out: Sequence[str] = ()
 
     def as_metadata(self) -> dict[str, int | float | str]:
-        """Return the numbers to show to users."""
+        """Return the counts to show to users, and the reasons for the first pictures that were left out."""
         values = asdict(self)
         by_flag, left_out = values.pop("num_frames_by_flag"), values.pop("left_out")
         shown = {f"num_{flag}": count for flag, count in sorted(by_flag.items())}

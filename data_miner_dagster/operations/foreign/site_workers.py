@@ -148,13 +148,22 @@ class SiteWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched the video {error}") from None
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """Call `SiteClient.pictures_of` in a worker."""
+        """Call `SiteClient.pictures_of` in a worker.
+
+        Raises:
+            SourceError: `SiteClient.pictures_of` raised it, or reading the answer exceeded a limit or ended the worker.
+        """
         arguments = {"video_key": video_key, "with_storyboards": with_storyboards}
         pictures = self._listed("pictures_of", arguments, address, LISTING_SECONDS, self._answer)
         return PICTURES.validate_python(pictures)
 
     def fetch_picture(self, site: str, url: str) -> bytes:
-        """Call `SiteClient.fetch_picture` in a worker."""
+        """Call `SiteClient.fetch_picture` in a worker.
+
+        Raises:
+            SourceError: `SiteClient.fetch_picture` raised it, or reading the picture exceeded a limit or ended the
+                worker.
+        """
         content = self._listed("fetch_picture", {"site": site}, ForeignAddress(url), _PICTURE_SECONDS, self._answer)
         return base64.b64decode(content)
 
@@ -176,7 +185,7 @@ class SiteWorkers(PooledWorkers):
         try:
             return self._call(job, arguments, address, seconds, on_call)
         except WorkerLimitError as error:
-            said = self._of_limit(error, "the time for one listing,", seconds)
+            said = self._of_limit(error, "the limit for one listing", seconds)
             raise SourceError(f"{redact_url(address.text)}: the site's answer {said}") from None
         except WorkerDiedError as error:
             raise SourceError(f"{redact_url(address.text)}: the process that read the answer {error}") from None
@@ -199,7 +208,7 @@ class SiteWorkers(PooledWorkers):
         limits = self._config.limits
         match error.which:
             case "wall":
-                return f"was still being read when {name_of_time} {seconds:g} s had passed"
+                return f"was still being read after {seconds:g} s, which is {name_of_time}"
             case "cpu":
                 return f"takes more CPU time to read than limits.max_cpu_seconds {limits.max_cpu_seconds:g}"
             case "memory":

@@ -1,7 +1,7 @@
-"""The only way to read picture files. The origin of their bytes decides where they are decoded.
+"""Reading picture files. All code uses this module, because the origin of the bytes decides where they are decoded.
 
-Frames of video files were encoded here, so this process decodes them. Pictures from folders keep their original bytes,
-as do pictures that a user names, so worker processes decode them within limits.
+Frames of video files were encoded by this package, so this process decodes them. Pictures from folders, and those that
+a user names, have somebody else's bytes, so worker processes decode them within limits.
 """
 
 from data_miner_dagster.config.extraction import ExtractionConfig

@@ -30,9 +30,9 @@ BY_HAND = "by_hand"
 
 
 def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
-    """Add the videos at an address or local path to a project. Return (video key, whether it is new) for each.
+    """Add all videos at an address or local path to a project. Return (video key, whether it is new) for each.
 
-    A page or folder with several videos adds them all. A member that a rule had rejected is restored.
+    A member that a rule had rejected is restored.
 
     Raises:
         ConfigError: the project or file does not exist, the address cannot be listed, or its videos were forgotten.
@@ -61,7 +61,7 @@ def _listed(platform: Platform, address: str, shown: str) -> list[VideoCandidate
 
 
 def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
-    """Return the candidates that can become members, at least one.
+    """Return the candidates that can become members, of which there is at least one. Log the others.
 
     Raises:
         ConfigError: no candidate can be a member, or an address contains a secret.

@@ -34,7 +34,7 @@ class DryListing:
     wanted: Sequence[VideoCandidate]  # those that pass the rules, up to `sourcing.max_videos`
     num_listed: int
     num_repeated: int
-    num_forgotten: int  # that were removed on request
+    num_forgotten: int  # candidates that were removed on request
     num_by_rule: Mapping[RejectionRule, int]
     listings: Sequence[Listing]
     num_requests: int
@@ -42,7 +42,7 @@ class DryListing:
 
     @property
     def failed(self) -> Sequence[Listing]:
-        """The queries that failed, entirely or in part."""
+        """The listings that failed, entirely or in part."""
         return [listing for listing in self.listings if listing.error is not None]
 
 

@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 _A_PORTION: Final = 2_000
 """Candidates per transaction. One transaction takes a few tenths of a second and blocks other writers."""
 _PAUSE_SECONDS: Final = 0.02
-"""Pause between two transactions, so that other writers that poll for the lock can get it."""
+"""The pause between two transactions, in which other writers that poll for the lock can take it."""
 
 
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
@@ -219,8 +219,8 @@ def _cut_short_of(platform: Platform, listings: list[Listing]) -> list[Listing]:
 
 def _cut_short(platform: Platform, listing: Listing) -> str:
     return (
-        f"stopped after {counted(len(listing.candidates), 'entry', 'entries')}, and there may be more: "
-        f"platform.downloading.limits.max_entries is {platform.config.downloading.limits.max_entries}"
+        f"stopped after {counted(len(listing.candidates), 'entry', 'entries')}, and there may be more; "
+        f"raise platform.downloading.limits.max_entries ({platform.config.downloading.limits.max_entries})"
     )
 
 
@@ -276,7 +276,7 @@ def by_rules(
 
 
 def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection | None:
-    """Return the rejection of a video that duplicates another; None if it does not, or the other is not usable."""
+    """Return the rejection of a video that duplicates a usable member of the project; None if it does not."""
     if row.duplicate_of is None:
         return None
     with platform.database.reading() as session:
@@ -288,7 +288,7 @@ def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection |
 
 
 def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
-    """Remove the rows of entries that met a fault, if the same query now lists them properly."""
+    """Remove members for entries that met a fault earlier, if their query was listed now and no longer has them."""
     listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
     still_there = {candidate.video_key for listing in listings for candidate in listing.candidates}
     delete_faulty_entries(platform.database, project, listed, still_there)

@@ -41,7 +41,7 @@ class Listing:
 def list_all(
     platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
 ) -> list[Listing]:
-    """Run the queries that are due. Return their results in order."""
+    """Run the local queries, and those on the network that are due. Return their results in order."""
     is_changed = row.sourced_config_hash != row.config_hash
     listed_well = queries_listed_well(platform.database, row.name)
     wanted = [
@@ -95,7 +95,7 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Add an error to listings with a candidate that met a fault later, so that their queries are repeated."""
+    """Add an error to listings with a candidate that met a fault after it was listed, so that the query is repeated."""
     lines: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
         if candidate.fault is not None:

@@ -17,7 +17,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.local_files import key_of_file, key_of_frames
 
 _MIN_DIGEST: int = 16
-"""Hex digits of the content's SHA-256 in the key of a file or folder."""
+"""The number of hex digits of the content's sha256 in the key of a file or folder."""
 
 
 class LocalKeys:
@@ -46,7 +46,7 @@ class LocalKeys:
                 self._forgotten = forgotten_subjects(self._platform.database)
             earlier = f"{prefix}{sha256[:32]}"  # its key in versions up to 0.3
             if forgotten_subject("video", earlier) in self._forgotten:
-                key = earlier  # so that it stays forgotten
+                key = earlier  # with this key the video stays forgotten
             return self._known.setdefault(f"{prefix}{sha256[:_MIN_DIGEST]}", key)
 
     def _present(self) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Pre-screening: scoring a candidate's pictures against the project's prompts before downloading it."""
+"""Pre-screening: comparing a candidate's pictures with the project's prompts before downloading the video."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,10 +36,10 @@ def prescreen(
     config: ProjectConfig,
     candidates: Sequence[VideoCandidate],
 ) -> dict[str, Rejection]:
-    """Return the rejections of candidates whose pictures are far from every positive prompt, by video key.
+    """Return the rejections of candidates without a picture that is similar enough to a positive prompt, by video key.
 
-    Scores are stored, and recomputed only if the encoder or the prompts changed. A candidate passes if it has no
-    pictures or they cannot be fetched, because this says nothing about the video.
+    Results are stored, and recomputed only if the encoder, the prompts or the settings of pre-screening have changed. A
+    candidate passes if it has no pictures or they cannot be fetched, because this says nothing about the video.
     """
     threshold = threshold_of(platform, config)
     exemplars = exemplars_of(platform, project, config.filtering)
@@ -61,7 +61,7 @@ def prescreen(
 
 
 def _pass_over(_fault: ItemFault) -> None:
-    """Let the candidate pass although its pictures could not be scored. The log has the reason."""
+    """Do nothing, so that a candidate passes if its pictures could not be compared. The log has the reason."""
 
 
 def threshold_of(platform: Platform, config: ProjectConfig) -> float:
@@ -80,7 +80,7 @@ def threshold_of(platform: Platform, config: ProjectConfig) -> float:
 def fingerprint_of_prescreening(
     platform: Platform, config: ProjectConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> str:
-    """Return the fingerprint of what a stored score depends on: encoder, prompts, and number of pictures examined."""
+    """Return the fingerprint of the inputs of a stored score: encoder, prompts, and the pictures that are examined."""
     return fingerprint_of(
         {
             "encoder": platform.models.filter_encoder.fingerprint,

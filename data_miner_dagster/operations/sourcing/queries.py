@@ -69,7 +69,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The candidates that a query found. `passed_over` is a remark on skipped entries; empty if there were none."""
+    """The candidates that a query lists. `passed_over` is a remark on skipped entries; empty if there were none."""
 
     candidates: Sequence[VideoCandidate]
     passed_over: str = ""
@@ -212,7 +212,7 @@ def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
 
 
 def _shown(text: str) -> str:
-    """Return a query's text without its secrets, but still different from every other query's text."""
+    """Return a query's text without its secrets. A digest keeps it different from every other query's text."""
     shown = redact_url(text) if "://" in text else text
     return shown if shown == text else f"{shown}{_OF_SECRETS}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

@@ -73,7 +73,7 @@ def register_project_file(
     platform.check_sampling()
     known = find_project(platform.database, file.name)
     if known is not None and known.config_file not in (None, str(path)) and Path(str(known.config_file)).exists():
-        logger.warning("project %s was registered from %s; %s takes its place", file.name, known.config_file, path)
+        logger.warning("project %s was registered from %s; %s replaces that file", file.name, known.config_file, path)
     project = file.project
     check_comparisons(platform, file.name, project)
     find_exemplars(project.filtering, path.parent, limits)
@@ -108,9 +108,10 @@ def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
 
 
 def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> None:
-    """Compare the file's platform section with the running platform.
+    """Compare the file's platform section with the running platform. Log differences.
 
-    Only a different sampling is refused.
+    Raises:
+        ConfigError: the sections `extraction` differ, which includes the sampling.
     """
     if "platform" not in file.model_fields_set:
         return
