@@ -1,4 +1,4 @@
-"""Fingerprints of the inputs of frames and embeddings. The catalog compares them, so planners read no files.
+"""Fingerprints of the inputs of frames and embeddings, called bases. The catalog compares them: planners read no files.
 
 Belongs here: the current fingerprints. Does not belong here: comparing them (catalog/pending.py), and reading them from
 files (operations/upkeep/auditing.py).

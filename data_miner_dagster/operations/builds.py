@@ -36,7 +36,7 @@ def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
     """Return the sha256 digests of the exemplars, or the reason why the exemplars cannot be read."""
     hashes: dict[str, object] = {}
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
-        if '"images"' not in json.dumps(row.config.get(section)):  # called often, and rarely true
+        if '"images"' not in json.dumps(row.config.get(section)):  # called often; exemplars are rare
             continue
         config = platform.project_config(row.name)
         try:

@@ -27,7 +27,10 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
     if given is not None:
         if given.startswith("postgresql"):
             return given
-        raise ConfigError(f"{where}; platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite")
+        raise ConfigError(
+            f"{where}; platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite; name that "
+            "database, or leave both unset"
+        )
     if moved.needs_password:
         raise ConfigError(f"{where}, but its password is not stored; set {CATALOG_URL_VARIABLE} to the full URL")
     return resolve_reference(moved.url, asker=str(layout.moved_catalog))

@@ -23,7 +23,7 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
     A name that was valid for this project before may have been deleted since. That is not an error.
 
     Raises:
-        ConfigError: a project or release of this name does not exist.
+        ConfigError: a name is not a project or release, or is that of the project itself.
     """
     row = find_project(platform.database, project)
     before = ProjectConfig.from_snapshot(row.config).deduplication if row is not None else DeduplicationConfig()

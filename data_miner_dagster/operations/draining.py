@@ -29,7 +29,7 @@ DRAIN_SECONDS: Final = 900.0
 PATIENCE_SECONDS: Final = 10.0
 """How long a run waits for work that is still in an earlier stage."""
 NO_BATCH: Final = 0
-"""The number of a `Batch` of videos that were named explicitly and belong to no batch in the catalog."""
+"""The id of a `Batch` of explicitly named videos, which the catalog does not store."""
 _LOOK_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 5.0
 """How long a cancelled run waits for the items in progress. Its claims expire anyway."""
@@ -159,7 +159,11 @@ class _Crew:
         return stage not in self._at_work and stage not in self._left
 
     def next_batch(self, stage: WorkStage) -> Batch | None:
-        """Take the next batch of a stage, if there is one."""
+        """Take the next batch of a stage; None if there is none.
+
+        If this run has already tried each video of the batch several times, end the batch, and take no more of the
+        stage.
+        """
         work = self._work
         batch = take_batch(
             work.platform.database,
@@ -177,7 +181,7 @@ class _Crew:
         return batch
 
     def begin_next(self) -> int:
-        """Start a batch for every idle stage that has one. Return the number of batches started."""
+        """Start a batch of every free stage for which one can be taken. Return the number of batches started."""
         num_begun = 0
         for stage in self._work.stages:
             if self.is_free(stage) and (batch := self.next_batch(stage)) is not None:

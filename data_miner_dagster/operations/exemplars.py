@@ -78,7 +78,10 @@ def exemplar_basis(
 
 
 def exemplar_scale(models: ModelProvider, config: FilteringConfig) -> str:
-    """Return the fingerprint of encoder and weight. Similarities to exemplars are comparable only if it is equal."""
+    """Return the fingerprint of the exemplars' encoder and weight.
+
+    Similarities to exemplars are comparable only if their fingerprints are equal.
+    """
     return fingerprint_of(
         {"encoder": models.encoder(config.exemplar_encoder).fingerprint, "weight": config.exemplar_weight}
     )

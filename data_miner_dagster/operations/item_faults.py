@@ -54,7 +54,7 @@ from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedErr
 IN_A_ROW: Final = 10
 """This many consecutive items with the same fault show that the items are not the cause."""
 SMALLEST_BATCH: Final = 3
-"""The number of items from which on a fault on all of them counts as general. One or two items prove nothing."""
+"""The smallest number of items on which a common fault counts as general. One or two items prove nothing."""
 
 _MAX_LINE: Final = 400
 _PACKAGE: Final = Path(data_miner_dagster.__file__).parent
@@ -76,7 +76,7 @@ _OF_ALL: Final = (
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-"""Its messages include a traceback. Assets copy them to their run's log."""
+"""Messages about unexpected exceptions include a traceback. Assets copy them to their run's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ class ItemGuard:
             return any(name == item for name, _, _ in self._held)
 
     def succeed(self) -> None:
-        """Note that an item has succeeded, and record the faults that were held back for their items."""
+        """Note that an item has succeeded. Record the faults that were held back, each for its own item."""
         with self._lock:
             self._has_succeeded = True
             self._num_without_room = 0

@@ -60,7 +60,7 @@ def read_left_out(path: Path) -> dict[str, str]:
 
 
 def reason_of(line: str) -> str:
-    """Return the reason that is stored in the membership of a video that was left out."""
+    """Return the reason to store in the membership of a video that was left out, from the line of its fault."""
     return f"{VideoErrorKind.INTERNAL_ERROR.value}: {line}"
 
 

@@ -33,7 +33,7 @@ class RedactingFilter(logging.Filter):
     """Removes secrets from every record before any handler sees its text. Never drops a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record in place."""
+        """Remove secrets from the record, in place. Return True."""
         record.msg, record.args = redacted(record.getMessage()), None
         if record.exc_info and not record.exc_text:
             record.exc_text = printable(redacted(logging.Formatter().formatException(record.exc_info)))
@@ -44,7 +44,7 @@ class WorkFilter(logging.Filter):
     """Adds the current work of a record's thread to the record. Never drops a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the current work to the record. A video or project that the record names itself takes precedence."""
+        """Add the current work to the record, except for fields that the record already has. Return True."""
         for name, value in at_work().known().items():
             if not hasattr(record, name):
                 setattr(record, name, value)

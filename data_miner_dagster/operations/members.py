@@ -143,6 +143,9 @@ def _frames_of(
 
 
 def failures_by_kind(failed: Sequence[FailedMember]) -> Mapping[str, int]:
-    """Return counts by error kind, in the order of the enum, without kinds that did not occur."""
+    """Return the number of failed members by error kind, in the order of the enum. Only kinds that occur are included.
+
+    A member without a kind counts as TRANSIENT.
+    """
     kinds = [member.kind or VideoErrorKind.TRANSIENT for member in failed]
     return {kind.value: kinds.count(kind) for kind in VideoErrorKind if kind in kinds}

@@ -44,8 +44,9 @@ def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
     try:
         lock = take_root_lock(folder.with_name(f"{folder.name}.lock"))
     except LockHeldError as error:
-        holder = error.holder or "another process"
-        raise ModelError(f"model {entry.name} is being fetched by {holder}; run again later") from None
+        raise ModelError(
+            f"model {entry.name} is being fetched by {error.holder or 'another process'}; run again later"
+        ) from None
     try:
         if folder.is_dir():  # the previous holder of the lock has fetched it
             return

@@ -43,7 +43,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 CLAIM_WAIT_SECONDS: Final = 3600.0
 
 ReportVideo = Callable[[VideoOutcome], None]
-"""Called as each video finishes: progress is then visible, and finished work counts even if the run dies later."""
+"""A callback for each finished video. It shows progress, and makes finished work count even if the run dies later."""
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class Platform:
         """The catalog. Its tables are created or migrated on first use.
 
         Raises:
-            CatalogError: the catalog is damaged, or missing although the root has files that a catalog knew.
+            CatalogError: the catalog is damaged or being restored, or is missing or empty although the root has files.
             ConfigError: the catalog would be an SQLite file on a file system that several hosts share.
         """
         file = self.layout.catalog_file
@@ -217,7 +217,7 @@ class Platform:
 
     @contextmanager
     def mending(self, video_key: str | None = None) -> Iterator[None]:
-        """Remove the unreadable derived files of a video, or of the root, if the block finds one.
+        """Remove the unreadable derived files of a video, or of the root, if the block raises `DamagedFileError`.
 
         The exception is raised again. The files then count as missing, so the next run that needs them recreates them.
         """
@@ -232,7 +232,7 @@ class Platform:
             raise
 
     def _ask_again_for(self, removed: Collection[Path]) -> None:
-        """Record in the catalog which frames and embeddings no longer exist."""
+        """Record in the catalog that the frames and embeddings among the removed files no longer exist."""
         frames = {path.parent.name for path in removed if path.parent.parent == self.layout.frames}
         embeddings = self.layout.embeddings / self.models.filter_encoder.name
         embedded = {path.stem for path in removed if path.parent == embeddings}
@@ -253,7 +253,7 @@ class Platform:
         wait_seconds: float = CLAIM_WAIT_SECONDS,
         stopping: threading.Event | None = None,
     ) -> Iterator[Claim]:
-        """Hold the only claim on a video, for any stage. Stop waiting for it once `stopping` is set."""
+        """Hold a video's claim, which all stages share. Stop waiting for it once `stopping` is set."""
         with (
             self._hold(f"video/{video_key}", wait_seconds, stopping) as claim,
             item_span("video", video_key),
@@ -265,13 +265,13 @@ class Platform:
 
     @contextmanager
     def hold_project(self, project: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
-        """Hold the only claim on a project's derived tables, for any stage."""
+        """Hold a project's claim, which all stages share and which covers the project's derived tables."""
         with self._hold(f"project/{project}", wait_seconds) as claim, item_span("project", project), self.mending():
             yield claim
 
     @contextmanager
     def hold_shard(self, resource: str) -> Iterator[Claim]:
-        """Hold the only claim on a shard of a project's work. Do not wait for it."""
+        """Hold the claim on a shard of a project's work, without waiting for it."""
         with self._hold(resource, 0) as claim:
             yield claim
 

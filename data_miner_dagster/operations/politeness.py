@@ -106,7 +106,7 @@ class SitePoliteness:
         return self._known_until(site) is None
 
     def on_response(self, site: str, status: int, headers: Mapping[str, str]) -> None:
-        """Open the breaker as soon as a response with HTTP 429 is read."""
+        """Open the site's breaker if a response has the status 429 (too many requests)."""
         if status == 429:
             self.trip(site, retry_after_seconds(headers.get("Retry-After")), f"{site} answered HTTP 429")
 
@@ -164,7 +164,7 @@ class SitePoliteness:
         with self._lock:
             state = gate_state(self._database, site)
             seconds = breaker_seconds(state.num_trips, None, self._config.breaker)
-            is_closed = state.closed is not None and state.closed.is_event  # another refusal of the same event did it
+            is_closed = state.closed is not None and state.closed.is_event  # by another video's refusal
             until = state.closed.until if state.closed and is_closed else self._clock.now() + timedelta(seconds=seconds)
             reason = refusal_reason(site, kind, message, yt_dlp_version(), self._clock.now().date())
             declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)

@@ -29,7 +29,7 @@ _STAGES: Final = tuple(
 
 
 class Preparation:
-    """Prepares builds, each once, in a background thread. As a context manager, waits at the end for all of them.
+    """Prepares builds, each once, in a background thread. As a context manager, it waits at the end for that thread.
 
     Args:
         platform: the platform.

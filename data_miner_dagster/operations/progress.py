@@ -115,7 +115,7 @@ class Steps:
         return f"{self._what} {self._num_done:,} of {self._total:,} {self._unit}: {left_text(self.share, left)}"
 
     def advance(self, num_steps: int = 1) -> None:
-        """Count steps that were completed."""
+        """Count completed steps. Log the progress if a line is due."""
         with self._lock:
             self._num_done += num_steps
             now = time.monotonic()

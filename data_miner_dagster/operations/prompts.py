@@ -131,7 +131,9 @@ def mean_over_templates(
         mean = np.mean([embed_sentence(template.replace("{}", text)) for template in templates], axis=0)
         length = float(np.linalg.norm(mean))
         if length < _SHORTEST:
-            raise ModelError(f"encoder {encoder_name!r} finds no direction for prompt {text!r}; rephrase the prompt")
+            raise ModelError(
+                f"the vectors of the sentences of prompt {text!r} by {encoder_name!r} cancel out; rephrase the prompt"
+            )
         vectors.append((mean / length).astype(np.float32))
     return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)
 

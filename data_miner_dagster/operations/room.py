@@ -132,7 +132,7 @@ class Room:
         return self._config.quota is not None
 
     def usage(self, but_promised_to: str = "") -> RoomUsage:
-        """Return the current disk usage, without the space reserved for one video's download."""
+        """Return the current disk usage, without the space reserved for the video `but_promised_to`."""
         with self._platform.database.reading() as session:
             unmeasured = unmeasured_frames(session)
         if unmeasured:  # happens once, for frames that an earlier version wrote
@@ -308,7 +308,7 @@ class Room:
             return 0
 
     def remove_source_held(self, row: VideoRow) -> int:
-        """Remove a video's file if it can be downloaded again. Return the bytes freed. The caller holds the claim."""
+        """Remove a video's file if it can be obtained again. Return the bytes freed. The caller holds the claim."""
         path = self._platform.layout.video_folder(row.key) / (row.file_name or "")
         if not row.file_name or row.stored_bytes is None or not _can_be_had_again(self._platform.layout, row):
             return 0

@@ -35,8 +35,8 @@ from data_miner_dagster.storage.atomic import publishing_as
 
 _FIRST_LOOK_SECONDS: Final = 0.02
 _LOOK_SECONDS: Final = 0.25
-"""Seconds between checks whether other runs have finished their shards. Short at first, because the last shards are
-small."""
+"""The longest pause between checks whether other runs have finished their shards. Pauses are shorter at first, because
+the last shards are small."""
 
 
 class PlanEndedError(ClaimLostError):

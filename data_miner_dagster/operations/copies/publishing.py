@@ -132,7 +132,7 @@ def _files_of(platform: Platform, project: str, version: str, format: str) -> It
         try:
             outcome = export_release(platform, project, format=format, to=folder, version=version)
             for image, line in outcome.left_out.items():
-                logger.warning("left out: %s: %s", image, line)
+                logger.warning("left out of the export: %s: %s", image, line)
             paths = sorted(path for path in folder.rglob("*") if path.is_file())
             yield {path.relative_to(folder).as_posix(): path for path in paths}, DATASHEET_FILE
         finally:

@@ -54,8 +54,8 @@ def restore_root(
     """Write a snapshot into an empty root, or continue an interrupted restore. Verify every file by its hash.
 
     Raises:
-        ConfigError: the folder is not empty, another snapshot is being restored into it, or the place does not have the
-            requested snapshot, or any snapshot.
+        ConfigError: the folder is not empty, another snapshot is being restored into it, or the snapshot does not exist
+            or cannot be read.
         ObjectError: a file's content is missing or damaged. Restored files stay, without a catalog.
     """
     snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
@@ -111,7 +111,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row, in threads, with at most `most` calls pending. The first error ends all."""
+    """Call each function with its row, in threads, with at most `most` pending. The first error cancels the rest."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:
@@ -155,7 +155,10 @@ class _Work:
         self._place(part, path, row)
 
     def link(self, row: FileRow) -> None:
-        """Hard-link a row's path to the file of the row that `is_first` remembered, if that row has another path."""
+        """Hard-link a row's path to the file of the row that `is_first` remembered, if that row has another path.
+
+        If the two rows have different contents, restore this row's own content instead.
+        """
         first = self._first_by_link.get(row.link) if row.link is not None else None
         if first is None or first.path == row.path:
             return

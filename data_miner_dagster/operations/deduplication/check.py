@@ -1,4 +1,8 @@
-"""Checking both guarantees of a project's deduplicated table, without the indexes used to make it."""
+"""Checking a project's deduplicated table, without the indexes used to make it.
+
+The table guarantees that each duplicate is within reach of its representative, and that no two representatives are
+near-duplicates.
+"""
 
 from dataclasses import dataclass
 from typing import Final

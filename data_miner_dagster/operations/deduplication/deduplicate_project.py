@@ -289,11 +289,11 @@ def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """The decisions on the newcomers, in their order, and how near-duplicates were found."""
+    """The decisions on the newcomers, in order, with the vectors of new representatives and facts about the search."""
 
     decisions: pa.Table  # of `_DECISION_SCHEMA`
     representative_vectors: npt.NDArray[np.float16]  # vectors of the newcomers that became representatives
-    search: Mapping[str, str]  # how near-duplicates were found
+    search: Mapping[str, str]  # metadata: the kind of search, its parameters, its measured recall
 
 
 def _decide(

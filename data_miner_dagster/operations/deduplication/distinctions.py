@@ -88,5 +88,5 @@ class StoredThumbnails:
 def _room_for(num_frames: int, platform: Platform) -> ThumbnailArray:
     if num_frames <= _IN_MEMORY:
         return np.empty((num_frames, NUM_VALUES), np.uint8)
-    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # nameless; the mapping keeps it alive
+    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # without a name; the mapping keeps it
         return np.memmap(file, np.uint8, "w+", shape=(num_frames, NUM_VALUES))

@@ -173,7 +173,7 @@ def _each_once(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _check_no_circle(platform: Platform, project: str, other: str) -> None:
-    # If two projects referred to each other, neither would ever settle.
+    # If two projects referred to each other, each new result of one would make the other stale.
     seen: set[str] = set()
     open_names = [other]
     while open_names:

@@ -19,7 +19,7 @@ class ReportedReupload:
     """
 
     video_key: str
-    title: str  # its key if it has none
+    title: str  # the video's key if it has no title
     original_video_key: str
     original_title: str
     share: float

@@ -118,7 +118,7 @@ _PICTURES_SCHEMA: Final = pa.schema(
 def _rows(folder: Path, names: list[str], assignment: Assignment, tiers: list[DuplicateTier | None]) -> list[TrialRow]:
     named = assignment.representative_ids
     sizes = np.bincount(named, minlength=len(names))
-    # Largest groups first. In each, the representative comes first, then the most similar.
+    # Largest groups first. In each, the representative comes first, then its duplicates, most similar first.
     order = np.lexsort((-assignment.similarities, ~assignment.is_representative, named, -sizes[named]))
     rows = []
     for row in order.tolist():

@@ -41,7 +41,8 @@ def check_head_room(platform: Platform, row: VideoRow) -> None:
         raise _postponed(
             platform,
             row,
-            f"only {free} bytes are free under {platform.root}; min_free_bytes is {config.min_free_bytes}",
+            f"only {free} bytes are free under {platform.root}; free some space, or lower downloading.min_free_bytes "
+            f"({config.min_free_bytes})",
         )
 
 

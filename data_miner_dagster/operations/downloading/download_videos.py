@@ -152,7 +152,7 @@ def download_videos(
 
 
 def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
-    """Download videos, several at once."""
+    """Download videos, several at once. Pass each outcome to `settle`."""
     platform, config = run.platform, run.platform.config.downloading
     turns = Turns(sites_of(platform, keys), concurrent_per_site=config.politeness.concurrent_per_site)
 
@@ -279,7 +279,7 @@ def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = No
 def _outcome_of_error(
     run: _Run, row: VideoRow, error: VideoPermanentError | VideoTransientError, attempts: int, begun_at: datetime | None
 ) -> VideoOutcome:
-    """Record why a download failed. Raise PostponedError if the video did not cause it."""
+    """Record a failed download, and return its outcome. Raise PostponedError if the video did not cause the failure."""
     site = site_of(row.key, row.url)
     postpone_if_not_its_own(run.politeness, site, attempts, error, run.platform.config.downloading)
     outcome = record_failure(run.platform, row.key, attempts, error)
@@ -291,7 +291,7 @@ def _outcome_of_error(
 
 
 def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
-    """Record that a site answers again, because it has delivered a complete file, even if that file is unusable."""
+    """Forget a site's earlier refusals if it has delivered this video's file completely, even if that is unusable."""
     if begun_at is None:
         return
     with run.platform.database.reading() as session:

@@ -23,7 +23,7 @@ _IS_UP: Final = 0x1
 
 
 class NetworkWatch:
-    """Watches the network through the downloads of one run. Thread-safe."""
+    """Detects a network outage from the answers and failures of one run's downloads. Thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

@@ -164,7 +164,7 @@ def _current(platform: Platform, encoder: EncoderRole, video_key: str) -> Stored
     whole = _whole_fingerprint(platform, encoder, video_key)
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, video_key))
-    except DamagedFileError as error:  # it is rewritten, as if it were missing
+    except DamagedFileError as error:  # the file is replaced, as if it were missing
         logger.warning("%s", error)
         return None
     return stored if stored is not None and stored.fingerprint in (whole, _partial_fingerprint(whole)) else None

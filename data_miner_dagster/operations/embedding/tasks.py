@@ -19,7 +19,7 @@ from data_miner_dagster.storage.vectors import StoredEmbeddings
 
 @dataclass(frozen=True, slots=True)
 class FrameToEmbed:
-    """One frame to be encoded."""
+    """One frame to encode, with the task that it belongs to."""
 
     task: "EmbeddingTask"
     frame_index: int

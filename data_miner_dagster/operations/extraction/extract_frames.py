@@ -159,7 +159,7 @@ class _FolderMaker:
     """Set when the batch shuts down. Threads that wait for a claim then stop waiting."""
 
     def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
-        """Replace the frames folder of a video, entirely or not at all."""
+        """Replace the frames folder of a video, entirely or not at all. Return the worker's summary."""
         layout = self.platform.layout
         pictures = imported_frame_paths(self.platform, key)
         with atomic_folder(layout.frames_folder(key)) as partial:

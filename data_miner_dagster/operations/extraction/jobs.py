@@ -26,7 +26,7 @@ from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import Job, serve
 
 Decoded = tuple[npt.NDArray[np.uint8], dict[str, Any]]
-"""Pixels, and facts about them."""
+"""Decoded pixels, and facts about the picture for the answer."""
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -43,7 +43,9 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
-        raise VideoTransientError(VideoErrorKind.DISK_FULL, f"no space left for frames: {error}") from error
+        raise VideoTransientError(
+            VideoErrorKind.DISK_FULL, f"no space left for frames: {error}; free some space"
+        ) from error
 
 
 def _store_windows(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +54,9 @@ def _store_windows(arguments: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise
-        raise VideoTransientError(VideoErrorKind.DISK_FULL, f"no space left for windows: {error}") from error
+        raise VideoTransientError(
+            VideoErrorKind.DISK_FULL, f"no space left for windows: {error}; free some space"
+        ) from error
 
 
 def _see(arguments: dict[str, Any]) -> Decoded:

@@ -49,7 +49,7 @@ class Calibration:
     frames: OpenFrames
     plan: Plan
     asked: Int64Array  # (P,) positions among the frames
-    turns: Float64Array  # (P,) each question's turn; those from 1 on are optional
+    turns: Float64Array  # (P,) the turn of each question, ascending: planned below 1, optional from 1
 
     @property
     def planned(self) -> Int64Array:

@@ -156,7 +156,7 @@ class _Carried:
 
 
 def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
-    """Return the indices of a member's frames that have a vector by the filter encoder; empty if its file changed."""
+    """Return the indices of a member's frames that have a vector by the filter encoder; empty without a file."""
     stored = read_embeddings(member.embeddings_file)
     return [] if stored is None else stored.frame_indices.tolist()
 

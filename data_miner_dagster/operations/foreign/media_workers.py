@@ -50,7 +50,7 @@ class MediaWorkers(PooledWorkers):
         return self._pool.process_ids
 
     def probe(self, path: Path) -> ProbedVideo:
-        """Run `probe_video` in a worker.
+        """Verify a video file by `probe_video` in a worker. Return its properties.
 
         Raises:
             VideoPermanentError: `probe_video` raised it, or (LIMIT_EXCEEDED) time or memory ran out.
@@ -80,7 +80,7 @@ class MediaWorkers(PooledWorkers):
         return list(pixels)
 
     def see_file(self, path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """Run `small_picture` in a worker.
+        """Return the picture in a file, decoded by `small_picture` in a worker, reduced if it covers `at_least_wh`.
 
         Raises:
             UnreadableImageError: `small_picture` raised it, or the picture takes too long to decode.
@@ -90,7 +90,9 @@ class MediaWorkers(PooledWorkers):
         return SeenPicture(pixels, (width, height))
 
     def read_stored(self, path: Path, sha256: str, *, min_side: int | None = None) -> RgbImage:
-        """Run `read_stored_image` in a worker, or `read_stored_image_reduced` if there is a `min_side`.
+        """Return a stored image, decoded by `read_stored_image` in a worker.
+
+        With a `min_side`, `read_stored_image_reduced` decodes it.
 
         Raises:
             UnreadableImageError: `read_stored_image` raised it, or the picture takes too long to decode.
@@ -106,7 +108,7 @@ class MediaWorkers(PooledWorkers):
             return self._decoded(job, str(path), arguments)
 
     def _decoded(self, job: str, what: str, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
-        """Return the picture that a worker decoded, and the worker's answer with the facts about it."""
+        """Return the uint8 pixels that a worker decoded, and its answer, which has other facts about the picture."""
         limits = WorkerLimits(_PICTURE_SECONDS, _PICTURE_SECONDS, self._limits.memory_bytes)
         with tempfile.NamedTemporaryFile(prefix="data-miner-pixels-") as file:
             try:
@@ -131,6 +133,6 @@ def picture_workers(config: ExtractionConfig) -> MediaWorkers:
 
 
 def media_workers(config: DownloadingConfig, pool: WorkerPool | None = None) -> MediaWorkers:
-    """Return workers for files from downloads and listings, within `platform.downloading.limits`."""
+    """Return workers for the videos and pictures of downloads and listings, limited by `platform.downloading`."""
     limits = WorkerLimits(config.max_wall_seconds, _VIDEO_CPU_SECONDS, config.limits.max_memory_bytes)
     return MediaWorkers(limits, max_pixels=config.max_pixels, pool=pool)

@@ -55,7 +55,7 @@ class _Manners:
 
 
 class _Receiving:
-    """Reports bytes to the caller as they arrive."""
+    """Reports the number of received bytes to the caller every few seconds."""
 
     def __init__(self) -> None:
         self._told_at = time.monotonic()

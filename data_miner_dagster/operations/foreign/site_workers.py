@@ -78,7 +78,7 @@ class SiteWorkers(PooledWorkers):
     def list_address(
         self, address: OwnAddress, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
     ) -> list[VideoCandidate]:
-        """Call `SiteClient.list_address` in a worker.
+        """Return the candidates at an address, listed by `SiteClient.list_address` in a worker.
 
         Raises:
             SourceError: `SiteClient.list_address` raised it, or reading the address exceeded a limit or ended the
@@ -118,7 +118,7 @@ class SiteWorkers(PooledWorkers):
         found_at: datetime,
         accept: Callable[[VideoCandidate], None] = lambda _candidate: None,
     ) -> FetchedVideo:
-        """Call `SiteClient.fetch` in a worker.
+        """Fetch a video into `folder` by `SiteClient.fetch` in a worker.
 
         Raises:
             VideoPermanentError, VideoTransientError: `SiteClient.fetch` raised it; or (LIMIT_EXCEEDED) the worker used
@@ -148,7 +148,7 @@ class SiteWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched the video {error}") from None
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """Call `SiteClient.pictures_of` in a worker.
+        """Return the addresses of a video's pictures, listed by `SiteClient.pictures_of` in a worker.
 
         Raises:
             SourceError: `SiteClient.pictures_of` raised it, or reading the answer exceeded a limit or ended the worker.
@@ -158,7 +158,7 @@ class SiteWorkers(PooledWorkers):
         return PICTURES.validate_python(pictures)
 
     def fetch_picture(self, site: str, url: str) -> bytes:
-        """Call `SiteClient.fetch_picture` in a worker.
+        """Return the bytes of a picture, fetched by `SiteClient.fetch_picture` in a worker.
 
         Raises:
             SourceError: `SiteClient.fetch_picture` raised it, or reading the picture exceeded a limit or ended the

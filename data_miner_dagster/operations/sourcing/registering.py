@@ -111,7 +111,7 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
     """Compare the file's platform section with the running platform. Log differences.
 
     Raises:
-        ConfigError: the sections `extraction` differ, which includes the sampling.
+        ConfigError: the file sets a key of `extraction`, which includes the sampling, to another value.
     """
     if "platform" not in file.model_fields_set:
         return

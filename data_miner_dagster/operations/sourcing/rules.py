@@ -27,7 +27,10 @@ class ProjectRules:
     shown: ShownSettings
 
     def rejection_of(self, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
-        """Return the first rule that rejects a candidate, or None."""
+        """Return the rejection by the first rule that a candidate violates; None if it violates none.
+
+        `is_complete` states that the video's page has been read, so a missing fact is one that the site does not give.
+        """
         rejection = rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
         return replace(rejection, message=self.shown.text(rejection.message)) if rejection is not None else None
 
@@ -36,7 +39,7 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     """Return a project's rules.
 
     Raises:
-        ConfigError: a blocklist file cannot be read. Skipping its rules would let unwanted videos in.
+        ConfigError: a blocklist file cannot be read. Without it, unwanted videos would become members.
     """
     row = find_project(platform.database, project)
     return rules_of(platform, platform.project_config(project), row.config_file if row is not None else None)

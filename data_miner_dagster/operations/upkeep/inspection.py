@@ -37,7 +37,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 _OF_THE_FILE: Final = ("sha256", "file_name", "size_bytes", "stored_bytes")
 PARTIAL_AGE_SECONDS: Final = 3600.0
-"""A partial file younger than this counts as in use, because some writers hold no claim (for example, of a report)."""
+"""A partial file younger than this counts as in use, because some writers hold no claim (for example, reports)."""
 
 
 class Discrepancy(StrEnum):

@@ -61,7 +61,7 @@ def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) 
 
 
 def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[Trace]:
-    """Yield each path under the folders that names one of `needles`, or whose content does or cannot be read.
+    """Yield the places under the folders that name one of `needles`: names of files, parts of files, unreadable files.
 
     Parquet, NumPy and SQLite files are read by format, all others as bytes. The contents of pictures and of video files
     are not read, because this package writes no names into them.
