@@ -59,7 +59,9 @@ def test_watch__tells_once_that_it_begins_and_once_that_it_is_over(told: Platfor
     watch.wait(60)
     first, second = webhook.told
     assert (first["title"], first["type"]) == ("data-miner: The stage embedding is closed", "failure")
-    assert first["message"].startswith("no weights of ‹b›lite‹/b›, see http: //x.example/; the stage is probed automatically")
+    assert first["message"].startswith(
+        "no weights of ‹b›lite‹/b›, see http: //x.example/; the stage is probed automatically"
+    )
     assert (second["title"], second["type"]) == ("data-miner: The stage embedding is closed is over", "success")
     with told.database.reading() as session:
         assert (find_alerts(session), count_messages(session)) == ([], 0)
