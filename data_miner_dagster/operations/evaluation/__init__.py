@@ -1,1 +1,1 @@
-"""Evaluation: compares boxes with a truth (`evaluate`), and finds thresholds from verdicts (`calibrate --boxes`)."""
+"""Evaluation: compare boxes with ground truth (`evaluate`), and find thresholds from verdicts (`calibrate --boxes`)."""

@@ -1,7 +1,7 @@
 """AP and AR as COCO defines them, computed by faster-coco-eval.
 
-The figures equal those of pycocotools, the reference (a test checks this to 1e-6, including crowds). They take a
-fraction of its time and memory, because the loops over images are in C++.
+The figures equal those of pycocotools, the reference implementation; a test checks this to 1e-6, including crowds.
+faster-coco-eval takes a fraction of the time and memory of pycocotools, because its loops over images are in C++.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,17 @@ FIGURES: Final = (
 )
 """The names of the figures, in the order of COCO's summary.
 
-AP_small is for objects below 32 x 32 pixels, AP_large for those from 96 x 96.
+AP_small and AR_small count objects with an area below 32 x 32 pixels, AP_large and AR_large those above 96 x 96, and
+AP_medium and AR_medium those in between.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ClassPrecision:
-    """AP over IoU .5 to .95, AP at IoU .5, and AR of one class; None if the truth has no object of the class."""
+    """The figures of one class: mean AP over IoU .5 to .95, AP at IoU .5, and AR.
+
+    A figure is None if the ground truth has no object of the class.
+    """
 
     ap: float | None
     ap50: float | None
@@ -43,7 +47,10 @@ class ClassPrecision:
 
 @dataclass(frozen=True, slots=True)
 class AveragePrecision:
-    """COCO's twelve figures, by the names in FIGURES, and the figures of each class, in order."""
+    """COCO's twelve figures by the names in FIGURES, and the figures of each class, in the order of the classes.
+
+    A figure is None if the ground truth has no object that it counts.
+    """
 
     figures: Mapping[str, float | None]
     classes: tuple[ClassPrecision, ...]
@@ -52,12 +59,12 @@ class AveragePrecision:
 def average_precision(
     truth: TruthBoxes, found: FoundBoxes, resolutions_wh: Sequence[tuple[int, int]], num_classes: int
 ) -> AveragePrecision:
-    """Return COCO's figures for found boxes.
+    """Return COCO's figures for detected boxes.
 
     Args:
-        truth: the objects on the frames.
-        found: the boxes found on the same frames.
-        resolutions_wh: the size (width, height) of each frame, by position.
+        truth: the ground-truth objects on the frames.
+        found: the detected boxes on the same frames.
+        resolutions_wh: the size (width, height) of each frame in pixels, by position.
         num_classes: the number of classes.
     """
     if not len(truth.frames):
@@ -88,7 +95,7 @@ def average_precision(
 
 
 def coco_content(truth: TruthBoxes, resolutions_wh: Sequence[tuple[int, int]], num_classes: int) -> dict[str, Any]:
-    """Return a truth as the content of a COCO file. Ids start at 1."""
+    """Return ground-truth objects as the content of a COCO file. Ids start at 1."""
     sides = truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
     boxes = np.concatenate([truth.boxes_xyxy[:, :2], sides], axis=1).tolist()
     return {
@@ -115,7 +122,7 @@ def coco_content(truth: TruthBoxes, resolutions_wh: Sequence[tuple[int, int]], n
 
 
 def coco_results(found: FoundBoxes) -> list[dict[str, Any]]:
-    """Return found boxes as COCO results."""
+    """Return detected boxes as the entries of a COCO results file. Ids start at 1."""
     sides = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
     boxes = np.concatenate([found.boxes_xyxy[:, :2], sides], axis=1).tolist()
     columns = (found.frames.tolist(), found.classes.tolist(), boxes, found.confidences.tolist())
@@ -126,7 +133,7 @@ def coco_results(found: FoundBoxes) -> list[dict[str, Any]]:
 
 
 def _no_results(make: Any, coco: Any) -> Any:
-    """Return results without any boxes, which `loadRes` cannot create."""
+    """Return a COCO object that contains no boxes. `loadRes` cannot create one from an empty list."""
     empty = make()
     empty.dataset = {**coco.dataset, "annotations": []}
     empty.createIndex()
@@ -134,7 +141,7 @@ def _no_results(make: Any, coco: Any) -> Any:
 
 
 def _mean(values: Any) -> float | None:
-    """Return the mean of the known values; None if all are unknown, which -1 marks."""
+    """Return the mean of the known values. -1 marks an unknown value. None if all values are unknown."""
     known = values[values > -1]
     return float(known.mean()) if known.size else None
 

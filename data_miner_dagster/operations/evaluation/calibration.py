@@ -1,4 +1,4 @@
-"""`calibrate --boxes`: computes thresholds, precision, missed objects and probabilities from verdicts on boxes."""
+"""`calibrate --boxes`: compute thresholds, precision, missed objects and probabilities from verdicts on boxes."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,33 +28,39 @@ from data_miner_dagster.storage.quality import read_box_calibration, write_quali
 
 @dataclass(frozen=True, slots=True)
 class CalibratedBoxes:
-    """The result of `calibrate_boxes`, and the file in which it is stored."""
+    """The result of `calibrate_boxes`, and the file in which the calibration is stored.
+
+    A missed share is None if no frame of the random sample shows an object. `missed_at_chosen` is also None if no
+    class has a chosen threshold.
+    """
 
     calibration: BoxCalibration
     file: Path
     thresholds_in_force: Mapping[str, float]
-    missed: MissedShare | None  # at the current thresholds
-    missed_at_chosen: MissedShare | None
+    missed: MissedShare | None  # at the thresholds in force
+    missed_at_chosen: MissedShare | None  # at the chosen thresholds; a class without one keeps its threshold in force
     num_unjudged: int  # boxes on complete frames, at or above their threshold, without a verdict; they count as wrong
-    settings: Mapping[str, object]  # lines for the section `releasing`
+    settings: Mapping[str, object]  # for the section `releasing` of the project file; empty if nothing was chosen
 
     @property
     def num_more(self) -> Mapping[str, int]:
-        """The number of verdicts that each class still needs, without classes that have enough."""
+        """The number of verdicts that each class still needs. Classes with enough verdicts are omitted."""
         return {name: found.num_more for name, found in self.calibration.classes.items() if found.num_more}
 
 
 def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> CalibratedBoxes:
-    """Find each class's threshold for a wanted precision from all verdicts on boxes, and store the result.
+    """Find the threshold at which each class reaches a wanted precision, from all verdicts on boxes.
+
+    The calibration is stored under the root if it differs from the stored one.
 
     Args:
         platform: the platform of one root.
-        project: its name.
-        wanted: the share of correct boxes among those at or above the threshold.
+        project: the name of the project.
+        wanted: the wanted precision: the share of right boxes among those at or above the threshold.
 
     Raises:
         ConfigError: the project does not exist, or `wanted` is not between 0 and 1.
-        NotReadyError: nothing has been detected yet.
+        NotReadyError: detection has not run yet.
     """
     if not 0 < wanted < 1:
         raise ConfigError(f"a precision of {wanted:g} is not possible; give a number between 0 and 1, such as 0.9")
@@ -104,7 +110,7 @@ def _before(file: Path) -> BoxCalibration | None:
     try:
         return read_box_calibration(file)
     except DataMinerError:
-        return None  # it is damaged, and will be rewritten
+        return None  # the file is damaged, so the caller rewrites it
 
 
 def _day(verdict: Verdict) -> str:
@@ -113,7 +119,7 @@ def _day(verdict: Verdict) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The answers on all frames, collected frame by frame."""
+    """The judged boxes and stated objects of all reviewed frames, collected frame by frame."""
 
     classes: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
@@ -127,7 +133,7 @@ class _Gathered:
     num_unjudged: int = 0
 
     def add(self, frame: ReviewedFrame, answers: FrameAnswers, class_names: Sequence[str]) -> None:
-        """Add the answers of one frame."""
+        """Add the answers on one frame."""
         self.num_other_detector += answers.num_other_detector
         self.num_unjudged += answers.num_unjudged
         if not len(answers.positions) and answers.objects is None:

@@ -1,4 +1,4 @@
-"""`data-miner evaluate`: compares boxes with a truth."""
+"""`data-miner evaluate`: compare boxes with ground truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,27 +39,29 @@ REVIEWED: Final = "reviewed"
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOutcome:
-    """The result of `evaluate_boxes`. `remarks` tell the user what was left out, and why."""
+    """The result of `evaluate_boxes`. `remarks` tell the user what was left out and how to interpret the figures."""
 
     evaluation: Evaluation
     file: Path
     report: Path | None  # the page with the curves; None without a release
-    unmatched: tuple[str, ...]  # names of the truth's images that are not frames of the project
+    unmatched: tuple[str, ...]  # names of the ground-truth images that are not frames of the project
     remarks: tuple[str, ...]
 
 
 def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str | None = None) -> EvaluationOutcome:
-    """Compare a project's stored detections, or the boxes of one release, with a truth, and store the figures.
+    """Compare a project's stored detections, or the boxes of one release, with ground truth, and store the figures.
 
     Args:
         platform: the platform of one root.
-        project: its name.
-        truth: the path of a COCO file or a YOLO folder, or `reviewed` for the frames that people judged completely.
+        project: the name of the project.
+        truth: the path of a COCO file, a YOLO folder or its `data.yaml`; or `reviewed` for the frames that people
+            judged completely.
         version: the version of a release on disk; None for the stored detections.
 
     Raises:
-        ConfigError: the project or truth does not exist, or no image of the truth is a frame of the project.
-        NotReadyError: nothing has been detected yet.
+        ConfigError: the project, release or ground truth does not exist; the ground truth is invalid; none of its
+            images is a frame of the project; it has no class of the project; or no frame was judged completely.
+        NotReadyError: detection has not run yet.
     """
     config = platform.project_config(project)
     with platform.hold_project(project):
@@ -77,26 +79,33 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
         report = refresh_report(platform, config)
     if truth == REVIEWED and version is not None:
         remarks += (
-            "the release applies verdicts: on frames judged before it was made, people are compared with themselves",
+            "the release applies people's verdicts, so frames that were judged before it was built make it look better",
         )
     return replace(outcome, report=report, remarks=(*remarks, *outcome.remarks))
 
 
 def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[Truth, tuple[str, ...]]:
-    """Return the completely judged frames as a truth."""
+    """Return the completely judged frames as ground truth, and remarks for the user.
+
+    Raises:
+        ConfigError: no frame has been judged completely.
+        NotReadyError: detection has not run yet.
+    """
     classes = FrameClasses.of(config)
     frames = reviewed_frames(platform, project, stored_detections(platform, project, config))
     judged = [frame for frame in frames if frame.is_complete]
     if not judged:
         raise ConfigError(
             f"no frame of {project!r} has been judged completely; judge some with `data-miner review {project}`, "
-            "best those in its queue of random frames"
+            "preferably in its queue `random`"
         )
     remarks = []
     if num_unjudged := sum(num_unjudged_boxes(frame, classes) for frame in judged):
-        remarks.append(f"boxes on these frames without a verdict, which count as wrong: {num_unjudged}")
+        remarks.append(f"boxes without a verdict on the judged frames, which count as wrong: {num_unjudged}")
     if num_chosen := sum(not frame.is_random for frame in judged):
-        remarks.append(f"frames from outside the random sample, which are harder: {num_chosen} of {len(judged)}")
+        remarks.append(
+            f"judged frames outside the random sample, which are harder than average: {num_chosen} of {len(judged)}"
+        )
     images = tuple(_reviewed_image(frame, classes) for frame in judged)
     return Truth(REVIEWED, "", classes.names, images), tuple(remarks)
 
@@ -118,13 +127,13 @@ def _compare(predictions: Predictions, truth: Truth, file: Path) -> EvaluationOu
         first = f", such as {truth.images[0].name}" if truth.images else ""
         raise ConfigError(
             f"none of the {counted(len(truth.images), 'ground-truth image')} is a frame of the project{first}; images "
-            "are matched by frame id, by the file name in a release, or by the sha256 of the picture"
+            "are matched by frame id, by the file name in a release, or by the sha256 of the image file"
         )
     names = tuple(name for name in predictions.class_names if name in truth.class_names)
     if not names:
         raise ConfigError(
-            f"the ground truth and the project have no class in common: {', '.join(truth.class_names) or 'none'} in "
-            f"the truth, {', '.join(predictions.class_names)} in the project"
+            "the ground truth and the project have no class in common; the ground truth has "
+            f"{', '.join(truth.class_names) or 'no class'}, and the project has {', '.join(predictions.class_names)}"
         )
     frames = predictions.read(matched.images)
     columns = _columns(frames, matched.images, predictions, names)
@@ -141,13 +150,13 @@ def _remarks(
 ) -> tuple[str, ...]:
     lines = []
     if unmatched:
-        lines.append(f"{counted(len(unmatched), 'image')} of the truth without a frame here: {_some(unmatched)}")
+        lines.append(f"{counted(len(unmatched), 'ground-truth image')} without a frame in the project: {_some(unmatched)}")
     if repeated:
-        lines.append(f"images that occur twice in the truth (the first one counts): {_some(repeated)}")
+        lines.append(f"ground-truth images that occur more than once (the first one counts): {_some(repeated)}")
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
-        lines.append(f"the project has no class {_some(unknown)}, so its objects are left out of the truth")
+        lines.append(f"left out the objects of classes that the project does not have: {_some(unknown)}")
     if unjudged := [name for name in predictions.class_names if name not in truth.class_names]:
-        lines.append(f"the truth has no class {_some(unjudged)}, so its boxes are not judged")
+        lines.append(f"left out the boxes of classes that the ground truth does not have: {_some(unjudged)}")
     return tuple(lines)
 
 
@@ -168,7 +177,10 @@ def _columns(
     predictions: Predictions,
     names: Sequence[str],
 ) -> _Columns:
-    """Convert the truth and the boxes on the frames to columns. Classes are numbered by their position in `names`."""
+    """Return the ground-truth objects and the detected boxes on the frames as arrays, in pixels.
+
+    Classes are numbered by their position in `names`. Objects and boxes of other classes are left out.
+    """
     positions = np.array([names.index(name) if name in names else -1 for name in predictions.class_names], np.int64)
     objects = [
         (number, names.index(found.class_name), pixels_of(found.box, frame.resolution_wh), found, frame.resolution_wh)

@@ -1,11 +1,11 @@
-"""Matching the images of a truth with frames.
+"""Match ground-truth images with frames.
 
-These ways are tried in order:
+An image is matched by the first of these that identifies a frame:
 
-1. The frame id that the truth states (`frame_id` of an image in COCO files that this package wrote).
+1. The frame id that the ground truth states (`frame_id` of an image in COCO files that this package wrote).
 2. The file name in a release, `<video key>_<six digits>`, in any folder and with any extension; or the end of a path
    under `frames/`, `<video key>/<six digits>`.
-3. The sha256 of the picture, if the picture is beside the truth.
+3. The sha256 of the image file, if the file is beside the ground truth.
 """
 
 import re
@@ -22,7 +22,10 @@ _NAME: Final = re.compile(r"(?P<video>.+)[_/](?P<index>\d{6})")
 
 @dataclass(frozen=True, slots=True)
 class MatchedImages:
-    """The images of a truth that are frames, by frame id, and the names of unmatched and of repeated images."""
+    """The ground-truth images that are frames, by frame id, and the names of the other images.
+
+    `unmatched` images are not frames. `repeated` images are of a frame that an earlier image already matched.
+    """
 
     images: Mapping[str, TruthImage]
     unmatched: tuple[str, ...]
@@ -32,12 +35,12 @@ class MatchedImages:
 def match_images(
     images: Sequence[TruthImage], frame_ids: Iterable[str], sha256_by_frame: Mapping[str, str]
 ) -> MatchedImages:
-    """Match the images of a truth with frames.
+    """Match ground-truth images with frames. If several images match the same frame, the first one counts.
 
     Args:
-        images: the images of the truth.
-        frame_ids: the frames that a detector has examined.
-        sha256_by_frame: the sha256 of their pictures, by frame id.
+        images: the ground-truth images.
+        frame_ids: the ids of the frames to match.
+        sha256_by_frame: the sha256 of the file of each frame, by frame id.
     """
     known = frozenset(frame_ids)
     frame_by_sha256 = {sha256: frame_id for frame_id, sha256 in sha256_by_frame.items()}

@@ -34,19 +34,19 @@ class PredictedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """A source of boxes. `read` returns the boxes of some frames, in order of frame id."""
+    """The boxes to evaluate. `read` returns the boxes on the given frames, in order of video and time."""
 
     name: str  # "detections" or the version of a release
     detector: str
     fingerprint: str  # of the detector and the class list, or of the release
     class_names: tuple[str, ...]
     thresholds: Mapping[str, float]
-    sha256_by_frame: Mapping[str, str]  # of all existing frames
+    sha256_by_frame: Mapping[str, str]  # sha256 of the file of each frame that has been examined or is in the release
     read: Callable[[Iterable[str]], list[PredictedFrame]]
 
 
 def detections_of_project(platform: Platform, project: str, config: ProjectConfig) -> Predictions:
-    """Return the stored detections of a project, to be read when needed.
+    """Return the stored detections of a project. The boxes are read when `read` is called.
 
     Raises:
         NotReadyError: detection has not run yet.
@@ -79,7 +79,7 @@ def _stored(platform: Platform, detections: StoredDetections, frame_ids: Iterabl
 
 
 def boxes_of_release(platform: Platform, project: str, version: str) -> Predictions:
-    """Return the boxes of a release on disk, without regions to ignore."""
+    """Return the boxes of a release on disk, without its regions to ignore. They are read when `read` is called."""
     folder = platform.layout.release_folder(project, version)
     manifest = read_manifest(folder) or {}
     names = tuple(manifest["classes"])

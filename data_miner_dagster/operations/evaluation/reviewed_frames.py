@@ -1,4 +1,4 @@
-"""Frames with people's verdicts, and the boxes stored for them."""
+"""The frames that people have judged, with the boxes detected on them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ _COLUMNS = ("frame_index", "class_name", "confidence", "x_min", "y_min", "x_max"
 
 @dataclass(frozen=True, slots=True)
 class StoredDetections:
-    """The stored detections of a project."""
+    """The stored detections of a project. The boxes are read one video at a time."""
 
     table: TableByVideo
     frame_ids: frozenset[str]  # all frames that a detector has examined
@@ -33,7 +33,7 @@ class StoredDetections:
     class_names: tuple[str, ...]
 
     def on_frames(self, video_key: str) -> Mapping[int, FoundOnFrame]:
-        """Return the boxes of one video by frame index, without frames that have none."""
+        """Return the boxes of one video by frame index. Frames without boxes are omitted."""
         rows = self.table.rows_of(video_key)
         indices = rows["frame_index"].to_numpy()
         classes = np.array([self.class_names.index(name) for name in rows["class_name"].to_pylist()], np.int64)
@@ -70,9 +70,10 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def reviewed_frames(platform: Platform, project: str, detections: StoredDetections) -> Iterator[ReviewedFrame]:
-    """Yield, in order, the examined frames that have verdicts on boxes or are marked complete.
+    """Yield the frames that a detector examined and that have verdicts on boxes or are marked complete.
 
-    A verdict belongs to a time in a video, so it applies to the frame that was sampled at exactly that time.
+    The frames are in order of video and index. A verdict belongs to a time in a video, so it applies to the frame that
+    was sampled at exactly that time.
     """
     in_force = verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES)
     verdicts, sampled = VerdictsByFrame(in_force), sampled_places(in_force)

@@ -1,6 +1,6 @@
-"""Truths that users provide: COCO files, or folders in YOLO's layout.
+"""Read ground truth that users provide: a COCO file, or a folder in YOLO's layout.
 
-Belongs here: reading truths. Does not belong here: matching images with frames (matching_images.py).
+Does not belong here: matching images with frames (matching_images.py).
 """
 
 import json
@@ -25,7 +25,10 @@ _YOLO_FIELDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class TruthObject:
-    """One object of a truth. Its box and its `area` are shares of the picture's size and area."""
+    """One ground-truth object. Its box is in shares of the image's width and height, its `area` in shares of its area.
+
+    `area` is the area of the object, which may be smaller than that of its box.
+    """
 
     class_name: str
     box: RelativeBox
@@ -35,7 +38,7 @@ class TruthObject:
 
 @dataclass(frozen=True, slots=True)
 class TruthImage:
-    """One image of a truth, by name, with its frame id and its file if they are known."""
+    """One ground-truth image with its objects. `frame_id` and `file` are None if they are unknown."""
 
     name: str
     objects: tuple[TruthObject, ...]
@@ -45,10 +48,10 @@ class TruthImage:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """All images of a truth. `remarks` are lines for the user."""
+    """A whole ground truth. `remarks` tell the user what was left out."""
 
-    kind: str  # coco or yolo
-    name: str
+    kind: str  # coco, yolo or reviewed
+    name: str  # the last part of its path; empty for reviewed
     class_names: tuple[str, ...]
     images: tuple[TruthImage, ...]
     remarks: tuple[str, ...] = ()
@@ -58,14 +61,14 @@ def read_truth(path: Path) -> Truth:
     """Read a COCO file, or a YOLO folder or its `data.yaml`.
 
     Raises:
-        ConfigError: the file does not exist, or is not a truth.
+        ConfigError: the file does not exist, or is not in COCO's or YOLO's format.
     """
     if path.is_dir():
         return _read_yolo(path, path / _YOLO_DATA)
     if path.suffix.lower() in (".yaml", ".yml"):
         return _read_yolo(path.parent, path)
     if not path.is_file():
-        raise ConfigError(f"truth {path} does not exist; name a COCO file, a YOLO folder, or `reviewed`")
+        raise ConfigError(f"ground truth {path} does not exist; name a COCO file, a YOLO folder, or `reviewed`")
     return _read_coco(path)
 
 
@@ -97,7 +100,7 @@ def _coco_image(
         x_min, y_min, box_width, box_height = (float(value) for value in annotation["bbox"])
         shares = (x_min / width, y_min / height, (x_min + box_width) / width, (y_min + box_height) / height)
         if not all(map(math.isfinite, shares)) or box_width < 0 or box_height < 0:
-            raise ValueError(f"annotation {annotation.get('id')} of {name} has the box {annotation['bbox']}")
+            raise ValueError(f"annotation {annotation.get('id')} of {name} has the invalid box {annotation['bbox']}")
         area = float(annotation.get("area", box_width * box_height)) / (width * height)
         objects.append(
             TruthObject(names[annotation["category_id"]], shares, area, bool(annotation.get("iscrowd", False)))
@@ -129,19 +132,19 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
         raise ConfigError(f"{folder} has no labels/**/*.txt, so it is not a ground truth in YOLO format")
     remarks = []
     if num_unlabelled:
-        remarks = [f"left out {counted(num_unlabelled, 'picture')} without a label file, whose objects are unknown"]
+        remarks = [f"left out {counted(num_unlabelled, 'image')} without a label file, since the objects are unknown"]
     return Truth("yolo", folder.absolute().name, tuple(names.values()), tuple(images), tuple(remarks))
 
 
 def _yolo_names(path: Path) -> dict[int, str]:
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist; a ground truth in YOLO format needs it for the names of its classes")
+        raise ConfigError(f"{path} does not exist; ground truth in YOLO format needs this file for its class names")
     try:
         names = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
         entries = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(index): str(name) for index, name in entries}
     except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} names no classes: `names` must be a list, or a map from numbers to names") from error
+        raise ConfigError(f"{path} has no class names; set `names` to a list, or to a map from numbers to names") from error
 
 
 def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]:
@@ -156,7 +159,7 @@ def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]
             name = names[int(class_index)]
         except (ValueError, KeyError) as error:
             raise ConfigError(
-                f"{path}:{number} is not `class x y width height` with a class of data.yaml: {line.strip()[:60]!r}"
+                f"{path}:{number} is not `class x y width height` with a class of {_YOLO_DATA}: {line.strip()[:60]!r}"
             ) from error
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         yield TruthObject(name, box, width * height)

@@ -44,7 +44,14 @@ THRESHOLD_KEY: Final = "threshold"
 def write_disagreements(
     platform: Platform, release: Path, student: Student, entry: ModelEntryConfig, path: Path
 ) -> None:
-    """Run a student on all images of its release, and write the frames where it disagrees with the labels.
+    """Run a student on all images of its release, and write a table of the frames where it disagrees with the labels.
+
+    Args:
+        platform: the platform of one root.
+        release: the folder of the release.
+        student: the student, trained on this release.
+        entry: the student's entry for the model registry.
+        path: the table to write, with the columns of SCHEMA.
 
     Raises:
         ModelError: the student cannot be loaded.
@@ -73,7 +80,7 @@ def write_disagreements(
 def _seen(
     platform: Platform, release: Path, student: Student, detector: ObjectDetector, *, only_val: bool = False
 ) -> Iterator[tuple[ReleaseImage, FrameLabels, FrameLabels]]:
-    """Yield the images with their labels and the student's detections."""
+    """Yield the readable images of a release, each with its labels and the student's detections."""
     classes = [ClassPrompts(name, (name,)) for name in student.class_names]
     number = student.num_val_images if only_val else student.num_images
     steps = Steps(f"student of {student.project}: has examined", "images", number, platform)
@@ -86,7 +93,7 @@ def _seen(
             file = PictureFile(release / image.path_in_release, has_foreign_pictures(image.video_key))
             try:
                 pixels = pictures.read(file, image.sha256)
-            except UnreadableImageError:  # the release was whole at the start, so it was removed in the meantime
+            except UnreadableImageError:  # the release was complete at the start, so it was removed in the meantime
                 continue
             (seen,) = detector.detect([pixels], classes, confidence_floor=LEAST_CONFIDENCE)
             yield image, _labels(image), FrameLabels(seen.boxes_xyxy, seen.class_indices, seen.confidences)

@@ -1,4 +1,4 @@
-"""The job of the training process. The process runs one job, and is killed when its caller ends or cancels it."""
+"""The job `train`, which runs in its own process. The process is killed when its caller ends or cancels the job."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +12,7 @@ JOBS_MODULE: Final = "data_miner_dagster.operations.training.jobs"
 
 
 def _train(arguments: dict[str, Any]) -> dict[str, Any]:
-    # Imported here, so that a worker that is cancelled immediately does not load torch.
+    # Imported here so that a process that is cancelled immediately does not load torch.
     from data_miner_dagster.models.training import train
 
     def tell(epoch: Epoch) -> None:

@@ -1,4 +1,7 @@
-"""`data-miner train-check`: train a small network on a release, and compare its detections with the labels."""
+"""`data-miner train-check`: train a small network on a release, and compare its detections with the labels.
+
+The trained network is called the student.
+"""
 
 import csv
 import os
@@ -62,7 +65,7 @@ class _Release:
         return str(self.manifest["version"])
 
     def num_images(self, role: str) -> int:
-        """Return the number of images for training or for validation."""
+        """Return the number of images in the splits of a role: `train`, `val` or `test`."""
         counts: Mapping[str, int] = self.manifest["images_by_split"]
         return sum(number for split, number in counts.items() if split_role(split) == role)
 
@@ -76,24 +79,26 @@ def train_check(
     force: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> ProjectOutcome:
-    """Train a student on a release, register it as a detector, and list the frames where it disagrees with the labels.
+    """Train a student on a release, store it as a detector, and list the frames where it disagrees with the labels.
 
-    A release is not trained on twice with the same settings. An interrupted or killed attempt leaves nothing behind,
-    and the next one starts from scratch.
+    An existing student of the same release and settings is reused unless `force` is set. An interrupted or killed
+    attempt leaves nothing behind, and the next one starts from scratch.
 
     Args:
         platform: the platform of one root.
-        project: its name.
+        project: the name of the project.
         settings: the settings of training. None: the defaults.
         version: the version of the release. None: the current one.
-        force: train again.
+        force: train even if the student exists.
         on_epoch: called after each epoch, and once before the first for the untrained network. An exception that it
             raises ends the training.
 
     Raises:
-        ConfigError: there is no such release or network, or the release has nothing to train on or to evaluate on.
-        ClaimHeldError: another worker is training on this project.
-        DataMinerError: the release is damaged, or training fails.
+        ConfigError: the project, release or network does not exist; the release has no boxes, or no images to train on
+            or to evaluate on; or `platform.models.allowed_licences` excludes the licence of Ultralytics.
+        ClaimHeldError: another process is training on a release of this project.
+        ModelError: training fails.
+        DataMinerError: the release is damaged.
     """
     settings = settings or TrainingSettings()
     release = _release_of(platform, project, version)
@@ -117,7 +122,7 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
     if allowed and LICENCE.casefold() not in allowed:
         raise ConfigError(
             f"train-check uses Ultralytics' software under the licence {LICENCE}, but platform.models.allowed_licences "
-            f"contains only {', '.join(platform.config.models.allowed_licences)}; add {LICENCE} to it"
+            f"contains only {', '.join(platform.config.models.allowed_licences)}; add {LICENCE} to that list"
         )
     version = existing_version(platform, project, version)
     folder = whole_release(platform, project, version)
@@ -125,12 +130,12 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
     for role, purpose in (("train", "train on"), ("val", "evaluate on")):
         if not release.num_images(role):
             raise ConfigError(
-                f"release {project} {version} has no images in {role!r}, so there is nothing to {purpose}; "
+                f"release {project} {version} has no images in the split {role!r} to {purpose}; "
                 "add videos, or change `releasing.splits`"
             )
     if not release.manifest["num_boxes"]:
         raise ConfigError(
-            f"release {project} {version} has no boxes, so there is nothing to learn; change its classes or thresholds"
+            f"release {project} {version} has no boxes to learn from; change the project's classes or thresholds"
         )
     return release
 
@@ -159,7 +164,7 @@ def _train(
     work.mkdir()
     data = _write_data(release, work / _DATA)
     curve: list[Epoch] = []
-    steps = Steps(f"student of {release.project}: trained", "epochs", settings.epochs, platform)
+    steps = Steps(f"student of {release.project}: has trained", "epochs", settings.epochs, platform)
 
     def note(_name: str, arguments: dict[str, Any]) -> None:
         epoch = Epoch(**arguments)
@@ -206,15 +211,16 @@ def _absolute(network: str) -> str:
 
 @contextmanager
 def _process() -> Iterator[WorkerPool]:
-    """Yield a pool of one process. The process is killed when the block ends, even if it is still working."""
+    """Yield a pool of one training process. The process is killed when the block ends, even if it is still working."""
     with WorkerPool(JOBS_MODULE, size=1) as pool:
         yield pool
 
 
 def _write_data(release: _Release, folder: Path) -> Path:
-    """Make a data set from a release in a separate folder, since Ultralytics writes its cache beside the labels.
+    """Write a data set for Ultralytics from a release, and return the path of its `data.yaml`.
 
-    Ultralytics resolves links to folders when it looks for labels, so the images are linked one by one.
+    The data set is a separate folder, since Ultralytics writes its cache beside the labels. Labels are copied. Images
+    are linked one by one, because Ultralytics resolves links to folders when it searches for labels.
     """
     shutil.copytree(release.folder / LABELS_FOLDER, folder / LABELS_FOLDER)
     paths: dict[str, list[str]] = {"train": [], "val": []}
@@ -233,7 +239,10 @@ def _write_data(release: _Release, folder: Path) -> Path:
 
 
 def _link(source: str, target: str) -> None:
-    """Link an image. Copy it if it lacks a JPEG's end marker, since Ultralytics would rewrite such a file."""
+    """Link an image, or copy it if a link is impossible.
+
+    A file without a JPEG's end marker is copied too, since Ultralytics would rewrite it, and with it the release.
+    """
     with Path(source).open("rb") as file:
         file.seek(-len(_END_OF_JPEG), os.SEEK_END)
         is_left_alone = file.read() == _END_OF_JPEG

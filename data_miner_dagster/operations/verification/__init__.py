@@ -1,1 +1,1 @@
-"""Verification: has a second model examine each detected box. The entry point is `BoxVerification`."""
+"""Verification: a second model examines each detected box. The entry point is `BoxVerification`."""

@@ -1,11 +1,13 @@
 """A chat endpoint as a verifier: concurrent questions, retries, pauses, and detection of outages.
 
-- Temporary errors (HTTP 429 and 5xx, a broken or slow connection, an answer that is not a chat completion) are retried
-  after a pause that doubles. `Retry-After` pauses all threads. If the last try fails, the box has no answer.
-- The endpoint counts as unavailable after three such boxes in a row, if it asks for too long a pause, or if it accepts
-  no request at all (a wrong key). No more questions are then asked in this run.
-- A single refused request (HTTP 400) is blamed on its picture and counts as *cannot tell*, but only once another
-  request was accepted. If none is accepted, the endpoint or the settings are at fault.
+- Temporary errors (HTTP 408, 409, 425, 429 and 5xx, a broken or slow connection, an answer that is not a chat
+  completion) are retried after a pause that doubles each time. `Retry-After` pauses all threads. If the last try fails,
+  the box has no answer.
+- The endpoint counts as unavailable after AWAY_AFTER such boxes in a row, after a `Retry-After` that is longer than
+  `max_pause_seconds`, or if it refuses every request (for example because the key is wrong). This run then asks no more
+  questions.
+- A refusal of a single request (HTTP 400, 413, 415 or 422) is attributed to its crop, whose answer is then *cannot
+  tell*, but only once the endpoint has accepted another request. Otherwise the endpoint or its settings are at fault.
 
 Belongs here: when to ask. Does not belong here: HTTP (sites/chat_endpoints.py), and which boxes (verify_boxes.py).
 """
@@ -43,14 +45,14 @@ from data_miner_dagster.stages.verification.questions import ANSWER_SCHEMA
 AWAY_AFTER: Final = 3
 """The endpoint counts as unavailable after this many boxes in a row without an answer."""
 REFUSED_AFTER: Final = 10
-"""After this many refused requests and no accepted one, the settings are at fault and not the pictures."""
+"""After this many refused requests without an accepted one, the settings are at fault and not the crops."""
 _LONGEST_DELAY_SECONDS: Final = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 def endpoint_fingerprint(config: EndpointConfig) -> str:
-    """Return the fingerprint of what an endpoint's answers depend on: the model, not the address."""
+    """Return the fingerprint of the settings that determine an endpoint's answers. The address is not one of them."""
     return fingerprint_of(
         {
             "model": config.model,
@@ -66,9 +68,9 @@ class EndpointVerifier:
 
     Args:
         name: the endpoint's name in the settings.
-        config: its settings.
+        config: the settings of the endpoint.
         allowed_private_hosts: hosts that may be contacted although they are not public.
-        is_known: True if it has answered before, so that a refusal does not mean a mistake in the settings.
+        is_known: True if the endpoint has answered before. A refusal then does not mean a mistake in the settings.
     """
 
     def __init__(
@@ -85,12 +87,14 @@ class EndpointVerifier:
         self._refused: list[Reply] = []
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield the reply to each crop as it arrives.
+        """Yield the replies to the crops as they arrive. Stop taking crops once the endpoint is unavailable.
 
-        Until the endpoint has answered once, questions are asked one at a time, so that their price is known.
+        Until the endpoint has answered once, questions are asked one at a time, since their price is unknown. A refused
+        request gets its reply when another request is accepted, or else at the end.
 
         Raises:
-            ConfigError: the key is missing, or the endpoint has never accepted a request.
+            ConfigError: the key is missing, the address is not allowed, or the endpoint refuses every request and has
+                never accepted one.
         """
         number = self._config.concurrent_requests
         with (
@@ -113,7 +117,10 @@ class EndpointVerifier:
             yield from self._left_over()
 
     def _settled(self, done: Iterable["Future[Reply | _Refused]"], keep: Keep) -> Iterator[Reply]:
-        """Yield replies. Refused ones are held back until another reply shows that requests are accepted."""
+        """Yield the replies of finished requests, and stop asking if they show that the endpoint is unavailable.
+
+        A refused request is held back until the endpoint accepts another one, which shows that its crop is at fault.
+        """
         for future in done:
             try:
                 found = future.result()
@@ -140,7 +147,10 @@ class EndpointVerifier:
                 yield from told
 
     def _left_over(self) -> Iterator[Reply]:
-        """Yield the replies to refused requests whose cause is unknown. A later run asks these questions again."""
+        """Yield the replies to refused requests while no request has been accepted. They have no answer.
+
+        A later run asks these questions again.
+        """
         if len(self._refused) >= AWAY_AFTER:
             self._go_away(self._refused[0].line, takes_none=True)
         yield from self._refused
@@ -148,8 +158,12 @@ class EndpointVerifier:
     def _go_away(self, line: str, *, takes_none: bool = False) -> None:
         """Stop asking, because the endpoint is unavailable.
 
+        Args:
+            line: the reason.
+            takes_none: True if the endpoint refuses every request, which can be caused by its settings.
+
         Raises:
-            ConfigError: the endpoint has never accepted a request.
+            ConfigError: `takes_none` is True, and the endpoint has never accepted a request.
         """
         if self.why_away is not None:
             return
@@ -205,7 +219,7 @@ def _cost_of(answer: ChatAnswer, config: EndpointConfig) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """The reply to a question whose request the endpoint refused."""
+    """Marks the reply to a question whose request the endpoint refused. The reply has no answer."""
 
     reply: Reply
 
@@ -215,7 +229,7 @@ class _Pause:
 
     def __init__(self, config: EndpointConfig) -> None:
         self.too_long: str | None = None
-        """The server's message, if it demanded too long a pause."""
+        """The error in which the server demanded a pause longer than `max_pause_seconds`; None if it did not."""
         self._config = config
         self._changed = threading.Condition()
         self._has_ended = False
@@ -233,7 +247,7 @@ class _Pause:
         return False
 
     def after(self, error: EndpointBusyError | NoAnswerError, number: int) -> None:
-        """Note a failed try of this thread. `number` is 1 for the first."""
+        """Set the pause that follows a failed try of this thread. `number` is 1 for the first try of a question."""
         delay = min(self._config.try_delay_seconds * 2.0 ** (number - 1), _LONGEST_DELAY_SECONDS)
         self._own.until = time.monotonic() + (delay if number < self._config.tries else 0.0)
         asked_for = getattr(error, "retry_after_seconds", None)
@@ -247,7 +261,7 @@ class _Pause:
             self._until = max(self._until, time.monotonic() + asked_for)
 
     def end(self) -> None:
-        """Stop all threads from sending or waiting."""
+        """Make `wait` return False in all threads, so that no more requests are sent."""
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
@@ -255,7 +269,7 @@ class _Pause:
 
 @contextmanager
 def _threads(number: int, pause: _Pause) -> Iterator[InheritingThreads]:
-    """Yield threads. When the block ends, waiting threads give up, and pending requests are cancelled."""
+    """Yield a thread pool. When the block ends, waiting threads give up, and queued requests are cancelled."""
     threads = InheritingThreads(number, thread_name_prefix="verify")
     try:
         yield threads

@@ -1,4 +1,4 @@
-"""A model from the registry as a verifier, run in this process and in batches."""
+"""A model from the registry as a verifier. It runs in this process, in batches."""
 
 from collections.abc import Generator, Iterable, Sequence
 from functools import partial
@@ -25,11 +25,13 @@ class LocalVerifier:
         self._batch_size = batch_size
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop. If a crop causes an internal error, only that crop gets no answer.
+        """Yield a reply to each crop, in order. If a batch fails, its crops are retried one by one.
+
+        A crop that causes an internal error gets a reply without an answer.
 
         Raises:
             ModelError: the model is missing or cannot be loaded.
-            SystematicFaultError: all crops cause the same internal error.
+            SystematicFaultError: the same internal error occurs on all crops (three or more), or on ten in a row.
         """
         waiting = iter(crops)
         with item_guard("verification") as guard:
@@ -51,12 +53,12 @@ class LocalVerifier:
 
 
 def _note(_fault: ItemFault) -> None:
-    """Do nothing: the fault is in the log, and its box gets no answer."""
+    """Store nothing about a fault: the guard logs it, and the box gets no answer."""
 
 
 def _answers(model: CropVerifier, batch: Sequence[Crop]) -> list[Reply]:
     with model_call(model):
         texts = model.answer([crop.rgb for crop in batch], [crop.prompt for crop in batch])
     if len(texts) != len(batch):
-        raise ValueError(f"the model gave {counted(len(texts), 'answer')} to {counted(len(batch), 'question')}")
+        raise ValueError(f"the model returned {counted(len(texts), 'answer')} to {counted(len(batch), 'question')}")
     return [Reply(crop, answer_of(text)) for crop, text in zip(batch, texts, strict=True)]

@@ -1,4 +1,4 @@
-"""The interface of verifiers of any kind: questions about boxes, and replies."""
+"""The interface that endpoint and local verifiers share: questions about boxes, and replies."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One question about a box, and the picture to show with it."""
+    """One question about a box, with the crop of the frame that is shown to the verifier."""
 
     question_key: str
     video_key: str
@@ -20,7 +20,10 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The reply to a question. If it has no answer, `line` has the reason, and the question is asked again later."""
+    """The reply to a question. If there is no answer, `line` states the reason, and a later run asks again.
+
+    Tokens and cost are None if they are unknown or if the verifier is a local model.
+    """
 
     crop: Crop
     answer: BoxAnswer | None = None
@@ -31,23 +34,24 @@ class Reply:
 
 
 Keep = Callable[[Sequence[Reply]], None]
-"""Stores replies that have an answer, before they are used. Called in any thread."""
+"""Stores the answers of replies. Called with replies that have an answer, before they are yielded, in any thread."""
 
 
 class Verifier(Protocol):
-    """Answers questions about crops. `why_away` is the reason why it is unavailable; None if it is available."""
+    """Answers questions about crops. `why_away` states why the verifier is unavailable; None if it is available."""
 
     name: str
     fingerprint: str
     why_away: str | None
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop, in any order. Replies with an answer are passed to `keep` first.
+        """Yield the replies to crops, in any order. A reply with an answer is passed to `keep` before it is yielded.
 
-        The next crop is taken only when there is room for it, and none is taken once the verifier is unavailable.
+        A crop is taken from `crops` only when the verifier has room for it. Once the verifier is unavailable, no more
+        crops are taken, and crops without a reply are left out.
 
         Raises:
-            ConfigError: the verifier cannot be asked with its settings.
+            ConfigError: the endpoint's settings are wrong.
             ModelError: the model is missing or cannot be loaded.
         """
         ...

@@ -1,4 +1,4 @@
-"""Choosing the verifier of a project."""
+"""Create the verifier that a project's settings name, and describe it for a release."""
 
 from data_miner_dagster.catalog.box_answers import spent_on_answers
 from data_miner_dagster.config.detection import DetectionConfig
@@ -11,7 +11,7 @@ from data_miner_dagster.operations.verification.replies import Verifier
 
 
 def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Verifier:
-    """Return the verifier of a project that has one. Nothing is loaded or asked yet.
+    """Return the verifier of a project whose settings name one. No model is loaded and no request is sent yet.
 
     Raises:
         ConfigError: the verifier is not configured, its key is missing, or its address is not allowed.
@@ -31,7 +31,7 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
 def verifier_model(platform: Platform, name: str) -> ReleaseModel:
     """Return the entry for a verifier in a release's list of models.
 
-    For an endpoint, it omits the address, because the model gave the answers.
+    The entry of an endpoint names the model and omits the address, because answers depend only on the model.
     """
     endpoint = platform.config.models.endpoints.get(name)
     if endpoint is None:

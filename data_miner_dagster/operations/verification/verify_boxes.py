@@ -1,8 +1,8 @@
-"""Asking a project's verifier about its boxes, and writing the answers into their rows.
+"""Ask a project's verifier about the project's boxes, and write the answers into the rows of the boxes.
 
-Each answer is stored in the catalog as it arrives (catalog/box_answers.py), so a kill loses only pending questions, and
-no answered question is asked again. The table of boxes depends only on the stored answers, not on the order in which
-they arrived.
+Each answer is stored in the catalog as it arrives (catalog/box_answers.py), so a kill loses only the answers to pending
+questions, and no answered question is asked again. The table of boxes depends only on the stored answers, not on the
+order in which they arrived.
 
 Belongs here: which questions are open, the budget, and the columns. Does not belong here: asking (endpoint_verifier.py,
 local_verifier.py), the questions (stages/verification/), and the effect on a release (stages/reviewing/states.py).
@@ -56,7 +56,7 @@ class VerifierAwayError(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class FrameBoxes:
-    """One frame with its boxes, as rows of DETECTIONS_SCHEMA."""
+    """One frame with its boxes. `rows` are rows of DETECTIONS_SCHEMA, which `BoxVerification.complete` changes."""
 
     frame_id: str
     video_key: str
@@ -76,37 +76,37 @@ class VerificationCounts:
     rejected: int = 0
     cannot_tell: int = 0
     over_budget: int = 0  # boxes that are not asked about until the budget is raised
-    waiting: int = 0  # boxes without an answer so far, which the next build asks about again
+    waiting: int = 0  # other boxes without an answer, which the next build asks about
 
     def as_counts(self) -> dict[str, int]:
-        """Return the counts for the outcome of a run, without those that are 0."""
+        """Return the counts for the outcome of a run. Counts of 0 are omitted."""
         return {f"verifier:{name}": getattr(self, name) for name in OUTCOMES if getattr(self, name)}
 
     @property
     def line(self) -> str:
-        """The counts as one line for people."""
+        """The counts as one line of text."""
         told = f"{self.verifier} confirmed {counted(self.confirmed, 'box', 'boxes')}, rejected {self.rejected:,}"
         told += f" and could not judge {self.cannot_tell:,}"
         if self.waiting:
-            told += f"; {self.waiting:,} are still waiting"
+            told += f"; {counted(self.waiting, 'box waits', 'boxes wait')} for an answer"
         if self.over_budget:
-            told += f"; {self.over_budget:,} were not asked about, because the budget is spent"
+            told += f"; {counted(self.over_budget, 'box was', 'boxes were')} not asked about, since the budget is spent"
         return told
 
 
 OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiting")
-"""The counts of `VerificationCounts`. Each box to verify is in exactly one of them."""
+"""The names of the counts of `VerificationCounts`. Each box to verify is counted in exactly one of them."""
 
 
 def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
-    """Return the counts from the metadata of this table; None if the project had no verifier."""
+    """Return the counts from the metadata of a table of detected frames; None if the project had no verifier."""
     text = read_metadata(detected_frames_table).get(_KEY)
     return None if text is None else VerificationCounts(**json.loads(text))
 
 
 @dataclass(slots=True)
 class Verified:
-    """Counts of the answers in the rows completed so far, and a digest of them."""
+    """The number of answers in the rows completed so far, by verdict, and a digest of these answers."""
 
     by_verdict: Counter[VerifierVerdict] = field(default_factory=Counter)
     num_unanswered: int = 0
@@ -130,7 +130,7 @@ class BoxVerification:
     """The verification of one build of a project's boxes. Call `ask` first, then `complete` for each video.
 
     Raises:
-        ConfigError: the verifier cannot be asked with its settings.
+        ConfigError: the verifier is not configured, its key is missing, or its address is not allowed.
         ModelError: the folder of its model is missing.
     """
 
@@ -148,14 +148,17 @@ class BoxVerification:
         """The answers in the completed rows."""
 
     def ask(self, videos: Iterable[Sequence[FrameBoxes]]) -> None:
-        """Ask about every box on these frames that needs verification and has no answer yet.
+        """Ask about every box on these frames that needs verification and has no answer, as far as the budget allows.
 
         Args:
             videos: the frames, one video at a time.
 
         Raises:
             VerifierAwayError: the verifier is unavailable, and the project waits for it.
-            ConfigError, ModelError: the verifier cannot be asked with its settings, or its model cannot be loaded.
+            ConfigError: the endpoint's settings are wrong, or a cost limit is set and the endpoint states no tokens.
+            ModelError: the model is missing or cannot be loaded.
+            SystematicFaultError: the same internal error occurs on all crops or frames (three or more), or on ten in a
+                row.
         """
         with (
             StoredPictures(self._platform.config.extraction) as pictures,
@@ -168,18 +171,18 @@ class BoxVerification:
         logger.info("verification: %s", self.line)
         if self._verifier.why_away is not None and self._config.when_unavailable == "wait":
             raise VerifierAwayError(
-                f"{self._verifier.why_away}; the project waits for it (detection.verifier.when_unavailable: wait), and "
-                f"has stored {counted(self._budget.num_now, 'answer')} so far"
+                f"{self._verifier.why_away}; {counted(self._budget.num_now, 'answer')} of this run stored; the project "
+                "waits for the verifier; set detection.verifier.when_unavailable to `release` to build without it"
             )
 
     @property
     def line(self) -> str:
-        """The questions asked and their cost, in one line."""
+        """The verifier's name, the number and cost of its answers, and why it is unavailable, in one line."""
         away = f"; unavailable: {self._verifier.why_away}" if self._verifier.why_away is not None else ""
         return f"{self._verifier.name} {self._budget.line}{away}"
 
     def complete(self, frames: Sequence[FrameBoxes]) -> None:
-        """Write the verifier's answers about a video's boxes into their rows, and count them."""
+        """Write the stored answers about a video's boxes into the rows of the boxes, and count them."""
         asked = [(row, question) for frame in frames for row, question in self._questions_of(frame)]
         answers = find_answers(self._platform.database, [question.key for _, question in asked])
         for row, question in asked:
@@ -195,7 +198,7 @@ class BoxVerification:
             }
 
     def counts(self) -> VerificationCounts:
-        """Return the counts for the boxes whose rows have been completed."""
+        """Return the counts for all boxes that were passed to `complete`."""
         by_verdict, num_unanswered = self.verified.by_verdict, self.verified.num_unanswered
         num_over_budget = min(self._budget.num_over, num_unanswered)
         return VerificationCounts(
@@ -228,7 +231,10 @@ class BoxVerification:
     def _open_crops(
         self, videos: Iterable[Sequence[FrameBoxes]], pictures: StoredPictures, guard: ItemGuard
     ) -> Iterator[Crop]:
-        """Yield the open questions in order of video, frame and box. Decode only frames that have one."""
+        """Yield the crops of the open questions within the budget, in order of video, frame and box.
+
+        Only frames with an open question are decoded. Questions about unreadable frames are left out.
+        """
         asked: set[str] = set()
         for frames in videos:
             questions = [(frame, question) for frame in frames for _, question in self._questions_of(frame)]
@@ -272,8 +278,8 @@ class BoxVerification:
             return
         if self._config.max_cost is not None and reply.cost is None:
             raise ConfigError(
-                f"detection.verifier.max_cost is {self._config.max_cost:g}, and {self._verifier.name} does not state "
-                "its tokens; give price_per_box in platform.models.endpoints, or leave out max_cost"
+                f"detection.verifier.max_cost is {self._config.max_cost:g}, but the endpoint {self._verifier.name} does "
+                f"not report tokens; set platform.models.endpoints.{self._verifier.name}.price_per_box, or remove max_cost"
             )
 
 
@@ -288,4 +294,4 @@ def _read(pictures: StoredPictures, frame: FrameBoxes) -> RgbImage | None:
 
 
 def _note(_fault: ItemFault) -> None:
-    """Do nothing: the fault is in the log, and the boxes of its frame get no answer."""
+    """Store nothing about a fault: the guard logs it, and the boxes of the frame get no answer."""

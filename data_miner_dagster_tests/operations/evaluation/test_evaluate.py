@@ -64,9 +64,9 @@ def test_evaluate_boxes__coco_equals_pycocotools(platform: Platform, tmp_path: P
     assert evaluation.class_names == ("person",)
     assert outcome.unmatched == ("elsewhere.jpg",)
     assert outcome.remarks == (
-        "1 image of the truth without a frame here: elsewhere.jpg",
-        "the project has no class dog, so its objects are left out of the truth",
-        "the truth has no class bicycle, so its boxes are not judged",
+        "1 ground-truth image without a frame in the project: elsewhere.jpg",
+        "left out the objects of classes that the project does not have: dog",
+        "left out the boxes of classes that the ground truth does not have: bicycle",
     )
     results = [
         {
@@ -112,7 +112,7 @@ def test_evaluate_boxes__yolo_by_the_bytes_of_pictures(platform: Platform, tmp_p
     outcome = evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
     assert (outcome.evaluation.num_images, outcome.evaluation.truth) == (3, "yolo")
     assert outcome.evaluation.num_objects == sum(is_right(frame, 0) for frame in range(3))
-    assert outcome.remarks == ("left out 1 picture without a label file, whose objects are unknown",)
+    assert outcome.remarks == ("left out 1 image without a label file, since the objects are unknown",)
     (tmp_path / "labels" / "val" / "picture0.txt").write_text("1 0.5 0.5\n")
     with pytest.raises(ConfigError, match=r"picture0\.txt:1 is not `class x y width height`"):
         evaluate_boxes(platform, "cyclists", truth=str(tmp_path))

@@ -238,7 +238,7 @@ def test_train_check__says_what_is_missing(trained: Trained, tmp_path: Path) -> 
         train_check(trained.platform, "cyclists", TrainingSettings("yolo99n"))
     platform = build_project(tmp_path / "root", videos=[SampleVideo("files-short", num_frames=2)])
     release_project(platform, "cyclists")
-    with pytest.raises(ConfigError, match=r"v001 has no images in 'val', so there is nothing to evaluate on"):
+    with pytest.raises(ConfigError, match=r"v001 has no images in the split 'val' to evaluate on"):
         train_check(platform, "cyclists")
 
 
