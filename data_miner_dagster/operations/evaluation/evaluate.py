@@ -150,7 +150,7 @@ def _remarks(
 ) -> tuple[str, ...]:
     lines = []
     if unmatched:
-        lines.append(f"{counted(len(unmatched), 'ground-truth image')} without a frame in the project: {_some(unmatched)}")
+        lines.append(f"{counted(len(unmatched), 'ground-truth image')} not among the frames: {_some(unmatched)}")
     if repeated:
         lines.append(f"ground-truth images that occur more than once (the first one counts): {_some(repeated)}")
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:

@@ -144,7 +144,9 @@ def _yolo_names(path: Path) -> dict[int, str]:
         entries = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(index): str(name) for index, name in entries}
     except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} has no class names; set `names` to a list, or to a map from numbers to names") from error
+        raise ConfigError(
+            f"{path} has no class names; `names` must be a list, or a map from numbers to names"
+        ) from error
 
 
 def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]:

@@ -1,1 +1,1 @@
-"""Reporting: shows the results of every stage to people, as a funnel, preview pictures, and the report page."""
+"""Reporting: show people the results of every stage, as a funnel, preview images and the report page."""

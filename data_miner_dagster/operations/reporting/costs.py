@@ -8,13 +8,15 @@ from data_miner_dagster.stages.costs import Cost
 
 
 def cost_of(session: Session, project: str, num_images: int, num_boxes: int) -> Cost:
-    """Return the cost of a project so far, for a release with this many images and boxes."""
+    """Return the cost of a project so far. The numbers of images and boxes are those that it is divided by."""
     num_videos, num_projects = count_sharing(session, project)
     return Cost(spent_by_stage_in(session, project), num_images, num_boxes, num_videos, num_projects)
 
 
 def project_cost(platform: Platform, project: str) -> Cost:
-    """Return the cost of a project so far, also per image and per box of its latest release.
+    """Return the cost of a project so far, with the numbers of images and boxes in its latest release.
+
+    The numbers are 0 if there is no release.
 
     Raises:
         ConfigError: the project does not exist.

@@ -38,28 +38,31 @@ _USUAL_FRAME_RATE: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The result of `data-miner plan`."""
+    """The result of `data-miner plan`: a listing of the project's sources, and a forecast for the listed videos."""
 
     project: str
     listing: DryListing
     forecast: Forecast
-    prescreens: bool  # True if thumbnails, which a plan does not examine, will reject further videos
-    num_neighbours: int | None = None  # pictures to decode and examine to follow objects; None without tracking
-    follows_whole_clips: bool = False
-    video_tracker: str | None = None  # the model that examines these pictures and the images; None if detectors do
+    prescreens: bool  # True if sourcing also rejects videos by their thumbnails, which a plan does not examine
+    num_neighbours: int | None = None  # neighbouring frames to decode and examine for tracking; None without tracking
+    follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
+    video_tracker: str | None = None  # the model that follows objects on these frames; None if the detectors do
 
     @property
     def num_tracked(self) -> int:
-        """The number of frames and pictures that the tracking model examines, without counting repeats."""
+        """The number of images and neighbouring frames that the tracking model examines, each counted once.
+
+        0 without a tracking model.
+        """
         return (self.num_neighbours or 0) + self.forecast.num_images if self.video_tracker is not None else 0
 
     @property
     def neighbours_bytes(self) -> int:
-        """The size in bytes of the pictures through which objects are followed."""
+        """The expected size in bytes of the neighbouring frames through which objects are followed."""
         return round((self.num_neighbours or 0) * self.forecast.rates.bytes_per_frame.value)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plan as plain values."""
+        """Return the plan as values that JSON supports."""
         listing, forecast = self.listing, self.forecast.as_json()
         return {
             "project": self.project,
@@ -80,7 +83,7 @@ class Plan:
 
 
 def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -> Plan:
-    """List the sources of a project and forecast its cost and results. Fetch no video, and store nothing.
+    """List the sources of a project, and forecast its time, sizes and results. No video is fetched, and nothing stored.
 
     Raises:
         ConfigError: no source could be listed, or the settings are invalid.
@@ -106,7 +109,7 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
 
 @contextmanager
 def _with_catalog(platform: Platform) -> Iterator[Platform]:
-    """Yield the platform or, if its root has no catalog yet, one on a temporary root."""
+    """Yield the platform. If its root has no catalog yet, yield a platform on a temporary root instead."""
     if platform.has_catalog:
         yield platform
         return
@@ -151,7 +154,10 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 
 
 def rates_of(platform: Platform, project: str) -> Rates:
-    """Return the rates of videos: measured in the project, else in all projects of the root, else the defaults."""
+    """Return the rates for a forecast, each measured in the project, else in all projects of the root.
+
+    A rate that was not measured has its default.
+    """
     of_project = _rates_seen(seen(platform.database, project), f"project {project}")
     of_root = _rates_seen(seen(platform.database), "this root")
     found = {name: of_project[name] or of_root[name] or getattr(DEFAULT_RATES, name) for name in of_root}
@@ -161,7 +167,7 @@ def rates_of(platform: Platform, project: str) -> Rates:
 
 
 def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
-    """Return the rates computed from these sums, by name; None for those that are unknown."""
+    """Return the rates computed from sums of measurements, by name. A rate is None if it was not measured."""
 
     def rate(amount: float, number: float, sample: str) -> Rate | None:
         return Rate(amount / number, f"{what}: {sample}") if number and amount else None
@@ -183,7 +189,11 @@ def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
 
 
 def _sampling_rate(extraction: ExtractionConfig) -> Rate:
-    """Return the number of frames per second of video that the settings give, or the default if they do not say."""
+    """Return the expected number of frames per second of video for the extraction settings.
+
+    The strategy `interval` is converted for videos of 30 frames per second. Strategies whose number of frames depends
+    on the content have the default rate.
+    """
     if extraction.strategy == "time":
         return Rate(1 / extraction.every_seconds, "platform.extraction.every_seconds")
     if extraction.strategy == "interval":

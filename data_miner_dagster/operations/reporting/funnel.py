@@ -1,7 +1,7 @@
 """The funnel of a project: how many videos, frames and boxes remain after each stage, and why the others do not.
 
-Counts are exact. They come from the catalog, from Parquet footers and from single columns, so the funnel is available
-at any time. A stage that has not run yet has no count (None), which differs from zero.
+Counts are exact. They are read from the catalog and from single columns of tables, so the funnel is available at any
+time. A stage that has not run yet has no count (None), which differs from zero.
 """
 
 from collections import Counter
@@ -58,14 +58,14 @@ _NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
     FrameOutcome.NOT_CHOSEN: "not chosen",
     FrameOutcome.BETWEEN_BLOCKS: "between two splits of their video",
 }
-"""The reasons for not releasing a frame whose boxes are decided."""
+"""The text for each reason why a release does not contain a frame whose boxes are decided."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunnelCount:
-    """One step: how many remain (None if not reached yet), losses by reason, and the remainder by kind.
+    """One step: the number of items that remain, the losses by reason, and the remainder by kind.
 
-    `note` is a text about anything else that changed the number.
+    `count` is None if the project has not reached the step. `note` is additional text for people.
     """
 
     step: FunnelStep
@@ -76,7 +76,7 @@ class FunnelCount:
 
     @property
     def remark(self) -> str:
-        """The reasons and kinds as text for people."""
+        """The losses, the kinds and the note as text for people."""
         lost = [counted_phrase(number, reason) for reason, number in self.lost.items()]
         kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
         parts = (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds), self.note)
@@ -96,7 +96,7 @@ class FunnelCount:
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """All steps of one project, in order, and the version of the resulting release."""
+    """All steps of one project, in order. `release` is the version that the last steps describe; None without one."""
 
     project: str
     steps: tuple[FunnelCount, ...]
@@ -129,7 +129,7 @@ class Funnel:
         return "\n".join(["| step | count | reasons |", "|---|---:|---|", *lines])
 
     def as_line(self) -> str:
-        """Return the reached steps in one line, with the reasons for losses."""
+        """Return the steps that were reached as one line of text. A step with losses includes its remark."""
         parts = []
         for count in self.steps:
             if count.count is not None:
@@ -139,7 +139,10 @@ class Funnel:
         return " → ".join(parts)
 
     def as_counts(self) -> dict[str, int]:
-        """Return exact counts by `step` and `step/reason`, in a fixed order. Omit steps that were not reached."""
+        """Return all counts by `step`, `step/lost/reason` and `step/kind`, in a fixed order.
+
+        Steps that were not reached are omitted.
+        """
         flat: dict[str, int] = {}
         for count in self.steps:
             if count.count is None:
@@ -160,7 +163,7 @@ class Funnel:
 
 
 def project_funnel(platform: Platform, project: str) -> Funnel:
-    """Return the current funnel of a project.
+    """Return the current funnel of a project, with the steps of its current release or, without one, of the latest.
 
     Raises:
         ConfigError: the project does not exist.
@@ -173,7 +176,7 @@ def project_funnel(platform: Platform, project: str) -> Funnel:
 
 
 def funnel_before_release(platform: Platform, config: ProjectConfig) -> Funnel:
-    """Return the funnel up to the boxes, without the steps of a release.
+    """Return the current funnel of a project up to the step BOXES_RELEASABLE, without the steps of a release.
 
     Raises:
         DataMinerError: a table exists but cannot be read.
@@ -191,7 +194,7 @@ def funnel_before_release(platform: Platform, config: ProjectConfig) -> Funnel:
 
 
 def _in_order(counts: Mapping[str, int], order: Iterable[str]) -> dict[str, int]:
-    """Return the counts that are not zero: known names in their order, then unknown ones by name."""
+    """Return the counts that are not zero: the names of `order` in that order, then other names alphabetically."""
     known = list(order)
     names = [*known, *sorted(counts.keys() - set(known))]
     return {name: counts[name] for name in names if counts.get(name)}
@@ -312,7 +315,10 @@ def _latest_version(platform: Platform, project: str) -> str | None:
 
 
 def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
-    """Return the steps that a release adds. Releases of earlier versions do not record the outcome of each frame."""
+    """Return the steps that a release adds to the funnel. Without a release, they have no count.
+
+    SETTLED has no count if the release was built by a version that did not record the outcome of each frame.
+    """
     if manifest is None:
         steps = (FunnelStep.SETTLED, FunnelStep.RELEASED_IMAGES, FunnelStep.RELEASED_BOXES)
         return [FunnelCount(step, None) for step in steps]

@@ -1,6 +1,7 @@
-"""Pictures that show a stage's decisions, for the UI, the report and the terminal. Equal results give equal pictures.
+"""Preview images of a stage's decisions, for the UI, the report and the terminal. Equal results give equal images.
 
-Every function reads files, and returns None if the stage has not run or there is nothing to show.
+A function that returns a preview returns None if the stage has not run or there is nothing to show. A function that
+returns tiles then returns an empty list.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,14 +45,14 @@ _MOST_BOXES_DRAWN: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A contact sheet (WebP, at most 44,000 bytes)."""
+    """A contact sheet (WebP, at most MAX_SHEET_BYTES bytes) and its number of tiles."""
 
     num_shown: int
     sheet: bytes
 
 
 def save_preview(preview: Preview, path: Path) -> None:
-    """Write the sheet to a file, unless the file already has the same bytes."""
+    """Write the contact sheet to a file, unless the file already has the same bytes."""
     if path.is_file() and path.read_bytes() == preview.sheet:
         return
     with atomic_path(path) as partial:
@@ -78,10 +79,10 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of kept frames, then of dropped ones.
+    """Return a preview of kept frames, followed by dropped frames.
 
-    The kept frames are the most similar ones, then the most narrowly kept ones. The dropped ones take turns by reason,
-    the most similar ones of each reason first.
+    The kept frames are the most similar ones, then the least similar ones. The dropped frames alternate between the
+    reasons, beginning with the most similar frame of each reason.
     """
     half = max(1, num_tiles // 2)
     num_kept = max(half, num_tiles - len(dropped_tiles(platform, project, half)))
@@ -92,7 +93,7 @@ def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILE
 
 
 def _filtering_heading(platform: Platform, project: str, num_shown: int) -> str:
-    """Return a heading with the number of frames, the number kept, and the threshold."""
+    """Return a heading with the number of frames, the number kept, and the range of the thresholds."""
     table = _read(platform.layout.filtered_table(project), ["is_kept"])
     if table is None:
         return ""
@@ -108,7 +109,7 @@ def _from_to(values: Sequence[float]) -> str:
 
 
 def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of the largest duplicate groups, one per row: the representative, then its duplicates."""
+    """Return a preview of the largest duplicate groups, one per row: the representative, then its nearest duplicate."""
     tiles = duplicate_tiles(platform, project, num_tiles, per_group=_PREVIEW_COLUMNS)
     table = _read(platform.layout.deduplicated_table(project), ["is_representative"])
     num_unique = 0 if table is None else pc.sum(table["is_representative"]).as_py() or 0
@@ -117,20 +118,26 @@ def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = 
 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of frames with boxes, taking the most confident frame of each class in turn."""
+    """Return a preview of frames with boxes at or above the release threshold, most confident first.
+
+    The frames alternate between the classes.
+    """
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     return _preview(platform, tiles, _boxes_heading(platform, project, tiles))
 
 
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of frames with boxes at or above the release threshold; without boxes, of representatives."""
+    """Return a preview of frames with boxes at or above the release threshold, most confident first.
+
+    The frames alternate between the classes. If there are no such boxes, the preview shows representatives.
+    """
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     heading = _boxes_heading(platform, project, tiles) if tiles else ""
     return _preview(platform, tiles or unique_tiles(platform, project, num_tiles), heading)
 
 
 def _boxes_heading(platform: Platform, project: str, tiles: Sequence[Tile]) -> str:
-    """Return a heading with the number of frames shown, and the lowest confidence at which a box is shown."""
+    """Return a heading with the number of frames shown, and the range of the classes' release thresholds."""
     table = _read(platform.layout.detected_frames_table(project), ["num_boxes"])
     if table is None:
         return ""
@@ -140,7 +147,7 @@ def _boxes_heading(platform: Platform, project: str, tiles: Sequence[Tile]) -> s
 
 
 def _preview(platform: Platform, tiles: Sequence[Tile], heading: str = "") -> Preview | None:
-    """Return tiles as a preview; None if there are none."""
+    """Return a preview that shows the tiles; None if there are no tiles."""
     if not tiles:
         return None
     with StoredPictures(platform.config.extraction) as pictures:
@@ -149,7 +156,7 @@ def _preview(platform: Platform, tiles: Sequence[Tile], heading: str = "") -> Pr
 
 
 def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:
-    """Return kept frames, most similar first. The last `num_narrow` are the most narrowly kept ones."""
+    """Return tiles of kept frames, most similar first. The last `num_narrow` are the least similar kept frames."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept"]
     table = _read(platform.layout.filtered_table(config.name), columns)
     if table is None:
@@ -171,7 +178,7 @@ def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num
 
 
 def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
-    """Return dropped frames, taking one of each reason in turn, the most similar frames of a reason first."""
+    """Return tiles of dropped frames. They alternate between the drop reasons, most similar frames first."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "drop_reason"]
     table = _read(platform.layout.filtered_table(project), columns)
     if table is None:
@@ -186,7 +193,7 @@ def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile
 
 
 def _prompt(config: ProjectConfig, text: str) -> str:
-    """Return the caption of a prompt: its text and its exemplars."""
+    """Return the caption of a prompt: its text, the name of its first exemplar, and the number of the others."""
     names = [Path(name).name for name in config.filtering.exemplar_paths.get(text, ())]
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
     beside = f" + {names[0]}{others}" if names else ""
@@ -194,7 +201,7 @@ def _prompt(config: ProjectConfig, text: str) -> str:
 
 
 def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
-    """Return the most narrowly kept frames, then those most narrowly dropped for low similarity."""
+    """Return tiles of the least similar kept frames, then of the most similar frames dropped for low similarity."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept", "drop_reason"]
     table = _read(platform.layout.filtered_table(config.name), columns)
     if table is None:
@@ -216,7 +223,10 @@ def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> l
 
 
 def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_group: int = COLUMNS) -> list[Tile]:
-    """Return rows of `per_group` tiles, largest groups first: a representative, then its nearest duplicates."""
+    """Return tiles of the largest duplicate groups: each representative, followed by its nearest duplicates.
+
+    Each group begins a row of `per_group` tiles. Empty tiles fill up the rows.
+    """
     columns = ["frame_id", "is_representative", "representative_frame_id", "similarity", "tier"]
     table = _read(platform.layout.deduplicated_table(project), columns)
     if table is None:
@@ -233,7 +243,7 @@ def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_gro
         nearest = members.sort_by([("similarity", "descending"), ("frame_id", "ascending")])
         rows = [{"frame_id": representative}, *nearest.slice(0, per_group - 1).to_pylist()]
         images = _images(platform.layout, rows)
-        # Every group starts a new row.
+        # Empty tiles, so that every group starts a new row.
         tiles += [Tile(None)] * (-len(tiles) % per_group)
         tiles.append(Tile(images[0], f"kept for {group['frame_id_count']} more", Verdict.KEPT, detail=representative))
         for row, image in zip(rows[1:], images[1:], strict=True):
@@ -245,7 +255,7 @@ def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_gro
 
 
 def unique_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
-    """Return representatives, spread evenly over the project."""
+    """Return tiles of representatives, spread evenly over the project."""
     table = _read(platform.layout.deduplicated_table(project), ["frame_id", "is_representative"])
     if table is None:
         return []
@@ -258,9 +268,10 @@ def unique_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]
 
 
 def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
-    """Return frames with boxes at or above the release threshold.
+    """Return tiles of frames with boxes at or above the release threshold.
 
-    The most confident frame of each class is taken in turn.
+    A tile shows the most confident of these boxes (at most _MOST_BOXES_DRAWN) with their masks. The frames alternate
+    between the classes, beginning with the most confident frame of each class.
     """
     limit = config.releasing.threshold_of
     class_names = list(config.detection.classes)
@@ -322,7 +333,10 @@ def _read(path: Path, columns: list[str]) -> pa.Table | None:
 
 
 def _spread(num_rows: int, num_wanted: int) -> pa.Array:
-    """Return the indices of `num_wanted` rows spread evenly, including the first and the last."""
+    """Return the ascending indices of `num_wanted` evenly spread rows, including the first and the last row.
+
+    If there are fewer rows, all indices are returned. If one is wanted, it is the middle.
+    """
     if num_rows <= num_wanted:
         return pa.array(range(num_rows), pa.int64())
     if num_wanted == 1:
@@ -331,7 +345,10 @@ def _spread(num_rows: int, num_wanted: int) -> pa.Array:
 
 
 def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | None = None) -> list[dict[str, Any]]:
-    """Take rows from each value of `column` in turn. Rows of one value stay in the given order."""
+    """Return rows that alternate between the values of `column`. Rows of one value stay in the given order.
+
+    If `distinct` is a column, only the first row with each value of that column is returned.
+    """
     values = sorted(value for value in pc.unique(ranked[column]).to_pylist() if value is not None)
     heads = [
         iter(ranked.filter(pc.equal(ranked[column], value)).slice(0, num_wanted * 8).to_pylist()) for value in values
@@ -351,7 +368,7 @@ def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | 
 
 
 def _images(layout: StorageLayout, rows: Sequence[dict[str, Any]]) -> list[PictureFile]:
-    """Return the image file of each row's frame. If its video was deleted, the path does not exist."""
+    """Return the image file of each row's frame. If the frame was deleted, the path does not exist."""
     key_by_id = {row["frame_id"]: split_frame_id(row["frame_id"])[0] for row in rows}
     there = {key for key in set(key_by_id.values()) if has_frames(layout, key)}
     images = images_of_frames(layout, [frame_id for frame_id, key in key_by_id.items() if key in there])

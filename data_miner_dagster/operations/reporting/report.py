@@ -1,4 +1,4 @@
-"""The report of a project's release: `reports/<name>/index.html`, which opens from disk without a network."""
+"""The report of a project's release: the page `reports/<name>/index.html`, which can be opened without a network."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -63,10 +63,12 @@ def write_report(
     withdrawn: str | None = None,
     rewrite: bool = False,
 ) -> Path:
-    """Write the report of a release unless it is current. Return the page's path. The caller holds the project's claim.
+    """Write the report of a release unless it is current, and return the path of its page.
+
+    The caller holds the project's claim.
 
     Args:
-        platform: the platform.
+        platform: the platform of one root.
         config: the project's current configuration.
         manifest: the release's manifest.
         withdrawn: the reason why the release was withdrawn; None if it was not.
@@ -107,7 +109,7 @@ def write_report(
 
 
 def _cost_section(platform: Platform, project: str, version: str) -> CostSection | None:
-    """Return the cost of a release; None if it was not measured."""
+    """Return the section on the cost of a release; None if the cost was not measured."""
     rows = {row.version: row for row in find_releases(platform.database, project)}
     cost = rows[version].cost if version in rows else None
     if cost is None or not (lines := cost_rows(cost)):
@@ -116,10 +118,12 @@ def _cost_section(platform: Platform, project: str, version: str) -> CostSection
 
 
 def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
-    """Rewrite the report of the current release if something outside the release changed. Needs the project's claim.
+    """Rewrite the report of the current release if it is not current. The caller holds the project's claim.
+
+    A withdrawal, a new evaluation or a new version of the report makes it out of date.
 
     Returns:
-        The path of the page; None if there is no release yet.
+        The path of the page; None if there is no release, or its files are missing.
     """
     project = find_project(platform.database, config.name)
     version = project.released_version if project is not None else None
@@ -132,7 +136,7 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
 
 
 def _shown_mark(folder: Path) -> str | None:
-    """Return the mark of the existing report; None if its page is missing or incomplete."""
+    """Return the mark of the existing report; None if its page is missing or has been changed."""
     try:
         mark, newline, sha256 = (folder / REPORT_MARK_NAME).read_text(encoding="utf-8").rpartition("\n")
         return mark + newline if sha256 == sha256_of_file(folder / REPORT_PAGE_NAME) else None
@@ -141,7 +145,7 @@ def _shown_mark(folder: Path) -> str | None:
 
 
 def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the funnel as it was at the time of this release. The project may have grown in the meantime."""
+    """Return all steps of the funnel at the time of a release, from its manifest. The project can have grown since."""
     of_release = [count.as_json() for count in release_steps(manifest)]
     for step in of_release:
         step["kinds"] = {name: number for name, number in step["kinds"].items() if number}
@@ -159,20 +163,21 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
         lambda: Gallery(
             "boxes",
             "Boxes",
-            "Frames with the boxes that reach the release's thresholds: the most confident of each class in turn.",
+            "Frames with boxes at or above the release's thresholds: the most confident of each class in turn.",
             _report_tiles(platform, pictures, detection_tiles(platform, config, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "kept",
             "Kept",
-            "The frames most similar to the prompts. The number is the similarity to the prompt beside it.",
+            "The kept frames most similar to the prompts. The number is the similarity to the prompt beside it.",
             _report_tiles(platform, pictures, kept_tiles(platform, config, TILES_PER_GALLERY)),
         ),
         lambda: Gallery(
             "threshold",
             "Near the threshold",
-            "The frames that were kept or dropped most narrowly. If these are wrong, so is the threshold. Judge more "
-            "of them, under Filter threshold, to get the threshold for the precision or recall that you want:",
+            "The frames that were kept or dropped most narrowly. If many of these decisions are wrong, so is the "
+            "threshold. Judge more frames under Filter threshold to find the threshold for the precision or recall "
+            "that you want:",
             _report_tiles(platform, pictures, narrow_tiles(platform, config, TILES_PER_GALLERY)),
             command=f"data-miner review {project}",
         ),
@@ -195,7 +200,7 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
 
 
 _TILE_WH: Final = (640, 360)
-"""The size of a tile in pixels. The gallery shows it smaller, so it stays sharp when opened."""
+"""The size of a tile in pixels. The gallery shows tiles smaller, so they stay sharp when a reader enlarges them."""
 _TILE_BYTES: Final = 24_000
 
 
@@ -216,7 +221,11 @@ def _report_tiles(platform: Platform, pictures: PictureReader, tiles: Sequence[T
 
 
 def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return, by frame, its video and time as text, and the address of that time, or "" if there is none."""
+    """Return, by frame id, the video and time as text, and the address of that time in the video.
+
+    The address is "" for local files and for addresses that contain a secret. Frames whose video or frames were deleted
+    are omitted.
+    """
     wanted: dict[str, list[str]] = {}
     for frame_id in dict.fromkeys(frame_ids):
         wanted.setdefault(split_frame_id(frame_id)[0], []).append(frame_id)
@@ -230,7 +239,7 @@ def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str
         for frame_id in wanted[video.key]:
             second = second_of.get(split_frame_id(frame_id)[1])
             if second is not None:
-                # An address is useless without its secret part.
+                # A redacted address would not work.
                 link = address_at(address, second) if address == video.url else ""
                 places[frame_id] = (f"{name_of_video(video)} at {clock_text(second)}", link)
     return places
@@ -253,7 +262,7 @@ def _histograms(platform: Platform, project: str, manifest: dict[str, Any]) -> l
             draw_histogram(
                 similarities,
                 title="Similarity to the positive prompts",
-                note="Every sampled frame, by its best positive prompt.",
+                note="Every sampled frame, by its similarity to the best positive prompt.",
                 marks=[(threshold, f"{threshold:.3g}") for threshold in thresholds],
                 legend=[("kept", "kept"), ("dropped", "dropped, for any reason")],
             )
@@ -266,7 +275,7 @@ def _histograms(platform: Platform, project: str, manifest: dict[str, Any]) -> l
             draw_histogram(
                 cosines,
                 title="Cosine of duplicates",
-                note="Every duplicate, compared with its representative. If many are at the left end, check those.",
+                note="The similarity of each duplicate to its representative. If many are at the left end, check them.",
                 legend=[("duplicate", "removed as duplicates")],
             )
         )
@@ -290,7 +299,7 @@ def _confidence_histograms(path: Path, manifest: dict[str, Any], most_classes: i
             title=f"Confidence: {name}",
             note=f"{counted(counts[name].total, 'box', 'boxes')} as the detector returned them.",
             marks=[(manifest["thresholds"][name], f"{manifest['thresholds'][name]:.3g}")],
-            legend=[("kept", "at or above the threshold"), ("neutral", "below it: stored, not released")],
+            legend=[("kept", "at or above the threshold"), ("neutral", "below the threshold: stored, not released")],
         )
         for name in largest[:most_classes]
     ]
@@ -305,7 +314,10 @@ def _floats(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.float64]]":
 
 
 def _range_of(path: Path) -> tuple[float, float]:
-    """Return the range of the similarities, slightly widened. It differs by an order of magnitude between encoders."""
+    """Return the range of the similarities, slightly widened; (0, 1) if there are none.
+
+    The axis needs this range, because similarities differ by an order of magnitude between encoders.
+    """
     low, high = np.inf, -np.inf
     for batch in _batches(path, ["positive_similarity"]):
         extremes = pc.min_max(batch["positive_similarity"]).as_py()

@@ -1,1 +1,1 @@
-"""Reviewing: the questions that people are asked about a project, and their answers."""
+"""Reviewing: ask people questions about a project's frames and boxes, and store their answers as verdicts."""

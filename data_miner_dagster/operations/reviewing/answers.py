@@ -1,4 +1,4 @@
-"""Checking a page's answer against the project, turning it into a verdict, and storing it."""
+"""Check an answer from a review page against the project, convert it into a verdict, and store the verdict."""
 
 from dataclasses import replace
 from typing import Final
@@ -19,7 +19,7 @@ _MAX_ID: Final = 64
 
 
 class AnswerReader:
-    """Checks answers against one project."""
+    """Converts answers into verdicts on one project, and checks that the project has their frames and classes."""
 
     def __init__(self, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._project = project
@@ -27,15 +27,16 @@ class AnswerReader:
         self._frames = frames
 
     def verdict_of(self, answer: Answer, *, who: str) -> Verdict:
-        """Return an answer as a verdict.
+        """Return the verdict of a person who gave an answer. Nothing is stored.
 
         Raises:
-            ConfigError: the answer does not fit the project.
+            ConfigError: the project has no such frame or class, the id or the name of the author is empty or too long,
+                or the answer lacks a part that its word requires or has a box outside the frame.
         """
         if not 0 < len(answer.answer_id) <= _MAX_ID:
-            raise ConfigError(f"the id of an answer must have 1 to {_MAX_ID} characters; {answer.answer_id!r} does not")
+            raise ConfigError(f"{answer.answer_id!r} is not the id of an answer; use 1 to {_MAX_ID} characters")
         if not 0 < len(who.strip()) <= _MAX_WHO:
-            raise ConfigError(f"an answer needs its author's name, which has at most {_MAX_WHO} characters")
+            raise ConfigError(f"{who!r} is not the name of an answer's author; use 1 to {_MAX_WHO} characters")
         place = self._place_of(answer.frame_id, answer.pts_seconds)
         return Verdict(
             answer_id=answer.answer_id,
@@ -54,7 +55,11 @@ class AnswerReader:
         )
 
     def _place_of(self, frame_id: str, pts_seconds: float | None = None) -> FramePlace:
-        """Return the place of a frame. If its id now belongs to another frame, the given time decides."""
+        """Return the place of a frame. If the id now belongs to a frame at another time, `pts_seconds` decides.
+
+        Raises:
+            ConfigError: the project has no such frame.
+        """
         try:
             is_of_project = self._index.codes.of_frame(frame_id) is not None
             place = self._frames.place_of(frame_id) if is_of_project else None
@@ -66,7 +71,7 @@ class AnswerReader:
                 place = None
         if place is None:
             at = "" if pts_seconds is None else f" at {pts_seconds:g} s"
-            raise ConfigError(f"project {self._project!r} has no frame {frame_id}{at}; load the page again")
+            raise ConfigError(f"project {self._project!r} has no frame {frame_id}{at}; reload the page")
         return place
 
     def _class_of(self, name: str) -> str:
@@ -76,7 +81,10 @@ class AnswerReader:
         return name
 
     def _shown(self, answer: Answer, shown: ShownBox) -> ShownBox:
-        """Return the stored box that a person saw, from any detector; if it no longer exists, the box as sent."""
+        """Return the box that a person saw, as it is stored. If it is no longer stored, return it as the page sent it.
+
+        For MISSING, the box was drawn by the person, so it has no detector, revision or confidence.
+        """
         self._class_of(shown.class_name)
         if answer.word is VerdictWord.MISSING:
             return replace(shown, detector=None, revision=None, confidence=None)
@@ -93,10 +101,10 @@ def _is_same(one: RelativeBox, other: RelativeBox) -> bool:
 
 
 def store_answer(platform: Platform, project: str, reader: AnswerReader, answer: Answer, *, who: str) -> Verdict:
-    """Store an answer unless its id is already stored. Return the verdict that is stored under the id.
+    """Store an answer as a verdict unless its id is already stored. Return the verdict that is stored under the id.
 
     Raises:
-        ConfigError: the answer does not fit the project.
+        ConfigError: the answer is invalid (see `AnswerReader.verdict_of`).
     """
     verdict = reader.verdict_of(answer, who=who)
     if add_verdicts(platform.database, project, [verdict]):

@@ -1,4 +1,4 @@
-"""Browsing a class or a video by name, whether or not any question about it is open."""
+"""Browse the frames of a class or a video, whether or not questions about them are open."""
 
 import numpy as np
 
@@ -16,7 +16,10 @@ from data_miner_dagster.stages.reviewing_queues import Ranking
 
 
 def browsed_classes(index: ReviewIndex) -> tuple[BrowsedName, ...]:
-    """Return the classes, in the order of the project, each with the number of frames that have a box of it."""
+    """Return the classes in the order of the project, each with its number of frames.
+
+    A frame counts for a class if a detector found an object or an unsure box of the class on it.
+    """
     names = list(index.config.detection.classes)
     return tuple(
         BrowsedName(name, name, len(distances_of_class(index, class_index)[0]))
@@ -25,7 +28,7 @@ def browsed_classes(index: ReviewIndex) -> tuple[BrowsedName, ...]:
 
 
 def browsed_videos(platform: Platform, index: ReviewIndex) -> tuple[BrowsedName, ...]:
-    """Return the videos by key, each with its number of frames."""
+    """Return the videos that the review's tables contain, each with its number of extracted frames."""
     return tuple(
         BrowsedName(video.key, video.title or video.key, video.num_frames or 0)
         for video in find_videos(platform.database, index.codes.video_keys)
@@ -33,13 +36,17 @@ def browsed_videos(platform: Platform, index: ReviewIndex) -> tuple[BrowsedName,
 
 
 def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wanted: QueueFilter) -> Ranking:
-    """Rank the frames of a class, nearest to its threshold first, or of a video, in order of time.
+    """Rank the frames of a class or of a video.
+
+    The frames of a class are ranked by the distance of the nearest box from the class's threshold, smallest first, and
+    judged frames come last. They are limited to one video if `wanted` names one. The frames of a video without a class
+    are in order of time.
 
     Raises:
-        ConfigError: neither a class nor a video is given, or it does not exist.
+        ConfigError: neither a class nor a video is given, or the class or video does not exist.
     """
     if wanted.class_name is None and wanted.video_key is None:
-        raise ConfigError("browsing needs the name of a class or the key of a video")
+        raise ConfigError("browsing needs the name of a class or the key of a video; give one of them")
     first, end = (0, np.iinfo(np.int64).max) if wanted.video_key is None else rows_of_video(index, wanted.video_key)
     if wanted.class_name is None:
         assert wanted.video_key is not None
@@ -56,7 +63,7 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
         if any(box.class_index == class_index and box.state is not BoxState.NONE for box in frame.judgement.boxes)
     ]
     said = rows_of_codes(np.array(sorted(by_people), np.int64))
-    # Frames that somebody has examined come last.
+    # Frames that a person has judged come last.
     keys = np.concatenate([distances[unjudged], np.full(len(said), np.inf)])
     ranking = Ranking(np.concatenate([rows[unjudged], said]), (keys,))
     return ranking.where((ranking.rows >= first) & (ranking.rows < end))

@@ -1,6 +1,6 @@
-"""The questions of the filter's calibration within a review, and the threshold computed from the answers.
+"""The questions of the filter's calibration on the review pages, and the threshold computed from the answers.
 
-The questions and calculations are those of `data-miner calibrate` (operations/filtering/).
+`data-miner calibrate` uses the same questions and calculations (operations/filtering/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,14 @@ class CalibrationQuestions:
     """The current questions of a project's filter calibration."""
 
     calibration: Calibration
-    of_files: Mapping[str, bool]  # answers from files: True for keep, by frame id
+    of_files: Mapping[str, bool]  # imported answers (`calibrate --answers`), by frame id: True to keep the frame
     ranking: Ranking  # all questions, including answered ones
-    planned: Int64Array  # rows of the questions whose answers are usually enough
-    answered_by_files: Int64Array  # rows of the questions that files answer
+    planned: Int64Array  # rows of the planned questions, whose answers are usually enough
+    answered_by_files: Int64Array  # sorted rows of the frames that imported answers are about
 
 
 class CalibrationKeeper:
-    """Caches the questions of one project, and reloads them if their inputs change."""
+    """Caches the calibration questions of one project, and computes them again if their inputs change."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -42,17 +42,17 @@ class CalibrationKeeper:
         self._frames: tuple[object, OpenFrames] | None = None
         self._questions: tuple[object, CalibrationQuestions | None] | None = None
         self.why_none = ""
-        """The reason why there are no questions, in one line."""
+        """The reason why `questions` last returned None, in one line."""
 
     @property
     def mark(self) -> object:
-        """A value that changes whenever the questions do, for one state of the index."""
+        """A value that changes whenever a file that the questions depend on is rewritten."""
         layout = self._platform.layout
         paths = (layout.similarities_table, layout.calibration_plan, layout.answers_file)
         return tuple(mark_of(path(self._project)) for path in paths)
 
     def questions(self, config: ProjectConfig, codes: FrameCodes) -> CalibrationQuestions | None:
-        """Return the questions; None if there are none, for the reason in `why_none`."""
+        """Return the questions. None if they cannot be determined; `why_none` then states the reason."""
         key = (self.mark, config, codes)
         if self._questions is None or self._questions[0] != key:
             try:
@@ -80,7 +80,10 @@ class CalibrationKeeper:
         )
 
     def begin(self, config: ProjectConfig, codes: FrameCodes) -> None:
-        """Store the strata of the questions. Call it before the first answer is stored."""
+        """Begin a round of questions, unless one has begun. Call this before the first answer is stored.
+
+        The strata are stored for all later rounds, and imported answers to an earlier calibration are deleted.
+        """
         questions = self.questions(config, codes)
         if questions is not None:
             begin_round(self._platform, questions.calibration)
@@ -88,17 +91,23 @@ class CalibrationKeeper:
     def threshold(
         self, questions: CalibrationQuestions, verdicts: Sequence[Verdict], *, goal: Goal, wanted: float
     ) -> CalibratedThreshold:
-        """Return the threshold computed from the answers so far.
+        """Return the threshold computed from verdicts and imported answers.
+
+        Args:
+            questions: the current questions.
+            verdicts: the verdicts in force on frames.
+            goal: whether to reach a precision or a recall.
+            wanted: the precision or recall to reach.
 
         Raises:
-            ConfigError: the value to reach is not between 0 and 1.
+            ConfigError: `wanted` is not between 0 and 1.
         """
         given = match_answers(questions.calibration, verdicts, questions.of_files)
         return threshold_for(self._platform, questions.calibration, given, goal=goal, wanted=wanted)
 
 
 def _rows_of(frames: OpenFrames, codes: FrameCodes, positions: Int64Array) -> Int64Array:
-    """Return the rows of frames by position; -1 if the review's tables lack the frame's video."""
+    """Return the row of the frame at each position of `frames`; -1 if the review's tables lack the frame's video."""
     bounds = [codes.of_video(video_key) for video_key in frames.video_keys]
     firsts = np.array([first if end > first else -1 for first, end in bounds], np.int64)
     videos = np.searchsorted(frames.offsets, positions, side="right") - 1

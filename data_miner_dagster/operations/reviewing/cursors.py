@@ -1,6 +1,7 @@
-"""The start of a page of a queue: the keys and the position of the last question on the previous page.
+"""Cursors: the start of a page of a queue, given by the last question on the previous page.
 
-A cursor names a position, not a number of questions, so answers given between two pages cause no gaps or repetitions.
+A cursor contains a position in the order of the queue, not a number of questions. Answers between two pages therefore
+cause neither gaps nor repetitions.
 """
 
 import base64
@@ -13,14 +14,14 @@ from data_miner_dagster.domain.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last question before a page."""
+    """The last question before a page: its sort keys, its frame, and the number of its box on the frame."""
 
     keys: tuple[float, ...]
     frame_id: str
     box: int
 
     def encoded(self) -> str:
-        """Return the cursor as text that can be part of a URL."""
+        """Return the cursor as text that needs no escaping in a URL."""
         content = json.dumps([[key.hex() for key in self.keys], self.frame_id, self.box], separators=(",", ":"))
         return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
@@ -29,11 +30,11 @@ class Cursor:
         """Return the cursor from its encoded text.
 
         Raises:
-            ConfigError: the text is not a cursor.
+            ConfigError: `text` does not encode a cursor.
         """
         try:
             padded = text + "=" * (-len(text) % 4)
             keys, frame_id, box = json.loads(base64.urlsafe_b64decode(padded.encode()))
             return cls(tuple(float.fromhex(key) for key in keys), str(frame_id), int(box))
         except (binascii.Error, ValueError, TypeError) as error:
-            raise ConfigError(f"{text!r} is not the cursor of a page; start with the first page") from error
+            raise ConfigError(f"{text!r} is not the cursor of a page; start again with the first page") from error

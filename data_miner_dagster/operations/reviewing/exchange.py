@@ -1,4 +1,4 @@
-"""Exporting a project's verdicts to a file, and importing verdicts from a file."""
+"""Export a project's verdicts to a file, and import verdicts from a file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +22,18 @@ from data_miner_dagster.storage.verdict_exchange import (
 class ImportOutcome:
     """The result of importing a file of verdicts.
 
-    `unmet` are verdicts that match nothing in the project at present. They are stored anyway.
+    `unmet` are imported verdicts that match nothing in the project at present. They are stored anyway.
     """
 
     num_lines: int
-    num_new: int
-    num_undone: int = 0
+    num_new: int  # verdicts that were not stored before
+    num_undone: int = 0  # stored verdicts that this import undid
     unmet: tuple[UnmetVerdict, ...] = ()
-    unknown_frames: tuple[str, ...] = ()  # frame ids that were left out, from a file with frame_id and answer
+    unknown_frames: tuple[str, ...] = ()  # only from a file with frame_id and answer: frames that were left out
 
 
 def export_verdicts(platform: Platform, project: str, path: Path) -> int:
-    """Write every verdict of a project, including undone ones, oldest first. Return their number.
+    """Write every verdict of a project to a file, including undone ones, oldest first. Return the number of verdicts.
 
     Raises:
         ConfigError: the project does not exist, or the file's name does not end in .csv or .parquet.
@@ -44,10 +44,17 @@ def export_verdicts(platform: Platform, project: str, path: Path) -> int:
 
 
 def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -> ImportOutcome:
-    """Add the verdicts of a file, with their authors and times. Verdicts whose ids are already stored stay unchanged.
+    """Store the verdicts in a file, with their authors and times. A verdict whose id is already stored is not replaced.
 
-    A verdict that is undone in the file is undone here too. The lines of a CSV with `frame_id` and `answer` (keep or
-    drop) become answers by `who`, with the current time. If any line is wrong, nothing is stored.
+    A verdict that is undone in the file is undone in the project too. The lines of a CSV file with the columns
+    `frame_id` and `answer` (keep or drop) become verdicts by `who` at the current time. If any line is invalid, nothing
+    is stored.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        path: a CSV or Parquet file.
+        who: the author of verdicts that the file does not attribute, and of undoing verdicts.
 
     Raises:
         ConfigError: the project or file does not exist, or a line is not a verdict.

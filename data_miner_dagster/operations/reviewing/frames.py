@@ -1,6 +1,7 @@
-"""The frames that a release would contain, with their boxes, in compact columns of about 50 bytes per frame.
+"""The examined representatives of a project, with their boxes, in compact arrays of about 50 bytes per frame.
 
-Boxes are in a temporary file (storage/spilled_columns.py), so memory use does not grow with their number.
+The boxes are in temporary files that are memory-mapped (storage/spilled_columns.py), so the memory used does not grow
+with their number.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,14 +24,18 @@ from data_miner_dagster.storage.spilled_columns import SpilledColumns
 from data_miner_dagster.storage.tables import has_column, read_batches, read_table
 
 _INDEX_BITS: Final = 24
-"""Bits of the frame index in a code: 16 million frames, which at one per second is half a year of video."""
+"""Bits of the frame index in a code. They suffice for 16 million frames: half a year of video at one per second."""
 _BOX_BITS: Final = 16
 _BOX_COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", "num_agreeing_detectors")
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 
 class FrameCodes:
-    """Assigns each frame a number, its code. Codes sort by video, then by time."""
+    """Assigns a number, the code, to each frame of the given videos. Codes sort by video, then by frame index.
+
+    Args:
+        video_keys: the keys of the known videos, in the order in which codes sort.
+    """
 
     def __init__(self, video_keys: Sequence[str]) -> None:
         self.video_keys = tuple(video_keys)
@@ -45,7 +50,7 @@ class FrameCodes:
         return np.where(videos < 0, -1, codes)
 
     def knows(self, video_keys: pa.Array) -> pa.Array:
-        """Return which of the keys belong to known videos."""
+        """Return, for each key, whether it belongs to a known video."""
         return pc.is_in(video_keys, value_set=self._known)
 
     def of_frame(self, frame_id: str) -> int | None:
@@ -55,11 +60,11 @@ class FrameCodes:
         return None if video is None else (video << _INDEX_BITS) | frame_index
 
     def frame_id(self, code: int) -> str:
-        """Return the id of a frame."""
+        """Return the id of the frame with a code."""
         return make_frame_id(self.video_key(code), code & ((1 << _INDEX_BITS) - 1))
 
     def video_key(self, code: int) -> str:
-        """Return the key of a frame's video."""
+        """Return the key of the video that the frame with a code belongs to."""
         return self.video_keys[code >> _INDEX_BITS]
 
     def of_video(self, video_key: str) -> tuple[int, int]:
@@ -69,23 +74,28 @@ class FrameCodes:
 
     @staticmethod
     def videos(codes: Int64Array) -> Int64Array:
-        """Return the position of each frame's video among the keys."""
+        """Return the position in `video_keys` of the video of each code."""
         return codes >> _INDEX_BITS
 
 
 def rows_of_codes(codes: Int64Array, boxes: npt.NDArray[np.integer] | int = 0) -> Int64Array:
-    """Return a number for each frame, or for a box on it, from their codes. Numbers sort by frame, then by box."""
+    """Return the row of each frame, or of a box on it: a number that identifies a question. Rows sort by frame and box.
+
+    Args:
+        codes: the codes of the frames.
+        boxes: the number of each box on its frame; 0 for questions about whole frames.
+    """
     return (codes << _BOX_BITS) | boxes
 
 
 def code_and_box(row: int) -> tuple[int, int]:
-    """Return the code of the frame and the number of the box from a number that `rows_of_codes` returned."""
+    """Return the code of the frame and the number of the box that a row from `rows_of_codes` stands for."""
     return row >> _BOX_BITS, row & ((1 << _BOX_BITS) - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBoxes:
-    """All B boxes of the examined frames, memory-mapped. Classes are indexes into the class list."""
+    """All B boxes of the examined frames, memory-mapped."""
 
     arrays: BoxArrays
     corners: Float32Array  # (B, 4) in pixels of the frame
@@ -93,29 +103,29 @@ class FoundBoxes:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedFrames:
-    """The N frames that detectors have examined, ordered by video and time, and their boxes."""
+    """The N representatives that detectors have examined, ordered by video and time, and their boxes."""
 
-    codes: Int64Array
-    pts_seconds: Float64Array
-    first_boxes: npt.NDArray[np.uint32]
-    num_boxes: npt.NDArray[np.uint16]
+    codes: Int64Array  # (N,)
+    pts_seconds: Float64Array  # (N,)
+    first_boxes: npt.NDArray[np.uint32]  # (N,) position of the frame's first box in `boxes`
+    num_boxes: npt.NDArray[np.uint16]  # (N,)
     boxes: FoundBoxes
-    detector: str | None
-    revision: str | None  # fingerprint of the detectors and the class list
+    detector: str | None  # None without boxes
+    revision: str | None  # fingerprint of the detectors and the class list; None without frames
 
     def position_of(self, code: int) -> int | None:
-        """Return the position of a frame; None if no detector has examined it."""
+        """Return the position of the frame with a code; None if it is not one of these frames."""
         position = int(np.searchsorted(self.codes, code))
         return position if position < len(self.codes) and self.codes[position] == code else None
 
     def boxes_of(self, position: int) -> slice:
-        """Return the slice of the boxes that are on a frame."""
+        """Return the slice of `boxes` that contains the boxes on the frame at a position."""
         first = int(self.first_boxes[position])
         return slice(first, first + int(self.num_boxes[position]))
 
 
 def unique_codes(platform: Platform, project: str, codes: FrameCodes) -> Int64Array:
-    """Return the sorted codes of the representatives that detectors have examined."""
+    """Return the ascending codes of the representatives that detectors have examined."""
     seen = read_table(platform.layout.detected_frames_table(project), ["frame_id"])["frame_id"]
     found = [np.zeros(0, np.int64)]
     for batch in read_batches(
@@ -127,7 +137,7 @@ def unique_codes(platform: Platform, project: str, codes: FrameCodes) -> Int64Ar
 
 
 def positions_among(known: Int64Array, wanted: Int64Array) -> Int64Array:
-    """Return the position of each code in the sorted array `known`; -1 if it is absent."""
+    """Return the position of each code of `wanted` in the sorted array `known`; -1 if the code is absent."""
     if not len(known):
         return np.full(len(wanted), -1, np.int64)
     places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
@@ -137,14 +147,22 @@ def positions_among(known: Int64Array, wanted: Int64Array) -> Int64Array:
 def read_examined_frames(
     platform: Platform, project: str, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]
 ) -> ExaminedFrames:
-    """Read the boxes of `detections.parquet`, one batch at a time, and the times of their frames."""
+    """Read the times of frames, and their boxes from `detections.parquet`, one batch at a time.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        codes: the codes of the project's frames.
+        unique: the ascending codes of the frames to read.
+        classes: the class list. Boxes of other classes are left out.
+    """
     first_boxes, num_boxes = np.zeros(len(unique), np.uint32), np.zeros(len(unique), np.uint16)
     num_read, detector = 0, None
     with SpilledColumns(np.int32, np.int16, np.float32, np.uint8, np.uint8, np.float32) as columns:
         for batch in _of_known(platform.layout.detections_table(project), codes, unique, classes):
             positions = positions_among(unique, codes.of_batch(batch))
             places, first, counts = np.unique(positions, return_index=True, return_counts=True)
-            is_new = num_boxes[places] == 0  # a frame's boxes are adjacent, but may be split between two batches
+            is_new = num_boxes[places] == 0  # a frame's boxes are adjacent, but can be divided between two batches
             first_boxes[places[is_new]] = num_read + first[is_new]
             num_boxes[places] += counts.astype(np.uint16)
             columns.add(
@@ -170,7 +188,7 @@ def read_examined_frames(
 
 
 def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
-    """Return the verifier's verdict on each box, as an index into VERDICT_CODES."""
+    """Return the verifier's verdict on each box, as an index into VERDICT_CODES; 0 without a verdict."""
     if VERDICT_COLUMN not in batch.schema.names:
         return np.zeros(batch.num_rows, np.uint8)
     words = pa.array([None if verdict is None else verdict.value for verdict in VERDICT_CODES], pa.string())
@@ -180,7 +198,7 @@ def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
 
 
 def _of_known(path: Path, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the boxes of the given frames and classes. Tables that are being rewritten may hold others."""
+    """Yield the boxes of the given frames and classes. While tables are being rewritten, they can contain others."""
     verdict = (VERDICT_COLUMN,) if has_column(path, VERDICT_COLUMN) else ()
     for batch in read_batches(path, [*_BOX_COLUMNS, *_CORNERS, "detector", *verdict]):
         is_known = positions_among(unique, codes.of_batch(batch)) >= 0

@@ -1,6 +1,7 @@
-"""All possible questions about a project. They are read from its tables, and again after a table or setting changes.
+"""The index of a project: all possible questions about it, read from its tables.
 
-Belongs here: questions regardless of people's verdicts. Does not belong here: verdicts (standing.py).
+Belongs here: questions regardless of people's verdicts. Does not belong here: verdicts (standing.py), and when to read
+the tables again (review.py).
 """
 
 from collections.abc import Mapping
@@ -44,15 +45,15 @@ from data_miner_dagster.stages.sampling import mixed_numbers, sampling_numbers
 from data_miner_dagster.storage.tables import read_batches
 
 MOST_OF_A_KIND: Final = 5000
-"""At most this many frames on each side of the filter's threshold, and pairs of duplicates, are held in memory."""
+"""The largest number of frames on each side of the filter's threshold, and of pairs of duplicates, held in memory."""
 _BOXES_AT_A_TIME: Final = 200_000
 _NUM_PARTS: Final = 7
-"""Steps of reading that progress is reported for: with millions of boxes, reading takes minutes."""
+"""The number of steps in the progress report. With millions of boxes, building an index takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePair:
-    """A duplicate, which a release leaves out, and its representative."""
+    """A duplicate, which a release leaves out, and its representative. `tier` is the kind of duplicate."""
 
     frame_id: str
     representative_frame_id: str
@@ -62,7 +63,10 @@ class DuplicatePair:
 
 @dataclass(frozen=True, slots=True)
 class ReviewIndex:
-    """All possible questions. Before detection, `examined` is None, and the fields computed from it are empty."""
+    """All possible questions about a project. `rows` identify frames or boxes (frames.py: `rows_of_codes`).
+
+    Before detection, `examined` is None, and the fields computed from it are empty.
+    """
 
     config: ProjectConfig
     classes: FrameClasses
@@ -70,7 +74,7 @@ class ReviewIndex:
     rules: BoxRules
     examined: ExaminedFrames | None
     rows: Int64Array  # rows of the examined frames
-    numbers: UInt64Array  # their sampling numbers
+    numbers: UInt64Array  # sampling numbers of the examined frames
     facts: FrameFacts
     num_objects: Int64Array  # number of objects by class
     student: Ranking  # examined frames on which a student and the labels disagree
@@ -83,13 +87,13 @@ class ReviewIndex:
     num_duplicates: int
 
     def headroom_of(self, code: int) -> float | None:
-        """Return the headroom of a frame near the filter's threshold; None for any other frame."""
+        """Return the headroom of a frame that the index ranks for the filter's threshold; None for any other frame."""
         where = np.flatnonzero(self.filter.rows == rows_of_codes(np.array(code)))
         return float(self.filter.keys[1][where[0]]) if len(where) else None
 
 
 def table_marks(platform: Platform, project: str) -> tuple[object, ...]:
-    """Return a value that changes whenever a table of the project is rewritten."""
+    """Return a value that changes whenever a table that the index is built from is rewritten, added or removed."""
     return tuple(mark_of(path) for path in (*_tables(platform, project), _student_table(platform, project)))
 
 
@@ -108,7 +112,7 @@ def _student_table(platform: Platform, project: str) -> Path:
 
 
 def mark_of(path: Path) -> tuple[int, int, int] | None:
-    """Return a value that changes whenever a file is rewritten; None if the file does not exist."""
+    """Return a value that changes whenever a file is replaced or changed; None if the file does not exist."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -117,10 +121,11 @@ def mark_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def build_index(platform: Platform, project: str, config: ProjectConfig) -> ReviewIndex:
-    """Read the tables that exist into an index.
+    """Build an index from those tables of a project that exist.
 
     Raises:
         DamagedFileError: a table cannot be read.
+        FileNotFoundError: a table was removed while it was being read.
     """
     filtered, deduplicated, *detected = (path.is_file() for path in _tables(platform, project))
     steps = Steps(f"review of {project}: prepared", "parts", _NUM_PARTS)
@@ -150,7 +155,7 @@ def build_index(platform: Platform, project: str, config: ProjectConfig) -> Revi
     steps.reach(6)
     pairs, num_duplicates = _pairs(platform, project, codes) if deduplicated else ({}, 0)
     steps.reach(_NUM_PARTS)
-    pa.default_memory_pool().release_unused()  # memory that was needed to read the tables
+    pa.default_memory_pool().release_unused()  # otherwise Arrow keeps the memory that reading the tables needed
     why_student, student = _student(platform, project, codes, rows)
     return ReviewIndex(
         config=config,
@@ -192,12 +197,15 @@ def _parts(boxes: BoxArrays) -> list[BoxArrays]:
 
 
 def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
-    """Return the positions of examined frames that have an object, or an unsure box, of a class."""
+    """Return the positions of the examined frames on which a detector found an object or unsure box of a class."""
     return distances_of_class(index, class_index)[0]
 
 
 def distances_of_class(index: ReviewIndex, class_index: int) -> tuple[Int64Array, Float64Array]:
-    """Return the positions from `positions_of_class`, each with its nearest box's distance from the threshold."""
+    """Return the positions from `positions_of_class`, and the distance of each frame from the class's threshold.
+
+    The distance is the smallest absolute difference between the threshold and the confidence of a box on the frame.
+    """
     distances = np.full(len(index.rows), np.inf, np.float32)
     for part in _parts(index.examined.boxes.arrays) if index.examined is not None else []:
         boxes = part.some(np.flatnonzero(part.classes == class_index))
@@ -215,7 +223,10 @@ def _count_objects(boxes: BoxArrays, rules: BoxRules, num_classes: int) -> Int64
 
 
 def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRules) -> Ranking:
-    """Rank the boxes near their threshold, with classes taking turns. The keys are the turn and the class."""
+    """Rank boxes near the threshold of their class. The ranking alternates between the classes.
+
+    The keys are the turn, which is drawn within strata of confidence, and the class.
+    """
     boxes = examined.boxes.arrays
     rows, turns, classes = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for class_index, threshold in enumerate(rules.thresholds.tolist()):
@@ -233,7 +244,10 @@ def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRu
 
 
 def _student(platform: Platform, project: str, codes: FrameCodes, rows: Int64Array) -> tuple[dict[int, str], Ranking]:
-    """Rank the examined frames on which a student and the labels disagree, most confident box first."""
+    """Return the kinds of disagreement between the student and the labels by row, and rank the frames with one.
+
+    The frame with the most confident disputed box is first. Only examined frames are included.
+    """
     path = _student_table(platform, project)
     if not path.is_file():
         return {}, _nothing()
@@ -249,7 +263,11 @@ def _student(platform: Platform, project: str, codes: FrameCodes, rows: Int64Arr
 
 
 def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes: FrameCodes) -> tuple[Ranking, int]:
-    """Rank the frames whose decision depends on the positive threshold. The keys are distance and headroom."""
+    """Rank the frames whose decision depends on the positive threshold, nearest to it first, and count all of them.
+
+    At most `MOST_OF_A_KIND` kept and as many dropped frames are ranked. The keys are the distance from the threshold
+    and the headroom.
+    """
     encoder = platform.models.filter_encoder
     rules = resolve_rules(config.filtering, encoder.name, encoder.calibration)
     thresholds = {rule.text: rule.threshold or 0.0 for rule in rules.positive}
@@ -274,7 +292,8 @@ def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes:
 def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[int, DuplicatePair], int]:
     """Return the least similar pairs, by the row of the duplicate, and the number of all pairs.
 
-    Duplicates of another project's frames are not included, because this project cannot judge those frames.
+    At most `MOST_OF_A_KIND` pairs are returned. Duplicates of another project's frames are not included, because people
+    cannot judge those frames in this project.
     """
     columns = ["frame_id", "video_key", "frame_index", "is_representative", "representative_frame_id", "similarity"]
     pairs: dict[int, DuplicatePair] = {}

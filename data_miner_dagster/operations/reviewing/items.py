@@ -23,7 +23,7 @@ _PlacedBox = tuple[int | None, ReviewBox]
 
 
 class ItemMaker:
-    """Makes the items of one index, with the current verdicts applied."""
+    """Creates the questions of one index as people see them, with the verdicts in force applied."""
 
     def __init__(self, platform: Platform, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._filtered_table = platform.layout.filtered_table(project)
@@ -33,7 +33,7 @@ class ItemMaker:
         self._thresholds = dict(zip(index.config.detection.classes, index.rules.thresholds.tolist(), strict=True))
 
     def item(self, queue: ReviewQueue, row: int, standing: Standing) -> ReviewItem | None:
-        """Return one question; None if its frame no longer exists."""
+        """Return the question of a queue with a row; None if a frame of the question no longer exists."""
         if queue is ReviewQueue.DUPLICATES:
             return self._pair(row, standing)
         code, box = code_and_box(row)
@@ -56,9 +56,12 @@ class ItemMaker:
         return self._frames.frame(self._index.codes.frame_id(code), ordered, standing.said.get(code, {}))
 
     def _asked(self, queue: ReviewQueue, code: int, box: int, boxes: list[_PlacedBox]) -> tuple[list[_PlacedBox], str]:
-        """Return the boxes, marking those that a question is about, and the reason for asking."""
+        """Return the boxes with those marked that the question is about, and the reason for asking.
+
+        If there are marked boxes, the reason describes each of them.
+        """
         is_asked: Callable[[int | None, ReviewBox], bool] = lambda _position, _one: False  # noqa: E731
-        why = "one of the random sample"
+        why = "part of the random sample"
         num_detectors = self._index.rules.num_detectors
         match queue:
             case ReviewQueue.STUDENT:
@@ -70,7 +73,7 @@ class ItemMaker:
             case ReviewQueue.NEAR_THRESHOLD:
                 is_asked = lambda position, one: position == box and one.verdict is None  # noqa: E731
             case ReviewQueue.CALIBRATION:
-                why = ""  # anything shown here would be a hint
+                why = ""  # a reason would influence the answer, which is a measurement
             case ReviewQueue.FILTER:
                 why = self._near_filter(code)
             case ReviewQueue.BROWSING:
@@ -98,7 +101,7 @@ class ItemMaker:
         return f"{fate}, {abs(headroom):.3f} {side} the filter's threshold"
 
     def _fate(self, code: int) -> str:
-        """Return a phrase that says whether the frame will be released or, if not, why."""
+        """Return a phrase for the state of a frame, such as "kept by the filter". The reason for a drop is included."""
         frame_id = self._index.codes.frame_id(code)
         examined = self._index.examined
         if examined is not None and examined.position_of(code) is not None:

@@ -1,4 +1,4 @@
-"""The boxes of a frame with people's verdicts applied."""
+"""Apply people's verdicts to the detected boxes of a frame."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from data_miner_dagster.stages.reviewing.judging import FoundBox, JudgedBox, Jud
 from data_miner_dagster.stages.reviewing.states import BoxState
 
 CONFIDENCE_DECIMALS: Final = 4
-"""The precision with which detection stores confidences."""
+"""The number of decimals with which detection stores confidences."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedFrame:
-    """One frame's detected boxes, and people's judgement of them."""
+    """One frame's detected boxes, and the boxes that result from people's verdicts on them."""
 
     found: tuple[FoundBox, ...]
     judgement: Judgement
@@ -37,7 +37,14 @@ class JudgedFrame:
 def judge_frame(
     index: ReviewIndex, code: int, verdicts: Sequence[Verdict], resolution_wh: tuple[int, int]
 ) -> JudgedFrame:
-    """Return a frame with its verdicts applied. If no detector has examined it, it has only drawn boxes."""
+    """Return a frame with its verdicts applied. A frame that no detector has examined has only drawn boxes.
+
+    Args:
+        index: the index of the project.
+        code: the code of the frame.
+        verdicts: the verdicts in force on the frame's boxes, or that it is complete, oldest first.
+        resolution_wh: the size (width, height) of the frame in pixels.
+    """
     found = tuple(_found(index.examined, code)) if index.examined is not None else ()
     judgement = judge_boxes(found, verdicts, index.classes, resolution_wh)
     return JudgedFrame(found, judgement, resolution_wh, {verdict.answer_id: verdict for verdict in verdicts})
@@ -64,9 +71,10 @@ def _corners(row: list[float]) -> BoxXyxy:
 
 
 def review_boxes(index: ReviewIndex, frame: JudgedFrame) -> list[tuple[int | None, ReviewBox]]:
-    """Return the boxes to show, each with its position among the detected ones: judged boxes first, then removed ones.
+    """Return the boxes to show on a frame, each with its position among the detected boxes.
 
-    Boxes outside the picture are left out.
+    Boxes that a person judged to be wrong come last. They and drawn boxes have the position None. Detected boxes that
+    lie outside the frame are left out.
     """
     names = index.classes.names
     shown = [(box.position, _review_box(index, frame, names, box)) for box in frame.judgement.boxes]

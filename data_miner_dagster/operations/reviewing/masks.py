@@ -1,4 +1,4 @@
-"""The masks of a frame, in the form that a page draws. They are read when the frame is shown."""
+"""Read the masks of a frame when a review page shows it, in the form that the page draws."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ from data_miner_dagster.storage.tables import has_values
 
 @dataclass(frozen=True, slots=True)
 class ShownMask:
-    """A mask, and the detected box that it belongs to. Boxes that were moved have no mask."""
+    """A mask, and the detected box that it belongs to. A page draws no mask for a box that a person moved."""
 
     class_name: str
     box: RelativeBox
-    path: str  # an SVG path, in pixels of the frame
+    path: str  # data of an SVG path, in pixels of the frame
 
 
 def has_masks(platform: Platform, project: str) -> bool:

@@ -1,4 +1,4 @@
-"""The open questions of each queue: those of the index, without those that people have answered."""
+"""Determine the open questions of each queue: the questions of the index that people have not answered."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -34,7 +34,7 @@ QUEUES: Final = (
 )
 """The queues that are filled automatically, the most useful first."""
 RANDOM_FRAMES: Final = 200
-"""This many frames of the random sample are enough: a share of 5 % then has a 95 % interval 6 points wide."""
+"""This many frames of the random sample are enough: the 95 % interval of a share of 5 % is then 6 points wide."""
 
 
 NOTHING: Final = Ranking(np.zeros(0, np.int64), (np.zeros(0),))
@@ -42,7 +42,7 @@ NOTHING: Final = Ranking(np.zeros(0, np.int64), (np.zeros(0),))
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """A restriction of a queue to the frames of a class or of a video."""
+    """A restriction of a queue to a class, to a video, or to both. None: no restriction."""
 
     class_name: str | None = None
     video_key: str | None = None
@@ -72,12 +72,15 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
         case ReviewQueue.DUPLICATES:
             ranking = index.duplicates
         case _:
-            raise ConfigError(f"queue {queue.value!r} asks no questions of its own; use one of {', '.join(QUEUES)}")
+            raise ConfigError(f"queue {queue.value!r} is not filled automatically; use one of {', '.join(QUEUES)}")
     return ranking.where(np.isin(ranking.rows, standing.settled[queue], invert=True))
 
 
 def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> QueueCount:
-    """Count the open and the answered questions of a queue."""
+    """Return the numbers of open and answered questions of a queue, and the number of answers that are enough.
+
+    Open questions that the index does not hold in memory are counted too.
+    """
     num_open = len(ranking_of(index, standing, queue).rows)
     if queue is ReviewQueue.FILTER:
         num_open += index.num_filter - len(index.filter.rows)
@@ -103,8 +106,11 @@ def _goal_near_threshold(index: ReviewIndex) -> int:
 def filtered(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, wanted: QueueFilter) -> Ranking:
     """Return the questions of a queue that match a filter.
 
+    A question about a whole frame matches a class if a detector found an object or unsure box of the class on the
+    frame.
+
     Raises:
-        ConfigError: the class or video does not exist.
+        ConfigError: the class does not exist, or the project has no frames of the video.
     """
     if wanted.class_name is not None:
         class_index = class_index_of(index, wanted.class_name)
@@ -122,23 +128,23 @@ def class_index_of(index: ReviewIndex, class_name: str) -> int:
     """Return the index of a class in the class list.
 
     Raises:
-        ConfigError: the class does not exist.
+        ConfigError: the project has no class with this name.
     """
     classes = list(index.config.detection.classes)
     if class_name not in classes:
-        raise ConfigError(f"{class_name!r} is not a class of this project; its classes: {', '.join(classes)}")
+        raise ConfigError(f"{class_name!r} is not a class of this project; use one of {', '.join(classes)}")
     return classes.index(class_name)
 
 
 def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
-    """Return the half-open range of the rows of a video.
+    """Return the half-open range of the rows that belong to a video.
 
     Raises:
         ConfigError: the project has no frames of this video.
     """
     first, end = rows_of_codes(np.array(index.codes.of_video(video_key))).tolist()
     if first == end:
-        raise ConfigError(f"the project has no frames of video {video_key!r}")
+        raise ConfigError(f"the project has no frames of video {video_key!r}; use the key of a video in its tables")
     return first, end
 
 
@@ -146,11 +152,14 @@ def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArra
     """Return, for each question, whether it comes after a cursor.
 
     Raises:
-        ConfigError: the cursor belongs to another queue, or its video no longer exists.
+        ConfigError: the cursor belongs to another queue, or the project no longer has the video of its question.
     """
     code = index.codes.of_frame(cursor.frame_id)
     if code is None or len(cursor.keys) != len(ranking.keys):
-        raise ConfigError("the previous page belongs to another queue or a missing video; start with the first page")
+        raise ConfigError(
+            "the cursor belongs to another queue, or to a video that the project no longer has; start again with the "
+            "first page"
+        )
     return ranking.is_after(cursor.keys, int(rows_of_codes(np.array(code), cursor.box)))
 
 
@@ -158,7 +167,7 @@ def row_of_key(index: ReviewIndex, queue: ReviewQueue, key: str) -> int:
     """Return the row of the question with a key.
 
     Raises:
-        ConfigError: no question has this key.
+        ConfigError: the key is invalid, its video is unknown, or the queue has no such pair of duplicates.
     """
     frame_id, _, box = key.partition("#")
     try:
@@ -167,5 +176,5 @@ def row_of_key(index: ReviewIndex, queue: ReviewQueue, key: str) -> int:
     except ValueError:
         row = None
     if row is None or (queue is ReviewQueue.DUPLICATES and row not in index.pairs):
-        raise ConfigError(f"no question of the queue {queue.value!r} has the key {key!r}")
+        raise ConfigError(f"queue {queue.value!r} has no question with the key {key!r}; reload the page")
     return row

@@ -1,6 +1,6 @@
-"""Records of the questions that a person is shown, and of the person's answers.
+"""Records of the questions that review pages show, and of the answers that they send.
 
-Belongs here: the records that pages are drawn from. Does not belong here: their order (stages/reviewing_queues.py).
+Does not belong here: the order of questions (stages/reviewing_queues.py).
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class ReviewBox:
     class_name: str
     box: RelativeBox
     state: BoxState
-    shown: ShownBox  # the subject of an answer about this box; send it back unchanged
+    shown: ShownBox  # identifies this box in an answer (`Answer.shown`), which contains it unchanged
     num_agreeing_detectors: int | None = None  # None for a box that a person drew
     verdict: VerdictWord | None = None
     answer_id: str | None = None  # the id of that verdict; a correction sends it as `replaces`
@@ -27,14 +27,14 @@ class ReviewBox:
 
 @dataclass(frozen=True, slots=True)
 class ReviewFrame:
-    """One frame with its boxes: first objects, then unsure boxes, then those that a release leaves out."""
+    """One frame with its boxes: first objects, then unsure boxes, then boxes that a release leaves out."""
 
     frame_id: str
     place: FramePlace
     resolution_wh: tuple[int, int]
     image: PictureFile
     video_title: str
-    video_url: str  # at the time of the frame; a link only if it begins with http:// or https://
+    video_url: str  # points to the time of the frame; a link only if it begins with http:// or https://
     boxes: tuple[ReviewBox, ...] = ()
     # The KEEP, DROP and COMPLETE verdicts in force, with their answer ids.
     verdicts: Mapping[VerdictWord, str] | None = None
@@ -42,9 +42,12 @@ class ReviewFrame:
 
 @dataclass(frozen=True, slots=True)
 class ReviewItem:
-    """One question. `other` is the representative of a duplicate, and `similarity` and `tier` compare the two."""
+    """One question about a frame, or about a duplicate (`frame`) and its representative (`other`).
 
-    key: str  # unique in its queue; `Review.item` finds the question by it
+    `similarity` and `tier` are those of the duplicate. They and `other` are None for other questions.
+    """
+
+    key: str  # unique within the queue; `Review.item` accepts it
     why: str  # the reason for asking, in one phrase
     frame: ReviewFrame
     other: ReviewFrame | None = None
@@ -54,17 +57,20 @@ class ReviewItem:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some questions of a queue, in order."""
+    """A page of a queue: consecutive open questions."""
 
     queue: ReviewQueue
     items: tuple[ReviewItem, ...]
-    num_open: int  # unanswered questions of the queue, within its filters
+    num_open: int  # all open questions of the queue that match its filters, on any page
     next_cursor: str | None  # the start of the next page; None on the last page
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """The number of questions of a queue. `goal` is how many answers are enough; None if more always help."""
+    """The numbers of open and answered questions of a queue.
+
+    `goal` is the number of answers that are enough; None if there is no such number.
+    """
 
     queue: ReviewQueue
     num_open: int
@@ -83,9 +89,9 @@ class BrowsedName:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, as a page sends it.
+    """An answer, as a review page sends it.
 
-    `frame_id` and `pts_seconds` belong to the item's frame, and `other_frame_id` to its other frame.
+    `frame_id` and `pts_seconds` are those of `ReviewItem.frame`, and `other_frame_id` is that of `ReviewItem.other`.
     """
 
     answer_id: str  # chosen by the page, so that an answer sent twice is stored once
@@ -93,7 +99,7 @@ class Answer:
     queue: ReviewQueue
     frame_id: str
     pts_seconds: float
-    shown: ShownBox | None = None  # `ReviewBox.shown`; for MISSING, the drawn box and its class
+    shown: ShownBox | None = None  # `ReviewBox.shown` of the judged box; for MISSING, the drawn box and its class
     new_class_name: str | None = None
     new_box: RelativeBox | None = None
     other_frame_id: str | None = None

@@ -1,6 +1,6 @@
-"""The review of one project: its queues, page by page, and the answers.
+"""The review of one project: the pages of its queues, and people's answers.
 
-Everything here may be called from several threads. Calls are serialized.
+All methods can be called from several threads. Calls that read the project's tables are serialized.
 """
 
 import threading
@@ -40,11 +40,11 @@ from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking
 
 MAX_PAGE_SIZE: Final = 1000
 _MOST_READS: Final = 3
-"""How often tables are read again if they disappear while they are being read."""
+"""How many times reading the tables is attempted if a table disappears while it is being read."""
 
 
 def open_review(platform: Platform, project: str) -> "Review":
-    """Return the review of a project. Its tables are read when the first page is requested.
+    """Return the review of a project. The tables of the project are read when a method first needs them.
 
     Raises:
         ConfigError: the project does not exist.
@@ -55,7 +55,10 @@ def open_review(platform: Platform, project: str) -> "Review":
 
 @dataclass(frozen=True, slots=True)
 class CalibrationState:
-    """The state of a filter's calibration: the threshold found, or the reason why there are no questions."""
+    """The state of the filter's calibration: the computed threshold, or the reason why there are no questions.
+
+    `found` is None if there are no questions; otherwise `why_none` is empty.
+    """
 
     config: ProjectConfig
     found: CalibratedThreshold | None
@@ -64,7 +67,7 @@ class CalibrationState:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """All objects made from one state of the tables."""
+    """All objects that are built from one state of the project's tables."""
 
     index: ReviewIndex
     frames: ShownFrames
@@ -86,7 +89,7 @@ class Review:
         self._ranked: tuple[object, Ranking, Int64Array] | None = None
 
     def queues(self) -> tuple[QueueCount, ...]:
-        """Count the questions in each queue."""
+        """Return the numbers of questions in each queue. The queue STUDENT is omitted if it has no questions at all."""
         with self._lock:
             tables, standing = self._current()
             counts = (count_questions(tables.index, standing, queue) for queue in QUEUES)
@@ -94,12 +97,12 @@ class Review:
             return tuple(count for count in counts if has_student or count.queue is not ReviewQueue.STUDENT)
 
     def classes(self) -> tuple[BrowsedName, ...]:
-        """Return the classes that can be browsed, in the order of the project."""
+        """Return the classes that can be browsed, in the order of the project, with their numbers of frames."""
         with self._lock:
             return browsed_classes(self._read_tables().index)
 
     def videos(self) -> tuple[BrowsedName, ...]:
-        """Return the videos that can be browsed, by key."""
+        """Return the videos that can be browsed, with their numbers of frames."""
         with self._lock:
             return browsed_videos(self._platform, self._read_tables().index)
 
@@ -112,10 +115,10 @@ class Review:
         class_name: str | None = None,
         video_key: str | None = None,
     ) -> Page:
-        """Return the next questions of a queue, in order.
+        """Return the next open questions of a queue, in order. Questions about frames that no longer exist are skipped.
 
         Args:
-            queue: the queue. BROWSING needs a class or a video.
+            queue: the queue. BROWSING requires a class or a video.
             cursor: `next_cursor` of the previous page; None for the first page.
             size: the number of questions, at most `MAX_PAGE_SIZE`.
             class_name: only frames with a box of this class.
@@ -123,9 +126,10 @@ class Review:
 
         Raises:
             ConfigError: the queue, class or video does not exist, or `size` or `cursor` is invalid.
+            TransientError: the tables are being rewritten.
         """
         if not 1 <= size <= MAX_PAGE_SIZE:
-            raise ConfigError(f"a page cannot have {counted(size, 'question')}; ask for 1 to {MAX_PAGE_SIZE}")
+            raise ConfigError(f"a page cannot have {counted(size, 'question')}; request 1 to {MAX_PAGE_SIZE}")
         with self._lock:
             tables, standing = self._current()
             ranking, order = self._in_order(tables, standing, queue, QueueFilter(class_name, video_key))
@@ -137,18 +141,18 @@ class Review:
         """Return the current state of the question with this key; None if its frame no longer exists.
 
         Raises:
-            ConfigError: no question has this key.
+            ConfigError: the queue has no question with this key.
         """
         with self._lock:
             tables, standing = self._current()
             return tables.items.item(queue, row_of_key(tables.index, queue, key), standing)
 
     def give(self, answer: Answer, *, who: str) -> Verdict:
-        """Store an answer. Return the verdict stored under its id, which an earlier call may have stored.
+        """Store an answer. Return the verdict stored under the answer's id, which an earlier call may have stored.
 
         Raises:
-            ConfigError: the answer does not fit the project: its frame or class does not exist, or its box is outside
-                the picture.
+            ConfigError: the answer is invalid: for example, the project lacks its frame or class, or its box is outside
+                the frame.
         """
         with self._lock:
             tables = self._read_tables()
@@ -158,14 +162,21 @@ class Review:
             return store_answer(self._platform, self._project, reader, answer, who=who)
 
     def undo(self, answer_id: str, *, who: str) -> bool:
-        """Undo an answer, so that the previous one counts again. Return False if there is nothing to undo."""
+        """Undo an answer. The previous answer about the same subject then counts again.
+
+        Return False if there is no such answer, or it is already undone.
+        """
         return undo_verdict(self._platform.database, self._project, answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
         """Return the state of the filter's calibration, with the threshold computed from the answers.
 
+        Args:
+            goal: whether to reach a precision or a recall.
+            wanted: the precision or recall to reach.
+
         Raises:
-            ConfigError: the value to reach is not between 0 and 1.
+            ConfigError: `wanted` is not between 0 and 1.
         """
         with self._lock:
             tables, standing = self._current()
@@ -177,20 +188,24 @@ class Review:
             return CalibrationState(tables.index.config, found, "")
 
     def why_nothing(self) -> str:
-        """Return the reason why no questions about the project's frames can be asked now; "" if they can."""
+        """Return the reason why there are no calibration questions at present; "" if there are any."""
         with self._lock:
             _, standing = self._current()
             return self._calibration.why_none if standing.calibration is None else ""
 
     def unmet(self) -> tuple[UnmetVerdict, ...]:
-        """Return the verdicts in force that match nothing in the project at present, with the reasons."""
+        """Return the verdicts in force that match nothing in the project at present, each with the reason."""
         with self._lock:
             tables, standing = self._current()
             verdicts = verdicts_in_force(self._platform.database, self._project)
             return unmet_verdicts(tables.index, tables.frames, standing, verdicts)
 
     def _read_tables(self) -> _Tables:
-        """Return the possible questions. Read them again if a table or a setting has changed."""
+        """Return the objects built from the project's tables. Build them again if a table or a setting has changed.
+
+        Raises:
+            TransientError: the tables are being rewritten.
+        """
         for _ in range(_MOST_READS):
             project = find_project(self._platform.database, self._project)
             marks = (*table_marks(self._platform, self._project), project.config_hash if project is not None else None)
@@ -206,10 +221,10 @@ class Review:
             self._tables, self._marks = _Tables(index, frames, items, StandingKeeper(index, frames)), marks
             self._standing = self._ranked = None
             return self._tables
-        raise TransientError(f"the tables of project {self._project!r} are being rewritten; load the page again")
+        raise TransientError(f"the tables of project {self._project!r} are being rewritten; reload the page later")
 
     def _current(self) -> tuple[_Tables, Standing]:
-        """Return the possible questions and the answers. Read again those that have changed."""
+        """Return the objects built from the project's tables, and the answers. Rebuild what has changed."""
         tables = self._read_tables()
         version = verdicts_version(self._platform.database, self._project), self._calibration.mark
         if self._standing is None or self._standing[0] != version:
@@ -222,7 +237,7 @@ class Review:
     def _in_order(
         self, tables: _Tables, standing: Standing, queue: ReviewQueue, wanted: QueueFilter
     ) -> tuple[Ranking, Int64Array]:
-        """Return the questions of a queue, and their order. The last result is cached."""
+        """Return the open questions of a queue that match a filter, and their order. The last result is cached."""
         if self._ranked is None or self._ranked[0] != (queue, wanted):
             if queue is ReviewQueue.BROWSING:
                 ranking = rank_browsed(tables.index, standing, tables.frames, wanted)

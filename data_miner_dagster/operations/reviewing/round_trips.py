@@ -1,6 +1,6 @@
-"""Importing labels that were corrected in another annotation tool, as verdicts.
+"""Import labels that were corrected in another annotation tool, as verdicts.
 
-Each returned image is compared with exactly what was sent, as recorded beside an export or in a release.
+Each returned image is compared with the boxes that were sent, as recorded beside an export or in a release.
 """
 
 import re
@@ -36,31 +36,34 @@ READERS: Final[Mapping[str, Callable[[Path], Iterator[ReturnedImage]]]] = {
     "fiftyone": read_fiftyone,
     "coco": read_returned_coco,
 }
-"""The values of `data-miner review import --from`, besides tables of verdicts."""
+"""The values of `data-miner review import --from` for files of annotation tools, each with its reader."""
 _SUFFIX: Final = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The images and boxes that were sent, read from the tables beside an export or from a release."""
+    """The images and boxes that were sent: `images_folder` contains the tables of an export or of a release.
+
+    `revision` is the fingerprint of the detectors and the class list; None if it is not recorded.
+    """
 
     header: ReleaseHeader
     images_folder: Path
     revision: str | None = None
 
     def images(self) -> Iterator[ReleaseImage]:
-        """Yield the images with their boxes."""
+        """Yield the images that were sent, with their boxes."""
         return read_images(self.images_folder)
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnedFile:
-    """A file that a tool returned. `who` is the annotator if the file names nobody, and `tool` is one of `READERS`."""
+    """A file that an annotation tool returned."""
 
     path: Path
-    tool: str
-    who: str
-    all_reviewed: bool = False  # True if a person has examined every image in it
+    tool: str  # one of READERS
+    who: str  # the annotator of images for which the file names none
+    all_reviewed: bool = False  # True if images count as examined by a person unless the file says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,8 @@ class RoundTripOutcome:
     """The result of importing a returned file."""
 
     num_reviewed: int  # images that a person has examined
-    num_changed: int  # other images with changes, of which only the changes count
-    num_untouched: int  # other images without changes
+    num_changed: int  # other images with changes; only the changes became verdicts
+    num_untouched: int  # other images without changes, and images that nobody has examined according to the file
     num_not_returned: int  # images that were sent but are not in the file
     num_verdicts: int  # newly stored verdicts
     words: Mapping[VerdictWord, int]  # counts of new and known verdicts
@@ -77,14 +80,15 @@ class RoundTripOutcome:
 
 
 def import_corrections(platform: Platform, project: str, file: ReturnedFile, sent: Sent) -> RoundTripOutcome:
-    """Turn the labels that a tool returned into verdicts. Importing the same file again adds nothing.
+    """Store the labels that an annotation tool returned as verdicts. Importing the same file again adds nothing.
 
-    An image that a person has examined gives a verdict on each sent box, one on each drawn box, and one that the image
-    is complete. If the file does not say whether an image was examined, only changes become verdicts.
+    For an image that a person has examined, there is a verdict on each sent box, one on each drawn box, and one that
+    the image is complete. If the file does not say whether an image was examined, only changes become verdicts. An
+    image that was not examined according to the file gives no verdicts.
 
     Args:
         platform: the platform of one root.
-        project: its name.
+        project: the name of the project.
         file: the returned file.
         sent: the images and boxes that were sent (see `find_sent`).
 
@@ -96,7 +100,9 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
     if file.tool not in READERS:
         raise ConfigError(f"tool {file.tool!r} is not one of {', '.join(READERS)}")
     if sent.header.project != project:
-        raise ConfigError(f"the export belongs to project {sent.header.project!r}, not to {project!r}")
+        raise ConfigError(
+            f"the export belongs to project {sent.header.project!r}, not to {project!r}; import into that project"
+        )
     returned = _Returned.of(READERS[file.tool](file.path))
     members = {member.video_key for member in find_members(platform.database, project)}
     verdicts = _Verdicts(sent, verdicts_in_force(platform.database, project), file.who, utc_now())
@@ -128,7 +134,15 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
 def find_sent(
     platform: Platform, project: str, file: Path, *, folder: Path | None = None, version: str | None = None
 ) -> Sent:
-    """Return the images and boxes that were sent: of the named export or release, or of the export around the file.
+    """Return the images and boxes that were sent.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        file: the returned file, or a folder of an export. Used if neither `folder` nor `version` is given: the export
+            is then this folder, or the one that contains the file.
+        folder: the folder of the export or release that was sent.
+        version: the version of the release that was sent; takes precedence over `folder`.
 
     Raises:
         ConfigError: the export or release does not exist, or none is named and the file is not in an export.
@@ -143,8 +157,12 @@ def find_sent(
         if is_release(place):
             return _of_release(place)
     if folder is not None:
-        raise ConfigError(f"{folder} is neither an export for an annotation tool nor a release")
-    raise ConfigError(f"{file} is not in its export; give --sent FOLDER for the export, or --version for a release")
+        raise ConfigError(
+            f"{folder} is neither an export for an annotation tool nor a release; name the folder that was sent"
+        )
+    raise ConfigError(
+        f"{file} is not in the folder of its export; give --sent FOLDER for an export, or --version for a release"
+    )
 
 
 def _of_release(folder: Path) -> Sent:
@@ -153,7 +171,7 @@ def _of_release(folder: Path) -> Sent:
 
 @dataclass(slots=True)
 class _Returned:
-    """The images of a file, by frame and by name."""
+    """The images of a returned file that have not been taken yet, by frame id or, if that is missing, by name."""
 
     by_frame: dict[str, ReturnedImage] = field(default_factory=dict)
     by_name: dict[str, ReturnedImage] = field(default_factory=dict)
@@ -161,7 +179,10 @@ class _Returned:
 
     @classmethod
     def of(cls, images: Iterator[ReturnedImage]) -> "_Returned":
-        """Index the images. If one occurs several times, the last one that a person examined counts."""
+        """Return the images by frame id or name.
+
+        If an image occurs several times, examined ones take precedence, and among these the latest one.
+        """
         returned = cls()
         for image in images:
             index, key = (
@@ -171,11 +192,11 @@ class _Returned:
         return returned
 
     def take(self, image: ReleaseImage) -> ReturnedImage | None:
-        """Return the returned image for one that was sent; None if there is none. Each is returned only once."""
+        """Remove and return the returned image for an image that was sent; None if the file does not contain it."""
         return self.by_frame.pop(image.frame_id, None) or self.by_name.pop(_stem(image.file_name), None)
 
     def finish(self) -> dict[str, str]:
-        """Return the images that were not used, by name, with the reason."""
+        """Return the reasons for not using images, by name. Call this after all sent images have been taken."""
         foreign = (*self.by_frame.values(), *self.by_name.values())
         return self.left_out | {image.name: "it was not sent with this export" for image in foreign}
 
@@ -185,7 +206,7 @@ def _weight(image: ReturnedImage) -> tuple[bool, float]:
 
 
 def _stem(name: str) -> str:
-    """Return the name of an image without its folders and its suffix."""
+    """Return the name of an image file without its folders and its suffix."""
     return _SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2])
 
 
@@ -199,7 +220,10 @@ def _why_left_out(image: ReleaseImage, found: ReturnedImage, members: set[str], 
 
 
 class _Verdicts:
-    """Collects the verdicts of images."""
+    """Collects the verdicts that follow from returned images.
+
+    `new` are verdicts to store. `words` counts these and the verdicts that are already in force.
+    """
 
     def __init__(self, sent: Sent, in_force: list[Verdict], who: str, now: datetime) -> None:
         self._sent = sent
@@ -211,7 +235,10 @@ class _Verdicts:
         self.words = Counter[VerdictWord]()
 
     def add(self, image: ReleaseImage, found: ReturnedImage, *, is_reviewed: bool) -> bool:
-        """Add the verdicts of one image. Return whether it has any changes."""
+        """Add the verdicts that follow from one image. Return whether the image has changes.
+
+        If it was not reviewed, only changes become verdicts.
+        """
         said = corrections(self._sent_boxes(image), found.boxes, (image.width, image.height))
         changes = [correction for correction in said if correction.is_change]
         for correction in said if is_reviewed else changes:
@@ -232,7 +259,7 @@ class _Verdicts:
         return boxes
 
     def _add(self, image: ReleaseImage, found: ReturnedImage, correction: Correction | None) -> None:
-        """Add one verdict, unless the verdict in force is equal. None says that the image is complete."""
+        """Add one verdict, unless an equal verdict is in force. `correction` None: the image is complete."""
         verdict = self._verdict(image, found, correction, answer_id="")
         known = self._by_subject.get(verdict.subject)
         self.words[verdict.word] += 1

@@ -1,4 +1,4 @@
-"""Exporting the frames of a review queue to another annotation tool, in the order of the queue."""
+"""Export the frames of a review queue to another annotation tool, in the order of the queue."""
 
 import shutil
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ _PIXEL_DECIMALS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class SentFrames:
-    """The result of `send_frames`."""
+    """The result of `send_frames`: the absolute path of the folder, and the numbers of images and boxes in it."""
 
     folder: Path
     num_images: int
@@ -58,19 +58,20 @@ class SentFrames:
 def send_frames(
     platform: Platform, project: str, *, tool: str, queue: ReviewQueue, to: Path, limit: int | None = None
 ) -> SentFrames:
-    """Write the frames of a queue, with their objects and unsure boxes, into a new folder for a tool.
+    """Write the frames of a queue, with their objects and unsure boxes, into a folder for an annotation tool.
 
     Args:
         platform: the platform of one root.
-        project: its name.
+        project: the name of the project.
         tool: one of `ROUND_TRIP_FORMATS`.
         queue: one of `SENT_QUEUES`.
         to: a new or empty folder outside the root.
         limit: the largest number of frames, taken from the start of the queue; None for all.
 
     Raises:
-        ConfigError: the project, tool or queue does not exist, or `to` cannot be used.
-        DataMinerError: the queue has no open question, or the written export cannot be read back.
+        ConfigError: the project does not exist, the tool or queue is not supported, or `to` cannot be used.
+        DataMinerError: the queue has no open question, the image of a frame is missing, or the written export cannot be
+            read back.
     """
     if tool not in ROUND_TRIP_FORMATS:
         raise ConfigError(f"tool {tool!r} is not one of {', '.join(ROUND_TRIP_FORMATS)}")
@@ -94,7 +95,9 @@ def send_frames(
                 tally.add(image)
                 revisions |= {box.shown.revision for box in frame.boxes if box.shown.revision is not None}
         if not tally.num_images:
-            raise DataMinerError(f"the queue {queue.value!r} of project {project!r} is empty; nothing was sent")
+            raise DataMinerError(
+                f"queue {queue.value!r} of project {project!r} has no open questions; nothing was sent"
+            )
         if len(revisions) == 1:
             write_shown_header(folder, header, *revisions)
         if problems := export_problems(format, folder, Expected(header, tally, lambda: _read(folder))):
@@ -104,7 +107,7 @@ def send_frames(
 
 def _gone(frame: ReviewFrame) -> DataMinerError:
     what = f"the image of frame {frame.frame_id} is missing"
-    return DataMinerError(f"{what}: materialize `frames` of {frame.place.video_key} again with force; nothing was sent")
+    return DataMinerError(f"{what}; nothing was sent; materialize `frames` of {frame.place.video_key} with force")
 
 
 def _read(folder: Path) -> Iterator[ReleaseImage]:
@@ -112,7 +115,7 @@ def _read(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[ReviewFrame]:
-    """Yield the frames of a queue once each, although a queue of boxes may ask about a frame several times."""
+    """Yield each frame of a queue once, although a queue about boxes can ask several questions about a frame."""
     seen: set[str] = set()
     cursor = None
     while limit is None or len(seen) < limit:
@@ -127,7 +130,7 @@ def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[R
 
 
 def _image_of(frame: ReviewFrame, image_id: int, classes: tuple[str, ...]) -> ReleaseImage:
-    """Return a frame as an image of an export. Facts that only a release has are left empty."""
+    """Return a frame as an image of an export. Fields that only a release fills are empty or 0."""
     video_key, frame_index = split_frame_id(frame.frame_id)
     path = frame.image.path
     width, height = frame.resolution_wh

@@ -1,8 +1,4 @@
-"""The answers so far, and the questions that are still open.
-
-Frames with verdicts are judged individually, and again only when their verdicts change. Everything else is taken from
-the index.
-"""
+"""Determine which questions of an index the verdicts in force answer, and how they change the other questions."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,13 +29,16 @@ _NO_ROWS: Final = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The verdicts in force, by subject, and the questions that they answer."""
+    """The verdicts in force by frame, and the questions that they answer.
 
-    judged: Mapping[int, JudgedFrame]  # by code: examined frames with verdicts on boxes, or COMPLETE
+    `facts` are the facts of the index with those of judged frames replaced.
+    """
+
+    judged: Mapping[int, JudgedFrame]  # by code: frames with verdicts on boxes, or COMPLETE
     said: Mapping[int, Mapping[VerdictWord, str]]  # by code: KEEP, DROP and COMPLETE, with their answer ids
     facts: FrameFacts
-    settled: Mapping[ReviewQueue, Int64Array]  # rows of the answered questions
-    num_answered: Mapping[ReviewQueue, int]
+    settled: Mapping[ReviewQueue, Int64Array]  # rows of the answered questions; UNSURE and DISAGREEMENT use `facts`
+    num_answered: Mapping[ReviewQueue, int]  # verdicts by queue; for CALIBRATION, the answered planned questions
     calibration: CalibrationQuestions | None
 
 
@@ -52,7 +51,12 @@ class StandingKeeper:
         self._judged: dict[int, JudgedFrame] = {}
 
     def standing(self, verdicts: Sequence[Verdict], calibration: CalibrationQuestions | None) -> Standing:
-        """Return the `Standing` for the verdicts in force, and for the calibration questions if there are any."""
+        """Return the `Standing` for the verdicts in force and the calibration questions.
+
+        Args:
+            verdicts: the verdicts in force, oldest first.
+            calibration: the current questions of the filter's calibration; None if there are none.
+        """
         by_code: dict[int, list[Verdict]] = {}
         frame_at = cache(self._frames.frame_at)
         for verdict in verdicts:
@@ -63,7 +67,7 @@ class StandingKeeper:
         self._judge(by_code)
         said = {code: _words_on(given) for code, given in by_code.items()}
         by_hand = rows_of_codes(_codes(code for code, words in said.items() if FRAME_WORDS & words.keys()))
-        # Answers from files neither keep nor drop frames, but their questions are not asked again.
+        # Imported answers neither keep nor drop frames, but their questions are not asked again.
         if calibration is not None:
             by_hand = np.union1d(by_hand, calibration.answered_by_files)
         num_answered = Counter(verdict.queue for verdict in verdicts)
@@ -88,7 +92,7 @@ class StandingKeeper:
         )
 
     def _judge(self, by_code: Mapping[int, Sequence[Verdict]]) -> None:
-        """Judge the frames whose verdicts have changed."""
+        """Set `_judged` to the judged frames. Frames whose verdicts have not changed are taken from the last call."""
         wanted: dict[int, JudgedFrame] = {}
         for code, given in by_code.items():
             on_boxes = [verdict for verdict in given if verdict.word in _OF_FRAMES]
@@ -104,7 +108,10 @@ class StandingKeeper:
         self._judged = wanted
 
     def _facts(self) -> FrameFacts:
-        """Return the facts of the index, with those of judged frames replaced."""
+        """Return the facts of the index, with those of judged frames computed only from their boxes without a verdict.
+
+        A complete frame counts as a frame without boxes.
+        """
         index, examined = self._index, self._index.examined
         if examined is None or not self._judged:
             return index.facts
@@ -122,7 +129,7 @@ class StandingKeeper:
         return facts
 
     def _met_boxes(self) -> Int64Array:
-        """Return the rows of boxes with a verdict."""
+        """Return the rows of the detected boxes that verdicts decide."""
         found = [_NO_ROWS]
         for code, frame in self._judged.items():
             met = sorted(set(range(len(frame.found))) - frame.open_positions)
@@ -144,7 +151,10 @@ class StandingKeeper:
 
 
 def _words_on(given: Iterable[Verdict]) -> dict[VerdictWord, str]:
-    """Return the verdicts on a frame as a whole, with their answer ids. Of keep and drop, only the last one counts."""
+    """Return the words of the verdicts on a frame as a whole, with their answer ids.
+
+    Of the words in FRAME_WORDS, which contradict each other, only the last one is included.
+    """
     said: dict[VerdictWord, str] = {}
     for one in given:
         if one.word in FRAME_WORDS:

@@ -1,4 +1,4 @@
-"""Verdicts that match nothing in a project at present. They stay stored, and apply again if their subject returns."""
+"""Find the verdicts that match nothing in a project now. They stay stored, and apply if their subject returns."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from data_miner_dagster.operations.reviewing.standing import Standing
 
 
 class UnmetReason(StrEnum):
-    """The reason why a verdict matches nothing."""
+    """The reason why a verdict matches nothing in the project. The values are texts for people."""
 
     NO_VIDEO = "the project has no frames of this video"
     NO_FRAME = "the video has no frame at this time"
     NO_CLASS = "the class is not in the class list"
-    NOT_EXAMINED = "no detector examines the frame: it is dropped, or a duplicate"
+    NOT_EXAMINED = "no detector has examined the frame, for example because it is dropped or a duplicate"
     NO_BOX = "the box of this class is no longer at its place"
 
 
@@ -31,7 +31,14 @@ class UnmetVerdict:
 def unmet_verdicts(
     index: ReviewIndex, frames: ShownFrames, standing: Standing, verdicts: Iterable[Verdict]
 ) -> tuple[UnmetVerdict, ...]:
-    """Return the verdicts in force that match nothing, oldest first."""
+    """Return the verdicts that match nothing in the project, each with the reason, in the given order.
+
+    Args:
+        index: the index of the project.
+        frames: looks up the frames of the verdicts.
+        standing: the standing for these verdicts.
+        verdicts: the verdicts in force.
+    """
     found = []
     for verdict in verdicts:
         reason = _why_unmet(index, frames, standing, verdict)

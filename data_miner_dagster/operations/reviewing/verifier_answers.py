@@ -1,4 +1,4 @@
-"""A verifier's answers about the boxes of a frame, as a page shows them. They are read when the frame is shown."""
+"""Read a verifier's answers about the boxes of a frame when a review page shows the frame."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from data_miner_dagster.storage.tables import has_values
 
 @dataclass(frozen=True, slots=True)
 class ShownAnswer:
-    """An answer, and the detected box that it is about."""
+    """A verifier's answer, and the detected box that it is about."""
 
     class_name: str
     box_xyxy: BoxXyxy  # in pixels of the frame, as stored by detection
@@ -20,7 +20,7 @@ class ShownAnswer:
 
 
 def has_answers(platform: Platform, project: str) -> bool:
-    """Return whether a verifier has answered anything about a project's boxes."""
+    """Return whether any detected box of a project has a verifier's answer."""
     table = platform.layout.detections_table(project)
     return table.is_file() and has_values(table, VERDICT_COLUMN)
 

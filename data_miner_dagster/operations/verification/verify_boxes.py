@@ -278,8 +278,8 @@ class BoxVerification:
             return
         if self._config.max_cost is not None and reply.cost is None:
             raise ConfigError(
-                f"detection.verifier.max_cost is {self._config.max_cost:g}, but the endpoint {self._verifier.name} does "
-                f"not report tokens; set platform.models.endpoints.{self._verifier.name}.price_per_box, or remove max_cost"
+                f"detection.verifier.max_cost is {self._config.max_cost:g}, but endpoint {self._verifier.name} reports "
+                "no token counts; set its price_per_box in platform.models.endpoints, or remove max_cost"
             )
 
 

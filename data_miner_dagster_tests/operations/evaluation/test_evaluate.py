@@ -64,7 +64,7 @@ def test_evaluate_boxes__coco_equals_pycocotools(platform: Platform, tmp_path: P
     assert evaluation.class_names == ("person",)
     assert outcome.unmatched == ("elsewhere.jpg",)
     assert outcome.remarks == (
-        "1 ground-truth image without a frame in the project: elsewhere.jpg",
+        "1 ground-truth image not among the frames: elsewhere.jpg",
         "left out the objects of classes that the project does not have: dog",
         "left out the boxes of classes that the ground truth does not have: bicycle",
     )

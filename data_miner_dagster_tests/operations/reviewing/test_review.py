@@ -69,9 +69,9 @@ def test_page__of_a_class_and_a_video(tmp_path: Path) -> None:
     assert sorted(item.frame.frame_id for item in of_class) == ["files-aaa/000001", "files-ccc/000000"]
     of_video = review.page(ReviewQueue.RANDOM, video_key="files-bbb").items
     assert sorted(item.frame.frame_id for item in of_video) == [f"files-bbb/00000{index}" for index in (1, 2, 3)]
-    with pytest.raises(ConfigError, match="'train' is not a class of this project; its classes: person, bicycle"):
+    with pytest.raises(ConfigError, match="'train' is not a class of this project; use one of person, bicycle"):
         review.page(ReviewQueue.RANDOM, class_name="train")
-    with pytest.raises(ConfigError, match="start with the first page"):
+    with pytest.raises(ConfigError, match="start again with the first page"):
         review.page(ReviewQueue.RANDOM, cursor="x")
 
 

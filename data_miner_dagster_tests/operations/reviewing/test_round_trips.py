@@ -162,7 +162,7 @@ def line_of(name: str, content: str = "") -> str:
 
 def test_find_sent__what_went_out_must_be_known(trip: RoundTrip, tmp_path: Path) -> None:
     alone = tmp_path / "alone.xml"
-    with pytest.raises(ConfigError, match=r"alone\.xml is not in its export; give --sent FOLDER"):
+    with pytest.raises(ConfigError, match=r"alone\.xml is not in the folder of its export; give --sent FOLDER"):
         find_sent(trip.platform, "cyclists", alone)
     with pytest.raises(ConfigError, match="is neither an export for an annotation tool nor a release"):
         find_sent(trip.platform, "cyclists", alone, folder=tmp_path)

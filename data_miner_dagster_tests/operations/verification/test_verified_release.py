@@ -81,7 +81,7 @@ def test_release_project__a_verifier_clears_and_drops(tmp_path: Path) -> None:
     assert frames["files-aaa/000003"] == []
     assert frames["files-bbb/000001"] == [("person", 0.7, "cannot_tell"), ("person", 0.3, None)]
     assert (outcome.counts["waiting for review"], outcome.counts["boxes waiting for the verifier"]) == (0, 2)
-    line = "eyes confirmed 2 boxes, rejected 1 and could not judge 1; 2 are still waiting"
+    line = "eyes confirmed 2 boxes, rejected 1 and could not judge 1; 2 boxes wait for an answer"
     assert outcome.metadata["verifier"] == line
     folder = release_folder(platform, _version(platform))
     manifest = json.loads((folder / "release.json").read_text())
