@@ -1,7 +1,8 @@
-"""Current alerts and the messages about them. Each change is sent once to every target.
+"""Current alerts, and the messages that tell every target when an alert begins and ends.
 
-A message is a row that is written in the transaction that records the change and exists until its target has accepted
-it, so a crash loses no message. If a process sends a message and dies before recording it, it is sent once more.
+A message is a row that is written in the transaction that records the change, so a crash loses no message. The row
+exists until its target has accepted the message, for at most a day. If a process dies after it has sent a message and
+before it has recorded this, the message is sent again.
 
 Belongs here: rows. Does not belong here: the conditions for alerts (operations/alerting/conditions.py), and sending.
 """
@@ -22,14 +23,14 @@ from data_miner_dagster.domain.backoff import backoff_seconds
 
 _IS_OVER: Final = " is over"
 _SENDING: Final = timedelta(seconds=180)
-"""A message that was taken this long ago and still exists was not sent, because its process died."""
+"""A message that was taken this long ago and still exists may be taken again: the process that took it has died."""
 _KEPT: Final = timedelta(days=1)
 """Messages older than this are discarded if their target has not accepted them."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertMessage:
-    """A message that this process has taken in order to send it."""
+    """A message that this process has taken and will send."""
 
     id: int
     target: str
@@ -40,10 +41,10 @@ class AlertMessage:
 
 
 def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
-    """Update the stored alerts, queue a message about each change for every target, and return the new titles.
+    """Update the stored alerts, queue messages about beginnings and ends for every target, and return their titles.
 
     An alert is sent once it has lasted long enough. The end of an alert is sent only if the alert itself was sent.
-    Nothing is written if nothing has changed.
+    Nothing is written unless an alert begins, ends or must be sent now.
     """
     with database.reading() as session:
         known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}
@@ -91,10 +92,10 @@ def _say(session: Session, row: AlertRow, targets: Sequence[str], now: datetime,
 
 
 def take_message(database: Database, targets: Collection[str]) -> AlertMessage | None:
-    """Take the oldest message that is due, so that no other process sends it. Return None if none is due.
+    """Reserve the oldest message that is due for this process. Return None if no message is due.
 
-    An undelivered message delays later ones about the same alert, so that a target is not told that an alert is over
-    before it is told that it began. Messages that are older than a day, or whose target is no longer configured, are
+    An undelivered message delays later ones about the same alert to the same target, since the end of an alert must not
+    arrive before its beginning. Messages that are older than a day, or whose target is not one of `targets`, are
     deleted.
     """
     with database.reading() as session:
@@ -115,7 +116,7 @@ def take_message(database: Database, targets: Collection[str]) -> AlertMessage |
 
 
 def end_message(database: Database, message: AlertMessage, *, is_sent: bool) -> None:
-    """Delete a message that was sent. If it was not sent, make it due again after a back-off."""
+    """Delete a message if it was sent. Otherwise, make it due again after a back-off."""
     is_this = AlertMessageRow.id == message.id
     with database.transaction() as session:
         if is_sent:

@@ -26,7 +26,7 @@ from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, Failu
 _MOST_ROWS: Final = 20
 """Maximum number of rows per item and stage. The back-off reaches its cap long before that."""
 _PATIENCE: Final = 3
-"""Maximum number of attempts with one version after faults of this program. Then the item waits for another one."""
+"""After this many failures, an item whose last failure was a fault of this program waits for another version of it."""
 _CLEAR: Final = tuple(
     delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
     for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))
@@ -68,7 +68,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Update the pending work of videos. The due date of a video that has not itself failed depends on its attempts."""
+    """Update the due dates of videos, which depend on their failed attempts. For projects, only flush the session."""
     if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
@@ -76,14 +76,15 @@ def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None
 
 
 def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failure, *, waits: bool = False) -> None:
-    """Record a failed attempt that is due again after a back-off of 30 s to 6 h.
+    """Record a failed attempt at an item, which is due again after a back-off of 30 s to 6 h.
 
     Args:
         session: the caller's transaction.
         stage: the stage that failed.
         item: the item that the stage worked on.
         failure: what happened.
-        waits: True if only a person can fix the cause. A fault of this program always waits after the third attempt.
+        waits: True if only a person can fix the cause. The item is then not retried automatically. Neither is an item
+            whose third or later failure is a fault of this program.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
@@ -92,7 +93,7 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Delete the failures and deaths of items at a stage, because they have succeeded there or start over."""
+    """Delete the records of items' failures and of deaths at a stage, because the items succeeded or start over."""
     if items:
         values = [{"of_stage": stage, "of_item": item} for item in items]
         session.flush()
@@ -104,7 +105,7 @@ def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -
 
 
 def forget_items(session: Session, items: Collection[str]) -> None:
-    """Delete the failures and deaths of videos or projects at every stage, because they start over."""
+    """Delete the records of failures and deaths of videos or projects at every stage, because they start over."""
     for stage in WorkStage:
         clear_attempts(session, stage, items)
 
@@ -118,7 +119,7 @@ def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | Non
 
 
 def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
-    """Return when an item may be requested again. `AT_ONCE`: it has not failed. None: it waits for a change.
+    """Return when an item may be requested again. `AT_ONCE`: no failure counts. None: not before something changes.
 
     Failures with inputs other than `basis`, and faults of another version of this program, are ignored.
     """
@@ -128,14 +129,14 @@ def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = 
 def due_dates(
     session: Session, stage: WorkStage, items: Collection[str], basis: str | None = None
 ) -> dict[str, datetime | None]:
-    """Return when each item that has failed at a stage may be requested again. None: not before something changes."""
+    """Return when each item that has failed at a stage may be requested again, as `next_due` does for one item."""
     return {row.item: _due_at(row, basis) for row in _last_attempts(session, stage, items)}
 
 
 def last_failures(
     session: Session, stages: Collection[WorkStage], items: Collection[str]
 ) -> list[tuple[AttemptRow, datetime | None]]:
-    """Return the last failure of each item at each stage, with the date of its next attempt (None: after a change)."""
+    """Return the last failure of each item at each stage, with its retry date (None: not before something changes)."""
     found: list[tuple[AttemptRow, datetime | None]] = []
     for some in portions(items):
         last = select(func.max(AttemptRow.id)).where(AttemptRow.stage.in_(stages), AttemptRow.item.in_(some))
@@ -175,7 +176,10 @@ class FailureCount:
 
 
 def count_failures(database: Database, project: str | None = None) -> list[FailureCount]:
-    """Count the last failures of all items, or of a project and its videos, by stage and kind, in stage order."""
+    """Count the last failures of all items, or of a project and its members, by stage, scope and kind, in this order.
+
+    Rejected members of the project are not counted.
+    """
     last = select(func.max(AttemptRow.id)).group_by(AttemptRow.stage, AttemptRow.item)
     if project is not None:
         last = last.where(or_(AttemptRow.item == project, AttemptRow.item.in_(_members(project))))

@@ -1,4 +1,4 @@
-"""Choose the videos for a backfill: those of a project that are missing, failed or stale at a stage.
+"""Choose the videos of a project that a backfill processes, by their state at a stage.
 
 Belongs here: choosing from the catalog. Does not belong here: work that is due automatically (pending.py), the runs.
 """
@@ -33,7 +33,7 @@ class BackfillChoice:
     """The videos that a backfill processes, and the numbers of those that it leaves out."""
 
     video_keys: tuple[str, ...]
-    num_failed: int  # of them
+    num_failed: int  # how many of `video_keys` have failed at the stage
     num_earlier: int
     num_held: int
     num_in_flight: int
@@ -42,7 +42,7 @@ class BackfillChoice:
     def left_out(self) -> str:
         """A description of the videos that are left out. Empty if there are none."""
         counts = {
-            "at work already": self.num_in_flight,
+            "already in progress": self.num_in_flight,
             "held (`data-miner resume`)": self.num_held,
             "waiting for an earlier stage": self.num_earlier,
         }
@@ -113,7 +113,7 @@ def _standing(stage: WorkStage, row: VideoRow, *, is_pending: bool, has_failed: 
 
 
 def _held(session: Session, stage: WorkStage, project: str, video_keys: Sequence[str]) -> set[str]:
-    """Return the videos that are held individually, by key, for this project and stage."""
+    """Return the keys of the videos that are held individually for this project and stage."""
     covers = (
         or_(HoldRow.project.is_(None), HoldRow.project == project),
         or_(HoldRow.stage.is_(None), HoldRow.stage == stage),

@@ -1,4 +1,4 @@
-"""Copies of an SQLite catalog that were made before a migration and are stored beside it."""
+"""Copies of an SQLite catalog that are made before its migrations and stored in the catalog's folder."""
 
 import os
 import re
@@ -35,15 +35,15 @@ def copy_before_migration(file: Path, revision: str) -> Path:
 
 
 def earlier_catalogs(file: Path) -> list[Path]:
-    """Return the copies beside a catalog, oldest revision first."""
+    """Return the copies that were made before migrations of a catalog, oldest revision first."""
     name = re.compile(rf"{re.escape(file.stem)}-\d{{4}}{re.escape(file.suffix)}")
     return sorted(entry for entry in file.parent.iterdir() if name.fullmatch(entry.name))
 
 
 def keys_wanted_in_copies(file: Path) -> set[str]:
-    """Return the keys of videos that a project wants in any of the copies. Restoring a copy requires their frames.
+    """Return the keys of the videos that any project wants in any copy of a catalog, for which frames must be kept.
 
-    Copies that cannot be read are ignored.
+    A restored copy needs these frames. Copies that cannot be read are ignored.
     """
     wanted: set[str] = set()
     for copy in earlier_catalogs(file):

@@ -1,4 +1,4 @@
-"""Batches assign each run a few videos of one stage at a time, so that projects take turns.
+"""Batches: the few videos of one stage, or the project, that one run processes together. Projects take turns.
 
 Belongs here: choosing and ending batches, and the items in flight. Does not belong here: pending work (pending.py),
 outages of a stage (gates.py), work that a person has stopped (holds.py).
@@ -48,13 +48,13 @@ from data_miner_dagster.catalog.writers import insert_into
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, WorkStage
 
 MAX_ITEMS: Final = 25
-"""Maximum number of videos in a batch, and so the most that a run leaves unfinished if it dies."""
+"""Default maximum number of videos in a batch, and therefore in the work that a run leaves unfinished if it dies."""
 
 MAX_FRAMES: Final = 5000
-"""Maximum number of frames in an embedding batch of several videos. It keeps several long videos out of one run."""
+"""Maximum number of frames in an embedding batch of several videos, so no run receives several long videos at once."""
 
 WAIT_SECONDS: Final = 60
-"""A batch that is not full is released when its oldest video has been ready for this long."""
+"""A batch that is not full is assigned to a run once its oldest video has been ready for this long."""
 
 _PENDING: Final = cast("Table", PendingWorkRow.__table__)
 _BATCHES: Final = cast("Table", WorkBatchRow.__table__)
@@ -93,7 +93,7 @@ class BatchWishes(TypedDict, total=False):
     project: str | None  # only for this project; None: for any
     keys: Collection[str] | None  # only these videos; None: any
     now: datetime | None  # None: the current time
-    must_be_full_until_seconds: float  # 0: take everything that is due
+    must_be_full_until_seconds: float  # how long a batch that is not full waits for more videos; 0: not at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +127,13 @@ class _Choice:
 def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishes]) -> Batch | None:
     """Take the next videos of a stage for a run. Return None if none are available now.
 
-    Takes videos that are due, neither held nor in flight, in turn from the projects that want them. The project that
-    was served longest ago comes first. A batch is released when it is full, when its oldest video has waited for a
-    minute, or when nothing upstream is due for its projects. Videos whose batch died are taken first, and never mixed
-    with others.
+    The videos are due, and neither held nor in flight. Projects take turns: the one that was served longest ago comes
+    first. A batch is assigned when it is full, when its oldest video has waited for a minute (or for the seconds in
+    `wishes`), or when no earlier stage has work for its projects. Videos whose last batch died are never mixed with
+    others. They are taken first, but last if the batch probes a closed stage.
     """
     wish = _Wish(stage, **wishes)
-    with database.reading() as session:  # usually there are none, and finding that out needs no lock
+    with database.reading() as session:  # usually no video is available, and finding that out needs no lock
         if _choose(session, wish, wish.now or database.now(session)) is None:
             return None
     with database.transaction() as session:
@@ -146,7 +146,7 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
 def take_project_batch(
     database: Database, stage: WorkStage, project: str, *, now: datetime | None = None
 ) -> Batch | None:
-    """Take a project for a run. Return None if the project is in flight or held, or its stage is closed."""
+    """Take a project as a batch for a run. Return None if it is in flight or held, or if the stage is closed."""
     with database.transaction() as session:
         _take_turns(session, stage)
         present = now or database.now(session)
@@ -180,11 +180,11 @@ def end_batch(
         reason: how it ended, in one line for people.
         died: True if its process died for an unknown reason. Its unfinished items become suspects: they are retried in
             smaller batches, apart from other videos.
-        failure: the failure of the whole run, which is charged to whatever it concerns.
+        failure: the failure of the whole run, which is charged to the item, the batch or the stage that it concerns.
         done: items that are finished, or whose own failure is stored. Videos that are no longer due need not be listed.
 
     Returns:
-        The items that are not done.
+        The items that are not done, sorted. Empty if the batch had already ended.
     """
     with database.transaction() as session:
         now = database.now(session)
@@ -226,7 +226,7 @@ def items_of(database: Database, batch_id: int) -> list[str]:
 
 
 def batch_of(session: Session, stage: WorkStage, item: str) -> int | None:
-    """Return the open batch of a stage that an item is in, or None."""
+    """Return the id of a stage's open batch that contains an item, or None."""
     query = select(_ITEMS.c.batch_id).where(_ITEMS.c.stage == stage, _ITEMS.c.item == item)
     found: int | None = session.scalar(query)
     return found
@@ -254,7 +254,7 @@ def free_project(session: Session, project: str) -> None:
 
 
 def _take_turns(session: Session, stage: WorkStage) -> None:
-    """Let one process at a time choose a batch of a stage, until its transaction ends. SQLite needs no such lock."""
+    """Prevent other processes from choosing a batch of a stage until this transaction ends, as SQLite always does."""
     if session.get_bind().dialect.name == "postgresql":
         numbers = {"taking": _TAKING, "stage": list(WorkStage).index(stage)}
         session.execute(text("SELECT pg_advisory_xact_lock(:taking, :stage)"), numbers)
@@ -295,13 +295,13 @@ def _suspects(session: Session, wish: _Wish, *, is_probe: bool) -> tuple[str, ..
 
 def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool]:
     """Return the SQL condition that any work of a stage and project is due."""
-    # the earliest date instead of EXISTS, for which PostgreSQL may choose to read all rows
+    # Compares the earliest date instead of using EXISTS, for which PostgreSQL may choose to read all rows.
     of_project = _PENDING.c.stage == stage, _PENDING.c.project_name == project
     return select(func.min(_PENDING.c.due_at)).where(*of_project).scalar_subquery() <= now
 
 
 def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
-    """Return the projects for which the stage is due. The one that was served longest ago comes first."""
+    """Return the projects with due work at the stage, unless held. The project served longest ago comes first."""
     turn = and_(_TURNS.c.project_name == ProjectRow.name, _TURNS.c.stage == wish.stage)
     query = (
         select(ProjectRow.name)
@@ -337,7 +337,7 @@ def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ..
 
 @lru_cache
 def _ready_rows() -> Select[Any]:
-    """Return the query for rows of one stage and project that are not in flight, held or suspects, oldest first."""
+    """Return the query for due rows of one stage and project that are not in flight, held or suspects, oldest first."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
     suspected = is_suspect(_PENDING.c.stage, _PENDING.c.video_key)
     return (
@@ -348,14 +348,14 @@ def _ready_rows() -> Select[Any]:
             _PENDING.c.due_at <= bindparam("now"),
         )
         .where(~in_flight, ~suspected, ~is_work_held())
-        .order_by(_PENDING.c.due_at)  # alone: sorting rows with equal dates would mean reading them all
+        .order_by(_PENDING.c.due_at)  # no second column: sorting rows with equal dates would mean reading them all
         .limit(bindparam("most", type_=Integer()))
     )
 
 
 def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: int) -> list[_Ready]:
-    # Not sorted by name: files with similar names may share a defect, and then look like a site that refuses
-    # everything.
+    # Not sorted by name: files with similar names may share a defect, and a batch of them would look as if the site
+    # refused everything.
     mixed = 8 if wish.stage is WorkStage.DOWNLOADING and wish.keys is None else 1
     parameters = {"of_stage": wish.stage, "of_project": project, "now": now, "most": limit * mixed}
     rows: list[_Ready] = []
@@ -369,7 +369,7 @@ def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: 
 
 
 def _is_more_on_its_way(session: Session, stage: WorkStage, projects: Sequence[str], now: datetime) -> bool:
-    """Return whether an earlier stage is due or running for any of these projects."""
+    """Return whether an earlier stage that is not closed is due or running for any of these projects."""
     if stage is WorkStage.DOWNLOADING:
         is_listed = ProjectRow.sourced_config_hash.is_not_distinct_from(ProjectRow.config_hash)
         in_flight = exists().where(_ITEMS.c.stage == WorkStage.SOURCING, _ITEMS.c.item == ProjectRow.name)

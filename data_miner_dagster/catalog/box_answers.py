@@ -18,7 +18,7 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class GivenAnswer:
-    """A received answer, with its question, the video of the crop, and its cost."""
+    """A received answer, with the keys of its question and of the video that the crop comes from, and its cost."""
 
     question_key: str
     video_key: str
@@ -73,7 +73,7 @@ def add_answers(database: Database, project: str, verifier: str, given: Sequence
 
 
 def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
-    """Return the number and cost of the answers that a project has received, from one verifier or (None) from all."""
+    """Return the number and cost of the answers that a project has received from a verifier, or from all if None."""
     sums = (func.sum(BoxAnswerRow.cost), func.max(BoxAnswerRow.cost))
     query = select(func.count(), func.count(BoxAnswerRow.cost), *sums)
     query = query.where(BoxAnswerRow.project_name == project)

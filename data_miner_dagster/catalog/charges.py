@@ -20,7 +20,7 @@ def charge_run(
 ) -> None:
     """Charge the failure of a run, in the transaction that ends its batch, before the batch's items are freed.
 
-    The effect depends on the failure:
+    Nothing is charged if another process has taken over the work. Otherwise, the effect depends on the failure:
 
     - It concerns the stage: the stage's gate closes, and the failure counts against no item.
     - It concerns the batch, and one item may be the cause: the unfinished items are retried in batches of half the
@@ -31,7 +31,7 @@ def charge_run(
         session: the caller's transaction.
         stage: the stage of the run.
         failure: what happened.
-        undone: keys of the videos that are neither done nor failed for their own reasons, or the project's name.
+        undone: keys of the videos that are not done and have not failed for their own reasons, or the project's name.
         batch_id: the batch. None if the run was not requested by a planner.
     """
     if failure.kind == FailureKind.TAKEN_OVER:

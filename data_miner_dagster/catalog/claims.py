@@ -1,4 +1,4 @@
-"""Claims ensure that only one worker does a piece of work, and they free the work of dead workers.
+"""Claims ensure that only one worker does a piece of work, and that the work of a dead worker becomes free.
 
 A claim is a lease: a row with an expiry date that a thread of the holder renews. It is taken by an INSERT, or by an
 UPDATE conditional on the old holder's token, so that exactly one of two competing workers succeeds on any database. A
@@ -28,7 +28,7 @@ from data_miner_dagster.catalog.schema import ClaimRow
 from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError, DataMinerError
 
 POLL_SECONDS: Final = 0.5
-"""Longest pause between two checks of a claim that another worker holds."""
+"""Longest pause between two checks of a claim that another worker holds, before a random variation of 25 %."""
 _TOKENS_A_STATEMENT: Final = 500
 _CLAIMS: Final = cast("Table", ClaimRow.__table__)
 """The table of claims for Core statements, which take half the time of ORM statements. Every video takes a claim."""
@@ -74,7 +74,7 @@ def check_claim(database: Database, claim: Claim) -> None:
     Queries the catalog only if the renewal is overdue.
 
     Raises:
-        ClaimLostError: another worker has taken it over.
+        ClaimLostError: another worker has taken over the claim.
     """
     if not claim.is_lost and held_clock() - claim.renewed_at > LEASE_SECONDS / 2:  # suspended, or the catalog was away
         renew_now(database, [claim], _renew)
@@ -176,13 +176,15 @@ def hold_claim(
             release_claim(database, claim)
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The claim is no longer renewed, so it will expire.
-            logger.warning("%s could not be released; it will expire in %.0f s: %s", resource, LEASE_SECONDS, error)
+            logger.warning(
+                "the claim on %s could not be released; it will expire in %.0f s: %s", resource, LEASE_SECONDS, error
+            )
 
 
 def keep_claim(database: Database, claim: Claim) -> None:
-    """Hold a claim until this process ends.
+    """Keep renewing a claim until this process ends.
 
-    A worker that can check whether the process is alive may take the claim immediately afterwards.
+    A worker on the same host can take the claim as soon as the process has ended; others must wait until it expires.
     """
     renewer_of(database).add(claim, _renew)
 
@@ -216,7 +218,7 @@ def _wait_for_claim(
 
 
 def renew_claims(database: Database, tokens: list[str]) -> set[str]:
-    """Extend the leases of these tokens, and return the tokens whose claims are still held."""
+    """Renew the claims that have these tokens. Return the tokens whose claims are still held."""
     kept: set[str] = set()
     for start in range(0, len(tokens), _TOKENS_A_STATEMENT):
         some = tokens[start : start + _TOKENS_A_STATEMENT]
@@ -235,7 +237,7 @@ def _renew(database: Database, claims: Sequence[Claim]) -> list[Claim]:
 def revoke_claims(database: Database, run_id: str) -> list[str]:
     """Revoke the claims of a run that was ended, even if its process continues, and return their resources.
 
-    The rows remain, expired, so that the next holder knows that the previous one may still be running.
+    The rows remain but are expired, which tells the next holder that the previous one may still be running.
     """
     with database.transaction() as session:
         now = database.now(session)

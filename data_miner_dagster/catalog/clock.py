@@ -25,7 +25,7 @@ class SharedClock:
         self._asked: tuple[datetime, float] | None = None  # the server's time, and when it was read by held_clock()
 
     def now(self) -> datetime:
-        """Return the current time."""
+        """Return the current time in UTC. While the server is unreachable, its last answer continues to be used."""
         if not self._database.is_postgresql:
             return datetime.now(UTC)
         with self._lock:
@@ -41,4 +41,4 @@ class SharedClock:
         except (DATABASE_ERROR, DataMinerError):
             if self._asked is None:
                 raise
-            return self._asked  # the server is unreachable; its clock continues
+            return self._asked  # the server is unreachable, so the time is extrapolated from its last answer

@@ -35,8 +35,8 @@ class SimilarVideo:
 def lock_content(session: Session) -> None:
     """Prevent other transactions from deciding which videos are identical until this transaction ends.
 
-    If the same content is downloaded twice, the second download then finds the first. Must be called before any row is
-    locked.
+    If two runs download the same content at the same time, the run that decides second therefore finds the first one's
+    result. Must be called before any row is locked.
     """
     lock_topic(session, Topic.CONTENT)
 
@@ -48,13 +48,13 @@ def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> Simila
 
 
 def of_same_bytes(session: Session, video_key: str, sha256: str) -> list[str]:
-    """Return the other videos whose files have this checksum. The video that was added first comes first."""
+    """Return the keys of the other videos whose files have this checksum, in the order in which they were added."""
     others = select(_VIDEO.key).where(_VIDEO.sha256 == sha256, _VIDEO.key != video_key)
     return list(session.scalars(others.order_by(_VIDEO.created_at, _VIDEO.key)))
 
 
 def originals_first(database: Database, video_keys: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split the videos into two lists that keep the given order: originals and repetitions.
+    """Split the keys of videos into two lists that keep the given order: originals and repetitions.
 
     A repetition has the same bytes as one of the originals. Among videos with the same bytes, the original is the one
     that was added to the catalog first.
@@ -76,7 +76,8 @@ def of_like_duration(
 ) -> Iterator[tuple[SimilarVideo, str]]:
     """Yield the other videos with a duration between these bounds (inclusive), each with its content fingerprint.
 
-    The video that was added to the catalog first comes first. Videos without a fingerprint are skipped.
+    The video that was added to the catalog first comes first. Videos without a fingerprint, and known duplicates of
+    this video, are skipped.
     """
     window = {"shortest": shortest_seconds, "longest": longest_seconds}
     for row in session.execute(_NEAR, {"key": video_key, **window}):

@@ -23,7 +23,7 @@ from data_miner_dagster.domain.phrases import counted
 
 _ROWS_A_PORTION: Final = 1000
 _MARKED_TABLE: Final = "alembic_version"
-"""The table whose comment is the mark: it exists from the first revision on, and has no other comment."""
+"""The table whose comment stores the mark. It has existed since the first revision, and has no other comment."""
 _DAGSTER_SCHEMA: Final = "dagster"
 
 Connection = _Connection
@@ -32,7 +32,7 @@ Table = _Table
 """A table of either database."""
 Row = dict[str, Any]
 Adapt = Callable[[Row], Row]
-"""Converts a row to the form in which the target stores it."""
+"""A function that converts a row to the form in which the target stores it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ def count_rows(connection: Connection, tables: Collection[Table]) -> dict[str, i
 
 
 def copy_table(source: Connection, target: Connection, table: Table, *, adapt: Adapt | None = None) -> int:
-    """Copy all rows of a table and return their number. Holds one portion in memory."""
+    """Copy all rows of a table and return their number. Only one portion is in memory at a time."""
     return insert_rows(target, table, map(adapt, read_rows(source, table)) if adapt else read_rows(source, table))
 
 
 def read_rows(source: Connection, table: Table) -> Iterator[Row]:
-    """Yield the rows of a table in the order of its key. Valid until the connection's transaction ends."""
+    """Yield the rows of a table, sorted by its primary key. Consume them before the connection's transaction ends."""
     statement = select(table).order_by(*table.primary_key.columns)
     result = source.execute(statement, execution_options={"yield_per": _ROWS_A_PORTION})
     yield from (dict(row) for row in result.mappings())
@@ -96,7 +96,7 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
         name = min(differing)
         raise CatalogError(
             f"table {name} has {counted(found[name], 'row')} after {num_rows[name]} were copied into it; nothing was "
-            f"changed"
+            f"changed: run the command again"
         )
     for table in tables:
         column = table.autoincrement_column
@@ -136,7 +136,7 @@ def make_room(target: Connection, tables: Collection[Table], attempt: str) -> No
         some = ", ".join(f"{name} ({count})" for name, count in sorted(found.items())[:3])
         raise ConfigError(
             f"{target.engine.url.render_as_string(hide_password=True)} is not empty: it has rows in {some}; name an "
-            "empty database. Nothing was changed"
+            "empty database (nothing was changed)"
         )
     format_table = target.dialect.identifier_preparer.format_table
     target.execute(text(f"TRUNCATE {', '.join(format_table(table) for table in tables)}"))

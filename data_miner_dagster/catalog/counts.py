@@ -29,7 +29,7 @@ class StatusCount:
 
 @dataclass(frozen=True, slots=True)
 class VideoCount:
-    """The number of videos with a status and a reason, and the retry outlook for failed ones."""
+    """The number of videos with a status and a reason, how many of them are stuck, and the date of the next retry."""
 
     status: str
     reason: str
@@ -66,7 +66,10 @@ def count_videos(database: Database, project: str | None = None, *, stuck_after:
 
 
 def count_project_videos(database: Database, project: str | None = None) -> list[StatusCount]:
-    """Return exact counts of memberships by status and reason, in status order. A rejection's reason is its rule."""
+    """Return exact counts of memberships by status and reason, in status order.
+
+    The reason of a rejected membership is the name of the violated rule, without the details.
+    """
     query = select(ProjectVideoRow.status, ProjectVideoRow.reason, func.count()).group_by(
         ProjectVideoRow.status, ProjectVideoRow.reason
     )

@@ -26,12 +26,12 @@ from data_miner_dagster.domain.errors import ConfigError, TransientError
 logger = logging.getLogger(__name__)
 
 Session = _Session
-"""A transaction that `Database.transaction` yields, and that functions of the catalog take as an argument."""
+"""An open transaction, which functions of the catalog take as an argument."""
 
 _KEYS_A_STATEMENT: Final = 5000  # SQLite accepts about 32,000 parameters
 
 BUSY_SECONDS: Final = 60.0
-"""Maximum time that an SQLite transaction waits for a transaction of another process."""
+"""Maximum time that an SQLite transaction waits for a lock that another transaction holds."""
 
 
 def portions(keys: Collection[str]) -> Iterator[list[str]]:
@@ -47,7 +47,7 @@ def sqlite_url(path: Path) -> URL:
 
 
 def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog | None = None) -> Engine:
-    """Return an engine. SQLite waits for locks, enforces foreign keys and uses write-ahead logging.
+    """Return an engine. On SQLite, it waits for locks, enforces foreign keys and uses write-ahead logging.
 
     An SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE). A read followed by a write
     therefore never fails because another process wrote in between. A read-only transaction takes no lock. With
@@ -105,7 +105,7 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switch to write-ahead logging. Retries, since SQLite does not wait while another process makes this switch."""
+    """Switch to write-ahead logging. Retries, since SQLite does not wait while another process does the same."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -139,11 +139,11 @@ def free_bytes(path: Path) -> int:
 
 
 def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: float = 10.0) -> bool:
-    """Rewrite tables so that they contain no deleted data. Return False if any of them is in use.
+    """Rewrite tables so that they contain no deleted data. Return False if any of them cannot be rewritten.
 
-    An SQLite file is rewritten as a whole. On PostgreSQL this is VACUUM FULL, which waits up to `wait_seconds` for
-    locks. A table in use gets a plain vacuum instead, and its pages are overwritten over time. Deleted data may remain
-    in the server's write-ahead log and backups.
+    An SQLite file is rewritten as a whole. On PostgreSQL, each table is rewritten by VACUUM FULL, which waits up to
+    `wait_seconds` for its lock. A table that is in use, or owned by another user, gets a plain vacuum instead, and its
+    pages are overwritten over time. Deleted data may remain in the server's write-ahead log and backups.
     """
     file = engine.url.database
     if engine.dialect.name == "sqlite":
@@ -161,8 +161,8 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
         connection.exec_driver_sql("RESET lock_timeout")
     if in_use:
         logger.warning(
-            "%s: the space of deleted rows in %s may still contain their text; stop all users of the database, then "
-            "run `VACUUM FULL` on these tables",
+            "%s: the text of deleted rows may still exist in %s; stop all programs that use the database, then run "
+            "`VACUUM FULL` on these tables",
             engine.url.render_as_string(hide_password=True),
             ", ".join(in_use),
         )
@@ -178,7 +178,7 @@ def now_of(session: Session) -> datetime:
 
 
 class Database:
-    """A catalog and its transactions. Cheap to create, connects on first use, and is safe to share between threads."""
+    """A catalog and its transactions. It connects on first use, and is safe to share between threads."""
 
     def __init__(self, url: str | URL) -> None:
         kept_log = _kept_log_of(url)

@@ -32,9 +32,9 @@ from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, FailureScope, WorkStage
 
 LONE_DEATHS: Final = 3
-"""If this many distinct items die alone, one after another, the stage is at fault."""
+"""If the processes of this many distinct items die in a row, each alone in its batch, the stage is at fault."""
 _OWN_FAULT: Final = 0
-"""The batch id of a suspect that died alone before something else succeeded, so that the stage is not at fault."""
+"""The batch id stored for a suspect that died alone, once another batch has succeeded: the stage is not at fault."""
 
 
 def charge_death(session: Session, batch_id: int, undone: Collection[str], failure: Failure | None = None) -> None:
@@ -46,7 +46,7 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     Args:
         session: the caller's transaction.
         batch_id: the batch.
-        undone: items of the batch that are neither done nor failed for their own reasons.
+        undone: items of the batch that are not done and have not failed for their own reasons.
         failure: why the run ended, if that is known.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
@@ -73,8 +73,8 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     elif batch.size == 1 and (num_dead := _num_lone_deaths(session, batch.stage)) >= LONE_DEATHS:
         word = batch.stage.value.lower()
         reason = (
-            f"the processes of {counted(num_dead, 'item')} of {word} died one after another, each alone, and no "
-            "item succeeded"
+            f"during {word}, the processes of {counted(num_dead, 'item')} died in a row, each alone in its batch, and "
+            "no item succeeded"
         )
         close_gate(session, batch.stage, FailureKind.CRASHED, reason, batch_id)
 
@@ -112,8 +112,8 @@ def _num_lone_deaths(session: Session, stage: WorkStage) -> int:
 def note_progress(session: Session, batch_id: int) -> None:
     """Record that a batch has made progress, which shows that its stage works.
 
-    If the batch is a probe, its gate opens. Earlier deaths of items that were alone in their batches no longer count
-    against the stage.
+    If the batch is a probe, the stage's gate opens. Earlier deaths of items that were alone in their batches no longer
+    count against the stage.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
     gate = gate_of(session, batch.stage)

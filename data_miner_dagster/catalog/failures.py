@@ -31,7 +31,7 @@ def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator
 
     Raises:
         CatalogError: the database file is damaged.
-        TransientError: the disk is full, or the database does not respond.
+        TransientError: the disk is full, or an SQLite file cannot be opened, read or written.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def concerns_database(error: BaseException) -> bool:
 
 
 def quick_check(path: Path) -> str | None:
-    """Return the problem that SQLite finds in a database file, or None if it is intact or missing. Changes nothing."""
+    """Return the problem that SQLite finds in a database file. Return None if it is intact, missing or locked."""
     if not path.is_file():
         return None
     KeptLog(path).put_back()

@@ -1,4 +1,4 @@
-"""Subjects that were removed on request and must not be added again (`data-miner forget`)."""
+"""The subjects (videos and channels) that were removed on request (`data-miner forget`) and must not be added again."""
 
 from collections.abc import Collection, Sequence
 
@@ -15,14 +15,17 @@ from data_miner_dagster.domain.records import VideoCandidate
 
 
 def without_forgotten(database: Database, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
-    """Return the candidates whose subjects were not removed on request (`data-miner forget`), in order."""
+    """Return the candidates whose video and channel were not removed on request, in the given order."""
     with database.reading() as session:
         forgotten = _forgotten_of(session, candidates)
     return [candidate for candidate in candidates if candidate.video_key not in forgotten]
 
 
 def forgotten_among(session: Session, candidates: Sequence[VideoCandidate]) -> set[str]:
-    """Return the keys of candidates that were removed on request. Prevents new removals until this transaction ends."""
+    """Return the keys of the candidates whose video or channel was removed on request.
+
+    New removals wait until this transaction ends.
+    """
     lock_topic(session, Topic.FORGOTTEN, is_shared=True)
     return _forgotten_of(session, candidates)
 

@@ -1,8 +1,8 @@
-"""The gate of each stage, closed by problems that affect every item (a full disk, a missing model).
+"""The gate of each stage, which problems that affect every item close (a full disk, a missing model).
 
 While a gate is closed, no work of its stage is requested, and no failure is counted against an item. When the closing
-time is over, one batch is sent as a probe. If any of its items succeeds, the gate opens. If none does, it closes again
-for an eighth of the time since it first closed, at least 30 s and at most 6 h.
+time is over, one batch is started as a probe. If any of its items succeeds, the gate opens. If none succeeds, the gate
+closes again for an eighth of the time since it first closed, at least 30 s and at most 6 h.
 
 Functions that take a session never commit. Does not belong here: refusals of sites (site_events.py).
 """
@@ -22,10 +22,11 @@ from data_miner_dagster.domain.work import WorkStage
 
 
 def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
-    """Close the gate of a stage, or close it again if `batch_id` was its probe. Return the gate.
+    """Close the gate of a stage, or close it again after a failed probe. Return the gate.
 
-    A batch that was running when the gate closed may fail for the same reason. Its failure neither extends the closure
-    nor ends the probe of another batch.
+    The failure is that of a probe if `batch_id` is the probe, or if there is no batch, no probe is running, and the
+    closing time is over. A batch that was running when the gate closed may fail for the same reason. Its failure
+    neither extends the closure nor ends the probe of another batch.
     """
     now = now_of(session)
     gate = _locked(session, stage, now)

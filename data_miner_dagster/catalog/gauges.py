@@ -58,14 +58,14 @@ def waiting_work(session: Session, now: datetime) -> dict[WorkStage, WaitingWork
     of_projects = select(ProjectRow.stage, func.count(), func.min(ProjectRow.updated_at)).group_by(ProjectRow.stage)
     by_state = {state: (number, since) for state, number, since in session.execute(of_projects)}
     for stage, place in PROJECT_WAY.items():
-        if place.waiting is not ProjectStage.SOURCING and place.waiting in by_state:  # that waits for its videos
+        if place.waiting is not ProjectStage.SOURCING and place.waiting in by_state:  # SOURCING waits for videos
             number, since_when = by_state[place.waiting]
             found[WorkStage(stage.value)] = WaitingWork(number, 0, since_when)
     return {stage: found.get(stage, WaitingWork()) for stage in WorkStage}
 
 
 def items_in_flight(session: Session) -> dict[WorkStage, int]:
-    """Return the number of items of each stage that are assigned to a run that has not ended."""
+    """Return the number of items in flight at each stage, in stage order."""
     rows = session.execute(select(_ITEMS.stage, func.count()).group_by(_ITEMS.stage))
     counts = {stage: int(number) for stage, number in rows}
     return {stage: counts.get(stage, 0) for stage in WorkStage}
@@ -80,7 +80,7 @@ def paused_stages(session: Session) -> set[WorkStage]:
 
 @dataclass(frozen=True, slots=True)
 class VideoCounts:
-    """All videos by status and reason, and the bytes of their files."""
+    """The numbers of videos by status and reason, and the bytes of their files."""
 
     by_status: Mapping[tuple[VideoStatus, str], int]
     failed_downloads: Mapping[str, int]  # by reason, for videos that were never downloaded
@@ -89,7 +89,7 @@ class VideoCounts:
 
 
 def video_counts(session: Session) -> VideoCounts:
-    """Return the counts of all videos, and the bytes of their files."""
+    """Return the numbers of all videos by status and reason, and the bytes of their files."""
     was_there = _VIDEOS.sha256.is_not(None)
     rows = session.execute(
         select(
@@ -176,7 +176,7 @@ class SiteStarts:
 
 
 def busiest_sites(session: Session, now: datetime) -> Sequence[SiteStarts]:
-    """Return the sites with the most downloads in the last 24 hours."""
+    """Return the 20 sites with the most downloads in the last 24 hours, busiest first."""
     in_hour = func.sum(case((_STARTS.started_at > now - timedelta(hours=1), 1), else_=0))
     in_day = func.count()
     query = (

@@ -32,7 +32,7 @@ _MOST_LINES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class WorkScope:
-    """A selection of work. None matches everything. Without video keys, the project stages are included."""
+    """A selection of work. A field that is None matches everything. Video keys exclude the project stages."""
 
     project: str | None = None
     stage: WorkStage | None = None
@@ -54,7 +54,7 @@ class WorkWithin:
 
     num_waiting: int  # pieces of work that would be requested, now or later: a video at a stage counts once
     num_in_flight: int  # pieces of work that are assigned to a run
-    batches: Mapping[int, str | None]  # run ids of the open batches that contain them, by batch id
+    batches: Mapping[int, str | None]  # run id by batch id, for the open batches that contain work in flight
 
 
 def hold_items(
@@ -65,7 +65,9 @@ def hold_items(
     video_keys: Collection[str] | None = None,
     reason: str,
 ) -> int:
-    """Hold work until `release_holds`. Return the number of new holds. None matches everything. Idempotent.
+    """Hold work until `release_holds` is called. Return the number of new holds. Idempotent.
+
+    An argument that is None matches everything.
 
     Args:
         database: the catalog.
@@ -86,7 +88,7 @@ def hold_in(
     video_keys: Collection[str] | None,
     reason: str,
 ) -> int:
-    """Hold work in the caller's transaction. Return the number of new holds. None matches everything."""
+    """Hold work like `hold_items`, but in the caller's transaction. Return the number of new holds."""
     same = (_is(HoldRow.project, project), _is(HoldRow.stage, stage))
     known = set(session.scalars(select(HoldRow.video_key).where(*same)))
     wanted: Sequence[str | None] = [None] if video_keys is None else sorted(set(video_keys))
@@ -103,10 +105,10 @@ def release_holds(
     stage: WorkStage | None = None,
     video_keys: Collection[str] | None = None,
 ) -> list[HoldRow]:
-    """Remove the holds within the given scope, and return them. None matches everything.
+    """Remove the holds within the given scope, and return them. An argument that is None matches everything.
 
-    A project includes the videos that it wants, even if they are held for every project, as the unfinished videos of a
-    cancelled run are. A hold that covers more than the scope remains (`holds_over`).
+    The scope of a project includes holds for every project on videos that it wants, such as the unfinished videos of a
+    cancelled run. A hold that covers more than the scope remains (`holds_over`).
     """
     with database.transaction() as session:
         released = holds_within(session, project, stage, video_keys)
@@ -207,16 +209,17 @@ def work_within(database: Database, scope: WorkScope) -> WorkWithin:
 
 
 def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
-    """Mark open batches whose runs are cancelled by `pause`. Work in them that is not held is requested again."""
+    """Mark open batches whose runs are cancelled by `pause`. Their work is requested again unless it is held."""
     with database.transaction() as session:
         is_open = WorkBatchRow.id.in_(sorted(batch_ids)), WorkBatchRow.ended_at.is_(None)
         session.execute(update(WorkBatchRow).where(*is_open).values(reason=PAUSED))
 
 
 def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
-    """Return one line for each group of holds, with the command that ends it, oldest first.
+    """Return one line for each group of holds, with the command that ends the group, oldest first.
 
-    The cost does not depend on the number of groups. With `project`, only holds that concern this project are included.
+    Only ten groups are listed, and a last line mentions the others. One query reads them all. With `project`, only
+    holds that concern this project are included.
     """
     groups = select(
         HoldRow.project,
@@ -246,7 +249,7 @@ def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
 def _line(
     project: str | None, stage: WorkStage | None, keys: Sequence[str] | None, reason: str, held_at: datetime
 ) -> str:
-    verb = "are" if keys is not None and len(keys) > 1 else "is"
+    verb = "have been" if keys is not None and len(keys) > 1 else "has been"
     what, how = _words(project, stage, keys), _resume_command(project, stage, keys)
     return f"{what} {verb} held since {_when(held_at)} ({reason}); to resume: {how}"
 
@@ -276,7 +279,7 @@ def _when(date: datetime) -> str:
 def holds_within(
     session: Session, project: str | None, stage: WorkStage | None, video_keys: Collection[str] | None
 ) -> list[HoldRow]:
-    """Return the holds within the given scope, oldest first, in the caller's transaction. None matches everything."""
+    """Return the holds within the given scope, oldest first. An argument that is None matches everything."""
     query = select(HoldRow).order_by(HoldRow.id)
     if project is not None:
         query = query.where(_is_of_project(project))

@@ -17,14 +17,17 @@ _ITEMS: Final = cast("Table", BatchItemRow.__table__)
 
 
 def projects_in_flight(database: Database) -> set[tuple[WorkStage, str]]:
-    """Return the projects that are assigned to a run, each with its stage."""
+    """Return the names of the projects that are assigned to a run, each with the stage."""
     query = select(_ITEMS.c.stage, _ITEMS.c.item).where(_ITEMS.c.stage.not_in(VIDEO_STAGES))
     with database.reading() as session:
         return {(stage, item) for stage, item in session.execute(query)}
 
 
 def is_more_coming(database: Database, stage: WorkStage, project: str | None = None) -> bool:
-    """Return whether a stage may soon get a batch: an earlier stage is running or due, or the stage itself is due."""
+    """Return whether a stage may soon get a batch: an earlier stage is running or due, or the stage itself is due.
+
+    With `project`, only due work of this project counts, but running batches of any project do.
+    """
     earlier = list(WorkStage)[: list(WorkStage).index(stage)]
     at_work = exists().where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage.in_(earlier))
     with database.reading() as session:

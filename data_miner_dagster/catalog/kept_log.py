@@ -1,11 +1,12 @@
-"""Hard links to the write-ahead log of an SQLite catalog, so that deleting the files beside it loses nothing.
+"""Hard links to the write-ahead log of an SQLite catalog, which preserve its data if a person deletes its files.
 
 While processes have a database open, the `-wal` and `-shm` files beside it are part of it. Deleting them hides them
 from processes that start later, but not from those already running. Each side then continues with its own log, and
 both logs are eventually written to the same database file. So the processes that use a catalog keep hard links to both
 files, and each process restores them before it connects.
 
-Belongs here: the links, and the locks that say whether they are current. Does not belong here: the log's contents.
+Belongs here: the links, and the locks that show whether any process uses them. Does not belong here: the log's
+contents.
 
 Source: https://sqlite.org/howtocorrupt.html, section 1.4 (unlinking of files in use); https://sqlite.org/wal.html
 """
@@ -63,7 +64,10 @@ class KeptLog:
             return make()
 
     def put_back(self) -> None:
-        """Restore deleted files for a program that opens the file directly. Does nothing if no process uses it."""
+        """Restore deleted log files before the database file is opened without `connect`.
+
+        If no process uses the database, only a log that remained after a crash is restored.
+        """
         if not self._folder.is_dir():
             return
         with self._mutex, self._door() as door_fd:
@@ -96,7 +100,10 @@ class KeptLog:
 
     @contextmanager
     def _door(self) -> Iterator[int | None]:
-        """Let one process at a time examine and change the files. Yield None if the lock is not available."""
+        """Hold the lock for examining and changing the files. Yield its file descriptor, or None if it is unavailable.
+
+        One process at a time can hold the lock.
+        """
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)
             door = os.open(self._folder / "door", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

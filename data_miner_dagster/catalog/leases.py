@@ -45,7 +45,7 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """The state of a run, and its lease. The lease is None if it was just created."""
+    """The state of a run, and its lease. The lease is None if a provisional one was just created."""
 
     state: RunState
     lease: RunLeaseRow | None = None
@@ -85,7 +85,7 @@ class RunLease:
 
 
 def take_lease(database: Database, run_id: str, job: str, project: str | None = None) -> RunLease:
-    """Take the lease of a run that this process begins to execute, even if another process holds it."""
+    """Take the lease of a run that this process is about to execute, even if another process holds it."""
     lease = RunLease(run_id)
     note_progress()
     _take(database, lease, job, project)
@@ -236,7 +236,7 @@ def _provisional(run_id: str, job: str, now: datetime) -> dict[str, Any]:
 
 
 def remove_leases(database: Database, run_ids: Collection[str]) -> None:
-    """Remove the leases of runs. A process that still executes one of them finds its lease lost, and stops."""
+    """Remove the leases of runs. A process that still executes one of these runs notices this and stops."""
     if run_ids:
         with database.transaction() as session:
             for some in portions(run_ids):
@@ -251,9 +251,12 @@ def remove_provisional_leases(database: Database, run_ids: Collection[str]) -> N
 
 
 def seize_lease(database: Database, judged: JudgedRun) -> bool:
-    """Remove the lease of a run in order to end it. Return False if its process has proved to be alive since.
+    """Remove the lease of a run in order to end it.
 
-    A process that continues nevertheless finds its lease lost, and stops.
+    A process that is still executing the run notices this and stops.
+
+    Returns:
+        False if the run was judged to be alive, or if a process has taken or renewed the lease since.
     """
     lease = judged.lease
     if lease is None or judged.state is RunState.ALIVE:

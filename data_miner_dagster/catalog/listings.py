@@ -1,4 +1,4 @@
-"""The most recent listing result of each source of a project."""
+"""The most recent listing result of each query of a project's sources."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,8 @@ def forget_listings(session: Session, project: str, asked: Collection[tuple[str,
         session: the caller's transaction.
         project: the project of the listings.
         asked: (source, query) of the queries still in use.
-        is_complete: False if a file of queries may not have been read. Successful results are then kept.
+        is_complete: False if a file of queries may not have been read. Results without errors or skipped files are then
+            kept.
     """
     of_project = select(SourceListingRow).where(SourceListingRow.project_name == project).order_by(SourceListingRow.id)
     for row in session.scalars(of_project.with_for_update()).all():
@@ -64,7 +65,7 @@ def queries_listed_well(database: Database, project: str) -> set[tuple[str, str]
 
 
 def remarkable_listings(database: Database, project: str | None = None) -> Sequence[SourceListingRow]:
-    """Return the last listings that failed (partly or completely) or skipped files, by project and source."""
+    """Return the listings that failed (partly or completely) or skipped files, sorted by project, source and query."""
     query = select(SourceListingRow).where(
         or_(SourceListingRow.error.is_not(None), SourceListingRow.passed_over.is_not(None))
     )

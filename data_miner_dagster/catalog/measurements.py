@@ -44,7 +44,7 @@ def store_spent(
 
     Args:
         session: the transaction that stores the outcome of an attempt.
-        subject: the video or project.
+        subject: the video's key or the project's name.
         is_failed: whether the attempt failed.
         is_over: whether the attempt has ended. If not, further amounts are stored later.
         results: further amounts of `Measured`, such as `num_frames`.
@@ -117,7 +117,10 @@ def spent_by_stage_in(session: Session, project: str | None = None) -> dict[Work
 
 
 def _videos_of(project: str) -> Select[str]:
-    """Return the query for the videos whose cost a project bears: its members, and videos that only it rejects."""
+    """Return the query for the videos whose cost a project bears.
+
+    These are its members, and the videos that it rejects and no other project wants.
+    """
     other = aliased(ProjectVideoRow)
     is_wanted_elsewhere = exists().where(
         other.video_key == ProjectVideoRow.video_key,

@@ -68,14 +68,14 @@ def num_embedded_members(session: Session, project: str) -> int:
 
 
 def is_usable_member(session: Session, project: str, video_key: str) -> bool:
-    """Return whether a project wants a video and the video has not failed."""
+    """Return whether a project wants a video, and the video is neither failed nor unavailable."""
     failed = (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
     query = select(VideoRow.key).where(VideoRow.key == video_key, VideoRow.status.not_in(failed), is_wanted(project))
     return session.scalar(query) is not None
 
 
 def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
-    """Return the videos that a project rejects as re-uploads, each with its original."""
+    """Return the keys of the videos that a project rejects as re-uploads, each mapped to the key of its original."""
     query = (
         select(VideoRow.key, VideoRow.duplicate_of)
         .join(ProjectVideoRow, ProjectVideoRow.video_key == VideoRow.key)
@@ -110,7 +110,10 @@ def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoSta
 def projects_wanting(
     database: Database, video_keys: Collection[str], *, also_rejected: bool = False
 ) -> dict[str, tuple[str, ...]]:
-    """Return the projects that want each of these videos, by video key. Videos that no project wants are left out."""
+    """Return the projects that want each of these videos, by video key. Videos that no project wants are left out.
+
+    With `also_rejected`, projects that reject a video are included.
+    """
     query = select(ProjectVideoRow.video_key, ProjectVideoRow.project_name).order_by(
         ProjectVideoRow.video_key, ProjectVideoRow.project_name
     )
@@ -131,12 +134,13 @@ def add_candidates(
     *,
     takes_back: bool = False,
 ) -> list[bool]:
-    """Insert distinct videos and their memberships with any rejection reasons. Return which memberships are new.
+    """Insert distinct videos and their memberships, and return for each candidate whether its membership is new.
 
-    An existing membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules,
-    and REJECTED if it passed and is now rejected. A video that a person removed from the project stays out unless
-    `takes_back` is set. An address known only from a listing counts as the user's own once the user enters it. Videos
-    that have been removed on request in the meantime are left out.
+    Each entry of `decided` is a candidate and the reason for its rejection, or None if it passes the rules. An existing
+    membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules, and REJECTED
+    if it passed and is now rejected. A video that a person removed from the project stays out unless `takes_back` is
+    set. An address known only from a listing counts as the user's own once the user enters it. Videos that have been
+    removed on request in the meantime are left out.
     """
     keys = [candidate.video_key for candidate, _ in decided]
     forgotten = forgotten_among(session, [candidate for candidate, _ in decided])
@@ -235,7 +239,7 @@ def delete_faulty_entries(
         database: the catalog.
         project: the project of the members.
         listed: (source, query) of the listings that were read.
-        still_there: keys that the listings currently contain.
+        still_there: keys of the videos that the listings currently contain.
     """
     is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
     with database.transaction() as session:

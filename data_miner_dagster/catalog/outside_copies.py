@@ -1,4 +1,4 @@
-"""Rows for copies outside the root (backups and published releases), so that a takedown can name them."""
+"""Records of the copies outside the root (backups and published releases), which a takedown has to name."""
 
 from collections.abc import Collection
 
@@ -11,13 +11,16 @@ from data_miner_dagster.domain.copies import CopyKind
 
 
 def record_backup(database: Database, url: str, snapshot: str) -> None:
-    """Record a complete backup."""
+    """Record a complete backup, replacing an earlier record of the same snapshot."""
     with database.transaction() as session:
         _replace(session, OutsideCopyRow(kind=CopyKind.BACKUP, url=url, snapshot=snapshot))
 
 
 def record_publication(database: Database, url: str, project: str, version: str) -> None:
-    """Record a release before its first file is published, so that an interrupted publication is recorded, too."""
+    """Record a published release, replacing an earlier record of the same URL.
+
+    Call this before the first file is published, so that an interrupted publication is recorded, too.
+    """
     with database.transaction() as session:
         _replace(session, OutsideCopyRow(kind=CopyKind.PUBLICATION, url=url, project_name=project, version=version))
 
@@ -52,6 +55,6 @@ def remove_publication(database: Database, url: str) -> None:
 
 
 def find_outside_copies(database: Database) -> list[OutsideCopyRow]:
-    """Return all copies, oldest first."""
+    """Return the records of all copies outside the root, oldest first."""
     with database.reading() as session:
         return list(session.scalars(select(OutsideCopyRow).order_by(OutsideCopyRow.made_at, OutsideCopyRow.id)))

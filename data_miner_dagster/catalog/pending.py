@@ -49,7 +49,7 @@ def frames_basis_of(video_key: str, basis: str) -> str:
 
 
 def _reindex(session: Session, scope: Scope, **named: Any) -> int:
-    """Update the rows of a scope, and return the number of deleted rows."""
+    """Update the pending work of the videos in a scope, and return the number of deleted rows."""
     connection = session.connection()
     dialect = connection.dialect.name
     parameters = {"version": __version__, **named} | ({} if dialect == "postgresql" else {"now": utc_now()})
@@ -91,7 +91,7 @@ def raise_content_versions(session: Session, projects: Collection[str]) -> None:
 
 
 def projects_of(session: Session, video_keys: Collection[str]) -> set[str]:
-    """Return the projects that want any of these videos."""
+    """Return the names of the projects that want any of these videos."""
     found: set[str] = set()
     query = select(_MEMBERS.c.project_name).where(_MEMBERS.c.status != ProjectVideoStatus.REJECTED).distinct()
     for some in portions(video_keys):
@@ -100,7 +100,7 @@ def projects_of(session: Session, video_keys: Collection[str]) -> set[str]:
 
 
 def end_embedding(session: Session, video_key: str) -> None:
-    """Clear the embedding of a video that is no longer EXTRACTED. This transaction must have locked its row."""
+    """Record that a video that is no longer EXTRACTED has no embeddings. The caller must have locked its row."""
     session.execute(update(_VIDEOS).where(_VIDEOS.c.key == video_key).values(embedding_basis=None))
     raise_content_versions(session, projects_of(session, [video_key]))
 
@@ -111,7 +111,8 @@ def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, 
     Call this when the files are in place.
 
     Returns:
-        The videos whose basis has changed. Their pending work and their projects' content versions have been updated.
+        The keys of the videos whose basis has changed, sorted. Their pending work and the content versions of their
+        projects have been updated.
     """
     column = _VIDEOS.c.frames_basis if stage is WorkStage.EXTRACTION else _VIDEOS.c.embedding_basis
     changed = []
@@ -136,7 +137,7 @@ def bases_on_record(database: Database) -> dict[WorkStage, str]:
 
 
 def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
-    """Determine all pending work again if any of these bases differs from the recorded one. Otherwise, return quickly.
+    """Determine all pending work again if any of these bases differs from the recorded one. Otherwise, do nothing.
 
     Args:
         database: the catalog.
@@ -160,7 +161,7 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
         number = select(func.count()).select_from(_PENDING)
         num_before = session.scalar(number) or 0
         num_deleted = _reindex(session, "all")
-        if changed & recorded.keys() & {WorkStage.EXTRACTION, WorkStage.EMBEDDING}:  # now other videos are ready
+        if changed & recorded.keys() & {WorkStage.EXTRACTION, WorkStage.EMBEDDING}:  # other videos are ready now
             raise_content_versions(session, session.scalars(select(_PROJECTS.c.name)).all())
         return (session.scalar(number) or 0) - (num_before - num_deleted)
 
@@ -168,10 +169,10 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
 def is_project_settled(session: Session, project: str, now: datetime) -> bool:
     """Return whether no video of a project is due or in flight: each is embedded, failed, or waiting for a date.
 
-    A video that waits for space has not failed: the project waits for it, whatever its date.
+    A video that waits for disk space does not count as failed: the project waits for it, whatever its date.
     """
     of_project = _PENDING.c.project_name == project
-    # The earliest date instead of EXISTS, for which PostgreSQL may choose to read all rows.
+    # Compares the earliest date instead of using EXISTS, for which PostgreSQL may choose to read all rows.
     next_due_at = select(func.min(_PENDING.c.due_at)).where(of_project).scalar_subquery()
     is_due = func.coalesce(next_due_at <= now, false())
     in_flight = exists().where(of_project, _ITEMS.c.item == _PENDING.c.video_key, _ITEMS.c.stage == _PENDING.c.stage)
@@ -196,7 +197,7 @@ def project_basis(row: ProjectRow, *, models: str) -> str:
 
 
 def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
-    """Record the bases that projects were built from, where none is recorded yet. Their dates do not change."""
+    """Record the bases from which projects were built, unless one is recorded. Leaves `updated_at` unchanged."""
     with database.transaction() as session:
         for name, basis in sorted(basis_by_project.items()):
             is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)

@@ -1,4 +1,4 @@
-"""The state of each site that all runs share: its circuit breaker, budgets and request spacing.
+"""The state of each site, which all runs share: its circuit breaker, budgets and request spacing.
 
 Belongs here: the rows and their changes. Each change is one transaction that locks the site's row, so that only one of
 two processes gets the last slot in a budget. Dates use the database's clock, which all hosts share. Does not belong
@@ -29,7 +29,7 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The result of requesting a download slot: a start time (already counted), or when to retry and why."""
+    """The result of requesting a download: its start time (already counted), or the time of the next try, and why."""
 
     start_at: datetime | None
     wait_until: datetime | None = None
@@ -84,7 +84,7 @@ def _state(session: Session, site: str, now: datetime) -> GateState:
 
 
 def gate_state(database: Database, site: str, now: datetime | None = None) -> GateState:
-    """Return the breaker that keeps a site closed, if any, and the number of consecutive trips of both breakers."""
+    """Return the combined state of a site's own breaker and the breaker for all sites."""
     with database.reading() as session:
         return _state(session, site, now or database.now(session))
 
@@ -171,7 +171,7 @@ def num_trips(database: Database, site: str) -> int:
 
 
 def note_success(database: Database, sites: Collection[str]) -> None:
-    """Reset the trip counts of sites. Writes only if a count changes."""
+    """Reset the trip counts of sites whose breakers are not open. Writes only if a count may change."""
     with database.reading() as session:
         tripped = session.scalars(
             select(SiteGateRow.site).where(SiteGateRow.site.in_(sites), SiteGateRow.num_trips > 0)

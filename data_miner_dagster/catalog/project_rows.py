@@ -47,7 +47,7 @@ def rows_of_project(session: Session, project: str) -> Iterator[StoredRow]:
         query = select(table).where(condition).order_by(*table.primary_key)
         for row in session.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings():
             about = row.get("key") if model is VideoRow else row.get("video_key")
-            # The order of keys is preserved, because classes are read in order, too.
+            # Keys keep their order, since the order of the classes in a configuration matters.
             content = {name: _as_json(value) for name, value in row.items() if name != "id"}
             yield StoredRow(model.__tablename__, about, json.dumps(content, ensure_ascii=False))
 
@@ -85,7 +85,7 @@ def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
 
 
 def row_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Yield the row of a project, without those of its videos. It records that the project exists."""
+    """Yield only the row of the project itself, which records that the project exists."""
     return (row for row in rows_of_project(session, project) if row.table == ProjectRow.__tablename__)
 
 

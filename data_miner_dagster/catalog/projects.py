@@ -34,14 +34,17 @@ from data_miner_dagster.domain.statuses import (
 )
 
 _LOOKS_AGAIN: Final = "looks again"
-"""The stored inputs of a project that must be rebuilt although they have not changed. Not a fingerprint."""
+"""Stored instead of the fingerprint of a project's inputs, to rebuild the project although they have not changed."""
 _IS_COMPLETE: Final = ProjectRow.stage == ProjectStage.COMPLETE
 
 
 def save_snapshot(
     database: Database, name: str, config: Mapping[str, object], config_hash: str, config_file: str | None
 ) -> bool:
-    """Insert or update a project's configuration snapshot. Return True if anything changed."""
+    """Insert or update a project's configuration snapshot. Return True if the project is new or its settings changed.
+
+    The path of the project file counts as a setting. Fields that a later version adds with their defaults do not.
+    """
     with database.transaction() as session:
         first = {
             "name": name,

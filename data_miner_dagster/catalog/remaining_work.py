@@ -35,7 +35,7 @@ class LeftVideo:
     origin: Origin
     url: str
     claimed_at: datetime | None
-    """When the current work on it began. None: it is not in progress."""
+    """When the current work on the video began. None: no work is in progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class WorkedVideo:
 
 
 def projects_with_work(session: Session, now: datetime) -> set[str]:
-    """Return the projects that have videos due at any stage."""
+    """Return the names of the projects that have videos due at any stage."""
     return set(session.scalars(select(PendingWorkRow.project_name).where(PendingWorkRow.due_at <= now).distinct()))
 
 
@@ -89,7 +89,10 @@ def left_videos(session: Session, project: str | None, now: datetime, limit: int
 
 
 def work_of_this_run(session: Session, project: str | None, now: datetime) -> list[WorkedVideo]:
-    """Return the work done on videos since the last pause, newest first."""
+    """Return the work done on videos since the last pause, newest first, for a project or (None) for all.
+
+    At most 20,000 results of the last day are read.
+    """
     query = _worked(project).where(_SPENT.c.measured_at > now - _WINDOW).limit(_MOST_ROWS)
     worked: list[WorkedVideo] = []
     began_at = now

@@ -1,4 +1,4 @@
-"""The thread that renews what this process holds in a catalog: its claims and the leases of its runs.
+"""The thread that renews the claims and the leases of runs that this process holds in a catalog.
 
 Belongs here: the duration of a lease, the thread, and the time since the last progress. Does not belong here: the
 claims and leases (claims.py, leases.py).
@@ -48,7 +48,7 @@ _progress_at = time.monotonic()
 
 
 def note_progress() -> None:
-    """Record that this process has made progress, such as finishing an item, a part of one, or a batch."""
+    """Record that this process has made progress, such as finishing an item, part of an item, or a batch."""
     global _progress_at
     _progress_at = time.monotonic()
 
@@ -74,7 +74,7 @@ Renew = Callable[[Database, Sequence[Any]], Sequence[Any]]
 
 
 class Renewer:
-    """A thread that renews the claims and leases of this process in one catalog. It ends when none is left."""
+    """A thread that renews the claims and leases of this process in one catalog, until there are none left."""
 
     def __init__(self, database: Database) -> None:
         self._database = weakref.ref(database)
@@ -121,7 +121,7 @@ class Renewer:
             except (SQLAlchemyError, DataMinerError) as error:
                 # For example, the database is restarting or the disk is full. The lease outlasts a few failures.
                 self._warn(
-                    held[0][0], "%s could not be renewed and will be retried: %s", counted(len(held), "lease"), error
+                    held[0][0], "%s could not be renewed; this will be retried: %s", counted(len(held), "lease"), error
                 )
                 due = held_clock() + RENEW_AGAIN_SECONDS
                 continue

@@ -46,8 +46,9 @@ def retry_work(
 ) -> Retried:
     """Clear the failures within a scope, so that the work is due immediately, and end its holds.
 
-    Work that is held because its run was cancelled resumes in any case. Work that a person held resumes only if the
-    scope names a video, project or stage. With `kinds`, only failures of these kinds are cleared, and no hold ends.
+    With `kinds`, only failures of these kinds are cleared, and no hold ends. Otherwise, work that is held because its
+    run was cancelled resumes, and work that a person held resumes if the scope names a video, project or stage. With
+    `is_dry_run`, nothing is changed, and the result describes what would be.
     """
     with database.transaction() as session:
         retried = _retry(session, scope, kinds)

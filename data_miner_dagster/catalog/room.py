@@ -24,7 +24,7 @@ _LOCK: Final = 7_240_611
 """The key of the advisory lock for reserving space on PostgreSQL. SQLite allows only one writer in any case."""
 _IS_ANOTHER_DOWNLOAD: Final = and_(
     _VIDEO.status == VideoStatus.DOWNLOADING,
-    _VIDEO.key != bindparam("own_key"),  # a dead worker may have left a reservation
+    _VIDEO.key != bindparam("own_key"),  # a dead worker may have left a reservation for the same video
 )
 _HAS_FRAMES_TO_COME: Final = _VIDEO.status.in_((VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING))
 _IS_EXTRACTED: Final = and_(
@@ -42,7 +42,7 @@ class VideosRoom:
     to_extract: int  # files of videos that have no frames yet
     num_to_extract: int
     typical_source: int  # the mean of the videos downloaded so far
-    # for the videos extracted so far: size of frames per size of source; None if there are none
+    # bytes of frames per byte of source, over the videos extracted so far; None if there are none
     frames_per_byte: float | None
     last_progress: datetime | None  # when a download or an extraction last changed something
 
@@ -61,7 +61,10 @@ _SUMS: Final = select(
 
 
 def videos_room(session: Session, *, but_promised_to: str = "") -> VideosRoom:
-    """Return the space that videos and frames use, and that downloads of videos except `but_promised_to` reserve."""
+    """Return the space that videos and frames use, and the space that downloads reserve.
+
+    A reservation for the video with the key `but_promised_to` does not count.
+    """
     row = session.execute(_SUMS, {"own_key": but_promised_to}).one()
     sources, frames, promised, to_extract, num_to_extract, typical, frames_of, made_from, last = row
     return VideosRoom(
@@ -107,7 +110,7 @@ def wait_for_room(session: Session, video_key: str, until: datetime, message: st
 
 
 def waiting_for_room(database: Database, project: str) -> set[str]:
-    """Return a project's wanted videos whose downloads wait until other videos have been extracted."""
+    """Return the keys of a project's wanted videos whose downloads wait for disk space."""
     waits = _VIDEO.status == VideoStatus.PENDING, _VIDEO.error_kind == VideoErrorKind.DISK_FULL
     with database.reading() as session:
         return set(session.scalars(select(_VIDEO.key).where(*waits, is_wanted(project))))
@@ -115,7 +118,7 @@ def waiting_for_room(database: Database, project: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class StoredVideo:
-    """A video whose file or frames may be removed."""
+    """A video, and the size of its file or of its frames."""
 
     key: str
     size_bytes: int
@@ -162,7 +165,7 @@ def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
 
 
 def record_source_removed(session: Session, video_key: str, left_bytes: int | None = None) -> None:
-    """Record that a video's file was removed (None) or has a new size on disk. The other columns do not change."""
+    """Record the size of a video's file on disk in bytes (None: it was removed). The other columns do not change."""
     session.execute(
         update(VideoRow)
         .where(VideoRow.key == video_key)
@@ -190,7 +193,7 @@ def record_frames_bytes(session: Session, size_by_key: dict[str, int]) -> None:
 
 
 def unmeasured_frames(session: Session) -> Sequence[str]:
-    """Return the videos whose frames were made by a version that did not record their size."""
+    """Return the keys of the videos whose frames were made by a version that did not record their size."""
     is_unmeasured = and_(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes.is_(None))
     return session.scalars(select(_VIDEO.key).where(is_unmeasured).order_by(_VIDEO.key)).all()
 
@@ -198,7 +201,10 @@ def unmeasured_frames(session: Session) -> Sequence[str]:
 def removed_sources(
     session: Session, video_keys: Collection[str] | None = None, project: str | None = None
 ) -> Sequence[StoredVideo]:
-    """Return downloaded videos whose files were removed: those in `video_keys` that `project` wants. None: any."""
+    """Return the downloaded videos whose files were removed, sorted by key.
+
+    Only videos in `video_keys` that `project` wants are returned. None means no condition.
+    """
     query = select(_VIDEO.key, _VIDEO.size_bytes, _VIDEO.sha256).where(
         _VIDEO.sha256.is_not(None), _VIDEO.file_name != "", _VIDEO.stored_bytes.is_(None)
     )

@@ -88,7 +88,7 @@ class ProjectRow(Base):
     sourced_config_hash: Mapped[str | None] = mapped_column(String(64))  # the config its sources were last listed with
     sourced_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     released_version: Mapped[str | None] = mapped_column(String(64))
-    content_version: Mapped[int] = mapped_column(default=0, server_default="0")  # raised when its usable videos change
+    content_version: Mapped[int] = mapped_column(default=0, server_default="0")  # raised when its inputs change
     building_basis: Mapped[str | None] = mapped_column(String(64))  # fingerprint of the running build's inputs
     built_basis: Mapped[str | None] = mapped_column(String(64))  # fingerprint of the last finished build's inputs
     # when to retry the items that the last build left out
@@ -171,7 +171,7 @@ class ProjectVideoRow(Base):
 
 
 class ClaimRow(Base):
-    """A piece of work held by one live worker. This lease replaces row locks, heartbeats and stale-lock resets."""
+    """The claim of a worker on a piece of work. This lease replaces row locks, heartbeats and resets of stale locks."""
 
     __tablename__ = "claims"
 
@@ -196,7 +196,7 @@ class ForgottenRow(Base):
 
 
 class SourceListingRow(Base):
-    """The last listing of one source of one project. An error is never treated as an empty list."""
+    """The last listing of one query of a project's source. An error is never treated as an empty list."""
 
     __tablename__ = "source_listings"
     __table_args__ = (UniqueConstraint("project_name", "source", "query"),)
@@ -226,7 +226,7 @@ class ReleaseRow(Base):
     num_boxes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
     withdrawn_reason: Mapped[str | None] = mapped_column(Text)
-    cost: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # stages.costs.Cost, when it was made
+    cost: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # stages.costs.Cost at its creation
 
 
 class OutsideCopyRow(Base):

@@ -28,7 +28,7 @@ _PLANS: Final = cast("Table", ShardPlanRow.__table__)
 _SHARDS: Final = cast("Table", ShardRow.__table__)
 _ASK_SECONDS: Final = 60.0
 _MOST_ASK_SECONDS: Final = 3600.0
-"""Longest wait for requested runs to join in. The wait doubles each time that none of them has finished a shard."""
+"""Longest wait for requested runs to join in. It doubles with each request until one of them finishes a shard."""
 _ROWS_A_STATEMENT: Final = 1000
 
 
@@ -120,7 +120,7 @@ def is_in_force(database: Database, plan: ShardPlan) -> bool:
 
 
 def end_sharing(database: Database, stage: WorkStage, project: str) -> None:
-    """Delete the plan of a project whose claim the caller holds. Workers on its shards publish nothing more."""
+    """Delete the plan of a project whose claim the caller holds. Workers then publish no more results of its shards."""
     with database.transaction() as session:
         session.execute(delete(_PLANS).where(_PLANS.c.stage == stage, _PLANS.c.project_name == project))
 
@@ -195,7 +195,7 @@ def sharings(database: Database) -> list[Sharing]:
 
 
 def ask_to_join(database: Database, plan: ShardPlan, number: int) -> int | None:
-    """Record a request for this many runs. Return the number requested before, or None if the plan has ended."""
+    """Record that `number` more runs are requested. Return the number requested before. None: the plan has ended."""
     with database.transaction() as session:
         row = session.get(ShardPlanRow, plan.id, with_for_update=True)
         if row is None:

@@ -158,7 +158,11 @@ def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorK
 def put_back_if_of_event(
     database: Database, site: str, video_key: str, kinds: Collection[VideoErrorKind]
 ) -> str | None:
-    """Reset a video that has just failed if its refusal belongs to an event. Return the event's reason, or None."""
+    """Reset a video that has just failed if its refusal belongs to an event.
+
+    Returns:
+        The reason of the event, or None if the video was not reset.
+    """
     with database.reading() as session:
         row = session.get(SiteRefusalRow, (site, video_key))
         if row is None or row.state != RefusalState.EVENT:
@@ -214,9 +218,10 @@ def note_served(database: Database, site: str, video_key: str, begun_at: datetim
 
 
 def take_probe(database: Database, site: str, video_key: str) -> bool:
-    """Return whether a video that the caller has claimed may be requested now from a site whose closing time is over.
+    """Return whether a video that the caller has claimed may be requested now from its site.
 
-    One video at a time is allowed. A probe whose process is dead does not count.
+    During an event, only one video at a time may be requested once the closing time is over. This video becomes the
+    site's probe. A probe whose process is dead does not count.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -242,7 +247,7 @@ def end_probe(database: Database, site: str, video_key: str) -> None:
 
 
 def refused_in_events(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return the videos that a site refused in an event that is still in progress."""
+    """Return the keys of those of these videos that a site refused in an event that is still in progress."""
     with database.reading() as session:
         known = session.scalars(
             select(SiteRefusalRow.video_key).where(SiteRefusalRow.state == RefusalState.EVENT)

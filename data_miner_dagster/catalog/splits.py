@@ -15,7 +15,7 @@ from data_miner_dagster.catalog.writers import insert_absent
 
 
 def read_splits(database: Database, project: str, shares: str) -> dict[str, str]:
-    """Return the splits drawn under these shares (`split_memory.shares_text`), by video key and sorted by it."""
+    """Return the splits drawn under these shares (`split_memory.shares_text`) by video key, sorted by key."""
     query = (
         select(VideoSplitRow.video_key, VideoSplitRow.split)
         .where(VideoSplitRow.project_name == project, VideoSplitRow.shares == shares)
@@ -35,7 +35,7 @@ def add_splits(session: Session, project: str, shares: str, splits: Mapping[str,
 
 
 def read_generations(database: Database, project: str) -> dict[str, int]:
-    """Return the number of the first release that each video was decided for, by video key and sorted by it."""
+    """Return the number of the first release that considered each video, by video key, sorted by key."""
     query = (
         select(VideoGenerationRow.video_key, VideoGenerationRow.generation)
         .where(VideoGenerationRow.project_name == project)

@@ -32,10 +32,10 @@ def use_small_pages(folder: Path) -> None:
 
 
 def commit_unhurried(folder: Path) -> None:
-    """Do not wait for the disk when this process commits to SQLite files under a folder that use write-ahead logging.
+    """Let this process commit to SQLite files under a folder without waiting for the disk.
 
-    Files that it creates use write-ahead logging from the start. If the process dies, nothing is lost. A power failure
-    may lose the last commits, but never the file.
+    This applies to files that use write-ahead logging, which files that the process creates do from the start. If the
+    process dies, nothing is lost. A power failure may lose the last commits, but never the file.
     """
     _listen()
     _unhurried.add(os.path.realpath(folder))
@@ -46,7 +46,7 @@ def kept_open(files: Iterable[Path]) -> Iterator[None]:
     """Keep a connection to each existing SQLite file open, without a transaction, while the block runs.
 
     The process that closes the last connection to a file copies its write-ahead log into it. A library that opens the
-    file for every statement would do so each time.
+    file for every statement would copy the log each time.
     """
     with ExitStack() as stack:
         for file in files:

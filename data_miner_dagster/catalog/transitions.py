@@ -1,6 +1,6 @@
 """Status changes as conditional UPDATEs, so that only one of two workers can make the same change.
 
-Every function takes a session and never commits. The caller's transaction commits after its files are in place.
+Every function takes a session, and none commits. The caller's transaction commits after its files are in place.
 """
 
 from collections.abc import Collection, Mapping
@@ -96,7 +96,8 @@ def move_video(
 ) -> bool:
     """Set a video's status (and other columns) if the transition is allowed from its current status.
 
-    A failure is also recorded as an attempt at its stage, and a success deletes the attempts at its stage.
+    A failure that concerns this video is also recorded as an attempt at its stage. A success deletes the attempts at
+    its stage.
 
     Args:
         session: the caller's transaction.
@@ -130,7 +131,7 @@ def move_video(
 
 
 def _as_shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return columns with the secrets in an error replaced by their references, so that people may see them."""
+    """Return columns with the secrets in an error replaced by their references, because people see errors."""
     return {name: with_references(value) if name == "error" and value else value for name, value in values.items()}
 
 

@@ -138,7 +138,7 @@ def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int
 
 
 def verdicts_version(database: Database, project: str) -> tuple[int, int]:
-    """Return values that change when a verdict is added or undone: the highest id and the number of undone ones."""
+    """Return the highest id of a project's verdicts and the number of undone ones, which change with every change."""
     query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
     with database.reading() as session:
         last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
@@ -146,7 +146,7 @@ def verdicts_version(database: Database, project: str) -> tuple[int, int]:
 
 
 def last_said_at(database: Database, project: str) -> datetime | None:
-    """Return when a verdict was last given or undone. None if there was none."""
+    """Return when a verdict of a project was last given or undone. None if it has no verdicts."""
     query = select(func.max(_VERDICTS.c.given_at), func.max(_VERDICTS.c.undone_at))
     with database.reading() as session:
         times = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
@@ -161,7 +161,7 @@ def delete_verdicts_of_videos(session: Session, video_keys: Collection[str]) -> 
 
 
 def delete_verdicts_of_project(session: Session, project: str) -> None:
-    """Delete all verdicts on frames of one project."""
+    """Delete all verdicts of one project."""
     session.execute(delete(_VERDICTS).where(_VERDICTS.c.project_name == project))
 
 

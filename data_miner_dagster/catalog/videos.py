@@ -43,7 +43,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
 def keys_with_prefix(database: Database, prefix: str) -> list[str]:
-    """Return the keys of all videos that start with `prefix`, sorted. Reads only the index of keys."""
+    """Return the video keys that start with `prefix`, sorted. Reads only the index of keys."""
     above = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     with database.reading() as session:
         query = select(VideoRow.key).where(VideoRow.key >= prefix, VideoRow.key < above)
@@ -118,7 +118,10 @@ def extracted_keys(database: Database, *, after: str | None, limit: int, only_wi
 
 
 def embedded_keys(database: Database, basis: str, project: str | None = None) -> tuple[list[str], int]:
-    """Return the sorted keys of videos whose embeddings have this basis, and the number of other EXTRACTED videos."""
+    """Return the sorted keys of videos whose embeddings have this basis, and the number of other EXTRACTED videos.
+
+    With `project`, only the videos that it wants count.
+    """
     query = select(VideoRow.key, VideoRow.embedding_basis == basis).where(
         *_conditions(project, {VideoStatus.EXTRACTED})
     )
@@ -173,7 +176,7 @@ def unwanted_videos(database: Database) -> Sequence[VideoRow]:
 
 
 def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return the videos among `video_keys` that have ever had an internal error."""
+    """Return the keys among `video_keys` of the videos that have ever had an internal error."""
     query = select(VideoRow.key).where(VideoRow.internal_error_version.is_not(None))
     found: set[str] = set()
     with database.reading() as session:
@@ -217,7 +220,7 @@ def is_due(video: VideoRow, now: datetime | None = None) -> bool:
 def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
     """Move a video from DOWNLOADING to DOWNLOADED with the verified facts of its file, which must be in place.
 
-    Failures with an earlier file are cleared, because they do not concern this one.
+    Failures to extract an earlier file are cleared, because they do not concern this file.
     """
     clear_attempts(session, WorkStage.EXTRACTION, [video_key])
     known: dict[str, Any] = {

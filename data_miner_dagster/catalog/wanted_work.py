@@ -121,8 +121,8 @@ def _failure_counts() -> ColumnElement[bool]:
 def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
     """Return the SQL expression for the date on which a video is due. NULL if it waits for a person or for a change.
 
-    For a failed video, its own row decides, as in `due_at` of videos.py. For another video, the last failed attempt
-    decides if it still counts. Its run failed for a reason that does not concern this video alone.
+    For a failed video, its own row decides, as in `due_at` of videos.py. For any other video, the last failed attempt
+    decides if it still counts: it failed with its run, for a reason that does not concern this video alone.
     """
     kind, date = _VIDEOS.c.error_kind, _VIDEOS.c.retry_after
     is_of_another_version = and_(
@@ -146,7 +146,7 @@ def _now(dialect: str) -> ColumnElement[datetime]:
 
 
 def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for (stage, project, key, due date) of videos. Those without a date wait for a person."""
+    """Return the query for (stage, project, key, due date) of videos. NULL dates wait for a person or a change."""
     stage, due_at = _stage_of_video().label("stage"), _due_at_of_video(now).label("due_at")
     of_videos = (
         select(stage, _MEMBERS.c.project_name, _MEMBERS.c.video_key, due_at)

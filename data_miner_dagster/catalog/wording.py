@@ -1,4 +1,4 @@
-"""Rewrite texts in rows (errors, reasons, queries) that contain text that must not be stored."""
+"""Rewrite stored texts (errors, reasons, queries) that contain something that must not be stored."""
 
 from collections.abc import Callable
 from typing import Final
@@ -33,7 +33,7 @@ _SAID: Final = (
 
 
 def reword_listings(database: Database, project: str, reword: Callable[[str], str]) -> None:
-    """Rewrite the texts of a project's listings. A listing whose query changes is deleted, and is then listed again."""
+    """Rewrite the texts of a project's memberships and listings. A listing whose query would change is deleted."""
     with database.transaction() as session:
         for column in _OF_PROJECTS:
             of_project = column.class_.project_name == project

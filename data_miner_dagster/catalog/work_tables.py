@@ -242,7 +242,7 @@ class AlertRow(Base):
 
 
 class AlertMessageRow(Base):
-    """A message that one target has not received yet."""
+    """A message that one target has not accepted yet."""
 
     __tablename__ = "alert_messages"
     __table_args__ = (Index(None, "due_at"),)

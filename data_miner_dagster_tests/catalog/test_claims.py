@@ -136,7 +136,7 @@ def test_hold_claim__renewed_while_held_and_through_errors_of_the_database(
         wait_until(lambda: expiry() > 0)
         with database.transaction() as session:
             session.execute(text("ALTER TABLE claims RENAME TO claims_away"))
-        wait_until(lambda: "1 lease could not be renewed and will be retried" in caplog.text)
+        wait_until(lambda: "1 lease could not be renewed; this will be retried" in caplog.text)
         with database.transaction() as session:
             session.execute(text("ALTER TABLE claims_away RENAME TO claims"))
         set_row(database, "video/a", expires_at=soon)

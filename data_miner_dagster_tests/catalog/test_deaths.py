@@ -131,7 +131,7 @@ def test_charge_death__where_everything_dies_the_gate_closes_and_few_are_charged
         gate = gate_of(session, EMBEDDING)
         assert gate is not None
         assert gate.kind == FailureKind.CRASHED
-        assert "3 items of embedding died one after another, each alone, and no item succeeded" in gate.reason
+        assert "the processes of 3 items died in a row, each alone in its batch, and no item succeeded" in gate.reason
         stage.now = gate.closed_until
     assert len(find_videos(database, statuses=[VideoStatus.FAILED])) == 3
     num_before = len(stage.sizes)

@@ -90,7 +90,7 @@ def test_is_stage_held__only_holds_without_a_video(database: Database) -> None:
     assert projects(WorkStage.RELEASING) == []
     why = why_held(database, "a", WorkStage.FILTERING)
     assert why is not None
-    assert why.startswith("filtering of project a is held since ")
+    assert why.startswith("filtering of project a has been held since ")
     assert why_held(database, "a") is None
     hold_items(database, reason="because")
     assert projects(WorkStage.RELEASING) == ["a", "b"]
@@ -109,8 +109,8 @@ def test_release_holds__what_covers_more_stays(database: Database) -> None:
 def test_lines_of_holds__groups_with_the_way_out(database: Database) -> None:
     hold_items(database, stage=DOWNLOADING, video_keys=["v-1", "v-2"], reason="its run was cancelled")
     hold_items(database, project="b", reason="paused")
-    first, second = (line.partition(" held since ")[0] for line in lines_of_holds(database))
-    assert (first, second) == ("2 videos at downloading are", "project b is")
+    first, second = (line.partition(" been held since ")[0] for line in lines_of_holds(database))
+    assert (first, second) == ("2 videos at downloading have", "project b has")
     assert [line.partition("to resume: ")[2] for line in lines_of_holds(database)] == [
         "data-miner resume --stage downloading",
         "data-miner resume --project b",

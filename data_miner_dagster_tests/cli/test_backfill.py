@@ -48,7 +48,7 @@ def test_backfill__counts_and_refuses_what_is_held(run_command: RunCommand, plat
     assert "0 videos in 0 runs" in run_command("backfill", "--asset", "videos", *of_project).stdout
     assert not platform.layout.dagster_home.exists()
     hold_items(platform.database, project="cyclists", reason="paused by hand")
-    with pytest.raises(DataMinerError, match="project cyclists is held since"):
+    with pytest.raises(DataMinerError, match="project cyclists has been held since"):
         run_command("backfill", "--asset", "frames", *of_project)
 
 

@@ -27,7 +27,7 @@ def test_pause__is_shown_and_ends_with_resume(run_command: RunCommand, platform:
     told = run_command("pause", "--project", "cyclists", "--stage", "detection", "--reason", "the GPU is needed", *root)
     assert told.stdout.startswith("detection of project cyclists: held; ")
     assert told.stdout.endswith("; to resume: data-miner resume --project cyclists --stage detection\n")
-    line = "detection of project cyclists is held since "
+    line = "detection of project cyclists has been held since "
     assert line in run_command("status", *root).stdout
     (held,) = json.loads(run_command("status", "--json", *root).stdout)["holds"]
     assert held["message"].startswith(line)
@@ -42,7 +42,7 @@ def test_resume__what_covers_more_is_still_held(run_command: RunCommand, platfor
     run_command("pause", "--root", platform.root)
     told = run_command("resume", "--project", "walkers", "--root", platform.root)
     assert told.stdout == "project walkers: 0 holds ended\n"
-    assert told.stderr.startswith("still: all work is held since ")
+    assert told.stderr.startswith("still: all work has been held since ")
     assert told.stderr.endswith("to resume: data-miner resume\n")
 
 
@@ -91,5 +91,5 @@ def test_check_not_held__a_paused_project_is_not_run(run_command: RunCommand, pl
     check_not_held(platform, "walkers")
     run_command("pause", "--project", "walkers", *root)
     check_not_held(platform, "cyclists")
-    with pytest.raises(DataMinerError, match=r"^project walkers is held .* resume --project walkers, then run again$"):
+    with pytest.raises(DataMinerError, match=r"^project walkers has been held .* resume --project walkers, then run again$"):
         check_not_held(platform, "walkers")

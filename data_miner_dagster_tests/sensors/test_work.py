@@ -350,7 +350,7 @@ def test_wanted_work__says_what_is_closed_and_what_is_held(instance: dg.DagsterI
     reason = reason_of(tick(instance))
     assert "downloading is closed until 2" in reason
     assert "the store is read-only" in reason
-    assert "detection of project street is held since" in reason
+    assert "detection of project street has been held since" in reason
 
 
 def test_wanted_work__an_idle_tick_takes_no_lock_and_asks_dagster_nothing(

@@ -73,7 +73,8 @@ def has_tables(database: Database) -> bool:
 def initialise(database: Database) -> Migration | None:
     """Create or migrate the tables. Idempotent, and safe to call from several processes at once.
 
-    Returns the migration of tables that an earlier version created, or None if none was needed.
+    Returns:
+        The migration of tables that an earlier version created, or None if no migration was needed.
 
     Raises:
         TransientError: the database cannot be opened.
@@ -88,11 +89,11 @@ def initialise(database: Database) -> Migration | None:
 def migrate(engine: Engine) -> Migration | None:
     """Migrate a database to the newest revision in one transaction. Idempotent, and fast if there is nothing to do.
 
-    Returns the migration of tables that an earlier version created, or None if there were none or they are up to date.
-    An SQLite file from an earlier version is copied first.
+    An SQLite file from an earlier version is copied first. Safe to call from several processes at once: SQLite's write
+    lock, or an advisory lock on PostgreSQL, lets one of them migrate while the others wait.
 
-    Safe to call from several processes at once: SQLite's write lock, or an advisory lock on PostgreSQL, lets one of
-    them migrate while the others wait.
+    Returns:
+        The migration of tables that an earlier version created, or None if there were no tables or they are up to date.
 
     Raises:
         ConfigError: the database was created by a newer version of this package.
@@ -144,7 +145,7 @@ def _altering(engine: Engine) -> Iterator[Connection]:
                 if dangling:
                     raise PermanentError(
                         f"a migration of the catalog would leave rows in {dangling[0][0]} that refer to missing rows "
-                        f"in {dangling[0][2]}; nothing was changed. Please report this message as a bug"
+                        f"in {dangling[0][2]}; nothing was changed, please report this message as a bug"
                     )
         finally:
             _set_foreign_keys(connection, "ON")
