@@ -36,7 +36,7 @@ _EVENTS: Final = "event_logs"
 _OF_TARGET: Final = frozenset({"secondary_indexes"})
 """Tables that record the data migrations of a database. A database that was just created has had all of them."""
 _ALSO_NEW: Final = frozenset({"secondary_indexes", "instance_info"})
-"""Tables that contain rows in a new storage."""
+"""Tables that already contain rows in a newly created storage."""
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "asset_event_tags": ("event_id",),
     "asset_check_executions": ("evaluation_event_storage_id", "materialization_event_storage_id"),
@@ -74,7 +74,10 @@ class DagsterFiles:
         ]
 
     def run_ids(self) -> list[str]:
-        """Return the runs that have events, in order of creation. Events without a run come last."""
+        """Return the ids of all runs, in order of creation, then the other ids that have events.
+
+        The id "" stands for events without a run.
+        """
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
         from dagster._core.storage.runs.schema import RunsTable
 
@@ -103,7 +106,8 @@ class DagsterFiles:
             run_id: the run, or "" for events without a run.
             spacing: the distance between the numbers of two index events. More than twice the length of the longest
                 run.
-            after_all: the number for a run without an event in the index, higher than that of any other run.
+            after_all: the number of the run's last event if none of its events is in the index. It is higher than all
+                numbers of other runs.
         """
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
@@ -125,7 +129,7 @@ class DagsterFiles:
             yield from _numbered(waiting, after_all)
         else:
             yield from _numbered(waiting, last * spacing + len(waiting))
-        left = {number for some in numbers.values() for number in some}  # the file of its run is missing
+        left = {number for some in numbers.values() for number in some}  # the file of the run is missing
         yield from ({**row, "id": row["id"] * spacing} for row in in_index if row["id"] in left)
 
     def _file(self, name: str) -> Path:
@@ -165,7 +169,10 @@ def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
 
 
 def active_run_ids(files: DagsterFiles) -> list[str]:
-    """Return the runs that are starting, running or being cancelled. Queued runs can be moved to another database."""
+    """Return the ids of the runs that are starting, running or being cancelled.
+
+    Queued runs are not included, because they can be moved to another database.
+    """
     from dagster._core.storage.runs.schema import RunsTable
 
     from data_miner_dagster.runs import ACTIVE_STATUSES

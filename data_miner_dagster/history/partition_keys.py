@@ -20,8 +20,8 @@ _A_STATEMENT: Final = 500
 
 
 def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[str, list[str]]:
-    """Return the keys in each of Dagster's partition sets that are not in the catalog, in order."""
-    # In this order, because a key is added to the catalog first.
+    """Return the keys in each of Dagster's partition sets that are not in the catalog, in Dagster's order."""
+    # Dagster's keys are read first, because a new key is added to the catalog first.
     known = {name: instance.get_dynamic_partitions(name) for name in map(_name_of, (PROJECTS, VIDEOS))}
     in_catalog = {
         _name_of(PROJECTS): {row.name for row in find_projects(platform.database)},
@@ -31,7 +31,10 @@ def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[st
 
 
 def keys_not_in_use(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> list[str]:
-    """Return the keys that no run in flight uses, neither directly nor as the bound of a range of videos."""
+    """Return the keys of a partition set that no active run uses.
+
+    While a run for a range of videos is active, all keys of videos count as used.
+    """
     active = active_runs(instance) if keys else []
     if name == VIDEOS.name and any(RANGE_START_TAG in run.tags for run in active):
         return []

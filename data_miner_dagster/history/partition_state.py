@@ -131,7 +131,7 @@ def _is_latest_check() -> ColumnElement[bool]:
 def _keep_latest_checks(connection: Connection, run_id: str) -> None:
     latest = and_(_CHECKS.c.run_id == run_id, _is_latest_check())
     for check in connection.execute(select(_CHECKS).where(latest)).mappings().all():
-        earlier = and_(  # also without a run: the index allows only one per partition
+        earlier = and_(  # an earlier result without a run: the index allows only one per partition
             _CHECKS.c.run_id == RUNLESS_RUN_ID,
             *(_CHECKS.c[name] == check[name] for name in ("asset_key", "check_name", "partition")),
         )
@@ -142,5 +142,5 @@ def _keep_latest_checks(connection: Connection, run_id: str) -> None:
 
 
 def _as_json(run_id: str) -> str:
-    """Return the id as it appears in a serialized event. Elsewhere in an event it may be a code version."""
+    """Return the JSON of an event's run id. The id alone may also occur elsewhere in the event, as a code version."""
     return f'"run_id": "{run_id}"'

@@ -1,1 +1,1 @@
-"""Vector indexes (FAISS) behind `protocols/indexes.py`."""
+"""Indexes of vectors and hashes (FAISS) that implement `protocols/indexes.py`."""

@@ -1,4 +1,4 @@
-"""FAISS indexes behind `protocols/indexes.py`.
+"""FAISS indexes that implement `protocols/indexes.py`.
 
 Provides an exact vector index, a clustered one for cases where exact search is too slow, and an exact hash index.
 """

@@ -1,7 +1,7 @@
-"""A run coordinator that adds the requested cluster resources to every run when it enters the queue.
+"""A run coordinator that tags every run with the cluster resources that it requests when the run enters the queue.
 
 Sensors, schedules, backfills, the UI and `data-miner backfill` all submit their runs through the coordinator in
-dagster.yaml, so every run has its tags.
+dagster.yaml, so every run gets these tags.
 """
 
 import os

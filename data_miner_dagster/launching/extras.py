@@ -1,4 +1,4 @@
-"""Messages that say what to install for a cluster, in a module of their own that needs none of these packages."""
+"""Messages that say what to install for a cluster. They have their own module, which imports none of these packages."""
 
 from typing import Final
 

@@ -86,7 +86,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @cached_property
     def client(self) -> Any:
-        """The client of the cluster. If the cluster hangs, a sensor or page waits for a few seconds at most."""
+        """The client of the cluster. If the cluster hangs, a sensor or page waits at most ten seconds per request."""
         from ray.job_submission import JobSubmissionClient
 
         class Client(JobSubmissionClient):  # type: ignore[misc] # ray is treated as untyped
@@ -122,7 +122,7 @@ class RayRunLauncher(_RayRunLauncher):
 
     @contextmanager
     def _refusals_of(self, run: dg.DagsterRun) -> Iterator[None]:
-        """Store an error that the block raises as the reason why the run was not launched, and its stage is closed."""
+        """Store an error that the block raises as the reason why the run was not launched and its stage is closed."""
         try:
             yield
         except (ConfigError, TransientError) as error:
@@ -130,7 +130,7 @@ class RayRunLauncher(_RayRunLauncher):
             raise
 
     def _lack_of(self, run: dg.DagsterRun) -> str | None:
-        """Return a message if no node has the resources for a run, or None if one has or Ray does not answer."""
+        """Return a message if no node has the resources for a run. None: a node has them, or Ray does not answer."""
         asked = RayLauncherConfig.from_tags(run.tags)
         wanted = {
             "CPU": asked.num_cpus or self.num_cpus or 0,
@@ -141,7 +141,7 @@ class RayRunLauncher(_RayRunLauncher):
         nodes = self._nodes()
         if nodes is None or any(all(node.get(name, 0) >= n for name, n in wanted.items()) for node in nodes):
             return None
-        have = "; ".join(amounts(node, of=wanted) or "none of that" for node in nodes[:_MOST_NODES])
+        have = "; ".join(amounts(node, of=wanted) or "none of these" for node in nodes[:_MOST_NODES])
         return (
             f"no node of the Ray cluster has {amounts(wanted)} (its nodes have: {have}); start one, or correct "
             "platform.cluster.pools; if the cluster adds nodes automatically, set waits_for_nodes in dagster.yaml"
@@ -175,7 +175,7 @@ class RayRunLauncher(_RayRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING if has_begun else WorkerStatus.NOT_FOUND, health.msg)
 
     def terminate(self, run_id: str) -> bool:
-        """Stop the process of a run. A run that still waits for a node is cancelled immediately."""
+        """Stop the process of a run, and return whether this succeeded. Cancel a run that still waits for a node."""
         from ray.job_submission import JobStatus
 
         run = self._instance.get_run_by_id(run_id)
@@ -249,7 +249,7 @@ def _check_public(env_vars: Sequence[str]) -> None:
 
 
 def _in_a_line(message: str) -> str:
-    """Return one line with a job's end and the last line of its log, from Ray's message with the entire log."""
+    """Return one line with why a job ended and the last line of its log, from Ray's message with the entire log."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     told = [line for line in lines if not any(word in line for word in _OF_RAY)]
     first = told[0].partition(", last available logs")[0] if told else ""

@@ -1,4 +1,4 @@
-"""Everything needed to open a bucket: address, resolved credentials and timeouts. Opens fsspec's file systems."""
+"""Access to buckets: endpoints, resolved credentials, limits for requests, and opening fsspec's file systems."""
 
 import importlib
 import json

@@ -27,9 +27,9 @@ from data_miner_dagster.objects.errors import translated
 from data_miner_dagster.protocols.stores import StoredObject
 
 _PART_BYTES: Final = 16 << 20
-"""Size of one request of an upload. S3 allows 10,000 parts per object, so an object may have up to 160 GB."""
+"""Size of one part of an upload. S3 allows 10,000 parts per object, so an object may have up to 160 GB."""
 _RANGE_BYTES: Final = 8 << 20
-"""Size of one request of a download, and so the most that a broken connection loses."""
+"""Bytes per request of a download, and therefore the most that a broken connection loses."""
 _LONGEST_DELAY: Final = 30.0
 _CHANGES_BORNE: Final = 3
 _ORIGIN_SUFFIX: Final = ".origin"
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class BucketStore:
-    """An `ObjectStore` in a bucket. Its first request is made when it is first used.
+    """An `ObjectStore` in a bucket. It sends no request before it is first used.
 
     Raises:
         ConfigError: the package for the protocol is missing, or the credentials do not fit the protocol.
@@ -133,7 +133,7 @@ class BucketStore:
         try:
             self._ask(name, partial(driver.abort_parts, self._path(name), upload))
         except (ObjectError, ObjectTransientError) as error:
-            logger.warning("%s; parts of it may remain in the bucket until its lifecycle rules remove them", error)
+            logger.warning("%s; uploaded parts may remain until the bucket's lifecycle rules remove them", error)
 
     def sha256_of(self, name: str) -> str:
         """Implement `ObjectStore.sha256_of`."""
@@ -165,7 +165,9 @@ class BucketStore:
                 origin.unlink(missing_ok=True)
                 return found
             logger.info("%s was replaced during the download; downloading it again", self._shown(name))
-        raise ObjectChangedError(f"{self._shown(name)} was replaced {_CHANGES_BORNE} times during the download")
+        raise ObjectChangedError(
+            f"{self._shown(name)} was replaced {_CHANGES_BORNE} times during the download; retry once it is stable"
+        )
 
     def _append(self, name: str, path: Path, start: int, stop: int) -> None:
         with path.open("ab") as file:

@@ -116,7 +116,7 @@ class S3Driver:
         )
 
     async def abort_parts(self, name: str, upload: str) -> None:
-        """Abort an upload in parts, so that the parts cause no cost."""
+        """Abort an upload in parts, so that storing the parts costs nothing."""
         await self._call("abort_multipart_upload", Bucket=self._bucket, Key=name, UploadId=upload)
 
     async def remove(self, name: str) -> None:

@@ -50,7 +50,7 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
 
     Args:
         error: the exception.
-        what: the object, for the message.
+        what: the address of the object, for the message.
     """
     said = f"{what}: {_message(error)}"
     if type(error).__name__ in _NO_CREDENTIALS:

@@ -9,8 +9,8 @@ class PictureReader(Protocol):
     """Reads picture files as people see them, whether or not their bytes are trusted."""
 
     def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """Return the picture upright, as RGB. It may be downscaled, but not below `at_least_wh`.
+        """Return the picture upright, as RGB. It may be downscaled, but not below `at_least_wh` (width, height).
 
-        Raises if the file is missing or cannot be displayed.
+        Raises an exception if the file is missing or cannot be displayed.
         """
         ...

@@ -54,7 +54,7 @@ class VideoTracker(Protocol):
     fingerprint: str
 
     def start(self, classes: Sequence[ClassPrompts]) -> VideoSession:
-        """Return a new session that looks for the given phrases and has not seen any frame.
+        """Return a new session that searches for objects of these classes and has not received a frame yet.
 
         Raises:
             ConfigError: a phrase exceeds the text limit.

@@ -19,9 +19,9 @@ class WorkerLimits:
     """The resource limits of one job. None means no limit."""
 
     wall_seconds: float | None = None
-    """The worker is killed after this time, whatever it is doing. The caller's time for answers does not count."""
+    """The worker is killed after this time, whatever it is doing. The time that its caller takes does not count."""
     cpu_seconds: float | None = None
-    """The CPU time of the job, rounded up to a whole second."""
+    """The CPU time that the job may use, rounded up to a whole second."""
     memory_bytes: int | None = None
     """The allowed growth of the worker's data during the job."""
 

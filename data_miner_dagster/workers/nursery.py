@@ -107,10 +107,11 @@ class Nursery:
         return process_id, ours, errors
 
     def end(self, process_id: int, seconds: float) -> tuple[int | None, float]:
-        """Wait up to `seconds` for a worker to end, then kill it.
+        """Wait up to `seconds` for a worker to end, and kill it if it has not.
 
         Returns:
-            The worker's exit code in the form that Popen uses, and the CPU time of its whole life in seconds.
+            The worker's exit code in the form that Popen uses, and the CPU time of its whole life in seconds. If the
+            nursery has ended, and its workers with it, these are None and 0.
         """
         try:
             ended = self._tell({"end": process_id, "seconds": seconds}, [])
@@ -131,7 +132,7 @@ class Nursery:
 
 
 _spare: dict[str, Nursery] = {}
-"""The nursery of a closed pool, by module. The next pool for that module finds it already imported."""
+"""The nursery of a closed pool, by module. The next pool for that module reuses it and need not import again."""
 _changing_spare = threading.Lock()
 
 

@@ -21,6 +21,7 @@ class WorkerPool:
         module: the module to run as `python -m module`, which ends with `serving.serve(JOBS)`.
         size: the maximum number of concurrent workers. Further calls wait. None: one worker for each call.
         environment: names of additional environment variables that its workers may see.
+        beside: another pool of the same module, whose nursery forks the workers of this pool. None: its own nursery.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class WorkerPool:
     def beside(self) -> "WorkerPool":
         """Return another pool of the same module, which must be closed before this one.
 
-        It shares the interpreter that has imported the module, which saves another start. Its workers are its own and
-        never see data given to this pool's workers.
+        The pools share the process that has imported the module, which saves starting another. The new pool has its own
+        workers, which never see data that was given to this pool's workers.
         """
         return WorkerPool(self._module, environment=self._environment, beside=self)
 

@@ -35,7 +35,7 @@ _REAP_SECONDS: Final = 2.0
 
 def serve(jobs: Mapping[str, Job]) -> None:
     """Fork workers on demand until the pool has ended. Call this on the last line of a module of jobs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the pool, which then ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the pool, which then ends this process
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     control = socket.socket(fileno=os.dup(0))
     gc.collect()
