@@ -1,4 +1,4 @@
-"""Run the command line as `python -m data_miner_dagster`, from the start to the end of its process."""
+"""Run the command line as `python -m data_miner_dagster`, without Python's final garbage collection."""
 
 import atexit
 import os

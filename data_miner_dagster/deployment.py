@@ -29,7 +29,7 @@ _CREATION_SECONDS: Final = 120.0
 DAGSTER_SETTINGS: Final = "dagster.yaml"
 """The file that makes a folder a DAGSTER_HOME."""
 POSTGRES_STORAGE: Final = f"""
-# Dagster's own storage is in PostgreSQL since `data-miner migrate-to`. The `data-miner` commands set this variable
+# `data-miner migrate-to` has moved Dagster's own storage to PostgreSQL. The `data-miner` commands set this variable
 # themselves. The `dagster` commands need it in the environment: docs/deploy/postgresql.md
 storage:
   postgres:
@@ -142,7 +142,7 @@ def existing_instance(home: Path) -> "DagsterInstance":
 
 
 def use_light_files(home: Path) -> None:
-    """Make this process create small files for runs, and commit cheaply to Dagster's SQLite storage.
+    """Make this process create small files for runs, and commit to Dagster's SQLite storage without awaiting the disk.
 
     Dagster's storage has a file for each run, with two dozen mostly empty tables, and its events are also in the index.
     If a power failure loses some of this history, no work is lost or requested again.

@@ -27,7 +27,7 @@ OURS: Final = Ours(
 
 
 class PruneConfig(dg.Config):
-    """Run configuration of the job."""
+    """The run configuration of the job `prune_history`."""
 
     older_than_days: int | None = None
     """How long runs are kept, in days. Default: `platform.storage.history_days`."""
@@ -60,5 +60,5 @@ def _prune_history(context: dg.OpExecutionContext, config: PruneConfig, platform
     executor_def=dg.in_process_executor,
 )
 def prune_history_job() -> None:
-    """Run the pruning once."""
+    """Remove old history and stray keys, and check the files of videos."""
     _prune()

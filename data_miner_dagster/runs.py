@@ -37,7 +37,7 @@ from data_miner_dagster.launching.tags import REFUSED_TAG
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, attempt_extra
 
 _EARLIER_PROCESS_TAG: Final = "data_miner/process"
-"""The tag by which versions up to 0.3 identified a run's process. Retries inherit it from the previous run."""
+"""The tag by which earlier versions identified a run's process. Retries inherit it from the previous run."""
 _LAUNCHED_TAG: Final = ".dagster/grpc_info"
 """Marks every run for which `DefaultRunLauncher` started a process. Such a process executes nothing else."""
 SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
@@ -112,7 +112,7 @@ def end_dead_runs(
 def _lost_while_starting(
     instance: dg.DagsterInstance, database: Database, starting: Sequence[dg.DagsterRun]
 ) -> tuple[set[str], dict[str, str]]:
-    """Return the starting runs that their launcher does not know, and those whose process failed, with the reason."""
+    """Return the ids of starting runs that the launcher does not know, and the reasons of those that failed, by id."""
     unknown: set[str] = set()
     failed: dict[str, str] = {}
     if not starting or not _is_launched_elsewhere(instance):
@@ -149,7 +149,7 @@ def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str
 
 
 def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[str]:
-    """Return the runs whose process belongs to a version without leases and still works, because it holds a claim."""
+    """Return the ids of the runs whose process belongs to a version without leases and still holds a claim."""
     processes = {run.run_id: run.tags[_EARLIER_PROCESS_TAG] for run in runs if _EARLIER_PROCESS_TAG in run.tags}
     if not processes:
         return set()
@@ -160,7 +160,7 @@ def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[s
 def _remove_leftovers(
     instance: dg.DagsterInstance, database: Database, inactive: Collection[str], judged: Mapping[str, JudgedRun]
 ) -> None:
-    """Remove the leases of finished runs: of dead processes, and of processes that continue after their run ended."""
+    """Remove the leases of finished runs, whether their processes are dead or continue."""
     living = {run_id for run_id in inactive if run_id in judged and judged[run_id].state is RunState.ALIVE}
     over = set(inactive) - living
     if living:

@@ -41,7 +41,7 @@ _SOON_SECONDS: Final = 1.0
 _MOST_DOWNLOADS: Final = 200
 """The most downloads in a batch of `data-miner run`.
 
-It is low because the last downloads of a batch leave slots idle.
+It is higher than in other batches, because the last downloads of each batch leave slots idle.
 """
 
 
@@ -150,7 +150,7 @@ def preparing(work: Drain, preparation: Preparation) -> Drain:
 
 
 def work_off_project(context: dg.OpExecutionContext, platform: Platform, config: BatchConfig) -> None:
-    """Download, extract and embed the videos of one project, all three stages at once, until no work is due."""
+    """Download, extract and embed the videos of one project, with these stages in parallel, until no work is due."""
     assert config.project is not None
     work = drain_of(
         context,

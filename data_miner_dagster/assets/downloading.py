@@ -33,8 +33,8 @@ def videos(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """The video file, its metadata (`info.json`) and its sha256.
 
-    The file is verified to open, to contain pictures and to be complete. Keyed by video and shared by all projects. An
-    unavailable video or a broken file is a recorded outcome: an observation with the reason, and a row in the catalog.
+    The file has been verified: it opens, contains pictures and is complete. All projects share it. If a video is
+    unavailable or its file is broken, the outcome is an observation with the reason, and a row in the catalog.
     """
     opened = platform.open()
     yield from materialize_videos(

@@ -26,7 +26,7 @@ def filtered_frames(
 ) -> dg.MaterializeResult[None]:
     """The similarities to the prompts, the decision and the reason for every frame of every member video.
 
-    Computed as a matrix product over stored embeddings: opens no image and runs no image model.
+    They are computed as a matrix product over stored embeddings, so no image is opened and no image model runs.
     """
     from data_miner_dagster.operations.filtering.filter_project import filter_project
 

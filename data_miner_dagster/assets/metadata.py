@@ -1,4 +1,4 @@
-"""The metadata of an event: a few values for people, limited to a number of bytes whatever an operation reports.
+"""The metadata of an event: a few values for people, whose total size is limited whatever an operation reports.
 
 Dagster stores every byte of an event, and SQLite stores it twice. Larger results are in files: previews, reports and
 tables.

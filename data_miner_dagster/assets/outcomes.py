@@ -62,9 +62,9 @@ _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 """Figures about the work, not about the result. Events omit them."""
 
 FAILURE_KIND: Final = "kind"
-"""The metadata key of a failed step for the class name of the error."""
+"""The key in the metadata of a failed step for the class name of the error."""
 OUTAGE_KIND: Final = "outage"
-"""The metadata key of a failed step for the `FailureKind` of an error that affects every item."""
+"""The key in the metadata of a failed step for the `FailureKind` of an error that affects every item."""
 
 progress = logging.getLogger(__name__)
 """The logger for one line per finished video or project, which `data-miner run` shows."""
@@ -159,7 +159,7 @@ def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Map
 
 
 class VideoEvents:
-    """The events of a run's videos at one asset. Each is logged as soon as its video is done. Thread-safe."""
+    """The events of a run's videos for one asset. Each is logged as soon as its video is done. Thread-safe."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ def _failure_shown(context: dg.AssetExecutionContext, project: str) -> Iterator[
     except dg.Failure as failed:
         told = {
             "status": f"failed: {failed.description}",
-            NEXT: f"correct it in the project's file, or `data-miner retry --project {project}`; "
+            NEXT: f"correct it in the project file, or run `data-miner retry --project {project}`; "
             "`data-miner status` says whether it is retried automatically",
         }
         metadata = bounded({name: dg.MetadataValue.text(text) for name, text in told.items()}, first=(NEXT,))

@@ -176,7 +176,10 @@ def _changes(platform: Platform, project: str, version: str) -> Metadata:
 
 
 def student_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the latest student's training curve, its quality, and a link to the frames where it disagrees."""
+    """Return the latest student's training curve, its quality, and a link to the frames where it disagrees.
+
+    Return nothing if the project has no student.
+    """
     from data_miner_dagster.domain.students import student_name
     from data_miner_dagster.operations.training.students import curve_preview, latest_student
 

@@ -46,7 +46,7 @@ class TrainingConfig(dg.Config):
 def student(
     context: dg.AssetExecutionContext, config: TrainingConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """A small network trained on the latest release, with its quality and the frames where it disagrees with labels.
+    """A small network trained on the latest release, its quality, and the frames where it disagrees with annotations.
 
     The network can then be used as a detector. Materialize the asset by hand; no build waits for it.
     """

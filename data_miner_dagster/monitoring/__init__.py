@@ -1,1 +1,1 @@
-"""Metrics for Prometheus. This package only reads, and changes nothing."""
+"""Metrics for Prometheus. The modules here read values and change nothing."""

@@ -97,7 +97,7 @@ class Collector:
         self._failing: set[str] = set()
 
     def values(self) -> Values:
-        """Return the values of all metrics, at most a few seconds old."""
+        """Return the values of all metrics. They are collected again after 5 s, or later if collecting took long."""
         with self._lock:
             began = time.monotonic()
             if began >= self._good_until:

@@ -14,7 +14,7 @@ class Family:
     """One metric, for all values of its labels."""
 
     name: str
-    """The name without the prefix. The name of a counter is also without `_total`."""
+    """The name without the prefix and, for a counter, without `_total`."""
     meaning: str
     labels: tuple[str, ...] = ()
     kind: Literal["gauge", "counter"] = "gauge"
@@ -53,18 +53,18 @@ FAMILIES: Final[dict[str, Family]] = {
             "with the most downloads.",
             ("site",),
         ),
-        Family("pool_slots", "Slots of a pool.", ("pool",)),
-        Family("pool_slots_used", "Slots of a pool that are in use.", ("pool",)),
+        Family("pool_slots", "Number of slots of a pool.", ("pool",)),
+        Family("pool_slots_used", "Number of slots of a pool that are in use.", ("pool",)),
         # the cost of work, from the catalog: it survives the run that counted it
-        _counter("items", "Attempts at an item that ended, by outcome: done or failed.", "outcome"),
+        _counter("items", "Finished attempts at items, by outcome: done or failed.", "outcome"),
         _counter("requests", "Requests sent to sites."),
         _counter("bytes_received", "Bytes of the responses, as received."),
         _counter("bytes_written", "Bytes of the files that were written and stored."),
         _counter("cpu_seconds", "CPU time of all threads and worker processes."),
         _counter("gpu_seconds", "Time in models that run on a GPU."),
         _counter("wall_seconds", "Wall-clock time of all items, added up."),
-        _counter("frames", "Frames that were made or examined."),
-        _counter("boxes", "Boxes that were found."),
+        _counter("frames", "Frames that were extracted or examined."),
+        _counter("boxes", "Boxes that were detected."),
         # projects
         Family(
             "project_items",
@@ -84,8 +84,8 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("disk_free_bytes", "Free bytes on the disk of the root."),
         Family("disk_size_bytes", "Size of the disk of the root in bytes."),
         Family("quota_bytes", "The quota of the root in bytes; absent if there is none."),
-        Family("gpu_memory_used_bytes", "Memory of a GPU in use.", ("gpu",)),
-        Family("gpu_memory_size_bytes", "Memory of a GPU.", ("gpu",)),
+        Family("gpu_memory_used_bytes", "Used memory of a GPU in bytes.", ("gpu",)),
+        Family("gpu_memory_size_bytes", "Total memory of a GPU in bytes.", ("gpu",)),
         Family(
             "gpu_utilization_ratio", "Share of the most recent sampling interval in which a GPU was busy.", ("gpu",)
         ),

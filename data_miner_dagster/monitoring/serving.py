@@ -83,7 +83,7 @@ def metrics_application(registry: CollectorRegistry) -> Starlette:
         routes=[
             Route("/", start),
             Route(HEALTH_PATH, healthy),
-            Route(METRICS_PATH, _ForReading(exposed), methods=["GET"]),  # and so HEAD
+            Route(METRICS_PATH, _ForReading(exposed), methods=["GET"]),  # and therefore HEAD
         ]
     )
 

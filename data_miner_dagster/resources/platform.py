@@ -66,7 +66,8 @@ class PlatformResource(dg.ConfigurableResource[Any]):
     def open(self) -> Platform:
         """Return the platform.
 
-        Only the first call is expensive. Logs go to stderr, which Dagster stores with the run.
+        Only the first call is expensive. Logs go to stderr, which Dagster stores with the run. If the lease of the run
+        could not be taken, this raises the error.
         """
         if self._error is not None:
             raise self._error

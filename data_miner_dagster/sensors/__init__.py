@@ -1,1 +1,1 @@
-"""Sensors, which are thin shells around pure planners. A tick never uses the network."""
+"""Sensors, which are thin shells around pure planners. A tick never sends requests to sites."""

@@ -25,7 +25,7 @@ class ProjectState:
     is_withdrawn: bool  # its file has disappeared from the watched folder
     config_hash: str
     basis: str  # fingerprint of its current inputs
-    built_basis: str | None  # fingerprint of the last release's inputs
+    built_basis: str | None  # fingerprint of the last finished build's inputs
     config_file: str | None = None  # the file that its settings were read from
 
 
@@ -51,7 +51,7 @@ class FailedStage:
         if self.due_at is not None:
             return f"retried from {self.due_at:%Y-%m-%d %H:%M} UTC, or now by `data-miner retry --project {project}`"
         file = f"edit {config_file}" if config_file else "change its settings, videos or verdicts"
-        return f"it waits until something changes: {file}, or `data-miner retry --project {project}`"
+        return f"it waits until something changes: {file}, or run `data-miner retry --project {project}`"
 
 
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:

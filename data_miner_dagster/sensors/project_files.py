@@ -1,4 +1,7 @@
-"""Registration of the project files in the watched folder. A file is read again only if its stat has changed."""
+"""Registration of the project files in the watched folder.
+
+A file is read again only if its size, its modification time or its inode has changed.
+"""
 
 import json
 import os
@@ -26,7 +29,7 @@ _Stat = tuple[int, int, int]  # size, time of modification, inode
 
 
 class WatchedFolder:
-    """The project files in the watched folder of one root, and what this process has registered of them."""
+    """The project files in the watched folder of one root, and the files that this process has registered."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -37,7 +40,7 @@ class WatchedFolder:
         """One line per refused file."""
 
     def register(self) -> bool:
-        """Register new and changed files. Return whether there were any. Idempotent.
+        """Register new and changed files. Return whether any file or project has changed. Idempotent.
 
         The content of one file never affects others. A refused file is checked again whenever another file changes,
         because the other file may have been the reason.

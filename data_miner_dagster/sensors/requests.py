@@ -25,7 +25,7 @@ _MOST_NAMES: Final = 5
 
 
 def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) -> dg.RunRequest:
-    """Return the request of the run for a batch. Its key is never reused, even if Dagster's history is lost.
+    """Return the run request for a batch. Its run key is never reused, even if Dagster's history is lost.
 
     Dagster does not retry such a run. Unfinished work is requested again when it is due, in another batch.
     """
@@ -47,7 +47,7 @@ def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) ->
 
 
 def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
-    """Return the request of a run that helps with a project. `number` is its number within the plan."""
+    """Return the request for a run that helps with a project. `number` is the run's number within the plan."""
     job = SHARE_JOB_BY_STAGE[plan.stage]
     return dg.RunRequest(
         run_key=f"shards:{plan.id}:{number}",
@@ -66,7 +66,8 @@ def named(names: Sequence[str]) -> str:
 class Room:
     """The number of further runs that may be requested for each stage.
 
-    It is the number of free slots in the stage's pool, plus one waiting run for stages of projects.
+    It is the number of free slots in the stage's pool, plus one waiting run for stages of projects. A stage without any
+    run may always have one.
     """
 
     def __init__(

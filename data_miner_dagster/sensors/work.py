@@ -35,7 +35,7 @@ _TICK_SECONDS: Final = 4
 """The daemon evaluates due sensors every five seconds, often slightly early, so a value of 5 would skip ticks."""
 _MOST_LINES: Final = 10
 _SETTLING_SECONDS: Final = 20.0
-"""The most time per tick for reading the files of an earlier version. Dagster ends a tick after 60 s without saving."""
+"""The most time per tick for reading files of an earlier version. Dagster aborts a tick that takes more than 60 s."""
 _AUDIT_SECONDS: Final = 60.0
 _WATCH_SECONDS: Final = 30.0
 """The time between two checks for alerts, in seconds."""
@@ -82,7 +82,7 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Have results of other settings or versions made again, and check the files of a few videos per minute."""
+        """Make results of other settings or versions due again, and check the files of a few videos per minute."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("files of an earlier version are being checked")
         elif (audit := _audit_of(self._platform)).is_due:
@@ -152,7 +152,7 @@ class _RegularWatch:
         return time.monotonic() >= self._due
 
     def go_on(self) -> list[str]:
-        """Check for alerts once, and return the titles of new ones."""
+        """Check for alerts once, and return the titles of those that began or ended."""
         self._due = time.monotonic() + _WATCH_SECONDS
         return self._watch.look()
 
