@@ -91,5 +91,6 @@ def test_check_not_held__a_paused_project_is_not_run(run_command: RunCommand, pl
     check_not_held(platform, "walkers")
     run_command("pause", "--project", "walkers", *root)
     check_not_held(platform, "cyclists")
-    with pytest.raises(DataMinerError, match=r"^project walkers has been held .* resume --project walkers, then run again$"):
+    match = r"^project walkers has been held .* resume --project walkers, then run again$"
+    with pytest.raises(DataMinerError, match=match):
         check_not_held(platform, "walkers")
