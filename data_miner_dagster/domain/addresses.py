@@ -18,7 +18,7 @@ from data_miner_dagster.domain.object_urls import ObjectUrl
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 MAX_FOREIGN_LENGTH: Final = 2000
-"""The longest address that is accepted. Browsers do not send longer ones either."""
+"""The most characters of a foreign address. Longer addresses do not work in every browser either."""
 _PLACEHOLDER: Final = re.compile(r"\{env:[A-Za-z_]\w*\}")
 _MIN_SECRET_LENGTH: Final = 6
 """Shorter values such as `key=3` are identifiers rather than secrets."""
@@ -35,7 +35,7 @@ _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class AddressError(ValueError):
-    """A foreign address cannot be accepted. `str(error)` gives the reason in one line, without the address."""
+    """An address cannot be accepted. `str(error)` gives the reason in one line, without the address."""
 
 
 class Origin(StrEnum):
@@ -74,12 +74,13 @@ class OwnAddress:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAddress:
-    """An address from a third party: http or https with a host and a valid port, braces percent-encoded.
+    """An address from a third party: http or https with a host and, if given, a valid port.
 
     It may also be a name such as `wistia:abc` that one extractor passes to another (`of_extractor`).
 
     Raises:
-        AddressError: the text is neither a web address nor such a name.
+        AddressError: the text is neither of these, is too long, or contains characters that are not allowed, such as
+            braces that are not percent-encoded.
     """
 
     text: str
@@ -97,7 +98,7 @@ class ForeignAddress:
 
     @classmethod
     def parse(cls, text: str) -> "ForeignAddress":
-        """Return foreign text as an http or https address, with invisible characters percent-encoded.
+        """Return foreign text as an http or https address, with braces and invisible characters percent-encoded.
 
         Raises:
             AddressError: the text is not a valid http or https address.
@@ -113,7 +114,7 @@ class ForeignAddress:
         """Return an address from an extractor of a known site: http, https, or a name internal to extractors.
 
         Raises:
-            AddressError: the text is a path, or has a scheme that reads files.
+            AddressError: the text is a path, has a scheme that is not allowed, or contains control characters.
         """
         return cls._encoded(text)
 
@@ -221,7 +222,7 @@ def _is_http(text: str) -> bool:
 
 
 def address_at(url: str, pts_seconds: float) -> str:
-    """Return the address of a video with a start time. Returns text that is not a web address unchanged."""
+    """Return a video's address with a start time added. Text that is not a web address is returned unchanged."""
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:

@@ -41,6 +41,6 @@ class Trouble:
     line: str
     """The problem and the remedy, for people."""
     since: datetime | None = None
-    """When the trouble began. None: when it was first observed."""
+    """When the trouble began. None: at the time of its first observation."""
     after: timedelta = timedelta()
     """How long the trouble must last before an alert is sent."""

@@ -1,4 +1,4 @@
-"""The current work of a thread: run, stage, project and video. Every log line and every span names it.
+"""The current work of a thread: run, stage, project and video. Every log line and every span names them.
 
 Each value is set in one place: the run where its process starts, the stage of videos where a batch starts, the stage of
 a project in `project_stage`, and the video in the item guard. Threads inherit the values. Log messages of a worker

@@ -20,7 +20,7 @@ def backoff_seconds(
 def outage_seconds(seconds_so_far: float) -> float:
     """Return the delay before the next probe of something that has been unavailable for `seconds_so_far`.
 
-    The delay is an eighth of that time, so that work resumes soon after the outage ends. At most a ninth of the total
-    time is lost.
+    The delay is an eighth of that time, but at least 30 seconds and at most six hours. Work therefore resumes soon
+    after the outage ends: after an outage of at least four minutes, at most a ninth of the total time is lost.
     """
     return min(max(seconds_so_far / 8, FIRST_SECONDS), LONGEST_SECONDS)

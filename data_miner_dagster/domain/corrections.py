@@ -1,4 +1,4 @@
-"""Results from an annotation tool: the boxes of an image, and the tool's information about the annotator.
+"""The contents of a file from an annotation tool: the boxes of each image, and information about the annotator.
 
 Belongs here: the records. Does not belong here: reading a tool's file (export/), or turning it into verdicts
 (stages/reviewing/corrections.py).
@@ -27,7 +27,7 @@ class ReturnedBox:
     def __post_init__(self) -> None:
         """Reject coordinates that are not finite, which a damaged file may contain."""
         if not all(map(math.isfinite, self.box)):
-            raise ValueError(f"the box {self.box} has a corner that is not finite")
+            raise ValueError(f"the box {self.box} has a coordinate that is not finite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ReturnedImage:
     """One image as a tool returns it.
 
     Attributes:
-        name: the tool's name for the file: a path or an address that ends in the path below `images/`.
+        name: the file's name in the tool: a path or an address that ends with the file's path below `images/`.
         boxes: the boxes.
         is_reviewed: whether a person has examined the whole image; None if the tool does not say.
         frame_id: the id of the frame, if the tool preserved it.

@@ -1,4 +1,4 @@
-"""The index of a video's packets, which is known before decoding, and the decode plan that is made from it.
+"""The index of a video's packets, which is known before decoding, and the decode plan that is built from it.
 
 Belongs here: the records passed between planning (stages) and decoding (media). Does not belong here: the planning and
 decoding themselves.
@@ -45,7 +45,7 @@ class VideoIndex:
 
     @cached_property
     def frame_pts(self) -> Int64Array:
-        """The distinct pts of the known shown frames, ascending."""
+        """The distinct pts of the shown frames in this index, ascending."""
         return np.unique(self.pts[self.is_shown])
 
     @cached_property
@@ -125,9 +125,9 @@ class GroupIndex(VideoIndex):
 class DecodePlan:
     """The packets to decode in order to obtain `target_pts` (ascending, distinct, in the index's time base).
 
-    `is_sent[i]` says whether packet i goes to the decoder; None sends all. The decoder is flushed and reset before each
-    packet in `restarts`, because packets before it were skipped. `seeks` are the packets reached by seeking instead of
-    reading on; in a seekable file they include the first packet.
+    `is_sent[i]` states whether packet i is sent to the decoder. If `is_sent` is None, all packets are. The decoder is
+    flushed and reset before each packet in `restarts`, because packets before it were skipped. `seeks` are the packets
+    that are reached by seeking instead of reading on. In a seekable file, they include the first packet.
     """
 
     target_pts: Int64Array

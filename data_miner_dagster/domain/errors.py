@@ -8,10 +8,10 @@ states the problem, the value and the remedy.
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
     ├── SourceError            one source could not be listed; the others were
     ├── ClaimHeldError         another live worker holds the requested work
-    ├── RunEndedError          the run of this process was ended from outside: it stops, and writes nothing more
+    ├── RunEndedError          the run of this process was ended from outside; the process stops without writing more
     ├── NotReadyError          an earlier stage of the project has not been done
-    ├── OutOfDateError         a table was made from inputs that have since changed, or by an earlier version
-    ├── SystematicFaultError   the same fault hit every item, or ten in a row: our fault, not the data's
+    ├── OutOfDateError         a table was built from inputs that have since changed, or by an earlier version
+    ├── SystematicFaultError   every item, or ten in a row, had the same fault: the program is at fault, not the data
     ├── CatalogError           the catalog is damaged, or does not belong to the files
     ├── DamagedFileError       a derived file cannot be read: it is removed, and the next run recreates it
     ├── PermanentError         trying again gives the same result
@@ -22,10 +22,10 @@ states the problem, the value and the remedy.
     │   │   └── ObjectForbiddenError   the credentials do not allow the request
     │   └── ModelError
     └── TransientError         trying again later may succeed
-        ├── ClaimLostError         another worker took the work over while this one was suspended
+        ├── ClaimLostError         another worker took over the work while this one was suspended
         ├── OutageError(kind)  a problem that would affect every item: the stage waits
         ├── ObjectTransientError   a bucket did not answer in any attempt
-        │   └── ObjectChangedError     an object was replaced while it was read
+        │   └── ObjectChangedError     an object was replaced while it was being read
         └── VideoTransientError(kind)
 
 Errors that only one package raises and catches are defined there, as subclasses of these: `PostponedError` and
@@ -45,7 +45,7 @@ class DataMinerError(Exception):
 
 
 class ConfigError(DataMinerError):
-    """A configuration value is missing, unknown or out of range."""
+    """The user's file, flags or other input is wrong: something is missing, unknown or not allowed."""
 
 
 class NothingToReleaseError(DataMinerError):
@@ -65,7 +65,7 @@ class RunEndedError(DataMinerError):
 
 
 class SystematicFaultError(DataMinerError):
-    """A fault that affects all items alike. Nothing was recorded for any of them, and the run ends."""
+    """A fault that affects all items. It was recorded for none of them, and the run ends."""
 
 
 class CatalogError(DataMinerError):
@@ -84,7 +84,7 @@ class NotReadyError(DataMinerError):
 
 
 class OutOfDateError(DataMinerError):
-    """A table was made from inputs that have changed since, or by an earlier version, so its stage has to run again."""
+    """A table was built from inputs that have since changed, or by an earlier version. Its stage has to run again."""
 
 
 class PermanentError(DataMinerError):

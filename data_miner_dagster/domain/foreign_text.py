@@ -27,7 +27,8 @@ _UNPRINTABLE: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_BID
 def clean_text(value: object, max_length: int = MAX_LINE) -> str | None:
     """Return foreign text as one line without control, bidi or invisible characters, cut to `max_length`.
 
-    Lone surrogates are replaced. Numbers become their digits. Returns None for anything else, or if nothing is left.
+    Lone surrogates are replaced. Numbers are converted to text. Returns None for any other type, for integers beyond
+    `MAX_COUNT`, and if no characters remain.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -39,7 +40,7 @@ def clean_text(value: object, max_length: int = MAX_LINE) -> str | None:
 
 
 def clean_texts(values: object) -> tuple[str, ...]:
-    """Return a foreign list of words, each cleaned, with at most `MAX_TAGS` entries."""
+    """Return the cleaned words of a foreign list, at most `MAX_TAGS`. Empty for anything but a list or tuple."""
     if not isinstance(values, list | tuple):
         return ()
     cleaned = (clean_text(value, MAX_TAG_LENGTH) for value in values[: 2 * MAX_TAGS])
@@ -47,7 +48,7 @@ def clean_texts(values: object) -> tuple[str, ...]:
 
 
 def clean_number(value: object) -> float | None:
-    """Return a foreign number if it is finite, otherwise None."""
+    """Return a foreign number as a float if it is finite, otherwise None. Also None for integers beyond `MAX_COUNT`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, int) and abs(value) > MAX_COUNT:
@@ -57,7 +58,7 @@ def clean_number(value: object) -> float | None:
 
 
 def clean_whole(value: object, maximum: int = MAX_COUNT) -> int | None:
-    """Return a foreign whole number from 0 to `maximum`, otherwise None."""
+    """Return a foreign number from 0 to `maximum`, rounded down to a whole number, or None for anything else."""
     number = clean_number(value)
     if number is None or not 0 <= number <= maximum:
         return None
@@ -67,8 +68,8 @@ def clean_whole(value: object, maximum: int = MAX_COUNT) -> int | None:
 def printable(text: str) -> str:
     r"""Return text that is safe to print: each control or invisible character becomes an escape such as `\u001b`.
 
-    Keeps line feeds and tabs. All printed text passes through this function, so that no terminal acts on text from an
-    old catalog, a file name or a library's message. JSON stays valid JSON.
+    Keeps line feeds and tabs. All printed text passes through this function, since text from an old catalog, a file
+    name or a library's message may contain characters that a terminal acts on. JSON stays valid JSON.
     """
 
     def escape(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Detection of full disks, since an item that failed because of one may succeed once there is space."""
+"""Detection of full disks. An item that failed because of a full disk may succeed once there is space."""
 
 import errno
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _TEXTS: Final = (
 def is_disk_full(error: BaseException | None) -> bool:
     """Return whether an error, or one of its causes, reports that a disk or quota is full.
 
-    Libraries wrap the system's error in their own classes and messages, which have only its number or text in common.
+    Libraries wrap the system's error in classes and messages of their own, which share only its number or its text.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

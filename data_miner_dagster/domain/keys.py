@@ -10,9 +10,9 @@ _SAFE: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _VIDEO_KEY: Final = re.compile(r"[a-z0-9_]+-[A-Za-z0-9_.-]+")
 _PROJECT_NAME: Final = re.compile(_SAFE)
 MAX_KEY_LENGTH: Final = 200
-"""The longest video key.
+"""The most characters of a video key.
 
-It leaves room for suffixes within the 255 bytes that file systems commonly allow for a name.
+This leaves room for suffixes within the 255 bytes that file systems commonly allow for a name.
 """
 FILE_PREFIX: Final = "file-"
 """The prefix of the key of a video file on this machine."""
@@ -28,7 +28,8 @@ def check_video_key(key: str) -> str:
     """Return `key` if it has the form `<extractor>-<id>` and is safe as a file name and as a partition key.
 
     Raises:
-        ConfigError: `key` has another form, is too long, or contains `...`, which Dagster reads as a range.
+        ConfigError: `key` has another form, is too long, ends with a dot, or contains two dots in a row, since Dagster
+            reads `...` as a range.
     """
     if len(key) > MAX_KEY_LENGTH or ".." in key or key.endswith(".") or not _VIDEO_KEY.fullmatch(key):
         raise ConfigError(
@@ -41,11 +42,13 @@ def check_project_name(name: str) -> str:
     """Return `name` if it is safe as a folder name and as a partition key.
 
     Raises:
-        ConfigError: the name is too long, or contains characters that are not safe.
+        ConfigError: the name is too long, contains unsafe characters or two dots in a row, does not start with a letter
+            or digit, or ends with a dot.
     """
     if len(name) > 100 or ".." in name or name.endswith(".") or not _PROJECT_NAME.fullmatch(name):
         raise ConfigError(
-            f"project name {name!r} must be at most 100 letters, digits, '_', '-', '.', starting with a letter or digit"
+            f"project name {name!r} must be at most 100 letters, digits, '_', '-', '.', starting with a letter or "
+            "digit, without '..' or a final '.'"
         )
     return name
 
@@ -85,7 +88,8 @@ _CONTENT_KEY: Final = re.compile(r"(file|frames)-(?:([0-9a-f]{32})|[A-Za-z0-9_-]
 def digest_of_key(key: str) -> str | None:
     """Return the leading hex digits of the content's sha256 from a local file's or folder's key; None for other keys.
 
-    Such keys have the form `file-<name>.<16 digits>`, or `file-<32 digits>` in roots of earlier versions.
+    Such keys have the form `<kind>-<name>.<16 digits>`, or `<kind>-<32 digits>` in roots of earlier versions. The kind
+    is `file` or `frames`.
     """
     found = _CONTENT_KEY.fullmatch(key)
     return None if found is None else found[2] or found[3]

@@ -1,7 +1,8 @@
-"""Keep Python's garbage collector away from objects that stay until the process ends: modules and loaded models.
+"""Exclusion of objects that exist until the process ends, such as modules and loaded models, from garbage collection.
 
-Imports and loaded models create hundreds of thousands of objects. The collector would traverse them over and over as
-they are created, and again whenever it runs later. This takes up to a quarter of the CPU time of starting a process.
+Imports and loaded models create hundreds of thousands of objects. The collector would traverse them repeatedly while
+they are being created, and again whenever it runs later. This would take up to a quarter of the CPU time of starting a
+process.
 """
 
 import gc
@@ -16,9 +17,9 @@ _num_blocks = 0
 
 @contextmanager
 def creating_lasting_objects() -> Iterator[None]:
-    """Pause garbage collection in the whole process, and ignore the objects of the block from then on.
+    """Pause garbage collection in the whole process during the block, then exclude all existing objects from it.
 
-    Reference counting goes on. Blocks may be nested, and may overlap in several threads: collection resumes when the
+    Reference counting continues. Blocks may be nested, and may overlap in several threads. Collection resumes when the
     last of them ends.
     """
     global _num_blocks

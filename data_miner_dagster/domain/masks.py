@@ -41,6 +41,9 @@ class Mask:
             pixels: the region.
             left_top: the region's upper left corner.
             resolution_wh: the size of the whole picture.
+
+        Raises:
+            ValueError: the region is not inside the picture.
         """
         (height, width), (left, top), (picture_width, picture_height) = pixels.shape, left_top, resolution_wh
         if not (0 <= left <= picture_width - width and 0 <= top <= picture_height - height):
@@ -111,7 +114,7 @@ class Mask:
         return np.repeat(is_object, counts).reshape(right - left, height).T
 
     def _run_lengths(self) -> npt.NDArray[np.int64]:
-        """Return the lengths of the runs, the first of which is outside the object.
+        """Return the lengths of the runs, starting with pixels outside the object.
 
         Source: `rleFrString` of COCO's maskApi.c. Groups of five bits, lowest first. A sixth bit indicates that more
         follow, and the fifth bit of the last group is the sign. From the fourth length on, the value is the difference

@@ -31,9 +31,9 @@ class Measured:
     floor_seconds: float = 0.0
     """The part of the wall time that the stage cannot avoid (`FLOORS`)."""
     num_frames: int = 0
-    """Frames that were made or examined."""
+    """Frames that were created or examined."""
     num_boxes: int = 0
-    """Boxes that were found."""
+    """Boxes that were detected."""
 
     def __add__(self, other: "Measured") -> "Measured":
         return Measured(*(getattr(self, name) + getattr(other, name) for name in AMOUNTS))
@@ -59,7 +59,10 @@ Its share of the wall time is the efficiency of the stage.
 
 
 def measured_from_told(told: Mapping[str, object]) -> Measured:
-    """Return the measurements of another process without impossible values, which untrusted input may have caused."""
+    """Return a record of the given amounts, by name, ignoring unknown names and values that no cost can have.
+
+    Costs are finite and at least 0. Worker processes read untrusted input, so they may report anything.
+    """
     known: dict[str, int | float] = {}
     for name in AMOUNTS:
         value = told.get(name)

@@ -134,7 +134,7 @@ class Meter:
 
 
 class _OfProcess:
-    """Distributes the CPU time of this process that no thread meter has counted."""
+    """The distribution of the CPU time that no thread meter has counted, in equal parts, to the process meters."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -211,7 +211,7 @@ def current_meter() -> Meter | None:
 
 
 def note(measured: Measured) -> None:
-    """Add a cost to the meter of the current work. Does nothing if there is none."""
+    """Add a cost to the meter of the current work. Does nothing if there is no meter."""
     meter = current_meter()
     if meter is not None:
         meter.add(measured)

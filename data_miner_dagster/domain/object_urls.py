@@ -26,10 +26,10 @@ _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\\\\?#*\ud800-\udfff\u2028\u2
 
 @dataclass(frozen=True, slots=True)
 class ObjectUrl:
-    """A bucket, and an object or a prefix of objects in it. An empty `path` is the whole bucket.
+    """The address of an object, or of a prefix of objects, in a bucket. An empty `path` is the whole bucket.
 
     Raises:
-        ValueError: a part is not valid. The message says why, without the address.
+        ValueError: a part is not valid. The message gives the reason, without the address.
     """
 
     protocol: str
@@ -69,7 +69,7 @@ class ObjectUrl:
 
     @property
     def text(self) -> str:
-        """The address in the form that is stored and shown, from which `parse` restores an equal one."""
+        """The address as text, which is stored and shown. `parse` restores an equal address from it."""
         return f"{self.protocol}://{self.bucket}{'/' if self.path else ''}{self.path}"
 
     @property
@@ -96,7 +96,10 @@ class ObjectUrl:
 
 
 def problem_of_object_name(name: str) -> str | None:
-    """Return the reason why an object's name cannot be used, or None if it can be. A bucket may list any name."""
+    """Return the reason why an object's name cannot be used, or None if it can be.
+
+    Buckets accept more names than this package does, so their listings are checked, too.
+    """
     if _FORBIDDEN.search(name):
         return "the path contains a character that is not allowed: a control character, '\\', '?', '#' or '*'"
     if any(part in ("", ".", "..") for part in name.split("/")):

@@ -21,7 +21,7 @@ _DROPS: Final[Mapping[DropReason, str]] = {
     DropReason.BELOW_POSITIVE: "not similar enough to the prompts",
     DropReason.BEATEN_BY_NEGATIVE: "more like a negative prompt",
     DropReason.JUNK: "junk",
-    DropReason.TOO_CLOSE_IN_TIME: "too close to another in time",
+    DropReason.TOO_CLOSE_IN_TIME: "too close in time to another frame",
     DropReason.OVER_VIDEO_CAP: "over the limit per video",
 }
 _DUPLICATES: Final[Mapping[DuplicateTier, str]] = {
@@ -34,13 +34,13 @@ _DUPLICATES: Final[Mapping[DuplicateTier, str]] = {
 }
 _REJECTIONS: Final[Mapping[RejectionRule, str]] = {
     RejectionRule.DURATION: "too short or too long",
-    RejectionRule.UPLOAD_DATE: "uploaded at another time",
+    RejectionRule.UPLOAD_DATE: "uploaded outside the accepted dates",
     RejectionRule.VIEWS: "too few or too many views",
     RejectionRule.LIVE: "live stream",
     RejectionRule.RESOLUTION: "too small",
     RejectionRule.LANGUAGE: "in another language",
     RejectionRule.LICENCE: "under another licence",
-    RejectionRule.WORDS: "by a word in its title",
+    RejectionRule.WORDS: "by the rules for words",
     RejectionRule.BLOCKED_HASHTAG: "with a blocked hashtag",
     RejectionRule.BLOCKED_CHANNEL: "from a blocked channel",
     RejectionRule.SECRET_ADDRESS: "listed with a secret in the address",
@@ -49,11 +49,11 @@ _REJECTIONS: Final[Mapping[RejectionRule, str]] = {
     RejectionRule.REUPLOAD: "same video as another",
     RejectionRule.BY_HAND: "removed by a person",
     RejectionRule.INTERNAL_ERROR: "fault of this program",
-    RejectionRule.MAX_VIDEOS: "above the wanted number of videos",
+    RejectionRule.MAX_VIDEOS: "above the limit of videos",
 }
 _ERRORS: Final[Mapping[VideoErrorKind, str]] = {
     VideoErrorKind.TRANSIENT: "did not answer",
-    VideoErrorKind.RATE_LIMITED: "asked too often",
+    VideoErrorKind.RATE_LIMITED: "too many requests",
     VideoErrorKind.BOT_CHECK: "the site asked for a sign-in",
     VideoErrorKind.DISK_FULL: "disk full",
     VideoErrorKind.CUT_OFF: "cut off",
@@ -72,7 +72,7 @@ _ERRORS: Final[Mapping[VideoErrorKind, str]] = {
     VideoErrorKind.MISSING_FILE: "file missing",
     VideoErrorKind.EMPTY_FILE: "file empty",
     VideoErrorKind.NOT_A_VIDEO: "not a video",
-    VideoErrorKind.NO_VIDEO_STREAM: "without pictures",
+    VideoErrorKind.NO_VIDEO_STREAM: "no video stream",
     VideoErrorKind.TRUNCATED: "cut short",
     VideoErrorKind.UNDECODABLE: "cannot be decoded",
     VideoErrorKind.LIMIT_EXCEEDED: "exceeds the limits for files",
@@ -88,14 +88,14 @@ _FIGURES: Final[Mapping[str, str]] = {
     "left_out_videos": "videos left out",
     "unreadable_frames": "unreadable frames",
     "members": "videos",
-    "of_removed_sources": "videos of sources that are gone",
+    "of_removed_sources": "videos of removed sources",
     "videos_scored": "videos compared with the prompts",
     "size_bytes": "size",
     "duration_seconds": "duration",
     "verifier:confirmed": "confirmed by the verifier",
     "verifier:rejected": "rejected by the verifier",
     "verifier:cannot_tell": "undecided by the verifier",
-    "verifier:over_budget": "not verified for the budget",
+    "verifier:over_budget": "not verified because of the budget",
     "verifier:waiting": "waiting for the verifier",
 }
 _MEMBERS: Final[Mapping[ProjectVideoStatus, str]] = {

@@ -28,7 +28,7 @@ class BoxAnswer:
 
 @dataclass(frozen=True, slots=True)
 class JudgedObject:
-    """One object on a randomly sampled frame, and the confidence of the box that found it, or None if no box did."""
+    """One object on a randomly sampled frame, with the confidence of its detected box, or None if it has no box."""
 
     class_name: str
     confidence: float | None
@@ -56,7 +56,7 @@ class ClassCalibration:
     num_right: int
     in_force: ThresholdPrecision | None
     chosen: ThresholdPrecision | None
-    is_assured: bool  # the lower end of the interval reaches the desired precision too
+    is_assured: bool  # the lower end of the interval also reaches the desired precision
     num_more: int  # how many more verdicts are needed
     remark: str
     curve: tuple[ThresholdPrecision, ...]
@@ -91,7 +91,7 @@ class BoxCalibration:
         return sum(found.num_answers for found in self.classes.values())
 
 
-# --- against a truth ---
+# --- against ground truth ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +142,13 @@ class Evaluation:
     predictions: str  # "detections" or the version of a release
     detector: str
     detection_fingerprint: str
-    truth: str  # coco, yolo or reviewed
-    truth_name: str  # the last part of its path; empty for reviewed
+    truth: str  # the kind of ground truth: coco, yolo or reviewed
+    truth_name: str  # the last part of the ground truth's path; empty for reviewed
     num_images: int
     num_objects: int
     num_boxes: int
     num_images_unmatched: int
-    figures: Mapping[str, float | None]  # AP, AP50, AP75, AR and those by size of object
+    figures: Mapping[str, float | None]  # AP, AP50, AP75 and AR of all objects, and AP and AR by object size
     classes: Mapping[str, ClassEvaluation]
     confusion: ConfusionMatrix
     class_names: tuple[str, ...]  # in order

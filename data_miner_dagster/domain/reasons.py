@@ -6,7 +6,7 @@ from enum import StrEnum
 class VideoErrorKind(StrEnum):
     """The reason why a video could not be downloaded or decoded."""
 
-    # may pass
+    # may be temporary
     TRANSIENT = "transient"
     RATE_LIMITED = "rate_limited"
     BOT_CHECK = "bot_check"
@@ -75,7 +75,7 @@ _SITE_KINDS = frozenset(
 
 
 class RejectionRule(StrEnum):
-    """The rule of a project that rejected a candidate before its download, or removed a member."""
+    """The rule of a project that rejected a candidate before its download, or a member."""
 
     DURATION = "duration"
     UPLOAD_DATE = "upload_date"
@@ -92,12 +92,12 @@ class RejectionRule(StrEnum):
     PRESCREENING = "prescreening"
     REUPLOAD = "reupload"  # the same video as another one of the project
     BY_HAND = "by_hand"  # a person removed it from this project; no listing adds it back
-    INTERNAL_ERROR = "internal_error"  # internal error of ours, while reading its listing entry
+    INTERNAL_ERROR = "internal_error"  # an unexpected exception of this program while it read the listing entry
     MAX_VIDEOS = "max_videos"
 
 
 class QualityFlag(StrEnum):
-    """A defect of a sampled frame as a picture. Extraction sets it, and filtering uses it."""
+    """A visual defect of a sampled frame. Extraction stores it, and filtering may drop the frame because of it."""
 
     BLACK = "black"
     FLAT = "flat"

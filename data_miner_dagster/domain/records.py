@@ -163,7 +163,7 @@ class SimilarityCalibration:
 
 @dataclass(frozen=True, slots=True)
 class ExemplarImage:
-    """An example image of an object to find. Without boxes, the whole picture shows the object.
+    """An example image of an object to detect. Without boxes, the whole picture shows the object.
 
     Exemplars are equal if their bytes and boxes are. `read` decodes the picture, upright, and may raise ConfigError.
     """
@@ -177,7 +177,7 @@ class ExemplarImage:
 class ClassPrompts:
     """One class to label, with its phrases (most distinctive first) and exemplars.
 
-    At least one of them is not empty.
+    At least one of the two is not empty.
     """
 
     class_name: str
@@ -211,9 +211,9 @@ class ImageDetections:
         if not self.masks:
             object.__setattr__(self, "masks", (None,) * len(self.prompts))
         if len(self.masks) != len(self.prompts):
-            raise ValueError(f"{len(self.masks)} masks were given for {len(self.prompts)} boxes; give as many")
+            raise ValueError(f"there are {len(self.masks)} masks for {len(self.prompts)} boxes; give one per box")
 
     @classmethod
     def empty(cls) -> "ImageDetections":
-        """Return the detections of an image in which nothing was found."""
+        """Return the detections of an image without boxes."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), ())

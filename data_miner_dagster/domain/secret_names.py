@@ -36,9 +36,9 @@ _MAX_LENGTH: Final = 200
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether a parameter, header, key or argument has the name of a secret: `po_token`, `X-Api-Key`, `sig`.
+    """Return whether the name of a parameter, header, key or argument is typical of a secret, such as `X-Api-Key`.
 
-    Words are separated by `-`, `_`, `.`, spaces and capital letters, so `keyword` and `monkey` are not secrets.
+    Words are separated by `-`, `_`, `.`, spaces and capital letters, so `keyword` and `monkey` do not contain `key`.
     """
     words = _CAMEL.sub("_", name[:_MAX_LENGTH])
     joined = _SEPARATORS.sub("", words)

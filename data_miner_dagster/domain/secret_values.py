@@ -27,7 +27,7 @@ def without_secrets(text: str) -> str:
 
 
 def remember_reference(value: str, reference: str) -> None:
-    """Register a value that messages are to show as the reference from which it came, such as `${oc.env:HOME}`.
+    """Register a value that messages show as the reference that it came from, such as `${oc.env:HOME}`.
 
     Applies to messages only. The value need not be secret, and stored text (provenance, manifests) keeps it.
     """

@@ -38,7 +38,7 @@ class ProjectVideoStatus(StrEnum):
     FILTERED = "FILTERED"
     FILTERED_EMPTY = "FILTERED_EMPTY"
     FAILED = "FAILED"
-    REJECTED = "REJECTED"  # by a rule of this project, before any download
+    REJECTED = "REJECTED"  # by a rule of this project
 
 
 class ProjectStage(StrEnum):
@@ -87,7 +87,7 @@ STAGE_AFTER: Final[Mapping[ProjectStage, ProjectStage]] = dict(
 """The state of a project after each stage has finished."""
 
 TABLE_STAGES: Final = tuple(stage for stage, place in PROJECT_WAY.items() if place.table is not None)
-"""The stages that make a table, in order. Each table is made from the previous one."""
+"""The stages that create a table, in order. Each table is built from the previous one."""
 
 
 def asset_before(stage: ProjectStage) -> str:

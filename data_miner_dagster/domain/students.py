@@ -37,7 +37,7 @@ class Epoch:
     """One pass over the training images, and the quality of the network after it."""
 
     number: int  # from 1; 0 is the untrained network
-    loss: float | None  # of boxes, classes and their distribution, together; None for the untrained network
+    loss: float | None  # the sum of the box, class and distribution losses; None for the untrained network
     map50: float
     map50_95: float
 
@@ -55,7 +55,7 @@ class Student:
     num_val_images: int
     num_images: int  # of all splits
     curve: tuple[Epoch, ...]  # the untrained network first
-    best_epoch: int  # the one whose weights were kept
+    best_epoch: int  # the epoch whose weights were kept
     sha256: dict[str, str]  # file to sha256
 
     @property

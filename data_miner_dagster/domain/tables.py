@@ -103,7 +103,7 @@ REUPLOADS_SCHEMA: Final = pa.schema(
 )
 """Schema of projects/<name>/reuploads.parquet.
 
-One row per video that was found entirely in another, sorted by video key.
+One row per video that is a re-upload of another, sorted by video key.
 """
 
 MASK_TYPE: Final = pa.struct([not_null("size", pa.list_(pa.int32())), not_null("counts", pa.string())])
@@ -123,7 +123,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
         not_null("y_max", pa.float32()),
         not_null("detector", pa.string()),  # registry name
         not_null("num_agreeing_detectors", pa.int32()),
-        pa.field("mask", MASK_TYPE),  # of the stored frame; null: none. Earlier versions lack the column
+        pa.field("mask", MASK_TYPE),  # of the stored frame; null: no mask. Earlier versions lack the column
     ]
 )
 """Schema of projects/<name>/detections.parquet: one row per box, including boxes with low confidences."""
@@ -146,8 +146,8 @@ RECOVERED_COLUMN: Final = "recovered"
 RECOVERED_FROM_COLUMN: Final = "recovered_from"
 TRACK_COLUMNS: Final = (
     pa.field(TRACK_ID_COLUMN, pa.int64()),  # the object, numbered from 1 within its video; null: seen only once
-    pa.field(RECOVERED_COLUMN, pa.bool_()),  # no detector reported the box on this frame: its neighbours did
-    pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),  # those neighbours; null unless `recovered`
+    pa.field(RECOVERED_COLUMN, pa.bool_()),  # the object was detected on neighbouring frames, but not on this one
+    pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),  # the detections on those frames; null unless `recovered`
 )
 """Additional columns of detections.parquet, in projects that follow objects through their videos."""
 
@@ -162,7 +162,7 @@ TRACKED_FRAMES_SCHEMA: Final = pa.schema(
     [
         not_null("video_key", pa.string()),
         not_null("tracked_frame", pa.int32()),  # ordinal among the tracked frames of its video, from 0, by time
-        not_null("stretch", pa.int32()),  # ordinal of the unbroken stretch that it is in; no track is in two
+        not_null("stretch", pa.int32()),  # ordinal of the frame's unbroken stretch; no track is in two stretches
         not_null("pts_seconds", pa.float64()),
         pa.field("frame_id", pa.string()),  # the stored frame; null: examined only as a neighbour of stored frames
         not_null("width", pa.int32()),

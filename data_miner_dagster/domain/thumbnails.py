@@ -5,7 +5,7 @@ from typing import Final
 LUMA_WH: Final = (64, 36)
 """Width and height of the luma plane.
 
-Every picture is stretched to it: frames of one view have the same aspect ratio.
+Every picture is stretched to this size. This is harmless, since frames of the same view have the same aspect ratio.
 """
 CHROMA_WH: Final = (32, 18)
 """Width and height of each of the two chroma planes, Cr and Cb."""

@@ -1,6 +1,6 @@
 """Records of objects that were followed through a video: their tracks, and the frames on which they were seen.
 
-Belongs here: the records that cross layers. Does not belong here: following objects (stages/tracking/).
+Belongs here: the records that cross layers. Does not belong here: following objects (stages/detection/following.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -49,7 +49,7 @@ class BoxTrack:
 
 @dataclass(frozen=True, slots=True)
 class SeenObject:
-    """An object that a video network found on a frame. The same number on another frame means the same object."""
+    """An object that a video network detected on a frame. The same number on another frame means the same object."""
 
     number: int
     class_index: int

@@ -38,11 +38,11 @@ class VerdictWord(StrEnum):
     # of a frame
     KEEP = "keep"
     DROP = "drop"
-    COMPLETE = "complete"  # together with the verdicts on its boxes, every object of the classes has its box
+    COMPLETE = "complete"  # after the verdicts on its boxes, every object of the classes has a box
     # of two frames
     DUPLICATE = "duplicate"  # confirms the decision; it changes nothing, but the question is not asked again
     NOT_DUPLICATE = "not_duplicate"
-    REPRESENTATIVE = "representative"  # this frame instead of the other one
+    REPRESENTATIVE = "representative"  # this frame is to represent the group instead of the other frame
 
 
 BOX_WORDS: Final = frozenset(
@@ -63,7 +63,7 @@ class ReviewQueue(StrEnum):
     CALIBRATION = "calibration"  # a random sample of frames, from strata of similarity
     FILTER = "filter"
     DUPLICATES = "duplicates"
-    BROWSING = "browsing"  # opened by the person: a class or a video by name
+    BROWSING = "browsing"  # the person opened a class or a video by name
     IMPORTED = "imported"  # returned from another tool
 
 
@@ -77,7 +77,7 @@ class FramePlace:
 
 @dataclass(frozen=True, slots=True)
 class ShownBox:
-    """The box that a person saw. Detector, revision and confidence are None for a box that a person drew."""
+    """The box that a person saw or drew. Detector, revision and confidence are None for a drawn box."""
 
     class_name: str
     box: RelativeBox
@@ -101,7 +101,7 @@ class Verdict:
     queue: ReviewQueue
     who: str
     given_at: datetime
-    shown: ShownBox | None = None  # the box; for MISSING, the one that was drawn
+    shown: ShownBox | None = None  # the judged box; for MISSING, the drawn box
     new_class_name: str | None = None  # for OTHER_CLASS
     new_box: RelativeBox | None = None  # for SHIFTED
     other_place: FramePlace | None = None  # the second frame of a pair

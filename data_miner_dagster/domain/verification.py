@@ -14,7 +14,7 @@ class VerifierVerdict(StrEnum):
 
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
-    CANNOT_TELL = "cannot_tell"  # also a reply that is not an answer: it decides nothing
+    CANNOT_TELL = "cannot_tell"  # also stands for a reply that is not a valid answer
 
 
 VERDICT_CODES: Final[tuple[VerifierVerdict | None, ...]] = (None, *VerifierVerdict)

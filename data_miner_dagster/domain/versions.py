@@ -42,7 +42,7 @@ TRAINING_VERSION: Final = 1
 """Raise it when training on the same release with the same settings yields a different student."""
 
 REPORT_VERSION: Final = 5
-"""Raise it when the page changes. The reports of existing releases are then rewritten."""
+"""Raise it when the page of the report changes. The reports of existing releases are then rewritten."""
 
 BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -59,4 +59,4 @@ BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
 FIRST_BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
     {"scoring": 1, "filtering": 1, "deduplication": 2, "detection": 1, "releasing": 2, "report": 2}
 )
-"""The versions of these stages in package version 0.1.0, which did not store any."""
+"""The versions of these stages in package version 0.1.0, which did not store versions."""

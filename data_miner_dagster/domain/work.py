@@ -32,11 +32,11 @@ ASSETS: Final[Mapping[WorkStage, str]] = {
     WorkStage.EMBEDDING: "frame_embeddings",
     **{WorkStage(stage.value): place.asset for stage, place in PROJECT_WAY.items()},
 }
-"""The name of the asset that each stage makes, in the order of stages."""
+"""The name of the asset that each stage creates, in the order of the stages."""
 
 
 def stage_of_asset(asset: str) -> WorkStage | None:
-    """Return the stage that makes an asset, or None if the asset is not one of ours."""
+    """Return the stage that creates an asset, or None if no stage of this list creates it."""
     return next((stage for stage, name in ASSETS.items() if name == asset), None)
 
 
@@ -67,7 +67,7 @@ class FailureKind(StrEnum):
     OUT_OF_DATE = "out_of_date"
     DAMAGED_FILE = "damaged_file"
     FAILED = "failed"
-    # of nothing
+    # not a failure of anything
     TAKEN_OVER = "taken_over"  # another worker has the work now
     # a fault of this program
     SYSTEMATIC_FAULT = "systematic_fault"
@@ -75,7 +75,7 @@ class FailureKind(StrEnum):
 
     @property
     def is_of_program(self) -> bool:
-        """True if this program is at fault, so that another version may not have the fault."""
+        """True if this program is at fault. Another version may not have the fault."""
         return self in (FailureKind.SYSTEMATIC_FAULT, FailureKind.INTERNAL_ERROR)
 
 

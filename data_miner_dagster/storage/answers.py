@@ -1,4 +1,4 @@
-"""Keep-or-drop answers as CSV: written for people and their spreadsheets, and validated when read."""
+"""Keep-or-drop answers as CSV files, which are written for people and their spreadsheets and validated when read."""
 
 import csv
 import io
@@ -45,7 +45,9 @@ def read_answers(path: Path) -> dict[str, bool]:
                 if word:
                     answers[row["frame_id"].strip()] = _ANSWERS[word]
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path} does not exist; export it from questions.html, or fill in questions.csv") from None
+        raise ConfigError(
+            f"{path} does not exist or is a folder; export it from questions.html, or fill in questions.csv"
+        ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text; export it from questions.html") from None
     return answers

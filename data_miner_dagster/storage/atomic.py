@@ -1,7 +1,7 @@
 """Write files and folders that appear complete or not at all.
 
 Files written under a claim carry the claim's token in their temporary names and are published only if the claim is
-still held. So two writers never share a temporary file, and a writer that has lost its claim replaces nothing.
+still held. Two writers therefore never share a temporary file, and a writer that has lost its claim replaces nothing.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ _TOKEN_LENGTH: Final = 12
 
 
 class FolderInUseError(DataMinerError):
-    """Raised if another process is filling the folder."""
+    """Another process is filling the folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"another process is writing to {folder}; wait until it has finished")
@@ -48,7 +48,10 @@ class _Publisher:
 
 
 class _Publishers(threading.local):
-    """The claims under which a thread publishes. The last one begun counts. They may end in any order and thread."""
+    """The claims under which a thread publishes. The claim that began last counts, unless it has ended.
+
+    Claims may end in any order and on any thread.
+    """
 
     def __init__(self) -> None:
         self.entered: list[_Publisher] = []
@@ -79,7 +82,7 @@ def publishing_as(token: str, check: Callable[[], None]) -> Iterator[None]:
 
 
 def check_publisher() -> None:
-    """Check that the claim under which this thread writes is still held. Called before anything is published."""
+    """Check that the claim under which this thread writes is still held. Call this before publishing anything."""
     if (publisher := _publishers.present()) is not None:
         publisher.check()
 
@@ -238,7 +241,7 @@ def _lock_folder(folder: Path) -> int | None:
 @contextmanager
 def _becoming(partial: Path, path: Path) -> Iterator[None]:
     """Replace `path` with the folder that the block fills. Remove the folder if the block raises."""
-    is_published = False  # from then on, the sibling's name belongs to another process
+    is_published = False  # once this is True, the sibling's name may belong to another process
     try:
         yield
         flush_tree(partial)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 
 def paths_below(folder: Path, pattern: str) -> list[Path]:
-    """Return the sorted paths below a folder that match a pattern, including hidden names. Empty if it does not exist.
+    """Return the sorted paths below a folder that match a pattern, including hidden names.
 
-    A path may no longer exist by the time it is used. `**` matches any number of folders.
+    The list is empty if the folder does not exist. A path may no longer exist by the time it is used. `**` matches any
+    number of folders.
     """
     found = glob.iglob(pattern, root_dir=folder, recursive=True, include_hidden=True)  # noqa: PTH207 - see above
     return sorted(folder / name for name in found)

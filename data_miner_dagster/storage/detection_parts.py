@@ -64,7 +64,10 @@ class DetectionParts:
     boxes_schema: pa.Schema = DETECTIONS_SCHEMA
 
     def prepare(self, *, sweep: bool = True) -> None:
-        """Create the folder, and remove leftovers of killed writers unless others may be writing."""
+        """Create the folder and, with `sweep`, remove leftovers of killed writers.
+
+        Do not sweep while other processes may be writing there.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if sweep:
             sweep_partials(self.folder)
@@ -134,12 +137,12 @@ class DetectionParts:
         """Remove all parts except these."""
         for name in self.names():
             if name not in names:
-                for suffix in (_FRAMES_SUFFIX, _BOXES_SUFFIX):  # a part without its table of frames is not complete
+                for suffix in (_FRAMES_SUFFIX, _BOXES_SUFFIX):  # frames first: without them, the part is not valid
                     (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 class FoundBoxes:
-    """The boxes of many frames, read a few parts at a time. Memory grows neither with their number nor with masks."""
+    """The boxes of many frames, read a few parts at a time. Memory use does not grow with the number of frames."""
 
     def __init__(
         self, folder: Path, name_by_frame: Mapping[str, PartName], schema: pa.Schema = DETECTIONS_SCHEMA
@@ -168,7 +171,7 @@ class FoundBoxes:
 
 
 def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
-    """Remove the parts of detectors and class lists that are no longer requested."""
+    """Remove all folders of parts inside `folder` except those in `keep`."""
     if folder.is_dir():
         for entry in folder.iterdir():
             if entry not in keep:

@@ -1,4 +1,4 @@
-"""Cached hashes of local originals, keyed by size and time, so that repeated listings read only changed files."""
+"""Cached hashes of local source files, which are reused while a file's size and modification time are unchanged."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.storage.atomic import atomic_path
 
 _SETTLED_SECONDS: Final = 2.0
-"""Files changed more recently are not cached, because another change might leave their size and time the same.
+"""A file that changed within this time is not cached, because another change might leave its size and time the same.
 
 Source: git, Documentation/technical/racy-git.txt.
 """

@@ -28,7 +28,7 @@ class Mount:
 
 
 def _mounts(mountinfo: str) -> Iterator[Mount]:
-    """Yield the mounts of /proc/self/mountinfo in the order in which they were made.
+    """Yield the mounts that the content of /proc/self/mountinfo lists, in the order in which they were mounted.
 
     Source: proc(5): mount point in field 5 with octal escapes; kind and source follow a lone hyphen.
     """
@@ -59,7 +59,7 @@ def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
 
     Args:
         file: the file, which need not exist yet.
-        mountinfo: the mounts. None: those of this process, or none on systems other than Linux.
+        mountinfo: the content of /proc/self/mountinfo. None: read that file. Systems without it pass the check.
 
     Raises:
         ConfigError: the file system is one that several hosts share.
@@ -71,7 +71,7 @@ def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
     mount = mount_of(file.resolve(), mountinfo)
     if mount is not None and mount.kind in _OF_SEVERAL_HOSTS:
         raise ConfigError(
-            f"{file} is on {mount.kind} ({mount.source} at {mount.mount_point}), where an SQLite catalog would be "
+            f"{file} is on {mount.kind} ({mount.source} at {mount.mount_point}), where an SQLite catalog can be "
             "damaged; set DATA_MINER_CATALOG_URL to a PostgreSQL database (docs/deploy/postgresql.md), or use a "
             "--root on a local disk"
         )

@@ -1,4 +1,4 @@
-"""`FolderStore`: copies in a folder outside the root, for example on a network disk."""
+"""`FolderStore`: backups and other copies in a folder outside the root, for example on a network disk."""
 
 import errno
 import os

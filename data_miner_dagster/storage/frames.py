@@ -41,17 +41,17 @@ class FrameImage:
 
 
 def has_frames(layout: StorageLayout, video_key: str) -> bool:
-    """Return whether a video's table exists, readable or not."""
+    """Return whether a video's table of frames exists. It may be unreadable."""
     return layout.frames_table(video_key).is_file()
 
 
 def frames_table_of(layout: StorageLayout, video_key: str) -> Path:
-    """Return the path of a video's table, for code that measures or removes it. Use this module to read it."""
+    """Return the path of a video's table of frames, for code that measures or removes it, but does not read it."""
     return layout.frames_table(video_key)
 
 
 def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
-    """Return the fingerprint and number of a video's frames. None if there is no readable table."""
+    """Return the identity of a video's frames, or None if there is no readable table."""
     identity = read_identity(layout.frames_table(video_key))
     if identity is None or identity.fingerprint is None:
         return None
@@ -59,9 +59,10 @@ def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | N
 
 
 def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
-    """Return the fingerprint and number of a video's frames. None if there is no table.
+    """Return the identity of a video's frames, or None if there is no table.
 
-    For callers whose planner only checks whether files exist: it would mistake an unreadable table for finished work.
+    This is for callers whose planner only checks whether files exist, and would take an unreadable table for finished
+    work.
 
     Raises:
         DamagedFileError: the table exists but cannot be read.
@@ -73,7 +74,7 @@ def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdenti
 
 
 def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -> pa.Table:
-    """Return columns of a video's table in the requested order, one row per frame, ordered by `frame_index`.
+    """Return columns of a video's table of frames in the requested order, with the rows ordered by `frame_index`.
 
     A nullable column that an earlier version did not write is filled with nulls.
 

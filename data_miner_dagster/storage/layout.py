@@ -49,7 +49,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def moved_catalog(self) -> Path:
-        """The file that says where the catalog is, if it was moved out of the root (storage/moved_catalog.py)."""
+        """The file with the location of the catalog, if it was moved out of the root (storage/moved_catalog.py)."""
         return self.root / "moved_catalog.json"
 
     @property
@@ -64,7 +64,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def up_lock(self) -> Path:
-        """The file that a running `data-miner up` locks, and that names its process."""
+        """The file that a running `data-miner up` locks. It names the process that holds the lock."""
         return self.root / "up.lock"
 
     @property
@@ -74,12 +74,12 @@ class StorageLayout(PublishedLayout):
 
     @property
     def refused_files(self) -> Path:
-        """The file that lists the rejected project files. It exists if there are any."""
+        """The file that lists the project files that were refused. It exists only if there are any."""
         return self.root / "refused_files.json"
 
     @property
     def review_access(self) -> Path:
-        """The folder of the login links and sessions of the review pages, as checksums. Only its owner can read it."""
+        """The folder with the checksums of the review pages' login links and sessions. Only its owner can read it."""
         return self.root / "review_access"
 
     def login_link_file(self, digest: str) -> Path:
@@ -116,7 +116,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def windows(self) -> Path:
-        """The folder of the pictures around frames: one folder per video whose objects are followed."""
+        """The folder with the pictures around frames. It contains one folder per video whose objects are followed."""
         return self.root / "windows"
 
     @property
@@ -147,8 +147,8 @@ class StorageLayout(PublishedLayout):
     def kept_in_backups(self) -> list[tuple[Path, int | None]]:
         """Return the files and folders that a backup contains besides the catalog, sorted by name.
 
-        Each comes with the depth of its units. A unit is a folder that is valid by its manifest, so that all of its
-        files belong to one state. None means that each file is a unit. The catalog, its copies, locks, sessions, and
+        Each is paired with the depth of its units. A unit is a folder with a manifest, so all of its files must belong
+        to the same state. A depth of None means that each file is a unit. The catalog, its copies, locks, sessions, and
         Dagster's own storage are left out.
         """
         kept: list[tuple[Path, int | None]] = [
@@ -166,9 +166,9 @@ class StorageLayout(PublishedLayout):
         return sorted(kept, key=lambda entry: entry[0].name)
 
     def filled_rooms(self) -> list[str]:
-        """Return the names of the folders under the root that contain files recorded in a catalog.
+        """Return the names of the folders with contents that a catalog must record.
 
-        The folders of videos, frames, projects and releases are checked.
+        These are the folders of videos, frames, projects and releases. A folder with only hidden entries is left out.
         """
         return [
             room.name
@@ -205,11 +205,11 @@ class StorageLayout(PublishedLayout):
         return self.video_folder(video_key) / _VIDEO_INFO_NAME
 
     def frames_folder(self, video_key: str) -> Path:
-        """Return the folder that contains the JPEGs and `frames.parquet`. It is valid once `frames.parquet` exists."""
+        """Return the folder of a video's images and `frames.parquet`. It is valid once `frames.parquet` exists."""
         return self.frames / check_video_key(video_key)
 
     def frames_table(self, video_key: str) -> Path:
-        """Return the path of the manifest of a video's frames, written last."""
+        """Return the path of the manifest of a video's frames, which is written last."""
         return self.frames_folder(video_key) / FRAMES_TABLE_NAME
 
     def frame_path(self, video_key: str, file_name: str) -> Path:
@@ -250,10 +250,14 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "stage_versions.json"
 
     def table_of(self, project: str, stage: ProjectStage) -> Path:
-        """Return the path of the table that a stage produces for the next one."""
+        """Return the path of the table that a stage creates for the next one.
+
+        Raises:
+            ValueError: the stage creates no table.
+        """
         table = PROJECT_WAY[stage].table
         if table is None:
-            raise ValueError(f"the stage {stage.value} produces no table")
+            raise ValueError(f"the stage {stage.value} creates no table")
         return self.project_folder(project) / table
 
     def file_hashes(self, project: str) -> Path:
@@ -317,7 +321,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / REPRESENTATIVES_NAME
 
     def reuploads_table(self, project: str) -> Path:
-        """Return the path of the table with one row per video that also occurs in another video."""
+        """Return the path of the table with one row per video that is a re-upload of another video."""
         return self.project_folder(project) / "reuploads.parquet"
 
     def detections_table(self, project: str) -> Path:
@@ -357,7 +361,7 @@ class StorageLayout(PublishedLayout):
         return self.window_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def release_inputs_folder(self, project: str) -> Path:
-        """Return the folder of the stored inputs of releases, one table per version. Excludes the files of videos."""
+        """Return the folder with the stored inputs of releases: one table per version, without pictures or vectors."""
         return self.project_folder(project) / "release_inputs"
 
     def release_inputs(self, project: str, version: str) -> Path:

@@ -20,7 +20,7 @@ class MoveState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MovedCatalog:
-    """A move: the attempt, its progress and its target."""
+    """The record of a move of the catalog: the attempt, its progress and its target."""
 
     attempt: str  # also in the target's mark (catalog/copying.py)
     state: MoveState
@@ -31,12 +31,12 @@ class MovedCatalog:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether the move has replaced the root's own SQLite file as the catalog."""
+        """True if the catalog at `url` has replaced the root's own SQLite file."""
         return self.state is not MoveState.COPYING
 
 
 def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
-    """Return the location to which the catalog was moved. None if it was not moved.
+    """Return the record of the move of the catalog, or None if no move was begun.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -48,11 +48,11 @@ def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{path}, which says where the catalog is, cannot be read ({str(error).splitlines()[0]}); restore it from "
-            "a copy"
+            f"{path}, which gives the catalog's location, cannot be read ({str(error).splitlines()[0]}); restore it "
+            "from a copy"
         ) from None
 
 
 def write_moved_catalog(layout: StorageLayout, moved: MovedCatalog) -> None:
-    """Write the location of the catalog, atomically."""
+    """Write the record of the move of the catalog, atomically."""
     write_json(layout.moved_catalog, as_json(moved))

@@ -8,10 +8,7 @@ from data_miner_dagster.storage.layout import PREVIEWS_NAME, StorageLayout
 
 
 def preview_at(layout: StorageLayout, address: str) -> Path | None:
-    """Return the path of the preview at an address, or None if the address is not that of a preview.
-
-    The file may be missing.
-    """
+    """Return the path of the preview at an address, or None if no preview has this address. The file may be missing."""
     match address.split("/"):
         case ["", room, "videos", name] if room == PREVIEWS_NAME:
             path = partial(layout.video_preview, name.removesuffix(".webp"))

@@ -28,7 +28,7 @@ def read_box_calibration(path: Path) -> BoxCalibration | None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """Return the last evaluation against a ground truth. None if the file does not exist.
+    """Return the last evaluation against ground truth. None if the file does not exist.
 
     Raises:
         DataMinerError: the file cannot be read.

@@ -22,8 +22,8 @@ def files_size(path: Path) -> int:
 def rest_size(layout: StorageLayout, downloading: Collection[str]) -> int:
     """Return the size of everything under a root except files of videos and folders of frames.
 
-    Also excluded are the partial files of videos in `downloading`, whose space is reserved as a whole, and files with
-    another hard link, such as the images of a release, which are also frames.
+    The partial files of the videos in `downloading` are excluded too, since space for these videos is already reserved.
+    So are files with another hard link, such as the images of a release, which are also frames.
     """
     total = 0
     for entry in _entries(layout.root):

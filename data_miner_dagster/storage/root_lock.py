@@ -1,7 +1,7 @@
 """A lock on a whole root. It names its holder, and is released when all processes that hold it have ended.
 
-Belongs here: at most one `data-miner up` per root. Does not belong here: claims on videos and projects
-(catalog/claims.py).
+Belongs here: the lock that only one `data-miner up` per root can hold. Does not belong here: claims on videos and
+projects (catalog/claims.py).
 """
 
 import fcntl
@@ -48,7 +48,9 @@ class LockHeldError(DataMinerError):
 
 
 def take_root_lock(path: Path) -> int:
-    """Take the lock and return its open file. Closing that file here and in all child processes releases it.
+    """Take the lock and return the descriptor of its open file.
+
+    The lock is released once the descriptor is closed here and in all child processes.
 
     The file remains after the lock is released, since only the lock counts. The kernel (on NFS the server) releases the
     lock of a process that ends, however it ends.
@@ -74,7 +76,7 @@ def take_root_lock(path: Path) -> int:
 
 
 def is_root_locked(path: Path) -> bool:
-    """Return whether a process holds the lock. Creates no file, and does not take the lock."""
+    """Return whether a process holds the lock. Creates no file, and does not keep the lock."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -2,8 +2,8 @@
 
 Columns: the frame's identity, time and quality flag, then one float16 column per prompt, `similarity:<words>`, sorted
 by words and null if the frame could not be read. The embeddings are float16, so further digits would be noise. The
-header, stored in the Parquet metadata, records the encoder, prompts and videos, so that only changed videos are scored
-again.
+header, stored in the Parquet metadata, records the encoder, prompts and videos. It shows which videos have changed and
+must be compared again.
 """
 
 import json
@@ -52,9 +52,9 @@ class SimilaritiesHeader:
     templates: tuple[str, ...]
     videos: tuple[ScoredVideo, ...]
     exemplars: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The sha256 of the exemplar pictures of each prompt that has any, by the words of the prompt."""
+    """The sha256 of the exemplars of each prompt that has any, by the words of the prompt."""
     exemplar_scale: str = ""
-    """The fingerprint of the encoder and weight of the exemplars. Empty if there are none."""
+    """The fingerprint of the encoder and weight of the exemplars. Empty if there are no exemplars."""
 
     def as_json(self) -> dict[str, object]:
         """Return the header as plain values. Without exemplars, their keys are left out."""
@@ -110,7 +110,7 @@ def similarity_values(table: pa.Table, text: str) -> npt.NDArray[np.float16]:
 
 
 class SimilaritiesWriter:
-    """Writes the rows of videos in row groups. The videos must come in the order of the header."""
+    """A writer that combines the rows of videos into row groups. The videos must come in the order of the header."""
 
     def __init__(self, writer: pq.ParquetWriter) -> None:
         self._writer = writer
@@ -173,7 +173,7 @@ class SimilaritiesPart:
 def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesPart]:
     """Yield the row groups in order, one in memory at a time.
 
-    A video without frames is listed in the part in which its position in the order falls.
+    A video without frames is in the part of the next video that has frames, or in no part if no such video follows.
 
     Raises:
         DamagedFileError: the table cannot be read.

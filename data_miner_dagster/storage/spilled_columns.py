@@ -1,6 +1,6 @@
 """Columns that are collected once and then read in random order, without being held in memory.
 
-They are in a temporary file without a name, which disappears with the process, and are memory-mapped, so that only the
+Each column is in an unnamed temporary file, which disappears with the process. The files are memory-mapped, so only the
 parts in use are read.
 """
 
@@ -25,7 +25,7 @@ class SpilledColumns:
         self._files = [self._opened.enter_context(tempfile.TemporaryFile(prefix="data_miner-")) for _ in dtypes]  # noqa: SIM115
 
     def __enter__(self) -> Self:
-        """Return the columns themselves."""
+        """Return this object."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,7 +39,7 @@ class SpilledColumns:
             self._lengths[index] += len(values)
 
     def mapped(self) -> list[npt.NDArray[Any]]:
-        """Return all values of each column, read-only."""
+        """Return all values of each column as read-only, memory-mapped arrays."""
         return [self._mapped(index) for index in range(len(self._files))]
 
     def _mapped(self, index: int) -> npt.NDArray[Any]:

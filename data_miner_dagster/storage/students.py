@@ -38,7 +38,7 @@ def read_student(folder: Path) -> Student | None:
 
 
 def student_folders(layout: StorageLayout) -> Mapping[tuple[str, str], Path]:
-    """Return the folders that contain a student, by project and release version. Reads none of them."""
+    """Return the folders that contain a student, by project and release version. Does not read the records."""
     if not layout.students.is_dir():
         return {}
     paths = sorted(layout.students.glob(f"*/*/{STUDENT_FILE}"))

@@ -1,4 +1,4 @@
-"""Parquet tables that record what they were made from."""
+"""Reading and writing of Parquet tables whose metadata contains a fingerprint of their inputs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from data_miner_dagster.storage.damage import reading
 
 FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
 MADE_FROM_KEY: Final = "data_miner.made_from"
-"""Metadata key for the fingerprint of the single table that the rows were made from, if a stage has one."""
+"""Metadata key for the fingerprint of the input table, in tables that are built from a single table."""
 _ROWS_AT_ONCE: Final = 500
 FRAMES_KEY: Final = "frames"
 """Metadata key for a JSON object from video key to the fingerprint of the frames that the rows describe."""
@@ -137,11 +137,11 @@ def open_table(path: Path) -> pq.ParquetFile:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the rows, with all columns or the given ones.
+    """Return the rows of a table, with all columns or the given ones.
 
     Raises:
         FileNotFoundError: the table does not exist.
-        DamagedFileError: the file cannot be read.
+        DamagedFileError: the file cannot be read, or lacks a column.
     """
     with reading(path), open_table(path) as file:
         _check_columns(file, columns)
@@ -164,11 +164,11 @@ def rows_with(path: Path, columns: Sequence[str], condition: pc.Expression) -> l
 
 
 def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in batches, in order.
+    """Yield the rows of a table in batches, in order.
 
     Raises:
         FileNotFoundError: the table does not exist.
-        DamagedFileError: the file cannot be read.
+        DamagedFileError: the file cannot be read, or lacks a column.
     """
     with open_table(path) as file:
         with reading(path):
@@ -183,11 +183,11 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows one by one, in order. Only a few are held as Python objects at a time, whatever the table's size.
+    """Yield the rows of a table one by one, in order. At most 500 rows exist as Python objects at a time.
 
     Raises:
         FileNotFoundError: the table does not exist.
-        DamagedFileError: the file cannot be read.
+        DamagedFileError: the file cannot be read, or lacks a column.
     """
     for batch in read_batches(path, columns):
         for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
@@ -195,7 +195,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
-    missing = set(columns or ()) - set(file.schema_arrow.names)  # Arrow silently leaves them out
+    missing = set(columns or ()) - set(file.schema_arrow.names)  # Arrow would silently ignore missing columns
     if missing:
         raise KeyError(f"the table has no column {', '.join(sorted(missing))}")
 

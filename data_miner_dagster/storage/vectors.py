@@ -1,4 +1,4 @@
-"""Vectors as .npz files: embeddings of a video's frames, a project's representatives, single prompts.
+"""Vectors as .npz files: the embeddings of a video's frames, of a project's representatives, and of single prompts.
 
 Members of the archive are verified against their checksums before use. Nothing is unpickled.
 """
@@ -34,7 +34,7 @@ class StoredEmbeddings:
 class StoredRepresentatives:
     """The vectors with which new videos are compared, so that adding videos does not require reading the earlier ones.
 
-    Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first. `fingerprint` is that of their table.
+    Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first. `fingerprint` is that of the table of duplicates.
     """
 
     frame_ids: npt.NDArray[np.str_]
@@ -97,7 +97,7 @@ def _read_rows(path: Path, ids_name: str) -> tuple[npt.NDArray[Any], npt.NDArray
     """Return the ids, one vector per id, and the fingerprint."""
     ids, vectors, fingerprint = read_arrays(path, ids_name, "vectors", "fingerprint")
     if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
-        raise damaged(path, f"{ids.shape} frames, {vectors.shape} vectors")
+        raise damaged(path, f"ids of shape {ids.shape} do not match vectors of shape {vectors.shape}")
     return ids, vectors, str(fingerprint)
 
 

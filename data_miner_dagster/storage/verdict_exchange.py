@@ -1,7 +1,7 @@
 """Verdicts as CSV or Parquet, for moving them to another root or keeping a copy.
 
-Both formats have the same columns and one row per verdict, including undone ones. CSV is also read by people's
-spreadsheets, so cells that these would treat as formulas are escaped, and are unescaped when read.
+Both formats have the same columns and one row per verdict, including undone ones. People also open the CSV files in
+spreadsheets, so cells that a spreadsheet would treat as formulas are escaped, and are unescaped when read.
 """
 
 import csv
@@ -75,7 +75,7 @@ def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
     elif path.suffix == ".csv":
         write_csv(path, EXCHANGE_SCHEMA.names, [[_cell(row[name]) for name in EXCHANGE_SCHEMA.names] for row in rows])
     else:
-        raise ConfigError(f"{path}: the name must end in .csv or {PARQUET_SUFFIX}")
+        raise ConfigError(f"{path} is not the name of a CSV or Parquet file; end it with .csv or {PARQUET_SUFFIX}")
     return len(rows)
 
 
@@ -121,9 +121,9 @@ def _csv_lines(path: Path) -> "Iterator[csv.DictReader[str]]":
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield csv.DictReader(file)
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path} does not exist") from None
+        raise ConfigError(f"{path} does not exist or is a folder; check the path") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text") from error
+        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from error
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -137,7 +137,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         table = read_table(path)
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path} does not exist") from None
+        raise ConfigError(f"{path} does not exist or is a folder; check the path") from None
     except DamagedFileError as error:
         raise ConfigError(f"{path} cannot be read as Parquet; export it again") from error
     _check_columns(path, table.column_names)

@@ -73,18 +73,18 @@ def verdicts_on(said: Mapping[tuple[str, float], bool], video_keys: Collection[s
 
 
 def verdicts_fingerprint(said: Mapping[tuple[str, float], bool]) -> str:
-    """Return the fingerprint of these verdicts for decisions based on them. The person and date have no effect."""
+    """Return the fingerprint of verdicts (True: kept) by video and time. It does not depend on persons or dates."""
     return fingerprint_of({"verdicts": [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]})
 
 
 def as_table_metadata(said: Mapping[tuple[str, float], bool]) -> dict[str, str]:
-    """Return table metadata that records the verdicts applied to its rows. Empty if there are none."""
+    """Return the metadata for a table that records the verdicts applied to its rows. Empty without verdicts."""
     rows = [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]
     return {_METADATA_KEY: json.dumps(rows)} if rows else {}
 
 
 class KeptPlaces:
-    """Frames that people kept, for lookup by video and time."""
+    """The frames that people decided to keep, for lookup by video and time."""
 
     def __init__(self, places: Iterable[tuple[str, float]]) -> None:
         self._by_video: dict[str, list[float]] = {}

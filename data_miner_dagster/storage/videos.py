@@ -15,7 +15,10 @@ _FILE_FIELDS: Final = tuple(field.name for field in fields(VideoFileRecord))
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """The manifest of a video: its file and its origin. It contains no secrets and no dates, which would change it."""
+    """The manifest of a video: its file and its origin. It contains no secrets, and no dates of the download.
+
+    Downloading the same file again therefore yields the same manifest.
+    """
 
     video_key: str
     file: VideoFileRecord

@@ -66,7 +66,7 @@ def test_write_embeddings__same_content_same_bytes_and_types(tmp_path: Path) -> 
 def test_read__as_many_vectors_as_frames(tmp_path: Path, vectors: npt.NDArray[np.float16]) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, frame_indices=np.arange(2), frame_ids=np.array(["a", "b"]), vectors=vectors, fingerprint="f")
-    with pytest.raises(DamagedFileError, match=r"\(2,\) frames, \(.*\) vectors"):
+    with pytest.raises(DamagedFileError, match=r"ids of shape \(2,\) do not match vectors of shape \("):
         read_embeddings(path)
     assert read_representatives(path, fingerprint="f") is None
 

@@ -154,5 +154,5 @@ def test_import_verdicts__files_that_are_none(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             import_verdicts(platform, "cyclists", tmp_path / name, who="Eve")
-    with pytest.raises(ConfigError, match=r"the name must end in \.csv or \.parquet"):
+    with pytest.raises(ConfigError, match=r"end it with \.csv or \.parquet"):
         export_verdicts(platform, "cyclists", tmp_path / "verdicts.txt")
