@@ -88,12 +88,12 @@ class FilteringConfig(ConfigModel):
     negative_threshold: Threshold | None = None
     """The lowest similarity at which a negative prompt counts. Default: it always counts."""
     negative_margin: Margin = 0.0
-    """The positive similarity must exceed the negative similarity by this much."""
+    """A frame is dropped if its positive similarity is less than its negative similarity plus this margin."""
     junk_threshold: Threshold | None = None
     """The lowest similarity at which a junk prompt matches. Default: the positive threshold."""
     junk_margin: Margin | None = None
-    """If set, a frame is junk only if its junk similarity also exceeds its positive similarity by this much. Default:
-    they are not compared."""
+    """If set, a frame is junk only if its junk similarity is also at least its positive similarity plus this margin.
+    Default: they are not compared."""
     drop_quality_flags: tuple[QualityFlag, ...] = tuple(QualityFlag)
     """Drop frames that extraction marked with one of these flags."""
     min_gap_seconds: float = Field(default=0.0, ge=0)

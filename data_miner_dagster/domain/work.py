@@ -87,7 +87,7 @@ class Failure:
     message: str  # one line for people
     scope: FailureScope = FailureScope.ITEM
     run_id: str | None = None
-    basis: str | None = None  # fingerprint of the inputs; for other inputs, the failure has no meaning
+    basis: str | None = None  # fingerprint of the inputs that failed; the failure does not apply to other inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,14 @@ class ShardRange:
 
     first: str
     last: str  # inclusive
-    start: int  # items before it that are to be processed
-    size: int  # items in it that are to be processed
+    start: int  # the number of items to process before this range
+    size: int  # the number of items to process in this range
 
 
 BATCH_TAG: Final = ".dagster/data_miner_batch"
 """The tag with the batch number on a Dagster run. Its prefix keeps the UI from showing it."""
 BATCH_TAGS: Final = (BATCH_TAG, "data_miner/batch")
-"""The tag and its name in earlier versions, which runs may have that were queued before the update."""
+"""The tag's names in this version and in earlier ones. Runs that were queued before an update have the earlier name."""
 
 
 def batch_in(tags: Mapping[str, str]) -> str | None:

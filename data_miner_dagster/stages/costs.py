@@ -1,6 +1,6 @@
 """The cost of a dataset: the resources used by each stage, per image and per box, and each stage's efficiency.
 
-Pure functions. Does not belong here: measuring (domain/meters.py), the rows (catalog/measurements.py).
+Pure functions. Does not belong here: measuring costs (domain/meters.py), or storing them (catalog/measurements.py).
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ _DIGITS: Final = 3
 class Cost:
     """The cost of a project so far.
 
-    A video's download, frames and embeddings count in full for each project that has the video. Of the videos,
-    `num_shared_videos` also belong to other projects, of which there are `num_sharing_projects`.
+    A video's download, frames and embeddings count in full for each project that has the video. `num_shared_videos` of
+    the videos also belong to `num_sharing_projects` other projects.
     """
 
     by_stage: Mapping[WorkStage, Measured]
@@ -79,7 +79,7 @@ def cost_line(cost: Mapping[str, Any]) -> str:
 
 
 def sharing_line(cost: Mapping[str, Any]) -> str:
-    """Return a note about videos that also belong to other projects, or "" if there are none."""
+    """Return a sentence about videos that also belong to other projects, or "" if there are no such videos."""
     number, projects = cost["num_shared_videos"], cost["num_sharing_projects"]
     if not number:
         return ""
@@ -149,7 +149,7 @@ def _rates_text(rates: Mapping[str, int | float], received: bool) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """Return a duration in a suitable unit."""
+    """Return a duration as text in seconds, minutes or hours, depending on its length."""
     if not seconds:
         return "0 s"
     if seconds < 60:

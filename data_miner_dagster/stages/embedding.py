@@ -25,7 +25,8 @@ from data_miner_dagster.protocols.encoders import ImageEncoder
 Frame = TypeVar("Frame")
 
 PREFETCHED_BATCHES: Final = 2
-"""Batches decoded ahead of the one in the model. With one, the model would wait for the slowest image."""
+"""The number of batches to decode ahead of the batch in the model. With 1, the model would wait for the slowest image.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ def embed_in_batches(
         batching: the size of batches, and the number of threads that prepare them.
         group_of: returns the group of a frame, for example its video. Frames of a group must be consecutive.
         is_of_frame: returns whether an error other than UnreadableImageError concerns a single frame only. If the
-            model fails on a batch with such an error, its frames are run one by one. The error of the model is raised
-            if it now also fails on a frame that it accepted before.
+            model fails on a batch with such an error, its frames are run one by one. If the model then also fails on
+            an image that it accepted before, its error is raised.
     """
     runner = _BatchRunner(encoder, batching, is_of_frame)
 
@@ -148,7 +149,7 @@ class _PreparedAhead(Generic[Frame]):
 
 
 class _BatchRunner:
-    """Runs the model in batches that fit into memory, and remembers the size that fits."""
+    """The model with the largest batch size that fits into memory. The size is reduced when memory runs out."""
 
     def __init__(
         self,

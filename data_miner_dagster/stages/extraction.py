@@ -19,18 +19,18 @@ from data_miner_dagster.domain.reasons import QualityFlag
 _LEAST_PROMINENCE: Final = 2.5
 _LEAST_SEEK_PACKETS: Final = 12
 _LEAST_SEEK_BYTES: Final = 1 << 19
-"""The fewest bytes between needed packets from which a seek is cheaper than reading on. Measured on 720p and 1080p mp4
+"""A seek is cheaper than reading on if at least this many packets or bytes are skipped. Measured on 720p and 1080p mp4
 files in the page cache: reading a packet takes 5 to 14 microseconds plus 0.2 per kilobyte. A seek including its
 keyframe takes 36 to 103 microseconds, as long as 6 to 10 packets of the same file."""
 
 _LAST_TICK: Final = int(np.iinfo(np.int64).max)
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
-"""Minimum share of text in a slide. Plainness alone is not enough, because a clear sky is plain, too. Of 40 text-free
-photographs and frames, those as plain as slides have no detected text."""
+"""The minimum share of text in a slide. Plainness alone is not enough, because a clear sky is plain, too. Among 40
+photographs and frames without text, no text is detected in those that are as plain as slides."""
 
 
 def exact_seconds(seconds: float) -> Fraction:
-    """Return a setting as the exact decimal that the user wrote, so that 0.1 means one tenth."""
+    """Return a setting as the exact decimal that the user wrote: 0.1 becomes one tenth."""
     return Fraction(str(seconds))
 
 
@@ -279,7 +279,7 @@ def find_cuts(
 
 
 def plan_through(target_pts: Int64Array) -> DecodePlan:
-    """Return the plan that decodes everything. It is correct for any file, but never cheap."""
+    """Return the plan that decodes every packet. It is correct for any file, but never cheap."""
     return DecodePlan(target_pts)
 
 
@@ -344,7 +344,7 @@ def quality_flag(
     plain_share: float | None = None,
     config: FrameQualityConfig,
 ) -> QualityFlag | None:
-    """Return the most serious quality problem of a picture, or None if it has none."""
+    """Return the first flag that applies to a picture, in the order of `QualityFlag`, or None if no flag applies."""
     if brightness < config.black_brightness and contrast <= config.black_contrast:
         return QualityFlag.BLACK
     if contrast < config.flat_contrast:

@@ -42,12 +42,13 @@ DEFAULT_RATES: Final = Rates(
     images_per_frame=Rate(0.1),
     boxes_per_image=Rate(1.5),
 )
-"""Rates for a root without history. They are orders of magnitude. The last two depend on the subject and filter."""
+"""Rates for a root without history, accurate only to an order of magnitude. The last two depend on the subject and the
+filter."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedVideo:
-    """A video from a listing that the project would add."""
+    """A listed video that the project would add."""
 
     site: str | None  # the site whose budgets its requests count towards; None: no site is contacted
     duration_seconds: float | None = None
@@ -101,7 +102,7 @@ def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str
     Args:
         videos: the videos that would be added.
         rates: the rates to use.
-        limits: the limits of each site. Sites that are missing have no limits.
+        limits: the limits by site. A site that is not included has no limits.
     """
     seconds = [seconds_of(video, rates) for video in videos]
     fresh = [video for video in videos if not video.has_file]

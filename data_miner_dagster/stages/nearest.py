@@ -16,7 +16,7 @@ _SHORTEST: Final = 1e-12
 
 @dataclass(frozen=True, slots=True, order=True)
 class Match:
-    """A vector that was found. Sorted by similarity, most similar first, then by group and number."""
+    """A vector and its similarity to the query. Matches sort by descending similarity, then by group and number."""
 
     distance: float  # the cosine, negated
     group: str
@@ -29,10 +29,10 @@ class Match:
 
 
 class Nearest:
-    """Collects the most similar vectors among those that are offered, by several threads and in any order.
+    """The vectors most similar to a query among those that threads offer, in any order.
 
-    Single-precision products exclude vectors that cannot be among them. The cosines of the rest are computed in double
-    precision. The result depends neither on the order of the portions nor on their sizes.
+    Single-precision products exclude vectors that cannot be among the most similar. The cosines of the rest are
+    computed in double precision. The result depends neither on the order of the portions nor on their sizes.
     """
 
     def __init__(self, query: Float32Array, count: int) -> None:

@@ -29,7 +29,7 @@ _VERSION: Final = re.compile(r"v(\d+)")
 MIN_BOX_SIDE_PIXELS: Final = 1.0
 """A box that is narrower or lower than this after clipping to the image is useless for training."""
 DECIMALS: Final = 6
-"""Decimal places of released float32 values: enough to distinguish them where it matters, and short to read."""
+"""Decimal places of released float32 values: close to their precision, and short to read."""
 
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
 """Query parameters that are not secrets but belong to signed addresses, which expire before anyone reads the
@@ -37,11 +37,11 @@ release."""
 
 
 class FrameOutcome(StrEnum):
-    """The outcome of a frame that a release examines. Values are stored."""
+    """The decision about one frame for a release. Values are stored."""
 
     RELEASED = "released"
     HELD = "held"  # it has an unsure box, and waits until a person has reviewed it
-    WITHOUT_BOXES = "without_boxes"  # it has no boxes, and the project does not want such frames
+    WITHOUT_BOXES = "without_boxes"  # it has no boxes, and the project excludes such frames
     LEFT_OUT = "left_out"  # its files are missing or unreadable
     NOT_CHOSEN = "not_chosen"  # a selection chose other frames
     BETWEEN_BLOCKS = "between_blocks"  # it is in the gap between two splits of one video
@@ -64,16 +64,16 @@ class ReleaseRules:
 class ReleasableBox:
     """A box as released: clipped to the frame and rounded."""
 
-    position: int | None  # among the boxes detected on the frame; None: only a person saw it
+    position: int | None  # among the boxes detected on the frame; None: only a verdict states it
     class_index: int
-    confidence: float  # 1 where only a person saw it
+    confidence: float  # 1 for a box that only a verdict states
     box_xyxy: BoxXyxy
     verdict: Verdict | None = None
     is_unsure: bool = False  # a region to ignore
 
 
 def at_threshold(confidences: Float32Array, threshold: float) -> npt.NDArray[np.bool_]:
-    """Return (N,) bool: whether each confidence reaches the threshold in float32. A stored 0.7 reaches 0.7."""
+    """Return (N,) bool: whether each confidence reaches the threshold as a float32. A stored 0.7 reaches 0.7."""
     return confidences >= np.float32(threshold)
 
 
@@ -180,7 +180,7 @@ class Candidates:
 
 
 class ImageSelection(Protocol):
-    """Chooses among all images that a project could release, for example with a cap per class."""
+    """A choice among all images that a project could release, for example with a limit per class."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -196,7 +196,7 @@ class ImageSelection(Protocol):
 
 
 class ConfidenceCalibration(Protocol):
-    """Converts a detector's confidence to the probability that a box is right."""
+    """A conversion of a detector's confidence to the probability that a box is right."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -204,12 +204,12 @@ class ConfidenceCalibration(Protocol):
         ...
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
-        """Return the probability that such a box is right. None if its class is not calibrated."""
+        """Return the probability that a box of this class and confidence is right, or None without a calibration."""
         ...
 
 
 class CandidateColumns:
-    """Collects `Candidates` from a stream of images. Keeps about 20 bytes per image and 8 per box."""
+    """Columns of `Candidates` that grow with a stream of images. They take about 20 bytes per image and 8 per box."""
 
     def __init__(self) -> None:
         self._videos: dict[str, int] = {}  # key → number of images
@@ -262,7 +262,7 @@ def chosen_frames(candidates: Candidates, is_chosen: npt.NDArray[np.bool_]) -> d
 def public_reference(reference: str, *, is_path: bool) -> str:
     """Return an address, path or search text as a release may show it: machine-independent and without secrets.
 
-    A local path is reduced to its last part, whatever its name looks like. An address loses its user name, password
+    A local path is reduced to its last part, even if it resembles an address. An address loses its user name, password
     and fragment, and any query parameters that carry signatures, tokens or keys.
     """
     if is_path:

@@ -1,10 +1,12 @@
 """Estimate the remaining time of work on videos of different lengths from the times of finished videos. Pure functions.
 
 The time that each stage takes for a video is modelled as a linear function of the video's duration (least squares, not
-below zero), adjusted by a factor for each site. Two bounds are computed: from the stage that takes longest alone, at
-the observed number of parallel videos, and from the CPU time that remains on these cores. The stages share the cores,
-so a stage that later works alone is faster than observed. Videos in progress count with the time they have taken so
-far, so that long videos, which finish last, are not ignored.
+below zero), adjusted by a factor for each site. Two times are computed: all remaining work at the pace so far, and the
+work of the stage that takes longest alone, with the observed number of parallel videos. While cores are idle, the
+estimate is the shorter of the two. Once the cores are busy, it is their mean, since the stages share the cores and a
+stage that later works alone is faster than observed. The estimate is at least the remaining CPU time divided by the
+number of cores. Videos in progress count with the time they have taken so far. Long videos finish last, and would
+otherwise be ignored.
 
 Does not belong here: reading the figures (operations/progress.py).
 """
@@ -21,7 +23,7 @@ _FEWEST_FOR_A_LINE: Final = 4
 _REST_OF_THE_OVERDUE: Final = 0.15
 """A video that takes longer than expected is assumed to need this further fraction of the expected time."""
 _LONGER_THAN_SEEN: Final = 1.3
-"""An overdue item is expected to take this many times the time it has taken so far."""
+"""An overdue video is expected to take, in total, this many times the time that it has taken so far."""
 _BUSY: Final = (0.8, 0.95)
 """Above the first fraction of busy cores, stages begin to wait for the cores. Above the second, they mainly do."""
 
@@ -36,7 +38,7 @@ class DoneVideo:
     group: str = ""
     """The group of videos that take similar times: their site."""
     is_lost: bool = False
-    """Whether it failed, so that no later stage processes it."""
+    """True if it failed. No later stage processes it then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class OpenVideo:
     taken_seconds: float | None = None
     """The time for which it has been in progress. None if it has not started."""
     may_be_lost: bool = False
-    """Whether it has not been downloaded yet, so that it may still fail."""
+    """True if it has not been downloaded yet and may still fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class _Line:
 
 
 def _line_through(points: Collection[tuple[float, float]]) -> _Line:
-    """Return the line that best fits (duration, time), neither falling nor below zero."""
+    """Return the line that best fits the points (duration, time), but neither falls nor is below zero."""
     number = len(points)
     if not number:
         return _Line()
@@ -175,7 +177,7 @@ class _Outlook:
 
     @property
     def is_known(self) -> bool:
-        """Whether there is any data on the time that the stage takes."""
+        """True if there is any data on the time that the stage takes."""
         return bool(self._shown_by or self._at_work)
 
     @cached_property

@@ -1,7 +1,7 @@
-"""Decide the order in which people are asked, so that each answer is as useful as possible. Pure functions of arrays.
+"""Decide the order of the questions to people, the most useful first. Pure functions of arrays.
 
     unsure           fewest unsure boxes first, then frames with the rarest class, then nearest to a threshold
-    disagreement     first the most confident box that not all detectors of an ensemble found
+    disagreement     frames by their most confident box that not all detectors of an ensemble reported, highest first
     near_threshold   boxes drawn at random from strata of confidence, all classes in turn
     calibration      frames drawn at random from strata of similarity, so that their answers measure a threshold
     random           frames in a fixed pseudo-random order, so that the sample only grows
@@ -30,7 +30,7 @@ Int64Array = npt.NDArray[np.int64]
 UInt64Array = npt.NDArray[np.uint64]
 
 BOXES_PER_CLASS: Final = 150
-"""This many answers near its threshold are enough for a class."""
+"""The number of answers about boxes near its threshold that is enough for a class."""
 NO_OBJECT, UNSURE, OBJECT = 0, 1, 2
 """Codes of the state of a box in a release."""
 _STATES: Final = (BoxState.NONE, BoxState.UNSURE, BoxState.OBJECT)
@@ -126,11 +126,11 @@ class FrameFacts:
     def __init__(self, num_frames: int) -> None:
         self.num_unsure = np.zeros(num_frames, np.uint16)
         self.rarity = np.full(num_frames, np.iinfo(np.uint32).max, np.uint32)
-        """(N,) Of the classes of a frame's unsure boxes, the rarest: how many objects of it the project has."""
+        """(N,) The number of objects in the project of the rarest class among a frame's unsure boxes."""
         self.distance = np.full(num_frames, np.inf, np.float32)
-        """(N,) The smallest distance of one of a frame's unsure boxes to its threshold."""
+        """(N,) The smallest difference between the confidence of an unsure box and the threshold of its class."""
         self.disagreement = np.full(num_frames, -1, np.float32)
-        """(N,) The confidence of a frame's most confident box that not all detectors found, or -1 without such a
+        """(N,) The confidence of a frame's most confident box that not all detectors reported, or -1 without such a
         box."""
 
     def add(self, boxes: BoxArrays, rules: BoxRules, num_objects: Int64Array) -> None:
@@ -165,7 +165,7 @@ def rank_unsure(facts: FrameFacts, rows: Int64Array) -> Ranking:
 
 
 def rank_disagreement(facts: FrameFacts, rows: Int64Array) -> Ranking:
-    """Rank the frames with boxes that not all detectors found. `rows` are the rows of all frames."""
+    """Rank the frames with boxes that not all detectors reported. `rows` are the rows of all frames."""
     where = np.flatnonzero(facts.disagreement >= 0)
     return Ranking(rows[where], (-facts.disagreement[where].astype(np.float64),))
 
@@ -204,15 +204,15 @@ def draw_near_threshold(
 
     Returns:
         The chosen boxes, and the position of each in the order of the questions, as a share of `BOXES_PER_CLASS`. The
-        first questions, however many, are spread over the strata in the same way as all questions. Positions from 1 on
-        are for people who go on after that many questions.
+        first questions, however many, are spread over the strata in the same way as all questions. Positions of at
+        least 1 are for people who continue after `BOXES_PER_CLASS` questions.
     """
     headroom = confidences.astype(np.float64) - threshold
     return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)
 
 
 class NearestToZero:
-    """Keeps the rows of a stream of any length whose values are nearest to zero."""
+    """The rows with the values nearest to zero from a stream of any length."""
 
     def __init__(self, most: int) -> None:
         self._most = most

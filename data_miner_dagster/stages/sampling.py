@@ -1,4 +1,4 @@
-"""Fixed pseudo-random orders, so that a sample only grows, and the choice of frames that belong to a sample.
+"""Fixed pseudo-random orders, in which a sample only grows, and the choice of the frames that belong to a sample.
 
 Pure functions. Does not belong here: the order of questions (stages/reviewing_queues.py).
 """
@@ -48,9 +48,9 @@ def sampling_numbers(
 def sampled_places(verdicts: Iterable[Verdict]) -> frozenset[FramePlace]:
     """Return the frames of the random sample that were marked as complete, in any queue.
 
-    A person who reviews the unsure frames first leaves only the other frames to the queue of the sample, and these
-    alone would look better than average. The sample therefore consists of all complete frames up to the last one of
-    this queue.
+    If a person reviews the unsure frames first, only the other frames remain in the queue `random`, and these alone
+    would look better than average. The sample therefore consists of all complete frames whose sampling numbers are at
+    most the highest of this queue.
     """
     complete = [verdict for verdict in verdicts if verdict.word is VerdictWord.COMPLETE]
     places = sorted({verdict.place for verdict in complete})

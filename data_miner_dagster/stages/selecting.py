@@ -50,14 +50,14 @@ class GroupLimit:
 def choose_images(
     pool: Pool, count: int, *, num_classes: int = 0, limits: Sequence[GroupLimit] = ()
 ) -> npt.NDArray[np.bool_]:
-    """Return (N,) bool: which images are chosen, at most `count`.
+    """Return (N,) bool: whether each image is chosen. At most `count` are.
 
     Args:
         pool: the images.
         count: the budget.
         num_classes: serve this many classes first, each up to its share of the budget. 0: classes are not considered.
         limits: limits for groups. If there are several, the groups of one limit should be nested in those of another,
-            such as videos in channels. Then no image is excluded needlessly.
+            such as videos in channels. Otherwise images may be excluded needlessly.
     """
     choosing = _Choosing(pool, limits)
     for class_index in _rarest_first(pool, num_classes):
@@ -94,9 +94,9 @@ def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
 def uncertainties(
     box_offsets: IntArray, box_classes: npt.NDArray[np.int32], box_confidences: Float32Array, thresholds: Float32Array
 ) -> Float32Array:
-    """Return (N,) how close the least certain box of each image is to its threshold: 1 at it, 0 at full confidence.
+    """Return (N,) the uncertainty of each image: 1 if a box is at its threshold, 0 if all have full confidence.
 
-    The value of an image without boxes is 0.
+    The least certain box counts. The value of an image without boxes is 0.
     """
     room = np.maximum(np.float32(1) - thresholds[box_classes], np.float32(1e-6))
     closeness = (1 - (box_confidences - thresholds[box_classes]) / room).clip(0, 1)

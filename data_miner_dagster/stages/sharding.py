@@ -8,9 +8,10 @@ from data_miner_dagster.domain.work import ShardRange
 MOST_ITEMS: Final = 256
 FEWEST_ITEMS: Final = 32
 NUM_SHARDS: Final = 64
-"""Number of shards of a project, as long as each has between the fewest and the most items."""
+"""The number of equal shards of a project, if each then has at least `FEWEST_ITEMS` and at most `MOST_ITEMS` items."""
 _SHARE_OF_REST: Final = 4
-"""No shard has more than this fraction of the remaining work, so that workers of different speed finish together."""
+"""Each shard has at most one part in this many of the remaining work, so workers of different speeds finish at about
+the same time."""
 
 
 def cut_into_shards(items: Sequence[str], batch_size: int) -> list[ShardRange]:

@@ -70,7 +70,7 @@ def first_of_each(candidates: Iterable[VideoCandidate]) -> tuple[list[VideoCandi
 
 
 def hashtags_of(candidate: VideoCandidate) -> frozenset[str]:
-    """Return the hashtags in a candidate's title and description, and its tags, normalised by `fold_hashtag`."""
+    """Return the hashtags in a candidate's title and description, and its tags, normalized by `fold_hashtag`."""
     written = _HASHTAG.findall(f"{candidate.title or ''} {candidate.description or ''}")
     return frozenset(fold_hashtag(tag) for tag in (*written, *candidate.tags))
 
@@ -156,13 +156,14 @@ def _by_channel(candidate: VideoCandidate, blocklists: Blocklists) -> str | None
 def rejection_of(
     candidate: VideoCandidate, rules: RulesConfig, blocklists: Blocklists | None = None, *, is_complete: bool = False
 ) -> Rejection | None:
-    """Return the first rule that rejects a candidate, in the order of `RejectionRule`, or None.
+    """Return the rejection by the first rule that a candidate violates, in the order of `RejectionRule`, or None.
 
     Args:
         candidate: the candidate.
         rules: the rules of the project.
         blocklists: the blocklists of the project. None: no hashtag or channel is blocked.
-        is_complete: True if the video's page has been read, so a missing value means that the site does not state it.
+        is_complete: whether the video's page has been read. If so, a missing value means that the site does not state
+            it.
     """
     blocklists = blocklists or Blocklists()
     hits = sorted(hashtags_of(candidate) & blocklists.hashtags)

@@ -15,7 +15,7 @@ def value_for_encoder(
         field: name of the field in the project file.
         given: one number, or one number per encoder.
         encoder_name: registry name of the encoder in use.
-        remedy: how to find a value, for the error message.
+        remedy: the words of the error message that explain how to find a value.
 
     Raises:
         ConfigError: values are given per encoder, but none for this encoder.
@@ -46,7 +46,7 @@ def check_same_scale(
         unnamed: the numbers that the section sets without naming an encoder, by field.
         encoder_name: registry name of the encoder in use.
         earlier_encoder_name: the encoder of the project's last decisions.
-        earlier_unnamed: such numbers at the project's last decisions, by field.
+        earlier_unnamed: the numbers that the section set without an encoder at the project's last decisions, by field.
 
     Raises:
         ConfigError: the encoder has changed, but at least one number has not.

@@ -36,7 +36,7 @@ class Disagreement:
 
 
 def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
-    """Return the threshold at which a student's boxes agree best with labels: the highest F1, the lowest on ties.
+    """Return the threshold at which a student's boxes have the highest F1 against labels, or the lowest of several.
 
     Args:
         frames: the labels and the student's boxes for images that it was not trained on.
@@ -55,7 +55,7 @@ def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
 def find_disagreement(
     labels: FrameLabels, student: FrameLabels, class_names: Sequence[str], threshold: float
 ) -> Disagreement | None:
-    """Return the greatest disagreement of a student with an image's labels. None if their boxes match one another.
+    """Return the greatest disagreement of a student with an image's labels, or None if all boxes match.
 
     Args:
         labels: the boxes of the release.
@@ -71,11 +71,11 @@ def find_disagreement(
         name = class_names[student.class_indices[sure[row]]]
         there = np.flatnonzero((overlaps[row] >= SAME_OBJECT_IOU) & ~is_met)
         other = f", labelled {class_names[labels.class_indices[there[0]]]}" if len(there) else ", which is not labelled"
-        found.append(Disagreement(confidence, f"the student sees {name} {confidence:.2f}{other}"))
+        found.append(Disagreement(confidence, f"the student detects {name} {confidence:.2f}{other}"))
     for position in np.flatnonzero(~is_met).tolist():
         confidence = float(labels.confidences[position])
         name = class_names[labels.class_indices[position]]
-        found.append(Disagreement(confidence, f"labelled {name} {confidence:.2f}, which the student does not see"))
+        found.append(Disagreement(confidence, f"labelled {name} {confidence:.2f}, which the student does not detect"))
     return max(found, key=lambda one: one.confidence, default=None)
 
 
@@ -84,8 +84,8 @@ def _matched(
 ) -> tuple[list[int], npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
     """Return the student's confident boxes that match no label, the mask of matched labels, and the confident boxes.
 
-    Boxes of one class that overlap by `SAME_OBJECT_IOU` are the same object. The student's most confident box comes
-    first. A further box on an object that is already matched is ignored.
+    Boxes of one class with an IoU of at least `SAME_OBJECT_IOU` are the same object. The student's boxes are matched in
+    order of descending confidence. A further box on an object that is already matched is ignored.
     """
     sure = np.flatnonzero(student.confidences >= np.float32(threshold))
     overlaps = iou_matrix(student.boxes_xyxy[sure], labels.boxes_xyxy)

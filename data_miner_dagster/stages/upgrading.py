@@ -28,7 +28,7 @@ _KEPT: Final[Mapping[str, str]] = {
 def describe_upgrade(
     project: str, made_by: Mapping[str, int], current: Mapping[str, int], releases: Sequence[str]
 ) -> str | None:
-    """Return one line that says what the next build redoes, why, and what it keeps. None if no version differs.
+    """Return one line that states what the next build redoes, why, and what it keeps. None if no version differs.
 
     Args:
         project: the name of the project.
@@ -56,7 +56,7 @@ def describe_upgrade(
 
 
 def describe_earlier_frames(num_videos_by_version: Mapping[int, int], current: int) -> str | None:
-    """Return a line with the number of videos that have frames from earlier extraction versions. None if none has."""
+    """Return a line about the videos with frames from earlier extraction versions. None without such videos."""
     if not num_videos_by_version:
         return None
     made = ", ".join(f"{number} by version {version}" for version, number in num_videos_by_version.items())

@@ -25,18 +25,18 @@ def test_find_disagreement__none_where_each_box_is_one_of_the_other() -> None:
 def test_find_disagreement__the_surest_box_of_one_alone() -> None:
     labels = boxes((LEFT, 0, 0.7))
     assert find_disagreement(labels, boxes((LEFT, 0, 0.8), (RIGHT, 1, 0.6)), NAMES, 0.5) == Disagreement(
-        np.float32(0.6).item(), "the student sees disc 0.60, which is not labelled"
+        np.float32(0.6).item(), "the student detects disc 0.60, which is not labelled"
     )
     assert find_disagreement(labels, boxes((LEFT, 0, 0.4)), NAMES, 0.5) == Disagreement(
-        np.float32(0.7).item(), "labelled square 0.70, which the student does not see"
+        np.float32(0.7).item(), "labelled square 0.70, which the student does not detect"
     )
     other = find_disagreement(labels, boxes((LEFT, 1, 0.9)), NAMES, 0.5)
     assert other is not None
-    assert other.why == "the student sees disc 0.90, labelled square"
+    assert other.why == "the student detects disc 0.90, labelled square"
     assert find_disagreement(labels, boxes((LEFT, 0, 0.8), (LEFT, 0, 0.75)), NAMES, 0.5) is None  # one object, twice
     both = find_disagreement(boxes((LEFT, 0, 0.7), (LEFT, 0, 0.6)), boxes((LEFT, 0, 0.8)), NAMES, 0.5)
     assert both is not None
-    assert both.why == "labelled square 0.60, which the student does not see"
+    assert both.why == "labelled square 0.60, which the student does not detect"
 
 
 def test_best_threshold__where_boxes_and_labels_agree_best() -> None:

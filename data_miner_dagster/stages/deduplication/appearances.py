@@ -50,18 +50,21 @@ class Appearances:
     distinctions: Distinctions = NOTHING_APART  # pairs that are never within reach of each other
 
     def have_equal_files(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return where the files are equal. The ids may have any shapes that broadcast."""
+        """Return whether the files of each pair are equal. The ids may have any shapes that broadcast."""
         return np.asarray(self.file_codes[ids] == self.file_codes[others])
 
     def have_near_hashes(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return where both hashes are informative and at most `max_hash_distance` bits apart. Shapes broadcast."""
+        """Return whether both hashes of each pair are informative and at most `max_hash_distance` bits apart.
+
+        The ids may have any shapes that broadcast.
+        """
         is_near = np.bitwise_count(self.hashes[ids] ^ self.hashes[others]) <= self.max_hash_distance
         is_near &= self.is_telling[ids]
         is_near &= self.is_telling[others]
         return np.asarray(is_near)
 
     def are_alike(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return where files are equal or hashes are near. Shapes broadcast."""
+        """Return whether the files of each pair are equal or its hashes near. Ids may have shapes that broadcast."""
         return self.have_near_hashes(ids, others) | self.have_equal_files(ids, others)
 
 

@@ -1,4 +1,4 @@
-"""Cosines of stored vectors: one exact definition, and the candidate pairs it is applied to.
+"""Cosines of stored vectors: one exact definition, and the candidate pairs to which it is applied.
 
 Fast float32 products propose pairs. `exact_cosines` decides wherever their rounding could matter. A pair exactly on
 the threshold is therefore decided the same way for any block size, number of threads or input order.

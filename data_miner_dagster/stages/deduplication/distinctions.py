@@ -1,7 +1,7 @@
 """Pairs that count as different although their files, hashes or embeddings are alike.
 
-There are two reasons: something changed in a fixed view (`views.py`), or a person said that the two frames are not
-duplicates. Both are part of the definition of "within reach", for the search and for its proof.
+There are two reasons: something changed in a fixed view (`views.py`), or a person decided that the two frames are not
+duplicates. Both are part of the definition of "within reach", for the search and for its verification.
 """
 
 from collections.abc import Callable, Collection
@@ -15,7 +15,7 @@ from data_miner_dagster.stages.deduplication.views import ThumbnailArray, Views
 
 @dataclass(frozen=True, slots=True)
 class Distinctions:
-    """Decides which pairs of frames count as different, by id as in `Assignment`."""
+    """The rules by which pairs of frames count as different. Frames have ids as in `Assignment`."""
 
     thumbnails: Callable[[IntArray], ThumbnailArray] | None = None  # by frame id; None: views are not compared
     video_codes: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)

@@ -45,7 +45,8 @@ class GuaranteeReport:
     def recall(self) -> float:
         """The fraction of duplicates that were found. It is exactly 1 if the first guarantee holds.
 
-        For a sample it is an estimate that scales the superfluous representatives found to all representatives.
+        For a sample, it is an estimate: the number of superfluous representatives is scaled up from the sample to all
+        representatives.
         """
         missed = self.num_too_close * self.num_representatives / max(self.num_representatives_checked, 1)
         return self.num_duplicates / (self.num_duplicates + missed) if self.num_duplicates + missed else 1.0

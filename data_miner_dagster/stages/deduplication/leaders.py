@@ -85,12 +85,13 @@ def quality_order(frames: pa.Table, chosen: Sequence[str] = ()) -> IntArray:
 def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_videos: Sequence[str]) -> pa.Table:
     """Return the rows of an earlier table that remain valid for the first frames of a new order, in that order.
 
-    The decision on a frame depends only on the frames before it, so decisions remain valid as long as both orders
-    agree. A frame that was removed as a duplicate and no longer exists represented no other frame, so it is skipped.
+    The decision on a frame depends only on the frames before it, so decisions remain valid up to the first difference
+    between the orders. A frame that was removed as a duplicate and no longer exists represented no other frame, so it
+    is skipped.
 
     Args:
         decided: an earlier table, with `frame_id`, `video_key`, `quality_rank` and `is_representative`.
-        order: ids of the frames near the threshold, in order.
+        order: ids of all kept frames, in the new order.
         unchanged_videos: keys of the videos whose frames are still the same pictures.
     """
     earlier = decided.sort_by("quality_rank").combine_chunks()
@@ -133,11 +134,12 @@ def find_representatives(
     alike: AlikeRepresentatives | None = None,
     block_rows: int = BLOCK_ROWS,
 ) -> Assignment:
-    """Assign each newcomer, in order, to the most similar earlier representative within reach, or make it one.
+    """Assign each newcomer, in order, to the most similar earlier representative, or make it a representative.
 
-    The leaders precede all newcomers and stay representatives. Adding newcomers to the result of an earlier call
-    therefore yields the same result as one call over both, at a cost of newcomers x representatives. The earlier of
-    equally similar representatives is chosen. The number of neighbours is not limited.
+    Only representatives within reach are considered. The earliest of equally similar ones is chosen. The number of
+    neighbours is not limited. The leaders precede all newcomers and stay representatives. Adding newcomers to the
+    result of an earlier call therefore yields the same result as one call over both, in time proportional to newcomers
+    times representatives.
 
     Args:
         leaders: (L, D) vectors that are representatives from the start, in order.

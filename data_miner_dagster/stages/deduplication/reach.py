@@ -26,7 +26,7 @@ class Reach:
 
 
 class BestWithin:
-    """The best representative within reach of each row so far: id -1 and cosine -inf if there is none."""
+    """The best representative found so far within reach of each row. Without one, the id is -1 and the cosine -inf."""
 
     def __init__(self, num_rows: int) -> None:
         self.ids: IntArray = np.full(num_rows, -1, np.int64)
@@ -38,7 +38,7 @@ class BestWithin:
         return np.asarray(self.ids < 0)
 
     def beaten_by(self, rows: IntArray, ids: IntArray, cosines: Float64Array) -> BoolArray:
-        """Return (P,) which pairs beat the current best of their rows: more similar, or equally similar and earlier."""
+        """Return (P,) whether each pair beats its row's best: it is more similar, or equally similar and earlier."""
         is_earlier = (cosines == self.cosines[rows]) & (ids < self.ids[rows])
         return np.asarray((cosines > self.cosines[rows]) | is_earlier)
 
@@ -106,7 +106,7 @@ def _improve(pairs: CandidatePairs, are_alike: BoolArray, block: VectorBlock, re
 
 
 def _positions(starts: IntArray, stops: IntArray) -> IntArray:
-    """Return the integers of all half-open ranges, one range after the other."""
+    """Return the integers of all half-open ranges, one range after another."""
     lengths = stops - starts
     firsts = np.cumsum(lengths) - lengths
     return np.asarray(np.repeat(starts - firsts, lengths) + np.arange(int(lengths.sum())))

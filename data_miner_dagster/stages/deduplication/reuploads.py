@@ -1,8 +1,9 @@
 """Find videos that are contained in other videos: the same pictures in the same order.
 
 Uses the decisions of deduplication: two frames show the same picture if they belong to the same duplicate group. A
-video's frames in time order are then a sequence of groups. A re-upload is a video whose sequence occurs, in order,
-within another video's sequence. Cuts, other frame rates, added intros and slight speed changes do not prevent a match.
+video's frames in time order are then a sequence of groups. A video is a re-upload if most of its sequence occurs, in
+order, within another video's sequence. Cuts, other frame rates, added intros and slight speed changes do not prevent a
+match.
 """
 
 from collections import Counter, defaultdict
@@ -20,7 +21,7 @@ _MAX_VIDEOS_PER_GROUP: Final = 50
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reupload:
-    """A video that is contained in another."""
+    """A video of which at least the required share is contained in another."""
 
     video_key: str
     original_video_key: str
@@ -39,7 +40,7 @@ class _Run:
 
 
 def find_reuploads(decided: pa.Table, *, minimum_share: float, minimum_pictures: int) -> list[Reupload]:
-    """Return the videos of which at least `minimum_share` occurs in order in one other video, sorted by key.
+    """Return the videos with at least `minimum_share` of their frames, in order, in one other video, sorted by key.
 
     If two videos contain each other, the one with fewer representatives (then the later key) is the re-upload. Each
     re-upload names the original that contains most of it, or among equals the one with the most representatives.

@@ -1,4 +1,4 @@
-"""Decide from their thumbnails whether two frames show one fixed view in which something has changed.
+"""Decide, from the thumbnails of two frames, whether they show one fixed view in which something has changed.
 
 Embeddings represent the place, not small changes in it. Here the two pictures are compared pixel by pixel:
 
@@ -10,9 +10,10 @@ Embeddings represent the place, not small changes in it. Here the two pictures a
    edge at that place could cause if it moved by a fraction of a pixel.
 
 Only pairs that are both aligned and changed count as different. Between frames of two videos, the parts of a picture
-where channels put logos, captions and clocks are ignored. Otherwise a re-upload with a logo would be another picture.
+where channels put logos, captions and clocks are ignored. Otherwise a re-upload with a logo would count as different.
 
-The parameters were chosen on seeds 0 to 29 of `benchmarks.same_place`. docs/deduplication.md has figures for others.
+The parameters were chosen on seeds 0 to 29 of `benchmarks.same_place`. docs/deduplication.md has figures for other
+seeds.
 Sums run over the pixels of one pair at a time, so the result for a pair does not depend on other pairs.
 
 Source: B. Lucas, T. Kanade, "An iterative image registration technique", IJCAI 1981.
@@ -82,7 +83,7 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """Masks of the pixels that are compared: 1 where they are, 0 elsewhere."""
+    """Masks with 1 for the pixels that are compared, and 0 for those that are ignored."""
 
     luma: Float32Array
     chroma: Float32Array
@@ -162,7 +163,10 @@ def _window_sums(planes: Float32Array, window: int) -> Float32Array:
 
 
 def _same_light(one: _Detail, other: _Detail) -> tuple[_Detail, _Detail]:
-    """Return both scaled to the same contrast, measured where they agree in sign, that is, on unchanged parts."""
+    """Return both scaled to the same contrast, which is measured where they have the same sign.
+
+    Those are mainly the unchanged parts.
+    """
     agrees = one.levels * other.levels > 0
     strengths = [_sums(np.abs(each.levels) * agrees) + 1 for each in (one, other)]
     gain = np.sqrt(strengths[1] / strengths[0]).clip(1 / _GREATEST_GAIN, _GREATEST_GAIN)[:, None, None]

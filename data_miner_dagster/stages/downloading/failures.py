@@ -16,12 +16,12 @@ MAX_DIFFERENT_BITS: Final = 10
 """The maximum number of bits, out of 64, in which the hashes of two encodings of one video may differ. 84 encodings of
 12 clips (three codecs, crf 40, a third of the size, half the frame rate) differ from the original by 0 to 10 bits. 48
 pairs of different scenes differ by at least 26 bits. Two moments of one still scene may differ by only 3 bits: five of
-18 such pairs are linked if their durations are equal.
+18 such pairs would count as one video if their durations were equal.
 
 Source: `python -m benchmarks.same_video`.
 """
 MAX_WAIT_SECONDS: Final = 24 * 3600.0
-"""The longest Retry-After of a server that is honoured, in seconds."""
+"""The longest Retry-After that is respected, in seconds."""
 SAME_DURATION_SECONDS: Final = 0.5
 """The durations of two encodings of one video differ by less than this, in seconds."""
 
@@ -73,19 +73,25 @@ def try_delay_seconds(tries: int, config: DownloadingConfig) -> float | None:
 
 
 def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> float:
-    """Return the seconds to wait for a server's Retry-After: at most a day, or less if it also stops other sites."""
+    """Return the part of a server's Retry-After, in seconds, that is respected.
+
+    The limit is `max_open_seconds` if all sites are paused. If only one site is paused, the limit is at least a day.
+    """
     longest = config.max_open_seconds if config.stops == "all" else max(config.max_open_seconds, MAX_WAIT_SECONDS)
     return min(asked_seconds or 0.0, longest)
 
 
 def breaker_seconds(num_trips: int, retry_after_seconds: float | None, config: BreakerConfig) -> float:
-    """Return how long a breaker stays open after `num_trips` earlier consecutive trips, in seconds."""
+    """Return the seconds for which a breaker stays open if it opened `num_trips` times before without a success."""
     own = min(config.open_seconds * 2.0 ** min(num_trips, 40), config.max_open_seconds)
     return max(own, granted_wait_seconds(retry_after_seconds, config))
 
 
 def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: float) -> bool:
-    """Return whether a file's duration matches the site's, within 2 seconds or `tolerance`, a fraction, if larger."""
+    """Return whether a file's duration matches the duration that the site states, if it states one.
+
+    They may differ by 2 seconds or by the fraction `tolerance`, whichever is larger.
+    """
     if site_seconds is None:
         return True
     return abs(file_seconds - site_seconds) <= max(2.0, tolerance * site_seconds)

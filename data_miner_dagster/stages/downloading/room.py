@@ -5,13 +5,13 @@ from enum import StrEnum
 from typing import Final
 
 FRAMES_PER_BYTE: Final = 1.0
-"""Bytes of frames per byte of video, assumed before any extraction. About right at 720p and one frame a second."""
+"""The bytes of frames per byte of video before any extraction. About right at 720p and one frame per second."""
 FILLED_SHARE: Final = 0.9
 """The fraction of a quota that downloads may fill. The rest is for files that grow (tables, events, the log)."""
 
 
 class RoomAnswer(StrEnum):
-    """Says whether a download may begin, and if not, what it has to wait for."""
+    """Whether a download may begin, and the event to wait for if it may not."""
 
     YES = "yes"
     AFTER_DOWNLOADS = "after_downloads"  # once the sizes of other downloads are known, usually within seconds

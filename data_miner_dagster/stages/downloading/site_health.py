@@ -13,7 +13,7 @@ from data_miner_dagster.domain.reasons import VideoErrorKind
 VIDEOS_OF_AN_EVENT: Final = 3
 """This many consecutively refused videos count as a refusal by the whole site."""
 STREAK_LASTS: Final = timedelta(hours=24)
-"""Refusals further apart than this are unrelated."""
+"""Refusals further apart than this count as unrelated."""
 OLD_AFTER_DAYS: Final = 30
 """A yt-dlp older than this is the likely cause of a site's refusals."""
 _NAME_OF_VIDEO: Final = re.compile(r"^\[[^\[\]\s]{1,50}\] [^\s:]{1,200}: ")
@@ -80,7 +80,7 @@ def age_warning(version: str, today: date) -> str | None:
 
 
 def refusal_reason(site: str, kind: VideoErrorKind, last_message: str, version: str, today: date) -> str:
-    """Return the reason for an event in one line. It is stored with many videos, so it names none of them."""
+    """Return one line that describes a site's refusal. It names no video, because it is stored with many videos."""
     last_message = _NAME_OF_VIDEO.sub("", last_message)
     days = age_days(version, today)
     remedy = "; update it with `pip install -U yt-dlp`" if days is not None and days > OLD_AFTER_DAYS else ""

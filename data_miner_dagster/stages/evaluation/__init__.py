@@ -1,1 +1,1 @@
-"""Evaluate the quality of boxes against a ground truth or by people's verdicts. Pure functions over arrays."""
+"""Evaluate the quality of boxes against ground truth or people's verdicts. Pure functions over arrays."""

@@ -1,6 +1,7 @@
 """Derive from the verdicts on one frame which of its boxes are right and which objects it shows.
 
-Pure functions. Does not belong here: the effect of a verdict on a release (stages/reviewing/), reading (operations/).
+Pure functions. Does not belong here: the effect of a verdict on a release (stages/reviewing/), or reading verdicts
+(operations/).
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +47,7 @@ class ReviewedFrame:
 
     @property
     def is_complete(self) -> bool:
-        """True if a person marked the frame as complete: every object has its box."""
+        """True if a person marked the frame as complete, so every object has a box."""
         return any(verdict.word is VerdictWord.COMPLETE for verdict in self.verdicts)
 
 
@@ -54,12 +55,12 @@ class ReviewedFrame:
 class FrameAnswers:
     """Facts about one frame that follow from its verdicts.
 
-    `objects` is None unless the frame was judged completely, so that every object and every box is known.
+    `objects` is None unless the frame was judged completely. Only then are all of its objects known.
     """
 
     positions: Int64Array  # (A,) the boxes that are known to be right or wrong
     is_right: BoolArray  # (A,)
-    objects: tuple[tuple[TruthObject, float | None], ...] | None  # with the confidence of the box that found each
+    objects: tuple[tuple[TruthObject, float | None], ...] | None  # each with the confidence of its detected box, if any
     num_other_detector: int  # verdicts on boxes from another detector or class list
     num_unjudged: int  # boxes at or above their threshold, on a complete frame, that have no verdict
 
@@ -104,7 +105,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
 def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
     """Return the number of boxes at or above their class's threshold that were neither shown to a person nor drawn.
 
-    On a complete frame such boxes, for example from a later detector, are wrong, since every object has its box.
+    On a complete frame, such boxes (for example from a later detector) are wrong, since every object has a box.
     """
     found = frame.found
     thresholds = np.array([found_range.threshold for found_range in classes.ranges], np.float32)

@@ -1,4 +1,4 @@
-"""Ground-truth boxes and found boxes as arrays, and the matching between them."""
+"""Ground-truth boxes and detected boxes as arrays, and the matching between them."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from data_miner_dagster.stages.evaluation.matching import UNMATCHED, match_boxes
 
 @dataclass(frozen=True, slots=True)
 class TruthBoxes:
-    """M objects of a ground truth, on frames identified by position, in absolute pixels."""
+    """M objects of the ground truth, on frames identified by position, in absolute pixels."""
 
     frames: Int64Array  # (M,)
     classes: Int64Array  # (M,)
@@ -21,7 +21,7 @@ class TruthBoxes:
 
 @dataclass(frozen=True, slots=True)
 class FoundBoxes:
-    """N boxes that were found on the same frames, in absolute pixels."""
+    """N boxes that were detected on the same frames, in absolute pixels."""
 
     frames: Int64Array  # (N,)
     classes: Int64Array  # (N,)

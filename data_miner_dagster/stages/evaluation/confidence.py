@@ -2,8 +2,9 @@
 
 The boxes of a class are divided by confidence into strata. These are the strata from which the review draws its
 questions, narrow near the threshold and wide far from it, divided further where there are many answers. Within a
-stratum, the answers represent all its boxes, and each stratum is weighted by its number of boxes. So most questions may
-be asked near the threshold. Boxes on one frame are not independent; `design_effect` measures the lost information.
+stratum, the answers represent all its boxes, and each stratum is weighted by its number of boxes. Most questions can
+therefore be asked near the threshold. Boxes on one frame are not independent; `design_effect` measures the lost
+information.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -108,7 +109,7 @@ def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: fl
         judged: the judged boxes.
         threshold: the minimum confidence.
     """
-    least = float(np.float32(threshold))  # the precision with which a release compares
+    least = float(np.float32(threshold))  # a release compares confidences as float32
     edges = np.unique([*judged.edges, least])
     sizes = np.diff(np.searchsorted(population, edges, side="left"))
     strata = stratum_of(judged.confidences, edges)
@@ -140,8 +141,8 @@ def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: floa
     """Return the lowest threshold among the judged confidences whose expected precision reaches the wanted one.
 
     The expectation for a box without an answer comes from a logistic curve through the answers, shifted in each stratum
-    towards the share that was found there. A choice by the shares alone would favour thresholds above which the answers
-    happened to be good. None if no threshold reaches the precision.
+    towards the share that was observed there. A choice by the shares alone would favour thresholds above which the
+    answers happened to be good. None if no threshold reaches the precision.
     """
     edges = judged.edges
     strata = stratum_of(judged.confidences, edges)

@@ -1,7 +1,7 @@
-"""Match found boxes with objects of the ground truth on one frame.
+"""Match detected boxes with objects of the ground truth on one frame.
 
 Source: the matching of the COCO evaluation, https://github.com/cocodataset/cocoapi (`evaluateImg`). By descending
-confidence, each box takes the unmatched object that it overlaps most. Regions of crowds take any number of boxes.
+confidence, each box takes the unmatched object that it overlaps most. Crowd regions take any number of boxes.
 """
 
 from typing import Final
@@ -24,12 +24,12 @@ def match_boxes(
     *,
     iou: float = SAME_BOX_IOU,
 ) -> Int64Array:
-    """Return (N,) the object that each found box of one class matches, or UNMATCHED, or IN_CROWD if it does not count.
+    """Return (N,) the object that each box of one class matches, or UNMATCHED, or IN_CROWD if the box does not count.
 
     Args:
         found_xyxy: (N, 4) boxes in any order.
         confidences: (N,) confidences. Among equal ones, the first box takes precedence.
-        truth_xyxy: (M, 4) boxes of the truth.
+        truth_xyxy: (M, 4) boxes of the ground truth.
         is_crowd: (M,) whether each is a region with many objects.
         iou: the minimum overlap of a box with its object.
     """

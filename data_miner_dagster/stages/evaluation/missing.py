@@ -1,4 +1,4 @@
-"""The share of objects that have no box, from frames that were sampled at random and judged completely.
+"""The share of objects without a box, measured on frames that were sampled at random and judged completely.
 
 An object is missed if no box of its class at or above the class's threshold overlaps it (IoU 0.5, one to one).
 """

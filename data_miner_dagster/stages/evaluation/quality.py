@@ -82,7 +82,7 @@ def release_quality(
         project: the project's name, for the remedy.
         releasing: the settings of the release.
         populations: confidences of all stored boxes by class, ascending.
-        calibration: the calibration from people's verdicts. None if there is none.
+        calibration: the calibration from people's verdicts, or None without verdicts.
         detection_fingerprint: fingerprint of the current detector and class list.
     """
     thresholds = {name: releasing.threshold_of(name) for name in populations}

@@ -79,7 +79,7 @@ def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questio
 
 
 MOST_ROUNDS: Final = 4
-"""The number of drawn questions per wanted question, for people who go on after the wanted ones."""
+"""The number of drawn questions per wanted question, for people who continue after the wanted questions."""
 
 
 def draw_in_strata(
@@ -95,8 +95,8 @@ def draw_in_strata(
 
     Returns:
         The chosen items, and the position of each in the order of the questions, as a share of the wanted questions.
-        The first questions, however many, are spread over the strata in the same way as all questions. Positions from 1
-        on are for people who go on after the wanted questions.
+        The first questions, however many, are spread over the strata in the same way as all questions. Positions of at
+        least 1 are for people who continue after the wanted questions.
     """
     strata = stratum_of(headroom, edges)
     sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
@@ -113,7 +113,7 @@ def draw_in_strata(
 
 @dataclass(frozen=True, slots=True)
 class SampledAnswers:
-    """A answers about items in strata. `is_asked` is true for questions that the calibration itself asked."""
+    """The answers about items in strata, as (A,) arrays. `is_asked` is true if the calibration itself asked."""
 
     strata: Int64Array
     numbers: npt.NDArray[np.uint64]  # sampling numbers
@@ -123,13 +123,14 @@ class SampledAnswers:
 def answers_that_count(
     answers: SampledAnswers, planned_strata: Int64Array, planned_numbers: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.bool_]:
-    """Return which answers are a random sample of their stratum, regardless of which queue asked.
+    """Return (A,) bool: whether each answer belongs to a random sample of its stratum, whichever queue asked.
 
     A person who is first shown the frames nearest to the threshold answers only for those, and these differ from the
     rest of their stratum. Still, such answers must not be left out: no question is asked twice, so the calibration's
-    later questions would lack exactly these frames. In each stratum, every answer therefore counts up to the highest
-    sampling number that the calibration has asked about, because up to that number it asked about every frame without
-    an answer. If all planned questions of a stratum have answers, these count.
+    later questions would lack exactly these frames. An answer therefore counts if its sampling number is at most the
+    highest that the calibration has asked about in the stratum. Up to that number, the calibration asked about every
+    frame without an answer. If all planned questions of a stratum have answers, answers up to the highest planned
+    number count.
 
     Args:
         answers: all answers.
@@ -153,7 +154,7 @@ def answers_that_count(
 def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
     """Return a fixed pseudo-random number per frame. Frames with the lowest numbers are asked about first.
 
-    A larger sample then contains the smaller one, and a new video does not change the order within other videos.
+    A larger sample therefore contains the smaller one. A new video does not change the order within other videos.
     """
     return mixed_numbers(frame_indices.astype(np.uint64) + (np.uint64(zlib.crc32(video_key.encode())) << np.uint64(32)))
 

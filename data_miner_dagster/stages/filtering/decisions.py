@@ -3,18 +3,18 @@
 A frame is dropped for the first reason that applies, in the order of `DropReason`:
 
 0. a person dropped it;
-1. extraction marked it black, flat or blurred, or it could not be read;
+1. extraction marked it with one of `drop_quality_flags`, or it could not be read;
 2. no positive prompt reaches its threshold;
-3. a negative prompt at or above its own threshold exceeds the positive similarity minus its margin;
-4. a junk prompt reaches its threshold (and exceeds the positive by the junk margin, where one is set);
+3. the similarity to a negative prompt reaches its own threshold and exceeds the positive similarity minus its margin;
+4. the similarity to a junk prompt reaches its threshold (and the positive similarity plus its margin, if it has one);
 5. a better kept frame of the same video is closer than `min_gap_seconds`;
-6. the video already has `max_frames_per_video` frames.
+6. `max_frames_per_video` other frames of the video are kept.
 
 A frame that a person kept stays whatever the rules say, unless it could not be read. It does not displace other
 frames: gap and cap apply only to frames that the rules keep. A frame that a person dropped makes room for others.
 
 If positive prompts have individual thresholds, the prompt with the most *headroom* (similarity minus threshold)
-counts, so that prompts with different ranges can be compared. "Better" means more headroom, then earlier.
+counts. Prompts with different ranges can be compared in this way. "Better" means more headroom, then earlier.
 """
 
 from collections.abc import Mapping, Sequence

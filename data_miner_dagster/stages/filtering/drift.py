@@ -1,4 +1,4 @@
-"""Detect whether new scores are distributed differently from those of a calibration. Pure functions."""
+"""Detect whether new scores are distributed differently from the scores of a calibration. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -26,11 +26,11 @@ class ExemplarVectors:
 
 @dataclass(frozen=True, slots=True)
 class PromptScores:
-    """Computes the similarities of pictures to P prompts.
+    """The scorer that computes the similarities of pictures to P prompts.
 
-    Multiplies a picture's vector from the image-text encoder by `words` (P, D). If any prompt has exemplars, also
-    multiplies its vector from the picture encoder (which may be the same one) by `pictures` (P, X), and adds `offsets`
-    (P,).
+    It multiplies a picture's vector from the image-text encoder by `words` (P, D). If any prompt has exemplars, it adds
+    the product of `pictures` (P, X) and the picture's vector from the picture encoder, which may be the same encoder.
+    It then also adds `offsets` (P,).
     """
 
     words: Float32Array

@@ -49,21 +49,21 @@ class Correction:
 
     @property
     def is_change(self) -> bool:
-        """Whether the returned file differs from the exported one here."""
+        """True if the returned file differs from the exported one in this box."""
         return self.word is not VerdictWord.RIGHT or self.replaces is not None
 
 
 def corrections(
     sent: Sequence[SentBox], returned: Sequence[ReturnedBox], resolution_wh: tuple[int, int]
 ) -> tuple[Correction, ...]:
-    """Return the person's verdict on each box, given that they have examined the whole image.
+    """Return the verdict on each box of a person who examined the whole image.
 
-    Boxes are matched one to one: first by name, and the rest by place (IoU of at least `SAME_BOX_IOU`), boxes of the
+    Boxes are matched one to one: first by id, and the rest by place (IoU of at least `SAME_BOX_IOU`), boxes of the
     same class first. A box that was returned unchanged is right, or keeps its verdict. If a box was returned with
     another class and in another place, the exported box is wrong, and the returned one was missing.
 
     Args:
-        sent: the exported boxes of the image, each with a unique name.
+        sent: the exported boxes of the image, each with a unique id.
         returned: the returned boxes. Parts outside the picture are cut off.
         resolution_wh: the size of the picture in pixels.
     """
@@ -79,7 +79,7 @@ def corrections(
 
 
 def _within(box: ReturnedBox) -> ReturnedBox | None:
-    """Return the part of a box inside the picture. None if there is none."""
+    """Return the part of a box inside the picture. None if the box is entirely outside."""
     x_min, y_min, x_max, y_max = (round(min(max(value, 0.0), 1.0), SHARE_DECIMALS) for value in box.box)
     if not (x_min < x_max and y_min < y_max):
         return None
@@ -135,7 +135,7 @@ def _pairs(sent: Sequence[SentBox], found: Sequence[ReturnedBox], resolution_wh:
     for row, box in enumerate(sent):
         for column, other in enumerate(found):
             iou = float(ious[row, column])
-            if box.box_id == other.box_id:  # a copied box has the name of the original
+            if box.box_id == other.box_id:  # a copied box has the id of the original
                 by_name.append((-iou, row, column))
             elif iou >= SAME_BOX_IOU:
                 by_place.append((box.class_name != other.class_name, -iou, row, column))

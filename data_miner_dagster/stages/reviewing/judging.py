@@ -17,8 +17,8 @@ from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster.stages.reviewing.states import BoxState, FrameClasses
 
 UNCHANGED_BOX_IOU: Final = 0.9
-"""A later verdict replaces an earlier one if the boxes that it judges and that the earlier one stated have at least
-this IoU. Other tools round coordinates, but real neighbours overlap less than this."""
+"""A later verdict replaces an earlier one if the box that it judges and the box that the earlier one stated have at
+least this IoU. Other tools round coordinates, so the IoU may be below 1, but neighbouring objects overlap less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class FoundBox:
 
 @dataclass(frozen=True, slots=True)
 class JudgedBox:
-    """A box after the verdicts. Without a verdict it is the detected box itself."""
+    """A box after the verdicts have been applied. Without a verdict, it is the detected box."""
 
     class_index: int
     box_xyxy: BoxXyxy
     state: BoxState
-    position: int | None  # among the boxes detected on the frame; None: only a person saw it
+    position: int | None  # among the boxes detected on the frame; None: only a verdict states it
     verdict: Verdict | None = None  # the verdict that made it an object
 
 
@@ -47,13 +47,13 @@ class JudgedBox:
 class Judgement:
     """The boxes of one frame after the verdicts, without those that a person removed."""
 
-    boxes: tuple[JudgedBox, ...]  # detected boxes in their order, then boxes that only a person saw
-    unmet: tuple[Verdict, ...]  # verdicts without effect, because they match no box and describe none
+    boxes: tuple[JudgedBox, ...]  # detected boxes in their order, then boxes that only verdicts state
+    unmet: tuple[Verdict, ...]  # verdicts without effect, because they match no box and state none
     is_complete: bool  # whether a person marked the frame as complete
 
     @property
     def is_unsure(self) -> bool:
-        """True if one of the boxes is undecided."""
+        """True if any of the boxes is unsure."""
         return any(box.state is BoxState.UNSURE for box in self.boxes)
 
 
@@ -154,7 +154,10 @@ def _unjudged(
 
 
 def _pairs(claimed: Sequence[_Place | None], inside: Sequence[_Place], rows: Iterable[int]) -> dict[int, int]:
-    """Return claim to box, one to one, best pairs first. Among equals, the earlier claim wins, then the earlier box."""
+    """Return the box of each matched claim, by position, one to one. The pairs with the highest IoU come first.
+
+    Among equal pairs, the earlier claim wins, then the earlier box.
+    """
     candidates = [
         (-_iou(place.box_xyxy, inside[row].box_xyxy), index, row)
         for row in rows
@@ -179,7 +182,7 @@ def _replaces_any(index: int, claims: Sequence[_Claim]) -> bool:
 
 
 def _replaces(later: _Claim, earlier: _Claim) -> bool:
-    """Return whether a verdict judges the box that an earlier one made, or redraws a box that another person drew."""
+    """Return whether a verdict judges the box that an earlier one stated, or redraws a box that another person drew."""
     is_made = earlier.verdict.word in (VerdictWord.MISSING, VerdictWord.SHIFTED, VerdictWord.OTHER_CLASS)
     if later.verdict.word is VerdictWord.MISSING:
         by_another = later.verdict.who != earlier.verdict.who

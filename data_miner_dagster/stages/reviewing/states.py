@@ -15,11 +15,11 @@ SETTLING_DETECTORS: Final = 2
 
 
 class BoxState(StrEnum):
-    """The state of a box."""
+    """The decision whether a box shows an object."""
 
     OBJECT = "object"
     UNSURE = "unsure"  # it may be an object, but this is undecided
-    NONE = "none"
+    NONE = "none"  # it is not an object
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ConfidenceRange:
 
 @dataclass(frozen=True, slots=True)
 class VerifierRules:
-    """Determines the state of a box from a verifier's answer and from the state that its confidence gives it."""
+    """The rules for the state of a box, given a verifier's answer and the state that its confidence gives it."""
 
     config: VerifierRulesConfig = field(default_factory=VerifierRulesConfig)
 

@@ -1,4 +1,4 @@
-"""Remarks on the number of frames of a release that wait for review, and on the remedy if there are many."""
+"""The words about frames of a release that wait for review: their number, and the remedy if there are many."""
 
 from typing import Final
 

@@ -1,8 +1,9 @@
 """Draw the splits of groups of videos so that every class is distributed like the images.
 
 The rarest class is distributed first, and each example goes to the split that needs its class most. Here an example is
-a group of videos with many images and boxes. So groups are placed in order of size, and single moves afterwards correct
-the imbalance that large groups leave. All arithmetic uses integers, so a project gets the same splits on any machine.
+a group of videos with many images and boxes. Groups are therefore placed in order of size, and single moves afterwards
+correct the imbalance that large groups leave. All arithmetic uses integers, so a project gets the same splits on any
+machine.
 
 Source: Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011.
 """
@@ -203,7 +204,7 @@ class _Draw:
         return has_moved
 
     def _exchange(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> None:
-        """Exchange pairs of groups between their splits as long as that brings the images nearer to the shares.
+        """Exchange pairs of groups between their splits while this reduces the unmet needs or the error.
 
         If there are hardly more groups than splits, no single group can move without leaving its split empty, and
         classes cannot be balanced.
@@ -212,7 +213,7 @@ class _Draw:
             self._exchange_places(rows, marks, places, *pair)
 
     def _better_exchange(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> tuple[int, int] | None:
-        """Return the exchange of two groups that leaves the fewest unmet needs, then the least error; None if none."""
+        """Return the exchange of two groups with the fewest unmet needs, then the least error. None if none helps."""
         best, least = None, self._distance()
         for pair in combinations(range(len(rows)), 2):
             if places[pair[0]] == places[pair[1]]:
@@ -225,7 +226,7 @@ class _Draw:
         return best
 
     def _distance(self) -> tuple[int, int, int]:
-        """Return the unmet needs, the error in images, and the error in everything."""
+        """Return the number of unmet needs, the error in images, and the error over all columns."""
         off = self._counts[:, 0] * _UNIT // self._totals[0] - self._shares[:, 0]
         return int(self._gap(self._groups).sum()), int((off * off).sum()), int(self._error(self._counts).sum())
 

@@ -65,8 +65,8 @@ def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) ->
 def position_of(group: tuple[str, ...]) -> int:
     """Return a pseudo-random number for a group, which orders groups that are otherwise equal.
 
-    It is derived from one member, the speaker, and changes only if the speaker does. It does not follow the names of
-    the videos, so they do not favour a split.
+    It is derived from one member, the speaker, and changes only if the speaker does. It does not depend on the
+    alphabetical order of the videos, so names do not favour a split.
     """
     # The speaker and the position use different hashes. With one hash, the minimum over several keys would tend to be
     # low.

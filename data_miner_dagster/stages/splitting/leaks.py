@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 BLOCK: Final = 2_048
-"""Rows that are compared at once. Their products use 17 MB, and each of two blocks of 768 values uses 6 MB."""
+"""The number of rows to compare at once. The products of two blocks use 17 MB, and the 768 values of each row in one
+block use 6 MB."""
 MAX_NAMED: Final = 20
 
 
@@ -22,8 +23,8 @@ MAX_NAMED: Final = 20
 class LeakLimits:
     """The limits within which two images count as the same. Both must hold, and both are inclusive.
 
-    One alone is not proof: a semantic encoder finds two plain pictures alike, and a hash finds two pictures with the
-    same layout alike.
+    One limit alone is not proof: the vectors of two plain pictures are similar, and so are the hashes of two pictures
+    with the same layout.
     """
 
     hash_distance: int  # of 64 bits, if both hashes are meaningful

@@ -7,8 +7,8 @@ from data_miner_dagster.domain.phrases import counted
 class Budget:
     """The budget of one project, for all its questions.
 
-    The cost of an answer is only known afterwards. So a question is asked only if it and the questions in flight stay
-    within the budget at the highest price seen so far. The first question is asked before any price is known.
+    The cost of an answer is only known afterwards. A question is therefore asked only if it and the questions in flight
+    stay within the budget at the highest price seen so far. The first question is asked before any price is known.
 
     Args:
         config: the limits.

@@ -16,8 +16,8 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.records import ClassPrompts
 
 PROMPT_VERSION: Final = 1
-"""Increment this when the words around a question, or the way its picture is made, change. All boxes are then asked
-about again."""
+"""Increment this when the words around a question or the construction of its picture change. The questions about all
+boxes are then asked again."""
 MIN_SIDE_PIXELS: Final = 64
 """A picture with a shorter side is enlarged, because several models reject smaller pictures."""
 MAX_REASON_LENGTH: Final = 300
@@ -99,7 +99,7 @@ def question_key(image_sha256: str, shown: Shown, prompt: str, verifier_fingerpr
 def asking_fingerprint(config: VerifierConfig, verifier_fingerprint: str) -> str:
     """Return a fingerprint of all inputs of the questions except boxes and classes.
 
-    As long as it is unchanged, no question about the same box and class is new.
+    While it does not change, the questions about the same boxes and classes do not change either.
     """
     settings = config.model_dump(mode="json", exclude={"when_unavailable", "model"})
     return fingerprint_of({"settings": settings, "verifier": verifier_fingerprint, "version": PROMPT_VERSION})
