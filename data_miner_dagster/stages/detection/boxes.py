@@ -90,8 +90,8 @@ def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDet
     could not vote at all.
 
     Source: Solovyev, Wang and Gabruseva 2021, "Weighted boxes fusion: Ensembling boxes from different object detection
-    models". Unlike the paper, only each detector's best confidence in a cluster counts, so that near-duplicates of one
-    detector do not count twice.
+    models". Unlike in the paper, only each detector's best confidence in a cluster counts. Two boxes of one detector on
+    the same object therefore do not count twice.
     """
     if len(found) == 1:
         return FrameDetections(found[0], np.ones(len(found[0].prompts), np.int32))
@@ -159,7 +159,7 @@ class _Cluster:
 
 
 def suppress(found: FrameDetections, *, class_wise_iou: float | None, cross_class_iou: float | None) -> FrameDetections:
-    """Return the boxes that survive the requested suppressions. None skips a suppression."""
+    """Return the boxes that survive suppression within classes, and then across classes. None skips a suppression."""
     for iou, within_class in ((class_wise_iou, True), (cross_class_iou, False)):
         if iou is not None:
             rows = suppress_overlaps(found.detections, iou, within_class=within_class)
@@ -174,10 +174,11 @@ UNCONFIRMED_FACTOR: Final = 0.5
 def confirm_along_video(
     frames: Sequence[FrameDetections], pts_seconds: Sequence[float], *, within_seconds: float, iou: float
 ) -> list[FrameDetections]:
-    """Return the frames of one video, with the confidence of boxes that appear on only one frame halved.
+    """Return the frames of one video, with half the confidence for every box that no other frame confirms.
 
     A box is confirmed by a box of the same class on another frame at most `within_seconds` away that overlaps it by at
-    least `iou`. A frame without such a neighbouring frame is unchanged because there is no evidence against its boxes.
+    least `iou`. A frame without another frame within this time is unchanged, because there is no evidence against its
+    boxes.
 
     Args:
         frames: frames of one video, in time order.

@@ -21,17 +21,17 @@ from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matri
 SESSION_FRAMES: Final = 128
 """The maximum number of new frames in a session."""
 REPEATED_FRAMES: Final = 8
-"""The number of frames at the end of a session with which the next session of the same stretch begins."""
+"""The number of frames at the end of a session that the next session of the same stretch repeats."""
 NUMBERS_PER_SESSION: Final = 1_000_000
 _SAME_OBJECT_IOU: Final = 0.7
-"""The minimum IoU of masks at which two phrases or detections show one object. Masks are modal, so different objects
-do not overlap this much."""
+"""The minimum IoU of two masks that show one object, for example for two phrases. Masks contain only visible pixels, so
+those of different objects overlap less."""
 _CONTINUED_IOU: Final = 0.5
 """The minimum IoU at which objects of two sessions are the same, on the frames that the sessions share."""
 _MATCHED_IOU: Final = 0.5
 """The minimum IoU of a detector's box with the object that it shows."""
 _UNSEEN_NUMBERS: Final = 1 << 40
-"""The first object number for boxes where the network has found no object."""
+"""The first object number for boxes where the network has not detected an object."""
 _UNKNOWN: Final = -1
 
 Frame = TypeVar("Frame")
@@ -39,7 +39,7 @@ Frame = TypeVar("Frame")
 
 @dataclass(frozen=True, slots=True)
 class FrameRun(Generic[Frame]):
-    """The frames of one session. `repeated`: the last frames of the previous one, if any in the stretch."""
+    """The frames of one session. `repeated` are the last frames of the previous session in the stretch, if any."""
 
     ordinal: int
     repeated: Sequence[Frame]
@@ -57,7 +57,8 @@ def session_runs(
 
     Args:
         frames: the frames, by time.
-        is_broken: returns whether no object can be followed from a frame to the next one, so that a new stretch begins.
+        is_broken: returns whether a new stretch begins at the second of two successive frames, because no object can be
+            followed from the first to the second.
         num_frames: the maximum number of new frames in a session.
         num_repeated: the number of frames that the next session in a stretch repeats.
     """
@@ -73,7 +74,7 @@ def session_runs(
 
 
 class ObjectNumbers:
-    """Maps the object numbers that the network gives in one session to object numbers in the video."""
+    """A mapping from the network's object numbers in one session to object numbers in the video."""
 
     def __init__(self, ordinal: int) -> None:
         """Create an empty mapping for the session with this ordinal in its video."""
@@ -95,7 +96,7 @@ class ObjectNumbers:
                 taken.add(number)
 
     def numbered(self, seen: Sequence[SeenObject]) -> list[SeenObject]:
-        """Return the objects of a frame with their numbers in the video. If several share one, the surest is kept."""
+        """Return the objects of a frame with their numbers in the video, the most confident object of each number."""
         best: dict[int, SeenObject] = {}
         for each in sorted(seen, key=lambda each: each.number):
             if each.number not in self._by_own:
@@ -124,9 +125,9 @@ def _overlap(one: SeenObject, other: SeenObject) -> float:
 
 
 class SessionTracker:
-    """Implements ObjectTracker: a box belongs to the object that a video network has found at its position.
+    """An `ObjectTracker` that assigns each box to the object that a video network has detected at its position.
 
-    Elsewhere, a box with at least `start_confidence` is a separate object, which nothing confirms.
+    A box elsewhere becomes an object of its own if it has at least `start_confidence`.
     """
 
     def __init__(self, *, start_confidence: float) -> None:

@@ -1,4 +1,4 @@
-"""Split an image into tiles, and merge the boxes found on the tiles."""
+"""Split an image into tiles, and merge the boxes that were detected on the tiles."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +14,10 @@ Window = tuple[int, int, int, int]
 
 
 def tile_windows(image_wh: tuple[int, int], *, side: int, overlap: float, include_whole: bool) -> list[Window]:
-    """Return evenly spaced windows that cover the image, row by row, each `side` wide and high.
+    """Return evenly spaced windows that cover the image, row by row, each at most `side` wide and high.
 
-    Neighbours share at least `overlap` of a side. An image no larger than a tile is one window. If `include_whole` is
-    true, the whole image comes first.
+    A window is smaller only if the image is. Neighbours share at least `overlap` of a side. An image no larger than a
+    tile is one window. If `include_whole` is true, the whole image comes first.
 
     Example:
         >>> tile_windows((1000, 600), side=640, overlap=0.2, include_whole=True)
@@ -47,8 +47,8 @@ def merge_tiles(
     """Merge the detections of all windows into detections of the image.
 
     Two boxes of a class from different windows are one object if they share more than `merge_iou` of the smaller
-    box's area. The box that is not cut by an inner tile edge is kept, otherwise the more confident one. Masks move
-    with their boxes.
+    box's area. If an inner tile edge cuts only one of them, the other is kept, and otherwise the more confident one.
+    Masks are moved along with their boxes.
 
     Args:
         found: the detections of each window, in pixels of the window.
@@ -73,7 +73,7 @@ def merge_tiles(
         [_touches_inner_edge(boxes, window, image_wh) for boxes, window in zip(moved, windows, strict=True)]
     )
     window_of_row = np.repeat(np.arange(len(found)), [len(detections.prompts) for detections in found])
-    # Uncut boxes first, so that a part of an object never suppresses the whole object.
+    # Uncut boxes come first, since a part of an object must never suppress the whole object.
     order = np.lexsort((-merged.confidences, is_cut))
     shares = _shares_of_smaller(merged.boxes_xyxy)
     kept: list[int] = []

@@ -33,8 +33,8 @@ class WantedTimes:
 def wanted_times(pts_seconds: Iterable[float], config: TrackingConfig) -> WantedTimes:
     """Return the times at which to examine a video, given the times of its frames.
 
-    The times are multiples of the step, counted from the start of the video's clock rather than from a frame. So the
-    windows of neighbouring frames, of other projects and of whole clips share their pictures.
+    The times are multiples of the step, counted from the start of the video's clock rather than from a frame. The
+    windows of neighbouring frames, of other projects and of whole clips therefore share their pictures.
     """
     step = step_us(config)
     if config.whole_clip:
@@ -53,14 +53,14 @@ def step_us(config: TrackingConfig) -> int:
 
 
 def num_looks(pts_seconds: Iterable[float], duration_seconds: float | None, config: TrackingConfig) -> int:
-    """Return the maximum number of pictures to examine around a video's frames, or 0 if it is unknown."""
+    """Return the maximum number of pictures to examine to follow objects, or 0 if a required duration is unknown."""
     if config.whole_clip:
         return floor((duration_seconds or 0) / config.every_seconds) + 1 if duration_seconds else 0
     return len(wanted_times(pts_seconds, config).times_us)
 
 
 def expected_looks(num_frames: int, video_seconds: float, config: TrackingConfig) -> int:
-    """Return the expected number of pictures to examine around frames, given the total length of their videos."""
+    """Return the expected number of pictures to examine to follow objects, given the total length of the videos."""
     of_all = video_seconds / config.every_seconds
     around = num_frames * 2 * config.window_seconds / config.every_seconds
     return round(of_all if config.whole_clip else min(of_all, around))
