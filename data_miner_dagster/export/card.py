@@ -24,7 +24,7 @@ CARD_FILE: Final = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class CardNotes:
-    """Answers to a reviewer's first questions: known limits, licences and cost."""
+    """The known limits, licences and cost of a release, which reviewers ask about first."""
 
     limits: Sequence[str] = ()
     licences: Sequence[LicenceUse] = ()

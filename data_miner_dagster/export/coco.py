@@ -132,7 +132,7 @@ def _said_of(box: ReleaseBox) -> dict[str, object]:
 
 
 def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of `annotations/`, file by file. Memory is bounded."""
+    """Yield the problems of `annotations/`, file by file, in bounded memory."""
     for split in (*expected.header.splits, ALL_SPLITS):
         path = annotation_file(folder, split)
         read_back = _whole_file_problems if path.stat().st_size <= MAX_COCO_BYTES else _streamed_problems

@@ -1,4 +1,4 @@
-"""COCO detection JSON returned by any tool. It does not say who annotated, or which images were examined."""
+"""COCO detection JSON returned by any tool. It states neither the annotator nor the examined images."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -38,8 +38,8 @@ class Destination:
         header: the header of the release.
         release: the folder with the images below `images/`; equal to `folder` while a release is written.
         pictures: decodes the images.
-        attempt: writers that make several files per image call it with (name, work) for each file. It does the work,
-            and skips the file if the work fails.
+        attempt: called with (name, work) for each file by writers that write several files per image. It does the
+            work, and skips the file if the work fails.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Expected:
         tally: the counts of the folder's contents.
         read_images: yields the images. Each call starts from the first.
         missing_parts: the parts that were not written.
-        release: the folder of the release that was exported, with its tracks; equal to the folder of a release.
+        release: the folder of the exported release, from which its tracks are read. Not set when a release is verified.
     """
 
     header: ReleaseHeader

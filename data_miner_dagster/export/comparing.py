@@ -9,7 +9,7 @@ from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.records import ReleaseBox, ReleaseImage
 
 PIXEL_TOLERANCE: Final = 2e-3
-"""In pixels. Formats that store a width and a height round them to three decimals."""
+"""The tolerance for coordinates, in pixels. Formats that store a width and a height round them to three decimals."""
 Corners = tuple[float, float, float, float]
 FoundBox = tuple[int, Corners]
 """Class index and corners in pixels, as read from a format."""
@@ -38,7 +38,7 @@ def _file_names(folder: str | Path) -> Iterator[str]:
 def label_problems(
     image: ReleaseImage, boxes: Sequence[ReleaseBox], found: Sequence[FoundBox], tolerance: float
 ) -> Iterator[str]:
-    """Yield the differences between the boxes found and the expected boxes of an image; `tolerance` is in pixels."""
+    """Yield the differences between the expected boxes of an image and those in a file. `tolerance` is in pixels."""
     if len(found) != len(boxes):
         yield f"{image.file_name}: {counted(len(found), 'label')}, expected {len(boxes)}"
         return

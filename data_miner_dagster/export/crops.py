@@ -1,6 +1,6 @@
-"""Crops: one picture per box, in folders by split and class, for image classification. Unsure boxes are skipped.
+"""Crops: one picture per box, in folders by split and class, for image classification. Unsure boxes have no crop.
 
-A box without a mask is a JPEG. A box with one is a PNG whose alpha is the mask, since JPEG has no alpha.
+The crop of a box without a mask is a JPEG. With a mask, it is a PNG with the mask as alpha channel, which JPEG lacks.
 """
 
 from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ def _alpha_of(mask: Mask, box: ReleaseBox) -> npt.NDArray[np.uint8]:
 
 
 def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the crops: each must decode and have the size of its box."""
+    """Yield the problems of the crops: each must decode, and have the size and the mask of its box."""
     num_crops = {".jpg": 0, ".png": 0}
     for image in expected.read_images():
         for number, box in enumerate(image.labels):

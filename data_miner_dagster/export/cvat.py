@@ -128,10 +128,10 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 def read_cvat(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images of an export by CVAT as `CVAT for images 1.1`: the archive, or the XML file in it.
 
-    An image with the tag `reviewed` was reviewed. CVAT does not say whether others were.
+    An image with the tag `reviewed` was reviewed. CVAT does not say whether other images were.
 
     Raises:
-        ConfigError: the file is not such an export.
+        ConfigError: the file is not an export by CVAT in this format.
     """
     xml = CvatXml(path)
     for image in xml.images():

@@ -45,11 +45,11 @@ def write_datasheet(
 
 
 def gaps_changed(release: Mapping[str, Any]) -> list[str]:
-    """Return the videos that are cut at the same times as before, but with other gaps."""
+    """Return the keys of the videos that are cut at the same times as before, but with other gaps."""
     moved = (release.get("changes") or {}).get("videos_moved", ())
     return [key for key, before, after in moved if differ_in_gaps_alone(before, after)]
 
 
 def cuts_of(videos: Sequence[ReleaseVideo]) -> dict[str, str]:
-    """Return the cut of each video that is divided between the splits by time."""
+    """Return the cut of each video that is divided between the splits by time, by the video's key."""
     return {video.video_key: video.split for video in videos if cut_of(video.split)}

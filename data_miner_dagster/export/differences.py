@@ -14,7 +14,7 @@ _COMPARED_SECTIONS = ("classes", "prompts", "duplicates", "models", "config")
 
 
 _SAID_TWICE = ("config.filtering.positive", "config.filtering.negative", "config.filtering.junk")
-"""Not compared, since `prompts` lists the same prompts with their effective thresholds."""
+"""Settings that are not compared, since `prompts` lists the same prompts with their effective thresholds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ReleaseDifference:
 
     @property
     def as_line(self) -> str:
-        """Return the difference in one line."""
+        """The difference in one line, without the changes of settings."""
         boxes = sum(after - before for before, after in self.boxes_by_class.values())
         num_changed = self.num_images_added + self.num_images_removed + self.num_images_relabelled
         if not (num_changed or boxes or self.videos_moved):

@@ -1,7 +1,7 @@
 """FiftyOne: a dataset on disk in the format `FiftyOneDataset`, and returned labels.
 
 Source: https://docs.voxel51.com/user_guide/import_datasets.html#fiftyonedataset. Boxes are left, top, width and height
-relative to the picture's size.
+relative to the image's size.
 """
 
 import json
@@ -187,14 +187,14 @@ def _detection(image: ReleaseImage, number: int, box_id: str, columns: Sequence[
 def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images of an export by FiftyOne, as `FiftyOneDataset` or `FiftyOneImageDetectionDataset`.
 
-    An image whose sample has the tag `reviewed` was reviewed. FiftyOne does not say whether others were. The second
-    format has no tags.
+    An image whose sample has the tag `reviewed` was reviewed. FiftyOne does not say whether other images were. The
+    second format has no tags.
 
     Args:
         path: the folder, or the JSON file in it.
 
     Raises:
-        ConfigError: the file is not such an export.
+        ConfigError: the file is missing, or is not an export by FiftyOne in one of these formats.
     """
     names = (SAMPLES_FILE, LABELS_FILE)
     file = next((path / name for name in names if (path / name).is_file()), path) if path.is_dir() else path

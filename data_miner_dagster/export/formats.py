@@ -48,7 +48,7 @@ class Format:
 
     @property
     def codec(self) -> "Codec":
-        """Return the format's writer and verifiers. Imports their module."""
+        """The format's writer and verifiers. Reading it imports their module."""
         module, _, name = self.code.partition(":")
         return cast("Codec", getattr(importlib.import_module(f"{__package__}.{module}"), name))
 

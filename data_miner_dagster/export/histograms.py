@@ -51,7 +51,7 @@ class HistogramCounts:
         self.counts = np.zeros((len(self.series), bins), np.int64)
 
     def add(self, series: str, values: npt.NDArray[np.float64]) -> None:
-        """Count the values of one series. NaN is ignored."""
+        """Count the values of one series. NaN and infinite values are ignored."""
         finite = values[np.isfinite(values)]
         bins = self.counts.shape[1]
         places = ((finite - self.low) / (self.high - self.low) * bins).astype(np.int64)

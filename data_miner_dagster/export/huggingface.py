@@ -51,7 +51,7 @@ class ImageFolderWriter:
 
 _IMAGE_TYPE: Final = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 MAX_SHARD_BYTES: Final = 500_000_000
-_ROWS_PER_GROUP: Final = 100  # images are large
+_ROWS_PER_GROUP: Final = 100  # few rows, since images are large
 _ROWS_AT_ONCE: Final = 100  # rows read at once from a table that may contain images
 
 
@@ -68,7 +68,7 @@ def embedded_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 def shard_files(folder: Path, split: str) -> list[Path]:
-    """Return a split's shards inside an export, in the order of their images."""
+    """Return the paths of a split's shards inside an export, in the order of their images."""
     return sorted((folder / "data").glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].parquet"))
 
 

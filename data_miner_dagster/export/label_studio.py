@@ -1,8 +1,8 @@
 """Label Studio: tasks with predictions, the labelling interface, and returned annotations.
 
 Source: https://labelstud.io/guide/predictions, https://labelstud.io/guide/task_format. Coordinates are percentages of
-the picture. Image addresses are those of Label Studio's local file storage with the export's folder as the document
-root.
+the image's size. Image addresses are those of Label Studio's local file storage with the export's folder as the
+document root.
 """
 
 import json
@@ -30,7 +30,7 @@ from data_miner_dagster.export.round_trips import (
 )
 
 TASKS_PER_FILE: Final = 10_000
-"""Tasks per file. Label Studio reads an imported file into memory."""
+"""The maximum number of tasks per file, since Label Studio reads an imported file into memory."""
 CONFIG_FILE: Final = "label_config.xml"
 _TOOL: Final = "Label Studio"
 _FROM, _TO, _TYPE = "label", "image", "rectanglelabels"
@@ -93,7 +93,7 @@ def _task(image: ReleaseImage, model: str) -> dict[str, object]:
         "result": [_region(image, number, box_id) for number, box_id in enumerate(box_ids(image))],
     }
     if image.boxes:
-        prediction["score"] = min(box.confidence for box in image.boxes)  # in ascending order: least certain first
+        prediction["score"] = min(box.confidence for box in image.boxes)  # sorts the least certain image first
     return {
         "data": {
             "image": _ADDRESS + quote(image.path_in_release),
@@ -138,11 +138,11 @@ def _meta(box: ReleaseBox) -> dict[str, str]:
 def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images of a file that Label Studio exported as `JSON`.
 
-    An image is reviewed if a person submitted an annotation and did not skip it. If there are several annotations, the
-    ground truth is used, or else the last one.
+    An image is reviewed if a person submitted an annotation and did not skip it. Among several annotations, the one
+    marked as ground truth is used, or else the last one.
 
     Raises:
-        ConfigError: the file is not such an export.
+        ConfigError: the file is not a JSON export by Label Studio.
     """
     tasks = read_returned_json(path, _TOOL)
     if not isinstance(tasks, list):
@@ -177,7 +177,7 @@ def _returned(task: Mapping[str, Any]) -> ReturnedImage:
 
 
 def _file_of(address: str) -> str:
-    """Return the path at the end of an image's address. For a local file, its query contains the path."""
+    """Return the path in an image's address. The address of a local file has the path in its query."""
     parts = urlsplit(address)
     return parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
 
@@ -188,7 +188,7 @@ def _time_of(annotation: Mapping[str, Any]) -> datetime:
 
 
 def _person(completed_by: Any) -> str | None:
-    """Return the annotator's email address, or the number that Label Studio exports by default."""
+    """Return the annotator's email address or name, or else the number, which Label Studio exports by default."""
     if isinstance(completed_by, Mapping):
         return str(completed_by.get("email") or completed_by.get("username") or f"user {completed_by['id']}")
     return None if completed_by is None else f"user {completed_by}"

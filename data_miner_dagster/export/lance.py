@@ -16,12 +16,12 @@ from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.shards import ShardedWriter
 
 MAX_FRAGMENT_BYTES: Final = 64_000_000
-"""Bytes of images per fragment. The library holds the rows of a fragment in memory."""
+"""A fragment with this many bytes of images is full. The library holds the rows of a fragment in memory."""
 _ROWS_AT_ONCE: Final = 32
 
 
 def split_table(folder: Path, split: str) -> Path:
-    """Return the table of a split inside an export."""
+    """Return the path of a split's table inside an export."""
     return folder / "data" / f"{split}.lance"
 
 

@@ -15,15 +15,15 @@ from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.records import ReleaseVideo
 
 _YOUTUBE: Final = "youtube"
-"""A site whose standard licence, which reserves all rights, applies to videos that state no licence."""
+"""The site whose standard licence applies to videos that state no licence. It reserves all rights."""
 
 
 class Redistribution(StrEnum):
     """Whether pictures of a video may be redistributed. Users see the value."""
 
     FORBIDDEN = "no"
-    NO_DERIVATIVES = "not changed: labels and crops need the author's consent"
-    NOT_COMMERCIAL = "not commercially"
+    NO_DERIVATIVES = "only unchanged: labels and crops need the author's consent"
+    NOT_COMMERCIAL = "only for non-commercial purposes"
     ALLOWED = "yes, by its terms"
     UNKNOWN = "unknown: ask the author"
 

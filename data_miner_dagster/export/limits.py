@@ -1,7 +1,7 @@
 """The limits of a release that follow from its own numbers: too few boxes, one dominant video or channel.
 
-Belongs here: finding them from the manifest and the videos. Does not belong here: limits of every release, which are in
-the templates.
+Belongs here: deriving these limits from the manifest and the videos. Does not belong here: limits that every release
+has, which are in the templates.
 """
 
 from collections import Counter
@@ -45,18 +45,18 @@ def limits_of(
 
 def _of_videos(release: Mapping[str, Any], videos: Sequence[ReleaseVideo]) -> Iterator[str]:
     if len(videos) == 1:
-        yield "all images are of one video"
+        yield "all images come from one video"
         return
     for video in sorted(videos, key=lambda video: (-video.num_images, video.video_key))[:_MOST_NAMED]:
         share = _share(video.num_images, release["num_images"])
         if share >= LARGE_VIDEO:
-            yield f"one video gives {share:.0%} of the images: {video.video_key}"
+            yield f"one video provides {share:.0%} of the images: {video.video_key}"
 
 
 def _of_channels(release: Mapping[str, Any], videos: Sequence[ReleaseVideo]) -> Iterator[str]:
     known = [video for video in videos if video.channel]
     if len(videos) > 1 and len(known) == len(videos) and len({video.channel for video in known}) == 1:
-        yield f"all images are of one channel, {known[0].channel}"
+        yield f"all images come from one channel, {known[0].channel}"
         return
     images = Counter[str]()
     by_split: dict[str, Counter[str]] = {}
@@ -68,12 +68,12 @@ def _of_channels(release: Mapping[str, Any], videos: Sequence[ReleaseVideo]) -> 
     for channel, number in images.most_common(1):
         share = _share(number, release["num_images"])
         if share >= LARGE_CHANNEL and num_videos[channel] > 1:
-            yield f"one channel gives {share:.0%} of the images: {channel}"
+            yield f"one channel provides {share:.0%} of the images: {channel}"
     for split in release["splits"]["shares"]:
         for channel, number in by_split.get(split, Counter()).most_common(1):
             share = _share(number, release["images_by_split"][split])
             if share >= LARGE_CHANNEL and split != next(iter(release["splits"]["shares"])):
-                yield f"one channel gives {share:.0%} of the images in {split}: {channel}"
+                yield f"one channel provides {share:.0%} of the images in {split}: {channel}"
 
 
 def _of_splits(release: Mapping[str, Any]) -> Iterator[str]:

@@ -19,7 +19,7 @@ def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ..
 
 
 def find_image_id(folder: Path, name: str) -> int | None:
-    """Return the id of the image that a name refers to: a frame id, the image's file, or its label file."""
+    """Return the id of the image with a frame id, image file or label file of this name, or None if there is none."""
     file_name = f"{PurePath(name).name.removesuffix('.jpg').removesuffix('.txt')}.jpg"
     by_file = None
     for image_id, image_file, frame_id in read_columns(images_table(folder), "image_id", "file_name", "frame_id"):
@@ -31,11 +31,14 @@ def find_image_id(folder: Path, name: str) -> int | None:
 
 
 def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
-    """Return the id of a box's image. The id of the box is its COCO id, which is its position in the table, from 1."""
+    """Return the id of a box's image, or None if there is no such box.
+
+    The id of the box is its COCO id, which is its position in the table, from 1.
+    """
     owners = enumerate(read_columns(boxes_table(folder), "image_id"), 1)
     return next((int(owner) for place, (owner,) in owners if place == annotation_id), None)
 
 
 def _place_of(path: Path, column: str, value: Any) -> int | None:
-    """Return the position of the first row with a value, from 1."""
+    """Return the position, from 1, of the first row with a value, or None if no row has it."""
     return next((place for place, (found,) in enumerate(read_columns(path, column), 1) if found == value), None)

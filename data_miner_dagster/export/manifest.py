@@ -1,7 +1,7 @@
 """The manifest of a release (`release.json`, written last) and the sha256 of every other file (`SHA256SUMS`).
 
 `sha256sum -c SHA256SUMS` checks a release on machines where this package is not installed. `release.json` contains the
-checksum of `SHA256SUMS` and thereby covers every file.
+checksum of `SHA256SUMS`, so it covers every file.
 """
 
 import json
@@ -17,7 +17,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER
 MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
 WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
-"""The file in a release that was retained although some of its videos were forgotten. It says which, when and why."""
+"""The file in a release that was kept although some of its videos were forgotten. It says which, when and why."""
 FORMAT_VERSION: Final = 1
 _READ_BY_OTHERS: Final = {
     "project": str,
@@ -121,7 +121,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise DataMinerError(
-            f"{path} is damaged ({why[:120]}); restore the release from a copy, or remove {folder}: a run then makes "
+            f"{path} is damaged ({why[:120]}); restore the release from a copy, or remove {folder} so that a run makes "
             "a new version"
         ) from error
     manifest: dict[str, Any] = content

@@ -21,10 +21,10 @@ _TOLERANCES: Final = (1.0, 0.5)
 _FEW_CORNERS: Final = 32
 """A polygon with at most this many corners is not simplified."""
 _MAX_RINGS: Final = 64
-"""The maximum number of parts in a YOLO polygon, and of holes in each. The smallest are left out as noise."""
+"""The maximum number of parts in a YOLO polygon, and of holes in each part. The smallest are left out as noise."""
 _MARGIN: Final = 0.02
-"""In pixels: the distance between a point of a YOLO polygon and the edge of its pixel. Rounding a share to six decimals
-must not move the point into the next pixel."""
+"""The distance in pixels between a point of a YOLO polygon and the edge of its pixel. Rounding coordinates to six
+decimals must not move the point into the next pixel."""
 
 Ring = npt.NDArray[np.int32]
 """(K, 2) corners or pixels."""
@@ -35,7 +35,7 @@ def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict
 
     Polygons follow the edges of pixels. pycocotools reads them as the mask with an IoU of at least 0.99, and usually
     exactly. Run lengths are used if the mask has significant holes, which COCO's polygons cannot have, or if polygons
-    would be longer. They are also usual in COCO for a region to ignore.
+    would be longer. They are always used for a region to ignore, as is usual in COCO.
     """
     if is_crowd:
         return mask.as_coco()
@@ -102,7 +102,7 @@ def mask_of_yolo(points: npt.NDArray[np.float64], resolution_wh: tuple[int, int]
 
 
 def svg_path(mask: Mask) -> str:
-    """Return the outline of a mask as an SVG path in pixels of the picture, for the fill rule `evenodd`."""
+    """Return the outline of a mask as an SVG path in pixels of the image, for the fill rule `evenodd`."""
     rings = (_simplified(ring, _TOLERANCES[-1]) for ring in _edge_rings(mask, with_holes=True))
     return "".join("M" + "L".join(f"{x} {y}" for x, y in ring.tolist()) + "Z" for ring in rings)
 

@@ -217,7 +217,7 @@ def box_from(row: Mapping[str, Any]) -> ReleaseBox:
 def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems of the tables of images and boxes, including contradictions between them.
 
-    Memory is bounded by a row group of each. The counts are those that pandas finds, with which people read the tables.
+    Memory is bounded by a row group of each table. Counts are computed with pandas, since people use it to read tables.
     """
     yield from _count_problems(folder, expected.tally)
     wrong = Counter[str]()
@@ -331,7 +331,7 @@ def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the first image that differs between the tables and the release."""
+    """Yield a line for the first image that differs between the tables and the release."""
     for found, image in zip_longest(read_images(folder), expected.read_images()):
         if found != image:
             yield f"data: {(found or image).file_name} differs from the release"

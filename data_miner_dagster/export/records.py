@@ -16,7 +16,7 @@ EXTRA_COLUMNS: Final = (MASK_COLUMN, VERDICT_COLUMN, TRACK_ID_COLUMN, RECOVERED_
 """Columns of the table of detections that only some projects fill. Other projects' releases do not have them."""
 
 PERSON: Final = "person"
-"""The `detector` of a box that only a person saw."""
+"""The `detector` of a box that no detector reported, but a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class ReleaseHeader:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBox:
-    """One box in absolute pixels inside its image, the detectors that found it, and a person's verdict on it.
+    """One box in absolute pixels inside its image, the detectors that reported it, and a person's verdict on it.
 
-    For a box that only a person saw, `detector` is `PERSON`, `confidence` 1 and `num_agreeing_detectors` 0.
+    For a box that only a person reported, `detector` is `PERSON`, `confidence` 1 and `num_agreeing_detectors` 0.
     """
 
     class_index: int
@@ -93,7 +93,7 @@ class ReleaseImage:
     similarity: float
     similar_prompt: str
     sharpness: float
-    num_duplicates: int  # frames that were left out because this one represents them
+    num_duplicates: int  # duplicates that this frame represents and that are not released
     boxes: tuple[ReleaseBox, ...] = ()
 
     @property

@@ -38,7 +38,7 @@ class ReportTile:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A section of pictures. `columns` is set if the rows have a meaning, and `command` if the user can act on it."""
+    """A section of pictures. `columns` is set if its rows have a meaning, and `command` if there is one to run next."""
 
     anchor: str
     title: str

@@ -1,7 +1,7 @@
 """Common parts of the annotation tools' formats: names of boxes, tables of the sent boxes, and returned files.
 
-People see and change the tool's own file. `shown/` beside it contains exactly what was sent, for comparison with what
-is returned.
+People edit the labels in the tool's own file. `shown/` beside it records the sent labels, with which the returned
+labels are compared.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ REVIEWED: Final = "reviewed"
 MAX_RETURNED_BYTES: Final = 512 << 20
 """The maximum size of a returned file, which is read into memory."""
 RELATIVE_DECIMALS: Final = 8
-"""Decimals of coordinates from 0 to 1: a ten-thousandth of a pixel in the largest pictures."""
+"""Decimals of coordinates from 0 to 1, which are exact to a ten-thousandth of a pixel in the largest pictures."""
 _SHOWN: Final = "shown"
 _HEADER: Final = "header.json"
 
@@ -48,7 +48,7 @@ def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None
 
 
 def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
-    """Return the header of an export for an annotation tool, and the revision of the detectors.
+    """Return the header of an export for an annotation tool, and the revision of the detectors or None.
 
     Raises:
         ConfigError: the header cannot be read.
@@ -78,7 +78,11 @@ def box_ids(image: ReleaseImage) -> tuple[str, ...]:
 
 
 def relative_box(box: ReleaseBox, image: ReleaseImage) -> RelativeBox:
-    """Return a box as shares of its image's width and height."""
+    """Return a box as shares of its image's width and height.
+
+    Raises:
+        ValueError: the box lies outside the image.
+    """
     shares = shares_of(box.box_xyxy, (image.width, image.height))
     if shares is None:
         raise ValueError(f"{image.file_name}: the box {box.box_xyxy} lies outside the image")

@@ -102,7 +102,11 @@ def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBat
 
 @contextmanager
 def reading_table(path: Path) -> Iterator[None]:
-    """Turn Arrow's errors about a damaged table into one line with a remedy."""
+    """Turn Arrow's errors about a damaged table into one line with a remedy.
+
+    Raises:
+        DataMinerError: the `with` block raised one of these errors.
+    """
     try:
         yield
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
 """Sequences of frames whose objects have a persistent number, from which the tracking formats are written.
 
-A release with whole-clip tracks provides every frame on which objects were followed, and few of these are images. Other
-releases provide their images. Belongs here: the frames, and the numbers of their objects. Does not belong here: files
-(mot.py, youtube_vis.py).
+A release with whole-clip tracks provides every frame on which objects were followed, although few of these frames are
+released as images. Other releases provide their images. Belongs here: the frames, and the numbers of their objects.
+Does not belong here: files (mot.py, youtube_vis.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ FIRST_LONE_ID: Final = 1_000_000_001
 
 @dataclass(frozen=True, slots=True)
 class FollowedObject:
-    """A box with its number in its sequence. Unless `is_certain`, its object is unknown or may not exist."""
+    """A box with its object's number in the sequence. Unless `is_certain`, the object is unknown or may not exist."""
 
     number: int
     box: ReleaseBox
@@ -85,7 +85,7 @@ def check_tracks(to: Destination) -> None:
 
 
 class SequencesWriter:
-    """Writes the sequences of a release. Each video has one for every split that contains its frames.
+    """Writes the sequences of a release. Each video has one sequence for every split that contains its frames.
 
     Args:
         release: the folder of the release.
@@ -180,7 +180,7 @@ class ExpectedSequence:
         self.images[number] = image
 
     def close(self) -> None:
-        """Do nothing: the sequence is complete."""
+        """Mark the sequence as complete."""
         self.is_closed = True
 
 

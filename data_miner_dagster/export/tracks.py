@@ -81,7 +81,7 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True, slots=True)
 class TrackedFrame:
-    """A frame on which objects were followed. Each box has a `track_id`, which is unique on the frame."""
+    """A frame on which objects were followed. In whole-clip tracks, each box has a `track_id`, unique on the frame."""
 
     video_key: str
     split: str

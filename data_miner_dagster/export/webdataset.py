@@ -25,7 +25,7 @@ MAX_SHARD_BYTES: Final = 500_000_000
 
 
 def shard_files(folder: Path, split: str) -> list[Path]:
-    """Return a split's shards inside an export, in the order of their images."""
+    """Return the paths of a split's shards inside an export, in the order of their images."""
     return sorted((folder / "data").glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].tar"))
 
 
@@ -100,7 +100,7 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def hub_features(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the columns for the card. Without them `datasets` would guess the columns from a few samples."""
+    """Return the columns for the card. Without them, `datasets` would infer the columns from a few samples."""
     row = {"name": "json", "struct": [_feature(field) for field in row_schema(columns)]}
     return [{"name": "jpg", "dtype": "image"}, row, *({"name": n, "dtype": "string"} for n in ("__key__", "__url__"))]
 

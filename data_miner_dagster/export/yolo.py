@@ -84,14 +84,14 @@ class YoloWriter:
         if self._cut_videos:
             comments.append(
                 f"# {', '.join(self._cut_videos)}: divided between the splits by time, with gaps between them, since "
-                "there are too few videos: metrics say little of new videos"
+                "there are too few videos: metrics say little about new videos"
             )
         content = {**paths, "names": dict(enumerate(self._header.class_names))}
         return "\n".join(comments) + "\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | list[str]]]:
-    """Return the image folders of each purpose, for every file like `data.yaml`."""
+    """Return {file name: {purpose: image folders}} for `data.yaml` and, with folds, for the file of each fold."""
     filled = [split for split, number in images_by_split.items() if number]
     if len(folds := folds_among(filled)) > 1:
         others = {yolo_name(split): f"images/{split}" for split in filled if split not in folds}
@@ -107,7 +107,7 @@ def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | 
     paths: dict[str, str | list[str]] = {
         "train" if split in folds else yolo_name(split): f"images/{split}" for split in filled
     }
-    if "val" not in paths:  # Ultralytics refuses a data set without it
+    if "val" not in paths:  # Ultralytics refuses a dataset without it
         paths["val"] = paths.get("train", f"images/{TRAIN_SPLIT}")
     return {DATA_FILE: paths}
 

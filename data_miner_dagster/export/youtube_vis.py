@@ -130,14 +130,14 @@ class _VisSequence:
 def gather_tracks(
     tracks: dict[tuple[int, int], dict[int, FollowedObject]], frame_number: int, objects: list[FollowedObject]
 ) -> None:
-    """Add the objects on a frame to those with the same number and class."""
+    """Add the objects on a frame, except unsure ones, to the tracks of the same number and class."""
     for found in objects:
         if not found.box.is_unsure:
             tracks.setdefault((found.number, found.box.class_index), {})[frame_number] = found
 
 
 def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Return an object's outlines, boxes and areas, one per frame, or None if it is absent."""
+    """Return an object's outlines, boxes and areas, each with one entry per frame: None where the object is absent."""
     entries: dict[str, list[Any]] = {name: [None] * num_frames for name in ("segmentations", "bboxes", "areas")}
     for number, found in objects.items():
         left, top, right, bottom = found.box.box_xyxy

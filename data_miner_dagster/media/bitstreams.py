@@ -1,6 +1,6 @@
-"""Parsing of the first bytes of coded pictures, to find clean starting points and pictures that nothing refers to.
+"""Parsing of the first bytes of coded pictures, to find clean starting points and pictures that no other refers to.
 
-In case of doubt, `PacketInspector` answers no: an unnecessary decode costs only time, but a wrongly skipped picture
+In case of doubt, `PacketInspector` answers no: unnecessary decoding costs only time, but a wrongly skipped picture
 yields wrong results.
 """
 
@@ -11,7 +11,10 @@ from av.video.stream import VideoStream
 
 _HEAD_BYTES: Final = 4096
 _HEVC_SUB_LAYER_NON_REFERENCE: Final = frozenset({0, 2, 4, 6, 8, 10, 12, 14})
-"""Source: ITU-T H.265, table 7-1. No picture in the same temporal layer refers to these."""
+"""Types of NAL units whose picture no other picture in the same temporal layer refers to.
+
+Source: ITU-T H.265, table 7-1.
+"""
 
 
 class PacketInspector:
@@ -22,8 +25,8 @@ class PacketInspector:
         self._codec = codec.name
         self._length_size = _length_size(self._codec, codec.extradata)
         self.has_temporal_layers = False
-        """True once a temporal layer has been found. HEVC packets must then not be dropped, since higher layers may
-        refer to lower ones.
+        """True once a packet of a higher temporal layer has been found. HEVC packets must then not be dropped, since
+        higher layers may refer to lower ones.
         """
 
     def is_instant_refresh(self, packet: "Packet[Any]") -> bool:
@@ -39,7 +42,7 @@ class PacketInspector:
         return header[0] & 0x1F == 5 if self._codec == "h264" else header[0] >> 1 & 0x3F == 20
 
     def is_droppable(self, packet: "Packet[Any]") -> bool:
-        """Return whether no other picture refers to the picture in a packet."""
+        """Return whether a packet contains a picture that no other picture refers to."""
         if self._codec == "h264":
             header = self._first_slice_header(packet)
             # nal_ref_idc is 0. Source: ITU-T H.264, 7.4.1
@@ -56,7 +59,7 @@ class PacketInspector:
         return packet.is_disposable
 
     def _first_slice_header(self, packet: "Packet[Any]") -> tuple[int, int] | None:
-        """Return the two header bytes of the first NAL unit that is part of a picture."""
+        """Return the two header bytes of the first NAL unit that is part of a picture, or None if there is none."""
         length_size = self._length_size
         if length_size is None:
             return self._first_slice_after_start_code(packet)

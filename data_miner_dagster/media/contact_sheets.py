@@ -40,7 +40,7 @@ _VEIL: Final = 90
 _OUTLINE: Final = 235
 """The opacity of a mask's edge, out of 255. `_VEIL` is that of its inside."""
 _SHOWN_SHARE: Final = 64
-"""The share of a small picture's pixel, out of 255, that a mask must cover to be drawn. It keeps thin masks visible."""
+"""The share of a pixel, out of 255, that a mask must cover for the pixel to be drawn. It keeps thin masks visible."""
 _NO_CHARACTER: Final = "\U0010fffe"
 """A character that no font has. It is drawn like every character that a font lacks."""
 
@@ -93,8 +93,8 @@ class TileBox:
 class Tile:
     """One picture of a sheet, with a caption and boxes.
 
-    A file is decoded at reduced size, and an unreadable file is drawn as an empty frame. If `image` is None, the cell
-    stays empty. `detail` is the id of the frame, for pages that show more about it.
+    A file is decoded at reduced size, and an unreadable file is drawn as an empty tile. If `image` is None, nothing is
+    drawn. `detail` is the id of the frame, for pages that show more about it.
     """
 
     image: PictureFile | RgbImage | None
@@ -118,7 +118,7 @@ def contact_sheet(
     A `heading` is drawn above the tiles. If the sheet is too large, its quality is lowered, and then its resolution.
 
     Raises:
-        ValueError: there are no tiles.
+        ValueError: there are no tiles, or `max_bytes` is too small for any resolution.
     """
     if not tiles:
         raise ValueError("a contact sheet needs at least one tile")
@@ -149,7 +149,7 @@ def drawn_tile(
     The picture keeps its proportions within `tile_wh`.
 
     Raises:
-        ValueError: the tile has no image.
+        ValueError: the tile has no image, or `max_bytes` is too small for any resolution.
     """
     if tile.image is None:
         raise ValueError("a tile that is drawn alone needs an image")
@@ -208,7 +208,7 @@ def _draw_boxes(
     if not tile.boxes:
         return
     scale_xy = shown_wh[0] / seen.full_wh[0], shown_wh[1] / seen.full_wh[1]
-    for box in reversed(tile.boxes):  # below all boxes and labels
+    for box in reversed(tile.boxes):  # draw masks first, below all boxes and labels
         if box.mask is not None:
             _draw_mask(canvas, box.mask, class_colour(box.class_index), offset, scale_xy)
     draw = ImageDraw.Draw(canvas)
@@ -251,7 +251,7 @@ def _draw_box(
     label = _drawable(box.label)
     text_width = draw.textlength(label, font=font)
     label_top = max(float(offset[1]), top - font_size - 3)
-    left = max(float(offset[0]), min(left, right_end - text_width - 4))  # also at the right edge
+    left = max(float(offset[0]), min(left, right_end - text_width - 4))  # stays within the picture
     draw.rectangle((left, label_top, left + text_width + 4, label_top + font_size + 3), fill=colour)
     draw.text((left + 2, label_top + 1), label, font=font, fill=(12, 14, 18))
 

@@ -30,7 +30,7 @@ _STORES_PRESENTATION_TIMES: Final = frozenset(
 _BARE_STREAMS: Final = frozenset({"mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1"})
 """Formats without a container: a sequence of pictures without times."""
 _DECODE_NOTHING: Final = {"skip_frame": "all"}
-"""Options that keep libavformat from decoding while it probes a stream, which costs one or two decoded keyframes."""
+"""Options that keep libavformat from decoding while it probes a stream. It would decode one or two keyframes."""
 
 _LEAST_SEARCHED_BYTES: Final = 1 << 15
 """The fewest bytes that libavformat searches for a packet before it gives up. Calling it again continues the search.
@@ -42,8 +42,8 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
     """Yield the video stream of a file, with its decoder set to `num_threads`.
 
     Raises:
-        VideoPermanentError: the file does not exist, is empty, is not a container, or has no video stream (sound and
-            cover images do not count); its codec has no decoder; or its pictures exceed `max_pixels`.
+        VideoPermanentError: the file does not exist, is empty, is not a video file, or has no video stream (sound and
+            cover images do not count), its codec has no decoder, or its pictures exceed `max_pixels`.
     """
     if not path.is_file():
         raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} does not exist; download it again")
@@ -118,7 +118,7 @@ def packets_of(stream: VideoStream) -> Generator["Packet[Any]", None, None]:
 
 
 def packets_in(container: InputContainer, stream: VideoStream | None = None) -> Generator["Packet[Any]", None, None]:
-    """Yield the packets of one stream, or of all streams, from the container's current position."""
+    """Yield the packets of one stream, or of all streams if `stream` is None, from the container's current position."""
     streams = () if stream is None else (stream,)
     demuxer = container.demux(*streams)
     num_empty, most_empty = 0, 1 + container.size // _LEAST_SEARCHED_BYTES
@@ -128,7 +128,7 @@ def packets_in(container: InputContainer, stream: VideoStream | None = None) -> 
         except av.BlockingIOError:  # no packet in a stretch of padding or noise: more may follow
             demuxer, num_empty = container.demux(*streams), num_empty + 1
             continue
-        except MemoryError:  # libav's too, which is also an FFmpegError
+        except MemoryError:  # including libav's, which is also an FFmpegError
             raise
         except (StopIteration, av.FFmpegError):
             return

@@ -23,7 +23,7 @@ _USUAL_RATE: Final = 25
 
 @dataclass(slots=True)
 class DecodeTally:
-    """Counts of decoded frames and errors."""
+    """Counts of all decoded frames, and of errors: undecodable packets and corrupt frames."""
 
     num_decoded: int = 0
     num_errors: int = 0
@@ -40,7 +40,7 @@ def decode_all(stream: VideoStream, tally: DecodeTally) -> Iterator[VideoFrame]:
 
 
 def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (pts, frame) of the intact frames that the index lists as shown, by pts, from a freshly opened stream."""
+    """Yield (pts, frame) for each intact frame that the index lists as shown, from a freshly opened stream."""
     shown = index.frame_pts.tolist()
     if index.is_from_content:
         yield from zip(shown, decode_all(stream, tally), strict=False)
@@ -76,7 +76,7 @@ def decode_targets(
 def _planned(
     stream: VideoStream, index: VideoIndex, is_sent: BoolArray, plan: DecodePlan, tally: DecodeTally
 ) -> Iterator[VideoFrame]:
-    """Decode the packets to send, reading on or seeking as planned.
+    """Send the planned packets to the decoder, and yield the intact frames.
 
     Ends early if a seek does not reach the exact packet in the index.
     """
@@ -107,7 +107,7 @@ def _planned(
 def _frames_of(stream: VideoStream, packet: "Packet[Any] | None", tally: DecodeTally) -> Iterator[VideoFrame]:
     try:
         frames = stream.codec_context.decode(packet)
-    except MemoryError:  # libav's too, which is also an FFmpegError
+    except MemoryError:  # including libav's, which is also an FFmpegError
         raise
     except av.FFmpegError:
         tally.num_errors += 1
@@ -125,8 +125,8 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
 
     Decoders output pictures in presentation order. In a raw stream (no container) whose pictures all have durations,
     these are added up. Otherwise, times that are out of order are sorted. If any are missing or equal, the pictures are
-    spaced evenly at the stream's frame rate. If the container stores only the decode order (such as AVI), complete
-    times are late by the decoder's delay, which is subtracted.
+    spaced evenly at the stream's frame rate. If the container stores only the decode order, as AVI does, times are
+    late by the decoder's delay, which is subtracted.
 
     Raises:
         VideoPermanentError: the video has more than `max_frames` frames.

@@ -29,7 +29,7 @@ class FileEnd(StrEnum):
 
 
 def file_end(path: Path) -> FileEnd:
-    """Return whether a file ends where its structure does: ISO media (mp4, mov), Matroska, RIFF (AVI), FLV, ASF."""
+    """Return whether a file is as long as its structure says, for ISO media, Matroska, RIFF (AVI), FLV and ASF."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
@@ -52,7 +52,7 @@ def _judged(end: int, size: int) -> FileEnd:
 
 
 def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
-    """Return the verdict for ISO media. Only padding after content and tables may be cut.
+    """Return the completeness of ISO media (mp4, mov). Only padding after content and tables may be cut.
 
     Source: ISO/IEC 14496-12, 4.2.
     """
@@ -67,7 +67,7 @@ def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Yield the kind and end of each box of a file, as long as they are valid. The last may end beyond the file."""
+    """Yield the kind and end of each box of a file up to the first invalid one. The last may end beyond the file."""
     start = 0
     for _ in range(_MOST_BOXES):
         file.seek(start)
@@ -88,7 +88,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
 
 
 def _of_matroska(file: BinaryIO, size: int) -> FileEnd:
-    """Return the verdict for Matroska. The segment contains everything, and its size is all ones during a recording.
+    """Return the completeness of Matroska. The segment contains everything. Its size is all ones during a recording.
 
     Source: RFC 8794, 6.
     """
@@ -115,7 +115,7 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 
 def _of_flv(file: BinaryIO, size: int) -> FileEnd:
-    """Return the verdict for FLV. The size of the last tag is repeated after it, and must lead back to that tag.
+    """Return the completeness of FLV. The size of the last tag is repeated after it, and must lead back to that tag.
 
     Source: Adobe Flash Video File Format 10.1, E.3 and E.4.1.
     """
@@ -132,7 +132,7 @@ def _of_flv(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _of_asf(file: BinaryIO, size: int) -> FileEnd:
-    """Return the verdict for ASF, whose header contains the file's size except in a broadcast."""
+    """Return the completeness of ASF, whose header contains the file's size except in a broadcast."""
     properties = _asf_properties(file)
     if properties is None:
         return FileEnd.UNKNOWN
@@ -143,7 +143,7 @@ def _of_asf(file: BinaryIO, size: int) -> FileEnd:
 def asf_seconds(path: Path) -> float | None:
     """Return the duration in an ASF header, in seconds, or None if there is none.
 
-    libavformat replaces it with a guess if the size of the file differs from the size in the header.
+    libavformat reports a guess instead if the size of the file differs from the size in the header.
     """
     with path.open("rb") as file:
         properties = _asf_properties(file)

@@ -85,8 +85,8 @@ class TakenPicture:
 def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPicture:
     """Return the picture in a foreign JPEG (MPO), PNG, WebP, GIF or BMP. The same input yields the same bytes.
 
-    Only the first of several pictures is used. Its bytes are kept if every reader interprets them alike. Otherwise a
-    JPEG is re-encoded as a JPEG of `quality`, and anything else losslessly as a PNG. Transparency is composited on
+    Only the first of several pictures is used. The file's bytes are kept if every reader interprets them alike. If not,
+    a JPEG is re-encoded as a JPEG of `quality`, and anything else losslessly as a PNG. Transparency is composited on
     white; 16-bit grey keeps its upper eight bits; CMYK becomes RGB.
 
     Raises:
@@ -120,7 +120,7 @@ def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
     """Return a foreign picture as upright 8-bit RGB, as `take_picture` converts it, without encoding a file.
 
     Raises:
-        UnreadableImageError: the picture cannot be read, for the reasons that `take_picture` lists.
+        UnreadableImageError: `content` has a fault that `take_picture` lists.
     """
     return np.asarray(_decoded(content, max_pixels)[0], np.uint8)
 
@@ -131,12 +131,12 @@ def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> See
     A JPEG is reduced to 1/2, 1/4 or 1/8 if the result is at least as large as `at_least_wh`.
 
     Raises:
-        UnreadableImageError: the file is missing, or cannot be read for the reasons that `take_picture` lists.
+        UnreadableImageError: the file is missing or unreadable, or has a fault that `take_picture` lists.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UnreadableImageError(f"{path} is missing") from error
+        raise UnreadableImageError(f"{path} is missing or unreadable") from error
     image, _, full_wh = _decoded(content, _MOST_PIXELS_SHOWN, at_least_wh)
     return SeenPicture(np.asarray(image, np.uint8), full_wh)
 

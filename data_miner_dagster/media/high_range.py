@@ -48,7 +48,7 @@ def standard_range(rgb16: npt.NDArray[np.uint16], transfer: int) -> RgbImage:
 
 @lru_cache(maxsize=2)
 def _linear_table(transfer: int) -> npt.NDArray[np.float32]:
-    """Return a table from 12-bit codes to light relative to paper white (PQ) or to scene light (HLG).
+    """Return a table from 12-bit codes to displayed light relative to paper white (PQ) or to scene light (HLG).
 
     Source: ITU-R BT.2100, tables 4 and 5.
     """

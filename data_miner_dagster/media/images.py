@@ -56,7 +56,7 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
     content = _checked_content(path, sha256)
     flags = cv2.IMREAD_COLOR
     try:
-        # The plug-in itself, not Image.open: ultralytics replaces that with one that may install packages.
+        # Not Image.open, which ultralytics replaces with a function that may install packages.
         shorter = min(JpegImageFile(io.BytesIO(content)).size)  # reads the header only
     except (SyntaxError, OSError):
         shorter = 0  # not a JPEG: decoded at full size, if it is an image at all
@@ -68,7 +68,7 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
 
 
 def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> RgbImage:
-    """Return the image in `content` without applying its orientation tag. `path` is only for the message.
+    """Return the image in `content` without applying its orientation tag. `path` is used only in the message.
 
     Raises:
         UnreadableImageError: `content` cannot be decoded as an image.

@@ -1,4 +1,4 @@
-"""Reading of a video file's index, the times and kinds of all or some of its packets, without decoding."""
+"""Reading of a video file's index (times and kinds of all or some of its packets) without decoding."""
 
 from array import array
 from collections.abc import Iterator, Sequence

@@ -72,7 +72,7 @@ def picture_of(frame: VideoFrame, *, sample_aspect_ratio: Fraction | None = None
 
 
 def plane_of(frame: VideoFrame, position: int) -> Plane:
-    """Return a view of a plane of an 8-bit planar frame, without padding. It is valid as long as the frame exists."""
+    """Return a view of a plane of an 8-bit planar frame, without padding. It is valid while the frame exists."""
     plane = frame.planes[position]
     return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
 
@@ -97,7 +97,7 @@ def _rgb_to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=2)
 def _bt709_to_bt601(is_full: bool) -> tuple[npt.NDArray[np.float64], float, float]:
-    """Return the rows from (Cb, Cr, 1) to Cb', Cr' and luma change + 128, and luma's gain and offset."""
+    """Return a matrix from (Cb, Cr, 1) to (Cb', Cr', luma's change + 128), and the gain and offset of luma."""
     change = _rgb_to_ycc(_LUMA_WEIGHTS_BT601) @ np.linalg.inv(_rgb_to_ycc(_LUMA_WEIGHTS_BT709))
     chroma_gain, luma_gain, black = (1.0, 1.0, 0.0) if is_full else (255 / 224, 255 / 219, 16.0)
     linear = np.stack([change[1, 1:], change[2, 1:], change[0, 1:]]) * chroma_gain

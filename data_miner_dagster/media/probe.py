@@ -1,7 +1,7 @@
 """Verification that a file is a video that opens, has a picture and is complete.
 
-Cheap checks come first: two frames are decoded, and the end of the file is read. However, a header or a seek alone
-never condemns a file. If the cheap checks fail, or the format has no header, the file is read from its start.
+Cheap checks come first: two frames are decoded, and the end of the file is read. If they fail, or the format has no
+header, the whole file is read, since a wrong header or a failed seek alone is no reason to reject a file.
 """
 
 from dataclasses import dataclass

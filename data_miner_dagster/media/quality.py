@@ -16,8 +16,8 @@ MEASURED_LINES: Final = 360
 pictures of different sizes comparable.
 """
 _HASHED_LINES: Final = (MEASURED_LINES // 2, MEASURED_LINES // 4)
-"""Successive halvings, which are fast. They suffice for a hash of 32x32 pixels: for 40 pictures, the bits are as close
-to those of the full picture as from 180 lines, and exact resampling then takes a third of the time."""
+"""The numbers of lines to which a picture is halved before it is hashed. Halving is fast, and exact resampling from 90
+instead of 180 lines takes a third of the time. For 40 pictures, both hashes are equally close to the full picture's."""
 _HASH_SIDE: Final = 8
 _HASH_PICTURE_SIDE: Final = 32
 _BAR_BRIGHTNESS: Final = 20.0
@@ -28,7 +28,7 @@ _LEAST_BAR_SHARE: Final = 0.04
 class FrameQuality:
     """Measures of a picture's luma (0..255), reduced to `MEASURED_LINES`.
 
-    `sharpness` is the variance of the Laplacian. `slide` is None unless text was looked for.
+    `sharpness` is the variance of the Laplacian. `slide` is None unless `measure` was called with `looks_for_text`.
     """
 
     sharpness: float
@@ -73,7 +73,7 @@ def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt
 
 
 def is_letterboxed(luma: npt.NDArray[np.uint8]) -> bool:
-    """Return whether a picture with content has black bars of equal size along two opposite edges."""
+    """Return whether a picture with content has black bars of nearly equal size along two opposite edges."""
     for axis in (1, 0):
         is_dark = luma.max(axis=axis) < _BAR_BRIGHTNESS + 16
         if is_dark.all():

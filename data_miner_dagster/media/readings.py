@@ -92,7 +92,7 @@ def frames_in(packets: "Iterable[Packet[Any] | None]", stream: VideoStream) -> I
     for packet in packets:
         try:
             yield from stream.codec_context.decode(packet)
-        except MemoryError:  # libav's too, which is also an FFmpegError
+        except MemoryError:  # including libav's, which is also an FFmpegError
             raise
         except av.FFmpegError:
             continue

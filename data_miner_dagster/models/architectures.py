@@ -16,7 +16,7 @@ _MODELS: Final = "data_miner_dagster.models"
 
 
 def resolve(place: str) -> Callable[..., Any]:
-    """Import and return the function "module:callable". Entries use such names to import only the modules in use."""
+    """Import and return the function that "module:callable" names. Only the modules of models in use are imported."""
     module, _, function = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found
@@ -45,10 +45,10 @@ class Architecture:
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The supported networks: names of transformers' classes, by the `model_type` in a checkpoint's `config.json`.
     Empty: a checkpoint's network is not checked."""
-    takes_boxes: bool = False  # whether its detectors are BoxPrompted
+    takes_boxes: bool = False  # whether its detectors implement BoxPrompted
     video_tracker: str | None = None  # the architecture with which its checkpoints follow objects through videos
-    licence: str = "unknown"  # licence of the software that runs it, for an entry that states none
-    terms: tuple[str, ...] = ()  # the names of licences in `licence`, if it contains other words
+    licence: str = "unknown"  # licence of the software that runs the model, for entries that state none
+    terms: tuple[str, ...] = ()  # the names of the licences in `licence`, if that also contains other words
 
 
 def _focal_detr(**networks: tuple[str, ...]) -> Architecture:
@@ -65,7 +65,8 @@ _RT_DETR_V2: Final = ("RTDetrV2ForObjectDetection",)
 _D_FINE: Final = ("DFineForObjectDetection",)
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
-    # Thresholds of hub models are starting points from papers and model cards. docs/models.md lists the measured ones.
+    # Thresholds of hub models are unmeasured starting points from papers and model cards. Only the thresholds of the
+    # lite models were measured (docs/models.md).
     "siglip2": Architecture(
         Capability.IMAGE_TEXT_ENCODER,
         f"{_MODELS}.encoders.hub_encoders:load_image_text",

@@ -25,7 +25,7 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
     nms_iou: float | None,
     masks: Callable[[int], Mask | None] | None = None,
 ) -> ImageDetections:
-    """Return candidates clipped to the image, suppressed within each class, by descending confidence.
+    """Clip candidates to the image, apply NMS within each class, and return the result by descending confidence.
 
     Ties in confidence are broken by class, then by coordinates, so the result does not depend on the network's order.
     At the end, a box with a mask is replaced by the mask's bounds. An empty mask counts as absent.

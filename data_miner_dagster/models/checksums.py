@@ -22,13 +22,13 @@ def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
     Unchanged files are read once per process.
 
     Raises:
-        ModelError: the folder is missing or empty.
+        ModelError: there is no file or folder at this path, or the folder is empty.
     """
     if folder.is_file():
         return (ModelFile(folder.name, _checksum(folder, folder.stat().st_size, folder.stat().st_mtime_ns)),)
     paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     if not paths:
-        raise ModelError(f"model folder {folder} is missing or empty; correct its entry")
+        raise ModelError(f"model folder {folder} is missing or empty; correct its path in the model's registry entry")
     return tuple(
         ModelFile(path.relative_to(folder).as_posix(), _checksum(path, path.stat().st_size, path.stat().st_mtime_ns))
         for path in paths

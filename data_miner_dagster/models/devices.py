@@ -7,7 +7,7 @@ from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 
 
 def devices_here(devices: Sequence[str]) -> list[str]:
-    """Return those of the given devices that this process can use. Machines that share a root may have different ones.
+    """Return the given devices that this machine has. Machines that share a root may have different devices.
 
     Raises:
         ConfigError: this machine has none of the devices.

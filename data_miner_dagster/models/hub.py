@@ -85,11 +85,12 @@ def _problem_of_hub(endpoint: str) -> str | None:
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
     """Return the transformers classes that a checkpoint names in its `config.json`. Reads no weights.
 
-    A checkpoint that names no class passes, and so does an architecture whose checkpoints have no such file.
+    A checkpoint without a model type passes, as does one that names no class if its model type fits. Nothing is checked
+    for an architecture without such files.
 
     Args:
         entry: the registry entry.
-        may_fetch: whether to download the file if it is not in the cache. Otherwise such a checkpoint passes.
+        may_fetch: whether to download the file if it is not in the cache. If False, a checkpoint without it passes.
 
     Raises:
         ModelError: the checkpoint contains a network that the entry's architecture does not load, or its configuration
@@ -163,8 +164,8 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     """Return the name or folder, and the `revision`, to pass to `from_pretrained`.
 
     Raises:
-        ModelError: the entry has another kind of source, the model is gated and there is no token, or the model is not
-            in the cache and the hub does not answer.
+        ModelError: the model has a source of another kind, has not been fetched from its bucket, or is neither cached
+            nor downloadable.
     """
     location = _location_of(entry)
     check_reachable(entry)

@@ -1,6 +1,6 @@
 """Inference sessions of ONNX Runtime on the CPU, and a builder for graphs that are written node by node.
 
-Belongs here: what all our ONNX models share. Does not belong here: the layers of a particular network.
+Belongs here: code that all our ONNX models share. Does not belong here: the layers of a particular network.
 """
 
 import os
@@ -43,14 +43,14 @@ def open_session(model: Path | bytes) -> Any:
 
 
 class Graph:
-    """A graph under construction. Methods that add a value return its name."""
+    """An ONNX graph under construction. Nodes refer to constants and to outputs of other nodes by name."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, values: npt.NDArray[Any]) -> str:
-        """Add a constant."""
+        """Add a constant and return its name."""
         from onnx import numpy_helper
 
         name = f"constant_{len(self.constants)}"
@@ -58,19 +58,19 @@ class Graph:
         return name
 
     def node(self, operator: str, *inputs: str, **attributes: object) -> str:
-        """Add an operation."""
+        """Add an operation and return the name of its output."""
         name = f"{operator.lower()}_{len(self.nodes)}"
         self.named_node(operator, inputs, name, **attributes)
         return name
 
     def named_node(self, operator: str, inputs: tuple[str, ...], name: str, **attributes: object) -> None:
-        """Add an operation whose result has the given name. Outputs of a graph need names."""
+        """Add an operation whose output has the given name, by which a session can request it."""
         from onnx import helper
 
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
 
     def split_last(self, source: str, sizes: Sequence[int]) -> list[str]:
-        """Split the last axis into parts of these sizes, and return their names."""
+        """Split a value along its last axis into parts of the given sizes, and return the names of the parts."""
         from onnx import helper
 
         names = [f"split_{len(self.nodes)}_{part}" for part in range(len(sizes))]

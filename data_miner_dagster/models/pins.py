@@ -20,7 +20,7 @@ class PinnedFile:
 
 @dataclass(frozen=True, slots=True)
 class PackagePin:
-    """One archive of a package index and the files extracted from it."""
+    """One archive from a package index and the files extracted from it."""
 
     name: str
     version: str

@@ -1,4 +1,4 @@
-"""The models of one configuration, each loaded once per process, when it is first used."""
+"""The models of one configuration. Each is loaded when it is first used, once per process."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
         ModelError: the model is missing or does not match its pin.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
-    if key in _loaded:  # so that no caller waits for another model to be loaded
+    if key in _loaded:  # checked without the lock, so that no caller waits while another model is being loaded
         return _loaded[key]
     with _loading:
         if key not in _loaded:
@@ -71,13 +71,13 @@ class ModelRole(Generic[Model_co]):
         """The fingerprint of the model, known before it is loaded.
 
         Raises:
-            ModelError: the folder of a `file:` source is missing.
+            ModelError: one of the user's own files or folders is missing, or such a folder is empty.
         """
         return self.entry.fingerprint
 
     @property
     def calibration(self) -> SimilarityCalibration:
-        """The encoder's default thresholds.
+        """The encoder's default similarity thresholds.
 
         Raises:
             ModelError: the model is not an encoder.
@@ -94,10 +94,10 @@ class ModelRole(Generic[Model_co]):
             raise ConfigError(self.refusal)
 
     def check_reachable(self) -> None:
-        """Ensure that the model can be fetched if necessary. May query the hub, for a few seconds at most.
+        """Ensure that a hub model is cached or that the hub answers. May query the hub, for at most a few seconds.
 
         Raises:
-            ModelError: the hub does not answer.
+            ModelError: the hub does not answer, and the model is not in the cache.
         """
         if self.entry.scheme == "hf":
             # Imported here because only hub models need the hub's client.
@@ -142,8 +142,8 @@ class ModelProvider:
 
     Args:
         config: the settings.
-        take_device: returns the one of `config.devices` that this process uses; called when a model is loaded.
-        find_students: returns the entries of trained students by name; called if the settings do not contain a name.
+        take_device: chooses from `config.devices` the device that this process uses; called when a model is loaded.
+        find_students: returns the entries of trained students by name; called if a name is not in the settings.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class ModelProvider:
 
     @cached_property
     def filter_encoder(self) -> ModelRole[ImageTextEncoder]:
-        """The image-text encoder.
+        """The image-text encoder for filtering.
 
         Raises:
             ConfigError: the configured name is unknown, or its model cannot compare images with text.
@@ -168,7 +168,7 @@ class ModelProvider:
 
     @cached_property
     def dedup_encoder(self) -> EncoderRole:
-        """The image encoder, which may be the same as the filter encoder.
+        """The image encoder for deduplication, which may be the same as the filter encoder.
 
         Raises:
             ConfigError: the configured name is unknown, or its model is not an encoder.
@@ -238,11 +238,11 @@ class ModelProvider:
     def check_allowed(
         self, detectors: Sequence[str] = (), verifier: str | None = None, tracker: str | None = None
     ) -> None:
-        """Ensure that every model is known, fits its role, and has an allowed licence. Opens no files.
+        """Ensure that every model is known, fits its role, and has an allowed licence. Opens no weights.
 
         Args:
             detectors: a project's own detectors, which replace the platform's.
-            verifier: a project's verifier. Endpoints are not checked, since they are not models of the registry.
+            verifier: a project's verifier. It is checked only if it is in the registry, unlike an endpoint.
             tracker: the network that follows a project's objects, if there is one.
 
         Raises:
@@ -264,8 +264,8 @@ class ModelProvider:
         Raises:
             ConfigError: a configured name is unknown, or its model lacks the required capability or has a licence that
                 is not allowed.
-            ModelError: a package, a folder or the CPU backend is missing, or a gated model has neither a token nor a
-                cached copy.
+            ModelError: a package, a folder or the CPU backend is missing, a hub model is neither cached nor
+                downloadable, or a checkpoint does not fit its architecture.
         """
         self.check_allowed(detectors)
         check_installed(self.config.cpu_backend)
@@ -297,8 +297,8 @@ def check_entry_available(entry: ModelEntry) -> None:
     """Ensure that a model is available or downloadable, without loading it.
 
     Raises:
-        ModelError: a package, a folder or the network's class is missing, or a gated model has neither a token nor a
-            cached copy.
+        ModelError: a package or a folder is missing, a hub model is neither cached nor downloadable, or a checkpoint
+            does not fit its architecture.
     """
     if missing := missing_packages(entry.packages):
         names = ", ".join(pin.requirement for pin in missing)

@@ -44,7 +44,7 @@ class ModelEntry:
     architecture: str
     capability: Capability
     source: str
-    revision: str | None  # a commit for `hf:`; `main` is unpinned; None where checksums pin
+    revision: str | None  # for `hf:` a commit, or `main` if unpinned; None if checksums pin the files
     licence: str
     loader: str
     terms: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class ModelEntry:
 
     @property
     def folder(self) -> Path:
-        """The folder of a `file:` source, the file of an `ultralytics:` source, or the local folder of a bucket."""
+        """The folder of a `file:` source, the file of an `ultralytics:` source, or the cached copy of a bucket."""
         if self.is_in_bucket:
             digest = fingerprint_of({file.path: file.sha256 for file in self.files})
             return model_cache_folder() / "buckets" / digest
@@ -103,7 +103,7 @@ class ModelEntry:
 
     @property
     def is_pinned(self) -> bool:
-        """False if the same entry may load different weights later."""
+        """True if the entry's weights are identified by their content, by checksums or by a commit."""
         return self.is_local or bool(self.files) or (self.revision is not None and self.revision != UNPINNED)
 
     @property
@@ -113,14 +113,14 @@ class ModelEntry:
 
     @property
     def thresholds(self) -> SimilarityCalibration:
-        """The calibration of an encoder.
+        """The default similarity thresholds of an encoder.
 
         Raises:
             ModelError: this model is not an encoder.
         """
         if self.calibration is None:
             raise ModelError(
-                f"model {self.name} is not an encoder but a {self.capability.value}, which has no similarity thresholds"
+                f"model {self.name} is a {self.capability.value}, which has no similarity thresholds; choose an encoder"
             )
         return self.calibration
 
@@ -129,7 +129,7 @@ class ModelEntry:
         """The fingerprint of weights, revision, options and preprocessing. Name, folder and licence do not affect it.
 
         Raises:
-            ModelError: the folder of a `file:` source is missing.
+            ModelError: one of the user's own files or folders is missing, or such a folder is empty.
         """
         files = folder_checksums(self.folder) if self.is_local else self.files
         companions = {
@@ -310,7 +310,7 @@ def as_video_tracker(entry: ModelEntry) -> ModelEntry:
     if family is None or family.video_tracker is None:
         able = sorted(name for name, other in ARCHITECTURES.items() if other.video_tracker is not None)
         raise ConfigError(
-            f"detection.tracking.tracker_model: {entry.name!r} is of architecture {entry.architecture!r}, which does "
+            f"detection.tracking.tracker_model: {entry.name!r} has architecture {entry.architecture!r}, which does "
             f"not follow objects through a video; choose an entry of architecture {' or '.join(able)}"
         )
     tracker = ARCHITECTURES[family.video_tracker]
@@ -338,7 +338,7 @@ def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | N
     instead = f"choose {' or '.join(others)}, or " if others else ""
     return (
         f"platform.models.allowed_licences allows only {wanted}; the licence of {entry.name} ({setting}) is {has}: "
-        f"{instead}add it to the list"
+        f"{instead}add this licence to the list"
     )
 
 

@@ -45,16 +45,17 @@ def train(
 
     Args:
         folder: an empty folder for everything that is written.
-        data: the `data.yaml` of a data set in Ultralytics' format.
+        data: the `data.yaml` of a dataset in Ultralytics' format.
         settings: the network, and the parameters of the training.
         device: as in `platform.models.device`.
         tell: called before the first epoch for the untrained network, and after each epoch.
 
     Returns:
-        The evaluations of the network before the first epoch and after each one, and the epoch whose weights are kept.
+        The evaluations of the network before the first epoch and after each epoch, and the number of the epoch whose
+        weights are kept.
 
     Raises:
-        ConfigError: the network is unknown.
+        ConfigError: the network is unknown, or this machine does not have the device.
     """
     os.chdir(folder)
     os.environ.update(dict.fromkeys(_FOLDERS_OF_LIBRARIES, str(folder / _SETTINGS_FOLDER)))
@@ -83,16 +84,16 @@ def train(
 
 
 def network_of(name: str) -> str:
-    """Return the YAML description from which Ultralytics builds a network. It is never a checkpoint.
+    """Return the name or path of the YAML file from which Ultralytics builds a network with random weights.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, or the YAML file does not exist.
     """
     from ultralytics.utils import ROOT
 
     if name.endswith(_NETWORK_SUFFIXES):
         if not Path(name).is_file():
-            raise ConfigError(f"there is no file {name} that describes a network; correct its path")
+            raise ConfigError(f"the network's YAML file {name} does not exist; correct its path")
         return name
     known = {path.stem for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
     # A letter after the family's name is the size, such as the n of yolo11n. One file describes all sizes.
@@ -119,8 +120,8 @@ def _arguments(settings: TrainingSettings) -> dict[str, Any]:
         "nbs": settings.batch_size,  # an optimizer step after each batch
         "seed": 0,
         "deterministic": True,
-        "workers": 0,  # more processes would outlive this one when it is killed
-        "amp": False,  # its check downloads a checkpoint
+        "workers": 0,  # worker processes would outlive this process if it were killed
+        "amp": False,  # Ultralytics' check of mixed precision downloads a checkpoint
         "pretrained": False,
         "plots": False,  # plotting downloads a font
         "save": True,
@@ -136,7 +137,7 @@ def _untrained(trainer: Any) -> Epoch:
 
 
 def _add_fitted(trainer: Any, number: int, add: Callable[[Epoch], None]) -> None:
-    if number > trainer.epochs:  # it is called again after the last epoch, for the best weights
+    if number > trainer.epochs:  # Ultralytics calls this once more after the last epoch, with the best weights
         return
     add(_epoch(number, sum(float(loss) for loss in trainer.tloss.values()), trainer.metrics))
 

@@ -158,14 +158,14 @@ def match_vocabulary(
     if missing:
         raise ConfigError(
             f"detection.classes: detector {detector!r} detects only its own classes ({len(known_names)}, listed by "
-            f"`data-miner models classes {detector}`). {'; '.join(missing)}. Use one of those, or an open-vocabulary "
-            "detector (`data-miner models list`)"
+            f"`data-miner models classes {detector}`): {'; '.join(missing)}; use one of these classes, or an "
+            "open-vocabulary detector (`data-miner models list`)"
         )
     return matched
 
 
 def _what_is_missing(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
-    """Return why a class matches no name, and the most similar name."""
+    """Return why a class matches no name, with the most similar name if there is one."""
     name = wanted.class_name
     if list(wanted.prompts) == [name]:
         lacking = f"{name!r} is not one of them"

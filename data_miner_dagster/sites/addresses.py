@@ -13,7 +13,7 @@ from yt_dlp.networking.exceptions import RequestError
 from data_miner_dagster.sites.public_addresses import PrivateAddressError, connect_to_any, resolved_addresses
 
 
-class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp carries no types
+class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp has no type annotations
     """A host resolves to a non-public address that the configuration does not allow.
 
     This is a `RequestError`, not a `TransportError` or `OSError`, so that yt-dlp neither retries nor swallows it.
@@ -24,7 +24,7 @@ def checked_addresses(host: str, port: int, allowed_private_hosts: Collection[st
     """Resolve `host` and return its (family, socket address) pairs, all of them allowed (`resolved_addresses`).
 
     Raises:
-        AddressRefusedError: an address is private, loopback, link-local or reserved, and the host is not allowed.
+        AddressRefusedError: an address is not public, and the configuration does not allow the host.
         OSError: the host name cannot be resolved.
     """
     try:

@@ -25,7 +25,7 @@ from data_miner_dagster.sites.references import resolve_reference
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 _MAX_TOKENS: Final = 2**31 - 1
-"""The greatest token count that is accepted, since it is the maximum of an integer column in the catalog."""
+"""The greatest token count that is accepted: the maximum of an integer column in the catalog."""
 _OF_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 
@@ -59,7 +59,7 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     """Check that the key of an endpoint is set and its address is allowed. Sends no request.
 
     Raises:
-        ConfigError: the key is missing, or the address is not allowed.
+        ConfigError: the key is missing or invalid, or the address is invalid or not allowed.
     """
     asker = f"platform.models.endpoints.{name}"
     if config.api_key is not None:
@@ -157,7 +157,10 @@ def _error_of(answer: HttpAnswer) -> Exception:
 
 
 def _said(body: bytes) -> str | None:
-    """Return the message in an error's body, as one short line."""
+    """Return the error message in a response's body, or else the start of the body, as one short line.
+
+    Returns None if the body has no text.
+    """
     try:
         error = json.loads(body)["error"]
         said = error["message"] if isinstance(error, dict) else error

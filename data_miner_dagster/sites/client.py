@@ -161,7 +161,7 @@ class SiteClient:
             limits: the limits at which to stop.
 
         Raises:
-            SourceError: the address has another scheme, could not be listed, or lists no video.
+            SourceError: the address has another scheme or cannot be listed, or lists no video and no keys are known.
             ConfigError: the variable of an `{env:NAME}` is not set.
         """
         text = address.text.strip()
@@ -260,7 +260,7 @@ class SiteClient:
 
         Args:
             video_key: the key of the video, which determines the site.
-            address: the address of a page or file. A plain string is foreign. An own address may contain `{env:NAME}`.
+            address: the address of a page or file; a string is foreign. A user's own may contain `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
             accept: called with the site's metadata after the extraction, before any byte of the video is fetched. Its
@@ -318,7 +318,7 @@ class SiteClient:
     # --- pictures ---
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """Return the thumbnails of a video and optionally its storyboards, from one extraction of its page.
+        """Return the best thumbnail of a video and, optionally, its widest storyboard, without fetching the pictures.
 
         Raises:
             SourceError: the page could not be read.
@@ -364,7 +364,7 @@ class SiteClient:
 def _fetched_info(
     ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission, *, is_generic: bool
 ) -> Any:
-    """Return yt-dlp's metadata of the downloaded video, or None if nothing was downloaded."""
+    """Download a video, and return yt-dlp's metadata of it, or None if nothing was downloaded."""
     if is_generic and is_direct_video_url(url):
         info = fetch_direct(ydl, errand, url, folder, admission)
         if not is_page(info):
@@ -396,5 +396,5 @@ def _foreign(said: str, ie_key: str) -> ForeignAddress:
     """
     if ie_key != "Generic":
         return ForeignAddress.of_extractor(said)
-    url, _ = unsmuggle_url(said)  # a feed item smuggles its guid into the URL; it is not part of the address
+    url, _ = unsmuggle_url(said)  # yt-dlp adds the guid of a feed's item to the URL
     return ForeignAddress.parse(url)

@@ -69,8 +69,12 @@ class Admission:
 def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission) -> dict[str, Any]:
     """Fetch an address that names a video file in one request, using yt-dlp's downloader without its extraction.
 
-    yt-dlp itself would send two requests. The response may still be a page, which the caller checks. A file that the
+    yt-dlp itself would send two requests. The response may still be a page, so the caller checks it. A file that the
     server reports as empty is stored as an empty file.
+
+    Raises:
+        VideoPermanentError: the file is larger than the configuration allows.
+        DownloadError: yt-dlp's downloader failed.
     """
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
     stem, _, extension = name.rpartition(".")

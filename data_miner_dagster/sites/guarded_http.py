@@ -29,7 +29,7 @@ _IDLE_SECONDS: Final = 30.0
 
 
 class NoAnswerError(TransientError):
-    """No complete response arrived: there was no connection, it was cut, too slow or not HTTP, or too much was sent."""
+    """No complete response arrived: the connection failed or was too slow, or the response is not HTTP or too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,8 @@ class _CheckedNetwork(httpcore.NetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002 - of the interface
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - of the interface
+        local_address: str | None = None,  # noqa: ARG002 - part of the interface
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - part of the interface
     ) -> httpcore.NetworkStream:
         try:
             addresses = resolved_addresses(host, port, self._allowed_private_hosts)

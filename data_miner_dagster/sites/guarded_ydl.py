@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp_version()})"
 _NO_FFMPEG: Final = "/nonexistent/ffmpeg"
-"""A path without ffmpeg, which would open its own connections and bypass the address policy. Formats that need it are
-not chosen."""
+"""A path that does not exist, since ffmpeg would open its own connections and bypass the address policy. Formats that
+need ffmpeg are not chosen."""
 
 
 class GenericIE(_GenericIE):  # type: ignore[misc]
@@ -119,7 +119,7 @@ def _register_token_provider() -> None:
         import data_miner_dagster.sites.po_tokens  # noqa: F401  # registers the provider; slow to import
     except ImportError as error:
         raise ConfigError(
-            f"platform.downloading.po_token: this version does not know the token interface of yt-dlp "
+            f"platform.downloading.po_token: this version of data-miner does not support the token interface of yt-dlp "
             f"{yt_dlp_version()} ({error}); remove the setting, or update data-miner"
         ) from None
 
@@ -127,7 +127,7 @@ def _register_token_provider() -> None:
 def javascript_runtime() -> str | None:
     """Return the path of the JavaScript runtime that yt-dlp needs for YouTube, or None if there is none.
 
-    `pip install 'yt-dlp[default,deno]'` installs one beside the interpreter, which need not be on PATH.
+    `pip install 'yt-dlp[default,deno]'` installs one beside the interpreter, in a folder that need not be on PATH.
     """
     beside = Path(sys.executable).parent / "deno"
     return shutil.which("deno") or (str(beside) if beside.is_file() else None)
@@ -192,7 +192,7 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
         "restrictfilenames": True,
         "max_filesize": config.max_size_bytes,
         "extractor_args": {
-            # Dates in channel listings, as far as the page shows them.
+            # Request the approximate dates that channel pages show.
             "youtubetab": {"approximate_date": [""]},
             **{
                 extractor: {name: [_argument(value) for value in values] for name, values in arguments.items()}

@@ -9,7 +9,7 @@ from typing import Final
 _NUMERIC_HOST: Final = re.compile(r"https?://(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\])(?::\d+)?/")
 
 _MAX_DIGITS: Final = 18
-"""The most digits of a size that are accepted, since a server may send any number."""
+"""The maximum number of digits of a size, since a server may send any number of them."""
 
 
 def normalise_host(host: str) -> str:
@@ -23,7 +23,7 @@ def has_numeric_host(url: str) -> bool:
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds that a Retry-After header requests, from its number or date, or None if it has neither.
+    """Return the wait in seconds that a Retry-After header requests as a number or date, or None if it has neither.
 
     stages/downloading/failures.py decides how much of it to honour. Source: RFC 9110, 10.2.3.
     """

@@ -24,7 +24,7 @@ from data_miner_dagster.sites.redaction import redact
 logger = logging.getLogger(__name__)
 
 _MAX_DURATION_SECONDS = 1e9  # thirty years: longer values are not durations
-_MAX_LISTED = 1000  # formats and thumbnails that are read
+_MAX_LISTED = 1000  # the maximum numbers of formats and of thumbnails that are read
 
 
 def as_date(value: object) -> date | None:
@@ -42,7 +42,7 @@ def duration_of(info: Mapping[str, Any]) -> float | None:
 
 
 def address_in(value: object) -> ForeignAddress | None:
-    """Return the http or https address that a page names, or None if it is not one."""
+    """Return a value from a page as an http or https address, or None if it is not one."""
     try:
         return ForeignAddress.parse(value) if isinstance(value, str) else None
     except AddressError:
@@ -50,7 +50,7 @@ def address_in(value: object) -> ForeignAddress | None:
 
 
 def upload_date_of(info: Mapping[str, Any]) -> date | None:
-    """Return the upload date as stated by the site, or derived from its timestamp."""
+    """Return the upload date that the site states, or else the date of its timestamp. None if it states neither."""
     day = as_date(info.get("upload_date"))
     stamp = clean_number(info.get("timestamp"))
     if day is None and stamp is not None and 0 <= stamp < 2**33:
@@ -74,7 +74,7 @@ def height_of(info: Mapping[str, Any]) -> int | None:
 
 
 def thumbnails_of(info: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the addresses of a video's pictures, best first. Leaves out addresses other than http or https."""
+    """Return the http and https addresses of a video's thumbnails, best first."""
     listed = [item.get("url") for item in _mappings(info.get("thumbnails"))]
     found = [address_in(value) for value in (info.get("thumbnail"), *reversed(listed))]
     return tuple(dict.fromkeys(address.text for address in found if address is not None))

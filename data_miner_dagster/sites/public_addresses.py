@@ -28,7 +28,7 @@ def resolved_addresses(host: str, port: int, allowed_private_hosts: Collection[s
     A single private address among public ones is enough to refuse the host, since mixing them suggests an attack.
 
     Raises:
-        PrivateAddressError: an address is private, loopback, link-local or reserved, and the host is not allowed.
+        PrivateAddressError: an address is not public, and the configuration does not allow the host.
         OSError: the host name cannot be resolved.
     """
     found: list[tuple[int, Any]] = [

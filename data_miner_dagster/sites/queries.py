@@ -16,7 +16,7 @@ _TAB: Final = re.compile(r"/(?:@[^/]+|(?:channel|c|user)/[^/]+)/?$")
 
 
 def search_address(site: str, words: str, max_results: int) -> str:
-    """Return the pseudo-address of a search, such as `ytsearch50:red cars`."""
+    """Return the address of a search: a pseudo-address such as `ytsearch50:red cars`, or a URL for `youtube_newest`."""
     if site == "youtube_newest":  # `sp` is YouTube's own filter: sorted by upload date
         return f"https://www.youtube.com/results?{urllib.parse.urlencode({'search_query': words, 'sp': 'CAI='})}"
     return f"{_SEARCH_PREFIX[site]}{max_results}:{' '.join(words.split())}"

@@ -40,7 +40,7 @@ class ListingLimits:
 
     max_results: int | None = None
     known_keys: frozenset[str] = frozenset()  # stop after several consecutive videos with these keys
-    published_after: date | None = None  # stop at the first older one, if the newest come first
+    published_after: date | None = None  # stop at the first older video; for listings that start with the newest
 
     def is_too_old(self, candidate: VideoCandidate) -> bool:
         """Return whether a candidate was published before `published_after`. False if its date is unknown."""
@@ -51,7 +51,7 @@ class ListingLimits:
         )
 
 
-# Serializes candidates to and from a separate process.
+# Adapters that convert these records to and from JSON, to pass them between processes.
 CANDIDATES: Final = TypeAdapter(list[VideoCandidate])
 FETCHED: Final = TypeAdapter(FetchedVideo)
 PICTURES: Final = TypeAdapter(list[Picture])

@@ -37,7 +37,7 @@ def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER)
     Args:
         text: the reference.
         is_secret: whether to hide the value in all messages of this process.
-        asker: the owner of the reference, which the error message names.
+        asker: the setting that contains the reference, for the error message.
 
     Raises:
         ConfigError: the variable is not set, or the file cannot be read.

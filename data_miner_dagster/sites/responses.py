@@ -21,7 +21,11 @@ class PageTooLargeError(RequestError):  # type: ignore[misc]
 
 
 def unpacked(response: Any) -> Any:
-    """Return a response with decompressed content, which is the same response if it was not compressed."""
+    """Return a response with its content decompressed, or the same response if its content is not compressed.
+
+    Raises:
+        RequestError: the encoding was not requested, the content is damaged, or a page is larger than `MAX_PAGE_BYTES`.
+    """
     encodings = [part.strip().lower() for part in response.headers.get("Content-Encoding", "").split(",")]
     encodings = [encoding for encoding in encodings if encoding not in ("", "identity")]
     if not encodings:

@@ -42,7 +42,7 @@ _SPECIAL_V6: Final = tuple(
 )
 # Everything outside 2000::/3 is refused too: ::1, ::a.b.c.d, ::ffff:0:a.b.c.d, 64:ff9b:1::/48 (local NAT64),
 # 100::/64 (discard), 5f00::/16 (segment routing), fc00::/7, fe80::/10, fec0::/10, ff00::/8.
-_WRAPPING_V6: Final = (  # the wrapped IPv4 address decides; with its offset from the right in bits
+_WRAPPING_V6: Final = (  # the wrapped IPv4 address decides; the number is its offset from the right in bits
     (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # mapped
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64
     (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4
@@ -50,7 +50,7 @@ _WRAPPING_V6: Final = (  # the wrapped IPv4 address decides; with its offset fro
 
 
 def is_public_address(address: str) -> bool:
-    """Return whether an IP address is global unicast. Checks IPv4 addresses wrapped in IPv6 addresses too."""
+    """Return whether an IP address is global unicast. For an IPv4 address wrapped in IPv6, the IPv4 address counts."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):
         return not any(ip in network for network in _SPECIAL_V4)

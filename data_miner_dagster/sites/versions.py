@@ -1,6 +1,6 @@
-"""The installed version of yt-dlp, found without importing yt-dlp.
+"""The installed version of yt-dlp, determined without importing yt-dlp.
 
-The import takes a third of a second, and is left to separate processes.
+The import takes a third of a second, so only separate processes import yt-dlp.
 """
 
 from functools import cache

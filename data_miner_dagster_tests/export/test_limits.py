@@ -53,8 +53,8 @@ def test_limits_of__none_of_a_balanced_release() -> None:
 
 def test_limits_of__one_video_gives_most() -> None:
     videos = [video("large", 600), *(video(f"v{index}", 100) for index in range(4))]
-    assert limits_of(release(ROOMY, {"car": 500}), videos) == ["one video gives 60% of the images: large"]
-    assert limits_of(release(ROOMY, {"car": 500}), [video("only", 1000)]) == ["all images are of one video"]
+    assert limits_of(release(ROOMY, {"car": 500}), videos) == ["one video provides 60% of the images: large"]
+    assert limits_of(release(ROOMY, {"car": 500}), [video("only", 1000)]) == ["all images come from one video"]
 
 
 def test_limits_of__a_class_with_few_boxes_and_one_that_a_split_lacks() -> None:
@@ -74,13 +74,13 @@ def test_limits_of__one_channel() -> None:
     videos = [video(f"v{index}", 80, channel=f"c{index}") for index in range(10)]
     filling = [*videos, video("t", 100, channel="t", split="test"), video("x", 100, channel="Club", split="val")]
     assert limits_of(release(ROOMY, {"car": 500}), filling) == [
-        "one channel gives 100% of the images in test: t",
-        "one channel gives 100% of the images in val: Club",
+        "one channel provides 100% of the images in test: t",
+        "one channel provides 100% of the images in val: Club",
     ]
     most = [*videos[:5], *(video(f"x{index}", 200, channel="Club") for index in range(3))]
-    assert limits_of(release(ROOMY, {"car": 500}), most) == ["one channel gives 60% of the images: Club"]
+    assert limits_of(release(ROOMY, {"car": 500}), most) == ["one channel provides 60% of the images: Club"]
     alike = [video(f"x{index}", 100, channel="Club") for index in range(10)]
-    assert limits_of(release(ROOMY, {"car": 500}), alike) == ["all images are of one channel, Club"]
+    assert limits_of(release(ROOMY, {"car": 500}), alike) == ["all images come from one channel, Club"]
 
 
 def test_limits_of__splits() -> None:

@@ -85,7 +85,7 @@ def test_check_allowed__another_licence_is_one_line_and_never_loads() -> None:
     open_only = ModelsConfig(allowed_licences=("apache-2.0", "MIT"), dedup_encoder="dinov3")
     refused = (
         "platform.models.allowed_licences allows only apache-2.0, MIT; the licence of dinov3 (dedup_encoder) is "
-        "DINOv3 licence: choose dinov2-base or lite-efficientnet, or add it to the list"
+        "DINOv3 licence: choose dinov2-base or lite-efficientnet, or add this licence to the list"
     )
     with pytest.raises(ConfigError) as raised:
         ModelProvider(open_only).check_available()

@@ -110,7 +110,7 @@ class PhraseDetector(HubDetector):
     def candidates_of_phrases(
         self, images: Sequence[RgbImage], phrases: Sequence[Phrase], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor. A detector that takes exemplars overrides this.
+        """Return the candidates of each image at or above the floor. Detectors that accept exemplars override this.
 
         Raises:
             ConfigError: a class has exemplars, which this detector does not accept.

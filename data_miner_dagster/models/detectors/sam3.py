@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 MASK_THRESHOLD: Final = 0.5
-"""The probability from which a pixel belongs to a mask: transformers' default."""
+"""The probability above which a pixel belongs to a mask: transformers' default."""
 
 TEXT_OF_BOXES: Final = "visual"
-"""The text that the network reads in place of a phrase if it receives boxes. Source: transformers' Sam3Processor."""
+"""The text that the network reads instead of a phrase if it receives boxes. Source: transformers' Sam3Processor."""
 
 
 class Sam3Detector(SeparatePhraseDetector):
     """Implements ObjectDetector and BoxPrompted with SAM 3."""
 
-    nms_iou: ClassVar[float | None] = 0.7  # two phrases of a class may find the same object independently
+    nms_iou: ClassVar[float | None] = 0.7  # two phrases of a class may yield boxes of the same object
     batches_any_size = True
 
     def embed(self, prompt: str) -> "torch.Tensor":
@@ -65,7 +65,7 @@ class Sam3Detector(SeparatePhraseDetector):
         *,
         confidence_floor: float,
     ) -> ImageDetections:
-        """Return the objects on an image that resemble some boxes on it and differ from others. See `BoxPrompted`."""
+        """Return the objects on an image that resemble the boxes `like` but not `unlike`. See `BoxPrompted`."""
         import torch
 
         height, width = image.shape[:2]
@@ -125,7 +125,7 @@ def _candidates_on(outputs: Any, row: int, image: RgbImage, column: int, confide
 
 def why_no_exemplars(entry: ModelEntry) -> str | None:
     """Return why the detector accepts no exemplars: SAM 3 expects them as boxes on the examined image itself."""
-    return f"detector {entry.name!r} is a SAM 3, whose exemplars are boxes on the same image, not other pictures"
+    return f"detector {entry.name!r} is a SAM 3, whose exemplars are boxes on the same image, not other images"
 
 
 def load(entry: ModelEntry, device: str) -> Sam3Detector:

@@ -1,4 +1,4 @@
-"""Detectors through Ultralytics: YOLO11, YOLO26, YOLO-World, YOLOE, and any `.onnx` in its layout.
+"""Detectors through Ultralytics: YOLO11, YOLO26, YOLO-World, YOLOE, and any `.onnx` file in its layout.
 
 An entry's source is one of the user's own files, such as `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle,
 which can run any code when it is opened. It is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and
@@ -96,8 +96,8 @@ class UltralyticsDetector:
         """Return the detections of each image, in order.
 
         Raises:
-            ConfigError: a class matches none of the detector's names.
-            ModelError: there is too little memory for a single image.
+            ConfigError: a class matches none of the detector's names, or the detector cannot use a phrase or exemplar.
+            ModelError: there is too little memory for a single image, or the text encoder does not fit the detector.
         """
         wanted = self._prepare(classes)
 
@@ -111,7 +111,7 @@ class UltralyticsDetector:
         return found
 
     def _prepare(self, classes: Sequence[ClassPrompts]) -> Mapping[int, tuple[int, str]]:
-        """Return {output class: (class index, phrase)}."""
+        """Set the phrases if the network accepts any, and return {index of an output: (class index, phrase)}."""
         if self._phrases is None:
             return match_vocabulary(self._known_names(), classes, detector=self.name)
         phrases = phrases_of(classes)
@@ -172,7 +172,8 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
     """Load an entry of architecture `ultralytics` from its file.
 
     Raises:
-        ModelError: the file is missing or of an unsupported type, or a pickle is not pinned or does not match its pin.
+        ModelError: the file is missing or of an unsupported type, a pickle is not pinned or does not match its pin, the
+            text encoder cannot be used, or the entry requests masks of a network without masks.
     """
     path = entry.folder
     if not path.is_file():
@@ -254,7 +255,7 @@ def _metadata_of(path: Path) -> Mapping[str, str]:
 
 
 def read_fixed_input(path: Path) -> FixedInput:
-    """Return the input size for which an `.onnx` file was exported."""
+    """Return the batch size and image size for which an `.onnx` file was exported."""
     import onnx
 
     shape = onnx.load(path, load_external_data=False).graph.input[0].type.tensor_type.shape
@@ -279,4 +280,6 @@ def open_pickle(entry: ModelEntry, path: Path, yolo: Any) -> Any:
         return yolo(str(path))
     except (TypeError, ImportError, AttributeError, RuntimeError) as error:  # the loader raises these on foreign files
         reason = " ".join(str(error).split())
-        raise ModelError(f"model {entry.name}: {path.name} is not an Ultralytics checkpoint: {reason}") from error
+        raise ModelError(
+            f"model {entry.name}: {path.name} is not an Ultralytics checkpoint ({reason}); correct its `source`"
+        ) from error

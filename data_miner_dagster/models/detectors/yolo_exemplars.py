@@ -49,7 +49,7 @@ class VisualHalf:
         return torch.nn.functional.normalize(mean, dim=-1)
 
     def _predictor(self) -> Any:
-        """Return Ultralytics' predictor on a copy of the network."""
+        """Return Ultralytics' predictor for visual prompts, with a copy of the network."""
         from ultralytics.models.yolo.yoloe import YOLOEVPDetectPredictor, YOLOEVPSegPredictor
 
         task = self._model.task

@@ -40,7 +40,7 @@ would be meaningless."""
 
 @dataclass(frozen=True, slots=True)
 class TextHalf:
-    """A tokenizer and a network that maps (P, 77) token ids to (P, 512) unit vectors, on the CPU."""
+    """A tokenizer, and a network that maps (P, 77) token ids to (P, 512) vectors of any length, on the CPU."""
 
     model_name: str
     tokenizer: Any
@@ -51,7 +51,7 @@ class TextHalf:
 
         Raises:
             ConfigError: a phrase exceeds the text limit.
-            ModelError: the network returns vectors of another length.
+            ModelError: the network returns vectors of another dimension.
         """
         import torch
 
@@ -59,7 +59,7 @@ class TextHalf:
             vectors = self.encode(self.token_ids(phrases)).float()
         if vectors.shape != (len(phrases), EMBEDDING_DIM):
             raise ModelError(
-                f"model {self.model_name}: its text_model returns vectors of {vectors.shape[-1]} numbers instead of "
+                f"model {self.model_name}: its text_model returns vectors of dimension {vectors.shape[-1]} instead of "
                 f"{EMBEDDING_DIM}; use the text encoder that the detector was trained with"
             )
         return torch.nn.functional.normalize(vectors, dim=-1)[None]
@@ -107,7 +107,7 @@ class PhraseSetter:
             network.txt_feats = self._text.embed(names)
             network.model[-1].nc = len(names)
             network.names = names
-        self._model.predictor = None  # it was made from a copy of the network
+        self._model.predictor = None  # it holds a copy of the network with the previous phrases
         self._looked_for = looked_for
 
     def _yoloe_vectors(self, phrases: Sequence[Phrase]) -> "torch.Tensor":
@@ -129,13 +129,13 @@ class PhraseSetter:
 def why_no_exemplars(entry: ModelEntry) -> str | None:
     """Return why an entry accepts no exemplars, or None if it accepts them.
 
-    Without opening the file, a YOLOE is recognized by the pinned script of its text encoder.
+    A YOLOE is recognized without opening its file, since only a YOLOE's entry pins the script of a text encoder.
     """
     return None if entry.folder.suffix == ".pt" and "text_sha256" in entry.options else _takes_none(entry.name)
 
 
 def _takes_none(name: str) -> str:
-    return f"detector {name!r} does not accept exemplars, since it is not a YOLOE `.pt` with its `text_model`"
+    return f"detector {name!r} does not accept exemplars, since it is not a YOLOE `.pt` file with a `text_model`"
 
 
 def takes_phrases(model: Any) -> bool:
@@ -149,7 +149,7 @@ def is_yoloe(network: Any) -> bool:
 
 
 def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSetter:
-    """Read the text encoder in the entry's option `text_model`. Exemplars are embedded on `device`.
+    """Read the text encoder from the folder in the option `text_model`. Exemplars are embedded on `device`.
 
     Raises:
         ModelError: the text encoder is missing, is not the one that the detector was trained with, or is an unpinned

@@ -137,7 +137,7 @@ class HubImageEncoder:
         checkpoint = self._checkpoint
 
         def write(to: Path) -> None:
-            network = checkpoint.load_network()  # discarded afterwards, since only prompts still need it
+            network = checkpoint.load_network()  # not kept in memory: images need only the graph
             write_graph(network, partial(self._vectors, network), checkpoint.preparation.output_wh, to)
 
         graph = derived_file(f"{checkpoint.entry.architecture}.onnx", checkpoint.graph_fingerprint, write)
@@ -212,7 +212,7 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     text_config = checkpoint.config.text_config
     tokenize = PromptTokenizer(family.text, _load_tokenizer(entry), int(text_config.max_position_embeddings))
     if family.model_type == "metaclip_2" and tokenize.last != text_config.eos_token_id:
-        # The text's vector is read at the first such token. If the text had none, the first word's would be returned.
+        # The network reads a text's vector at the first such token. Without one, it would read it at the first token.
         raise ModelError(
             f"model {entry.name} ({entry.source}): the tokenizer ends a text with token {tokenize.last}, but the "
             f"network expects {text_config.eos_token_id}; use the model's own tokenizer files"
@@ -223,8 +223,8 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
 def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     """Load a DINOv2 or DINOv3 checkpoint.
 
-    The entry's option `pooling` is `pooler` (default: the normalised class token), `cls` (the class token of the last
-    layer) or `mean` (of the patches).
+    The entry's option `pooling` is `pooler` (the normalised class token, the default), `cls` (the class token of the
+    last layer) or `mean` (the mean over the patches of the last layer).
 
     Raises:
         ModelError: the checkpoint cannot be loaded or has another architecture, or the pooling is unknown.
@@ -233,7 +233,7 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     checkpoint = _open_checkpoint(entry, device, model_types=types)
     pooling = entry.options.get("pooling", "pooler")
     if pooling not in POOLINGS:
-        raise ModelError(f"model {entry.name}: pooling {pooling!r} is not one of {', '.join(POOLINGS)}")
+        raise ModelError(f"model {entry.name}: pooling {pooling!r} is not one of {', '.join(POOLINGS)}; correct it")
     first_patch = 1 + int(getattr(checkpoint.config, "num_register_tokens", 0))
 
     def pool(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
@@ -262,8 +262,8 @@ def _open_checkpoint(
         config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
         if config.model_type == _NAFLEX:
             raise ModelError(
-                f"model {entry.name} ({entry.source}) is a NaFlex checkpoint, whose images differ in size; "
-                "use a SigLIP 2 with a fixed resolution, such as google/siglip2-so400m-patch14-384"
+                f"model {entry.name} ({entry.source}) is a NaFlex checkpoint, which has no fixed resolution; "
+                "use a fixed-resolution SigLIP 2 checkpoint, such as google/siglip2-so400m-patch14-384"
             )
         if config.model_type not in model_types:
             known = " or ".join(model_types)

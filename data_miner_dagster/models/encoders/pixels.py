@@ -56,7 +56,7 @@ class PixelPreparation:
         """Read the settings of a checkpoint's image processor.
 
         Raises:
-            ModelError: the processor does something other than resize, crop and normalise.
+            ModelError: the processor does not resize, or does not rescale.
         """
         return cls.of_settings(
             {
@@ -77,11 +77,11 @@ class PixelPreparation:
             is_stretched: whether a size given as one number means a square rather than the shorter side.
 
         Raises:
-            ModelError: the settings require something other than resizing, cropping and normalising.
+            ModelError: the settings disable resizing or rescaling.
         """
         if not settings["do_resize"] or not settings["do_rescale"]:
             raise ModelError(
-                "the checkpoint's image processor must both resize and rescale, and this one does not; "
+                "the checkpoint's image processor does not both resize and rescale images, as is required; "
                 "use another checkpoint"
             )
         size = _size(settings["size"], "height" if is_stretched else "shortest_edge")
@@ -100,10 +100,10 @@ class PixelPreparation:
 
     @property
     def output_wh(self) -> tuple[int, int]:
-        """The size of every prepared image.
+        """The width and height of every prepared image.
 
         Raises:
-            ModelError: the size would differ from image to image.
+            ModelError: the settings determine no common size.
         """
         output = self.crop_wh or self.resize_wh
         if output is None:
@@ -125,7 +125,7 @@ class PixelPreparation:
         width, height = self.output_wh
         if picture.size != (width, height):
             left, top = (picture.width - width) // 2, (picture.height - height) // 2
-            picture = picture.crop((left, top, left + width, top + height))  # black if the picture is smaller
+            picture = picture.crop((left, top, left + width, top + height))  # pads a smaller image with black
         return np.asarray(picture)
 
     def normalised(self, batch: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
@@ -149,7 +149,7 @@ def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
 
 
 def _size(size: Mapping[str, int | None] | int, of_a_number: str) -> Mapping[str, int | None]:
-    """Return a size as a mapping. Older checkpoints state one number."""
+    """Return a size as a mapping. For a single number, `of_a_number` names the side, where `height` means a square."""
     if not isinstance(size, int):
         return dict(size)
     return {"height": size, "width": size} if of_a_number == "height" else {of_a_number: size}

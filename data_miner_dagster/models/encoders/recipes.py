@@ -85,8 +85,8 @@ CLIP_IMAGE: Final = ImageRecipe(False, Image.Resampling.BICUBIC, _CLIP_MEAN, _CL
 METACLIP2_TEXT: Final = TextRecipe(length=None, is_lowered=False, starts=True, is_padded_whole=False, reads_mask=True)
 METACLIP2_IMAGE: Final = CLIP_IMAGE
 
-# Source: google-deepmind/tips, `pytorch.text_encoder`: lower case, neither a start nor an end token, 64 tokens, the
-# mean over those that are words. Pictures: resized to the square, values from 0 to 1.
+# Source: google-deepmind/tips, `pytorch.text_encoder`: lower case, neither a start nor an end token, 64 tokens,
+# averaged without the padding. Pictures: resized to the square, values from 0 to 1.
 TIPSV2_TEXT: Final = TextRecipe(length=64, ends=False, reads_mask=True)
 TIPSV2_IMAGE: Final = ImageRecipe(True, Image.Resampling.BILINEAR, None, None)
 
@@ -114,7 +114,7 @@ class PromptTokenizer:
 
     @property
     def last(self) -> int | None:
-        """The token that ends a text, or None if the recipe has none."""
+        """The id of the token that ends a text, or None if the recipe has none."""
         return self._after[0] if self._after else None
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:

@@ -41,6 +41,6 @@ class ThumbnailMaker:
 
 
 def load(entry: "ModelEntry", device: str) -> ThumbnailMaker:
-    """Return the maker; there is nothing to load, and no device to use."""
+    """Return a thumbnail maker, which has no weights and uses no device."""
     del device
     return ThumbnailMaker(entry.name, entry.fingerprint)

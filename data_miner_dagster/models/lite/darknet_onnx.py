@@ -65,10 +65,10 @@ CONVOLUTIONS: Final = (
 def build_model(
     parameters: Sequence[tuple[Float32Array, Float32Array]], metadata: Mapping[str, str]
 ) -> "onnx.ModelProto":
-    """Return the model: `images` (N, 3, 416, 416) float32 RGB in 0..1 to `output0` (N, 84, 2535).
+    """Return a model that maps `images` (N, 3, 416, 416), float32 RGB in 0..1, to `output0` (N, 84, 2535).
 
-    The 84 rows of the output are the centre, width and height in pixels of the input, then 80 confidences: objectness
-    times class probability.
+    The 84 rows of the output are the centre (x, y), width and height in pixels of the input, followed by 80
+    confidences: objectness times class probability.
 
     Args:
         parameters: (weight, bias) of each of `CONVOLUTIONS`, with batch norm folded in.
@@ -94,7 +94,7 @@ def build_model(
 
 
 def _heads(graph: Graph, parameters: Sequence[tuple[Float32Array, Float32Array]]) -> tuple[str, str]:
-    """Add the network; return its raw outputs (N, 255, 13, 13) and (N, 255, 26, 26)."""
+    """Add the network, and return the names of its raw outputs (N, 255, 13, 13) and (N, 255, 26, 26)."""
     convolve = partial(_convolve, graph, parameters)
     pool = partial(_pool, graph)
     features = INPUT_NAME

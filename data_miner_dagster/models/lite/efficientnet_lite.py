@@ -125,7 +125,9 @@ def _write_model(weights: Path, target: Path) -> None:
 
 
 def build_model(parameters: Mapping[str, tuple[Float32Array, Float32Array]]) -> "onnx.ModelProto":
-    """Return the network as ONNX: `images` (N, 224, 224, 3) uint8 RGB to `features` (N, 1280), `logits` (N, 1000).
+    """Return the network as ONNX. It maps `images` (N, 224, 224, 3) uint8 RGB to `features` and `logits`.
+
+    The shapes of the outputs are (N, 1280) and (N, 1000), in float32.
 
     Args:
         parameters: (weight, bias) by layer name, with batch norm folded in.
@@ -219,5 +221,7 @@ def read_parameters(path: Path) -> dict[str, tuple[Float32Array, Float32Array]]:
             parameters[name] = (weight, bias)
         parameters["_fc"] = (arrays["_fc.weight"], arrays["_fc.bias"])
     except KeyError as error:
-        raise ModelError(f"{path} lacks {error}: it is not EfficientNet-Lite0") from error
+        raise ModelError(
+            f"{path} is not EfficientNet-Lite0, since it lacks {error}; remove its folder and fetch it again"
+        ) from error
     return parameters

@@ -20,7 +20,7 @@ from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import COCO_CLASS_NAMES, match_vocabulary
 
 NMS_IOU: Final = 0.45
-"""Darknet's own default, used for its published figures."""
+"""The IoU above which the less confident of two boxes is removed: Darknet's default, used for its published figures."""
 
 
 def load(entry: ModelEntry, _device: str) -> "LiteDetector":

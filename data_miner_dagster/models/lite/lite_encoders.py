@@ -3,8 +3,8 @@
 Belongs here: combining the small networks into encoders. Does not belong here: the networks themselves.
 
 `lite-conse` is ConSE: it embeds an image as the probability-weighted mean of the embedded names of the classes that two
-networks see in it. It knows about a thousand nouns and no attributes. It is a fallback and much weaker than CLIP:
-docs/models.md has its figures.
+networks recognize in it. Its vocabulary is about a thousand nouns, without attributes. It is a fallback and much weaker
+than CLIP (figures in docs/models.md).
 
 Source: Norouzi et al. 2014, "Zero-Shot Learning by Convex Combination of Semantic Embeddings".
 """
@@ -37,8 +37,8 @@ MIN_DETECTION_CONFIDENCE: Final = 0.05
 """Detected classes below this confidence do not contribute to an image's vector."""
 MIN_CLASSES_OF_CONCEPT: Final = 3
 MAX_CLASSES_OF_CONCEPT: Final = 130
-"""A WordNet concept above at most this many ImageNet classes is added to the name of each of them. This includes
-"spitz" and "dog" (118 classes), but not "animal", which would make too many classes alike."""
+"""A WordNet concept is added to the names of the ImageNet classes below it if their number is within these limits. This
+includes "spitz" and "dog" (118 classes), but not "animal", which would make too many classes alike."""
 
 _CLASSIFIER_PIXELS: Final = efficientnet_lite.INPUT_SIDE**2 * 3
 
@@ -106,7 +106,7 @@ class LiteConseEncoder:
         self._sentences = cache(load_sentences)
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return the squashed image for the classifier and the letterboxed one for the detector, concatenated flat."""
+        """Return the squashed image (classifier) and the letterboxed image (detector), in one flat array."""
         return np.concatenate([squash(image).ravel(), letterbox(image).image.ravel()])
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
@@ -128,7 +128,7 @@ class LiteConseEncoder:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNames:
-    """Vectors of class names: unit vectors minus `centre`, the uninformative part that all sentences share."""
+    """Unit vectors of class names, computed after `centre`, the uninformative part of all sentences, is subtracted."""
 
     classes: Float32Array  # (1000, D), ImageNet's
     detected: Float32Array  # (80, D), COCO's
@@ -138,7 +138,7 @@ class EmbeddedNames:
     def embed(
         cls, sentences: SentenceEncoder, class_concepts: Sequence[Sequence[str]], detected_names: Sequence[str]
     ) -> "EmbeddedNames":
-        """Embed the class names. The vector of a class with several concepts is the mean of theirs."""
+        """Embed the class names. A class with several concepts gets the mean of the concepts' vectors."""
         texts = sorted({text for concepts in class_concepts for text in concepts} | set(detected_names))
         row = {text: index for index, text in enumerate(texts)}
         vectors = sentences.embed(texts)
@@ -175,7 +175,7 @@ def _top_only(probabilities: Float32Array, count: int) -> Float32Array:
 
 
 def imagenet_concepts(names_folder: Path, wordnet_folder: Path) -> list[list[str]]:
-    """Return the name of each of the 1000 ImageNet classes and the concepts above it, in the classifier's order."""
+    """Return, for each of the 1000 ImageNet classes, its name and the concepts above it, in the classifier's order."""
     names: list[str] = json.loads((names_folder / "clean_names.json").read_text(encoding="utf-8"))
     ids: dict[str, str] = json.loads((names_folder / "wordnet_ids.json").read_text(encoding="utf-8"))
     offsets = [int(ids[str(index)].removeprefix("n")) for index in range(len(names))]

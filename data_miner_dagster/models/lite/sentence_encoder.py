@@ -41,7 +41,9 @@ class SentenceEncoder:
                 folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
-            raise ModelError(f"{folder} does not contain a sentence encoder: {error}") from error
+            raise ModelError(
+                f"{folder} does not contain a sentence encoder ({error}); remove the folder and fetch it again"
+            ) from error
         return cls(tokenizer, network.eval().to(device), device)
 
     def embed(self, sentences: Sequence[str]) -> Float32Array:

@@ -41,15 +41,15 @@ class NounHierarchy:
         """Return the first name of a synset, with underscores replaced by blanks.
 
         Raises:
-            ModelError: there is no such synset.
+            ModelError: the file has no synset at this offset.
         """
         return self._fields(offset)[4].replace("_", " ")
 
     def hypernyms(self, offset: int) -> list[int]:
-        """Return the synsets directly above a synset, with the main one first.
+        """Return the offsets of the synsets directly above a synset, with the main one first.
 
         Raises:
-            ModelError: there is no such synset.
+            ModelError: the file has no synset at this offset.
         """
         fields = self._fields(offset)
         num_words = int(fields[3], 16)
@@ -58,7 +58,7 @@ class NounHierarchy:
         return [int(pointer[1]) for pointer in pointers if pointer[0] in _HYPERNYM_POINTERS]
 
     def main_line(self, offset: int) -> list[int]:
-        """Return the synsets above `offset` along main hypernyms, nearest first, excluding `offset`."""
+        """Return the offsets of the synsets above a synset along main hypernyms, nearest first."""
         line = []
         while above := self.hypernyms(offset):
             offset = above[0]
@@ -66,7 +66,7 @@ class NounHierarchy:
         return line
 
     def ancestors(self, offset: int) -> set[int]:
-        """Return `offset` and every synset above it along any path."""
+        """Return the offsets of a synset and of every synset above it along any path."""
         found: set[int] = set()
         waiting = [offset]
         while waiting:

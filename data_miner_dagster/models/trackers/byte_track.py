@@ -13,10 +13,10 @@ from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.tracks import SeenObject
 
 _BUFFER_RATE: Final = 30.0
-"""The frame rate in whose frames the library counts how long an object may be lost."""
+"""The frame rate at which the library counts for how many frames an object may be lost."""
 _LEAST_OVERLAP: Final = 0.1
-"""The minimum IoU of a box and its object's expected position. It is low because each box is judged later, by the boxes
-before and after it."""
+"""The minimum IoU between a box and the expected position of its object. It is low because each box is judged later,
+based on the boxes before and after it."""
 
 
 def check_installed() -> None:
@@ -30,7 +30,7 @@ def check_installed() -> None:
     except ImportError as error:
         missing = ModelError(
             f"detection.tracking needs the package {error.name or 'trackers'}, which is not installed here; "
-            "run pip install 'data-miner-dagster[tracks]'"
+            "install it with `pip install 'data-miner-dagster[tracks]'`"
         )
         missing.is_of_project = True
         raise missing from error
@@ -47,7 +47,7 @@ class ByteTracker:
             lost_track_buffer=max(1, round(lost_seconds * _BUFFER_RATE)),
             frame_rate=1 / every_seconds,
             track_activation_threshold=start_confidence,
-            minimum_consecutive_frames=1,  # a single box is not a track, but that is decided later
+            minimum_consecutive_frames=1,  # tracks of a single box are removed later
             minimum_iou_threshold=_LEAST_OVERLAP,
             high_conf_det_threshold=start_confidence,
         )
@@ -61,7 +61,7 @@ class ByteTracker:
         pts_seconds: float,
         seen: Sequence[SeenObject] | None = None,  # noqa: ARG002 - part of the protocol; only boxes are used
     ) -> npt.NDArray[np.int64]:
-        """Return (N,) the number of the object that each box shows, or -1 if unknown."""
+        """Return (N,) the number of the object that each box shows, or -1 if the object is unknown."""
         import supervision
 
         rows = np.arange(len(boxes_xyxy))

@@ -1,7 +1,7 @@
 """SAM 3's video mode through transformers: the objects of phrases on consecutive frames, with masks and identities.
 
 On each frame, the detector finds the instances of the phrases. Instances from earlier frames are followed using a
-memory of those frames. Frames are streamed: the network reads each one once, and only the memory that it may still read
+memory of those frames. Frames are streamed: the network reads each frame once, and only the memory that it still needs
 is kept. In transformers' implementation, streaming never withdraws an object that it has reported. Flickering objects
 are recognized later (stages/detection/following.py).
 
@@ -77,7 +77,7 @@ class Sam3VideoSession:
     def __init__(self, tracker: Sam3VideoTracker, classes: Sequence[ClassPrompts]) -> None:
         self._tracker = tracker
         self._session = tracker.processor.init_video_session(inference_device=tracker.device)
-        # by the text that the network reads; a phrase belongs to one class
+        # by the text that the network reads; each phrase belongs to only one class
         self._phrases = {
             prompt.lower(): (index, prompt) for index, wanted in enumerate(classes) for prompt in wanted.prompts
         }
@@ -88,9 +88,9 @@ class Sam3VideoSession:
         self._num_frames = 0
 
     def look_at(self, image: RgbImage) -> list[SeenObject]:
-        """Return the objects on the next frame, by number, except those without a visible pixel.
+        """Return the objects on the next frame with their numbers, except those without a visible pixel.
 
-        Each box is the bounds of its mask. Each confidence is that of the object's first detection.
+        Each box is the bounds of its mask. The confidence of an object is that of its first detection.
 
         Raises:
             ModelError: the device does not have enough memory.
@@ -138,7 +138,7 @@ class Sam3VideoSession:
 
         session, now = self._session, self._num_frames
         config = self._tracker.network.config.tracker_config
-        session.processed_frames[now] = torch.empty(0)  # only their number is read
+        session.processed_frames[now] = torch.empty(0)  # the network reads only the number of processed frames
         nearest = max(config.num_maskmem, config.max_object_pointers_in_encoder)
         for stored in session.output_dict_per_obj.values():
             confirmed, others = stored["cond_frame_outputs"], stored["non_cond_frame_outputs"]

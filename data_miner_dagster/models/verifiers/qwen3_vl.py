@@ -1,4 +1,4 @@
-"""Qwen3-VL, a vision-language model, through transformers. It answers one prompt about one picture, decoded greedily.
+"""Qwen3-VL, a vision-language model, through transformers. It answers a prompt about a picture, with greedy decoding.
 
 Source: Qwen3-VL technical report (Bai et al. 2025), and `Qwen3VLForConditionalGeneration` in transformers.
 """
@@ -28,7 +28,7 @@ class Qwen3VlVerifier:
         processor.tokenizer.padding_side = "left"
 
     def answer(self, pictures: Sequence[RgbImage], prompts: Sequence[str]) -> list[str]:
-        """Return the answer to each prompt about its picture, in order. A batch that does not fit is halved.
+        """Return the answer to each prompt about its picture, in order. A batch that exceeds the memory is halved.
 
         Raises:
             ModelError: there is too little memory for a single picture.

@@ -115,7 +115,7 @@ def test_load__folder_of_another_architecture(folders: dict[str, Path]) -> None:
 
 def test_load__naflex_is_refused_and_another_is_named(tmp_path: Path) -> None:
     transformers.Siglip2Config().save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"NaFlex checkpoint.*use a SigLIP 2 with a fixed resolution"):
+    with pytest.raises(ModelError, match=r"NaFlex checkpoint.*use a fixed-resolution SigLIP 2 checkpoint"):
         ModelProvider(tiny_config("siglip2", tmp_path)).filter_encoder.load()
 
 

@@ -151,7 +151,7 @@ def test_check_tracker_available__the_wrong_checkpoint_is_one_line(tmp_path: Pat
         provider.check_tracker_available("own")
     with pytest.raises(ModelError, match="choose a checkpoint of type sam3_video"):
         provider.video_tracker("own").load()
-    with pytest.raises(ConfigError, match=r"'owlv2' is of architecture 'owlv2', which does not follow objects"):
+    with pytest.raises(ConfigError, match=r"'owlv2' has architecture 'owlv2', which does not follow objects"):
         ModelProvider(
             ModelsConfig.model_validate({"registry": {"owlv2": {"architecture": "owlv2", "source": "hf:a/b"}}})
         ).video_tracker("owlv2")

@@ -30,7 +30,7 @@ def test_release_project__not_measured(tmp_path: Path) -> None:
     assert manifest["quality"]["classes"]["person"]["origin"] == "default"
     datasheet = (folder / "datasheet.md").read_text()
     assert "- Precision of boxes: not measured; give verdicts on boxes in `data-miner review cyclists`" in datasheet
-    assert "- Boxes that a person saw: 0 of 5 (0.0 %)." in datasheet
+    assert "- Boxes that a person has examined: 0 of 5 (0.0 %)." in datasheet
     report = (tmp_path / "reports" / "cyclists" / "index.html").read_text()
     assert "not measured; give verdicts on boxes in <code>data-miner review cyclists</code>" in report
 
@@ -84,7 +84,7 @@ def test_release_project__says_what_was_measured(platform: Platform, tmp_path: P
     assert outcome.report is not None
     page = outcome.report.read_text()
     assert page.count("<polyline") == 4
-    assert "What is taken for what" in page
+    assert "Confusion matrix" in page
     assert (third / "release.json").read_bytes() == before
     of_release = evaluate_boxes(reviewed, "cyclists", truth="reviewed", version=third.name)
     assert of_release.evaluation.predictions == third.name

@@ -85,8 +85,8 @@ def test_release_project__a_video_too_short_to_cut_trains_beside_one_that_is_cut
 def test_release_project__limits_and_licences_are_in_card_datasheet_and_report(tmp_path: Path) -> None:
     folder, content = release(tmp_path, LONG, SampleVideo("files-b", num_frames=4), SampleVideo("files-c"))
     limits = content["limits"]
-    assert "one video gives 83% of the images: files-long" in limits  # 40 of 48
-    assert "all images are of one channel, Example channel" in limits
+    assert "one video provides 83% of the images: files-long" in limits  # 40 of 48
+    assert "all images come from one channel, Example channel" in limits
     assert "the class person has 40 boxes" in limits
     assert "the class person has no box in test and val" in limits
     assert "the class bicycle has no box" in limits
@@ -97,7 +97,7 @@ def test_release_project__limits_and_licences_are_in_card_datasheet_and_report(t
         assert "videos.example" in text
     platform = build_project(tmp_path, videos=[LONG, SampleVideo("files-b"), SampleVideo("files-c")])
     export_release(platform, "cyclists", to=tmp_path / "hub", format="huggingface", version=content["version"])
-    assert "one video gives 83% of the images" in (tmp_path / "hub" / "README.md").read_text()
+    assert "one video provides 83% of the images" in (tmp_path / "hub" / "README.md").read_text()
 
 
 def test_release_project__too_short_to_cut(tmp_path: Path) -> None:
@@ -161,7 +161,8 @@ def test_release_project__another_gap_moves_no_image_between_splits(tmp_path: Pa
     assert "other gaps between the splits of 1 video" in summary.changes
     assert "another split" not in summary.changes
     assert (
-        f"files-long is cut where it was, with other gaps: {CUT} became {wider}" in (after / "datasheet.md").read_text()
+        f"files-long is cut at the same times, with other gaps: {CUT} became {wider}"
+        in (after / "datasheet.md").read_text()
     )
     _, same = release(tmp_path, LONG, guard_seconds=4.0)
     assert same["version"] == "v002"

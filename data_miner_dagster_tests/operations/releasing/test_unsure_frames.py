@@ -79,7 +79,7 @@ def test_hold__the_frame_waits_and_the_funnel_adds_up(tmp_path: Path) -> None:
     assert boxes_of(platform, "files-aaa/000001").empty
     datasheet = (release_folder(platform) / "datasheet.md").read_text()
     assert "1 of 7 frames wait for review" in datasheet
-    assert "a detector's silence; 0 of the images" in datasheet  # those without a box are excluded here
+    assert "Images without any detection: 0." in datasheet  # those without a box are excluded here
 
 
 @pytest.mark.parametrize("policy", ["hold", "as_negative"])
@@ -87,7 +87,7 @@ def test_release__frames_of_a_silent_detector_are_counted_apart(tmp_path: Path, 
     platform = build_project(tmp_path, releasing={"unsure": policy})
     release_project(platform, "cyclists")
     assert manifest_of(platform)["num_images_without_detections"] == 3
-    assert "a detector's silence; 3 of the images" in (release_folder(platform) / "datasheet.md").read_text()
+    assert "Images without any detection: 3." in (release_folder(platform) / "datasheet.md").read_text()
 
 
 def test_hold__many_frames_are_a_warning_with_its_remedy(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_ignore_regions__unsure_boxes_are_no_labels(tmp_path: Path) -> None:
 def test_as_negative__is_said(tmp_path: Path) -> None:
     platform = build_project(tmp_path, releasing={"unsure": "as_negative"})
     assert release_project(platform, "cyclists").counts["images"] == 7
-    assert "objects in them are taught as background" in (release_folder(platform) / "datasheet.md").read_text()
+    assert "training treats objects in them as background" in (release_folder(platform) / "datasheet.md").read_text()
 
 
 @pytest.mark.parametrize(
