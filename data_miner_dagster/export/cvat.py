@@ -25,7 +25,7 @@ from data_miner_dagster.export.round_trips import REVIEWED, box_ids, box_in_pixe
 ANNOTATIONS_FILE: Final = "annotations.xml"
 LABELS_FILE: Final = "labels.json"
 MAX_LABEL_LENGTH: Final = 64
-"""Maximum length of a label's name in CVAT."""
+"""The maximum length of a label's name in CVAT, in characters."""
 _BOX: Final = "data_miner_box"
 _ATTRIBUTES: Final = ("confidence", _BOX, "detector", "answer_id")
 

@@ -17,7 +17,7 @@ class Line:
     label: str
     colour: str
     points: str
-    mark: tuple[float, float] | None  # the threshold in force
+    mark: tuple[float, float] | None  # the point of the threshold in force
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class EvaluationSection:
 
 
 def evaluation_section(evaluation: Evaluation, colour_by_class: Mapping[str, str]) -> EvaluationSection:
-    """Return the section about an evaluation. Equal evaluations give equal sections.
+    """Return the section about an evaluation. Equal evaluations yield equal sections.
 
     Args:
         evaluation: the figures.

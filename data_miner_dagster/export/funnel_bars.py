@@ -15,7 +15,7 @@ class FunnelBar:
     count: str
     left_percent: float
     lost_percent: float
-    remarks: tuple[tuple[str, str], ...]  # (lost or kind, text)
+    remarks: tuple[tuple[str, str], ...]  # ("lost" or "kind", text)
 
 
 def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[FunnelBar]]]:

@@ -201,7 +201,7 @@ def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
         return f"a region of type {kind}" if kind.endswith("labels") else None
     value = region["value"]
     if len(value[_TYPE]) != 1 or value.get("rotation") or region.get("image_rotation"):
-        return "a box that is rotated, or has no label or several"
+        return "a box that is rotated or does not have exactly one label"
     x, y, width, height = (float(value[name]) / 100 for name in ("x", "y", "width", "height"))
     return ReturnedBox(str(value[_TYPE][0]), (x, y, x + width, y + height), region.get("id"))
 

@@ -12,14 +12,14 @@ from data_miner_dagster.domain.splits import cut_of
 from data_miner_dagster.export.records import ReleaseVideo
 
 LARGE_VIDEO: Final = 0.25
-"""A video with this share of the images is mentioned."""
+"""A video with at least this share of the images is mentioned."""
 LARGE_CHANNEL: Final = 0.5
-"""A channel with this share of all images, or of a split's images, is mentioned."""
+"""A channel with at least this share of all images, or of a split's images, is mentioned."""
 FEW_BOXES: Final = 100
 """A class with fewer boxes is mentioned: a detector learns little from them, and a share measured on a tenth of them is
 uncertain."""
 FEW_IMAGES: Final = 50
-"""In a split with fewer images, other than the first, measurements are uncertain by more than ten points."""
+"""A split with fewer images, unless it is the first, is mentioned: measurements on it are uncertain by ten points."""
 _MOST_NAMED: Final = 10
 
 
@@ -33,7 +33,7 @@ def limits_of(
     Args:
         release: the content of its manifest.
         videos: the videos with at least one image in it.
-        boxes_by_split: split to boxes by class; None if unknown.
+        boxes_by_split: the number of boxes by split and class; None if unknown.
     """
     return [
         *_of_videos(release, videos),
@@ -82,11 +82,11 @@ def _of_splits(release: Mapping[str, Any]) -> Iterator[str]:
         if not number:
             yield f"{split} has no image"
         elif number < FEW_IMAGES:
-            yield f"{split} has {_counted(number, 'image')}: measurements on it are uncertain by ten points or more"
+            yield f"{split} has {_counted(number, 'image')}, so measurements on it are uncertain by ten points or more"
     for group in release["splits"].get("divided_groups", ()):
         yield f"near-duplicates are in different splits: {', '.join(group)}"
     for key in release["splits"].get("gaps_as_before", ()):
-        yield f"gaps of guard_seconds are wider than a block of {key}, which keeps the gaps it was cut with"
+        yield f"guard_seconds is longer than a block of {key}, so this video keeps its earlier gaps"
 
 
 def _of_classes(release: Mapping[str, Any], boxes_by_split: Mapping[str, Mapping[str, int]]) -> Iterator[str]:

@@ -108,9 +108,9 @@ def svg_path(mask: Mask) -> str:
 
 
 def _edge_rings(mask: Mask, *, with_holes: bool = False) -> list[Ring]:
-    """Return the edges of a mask's parts as pixel corners: the outer edges, or all of them."""
+    """Return the outer edges of a mask's parts as corners of pixels, and with `with_holes` the edges of holes too."""
     region, left_top = mask.region()
-    doubled = region.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)  # a pixel's left and right edge differ
+    doubled = region.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)  # separates a pixel's left and right edge
     mode = cv2.RETR_CCOMP if with_holes else cv2.RETR_EXTERNAL
     rings, _ = cv2.findContours(doubled, mode, cv2.CHAIN_APPROX_NONE)
     return [_without_repeats((ring.reshape(-1, 2) + 1) // 2) + left_top for ring in rings]

@@ -227,7 +227,7 @@ def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
     except _OrderError:
         yield "data: image ids are not unique or not in order, or boxes refer to images that do not exist"
         return
-    yield from (f"data: {wrong[what]} {what}" for what in _CONTRADICTIONS if wrong[what])
+    yield from (f"data: {what}: {wrong[what]}" for what in _CONTRADICTIONS if wrong[what])
 
 
 def _count_problems(folder: Path, tally: ReleaseTally) -> Iterator[str]:
@@ -291,11 +291,11 @@ def _images_and_boxes(folder: Path) -> Iterator[tuple[_Row, Sequence[_Row]]]:
 
 
 _CONTRADICTIONS: Final = (
-    _OTHER_FOLDER := "images lie in the folder of another split",
-    _OTHER_NUMBER := "images have another number of boxes",
-    _OTHER_IMAGE := "boxes name another file or split than their image",
-    _OUTSIDE := "boxes lie outside their image or are empty",
-    _OTHER_CLASS := "boxes have a class name that is not that of their class index",
+    _OTHER_FOLDER := "images in the folder of another split",
+    _OTHER_NUMBER := "images that do not have the stated number of boxes",
+    _OTHER_IMAGE := "boxes with another file or split than their image",
+    _OUTSIDE := "boxes that are empty or lie outside their image",
+    _OTHER_CLASS := "boxes whose class name and class index do not match",
 )
 
 

@@ -16,7 +16,7 @@ EXTRA_COLUMNS: Final = (MASK_COLUMN, VERDICT_COLUMN, TRACK_ID_COLUMN, RECOVERED_
 """Columns of the table of detections that only some projects fill. Other projects' releases do not have them."""
 
 PERSON: Final = "person"
-"""The `detector` of a box that no detector reported, but a person."""
+"""The `detector` of a box that a person added and no detector reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class ReleaseHeader:
 class ReleaseBox:
     """One box in absolute pixels inside its image, the detectors that reported it, and a person's verdict on it.
 
-    For a box that only a person reported, `detector` is `PERSON`, `confidence` 1 and `num_agreeing_detectors` 0.
+    For a box that only a person added, `detector` is `PERSON`, `confidence` is 1 and `num_agreeing_detectors` is 0.
     """
 
     class_index: int
@@ -61,7 +61,7 @@ class ReleaseBox:
     confidence_calibrated: float | None = None  # the probability that it is correct; None: no calibration
     is_unsure: bool = False  # not a label, but a region to ignore
     verifier_verdict: str | None = None  # a `VerifierVerdict`; None: not queried, or no answer yet
-    mask: Mask | None = None  # of the image; the box is its bounds within a pixel
+    mask: Mask | None = None  # in the size of the image; the box equals its bounds to within a pixel
     track_id: int | None = None  # the object, numbered from 1 within its video; None: not followed, or seen only once
     recovered: bool | None = None  # no detector reported the box on this frame; None: objects are not followed
     recovered_from: tuple[Sighting, ...] | None = None  # the neighbouring frames that it was recovered from

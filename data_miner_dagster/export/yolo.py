@@ -26,7 +26,7 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 
 LABELS_FOLDER: Final = "labels"
 DATA_FILE: Final = "data.yaml"
-"""With folds, this file validates on the first one. `fold_file` names the files of the others."""
+"""With folds, this file validates on the first fold. `fold_file` returns the name of the file for each fold."""
 _DECIMALS: Final = 6
 _MIN_POINTS: Final = 3
 _TOLERANCE: Final = 2e-6  # a share of the longer side, since labels have six decimals

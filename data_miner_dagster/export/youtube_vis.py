@@ -69,7 +69,7 @@ class YouTubeVisWriter(SequencesWriter):
 
 
 class _InstancesFile:
-    """Writes the file of one split, and counts the assigned numbers."""
+    """Writes the file of one split, and counts its videos and annotations to number them."""
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
         self.folder = folder

@@ -38,7 +38,7 @@ _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
 _VEIL: Final = 90
 _OUTLINE: Final = 235
-"""The opacity of a mask's edge, out of 255. `_VEIL` is that of its inside."""
+"""The opacity of a mask's edge, out of 255. `_VEIL` is the opacity of its inside."""
 _SHOWN_SHARE: Final = 64
 """The share of a pixel, out of 255, that a mask must cover for the pixel to be drawn. It keeps thin masks visible."""
 _NO_CHARACTER: Final = "\U0010fffe"
@@ -212,7 +212,7 @@ def _draw_boxes(
         if box.mask is not None:
             _draw_mask(canvas, box.mask, class_colour(box.class_index), offset, scale_xy)
     draw = ImageDraw.Draw(canvas)
-    font_size = max(_BOX_FONT_SIZE, round(shown_wh[0] / _PIXELS_PER_POINT))  # legible when the picture is shown small
+    font_size = max(_BOX_FONT_SIZE, round(shown_wh[0] / _PIXELS_PER_POINT))  # legible even if shown small
     for box in reversed(tile.boxes):  # draw the most confident last, on top
         _draw_box(draw, box, offset, scale_xy, font_size, offset[0] + shown_wh[0])
 

@@ -186,7 +186,7 @@ def _opened(content: bytes, max_pixels: int) -> ImageFile:
 
 def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
     if size_wh[0] * size_wh[1] > max_pixels:
-        raise UnreadableImageError(f"{size_wh[0]}x{size_wh[1]} exceed max_pixels={max_pixels}")
+        raise UnreadableImageError(f"{size_wh[0]}x{size_wh[1]} pixels exceed max_pixels={max_pixels}")
 
 
 def _webp_size_wh(content: bytes) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Verification that a file is a video that opens, has a picture and is complete.
 
 Cheap checks come first: two frames are decoded, and the end of the file is read. If they fail, or the format has no
-header, the whole file is read, since a wrong header or a failed seek alone is no reason to reject a file.
+header, the whole file is read, since a wrong header or a failed seek alone does not justify rejecting a file.
 """
 
 from dataclasses import dataclass

@@ -119,7 +119,8 @@ def decodes_at_its_end(path: Path, reading: Reading) -> bool:
 def _num_silent(path: Path, start: int) -> int | None:
     """Decode from packet `start`. Return the number of packets after the last frame, or None if there is no frame.
 
-    Packets are counted by their times, because a decoder delays frames. Without times, the decoder's output counts.
+    Packets are counted by their times, because a decoder delays frames. Without times, those since its last output are
+    counted.
     """
     with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
         stream = moving_pictures(container)

@@ -1,5 +1,5 @@
 """Models that implement the Protocols of `protocols/`: a registry of pinned entries, loaders, wrappers.
 
 Belongs here: weights, pre- and post-processing. Does not belong here: the use of the models' outputs.
-Importing any module here must not import torch; loading does.
+Importing a module of this package must not import torch. Only loading a model may import it.
 """

@@ -1,7 +1,7 @@
 """Families of models: the properties that all models of an architecture share.
 
-Belongs here: how to load a family, and what is known about it without loading. Does not belong here: individual models
-(registry.py).
+Belongs here: the loader of each family, and properties that are known without loading. Does not belong here: individual
+models (registry.py).
 """
 
 from collections.abc import Callable, Mapping

@@ -19,7 +19,7 @@ _WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 def check_obtainable(entry: ModelEntry) -> None:
-    """Ensure that a hub model is cached or may be downloaded. Does not use the network.
+    """Ensure that a hub model is cached or can be downloaded. Does not use the network.
 
     Raises:
         ModelError: the model is not cached, and either HF_HUB_OFFLINE is set, or it is gated and there is no token.
@@ -40,7 +40,7 @@ def check_obtainable(entry: ModelEntry) -> None:
 def check_reachable(entry: ModelEntry) -> None:
     """Ensure that the hub answers if a model has to be fetched from it. Send one request with a short timeout.
 
-    Without this check, the hub's own client retries the request for each file for half a minute.
+    Without this check, the hub's own client would retry the request for each file for half a minute.
 
     Raises:
         ModelError: the hub does not answer, and the model is not in the cache.
@@ -215,7 +215,9 @@ def hub_errors(entry: ModelEntry) -> Iterator[None]:
         raise ModelError(_gated_message(entry)) from error
     except (HfHubHTTPError, OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"model {entry.name} ({entry.source}) could not be loaded: {reason}") from error
+        raise ModelError(
+            f"model {entry.name} ({entry.source}) could not be loaded: {reason}; correct its entry or fetch it again"
+        ) from error
 
 
 def _gated_message(entry: ModelEntry) -> str:

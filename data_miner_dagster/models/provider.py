@@ -191,11 +191,11 @@ class ModelProvider:
         return (self.filter_encoder, self.dedup_encoder, self.detector)
 
     def encoder(self, choice: Literal["filter", "dedup"]) -> EncoderRole:
-        """Return the encoder for a value of `deduplication.encoder`."""
+        """Return the role of the encoder that a value of `deduplication.encoder` chooses."""
         return self.filter_encoder if choice == "filter" else self.dedup_encoder
 
     def detectors(self, names: Sequence[str] = ()) -> tuple[DetectorRole, ...]:
-        """Return a project's own detectors, in order, or the platform's detector if there are none.
+        """Return the roles of a project's own detectors, in order, or that of the platform's detector without `names`.
 
         Raises:
             ConfigError: a name is unknown, or its model is not a detector.
@@ -206,7 +206,7 @@ class ModelProvider:
         return self._role("detector", name, Capability.DETECTOR)
 
     def video_tracker(self, name: str) -> TrackerRole:
-        """Return the model that a project's `detection.tracking.tracker_model` names.
+        """Return the role of the model that a project's `detection.tracking.tracker_model` names.
 
         Raises:
             ConfigError: the name is unknown, or the model does not follow objects.
@@ -216,7 +216,7 @@ class ModelProvider:
         return replace(role, entry=as_video_tracker(role.entry))
 
     def verifier(self, name: str) -> VerifierRole:
-        """Return the model that a project's `detection.verifier.model` names, if that is not an endpoint.
+        """Return the role of the model that a project's `detection.verifier.model` names, if that is not an endpoint.
 
         Raises:
             ConfigError: the name is unknown, or the model does not examine crops.

@@ -238,7 +238,7 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
     if family is None:
         raise ConfigError(
             f"platform.models.registry.{name}.architecture {config.architecture!r} is unknown; "
-            f"known: {', '.join(sorted(ARCHITECTURES))}"
+            f"use one of {', '.join(sorted(ARCHITECTURES))}"
         )
     scheme, _, location = config.source.partition(":")
     packages: tuple[PackagePin, ...] = ()

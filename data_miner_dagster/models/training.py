@@ -29,7 +29,7 @@ _FOLDERS_OF_LIBRARIES: Final = (
     "XDG_CONFIG_HOME",
     "HOME",
 )
-"""Environment variables that say where libraries store their settings and caches."""
+"""Environment variables that determine where libraries store their settings and caches."""
 _FEW_EPOCHS: Final = 10
 """Training with at most this many epochs uses no warm-up and no mosaics. Ultralytics disables mosaics for the last ten
 epochs."""

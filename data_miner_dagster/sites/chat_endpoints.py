@@ -1,7 +1,7 @@
 """A client that sends a question with a picture to a server with OpenAI's chat completions API, and returns the answer.
 
-The answer is untrusted: its size is limited, it is parsed only as JSON, and nothing in it is acted on here. Does not
-belong here: retries and pauses (operations/verification/endpoint_verifier.py), or the meaning of the text
+The answer is untrusted: its size is limited, it is parsed only as JSON, and this module does not act on its content.
+Does not belong here: retries and pauses (operations/verification/endpoint_verifier.py), or the meaning of the text
 (stages/verification/answers.py).
 
 Source: the OpenAI API reference, "Create chat completion", with image inputs as data URLs.

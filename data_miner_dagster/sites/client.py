@@ -190,7 +190,7 @@ class SiteClient:
                 # `from None`: the original may contain signed addresses, which a traceback would print.
                 raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
-            raise SourceError(f"{shown} lists no video")
+            raise SourceError(f"{shown}: no video found there; correct the address")
         return found
 
     def _list(
@@ -298,7 +298,7 @@ class SiteClient:
             return refusal
         if errand.is_expired:
             seconds = self._config.max_wall_seconds
-            return VideoTransientError(VideoErrorKind.TRANSIENT, f"the download exceeded max_wall_seconds {seconds:g}")
+            return VideoTransientError(VideoErrorKind.TRANSIENT, f"the download exceeded max_wall_seconds={seconds:g}")
         return explained(translate(error), errand.site)
 
     def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, admission: Admission) -> None:

@@ -97,7 +97,7 @@ _NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREAC
 _NO_WAY_IN_WORDS: Final = re.compile(
     "Temporary failure in name resolution|Network is (unreachable|down)|No route to host"
 )
-"""Texts of network errors. If one interrupts a download, yt-dlp retains only its text."""
+"""Texts of network errors. If such an error interrupts a download, yt-dlp retains only its text."""
 _MAX_RAW_MESSAGE: Final = 5000
 _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 
@@ -279,7 +279,7 @@ def _is_of_network(error: BaseException) -> bool:
 def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:
     """Return an error, with a remedy added to its message if a missing JavaScript runtime may be the cause."""
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
-        hint = f"{error} (no JavaScript runtime was found, which YouTube needs: pip install 'yt-dlp[default,deno]')"
+        hint = f"{error} (YouTube needs a JavaScript runtime; run `pip install 'yt-dlp[default,deno]'`)"
         if isinstance(error, VideoTransientError):
             return VideoTransientError(error.kind, hint, error.retry_after_seconds)
         return VideoPermanentError(error.kind, hint)

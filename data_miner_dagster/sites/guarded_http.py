@@ -106,7 +106,7 @@ def _as_no_answer() -> Iterator[None]:
     except httpcore.TimeoutException as error:
         raise NoAnswerError("the server does not answer in time") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise NoAnswerError(f"the server cannot be reached, or cuts the connection ({str(error)[:120]})") from error
+        raise NoAnswerError(f"the server cannot be reached, or closes the connection ({str(error)[:120]})") from error
 
 
 def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:

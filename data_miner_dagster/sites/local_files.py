@@ -221,7 +221,7 @@ def list_frame_folders(entry: str, base_folder: Path) -> Found:
     if not found:
         shown = ", ".join(f".{ending}" for ending in sorted(PICTURE_ENDINGS))
         remark = f"; {listed.remark}" if passed_over else ""
-        raise SourceError(f"{entry}: no folder with {shown} pictures ({path}){remark}")
+        raise SourceError(f"{entry}: no folder with pictures ({shown}) found at {path}{remark}")
     return listed
 
 

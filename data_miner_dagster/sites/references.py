@@ -70,7 +70,9 @@ def cookie_file_text(reference: str) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cookie file {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            f"cookie file {path} cannot be read ({error.strerror}); correct platform.downloading.cookies"
+        ) from None
     for line in text.splitlines():
         fields = line.split("\t")
         if len(fields) == 7:

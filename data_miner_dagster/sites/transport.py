@@ -40,7 +40,7 @@ from data_miner_dagster.sites.responses import CappedResponse, unpacked
 
 
 class DeadlineExceededError(RequestError):  # type: ignore[misc]
-    """The wall time allowed for one listing or download has passed."""
+    """The time allowed for one listing or download has passed."""
 
 
 class QueueStoppedError(RequestError):  # type: ignore[misc]
@@ -84,7 +84,7 @@ class Errand:
             QueueStoppedError: the circuit breaker has opened.
         """
         if self.is_expired or time.monotonic() >= self.deadline:
-            raise DeadlineExceededError("the wall time allowed for one video has passed")
+            raise DeadlineExceededError("the time allowed for this listing or download has passed")
         if not self.may_request(self.site):
             raise QueueStoppedError("the circuit breaker is open, so no request is sent")
 
@@ -207,7 +207,7 @@ class Guard:
         if self.errand is not None:
             self.errand.sockets.add(connection)
             if self.errand.is_expired:  # expired since the check
-                raise DeadlineExceededError("the wall time allowed for one video has passed")
+                raise DeadlineExceededError("the time allowed for this listing or download has passed")
 
 
 def _connection_class(

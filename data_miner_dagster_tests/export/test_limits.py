@@ -88,7 +88,7 @@ def test_limits_of__splits() -> None:
     found = limits_of(release({"train": 90, "val": 10}, {"car": 500}, divided_groups=[["v1", "v2"]]), videos)
     assert found == [
         "test has no image",
-        "val has 10 images: measurements on it are uncertain by ten points or more",
+        "val has 10 images, so measurements on it are uncertain by ten points or more",
         "near-duplicates are in different splits: v1, v2",
     ]
 

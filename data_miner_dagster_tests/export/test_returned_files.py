@@ -60,10 +60,10 @@ def test_read_label_studio__which_annotation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "unusable"),
     [
-        ({"value": {"rotation": 12.5}}, "a box that is rotated, or has no label or several"),
-        ({"image_rotation": 90}, "a box that is rotated, or has no label or several"),
-        ({"value": {"rectanglelabels": []}}, "a box that is rotated, or has no label or several"),
-        ({"value": {"rectanglelabels": ["a", "b"]}}, "a box that is rotated, or has no label or several"),
+        ({"value": {"rotation": 12.5}}, "a box that is rotated or does not have exactly one label"),
+        ({"image_rotation": 90}, "a box that is rotated or does not have exactly one label"),
+        ({"value": {"rectanglelabels": []}}, "a box that is rotated or does not have exactly one label"),
+        ({"value": {"rectanglelabels": ["a", "b"]}}, "a box that is rotated or does not have exactly one label"),
         ({"type": "polygonlabels"}, "a region of type polygonlabels"),
         ({"type": "relation"}, None),
         ({"type": "choices"}, None),

@@ -176,7 +176,7 @@ def bomb(width: int, height: int) -> bytes:
         (coded(PHOTO, "PNG")[:-600], "damaged"),
         (coded(PHOTO, "WEBP")[:-600], "damaged"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
-        (bomb(40_000, 40_000), "40000x40000 exceed max_pixels=1000000"),
+        (bomb(40_000, 40_000), "40000x40000 pixels exceed max_pixels=1000000"),
         (bomb(2**31 - 1, 2**31 - 1), "exceed max_pixels=1000000"),
         (b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\xff\x03\xff\xff\x03", "262144x262144 exceed"),
         (
@@ -191,7 +191,7 @@ def bomb(width: int, height: int) -> bytes:
             + b"\x02\x02\x4c\x01\0;",
             "60000x60000 exceed",
         ),
-        (coded(PHOTO.resize((1200, 1000)), "JPEG"), "1200x1000 exceed max_pixels=1000000"),
+        (coded(PHOTO.resize((1200, 1000)), "JPEG"), "1200x1000 pixels exceed max_pixels=1000000"),
     ],
 )
 def test_take_picture__left_out(content: bytes, reason: str) -> None:

@@ -153,5 +153,5 @@ def test_detectors__a_projects_own_or_the_platforms() -> None:
 
 
 def test_calibration__is_of_encoders() -> None:
-    with pytest.raises(ModelError, match="lite-yolov3-tiny is not an encoder but a detector, which has no"):
+    with pytest.raises(ModelError, match="lite-yolov3-tiny is a detector, which has no similarity thresholds"):
         _ = ModelProvider(ModelsConfig(profile="lite")).detector.calibration

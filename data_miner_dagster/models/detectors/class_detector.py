@@ -86,7 +86,7 @@ class ClassDetector(HubDetector):
 def _masks_of(
     outputs: Any, row: int, kept: npt.NDArray[np.intp], image_wh: tuple[int, int]
 ) -> Callable[[int], Mask] | None:
-    """Return a function that makes the mask of a kept candidate of an image, or None if the network has no masks."""
+    """Return a function that computes the mask of an image's kept candidate, or None if the network has no masks."""
     if getattr(outputs, "pred_masks", None) is None:
         return None
     logits = outputs.pred_masks[row][kept.tolist()].float().cpu()

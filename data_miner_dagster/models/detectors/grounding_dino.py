@@ -27,7 +27,7 @@ from data_miner_dagster.models.detectors.phrase_detector import (
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")
-"""Replaces the two characters that the model treats as the end of a phrase with blanks."""
+"""Replaces with blanks the two characters that the model treats as the end of a phrase."""
 
 
 class GroundingDinoDetector(BestPhraseDetector):

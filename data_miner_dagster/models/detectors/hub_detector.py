@@ -128,7 +128,7 @@ def boxes_from_centres(boxes_cxcywh: Float32Array, scale_wh: tuple[float, float]
 
 
 def mask_of(values: "torch.Tensor", image_wh: tuple[int, int], threshold: float) -> Mask:
-    """Return the pixels of an image where the (H, W) values, resized to the image, are above the threshold."""
+    """Return the mask of the pixels where the (H, W) values, resized to the image, are above the threshold."""
     from torch.nn.functional import interpolate
 
     whole = interpolate(values[None, None], size=image_wh[::-1], mode="bilinear", align_corners=False)

@@ -1,7 +1,7 @@
 """OmDet-Turbo through transformers.
 
 Besides the phrases, the model reads a task, "Detect a, b, c.", of at most 77 tokens. A long list of phrases therefore
-takes several passes.
+requires several passes.
 
 Source: Zhao et al. 2024, "Real-time Transformer-based Open-Vocabulary Detection with Efficient Fusion Head".
 """

@@ -3,8 +3,8 @@
 The image is padded to a square on the right and at the bottom before it is resized, so boxes are relative to the longer
 side and not to width and height.
 
-A class may be described by exemplars. In each picture, or in each of its boxes, the network selects the patch that most
-likely contains an object, and searches for similar ones. The vectors of several patches are averaged.
+A class can be described by exemplars. In each picture, or in each of its boxes, the network selects the patch that most
+likely contains an object. The mean of these patches' vectors is used like the vector of a phrase.
 
 Source: Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection"; for the average, Minderer et al. 2022, "Simple
 Open-Vocabulary Object Detection with Vision Transformers", section 4.4.
@@ -90,7 +90,10 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         return self.score_vectors(images, torch.cat(self.embedded(prompts)))
 
     def score_vectors(self, images: Sequence[RgbImage], vectors: "torch.Tensor") -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes, given the (P, D) vectors of phrases or exemplars."""
+        """Run one forward pass on images of any sizes, given the (P, D) vectors of phrases or exemplars.
+
+        Returns one result per image.
+        """
         pixels = self.pixels_of(images)
         with self.inference():
             features, _ = self.network.image_embedder(pixel_values=pixels["pixel_values"])

@@ -26,7 +26,7 @@ Kind = TypeVar("Kind", bound="PhraseDetector")
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """One phrase of a class, or all exemplars of the class. In results, `prompt` names either of them."""
+    """One phrase of a class, or all exemplars of the class. In results, `prompt` stands for the phrase or exemplars."""
 
     class_index: int
     prompt: str
@@ -125,7 +125,7 @@ class PhraseDetector(HubDetector):
         return self.candidates_of(images, prompts, confidence_floor=confidence_floor)
 
     def length_of(self, phrase: Phrase) -> int:
-        """Return the number of tokens that a phrase or its exemplars take."""
+        """Return the number of tokens to reserve for a phrase or for exemplars."""
         return self.num_tokens(phrase.prompt)
 
     def detect(

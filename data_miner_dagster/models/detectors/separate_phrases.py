@@ -36,7 +36,7 @@ class SeparatePhraseDetector(PhraseDetector):
         return MAX_PHRASES * self.context_length
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the number of tokens to which a phrase is padded. If it is too long, this exceeds `max_tokens`."""
+        """Return the number of tokens to which a phrase is padded, or more than `max_tokens` if it is too long."""
         length = len(self.tokenizer(prompt.lower())["input_ids"])
         return self.context_length if length <= self.context_length else self.max_tokens + length
 

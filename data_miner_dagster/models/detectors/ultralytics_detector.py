@@ -49,7 +49,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "YOLO_OFFLINE": "True",  # send no usage statistics, and fetch no weights without a checksum
     "YOLO_VERBOSE": "False",
     "ULTRALYTICS_SAFE_LOAD": "True",  # torch.load(weights_only=True)
-    **NO_TELEMETRY,  # it opens `.onnx` files with ONNX Runtime
+    **NO_TELEMETRY,  # Ultralytics opens `.onnx` files with ONNX Runtime
 }
 
 
@@ -226,7 +226,7 @@ def import_yolo() -> Any:
     import torch
 
     os.environ.update(_ENVIRONMENT)
-    for variable in ("YOLO_CONFIG_DIR", "MPLCONFIGDIR"):  # it imports matplotlib, which would write to HOME
+    for variable in ("YOLO_CONFIG_DIR", "MPLCONFIGDIR"):  # Ultralytics imports matplotlib, which would write to HOME
         os.environ.setdefault(variable, str(model_cache_folder() / "ultralytics"))
     open_image, save, num_cv_threads = PIL.Image.open, torch.save, cv2.getNumThreads()
     with warnings.catch_warnings(), np.printoptions():

@@ -31,8 +31,8 @@ class VisualHalf:
     def embed(self, exemplars: Sequence[ExemplarImage]) -> "torch.Tensor":
         """Return the mean unit vector (D,) of the exemplars of a class, on the CPU.
 
-        Several boxes on one picture form one prompt, as in Ultralytics. The vectors of several pictures are averaged,
-        as in its validation of visual prompts.
+        Several boxes on one picture form one prompt. The vectors of several pictures are averaged. Ultralytics' own
+        validation of visual prompts does the same.
 
         Raises:
             ConfigError: an exemplar cannot be read.

@@ -1,7 +1,7 @@
 """Masks from Ultralytics' segmentation networks, as run lengths.
 
-Belongs here: Ultralytics' own processing of masks, applied to a few boxes at a time. Its predictor makes one array with
-a mask of the whole image for each box, so 300 boxes on a 4K frame would take 2.5 GB.
+Belongs here: Ultralytics' own processing of masks, applied to a few boxes at a time. Its predictor creates one array
+with a mask of the whole image for each box, so 300 boxes on a 4K frame would take 2.5 GB.
 """
 
 from functools import cache

@@ -103,7 +103,7 @@ class PhraseSetter:
             self._model.set_classes(names, self._yoloe_vectors(phrases))
         elif any(phrase.exemplars for phrase in phrases):
             raise ConfigError(f"detection.classes: {_takes_none(self._text.model_name)}; describe the class in words")
-        else:  # like the network's `set_classes`, after it has computed the vectors
+        else:  # these assignments replace the network's own `set_classes`, which would compute the vectors itself
             network.txt_feats = self._text.embed(names)
             network.model[-1].nc = len(names)
             network.names = names
@@ -189,7 +189,9 @@ def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSett
             script_module = torch.jit.load(script, map_location="cpu")  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
-            raise ModelError(f"model {entry.name}: {script} is not a TorchScript file: {reason}") from error
+            raise ModelError(
+                f"model {entry.name}: {script} is not a TorchScript file ({reason}); fetch it again"
+            ) from error
     return PhraseSetter(
         model, TextHalf(entry.name, tokenizer, script_module.eval()), VisualHalf(model, resolve_device(device))
     )

@@ -47,7 +47,9 @@ def write_graph(
     input_wh: tuple[int, int],
     to: Path,
 ) -> None:
-    """Write `vectors_of`, which calls `network`, as a graph from `images` (N, H, W, 3) uint8 to `vectors` (N, D).
+    """Write `vectors_of`, which calls `network`, as a graph that maps `images` to `vectors`.
+
+    The shapes are (N, H, W, 3) uint8 and (N, D).
 
     Raises:
         ModelError: the network cannot be exported as a graph.

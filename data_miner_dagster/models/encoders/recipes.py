@@ -40,7 +40,7 @@ class TextRecipe:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecipe:
-    """The conversion of a picture into the network's square input, unless the checkpoint states its own."""
+    """The conversion of an image into the network's square input. A checkpoint's own settings take precedence."""
 
     is_stretched: bool  # resized to the square; otherwise scaled by its shorter side, then cropped at the centre
     resample: Image.Resampling
@@ -48,7 +48,7 @@ class ImageRecipe:
     std: tuple[float, float, float] | None
 
     def completed(self, stated: Mapping[str, Any], side: int) -> dict[str, Any]:
-        """Return the settings of an image processor: the stated ones, completed with the recipe's."""
+        """Return the stated settings of an image processor, completed with those of the recipe."""
         square = {"height": side, "width": side}
         trained = {
             "do_resize": True,

@@ -29,7 +29,7 @@ NAMES_FILE_NAME: Final = "coco.names"
 PAD_VALUE: Final = 114
 """Grey value of the border around a letterboxed image."""
 MAX_FORWARD_IMAGES: Final = 8
-"""Images per forward pass within one call. More are not faster on a CPU and only take memory."""
+"""The maximum number of images per forward pass. More images are not faster on a CPU and only take more memory."""
 
 _BATCH_NORM_EPSILON: Final = 1e-6  # Darknet's normalize_cpu: (x - mean) / (sqrt(variance) + 1e-6)
 

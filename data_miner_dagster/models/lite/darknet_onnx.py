@@ -30,7 +30,7 @@ OUTPUT_NAME: Final = "output0"
 _LEAKY_SLOPE: Final = 0.1
 _COARSE_ANCHORS_WH: Final = ((81.0, 82.0), (135.0, 169.0), (344.0, 319.0))
 # The cfg file published with the weights says `mask = 0,1,2` for this head, but the weights were trained with 1,2,3:
-# with the former, boxes are half the size of the people in ultralytics' bus.jpg; with the latter, they fit.
+# with 0,1,2, boxes are half the size of the people in ultralytics' bus.jpg, and with 1,2,3 they fit.
 _FINE_ANCHORS_WH: Final = ((23.0, 27.0), (37.0, 58.0), (81.0, 82.0))
 
 

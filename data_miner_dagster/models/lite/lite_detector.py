@@ -49,7 +49,7 @@ class LiteDetector:
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
-        """Return the detections of each image, in order; one forward pass per 8 images.
+        """Return the detections of each image, in order. Each forward pass processes up to 8 images.
 
         Raises:
             ConfigError: a class matches none of COCO's 80 names.

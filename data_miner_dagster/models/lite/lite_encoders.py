@@ -1,4 +1,4 @@
-"""The encoders of the `lite` profile: small pretrained networks from package registries, for a CPU.
+"""The encoders of the `lite` profile: small pretrained networks from package registries that run on a CPU.
 
 Belongs here: combining the small networks into encoders. Does not belong here: the networks themselves.
 
@@ -128,7 +128,7 @@ class LiteConseEncoder:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedNames:
-    """Unit vectors of class names, computed after `centre`, the uninformative part of all sentences, is subtracted."""
+    """Unit vectors of class names after subtracting `centre`, the uninformative part that all sentences share."""
 
     classes: Float32Array  # (1000, D), ImageNet's
     detected: Float32Array  # (80, D), COCO's

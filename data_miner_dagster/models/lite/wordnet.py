@@ -1,6 +1,6 @@
 """WordNet's noun hierarchy, read from its own database file, and the concepts above the ImageNet classes.
 
-Belongs here: parsing `data.noun`, choosing hypernyms. Does not belong here: embedding their names.
+Belongs here: parsing `data.noun`, choosing hypernyms. Does not belong here: embedding the names of synsets.
 
 Source: Princeton WordNet 3.0, wndb(5WN): the format of `data.noun`. ImageNet's class ids are `n` + its synset offsets.
 """
@@ -32,7 +32,8 @@ class NounHierarchy:
         path = folder / NOUNS_FILE_NAME
         try:
             with path.open("rb") as file:
-                # Licence lines start with blanks. Byte offsets are not used: converted line ends would make them wrong.
+                # Licence lines start with blanks. Synsets are found by the offset in their line, not by its position in
+                # the file, which changes if line ends are converted.
                 return cls({int(line[:8]): line for line in file if line[:1].isdigit()})
         except FileNotFoundError as error:
             raise ModelError(f"{path} is missing; fetch it with `data-miner models fetch --profile lite`") from error
@@ -80,7 +81,9 @@ class NounHierarchy:
         try:
             return self._line_by_offset[offset].decode("ascii").partition(" | ")[0].split()
         except KeyError as error:
-            raise ModelError(f"WordNet has no noun synset {offset:08d}") from error
+            raise ModelError(
+                f"{NOUNS_FILE_NAME} has no synset {offset:08d}; fetch it again with `data-miner models fetch`"
+            ) from error
 
 
 def coarse_concepts(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 _LARGE_OUTPUTS: Final = ("maskmem_features", "maskmem_pos_enc", "pred_masks", "high_res_masks")
-"""The tensors that a session stores for each object and frame. It reads them only for the nearest frames."""
+"""Tensors that a session stores for each object and frame. The network reads them only for the nearest frames."""
 
 
 class Sam3VideoTracker:
@@ -158,7 +158,7 @@ class Sam3VideoSession:
 
 
 def _slim(output: "dict[str, torch.Tensor]", *, keep: bool) -> None:
-    """Delete the large tensors of one object on one frame. Masks are only read on their own frame."""
+    """Delete the large tensors of one object on one frame. `keep` keeps all except masks, which are no longer read."""
     for name in _LARGE_OUTPUTS[2:] if keep else _LARGE_OUTPUTS:
         output.pop(name, None)
 
@@ -186,7 +186,7 @@ def load(entry: ModelEntry, device: str) -> Sam3VideoTracker:
         network = Sam3VideoModel.from_pretrained(location, revision=revision, use_safetensors=True)
         image_processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
-    # Streamed frames are not processed by the processor of whole videos.
+    # The processor of whole videos is a required argument. It is not used, since frames are streamed.
     processor = Sam3VideoProcessor(image_processor, Sam2VideoVideoProcessor(), tokenizer)
     return Sam3VideoTracker(
         network, processor, name=entry.name, fingerprint=entry.fingerprint, device=resolve_device(device)

@@ -13,7 +13,7 @@ from data_miner_dagster.models.hub import hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 
 MAX_NEW_TOKENS: Final = 120
-"""The maximum length of an answer. An answer in the agreed form has about forty tokens."""
+"""The maximum number of tokens of an answer. An answer in the requested format has about forty."""
 
 
 class Qwen3VlVerifier:
@@ -28,7 +28,7 @@ class Qwen3VlVerifier:
         processor.tokenizer.padding_side = "left"
 
     def answer(self, pictures: Sequence[RgbImage], prompts: Sequence[str]) -> list[str]:
-        """Return the answer to each prompt about its picture, in order. A batch that exceeds the memory is halved.
+        """Return the answer to each prompt about its picture, in order. If a batch needs too much memory, it is halved.
 
         Raises:
             ModelError: there is too little memory for a single picture.

@@ -29,7 +29,7 @@ IN_JUDGED_RELEASES: dict[str, Fault] = {
     ),
     "number of unsure boxes": (
         in_rows("data/images.parquet", lambda rows: rows[1].update(num_unsure_boxes=0)),
-        "data: 1 images have another number of boxes",
+        "data: images that do not have the stated number of boxes: 1",
     ),
     "verdict of another word": (
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(verdict="wrong")),

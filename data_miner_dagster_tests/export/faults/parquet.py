@@ -11,11 +11,11 @@ IN_RELEASES: dict[str, Fault] = {
     "missing box": (in_rows("data/boxes.parquet", lambda rows: rows.pop()), "data: 4 images, 3 boxes, expected 4, 4"),
     "wrong number of boxes": (
         in_rows("data/images.parquet", lambda rows: (rows[0].update(num_boxes=1), rows[1].update(num_boxes=1))),
-        "data: 2 images have another number of boxes",
+        "data: images that do not have the stated number of boxes: 2",
     ),
     "box of another image": (
         in_rows("data/boxes.parquet", lambda rows: rows[1].update(image_id=2)),
-        "data: 1 boxes name another file or split than their image",
+        "data: boxes with another file or split than their image: 1",
     ),
     "box of no image": (
         in_rows("data/boxes.parquet", lambda rows: rows[3].update(image_id=9)),
@@ -24,7 +24,7 @@ IN_RELEASES: dict[str, Fault] = {
     "boxes out of order": (in_rows("data/boxes.parquet", lambda rows: rows.reverse()), "not in order"),
     "box out of the picture": (
         in_rows("data/boxes.parquet", lambda rows: rows[2].update(x_max=64.5)),
-        "data: 1 boxes lie outside their image",
+        "data: boxes that are empty or lie outside their image: 1",
     ),
     "empty box": (in_rows("data/boxes.parquet", lambda rows: rows[2].update(y_min=48.0)), "data: 1 boxes lie outside"),
     "box that is no number": (
@@ -33,7 +33,7 @@ IN_RELEASES: dict[str, Fault] = {
     ),
     "swapped label": (
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(class_index=1)),
-        "data: 1 boxes have a class name that is not that of their class index",
+        "data: boxes whose class name and class index do not match: 1",
     ),
     "swapped name": (
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(class_name="bicycle")),
@@ -49,7 +49,7 @@ IN_RELEASES: dict[str, Fault] = {
     ),
     "splits of two images exchanged": (
         in_rows("data/images.parquet", lambda rows: (rows[1].update(split="val"), rows[2].update(split="train"))),
-        "data: 2 images lie in the folder of another split",
+        "data: images in the folder of another split: 2",
     ),
     "wrong split of a box": (
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(split="val")),
