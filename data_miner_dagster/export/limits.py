@@ -19,7 +19,7 @@ FEW_BOXES: Final = 100
 """A class with fewer boxes is mentioned: a detector learns little from them, and a share measured on a tenth of them is
 uncertain."""
 FEW_IMAGES: Final = 50
-"""A split with fewer images, unless it is the first, is mentioned: measurements on it are uncertain by ten points."""
+"""Measurements on a split with fewer images are uncertain by ten points or more. The first split is not mentioned."""
 _MOST_NAMED: Final = 10
 
 

@@ -179,7 +179,8 @@ def _check_num_packets(num_packets: int, max_frames: int | None) -> None:
     if max_frames is not None and num_packets > max_frames:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"the video has more frames than extraction.limits.max_source_frames={max_frames}",
+            f"the video has more frames than extraction.limits.max_source_frames={max_frames}; "
+            "raise this limit to accept it",
         )
 
 
