@@ -58,7 +58,7 @@ class Expected:
         tally: the counts of the folder's contents.
         read_images: yields the images. Each call starts from the first.
         missing_parts: the parts that were not written.
-        release: the folder of the exported release, from which its tracks are read. Not set when a release is verified.
+        release: the folder of the exported release, from which its tracks are read. Empty if no verifier reads tracks.
     """
 
     header: ReleaseHeader

@@ -86,7 +86,7 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
     """Return the transformers classes that a checkpoint names in its `config.json`. Reads no weights.
 
     A checkpoint without a model type passes, as does one that names no class if its model type fits. Nothing is checked
-    for an architecture without such files.
+    if the architecture lists no networks.
 
     Args:
         entry: the registry entry.

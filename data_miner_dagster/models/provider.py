@@ -143,7 +143,7 @@ class ModelProvider:
     Args:
         config: the settings.
         take_device: chooses from `config.devices` the device that this process uses; called when a model is loaded.
-        find_students: returns the entries of trained students by name; called if a name is not in the settings.
+        find_students: returns the entries of trained students by name; called for a name that is not otherwise known.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class ModelProvider:
         return self.filter_encoder if choice == "filter" else self.dedup_encoder
 
     def detectors(self, names: Sequence[str] = ()) -> tuple[DetectorRole, ...]:
-        """Return the roles of a project's own detectors, in order, or that of the platform's detector without `names`.
+        """Return the roles of a project's own detectors, in order, or of the platform's detector if `names` is empty.
 
         Raises:
             ConfigError: a name is unknown, or its model is not a detector.

@@ -260,7 +260,7 @@ class SiteClient:
 
         Args:
             video_key: the key of the video, which determines the site.
-            address: the address of a page or file; a string is foreign. A user's own may contain `{env:NAME}`.
+            address: that of a page or file. A string is taken as foreign. A user's own address may have `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
             accept: called with the site's metadata after the extraction, before any byte of the video is fetched. Its

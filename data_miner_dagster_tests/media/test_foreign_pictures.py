@@ -178,7 +178,7 @@ def bomb(width: int, height: int) -> bytes:
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
         (bomb(40_000, 40_000), "40000x40000 pixels exceed max_pixels=1000000"),
         (bomb(2**31 - 1, 2**31 - 1), "exceed max_pixels=1000000"),
-        (b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\xff\x03\xff\xff\x03", "262144x262144 exceed"),
+        (b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\xff\x03\xff\xff\x03", "262144x262144 pixels exceed"),
         (
             b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0) + b"," + struct.pack("<4HB", 0, 0, 60_000, 60_000, 0),
             "more pixels than any picture may have",
@@ -189,7 +189,7 @@ def bomb(width: int, height: int) -> bytes:
             + b","
             + struct.pack("<4HB", 0, 0, 60_000, 60_000, 0)
             + b"\x02\x02\x4c\x01\0;",
-            "60000x60000 exceed",
+            "60000x60000 pixels exceed",
         ),
         (coded(PHOTO.resize((1200, 1000)), "JPEG"), "1200x1000 pixels exceed max_pixels=1000000"),
     ],

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.tracks import SeenObject
 
 _BUFFER_RATE: Final = 30.0
-"""The frame rate at which the library counts for how many frames an object may be lost."""
+"""The library measures how long an object may be lost in frames at this rate."""
 _LEAST_OVERLAP: Final = 0.1
 """The minimum IoU between a box and the expected position of its object. It is low because each box is judged later,
 based on the boxes before and after it."""

@@ -26,10 +26,13 @@ IN_RELEASES: dict[str, Fault] = {
         in_rows("data/boxes.parquet", lambda rows: rows[2].update(x_max=64.5)),
         "data: boxes that are empty or lie outside their image: 1",
     ),
-    "empty box": (in_rows("data/boxes.parquet", lambda rows: rows[2].update(y_min=48.0)), "data: 1 boxes lie outside"),
+    "empty box": (
+        in_rows("data/boxes.parquet", lambda rows: rows[2].update(y_min=48.0)),
+        "data: boxes that are empty or lie outside their image: 1",
+    ),
     "box that is no number": (
         in_rows("data/boxes.parquet", lambda rows: rows[2].update(x_min=float("nan"))),
-        "data: 1 boxes lie outside",
+        "data: boxes that are empty or lie outside their image: 1",
     ),
     "swapped label": (
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(class_index=1)),
@@ -41,7 +44,7 @@ IN_RELEASES: dict[str, Fault] = {
     ),
     "unknown class": (
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(class_index=7)),
-        "data: 1 boxes have a class name",
+        "data: boxes whose class name and class index do not match: 1",
     ),
     "wrong split of an image": (
         in_rows("data/images.parquet", lambda rows: rows[1].update(split="test")),

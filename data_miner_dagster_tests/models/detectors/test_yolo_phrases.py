@@ -313,7 +313,7 @@ def test_detect__text_half_of_another_length(networks: dict[str, Path], tmp_path
     script = save_scripted_text(tmp_path, dim=64) / "mobileclip_blt.ts"
     options = {"text_model": f"file:{tmp_path}", "text_sha256": sha256_of_file(script)}
     detector = provider_of(networks["yoloe-11n-seg"], **options).detector.load()
-    with pytest.raises(ModelError, match="vectors of 64 numbers instead of 512"):
+    with pytest.raises(ModelError, match="vectors of dimension 64 instead of 512"):
         detector.detect(odd_images()[3:4], CLASSES, confidence_floor=0.5)
 
 

@@ -113,7 +113,7 @@ def test_release_project__videos_of_a_channel_share_a_split(tmp_path: Path) -> N
     folder, together = release(tmp_path, *videos, group_by="channel")
     assert set(together["splits"]["by_video"].values()) == {"train"}  # drawn anew
     assert together["splits"]["group_by"] == "channel"
-    assert "and those of one channel," in (folder / "datasheet.md").read_text()
+    assert "and videos of one channel," in (folder / "datasheet.md").read_text()
     platform = build_project(tmp_path, videos=videos, releasing={"group_by": "channel"})
     shares = "train=0.8,test=0.1,val=0.1"
     assert read_splits(platform.database, "cyclists", shares) == apart["splits"]["by_video"]
