@@ -144,7 +144,7 @@ def existing_instance(home: Path) -> "DagsterInstance":
 def use_light_files(home: Path) -> None:
     """Make this process create small files for runs, and commit to Dagster's SQLite storage without awaiting the disk.
 
-    Dagster's storage has a file for each run, with two dozen mostly empty tables, and its events are also in the index.
+    Dagster's storage has a file for each run, with two dozen mostly empty tables, whose events are also in the index.
     If a power failure loses some of this history, no work is lost or requested again.
     """
     use_small_pages(home / "history" / "runs")

@@ -81,7 +81,7 @@ def end_dead_runs(
     If the launcher sends runs to other machines, it is queried about runs that are starting, which Dagster does not do.
     A run whose process has failed is ended, and a run that the launcher does not know also gets 90 s.
     """
-    # Read before the runs: a run with a lease must be in that list.
+    # Leases are read before the runs, so that every run with a lease that still executes is in the list of runs.
     leases = {lease.run_id: lease for lease in find_leases(database)}
     runs = {run.run_id: run for run in active_runs(instance) if run.run_id in leases or is_ours(run)}
     if not runs and not leases:
@@ -164,7 +164,7 @@ def _remove_leftovers(
     living = {run_id for run_id in inactive if run_id in judged and judged[run_id].state is RunState.ALIVE}
     over = set(inactive) - living
     if living:
-        known = instance.get_runs(dg.RunsFilter(run_ids=sorted(living)))  # without runs of another instance
+        known = instance.get_runs(dg.RunsFilter(run_ids=sorted(living)))  # leases of another instance's runs stay
         over |= {run.run_id for run in known if run.is_finished}
     for run_id in sorted(over):
         revoke_claims(database, run_id)

@@ -25,7 +25,10 @@ _PRUNING_INTERVAL: Final = timedelta(days=1)
     description="Removes old ticks every hour, and once a day requests a run that removes old history.",
 )
 def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResource) -> dg.RunRequest | dg.SkipReason:
-    """Request a run if the last one was at least a day ago, at any hour, since a machine may be off at night."""
+    """Remove old ticks, and request a run if none was requested in the last day and there are older runs to examine.
+
+    This happens at any hour, since a machine may be off at night.
+    """
     now = context.scheduled_execution_time
     days = platform.open().config.storage.history_days
     if days is None:
@@ -46,7 +49,7 @@ def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResour
     description="Re-lists every project's sources to find new videos. Skips projects whose file was deleted.",
 )
 def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request one run per project that is not being listed, is not held, and has its file."""
+    """Request one run for each listed project that still has its file, is not held, and is not being listed now."""
     opened = PlatformResource().open()
     names = [state.name for state in project_states(opened) if state.is_sourced and not state.is_withdrawn]
     batches = [take_project_batch(opened.database, WorkStage.SOURCING, name) for name in names]

@@ -112,7 +112,7 @@ def drain_of(
     force: bool = False,
     max_items: Mapping[WorkStage, int] | None = None,
 ) -> Drain:
-    """Return the drain of a step, which reports each video to Dagster."""
+    """Return the work of a step on batches of videos, with callbacks that report each video to Dagster."""
     drawn: dict[WorkStage, MetadataOf] = {
         WorkStage.DOWNLOADING: lambda outcome: download_metadata(platform, outcome.video_key),
         WorkStage.EXTRACTION: lambda outcome: frames_metadata(platform, outcome.video_key),
@@ -132,7 +132,7 @@ def drain_of(
 
 
 def preparing(work: Drain, preparation: Preparation) -> Drain:
-    """Return a drain that also prepares the builds of projects once there are new embeddings for them."""
+    """Return a copy of `work` that also prepares the builds of projects once there are new embeddings for them."""
     projects: set[str] = set()
 
     def on_batch(batch: Batch) -> None:

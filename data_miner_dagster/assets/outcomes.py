@@ -56,7 +56,7 @@ RESULT: Final = "result"
 """The metadata entry of a project's asset with the result as one text."""
 _IN_RESULT: Final = ("version", "warning")
 STATUS: Final = "status"
-"""The metadata entry that says whether the result was made or reused. `data-miner run` counts finished tasks by it."""
+"""The metadata entry that says whether the result was made or reused, by which `data-miner run` counts its tasks."""
 
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 """Figures about the work, not about the result. Events omit them."""

@@ -26,7 +26,7 @@ from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, Failu
 _MOST_ROWS: Final = 20
 """Maximum number of rows per item and stage. The back-off reaches its cap long before that."""
 _PATIENCE: Final = 3
-"""After this many failures, an item whose last failure was a fault of this program waits for another version of it."""
+"""After this many failures, the last of them a fault of this program, an item waits for another version of it."""
 _CLEAR: Final = tuple(
     delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
     for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))

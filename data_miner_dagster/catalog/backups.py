@@ -41,9 +41,9 @@ def earlier_catalogs(file: Path) -> list[Path]:
 
 
 def keys_wanted_in_copies(file: Path) -> set[str]:
-    """Return the keys of the videos that any project wants in any copy of a catalog, for which frames must be kept.
+    """Return the keys of the videos that any project wants in any copy of a catalog.
 
-    A restored copy needs these frames. Copies that cannot be read are ignored.
+    Their frames must be kept, since a restored copy needs them. Copies that cannot be read are ignored.
     """
     wanted: set[str] = set()
     for copy in earlier_catalogs(file):

@@ -1,7 +1,7 @@
-"""The answers of verifiers, one row per question (stages/verification/), so that each is asked and paid for once.
+"""The answers of verifiers, stored so that each question (stages/verification/) is asked and paid for only once.
 
-Rows are added as answers arrive and never change. They belong to no project: the next project with the same question
-reuses the answer. `project_name` only records which project asked, for its budget.
+There is one row per question. Rows are added as answers arrive and never change. They belong to no project: the next
+project with the same question reuses the answer. `project_name` only records which project asked, for its budget.
 """
 
 from collections.abc import Collection, Sequence

@@ -76,7 +76,7 @@ def check_claim(database: Database, claim: Claim) -> None:
     Raises:
         ClaimLostError: another worker has taken over the claim.
     """
-    if not claim.is_lost and held_clock() - claim.renewed_at > LEASE_SECONDS / 2:  # suspended, or the catalog was away
+    if not claim.is_lost and held_clock() - claim.renewed_at > LEASE_SECONDS / 2:  # suspended or disconnected
         renew_now(database, [claim], _renew)
     if claim.is_lost:
         raise ClaimLostError(

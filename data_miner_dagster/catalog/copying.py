@@ -50,7 +50,7 @@ def catalog_tables() -> list[Table]:
 
 
 def count_rows(connection: Connection, tables: Collection[Table]) -> dict[str, int]:
-    """Return the number of rows by name for each of these tables that exists."""
+    """Return the number of rows of each of these tables that exists, by table name."""
     present = set(inspect(connection).get_table_names())
     return {
         table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -95,8 +95,8 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
     if differing := {name: count for name, count in found.items() if count != num_rows[name]}:
         name = min(differing)
         raise CatalogError(
-            f"table {name} has {counted(found[name], 'row')} after {num_rows[name]} were copied into it; nothing was "
-            f"changed: run the command again"
+            f"table {name} has {counted(found[name], 'row')} after {num_rows[name]} were copied into it, so nothing "
+            f"was changed; run the command again"
         )
     for table in tables:
         column = table.autoincrement_column

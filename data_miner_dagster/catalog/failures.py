@@ -27,7 +27,7 @@ _NOT_WRITABLE: Final = "readonly database"
 def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator[None]:
     """Translate database errors that concern the whole database into errors of this package.
 
-    Other errors pass through: errors of single rows are for the caller to handle, and locks are waited for elsewhere.
+    Other errors pass through. The caller handles errors of single rows, and the database waits for locks.
 
     Raises:
         CatalogError: the database file is damaged.

@@ -1,4 +1,4 @@
-"""The gate of each stage, which problems that affect every item close (a full disk, a missing model).
+"""The gates of the stages. A problem that affects every item (a full disk, a missing model) closes a stage's gate.
 
 While a gate is closed, no work of its stage is requested, and no failure is counted against an item. When the closing
 time is over, one batch is started as a probe. If any of its items succeeds, the gate opens. If none succeeds, the gate

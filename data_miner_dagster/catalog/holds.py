@@ -150,7 +150,7 @@ def why_held(database: Database, project: str, stage: WorkStage | None = None) -
 def is_work_held() -> ColumnElement[bool]:
     """Return the SQL condition that a row of `pending_work` is held, for queries over `PendingWorkRow`.
 
-    A video may be pending for a held project and for another one: each has its own row.
+    A video that several projects want has a row for each of them, of which only some may be held.
     """
     of_row = _covers(HoldRow.project, PendingWorkRow.project_name), _covers(HoldRow.stage, PendingWorkRow.stage)
     # Two conditions instead of one with OR, so that both use the index on `video_key`.

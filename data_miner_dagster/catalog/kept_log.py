@@ -1,4 +1,4 @@
-"""Hard links to the write-ahead log of an SQLite catalog, which preserve its data if a person deletes its files.
+"""Hard links to the write-ahead log of an SQLite catalog, which preserve the log if a person deletes its files.
 
 While processes have a database open, the `-wal` and `-shm` files beside it are part of it. Deleting them hides them
 from processes that start later, but not from those already running. Each side then continues with its own log, and

@@ -184,7 +184,7 @@ def judge_leases(database: Database, awaited: Mapping[str, str], *, idle_limit: 
     Args:
         database: the catalog.
         awaited: {run id: job} of the runs that must have a lease by now. A run without one gets a provisional lease,
-            and is SILENT once that has expired.
+            and is SILENT once that lease has expired.
         idle_limit: a run that has made no progress for longer is HANGING.
     """
     with database.reading() as session:

@@ -40,7 +40,7 @@ def record_listings(session: Session, project: str, results: Sequence[ListingRes
 
 
 def forget_listings(session: Session, project: str, asked: Collection[tuple[str, str]], *, is_complete: bool) -> None:
-    """Delete the results of queries that are no longer used, since their errors would be reported indefinitely.
+    """Delete the results of queries that are no longer used, whose errors would otherwise be reported indefinitely.
 
     Args:
         session: the caller's transaction.

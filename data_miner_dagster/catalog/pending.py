@@ -1,9 +1,10 @@
 """Pending work: the videos that each stage still has to process, kept up to date by the transactions that change them.
 
 A row of `pending_work` follows from a video's status, dates and bases, and from the projects that want it. Code that
-changes one of these calls `reindex_videos` in the same transaction, so planners need not read all videos, or any file.
+changes any of them must call `reindex_videos` in the same transaction. Planners then need not read all videos or files.
 
-Belongs here: those rows, and notifying projects of a change. Does not belong here: assigning the work (batches.py).
+Belongs here: those rows, and recording that the inputs of a project have changed. Does not belong here: assigning the
+work (batches.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -106,7 +107,7 @@ def end_embedding(session: Session, video_key: str) -> None:
 
 
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
-    """Record the bases from which the frames or embeddings of EXTRACTED videos were made. None: they are missing.
+    """Record the bases from which the frames or embeddings of EXTRACTED videos were made (None: these are missing).
 
     Call this when the files are in place.
 

@@ -20,7 +20,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 _SPENT: Final = cast("Table", MeasurementRow.__table__)
 _WINDOW: Final = timedelta(days=1)
 _GAP: Final = timedelta(minutes=5)
-"""After a pause of this length, earlier work belongs to an earlier run."""
+"""Work from before a pause of this length belongs to an earlier run."""
 _MOST_ROWS: Final = 20_000
 _FEW: Final = 200
 
@@ -135,7 +135,7 @@ def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
 
 
 def expected_frames(session: Session, project: str) -> float:
-    """Return the number of frames of a project's videos, extrapolated by duration where it is not known yet."""
+    """Return the number of frames of a project's videos. Unknown numbers are extrapolated from the durations."""
     rows: Sequence[tuple[float | None, int | None]] = [
         (row[0], row[1])
         for row in session.execute(

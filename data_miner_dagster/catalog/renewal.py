@@ -22,11 +22,11 @@ from data_miner_dagster.domain.phrases import counted
 LEASE_SECONDS: Final = 90.0
 """A holder on another host is considered dead if it has not renewed its lease for this long."""
 RENEW_SECONDS: Final = 20.0
-"""Interval between renewals. Several may fail before a lease expires."""
+"""Interval between renewals. Several renewals may fail before a lease expires."""
 RENEW_AGAIN_SECONDS: Final = 5.0
 """Delay before the next attempt if the database refused a renewal."""
 _IDLE_SECONDS: Final = 1.0
-"""Interval at which the idle thread checks for new leases. Reusing it is cheaper than starting a thread per claim."""
+"""Interval at which the idle thread checks for new leases. Reusing the thread is cheaper than one thread per claim."""
 
 _SET_SECONDS: Final = 5.0
 """If the wall clock shifts by more than this against the monotonic clock, it has been set."""

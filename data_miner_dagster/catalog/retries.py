@@ -82,7 +82,7 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
 
 
 def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | None) -> set[tuple[WorkStage, str]]:
-    """Return the stages and items within a scope that have a failed attempt or on which a process died."""
+    """Return (stage, item) for the items within a scope that have failed at a stage or on which a process died."""
     found: set[tuple[WorkStage, str]] = set()
     for row in _TABLES:
         query = select(row.stage, row.item).distinct()

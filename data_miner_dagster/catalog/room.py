@@ -126,7 +126,7 @@ class StoredVideo:
 
 
 def _may_lose_source() -> ColumnElement[bool]:
-    """Return the SQL condition that a video's file may be removed, because it has frames, failed, or is unwanted.
+    """Return the SQL condition that a file may be removed, since its video has frames, has failed or is unwanted.
 
     If the file is needed later, it is downloaded again.
     """
@@ -135,7 +135,10 @@ def _may_lose_source() -> ColumnElement[bool]:
 
 
 def removable_sources(session: Session) -> Sequence[StoredVideo]:
-    """Return the videos whose files may be removed: those with frames first, then the longest unchanged first."""
+    """Return the videos whose files may be removed: first those with frames, each group by the date of its last change.
+
+    The video that has not changed for longest comes first in its group.
+    """
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.stored_bytes, _VIDEO.sha256)
         .where(_VIDEO.stored_bytes > 0, _may_lose_source())

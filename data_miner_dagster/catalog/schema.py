@@ -246,7 +246,7 @@ class OutsideCopyRow(Base):
 
 
 class SiteGateRow(Base):
-    """The circuit breaker and spacing of one site, shared by all runs."""
+    """The circuit breaker and request spacing of one site, shared by all runs."""
 
     __tablename__ = "site_gates"
 
@@ -317,9 +317,7 @@ class VideoSplitRow(Base):
 class VideoGenerationRow(Base):
     """The number of the first release that considered a video's frames.
 
-    Deduplication prefers frames of videos with lower numbers.
-
-    It outlives releases, memberships and the video itself.
+    Deduplication prefers frames of videos with lower numbers. The row outlives releases, memberships and the video.
     """
 
     __tablename__ = "video_generations"

@@ -130,7 +130,7 @@ def declare_event(
 
 
 def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorKind]) -> None:
-    """Set the retry date of an event's videos to the event's date, and do not count the attempt that was refused."""
+    """Postpone an event's videos until the site's closing time is over, and do not count the refused attempt."""
     of_event = session.scalars(
         select(SiteRefusalRow.video_key).where(
             SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
@@ -247,7 +247,7 @@ def end_probe(database: Database, site: str, video_key: str) -> None:
 
 
 def refused_in_events(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return the keys of those of these videos that a site refused in an event that is still in progress."""
+    """Return the keys among `video_keys` of videos that a site refused in an event that is still in progress."""
     with database.reading() as session:
         known = session.scalars(
             select(SiteRefusalRow.video_key).where(SiteRefusalRow.state == RefusalState.EVENT)

@@ -138,7 +138,7 @@ def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int
 
 
 def verdicts_version(database: Database, project: str) -> tuple[int, int]:
-    """Return the highest id of a project's verdicts and the number of undone ones, which change with every change."""
+    """Return the highest id of a project's verdicts and the number of undone ones, which identify their state."""
     query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
     with database.reading() as session:
         last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()

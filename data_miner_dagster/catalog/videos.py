@@ -104,7 +104,7 @@ def _conditions(project: str | None, statuses: Collection[VideoStatus] | None) -
 
 
 def extracted_keys(database: Database, *, after: str | None, limit: int, only_without_basis: bool = False) -> list[str]:
-    """Return up to `limit` keys of EXTRACTED videos after a key, in order.
+    """Return up to `limit` keys of EXTRACTED videos that follow the key `after` (None: from the first), in order.
 
     With `only_without_basis`, return only videos whose frames have no recorded basis.
     """
@@ -292,7 +292,7 @@ def retry_videos_in(
 ) -> list[str]:
     """Reset FAILED and UNAVAILABLE videos in the caller's transaction, and return their keys, sorted.
 
-    With `stage`, reset only videos that failed at this stage. None matches everything.
+    With `stage`, reset only videos that failed at this stage. An argument that is None matches everything.
     """
     query = select(VideoRow).where(VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}))
     if project is not None:

@@ -230,7 +230,7 @@ class ShardRow(Base):
 
 
 class AlertRow(Base):
-    """A problem that currently exists."""
+    """A current alert: a problem, and since when it has existed."""
 
     __tablename__ = "alerts"
 

@@ -34,7 +34,7 @@ from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 _EVENTS: Final = "event_logs"
 _OF_TARGET: Final = frozenset({"secondary_indexes"})
-"""Tables that record the data migrations of a database. A database that was just created has had all of them."""
+"""Tables that record the data migrations of a database. A newly created database has had all these migrations."""
 _ALSO_NEW: Final = frozenset({"secondary_indexes", "instance_info"})
 """Tables that already contain rows in a newly created storage."""
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {

@@ -91,7 +91,10 @@ def delete_partitions(connection: Connection, partition_set: str, keys: Collecti
 
 
 def _is_latest(event_type: str, newer_types: Collection[str]) -> ColumnElement[bool]:
-    """Return the SQL condition that an event is the latest of its partition, and the partition exists."""
+    """Return the SQL condition that an event is of `event_type`, its partition exists and has no newer event.
+
+    Only events of `newer_types` count as newer.
+    """
     newer = _EVENTS.alias("newer")
     same = and_(
         newer.c.asset_key == _EVENTS.c.asset_key,

@@ -206,7 +206,7 @@ def _repeated_runs(instance: dg.DagsterInstance) -> set[str]:
 
 
 def _latest_attempts(instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> set[str]:
-    """Return the ids of failed runs that were the latest to attempt a partition, so that its state is their failure."""
+    """Return the ids of failed runs that were the latest to attempt a partition, whose state is therefore failed."""
     storage = cast("Any", instance.event_log_storage)
     known = {key for definition in (VIDEOS, PROJECTS) for key in instance.get_dynamic_partitions(str(definition.name))}
     tried = map(storage.get_latest_asset_partition_materialization_attempts_without_materializations, assets)

@@ -22,7 +22,7 @@ _COORDINATOR: Final = "PooledRunCoordinator"
 
 
 def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None:
-    """Check before any launch that runs are sent to the configured cluster and request the resources that they need.
+    """Check that runs are sent to the configured cluster with requests for their resources, before any run is launched.
 
     Raises:
         ConfigError: dagster.yaml contradicts the settings, or a required package is missing.

@@ -37,7 +37,7 @@ class ObjectStore(Protocol):
         ...
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
-        """Return the content of a small object. Raises ObjectError if it is larger than `max_bytes`."""
+        """Return the content of a small object. Raises ObjectError if the object is larger than `max_bytes`."""
         ...
 
     def write(self, name: str, content: bytes) -> None:

@@ -79,7 +79,7 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
         if batch.created_at > utc_now() - timedelta(seconds=_START_SECONDS):
             return None
         end_batch(platform.database, batch.id, "Dagster has no run for it")
-        return f"{what}: Dagster has no run for it; it is requested again"
+        return f"{what}: Dagster has no run for this batch; its work is requested again"
     if not run.is_finished:
         return None
     if run.status is dg.DagsterRunStatus.CANCELED:

@@ -35,7 +35,7 @@ class WatchedFolder:
         self._platform = platform
         self._stats: dict[Path, _Stat] = {}
         self._known: frozenset[tuple[str, str | None]] = frozenset()  # projects of the catalog, with their file
-        self._name_by_path: dict[Path, tuple[str, _Stat]] = {}  # of registered files; the stat is that at registration
+        self._name_by_path: dict[Path, tuple[str, _Stat]] = {}  # of registered files, with the stat at registration
         self.refused: list[str] = []
         """One line per refused file."""
 
@@ -153,7 +153,7 @@ class WatchedFolder:
 
 
 def register_project_files(platform: Platform) -> list[str]:
-    """Register every project file in the watched folder; return one line per refused file. Idempotent."""
+    """Register every project file in the watched folder. Return one line per refused file. Idempotent."""
     folder = WatchedFolder(platform)
     folder.register()
     return folder.refused

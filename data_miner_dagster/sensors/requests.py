@@ -84,7 +84,7 @@ class Room:
         """Return whether one more run of a stage may be requested."""
         if self._num_runs[stage] == 0:
             return True
-        # A run of videos takes further batches itself. A waiting request would keep its batch from all running ones.
+        # Runs of videos take further batches themselves. A waiting request would withhold its batch from them.
         extra = 0 if stage in VIDEO_STAGES else 1
         return self._num_runs[stage] < self._limits.get(POOL_BY_STAGE[stage], self._default_limit) + extra
 

@@ -23,7 +23,7 @@ class WorkerLimitError(PermanentError):
 
 
 class WorkerDiedError(TransientError):
-    """A worker ended during a job. The message says how, and includes the worker's last output."""
+    """A worker ended during a job. The message says how it ended, and includes the last line of its output."""
 
 
 class WorkersClosedError(TransientError):

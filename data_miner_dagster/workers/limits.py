@@ -19,7 +19,10 @@ class WorkerLimits:
     """The resource limits of one job. None means no limit."""
 
     wall_seconds: float | None = None
-    """The worker is killed after this time, whatever it is doing. The time that its caller takes does not count."""
+    """The worker is killed after this time, whatever it is doing.
+
+    The time that the caller takes to answer the worker's questions does not count.
+    """
     cpu_seconds: float | None = None
     """The CPU time that the job may use, rounded up to a whole second."""
     memory_bytes: int | None = None

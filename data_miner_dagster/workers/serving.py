@@ -59,7 +59,7 @@ def serve(jobs: Mapping[str, Job]) -> None:
 
 
 def _end(process_id: int, seconds: float) -> tuple[int, float]:
-    """Wait up to `seconds` for a worker to exit, then kill it; return its wait status and its CPU time in seconds."""
+    """Wait up to `seconds` for a worker to exit, else kill it. Return its wait status and its CPU time in seconds."""
     deadline = time.monotonic() + seconds
     ended, status, usage = 0, 0, None
     while not ended and time.monotonic() < deadline:
@@ -158,7 +158,10 @@ _the: list[_Worker] = []
 
 
 def ask(name: str, arguments: dict[str, Any]) -> Any:
-    """Ask the caller of the running job (`on_call` of `WorkerPool.call`). An exception raised there ends the job."""
+    """Return the answer of the caller of the running job (`on_call` of `WorkerPool.call`) to a question.
+
+    If `on_call` raises an exception, the job ends.
+    """
     return _the[0].ask(name, arguments)
 
 

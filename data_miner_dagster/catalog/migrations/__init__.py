@@ -145,7 +145,7 @@ def _altering(engine: Engine) -> Iterator[Connection]:
                 if dangling:
                     raise PermanentError(
                         f"a migration of the catalog would leave rows in {dangling[0][0]} that refer to missing rows "
-                        f"in {dangling[0][2]}; nothing was changed, please report this message as a bug"
+                        f"in {dangling[0][2]}, so nothing was changed; please report this message as a bug"
                     )
         finally:
             _set_foreign_keys(connection, "ON")
