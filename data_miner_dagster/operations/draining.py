@@ -32,7 +32,7 @@ NO_BATCH: Final = 0
 """The id of a `Batch` of explicitly named videos, which the catalog does not store."""
 _LOOK_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 5.0
-"""How long a cancelled run waits for the items in progress. Its claims expire anyway."""
+"""How long a cancelled run waits for the items in progress. The claims on the others expire."""
 _MOST_TURNS: Final = 3
 """A video that is still unfinished after this many batches of one drain is left to another run."""
 FULL_SECONDS: Final = 2.0

@@ -1,9 +1,9 @@
 """Isolation of items: an unexpected exception in one item does not stop the work on the others.
 
 Every loop over items (videos, queries, entries of a listing, pictures, frames, project files, projects of a tick) runs
-each item through `ItemGuard.attempt`. An exception from the item's own code becomes an `ItemFault`, the other items
-continue, and the stage records the fault as that item's outcome. The stage itself handles the errors that it expects of
-an item, inside the loop.
+each item through `ItemGuard.attempt`, or through `attempt_alone` if the items have nothing in common. An exception from
+the item's own code becomes an `ItemFault`, the other items continue, and the stage records the fault as that item's
+outcome. The stage itself handles the errors that it expects of an item, inside the loop.
 
 A fault is held back until another item succeeds, or until the batch ends. If the same fault then occurred on every item
 of the batch (three or more), or on ten in a row, the items are not the cause. `SystematicFaultError` ends the run, and

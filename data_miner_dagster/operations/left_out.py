@@ -34,7 +34,7 @@ class VideosLeftOutError(PermanentError):
 
 
 def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[str, str]]:
-    """Return the result of `work`, and the videos that were left out, with the reason by key.
+    """Return the result of `work`, and the reasons why videos were left out, by video key.
 
     `work` is called with the videos left out so far, and again whenever it raises a `VideosLeftOutError` with others.
     """
@@ -54,7 +54,7 @@ def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_left_out(path: Path) -> dict[str, str]:
-    """Return the videos that are missing from a table, with the reason by key."""
+    """Return the reasons why videos are missing from a table, by video key."""
     lines: dict[str, str] = json.loads(read_metadata(path).get(_KEY, "{}"))
     return lines
 

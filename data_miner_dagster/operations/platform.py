@@ -291,7 +291,7 @@ class Platform:
                 yield claim
 
     def publishing_under(self, claim: Claim) -> AbstractContextManager[None]:
-        """Publish files that this thread writes in the block only while the claim is held."""
+        """Return a context in which this thread publishes the files that it writes only while the claim is held."""
         return publishing_as(claim.token, partial(self.check_held, claim))
 
     @contextmanager

@@ -182,14 +182,14 @@ class SitePoliteness:
             logger.info("%s answers again", site)
 
     def _take_probe(self, site: str, video_key: str) -> tuple[GateState, bool]:
-        """If a whole site has refused requests, let one video test it while the others wait for the result.
+        """If a whole site has refused requests, let one video test the site while the others wait for the result.
 
         Returns:
-            The site's state, and whether this video is the one to request.
+            The site's state, and whether this video is the one that tests the site.
 
         Raises:
             PostponedError: the site still refuses.
-            NotYetError: another video is being requested.
+            NotYetError: another video is testing the site.
         """
         state = self.check_gate(site)
         if not state.is_event:

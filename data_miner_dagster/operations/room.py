@@ -337,7 +337,10 @@ class Room:
 
 
 def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
-    """Return the expected size of a video's file; None if it is not known before the download."""
+    """Return the number of bytes that a video's file will use; None if it is not known before the download.
+
+    It is 0 if nothing is copied: for a folder of pictures, and for a hard link.
+    """
     if row.key.startswith(FRAMES_PREFIX):
         return 0  # pictures stay in place
     if row.origin is Origin.LOCAL:

@@ -53,7 +53,7 @@ class Trial:
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
-    """Return the images in a folder and its subfolders, sorted by path, at most `limit`.
+    """Return the paths of the images in a folder and its subfolders, sorted, at most `limit`.
 
     Each linked folder is searched once.
 

@@ -98,7 +98,7 @@ def publish_release(
 
 
 def withdraw_publication(platform: Platform, project: str, to: str, version: str) -> int:
-    """Remove a published release from its bucket. Return the number of files removed. Idempotent.
+    """Remove a published release from its bucket, and its address from the catalog. Return the number of files removed.
 
     Raises:
         ConfigError: the catalog does not record this publication, or it is on the hub, where it must be removed by hand

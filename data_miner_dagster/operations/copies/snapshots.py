@@ -162,7 +162,7 @@ def read_rows(file: Path) -> Iterator[FileRow]:
 
 
 def checked_path(layout: StorageLayout, row: FileRow) -> Path:
-    """Return the path of a file under a root.
+    """Return the path of a file under a root, after checking that its row is valid.
 
     Raises:
         ObjectError: the path or the sha256 is not one that a backup writes, so the table was modified.

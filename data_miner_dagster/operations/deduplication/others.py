@@ -120,7 +120,7 @@ def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
 
 
 def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield the representatives of each existing project."""
+    """Yield the representatives of each project to compare with that still exists."""
     for other in config.against_projects:
         path = platform.layout.deduplicated_table(other)
         if find_project(platform.database, other) is not None and path.exists():
@@ -129,7 +129,7 @@ def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
 
 
 def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield the images of each existing release."""
+    """Yield the images of each release to compare with that still exists."""
     for release in config.against_releases:
         path = images_table(folder_of_release(platform, release))
         if path.exists():

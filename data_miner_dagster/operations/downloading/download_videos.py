@@ -246,7 +246,7 @@ def _needs_a_site(platform: Platform, key: str) -> bool:
 
 
 def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
-    """Download one video. `begun_at` is the time of the request to its site; None for a local video."""
+    """Download one video, and return its outcome. `begun_at` is when its site was asked; None for a local video."""
     platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
     with platform.database.transaction() as session:
         check_room(platform, row, run.room.promise(session, row))

@@ -95,7 +95,10 @@ def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection
 
 
 def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) -> VideoOutcome:
-    """Set a video back to PENDING, since another project may want it. Store the facts from its page."""
+    """Set a video back to PENDING, since another project may want it. Store the facts from its page.
+
+    Return the outcome of the video.
+    """
     candidate = error.candidate
     known = {name: value for name in VIDEO_FACTS if (value := getattr(candidate, name)) is not None}
     with platform.database.transaction() as session:
@@ -113,7 +116,10 @@ def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) 
 def record_failure(
     platform: Platform, key: str, attempts: int, error: VideoPermanentError | VideoTransientError
 ) -> VideoOutcome:
-    """Mark a video FAILED or UNAVAILABLE, with the kind of failure, the message, and the date of the next attempt."""
+    """Mark a video FAILED or UNAVAILABLE, with the kind of failure, the message, and the date of the next attempt.
+
+    An earlier download of the video is kept. Return the outcome of the video.
+    """
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
     with platform.database.transaction() as session:

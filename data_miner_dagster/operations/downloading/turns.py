@@ -49,7 +49,10 @@ class Turns:
         self._places = {key: place for place, key in enumerate(self._site_by_key)}
 
     def take(self) -> str | None:
-        """Return the first video whose site is free, waiting until there is one; None if no video is left."""
+        """Return the key of the first waiting video whose site is free. Wait until there is one.
+
+        Return None once no video is waiting.
+        """
         with self._changed:
             while any(line.waiting for line in self._lines.values()):
                 now = time.monotonic()

@@ -138,7 +138,7 @@ class _WholeVideos:
                 store_spent(session, key, num_frames=len(task.vectors), bytes_written=task.target.stat().st_size)
 
     def _frames_lost(self, task: EmbeddingTask) -> VideoOutcome:
-        """Record that none of a video's frames can be read. Removing their table makes extraction recreate them."""
+        """Record that no frame of a video can be read, and remove their table, so that extraction recreates them."""
         key, kind = task.video_key, VideoErrorKind.UNDECODABLE
         message = f"no frame of {key} can be read: {task.problems[0]}; they are recreated automatically"
         self._platform.remove_unreadable(frames_table_of(self._platform.layout, key))
@@ -158,7 +158,7 @@ class _WholeVideos:
 def _plan_whole_video(
     platform: Platform, encoder: EncoderRole, video_key: str, *, force: bool
 ) -> EmbeddingTask | VideoOutcome:
-    """Return the task for all embeddings of a video, or the outcome of a video that needs none.
+    """Return the task for all embeddings of a video, or the outcome of a video that needs none or has no frames.
 
     Call it under the video's claim.
     """

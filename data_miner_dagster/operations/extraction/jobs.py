@@ -82,7 +82,7 @@ def _read_stored(arguments: dict[str, Any]) -> Decoded:
 def _pixels(decode: Callable[[dict[str, Any]], Decoded]) -> Job:
     """Return a job that writes pixels into a file that its caller has created, and returns their shape.
 
-    The answer therefore needs no parser. If the picture cannot be read, it contains the reason.
+    The caller therefore needs no parser for the pixels. If the picture cannot be read, the job returns the reason.
     """
 
     def job(arguments: dict[str, Any]) -> dict[str, Any]:

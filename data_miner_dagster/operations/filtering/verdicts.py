@@ -75,7 +75,8 @@ def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
 def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who: str) -> VerdictCounts:
     """Add the answers of a file (`frame_id`, and `answer`: keep or drop) to the project's verdicts.
 
-    Of several answers about one frame, the last one counts.
+    Of several answers about one frame, the last one counts. Return the counts of all verdicts of the project, and the
+    frame ids of the file that match no frame.
 
     Raises:
         ConfigError: the project does not exist, or a line of the file is not an answer.

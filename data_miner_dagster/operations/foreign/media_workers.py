@@ -27,7 +27,8 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 _PICTURE_SECONDS: Final = 60.0
 _VIDEO_CPU_SECONDS: Final = 600.0
-"""Reading a file of 4 GB takes less than a minute. The rest is for decoding, if nothing cheaper can verify the file."""
+"""The CPU time allowed for verifying one video. Reading 4 GB takes less than a minute. The rest is for decoding, if
+nothing cheaper can verify the file."""
 
 
 class MediaWorkers(PooledWorkers):
@@ -80,7 +81,7 @@ class MediaWorkers(PooledWorkers):
         return list(pixels)
 
     def see_file(self, path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """Return the picture in a file, decoded by `small_picture` in a worker, reduced if it covers `at_least_wh`.
+        """Return the picture in a file, which `small_picture` decodes in a worker.
 
         Raises:
             UnreadableImageError: `small_picture` raised it, or the picture takes too long to decode.

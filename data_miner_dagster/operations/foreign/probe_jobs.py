@@ -8,5 +8,5 @@ from data_miner_dagster.media.probe import probe_video
 
 
 def probe(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Verify the video file at `path`. Return its properties, as `ProbedVideo` has them, as a mapping."""
+    """Verify the video file at `path`. Return the fields of its `ProbedVideo` as a mapping."""
     return asdict(probe_video(Path(arguments["path"]), max_pixels=arguments["max_pixels"]))

@@ -54,7 +54,7 @@ class ProjectFileWorkers:
 
 
 def _identity(path: Path) -> _Identity | None:
-    """Return a value that changes with a file's content; None if that is not reliable yet."""
+    """Return a value that changes with a file's content; None if the file is unreadable, or changed too recently."""
     try:
         status = path.stat()
     except OSError:

@@ -148,7 +148,7 @@ class SiteWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched the video {error}") from None
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """Return the addresses of a video's pictures, listed by `SiteClient.pictures_of` in a worker.
+        """Return a video's pictures with their addresses, as `SiteClient.pictures_of` lists them in a worker.
 
         Raises:
             SourceError: `SiteClient.pictures_of` raised it, or reading the answer exceeded a limit or ended the worker.

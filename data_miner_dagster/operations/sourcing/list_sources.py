@@ -230,7 +230,10 @@ def _cut_short(platform: Platform, listing: Listing) -> str:
 def _decide(
     platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
-    """Apply the rules to the facts that are known, then examine pictures of the candidates that pass."""
+    """Apply the rules to the facts that are known, then examine pictures of the candidates that pass.
+
+    Return each candidate with its rejection, or None.
+    """
     rules = load_rules(platform, project)
     rows = {row.key: row for row in find_videos(platform.database, [candidate.video_key for candidate in candidates])}
     decided: list[tuple[VideoCandidate, Rejection | None]] = []

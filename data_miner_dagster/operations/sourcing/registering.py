@@ -61,7 +61,8 @@ def register_project_file(
 
     Raises:
         ConfigError: the file is invalid, uses the name of another file's project, differs from this root in its
-            sampling, or names an exemplar, project or release that does not exist.
+            sampling, names an exemplar, project, release or model that does not exist, names a class that its detector
+            does not know, or uses a verifier that is not allowed.
     """
     path = path.absolute()
     limits = limits_of_file(platform, path)

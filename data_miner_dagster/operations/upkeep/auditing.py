@@ -58,7 +58,8 @@ class _Bases:
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
     """Compare EXTRACTED videos with their files, and correct the catalog. Missing or stale results become pending.
 
-    A video that changes in the meantime, or whose files are temporarily unreadable, is not changed.
+    A video that changes in the meantime, or whose files are temporarily unreadable, is not changed. Other videos among
+    the keys are not examined.
     """
     rows = [row for row in find_videos(platform.database, video_keys) if row.status is VideoStatus.EXTRACTED]
     changed: set[str] = set()
