@@ -70,7 +70,7 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
     if begins_at <= now:
         return None
     return (
-        f"people are reviewing it; it will be built from {begins_at:%H:%M:%S} UTC, after "
+        f"people are reviewing it; its next build starts at {begins_at:%H:%M:%S} UTC, after "
         f"{refresh.after_review_minutes:g} minutes without an answer, or immediately with `data-miner run`"
     )
 

@@ -313,12 +313,13 @@ class ItemGuard:
         if fault.outage is not None:
             return OutageError(
                 fault.outage,
-                f"{self._stage}: {which} met the same error: {fault.line}; nothing was recorded for them, and they are "
-                "retried automatically; fix the cause (disk, mount, permissions, memory)",
+                f"{self._stage}: {which} failed with the same error: {fault.line}; nothing was recorded for them, and "
+                "they are retried automatically; fix the cause (disk, mount, permissions, memory)",
             )
         return SystematicFaultError(
-            f"{self._stage}: {which} met the same internal error, which is a fault of this program and not of the "
-            f"data: {fault.line}; nothing was recorded for them; update data-miner, or report this line, then run again"
+            f"{self._stage}: {which} failed with the same internal error, which is a fault of this program and not of "
+            f"the data: {fault.line}; nothing was recorded for them; update data-miner, or report this line, then run "
+            "again"
         )
 
 

@@ -69,7 +69,7 @@ def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Non
             time.sleep(60)
             ATTEMPTS.append("slept to the end")
         if project == "broken":
-            raise SystematicFaultError("detections: all 3 items met the same internal error")
+            raise SystematicFaultError("detections: all 3 items failed with the same internal error")
         told = {"warning": "many frames wait", "version": "v001"}
         return ProjectOutcome(project, OutcomeStatus.DONE, "f" * 32, {"kept": 2, "black": 1, "no boxes": 0}, told)
 

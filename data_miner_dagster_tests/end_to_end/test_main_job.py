@@ -182,7 +182,7 @@ def test_similar__words_find_the_clip_that_shows_them(finished: tuple[Path, Path
     root, _, _ = finished
     found = json.loads(data_miner("similar", "a bicycle", "--count", "5", "--json", "--root", root).stdout)
     assert {frame["video"] for frame in found["frames"]} <= {"bikes.mp4", "bikes_again.mkv", "truncated.mp4"}
-    assert found["query"] == "the words 'a bicycle'"
+    assert found["query"] == "the text 'a bicycle'"
 
 
 def test_run__no_event_carries_more_than_a_kilobyte_of_metadata(finished: tuple[Path, Path, str]) -> None:

@@ -277,7 +277,7 @@ def test_run__a_fault_of_all_ends_the_run_and_charges_nobody(
     platform: Platform = request.getfixturevalue("platform" if is_early else "later_platform")
     with monkeypatch.context() as patched:
         _plant(patched, boundary, lambda _text: True)
-        with pytest.raises(SystematicFaultError, match=rf"{which} met the same .*: _PlantedError: planted"):
+        with pytest.raises(SystematicFaultError, match=rf"{which} failed with the same .*: _PlantedError: planted"):
             _run(platform)
     assert _status_counts(platform) == {}
     # The downloads that stand; the others are as if not tried.

@@ -144,9 +144,9 @@ def test_item_guard__the_same_on_all_of_three_or_more(num_items: int, is_systema
         with pytest.raises(SystematicFaultError) as caught:
             run()
         assert re.fullmatch(
-            rf"download_videos: all {num_items} items met the same internal error, which is a fault of this program "
-            r"and not of the data: _PlantedError: of 0; nothing was recorded for them; update data-miner, or report "
-            r"this line, then run again",
+            rf"download_videos: all {num_items} items failed with the same internal error, which is a fault of this "
+            r"program and not of the data: _PlantedError: of 0; nothing was recorded for them; update data-miner, or "
+            r"report this line, then run again",
             str(caught.value),
         )
         assert recorded == []
@@ -281,7 +281,7 @@ def test_item_guard__an_error_of_the_system_on_every_item_is_an_outage() -> None
             for item in "abc":
                 guard.attempt(item, _raising(denied), recorded.append)
 
-    with pytest.raises(OutageError, match="all 3 items met the same error: PermissionError") as raised:
+    with pytest.raises(OutageError, match="all 3 items failed with the same error: PermissionError") as raised:
         attempt_all()
     assert (raised.value.kind, recorded) == ("store", [])
 

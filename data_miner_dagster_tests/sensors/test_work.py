@@ -299,7 +299,7 @@ def test_wanted_work__no_build_begins_in_the_middle_of_a_review(
     update_project(platform.database, "street", stage=ProjectStage.COMPLETE, built_basis=present_basis(platform, row))
     said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
     add_verdicts(platform.database, "street", [replace(said, given_at=utc_now() - timedelta(minutes=4))])
-    assert "street: people are reviewing it; it will be built from " in reason_of(tick(instance))
+    assert "street: people are reviewing it; its next build starts at " in reason_of(tick(instance))
     assert [line[:33] for line in lines_of_reviews(platform)] == ["street: people are reviewing it; "]
     assert lines_of_reviews(platform, "other") == []
     quiet = replace(said, answer_id="another", given_at=utc_now() - timedelta(minutes=6))

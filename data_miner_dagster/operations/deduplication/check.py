@@ -56,7 +56,7 @@ class DeduplicationCheck:
         line = (
             f"compared {counted(report.num_duplicates, 'duplicate')} and {report.num_representatives_checked:,} of "
             f"{counted(report.num_representatives, 'representative')} again: "
-            f"{counted(report.num_unsupported, 'frame')} without a representative in reach, "
+            f"{counted(report.num_unsupported, 'frame')} without a representative within reach, "
             f"{counted(report.num_too_close, 'representative')} too close to another"
         )
         return line + "".join(f"; {one} and {other}" for one, other in self.first_offenders)

@@ -164,7 +164,9 @@ def _plan_whole_video(
     """
     video = find_video(platform.database, video_key)
     if video is None:
-        return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=f"video {video_key} is not in the catalog")
+        return VideoOutcome(
+            video_key, OutcomeStatus.BLOCKED, message=f"video {video_key!r} is not in the catalog; add it first"
+        )
     if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
         status = OutcomeStatus.FAILED if video.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(video_key, status, video.error_kind, video.error or "")

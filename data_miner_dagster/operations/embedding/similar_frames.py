@@ -119,7 +119,7 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
             if unreadable:
                 raise ConfigError(unreadable[0][1])
             return f"the picture {path}", embed_images(encoder.load(), images)[0]
-    return f"the words {what!r}", embed_prompts(platform, [what])[0]
+    return f"the text {what!r}", embed_prompts(platform, [what])[0]
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:

@@ -91,7 +91,7 @@ def _answer(query: Query, client: SiteWorkers) -> Listing:
 
 
 def _of_faults(lines: Sequence[str], num_entries: int) -> str:
-    return f"{len(lines)} of {counted(num_entries, 'entry', 'entries')} met an internal error: {lines[0]}"
+    return f"{len(lines)} of {counted(num_entries, 'entry', 'entries')} failed with an internal error: {lines[0]}"
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:

@@ -205,7 +205,7 @@ def _gpu(platform: Platform) -> Iterator[Part]:
     torch = metadata.version("torch")
     value = f"{', '.join(names)}; torch {torch}"
     if wanted == "cpu":
-        remedy = "set platform.models.device: auto to use it"
+        remedy = "set platform.models.device: auto to use the GPU"
         yield Part("GPU", State.WARNING, f"{value}; platform.models.device is cpu", remedy)
     elif torch.endswith("+cpu"):
         yield Part("GPU", State.PROBLEM, f"{value} has no CUDA", "install a build of torch with CUDA (pytorch.org)")

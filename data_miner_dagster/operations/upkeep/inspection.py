@@ -194,7 +194,7 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
     layout = platform.layout
     projects = {row.name for row in find_projects(platform.database)}
     for path in (*_stray_files(layout, videos), *_stray_previews(layout, videos, projects)):
-        remedy = "remove it, because the catalog does not know it"
+        remedy = "remove it, because it belongs to nothing in the catalog"
         yield Finding(Discrepancy.STRAY_FILES, str(path.relative_to(layout.root)), remedy)
     for entry in _entries(layout.projects):
         if entry.name not in projects:

@@ -208,7 +208,9 @@ def test_deduplicate_project__a_broken_model_fails_the_project_and_no_video(plat
     filter_project(platform, "pets")
     for key in ("site-a", "site-b", "site-c"):
         break_embeddings(platform, key)
-    with pytest.raises(SystematicFaultError, match=r"all 3 items met the same internal error.*not unit vectors"):
+    with pytest.raises(
+        SystematicFaultError, match=r"all 3 items failed with the same internal error.*not unit vectors"
+    ):
         deduplicate_project(platform, "pets")
     project = find_project(platform.database, "pets")
     assert project is not None

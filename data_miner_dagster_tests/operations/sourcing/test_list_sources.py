@@ -128,7 +128,9 @@ def test_list_sources__what_a_fault_meets_is_that_source_s_or_candidate_s(
     assert (counts["members"], counts["rejected_internal_error"], counts["failed_sources"]) == (3, 1, 2)
     rows = listings(platform)
     assert re.fullmatch(r"ZeroDivisionError: planted \(.*\)", str(rows["sourcing.sources.1"].error))
-    assert re.match(r"1 of 4 entries met an internal error: ZeroDivisionError: planted \(", str(rows["*.mp4"].error))
+    assert re.match(
+        r"1 of 4 entries failed with an internal error: ZeroDivisionError: planted \(", str(rows["*.mp4"].error)
+    )
 
     counts = list_sources(platform, "p").counts
     assert (counts["members"], counts["failed_sources"]) == (5, 0)
