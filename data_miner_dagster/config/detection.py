@@ -92,19 +92,19 @@ class DetectionConfig(ConfigModel):
     classes: Annotated[
         Mapping[Phrase, Annotated[ClassConfig, BeforeValidator(_class_of_phrases)]], BeforeValidator(checked_names)
     ] = Field(min_length=1)
-    """The classes by name, each with the phrases that describe it, or with `text` and `images`. An empty list means the
-    name itself. The order determines the class ids."""
+    """The classes by name, each with the phrases that describe it, or with `text` and `images`. If the list of phrases
+    is empty, the name is the phrase. The order determines the class ids."""
     detectors: tuple[str, ...] = Field(default=(), max_length=3)
     """Names of detectors in the model registry. Default: the platform's detector. Two or three form an ensemble: their
     boxes are fused, and each box records how many of them agree on it."""
     confidence_floor: float = Field(default=0.05, ge=0, le=1)
-    """Boxes below this confidence are not stored. Keep it low: the thresholds of a dataset are set in `releasing`."""
+    """Boxes below this confidence are not stored. Keep it low, since `releasing` sets the thresholds of a dataset."""
     class_wise_iou: float | None = Field(default=None, gt=0, le=1)
     """If two boxes of the same class have a higher IoU, remove the less confident one. Default: the detector's own
     rule."""
     cross_class_iou: float | None = Field(default=None, gt=0, le=1)
-    """If two boxes of different classes have a higher IoU, remove the less confident one. For classes that exclude each
-    other (a bus is not a train). Default: off."""
+    """If two boxes of different classes have a higher IoU, remove the less confident one. Use this for classes that
+    exclude each other, such as bus and train. Default: off."""
     fusion_iou: float = Field(default=0.55, gt=0, le=1)
     """For an ensemble: boxes of one class with a higher IoU are one object."""
     tiling: TilingConfig | None = None
@@ -115,9 +115,9 @@ class DetectionConfig(ConfigModel):
     agreement_iou: float = Field(default=0.3, gt=0, le=1)
     """For `agreement_seconds`: the lowest IoU at which boxes on different frames count as the same object."""
     batch_size: int = Field(default=8, ge=1, le=512)
-    """Images per forward pass. Halved automatically if memory runs out."""
+    """The number of images per forward pass. It is halved automatically if memory runs out."""
     decode_threads: int = Field(default=2, ge=1, le=64)
-    """Threads that decode JPEGs while the model runs."""
+    """The number of threads that decode JPEGs while the model runs."""
     tracking: TrackingConfig | None = None
     """Follow objects through their videos. Replaces `agreement_seconds`. Default: off."""
     verifier: VerifierConfig | None = None

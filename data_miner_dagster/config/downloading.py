@@ -57,7 +57,7 @@ class PolitenessConfig(ConfigModel):
     daily_budget: int | None = Field(default=3000, ge=1)
     """The most downloads from one site in any 24 hours. null: no budget."""
     concurrent_per_site: int = Field(default=4, ge=1, le=32)
-    """Videos fetched concurrently from one site within one run."""
+    """The number of videos that one run fetches concurrently from one site."""
     spare_private_hosts: bool = True
     """Apply no pauses and no budgets to hosts in `allowed_private_hosts`, since these are your own."""
     respect_page_opt_outs: bool = True
@@ -66,7 +66,10 @@ class PolitenessConfig(ConfigModel):
     @model_validator(mode="after")
     def _check_sleeps(self) -> Self:
         if self.max_sleep_seconds < self.min_sleep_seconds:
-            raise ValueError("max_sleep_seconds is below min_sleep_seconds; raise the former or lower the latter")
+            raise ValueError(
+                f"max_sleep_seconds ({self.max_sleep_seconds:g}) is below min_sleep_seconds "
+                f"({self.min_sleep_seconds:g}); raise the former or lower the latter"
+            )
         return self
 
 
@@ -111,11 +114,12 @@ class DownloadingConfig(ConfigModel):
     min_free_bytes: int = Field(default=2_000_000_000, ge=0)
     """No download starts if less space than this is left under the root."""
     duration_tolerance: float = Field(default=0.1, ge=0, le=1)
-    """The share by which a file's duration may differ from the site's (2 seconds are always tolerated)."""
+    """The fraction by which a file's duration may differ from the duration that the site states. A difference of up to
+    2 seconds is always tolerated."""
     allowed_private_hosts: tuple[str, ...] = ()
     """Hosts that may resolve to private or loopback addresses, such as "127.0.0.1"."""
     concurrent_downloads: int = Field(default=4, ge=1, le=32)
-    """Videos fetched concurrently within one run."""
+    """The number of videos that one run fetches concurrently."""
     socket_timeout_seconds: float = Field(default=20, gt=0, le=600)
     """A connection that is silent for this long counts as failed."""
     tries_per_run: int = Field(default=3, ge=1, le=10)

@@ -76,13 +76,13 @@ class ExtractionConfig(ConfigModel):
     image_format: Literal["jpg", "png", "webp"] = "jpg"
     """The format of stored frames. `jpg` is several times faster than the others; `png` is lossless."""
     jpeg_quality: int = Field(default=92, ge=1, le=100)
-    """Quality of the stored JPEG or WebP images. Chroma is stored at half resolution."""
+    """The quality of stored JPEG or WebP images. Their chroma is stored at half resolution."""
     quality: FrameQualityConfig = FrameQualityConfig()
     """The conditions for marking a frame as black, flat, blurred, a slide or text."""
     limits: ExtractionLimitsConfig = ExtractionLimitsConfig()
     """Limits for one video."""
     workers: int | None = Field(default=None, ge=1, le=256)
-    """Videos decoded concurrently within one run, each in its own process. null: one per core."""
+    """The number of videos that one run decodes concurrently, each in its own process. null: one per core."""
 
     def sampling_settings(self) -> dict[str, Any]:
         """Return the settings that affect the stored frames, as JSON values: all except `limits` and `workers`."""

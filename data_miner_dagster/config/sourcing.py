@@ -39,7 +39,7 @@ class FilesSource(ConfigModel):
 
     type: Literal["files"]
     paths: _LocalPaths
-    """Paths, folders or globs."""
+    """Files, folders or globs."""
 
 
 class FramesSource(ConfigModel):

@@ -121,6 +121,7 @@ class VerifierConfig(ConfigModel):
     def _check_range(self) -> Self:
         if self.min_confidence > self.max_confidence:
             raise ValueError(
-                "min_confidence is above max_confidence, so no box would be examined; lower min_confidence"
+                f"min_confidence ({self.min_confidence:g}) is above max_confidence ({self.max_confidence:g}), so no "
+                "box would be examined; lower the former or raise the latter"
             )
         return self

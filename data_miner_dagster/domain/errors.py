@@ -88,11 +88,11 @@ class OutOfDateError(DataMinerError):
 
 
 class PermanentError(DataMinerError):
-    """Retrying gives the same result."""
+    """A failure that retrying would only repeat."""
 
 
 class TransientError(DataMinerError):
-    """Trying again later may succeed."""
+    """A failure that may not occur again if the work is retried later."""
 
 
 class ClaimLostError(TransientError):

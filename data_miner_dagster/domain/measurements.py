@@ -13,27 +13,27 @@ class Measured:
     """The cost of some work, and the amount that it processed. Records can be added."""
 
     num_items: int = 0
-    """Finished attempts at a video or project, successful or not."""
+    """The number of finished attempts at a video or project, successful or not."""
     num_failed: int = 0
-    """Failed attempts, which are included in `num_items`."""
+    """The number of failed attempts, which are included in `num_items`."""
     num_requests: int = 0
-    """Requests sent to sites."""
+    """The number of requests sent to sites."""
     bytes_received: int = 0
-    """Bytes of response bodies, as transferred (compressed if they were compressed)."""
+    """The size of all response bodies as transferred, compressed if they were compressed."""
     bytes_written: int = 0
-    """Bytes of the files that were written and retained."""
+    """The size of the files that were written and retained."""
     cpu_seconds: float = 0.0
-    """CPU time of all threads and worker processes that did the work."""
+    """The CPU time of all threads and worker processes that did the work."""
     gpu_seconds: float = 0.0
-    """Time in models that run on a GPU."""
+    """The time spent in models that run on a GPU."""
     wall_seconds: float = 0.0
-    """Time from start to end. Items that are processed concurrently each count their own time."""
+    """The time from start to end. Items that are processed concurrently each count their own time."""
     floor_seconds: float = 0.0
     """The part of the wall time that the stage cannot avoid (`FLOORS`)."""
     num_frames: int = 0
-    """Frames that were created or examined."""
+    """The number of frames that were created or examined."""
     num_boxes: int = 0
-    """Boxes that were detected."""
+    """The number of boxes that were detected."""
 
     def __add__(self, other: "Measured") -> "Measured":
         return Measured(*(getattr(self, name) + getattr(other, name) for name in AMOUNTS))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 BUCKET_PROTOCOLS: Final = ("s3", "gs", "az")
-"""Amazon S3 and compatible services, Google Cloud Storage, Azure Blob Storage."""
+"""The protocols of Amazon S3 and compatible services, Google Cloud Storage, and Azure Blob Storage."""
 HUB_PROTOCOL: Final = "hf"
-"""The Hugging Face hub, to which releases are published."""
+"""The protocol of the Hugging Face hub, to which releases are published."""
 OBJECT_PROTOCOLS: Final = (*BUCKET_PROTOCOLS, HUB_PROTOCOL)
 _EXAMPLES: Final = "s3://bucket/folder, gs://bucket/folder, az://container/folder"
 

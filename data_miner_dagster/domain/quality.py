@@ -57,13 +57,13 @@ class ClassCalibration:
     in_force: ThresholdPrecision | None
     chosen: ThresholdPrecision | None
     is_assured: bool  # the lower end of the interval also reaches the desired precision
-    num_more: int  # how many more verdicts are needed
+    num_more: int  # the number of further verdicts that are needed
     remark: str
     curve: tuple[ThresholdPrecision, ...]
     knots: tuple[tuple[float, float], ...]
     is_pooled: bool  # the knots are shared by all classes, since this one has few verdicts
     answers: tuple[BoxAnswer, ...]
-    strata: tuple[float, ...]  # finite edges of confidence between which an answer represents all boxes
+    strata: tuple[float, ...]  # the finite edges of the strata of confidence; an answer represents its stratum's boxes
 
 
 @dataclass(frozen=True, slots=True)

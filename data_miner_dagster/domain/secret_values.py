@@ -7,7 +7,7 @@ import urllib.parse
 from typing import Final
 
 _MIN_LENGTH: Final = 6
-"""The shortest value to replace. Replacing shorter values would also hide ordinary words."""
+"""The length of the shortest value to replace. Replacing shorter values would also hide ordinary words."""
 
 _secrets: set[str] = set()
 _references: dict[str, str] = {}

@@ -40,7 +40,7 @@ FRAMES_SCHEMA: Final = pa.schema(
         pa.field("quality_flag", pa.string()),  # domain.reasons.QualityFlag, or null
     ]
 )
-"""Schema of frames/<video_key>/frames.parquet: one row per sampled frame."""
+"""The schema of frames/<video_key>/frames.parquet: one row per sampled frame."""
 
 FRAMES_ROWS_PER_GROUP: Final = 1000
 """The number of rows in a row group of `frames.parquet`."""
@@ -56,7 +56,7 @@ WINDOWS_SCHEMA: Final = pa.schema(
         not_null("sha256", pa.string()),  # of the image file
     ]
 )
-"""Schema of windows/<video_key>/windows.parquet: one row per picture around the frames of a video, ordered by time."""
+"""The schema of windows/<video_key>/windows.parquet: one row per picture around a video's frames, ordered by time."""
 
 FILTERED_SCHEMA: Final = pa.schema(
     [
@@ -74,7 +74,7 @@ FILTERED_SCHEMA: Final = pa.schema(
         pa.field("drop_reason", pa.string()),  # domain.reasons.DropReason, null if kept
     ]
 )
-"""Schema of projects/<name>/filtered.parquet: one row per frame of every member video."""
+"""The schema of projects/<name>/filtered.parquet: one row per frame of every member video."""
 
 DEDUPLICATED_SCHEMA: Final = pa.schema(
     [
@@ -89,19 +89,19 @@ DEDUPLICATED_SCHEMA: Final = pa.schema(
         not_null("generation", pa.int32()),  # 0 is the first; later generations were added with later videos
     ]
 )
-"""Schema of projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
+"""The schema of projects/<name>/deduplicated.parquet: one row per frame kept by filtering."""
 
 REUPLOADS_SCHEMA: Final = pa.schema(
     [
         not_null("video_key", pa.string()),
         not_null("original_video_key", pa.string()),
         not_null("share", pa.float64()),  # share of the video's kept frames found in order in the original
-        not_null("original_share", pa.float64()),  # share of the original's frames found in the video; <1: excerpt
+        not_null("original_share", pa.float64()),  # share of the original's frames in the video; below 1: an excerpt
         not_null("num_matched_frames", pa.int32()),
         not_null("num_frames", pa.int32()),
     ]
 )
-"""Schema of projects/<name>/reuploads.parquet.
+"""The schema of projects/<name>/reuploads.parquet.
 
 One row per video that is a re-upload of another, sorted by video key.
 """
@@ -126,7 +126,7 @@ DETECTIONS_SCHEMA: Final = pa.schema(
         pa.field("mask", MASK_TYPE),  # of the stored frame; null: no mask. Earlier versions lack the column
     ]
 )
-"""Schema of projects/<name>/detections.parquet: one row per box, including boxes with low confidences."""
+"""The schema of projects/<name>/detections.parquet: one row per box, including boxes with low confidences."""
 
 VERDICT_COLUMN: Final = "verifier_verdict"
 REASON_COLUMN: Final = "verifier_reason"
@@ -156,7 +156,7 @@ OBJECT_NUMBER_COLUMN: Final = "object_number"
 SEEN_OBJECTS_SCHEMA: Final = pa.schema(
     [*DETECTIONS_SCHEMA, not_null(OBJECT_NUMBER_COLUMN, pa.int64())]  # the object, within its video
 )
-"""Schema of the stored output of a network that follows objects: one row per object on a frame."""
+"""The schema of the stored output of a network that follows objects: one row per object on a frame."""
 
 TRACKED_FRAMES_SCHEMA: Final = pa.schema(
     [
@@ -169,7 +169,7 @@ TRACKED_FRAMES_SCHEMA: Final = pa.schema(
         not_null("height", pa.int32()),
     ]
 )
-"""Schema of projects/<name>/whole_clip_frames.parquet.
+"""The schema of projects/<name>/whole_clip_frames.parquet.
 
 One row per frame on which objects were followed, ordered by video and time.
 """
@@ -194,7 +194,7 @@ TRACKS_SCHEMA: Final = pa.schema(
         pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),
     ]
 )
-"""Schema of projects/<name>/whole_clip_tracks.parquet.
+"""The schema of projects/<name>/whole_clip_tracks.parquet.
 
 One row per tracked frame and object, ordered by video, time and track.
 """
@@ -207,4 +207,4 @@ DETECTED_FRAMES_SCHEMA: Final = pa.schema(
         not_null("num_boxes", pa.int32()),
     ]
 )
-"""Schema of projects/<name>/detected_frames.parquet: one row per examined frame, including frames without boxes."""
+"""The schema of projects/<name>/detected_frames.parquet: one row per examined frame, including frames without boxes."""

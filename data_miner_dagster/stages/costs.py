@@ -14,7 +14,7 @@ from data_miner_dagster.domain.work import WorkStage
 _RATES: Final = ("num_requests", "bytes_received", "cpu_seconds", "gpu_seconds")
 """The amounts that are shown per image and per box."""
 _DIGITS: Final = 3
-"""Decimal places of seconds and of rates."""
+"""The number of decimal places of seconds and of rates."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _VERSION: Final = re.compile(r"v(\d+)")
 MIN_BOX_SIDE_PIXELS: Final = 1.0
 """A box that is narrower or lower than this after clipping to the image is useless for training."""
 DECIMALS: Final = 6
-"""Decimal places of released float32 values: close to their precision, and short to read."""
+"""The number of decimal places of released float32 values: close to their precision, and short to read."""
 
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
 """Query parameters that are not secrets but belong to signed addresses, which expire before anyone reads the

@@ -62,7 +62,7 @@ class StageWork:
     most_at_once: int
     """The number of videos that the stage is assumed to process in parallel until this has been observed."""
     seen_seconds: float
-    """Time since the stage began to work."""
+    """The time since the stage began to work."""
     open_stands_for: float = 1.0
     """The number of videos that each item of `open` represents."""
     earlier: Sequence[DoneVideo] = ()

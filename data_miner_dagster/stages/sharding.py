@@ -10,8 +10,8 @@ FEWEST_ITEMS: Final = 32
 NUM_SHARDS: Final = 64
 """The number of equal shards of a project, if each then has at least `FEWEST_ITEMS` and at most `MOST_ITEMS` items."""
 _SHARE_OF_REST: Final = 4
-"""Each shard has at most one part in this many of the remaining work, so workers of different speeds finish at about
-the same time."""
+"""A shard has at most 1 / `_SHARE_OF_REST` of the remaining work, so workers of different speeds finish at about the
+same time."""
 
 
 def cut_into_shards(items: Sequence[str], batch_size: int) -> list[ShardRange]:

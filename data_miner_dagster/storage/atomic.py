@@ -24,13 +24,13 @@ _FLUSHED_AT_ONCE: Final = 8
 _FILES_A_PORTION: Final = 2_000
 
 PARTIAL_MARK = ".partial-"
-"""Part of the names of unfinished files and folders, by which `sweep_partials` recognises them."""
+"""The prefix of the names of unfinished files and folders, by which `sweep_partials` recognises them."""
 
 
 _ONLY: Final = "only"
-"""Placeholder for a claim's token in the name of a locked temporary folder."""
+"""The placeholder for a claim's token in the name of a locked temporary folder."""
 _TOKEN_LENGTH: Final = 12
-"""Number of leading characters of a claim's token that names contain."""
+"""The number of leading characters of a claim's token that names contain."""
 
 
 class FolderInUseError(DataMinerError):

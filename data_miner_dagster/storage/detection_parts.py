@@ -31,7 +31,7 @@ _FRAMES_SUFFIX: Final = ".frames.parquet"
 _BOXES_SUFFIX: Final = ".boxes.parquet"
 
 OPEN_PARTS: Final = 8
-"""Number of a detector's parts held in memory. After several builds, a video's frames are spread over several parts."""
+"""The number of parts to hold in memory. After several builds, a video's frames are spread over several parts."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -16,10 +16,10 @@ from data_miner_dagster.storage.damage import reading
 
 FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
 MADE_FROM_KEY: Final = "data_miner.made_from"
-"""Metadata key for the fingerprint of the input table, in tables that are built from a single table."""
+"""The metadata key for the fingerprint of the input table, in tables that are built from a single table."""
 _ROWS_AT_ONCE: Final = 500
 FRAMES_KEY: Final = "frames"
-"""Metadata key for a JSON object from video key to the fingerprint of the frames that the rows describe."""
+"""The metadata key for a JSON object that maps each video key to the fingerprint of the frames in the rows."""
 
 
 def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapping[str, str] | None = None) -> None:

@@ -104,7 +104,7 @@ def _read_rows(path: Path, ids_name: str) -> tuple[npt.NDArray[Any], npt.NDArray
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
     """Write arrays by name to an .npz file, atomically. The same arrays in the same order yield the same bytes."""
     with atomic_path(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for its one flag
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub mistakes the arrays for its flag `allow_pickle`
 
 
 def read_arrays(path: Path, *names: str) -> list[npt.NDArray[Any]]:

@@ -11,7 +11,7 @@ from data_miner_dagster.storage.tables import FINGERPRINT_KEY, read_metadata, re
 
 TIMES_KEY: Final = "data_miner.times_us"
 STEPS_KEY: Final = "data_miner.steps_us"
-"""Metadata keys for the requested times of the pictures, and for the steps of whole clips."""
+"""The metadata keys for the requested times of the pictures, and for the steps of whole clips."""
 
 
 @dataclass(frozen=True, slots=True)

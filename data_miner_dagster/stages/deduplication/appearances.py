@@ -18,9 +18,9 @@ from data_miner_dagster.stages.deduplication.distinctions import NOTHING_APART, 
 HashArray = npt.NDArray[np.uint64]
 
 _LEAST_SET_BITS: Final = 16
-"""Minimum number of set bits of an informative hash. A hash marks the coefficients above their median: 32 of 64 in any
-photograph. Fewer set bits mean that most coefficients are equal, as in plain colours and test patterns. Such hashes are
-close to each other whatever the frames show."""
+"""The minimum number of set bits of an informative hash. A hash marks the coefficients above their median: 32 of 64 in
+any photograph. Fewer set bits mean that most coefficients are equal, as in plain colours and test patterns. Such hashes
+are close to each other whatever the frames show."""
 
 
 def telling_hashes(hashes: HashArray, contrast: npt.NDArray[np.floating], minimum_contrast: float) -> BoolArray:

@@ -31,10 +31,11 @@ from data_miner_dagster.stages.deduplication.reach import BestWithin, Reach, fin
 from data_miner_dagster.stages.vectors import Float16Array, Float64Array, unit_rows
 
 BLOCK_ROWS: Final = 2048
-"""Rows compared at once. Large enough for the matrix product to run at full speed. The products take 16 MB."""
+"""The number of rows to compare at once: enough for the matrix product to run at full speed. The products take 16 MB.
+"""
 _BLOCK_ROWS_TOLD_APART: Final = 256
-"""Rows compared at once if some pairs must not become duplicates. A row can then have any number of representatives
-at a cosine within reach, and pairs within a block are examined row by row."""
+"""The number of rows to compare at once if some pairs must not become duplicates. A row can then have any number of
+representatives at a cosine within reach, and pairs within a block are examined row by row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from data_miner_dagster.domain.tracks import BoxTrack
 
 CONFIDENCE_DECIMALS: Final = 4
 PIXEL_DECIMALS: Final = 2
-"""Decimal places of stored coordinates. Further digits differ between batch sizes and machines, and carry no
-information."""
+"""The number of decimal places of stored coordinates. Further digits differ between batch sizes and machines, and carry
+no information."""
 
 DetectionRow = dict[str, object]
 
@@ -168,7 +168,7 @@ def suppress(found: FrameDetections, *, class_wise_iou: float | None, cross_clas
 
 
 UNCONFIRMED_FACTOR: Final = 0.5
-"""Factor for the confidence of a box that no other frame of its video confirms."""
+"""The factor for the confidence of a box that no other frame of its video confirms."""
 
 
 def confirm_along_video(

@@ -28,13 +28,13 @@ from data_miner_dagster.stages.estimates import (
 from data_miner_dagster.stages.filtering.calibration import stratum_edges
 
 WANTED_ANSWERS: Final = 150
-"""Answers per class. With this many, the interval of the chosen threshold's precision is about 0.15 wide."""
+"""The number of answers per class at which the interval of the chosen threshold's precision is about 0.15 wide."""
 WIDEST_INTERVAL: Final = 0.16
 THRESHOLD_DECIMALS: Final = 4
 _ANSWERS_PER_STRATUM: Final = 18
 _FEWEST_PER_STRATUM: Final = 4
 _SMALL_SHARE: Final = 0.05
-"""Fraction of all boxes of a class. A smaller stratum with hardly any answers is merged with a neighbour."""
+"""A stratum with less than this fraction of a class's boxes, and hardly any answers, is merged with a neighbour."""
 _FEWEST_FOR_OWN_KNOTS: Final = 60
 _CURVE_POINTS: Final = 20
 

@@ -11,7 +11,7 @@ from data_miner_dagster.stages.estimates import BoolArray, Float64Array, Int64Ar
 CURVE_POINTS: Final = 101
 _RESAMPLES: Final = 200
 _GRID: Final = 200
-"""Number of candidate thresholds among which each resample selects the best."""
+"""The number of candidate thresholds from which each resample selects the best."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,9 @@ Goal = Literal["precision", "recall"]
 
 STRATA_PER_SIDE: Final = 4
 _GROWTH: Final = 3
-"""Ratio of a stratum's frame count to that of its neighbour nearer the threshold."""
+"""The ratio of a stratum's frame count to the frame count of its neighbour nearer the threshold."""
 _NEAREST_SHARE: Final = 0.4
-"""Share of a side's questions in the stratum next to the threshold. The other strata share the rest equally."""
+"""The share of a side's questions in the stratum next to the threshold. The other strata share the rest equally."""
 _MOST_CANDIDATES: Final = 100
 
 

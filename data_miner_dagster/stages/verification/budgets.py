@@ -19,9 +19,9 @@ class Budget:
 
     def __init__(self, config: VerifierConfig, num_before: int, cost_before: float, *, top_price: float = 0.0) -> None:
         self.num_over = 0
-        """Questions that were not asked because the budget is used up."""
+        """The number of questions that were not asked because the budget is used up."""
         self.num_now = 0
-        """Questions that were answered in this run."""
+        """The number of questions that were answered in this run."""
         self._config = config
         self._num_before = num_before
         self._cost_before = cost_before
