@@ -172,7 +172,7 @@ def _settings_line(home: Path, error: Exception) -> str:
 def open_instance(platform: Platform) -> "DagsterInstance":
     """Return Dagster's instance, and create its databases if they are missing. The caller has to close the instance.
 
-    Only one process does this at a time, because two processes that create the same SQLite tables at once interfere.
+    Only one process does this at a time, because two processes must not create the same SQLite tables at once.
 
     Raises:
         ConfigError: Dagster's settings or one of its databases cannot be used.

@@ -56,7 +56,7 @@ RESULT: Final = "result"
 """The metadata entry of a project's asset with the result as one text."""
 _IN_RESULT: Final = ("version", "warning")
 STATUS: Final = "status"
-"""The metadata entry that says whether the result was made or reused, by which `data-miner run` counts its tasks."""
+"""The metadata entry that says whether the result is new or reused. `data-miner run` uses it to count its tasks."""
 
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 """Figures about the work, not about the result. Events omit them."""
@@ -112,7 +112,7 @@ def one_line_failures(context: StepContext) -> Iterator[None]:
 def failure_of(error: Exception) -> dg.Failure:
     """Return a one-line step failure with the class name of the error and, for an outage, its kind in the metadata.
 
-    If the catalog is unreachable, this event is the planner's only source for the reason of the failure.
+    If the catalog is unreachable, this event is the planner's only source of the reason for the failure.
     """
     line, kind = fault_of(error).line, type(error)
     if isinstance(error, DataMinerError):
@@ -286,7 +286,8 @@ def materialize_project(
 ) -> dg.MaterializeResult[None]:
     """Run `work` on the project of this run, and return its materialization with the counts in one line.
 
-    An error fails the step and materializes nothing. A project that has to wait for an earlier stage also fails.
+    If an error occurs, the step fails and nothing is materialized. The step also fails if the project has to wait for
+    an earlier stage.
     """
     project = context.partition_key
     with _at_stage(context, project):

@@ -41,7 +41,7 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     """Charge the death of a batch's process to its undone items, before the batch ends.
 
     If the stage's gate is closed, the outage is blamed, and the death counts against no item. The items of a probe are
-    still retried in smaller batches, so that an item that kills its process cannot keep the gate closed.
+    still retried in smaller batches, so an item that kills its process cannot keep the gate closed.
 
     Args:
         session: the caller's transaction.

@@ -155,7 +155,7 @@ class KeptLog:
     def _put_back_after_crash(self) -> None:
         """Restore a deleted log that no process has open any more, if it contains data that the database file lacks.
 
-        SQLite writes data to the log before it writes it to the file, so a newer log contains more.
+        SQLite writes data to the log first and to the file later, so a log that is newer than the file contains more.
         """
         link, path = self._link("-wal"), self._path("-wal")
         with suppress(OSError):

@@ -1,6 +1,6 @@
 """The state of each site, which all runs share: its circuit breaker, budgets and request spacing.
 
-Belongs here: the rows and their changes. Each change is one transaction that locks the site's row, so that only one of
+Belongs here: the rows and their changes. Each change is one transaction that locks the site's row, so only one of
 two processes gets the last slot in a budget. Dates use the database's clock, which all hosts share. Does not belong
 here: the limits (config), the decision to open a breaker (operations/politeness.py).
 """
@@ -154,7 +154,7 @@ def admit_download(
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
-    """Open a site's breaker, so that no request is sent to the site before `until`. An existing later date is kept."""
+    """Open a site's breaker. No request is sent to the site before `until`. An existing later date is kept."""
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= database.now(session):

@@ -91,7 +91,7 @@ def promise_room(session: Session, video_key: str, size_bytes: int) -> None:
 
 
 def wait_for_room(session: Session, video_key: str, until: datetime, message: str, *, attempts: int) -> None:
-    """Postpone a video for which there is not enough space. It becomes PENDING, so that its projects wait for it.
+    """Postpone a video for which there is not enough space. It becomes PENDING, so its projects wait for it.
 
     A video that already has frames keeps its status, because a person has forced the new download.
     """
@@ -135,9 +135,9 @@ def _may_lose_source() -> ColumnElement[bool]:
 
 
 def removable_sources(session: Session) -> Sequence[StoredVideo]:
-    """Return the videos whose files may be removed: first those with frames, each group by the date of its last change.
+    """Return the videos whose files may be removed, in the order of removal.
 
-    The video that has not changed for longest comes first in its group.
+    Videos with frames come before the others. Of each kind, the video that has not changed for longest comes first.
     """
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.stored_bytes, _VIDEO.sha256)
@@ -196,7 +196,7 @@ def record_frames_bytes(session: Session, size_by_key: dict[str, int]) -> None:
 
 
 def unmeasured_frames(session: Session) -> Sequence[str]:
-    """Return the keys of the videos whose frames were made by a version that did not record their size."""
+    """Return the keys of the videos whose frames were extracted by a version that did not record their size."""
     is_unmeasured = and_(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes.is_(None))
     return session.scalars(select(_VIDEO.key).where(is_unmeasured).order_by(_VIDEO.key)).all()
 

@@ -171,7 +171,7 @@ class ProjectVideoRow(Base):
 
 
 class ClaimRow(Base):
-    """The claim of a worker on a piece of work. This lease replaces row locks, heartbeats and resets of stale locks."""
+    """The claim of a worker on a piece of work: a lease, so no row locks, heartbeats or lock resets are needed."""
 
     __tablename__ = "claims"
 
@@ -301,7 +301,7 @@ class PrescreeningRow(Base):
 class VideoSplitRow(Base):
     """The permanent split of one video in one project, under the shares it was drawn with.
 
-    It outlives releases, memberships and the video itself, so that a video that is added again keeps its split.
+    It outlives releases, memberships and the video itself, so a video that is added again keeps its split.
     """
 
     __tablename__ = "video_splits"

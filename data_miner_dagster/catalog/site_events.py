@@ -237,7 +237,7 @@ def take_probe(database: Database, site: str, video_key: str) -> bool:
 
 
 def end_probe(database: Database, site: str, video_key: str) -> None:
-    """End the probe with this video, so that another video may be requested."""
+    """End the probe with this video. Another video may then be requested."""
     with database.transaction() as session:
         session.execute(
             update(SiteGateRow)

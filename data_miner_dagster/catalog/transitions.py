@@ -1,4 +1,4 @@
-"""Status changes as conditional UPDATEs, so that only one of two workers can make the same change.
+"""Status changes as conditional UPDATEs, so only one of two workers can make the same change.
 
 Every function takes a session, and none commits. The caller's transaction commits after its files are in place.
 """

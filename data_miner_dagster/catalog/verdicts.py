@@ -1,7 +1,7 @@
 """People's verdicts: adding, undoing and finding them.
 
 A verdict is in force unless it was undone, corrected by a person who saw it (`replaces`), or followed by a later
-verdict on the same subject. Every change raises the project's content version, so that the project is rebuilt.
+verdict on the same subject. Every change raises the project's content version, so the project is rebuilt.
 
 Belongs here: rows of verdicts. Does not belong here: the effect of a verdict (stages/), and the questions to people
 (operations/reviewing/).
@@ -54,7 +54,7 @@ def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]
 
 
 def undo_verdict(database: Database, project: str, answer_id: str, *, who: str) -> bool:
-    """Undo a verdict, so that the previous one is in force again. Return False if there is nothing to undo."""
+    """Undo a verdict. The previous one is then in force again. Return False if there is nothing to undo."""
     with database.transaction() as session:
         is_it = (
             _VERDICTS.c.project_name == project,
@@ -133,7 +133,7 @@ def find_verdict(database: Database, project: str, answer_id: str) -> StoredVerd
 
 
 def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int]:
-    """Return the number of verdicts in force by word, without unused words."""
+    """Return the number of verdicts in force by word. Words without verdicts are left out."""
     return Counter(verdict.word for verdict in verdicts_in_force(database, project))
 
 

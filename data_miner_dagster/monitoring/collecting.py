@@ -44,7 +44,7 @@ from data_miner_dagster.operations.progress import standing_of
 SHORTEST_LIFE: Final = 5.0
 """The least time for which the values of one collection are served, in seconds."""
 _LIFE_TO_COST: Final = 20.0
-"""Values are also served for this multiple of the collection time, so that monitoring uses at most 1/20 of a core."""
+"""Values are also served for this multiple of the collection time, so monitoring uses at most 1/20 of a core."""
 _STEPS: Final = {"frames": "seen", "filtered": "kept", "unique": "representatives", "released_images": "released"}
 """The steps of the metric `project_frames`, by the names of a project's counts."""
 
@@ -224,7 +224,7 @@ def _projects(platform: Platform, values: Values) -> None:
 
 
 def _progress(platform: Platform, values: Values) -> None:
-    """Set the progress of each project. Projects without due videos have none."""
+    """Set the progress of each project. A project without due videos has no value."""
     for found in standing_of(platform).videos:
         name = found.project or ""
         values.set("project_progress_ratio", found.share_done, name)

@@ -116,7 +116,7 @@ class S3Driver:
         )
 
     async def abort_parts(self, name: str, upload: str) -> None:
-        """Abort an upload in parts, so that storing the parts costs nothing."""
+        """Abort an upload in parts, and delete the parts, which would otherwise incur costs."""
         await self._call("abort_multipart_upload", Bucket=self._bucket, Key=name, UploadId=upload)
 
     async def remove(self, name: str) -> None:

@@ -20,7 +20,7 @@ STAGES: Final = (WorkStage.SOURCING, *BUILD_STAGES)
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
-    """Return the state of every project. The most recently changed row comes last, so that projects take turns.
+    """Return the state of every project. The most recently changed row comes last, so projects take turns.
 
     Projects whose last build left out files that must now be checked again count as not built.
     """

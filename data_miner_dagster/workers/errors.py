@@ -47,7 +47,7 @@ class WorkerFaultError(Exception):
 class CallerError(BaseException):
     """Ends a job in a worker because the caller's function raised an exception, which stays with the caller.
 
-    This is not an `Exception`, so that no library handles it.
+    This is not an `Exception`, so no library handles it.
     """
 
 

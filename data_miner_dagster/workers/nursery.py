@@ -1,4 +1,4 @@
-"""The process that has imported a pool's module and forks its workers, so that a new worker imports nothing."""
+"""The process that has imported a pool's module and forks its workers, so a new worker has nothing to import."""
 
 import atexit
 import json

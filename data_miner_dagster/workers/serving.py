@@ -59,7 +59,7 @@ def serve(jobs: Mapping[str, Job]) -> None:
 
 
 def _end(process_id: int, seconds: float) -> tuple[int, float]:
-    """Wait up to `seconds` for a worker to exit, else kill it. Return its wait status and its CPU time in seconds."""
+    """Kill a worker unless it exits within `seconds`. Return its wait status and its CPU time in seconds."""
     deadline = time.monotonic() + seconds
     ended, status, usage = 0, 0, None
     while not ended and time.monotonic() < deadline:
