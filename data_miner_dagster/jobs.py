@@ -49,7 +49,7 @@ VIDEO_JOBS: Final = tuple(JOB_BY_STAGE[stage] for stage in VIDEO_STAGES)
 """The jobs that process lists of videos, in pipeline order."""
 
 PROJECT_JOBS: Final = tuple(JOB_BY_STAGE[WorkStage(stage.value)] for stage in PROJECT_WAY)
-"""The jobs that build a project's dataset, in pipeline order. Each stage has its own, so it holds only its own pool."""
+"""The jobs that build a project's dataset, in pipeline order. Each stage has a job, which holds only its own pool."""
 
 OP_BY_JOB: Final[Mapping[str, str]] = {
     **{name: stage.value.lower() if stage in VIDEO_STAGES else ASSETS[stage] for stage, name in JOB_BY_STAGE.items()},

@@ -60,7 +60,10 @@ def _stage_ways(
     then: str,
     links: Mapping[str, str],
 ) -> Metadata:
-    """Return one entry with the next steps for a person: commands, links and the picture."""
+    """Return one entry with the next steps for a person: commands, links and the picture.
+
+    If the picture could not be drawn, a second entry gives the reason.
+    """
     layout = platform.layout
     drawn = _pictures(layout, project, layout.project_preview(project, asset), draw)
     picture = drawn.get("preview")

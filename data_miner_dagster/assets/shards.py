@@ -51,7 +51,10 @@ def join_in(
     rivals: Collection[WorkStage],
     config: ShardConfig,
 ) -> None:
-    """Process shards of a project until none is free, or until another run needs this run's slot in the pool.
+    """Process shards of a project until none is free, or until this run has to stop.
+
+    It stops when its time is over, when the work is held or its stage is closed, or when another run needs its slot in
+    the pool.
 
     Args:
         context: the step's context.

@@ -49,7 +49,7 @@ def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
 
 @dataclass(slots=True)
 class Claim:
-    """A held claim. `is_lost` becomes true if another worker took it over because this one was suspended too long.
+    """A held claim. `is_lost` becomes true if it was revoked, or taken over because this worker was suspended too long.
 
     Losing a claim costs work but never correctness. Files appear atomically and are the same for every writer, and only
     one of two workers can make the same status change.
@@ -74,7 +74,7 @@ def check_claim(database: Database, claim: Claim) -> None:
     Queries the catalog only if the renewal is overdue.
 
     Raises:
-        ClaimLostError: another worker has taken over the claim.
+        ClaimLostError: the claim was taken over by another worker, or revoked.
     """
     if not claim.is_lost and held_clock() - claim.renewed_at > LEASE_SECONDS / 2:  # suspended or disconnected
         renew_now(database, [claim], _renew)

@@ -240,7 +240,7 @@ class Database:
             ) from None
 
     def reclaim_space(self) -> bool:
-        """Rewrite the catalog so that it contains no deleted data. Return False if another process uses it."""
+        """Rewrite the catalog so that it contains no deleted data. Return False if any of it cannot be rewritten."""
         return reclaim_space(self.engine, sorted(Base.metadata.tables))
 
     def dispose(self) -> None:

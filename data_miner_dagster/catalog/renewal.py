@@ -59,7 +59,7 @@ def idle_seconds() -> float:
 
 
 class Held(Protocol):
-    """An object with a lease. `is_lost` becomes true when another process has taken it."""
+    """An object with a lease. `is_lost` becomes true when the lease has been taken over or removed."""
 
     is_lost: bool
     renewed_at: float  # held_clock()

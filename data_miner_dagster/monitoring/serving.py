@@ -70,7 +70,7 @@ def metrics_registry(collector: Collector) -> CollectorRegistry:
 
 
 def metrics_application(registry: CollectorRegistry) -> Starlette:
-    """Return the web application, which serves `/metrics` for GET and HEAD, and a health check."""
+    """Return the web application, which serves `/metrics` for GET and HEAD, a health check, and a start page."""
     exposed = make_asgi_app(registry)
 
     def healthy(_: Request) -> PlainTextResponse:

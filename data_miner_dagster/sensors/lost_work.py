@@ -37,7 +37,10 @@ _START_SECONDS: Final = 60.0
 
 
 def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Platform) -> list[str]:
-    """End dead runs, and the batches of finished runs. Return a line for each. Cheap if no work is in progress."""
+    """End dead runs, and the batches of finished runs. Cheap if no work is in progress.
+
+    Return one line for each of them, except for batches whose runs succeeded.
+    """
     database = platform.database
     batches = open_batches(database)
     if not batches and not find_leases(database):

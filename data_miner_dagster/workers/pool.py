@@ -110,7 +110,7 @@ class WorkerPool:
             WorkerLimitError: the job exceeded `limits`, and its worker has been replaced.
             WorkerDiedError: the worker ended during the job.
             WorkerFaultError: the job raised an unexpected exception.
-            WorkersClosedError: `close` was called during the job.
+            WorkersClosedError: `close` was called before or during the job.
             DataMinerError, OSError: the job raised this error. Exceptions from `on_call` are also raised unchanged.
         """
         with self._borrowed() as worker:
