@@ -131,7 +131,8 @@ class DetectionConfig(ConfigModel):
                 holder = phrases.setdefault(prompt.casefold(), wanted.class_name)
                 if holder != wanted.class_name:
                     raise ValueError(
-                        f"classes: the phrase {prompt!r} is used for both {holder!r} and {wanted.class_name!r}"
+                        f"classes: the phrase {prompt!r} is used for both {holder!r} and {wanted.class_name!r}; "
+                        "remove it from one"
                     )
         for name, paths in self.exemplar_paths.items():
             check_named_once(paths, name)

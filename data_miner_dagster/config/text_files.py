@@ -174,7 +174,7 @@ def check_interpolations(content: object, num_characters: int) -> None:
     ):
         raise ConfigError(
             f"{counted(len(references), 'reference')} with `${{...}}`, {num_chained} of them to values that contain "
-            "references, are more than a file may have; write the values out"
+            "references, exceed the limits of a file; replace some by their values"
         )
 
 

@@ -59,8 +59,8 @@ class Meter:
         self._lock = threading.Lock()
         self._sum = Measured()
         self._wall_since = time.monotonic()
-        self._cpu_since: dict[int, float] = {}  # by thread, the clock reading up to which it has been counted
-        self._num_threads = 0  # that work for this meter
+        self._cpu_since: dict[int, float] = {}  # by thread: the CPU clock's reading when its time was last counted
+        self._num_threads = 0  # threads that work for this meter
 
     def add(self, measured: Measured) -> None:
         """Add a cost to this meter."""

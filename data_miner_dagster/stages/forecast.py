@@ -1,6 +1,7 @@
 """Forecast the cost and results of a project from its listed sources. Pure arithmetic on given rates.
 
-Does not belong here: listing (operations/sourcing/dry_listing.py), the sums over a root's videos (catalog/seen.py).
+Does not belong here: listing videos (operations/sourcing/dry_listing.py), or sums over a root's videos
+(catalog/seen.py).
 """
 
 from collections import Counter

@@ -38,7 +38,7 @@ class DoneVideo:
     group: str = ""
     """The group of videos that take similar times: their site."""
     is_lost: bool = False
-    """True if it failed. No later stage processes it then."""
+    """True if it failed, in which case no later stage processes it."""
 
 
 @dataclass(frozen=True, slots=True)

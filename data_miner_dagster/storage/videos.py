@@ -22,7 +22,7 @@ class VideoInfo:
 
     video_key: str
     file: VideoFileRecord
-    url: str | None  # without query parameters that sign or identify; None for local files
+    url: str | None  # without query parameters that contain signatures or identify a user; None for local files
     extractor: str
     format_id: str | None = None
     channel_id: str | None = None

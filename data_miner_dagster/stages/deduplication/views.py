@@ -13,8 +13,7 @@ Only pairs that are both aligned and changed count as different. Between frames 
 where channels put logos, captions and clocks are ignored. Otherwise a re-upload with a logo would count as different.
 
 The parameters were chosen on seeds 0 to 29 of `benchmarks.same_place`. docs/deduplication.md has figures for other
-seeds.
-Sums run over the pixels of one pair at a time, so the result for a pair does not depend on other pairs.
+seeds. Sums run over the pixels of one pair at a time, so the result for a pair does not depend on other pairs.
 
 Source: B. Lucas, T. Kanade, "An iterative image registration technique", IJCAI 1981.
 """

@@ -228,7 +228,7 @@ def calibrate(
         best = max((quality for quality in qualities if quality.num_kept), key=lambda q: _measure(q, goal).value)
         remark = (
             f"no threshold reaches a {goal} of {wanted:g}: the best estimate is {_measure(best, goal).value:.2f}; "
-            f"reword the prompts, or ask for a lower {goal}"
+            f"reword the prompts, or request a lower {goal}"
         )
         return CalibrationResult(goal, wanted, num_answers, in_force, None, is_assured=False, remark=remark)
     chosen = fitting[0]

@@ -50,9 +50,9 @@ class VerifierRules:
         return cls(config.releasing.verifier or VerifierRulesConfig())
 
     def state_of(self, state: BoxState, verdict: VerifierVerdict | None) -> BoxState:
-        """Return the state of a box after a verifier's verdict. None means that no verifier has examined it.
+        """Return the state of a box after a verifier's verdict.
 
-        `BoxState.NONE` does not change.
+        A verdict of None, for a box that no verifier has examined, and `BoxState.NONE` leave the state unchanged.
         """
         if state is BoxState.NONE or verdict is None:
             return state

@@ -5,7 +5,7 @@ from typing import Final
 from data_miner_dagster.domain.phrases import counted
 
 WAITING: Final = "waiting for review (an unsure box)"
-"""The reason why a frame is not settled."""
+"""The reason to show for a frame that is not settled."""
 MANY_WAITING: Final = 0.2
 """If more than this fraction of the frames waits, the remedy is shown."""
 

@@ -1,4 +1,4 @@
-"""Parse a verifier's answer, which is untrusted text. Anything without the required form is *cannot tell*."""
+"""Parse a verifier's answer, which is untrusted text. Text without the required form counts as *cannot tell*."""
 
 import json
 from collections.abc import Iterator
