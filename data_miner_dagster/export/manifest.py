@@ -139,7 +139,11 @@ def read_checksums(folder: Path) -> Iterator[tuple[str, str]]:
 def damaged_files(folder: Path) -> list[str]:
     """Return `path: problem` for every file that is missing or whose bytes have changed.
 
-    Files that the manifest does not name, such as a label cache left by a training run, are ignored.
+    If `release.json` or `SHA256SUMS` is missing, or `SHA256SUMS` has changed, only this is returned. Files that
+    `SHA256SUMS` does not name, such as a label cache left by a training run, are ignored.
+
+    Raises:
+        DataMinerError: `release.json` is damaged.
     """
     manifest = read_manifest(folder)
     if manifest is None:

@@ -135,7 +135,7 @@ def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]
     facts = configparser.ConfigParser(interpolation=None)
     facts.read_string((place / "seqinfo.ini").read_text(encoding="utf-8"))
     if facts.getint("Sequence", "seqLength") != len(sequence.frames):
-        yield f"{facts.get('Sequence', 'seqLength')} frames, expected {len(sequence.frames)}"
+        yield f"seqinfo.ini has seqLength={facts.get('Sequence', 'seqLength')}, expected {len(sequence.frames)}"
     with (place / "times.csv").open(encoding="utf-8", newline="") as file:
         times = [(row["frame_id"] or None, float(row["pts_seconds"])) for row in csv.DictReader(file)]
     if times != [(frame.frame_id, frame.pts_seconds) for frame, _ in sequence.frames]:

@@ -36,6 +36,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
     """Return the model of an entry, loaded once per process and device.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the model is missing or does not match its pin.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
@@ -109,7 +110,7 @@ class ModelRole(Generic[Model_co]):
         """Return the model, loaded once per process.
 
         Raises:
-            ConfigError: the licence of the model is not allowed.
+            ConfigError: the licence of the model is not allowed, or this machine does not have the device.
             ModelError: the model is missing or does not match its pin.
         """
         self.check_allowed()
@@ -276,7 +277,8 @@ class ModelProvider:
         """Ensure that the network that follows a project's objects is allowed, and available or downloadable.
 
         Raises:
-            ConfigError, ModelError: see `check_available`.
+            ConfigError: the name is unknown, or the model does not follow objects or has a licence that is not allowed.
+            ModelError: the model is neither available nor downloadable.
         """
         role = self.video_tracker(name)
         role.check_allowed()
@@ -286,7 +288,8 @@ class ModelProvider:
         """Ensure that a project's verifier is allowed, and available or downloadable.
 
         Raises:
-            ConfigError, ModelError: see `check_available`.
+            ConfigError: the name is unknown, or the model does not examine crops or has a licence that is not allowed.
+            ModelError: the model is neither available nor downloadable.
         """
         role = self.verifier(name)
         role.check_allowed()

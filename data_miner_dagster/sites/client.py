@@ -357,7 +357,7 @@ class SiteClient:
             except Exception as error:  # noqa: BLE001  # translated, as above
                 raise self._source_error(error, site, redact_url(url)) from None
         if len(content) > _MAX_PICTURE_BYTES:
-            raise SourceError(f"{redact_url(url)}: the picture is larger than {_MAX_PICTURE_BYTES} bytes")
+            raise SourceError(f"{redact_url(url)}: the picture is larger than {_MAX_PICTURE_BYTES:,} bytes")
         return content
 
 

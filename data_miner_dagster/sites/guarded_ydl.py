@@ -143,7 +143,7 @@ def format_wanted(config: DownloadingConfig) -> str:
 
 
 def _argument(value: str) -> str:
-    """Return an extractor's argument, resolved if it is a reference, and register its tokens as secrets.
+    """Return an extractor's argument. If it is a reference, resolve it, and register its tokens as secrets.
 
     Tokens have the form `CLIENT.CONTEXT+TOKEN`, separated by commas. yt-dlp uses the token part alone.
     """

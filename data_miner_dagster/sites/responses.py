@@ -58,7 +58,7 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send a raw deflate stream
         content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
     if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"a compressed page expands to more than {MAX_PAGE_BYTES} bytes")
+        raise PageTooLargeError(f"the compressed page expands to more than {MAX_PAGE_BYTES:,} bytes")
     return content
 
 
@@ -70,7 +70,7 @@ def _note_received(num_bytes: int, began: float) -> None:
 def _read_page(response: Any) -> bytes:
     content: bytes = response.read(MAX_PAGE_BYTES + 1)
     if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"a page is larger than {MAX_PAGE_BYTES} bytes")
+        raise PageTooLargeError(f"the page is larger than {MAX_PAGE_BYTES:,} bytes")
     return content
 
 
@@ -78,10 +78,10 @@ class CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
     """A response that raises an error if a complete read exceeds the size limit of a page."""
 
     def read(self, amt: int | None = None) -> bytes:
-        """Return up to `amt` bytes, or everything that is left.
+        """Return up to `amt` bytes, or everything that is left if `amt` is None or negative.
 
         Raises:
-            PageTooLargeError: more than `MAX_PAGE_BYTES` bytes are left.
+            PageTooLargeError: everything is requested, but more than `MAX_PAGE_BYTES` bytes are left.
         """
         if amt is not None and amt >= 0:
             return self._read_noted(amt)
@@ -90,7 +90,7 @@ class CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
             total += len(block)
             if total > MAX_PAGE_BYTES:
                 self.close()
-                raise PageTooLargeError(f"a page is larger than {MAX_PAGE_BYTES} bytes")
+                raise PageTooLargeError(f"the page is larger than {MAX_PAGE_BYTES:,} bytes")
             blocks.append(block)
         return b"".join(blocks)
 

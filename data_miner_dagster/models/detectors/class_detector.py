@@ -97,6 +97,7 @@ def load_class_detector(kind: type[ClassDetector], entry: ModelEntry, device: st
     """Load a detector with fixed class names from the hub's cache, the hub or a folder.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded, or has another architecture.
     """
     import transformers

@@ -34,6 +34,7 @@ def load(entry: ModelEntry, device: str) -> ClassDetector:
     """Load an entry of architecture `rt-detr`, `rt-detr-v2`, `d-fine`, `deimv2` or `rf-detr`.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded, or has another architecture.
     """
     return load_class_detector(FocalDetrDetector, entry, device)

@@ -95,6 +95,7 @@ def load(entry: ModelEntry, device: str) -> GroundingDinoDetector:
     """Load an entry of architecture `grounding-dino`.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the model cannot be loaded or does not match its entry.
     """
     from transformers import GroundingDinoForObjectDetection
@@ -106,6 +107,7 @@ def load_mm(entry: ModelEntry, device: str) -> GroundingDinoDetector:
     """Load an entry of architecture `mm-grounding-dino`: MM-Grounding-DINO or LLMDet.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the model cannot be loaded or does not match its entry.
     """
     from transformers import MMGroundingDinoForObjectDetection

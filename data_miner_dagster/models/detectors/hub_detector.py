@@ -102,6 +102,7 @@ def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, dev
         parts: further constructor arguments of `kind`.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import AutoImageProcessor

@@ -71,6 +71,7 @@ def load(entry: ModelEntry, device: str) -> OmDetTurboDetector:
     """Load an entry of architecture `omdet-turbo`.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import OmDetTurboForObjectDetection

@@ -131,6 +131,7 @@ def load(entry: ModelEntry, device: str) -> Owlv2Detector:
     """Load an entry of architecture `owlv2`.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import Owlv2ForObjectDetection

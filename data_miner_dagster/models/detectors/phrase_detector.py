@@ -220,6 +220,7 @@ def load_phrase_detector(kind: type[Kind], network_class: Any, entry: ModelEntry
     """Load a phrase detector and its tokenizer from the hub's cache, the hub or a folder.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import AutoTokenizer

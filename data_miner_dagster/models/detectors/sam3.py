@@ -132,6 +132,7 @@ def load(entry: ModelEntry, device: str) -> Sam3Detector:
     """Load an entry of architecture `sam3`, from a checkpoint of the detector or of the video network around it.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the model cannot be loaded or does not match its entry.
     """
     from transformers import Sam3Model

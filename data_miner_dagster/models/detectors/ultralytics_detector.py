@@ -172,6 +172,7 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
     """Load an entry of architecture `ultralytics` from its file.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the file is missing or of an unsupported type, a pickle is not pinned or does not match its pin, the
             text encoder cannot be used, or the entry requests masks of a network without masks.
     """

@@ -204,6 +204,7 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     """Load a checkpoint of SigLIP, fixed-resolution SigLIP 2, CLIP, MetaCLIP 2 or TIPSv2.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded or has another architecture, or its tokenizer does not match its
             network.
     """
@@ -227,6 +228,7 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     last layer) or `mean` (the mean over the patches of the last layer).
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded or has another architecture, or the pooling is unknown.
     """
     types = ("dinov2", "dinov2_with_registers", "dinov3_vit")

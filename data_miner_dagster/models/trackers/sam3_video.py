@@ -167,6 +167,7 @@ def load(entry: ModelEntry, device: str) -> Sam3VideoTracker:
     """Load an entry of architecture `sam3-video`, from a checkpoint of the video network.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the checkpoint cannot be loaded or does not match its entry.
     """
     from transformers import (

@@ -80,6 +80,7 @@ def load(entry: ModelEntry, device: str) -> Qwen3VlVerifier:
     """Load the model from the hub's cache, the hub or a folder.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the model cannot be loaded or does not match its entry.
     """
     import torch

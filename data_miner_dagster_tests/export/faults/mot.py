@@ -11,7 +11,10 @@ IN_EXPORTS: dict[str, Fault] = {
     "wrong class": (in_text(GT, ",1,1,1\n", ",1,2,1\n"), "instead of object 1 of frame 1"),
     "certain of a box that a person drew": (in_text(GT, ",0,2,1\n", ",1,2,1\n"), "instead of object 10"),
     "missing object": (in_text(GT, "1,1,4.0,6.0,36.0,24.0,1,1,1\n", ""), "gt.txt has 3 lines, expected 4"),
-    "more frames": (in_text("val/files-b/seqinfo.ini", "seqLength=1", "seqLength=2"), "files-b: 2 frames, expected 1"),
+    "more frames": (
+        in_text("val/files-b/seqinfo.ini", "seqLength=1", "seqLength=2"),
+        "files-b: seqinfo.ini has seqLength=2, expected 1",
+    ),
     "another time": (in_text("train/files-a/times.csv", "2,2.0", "2,2.5"), "times.csv does not list the times"),
     "another class": (
         in_text("train/files-a/gt/labels.txt", "person", "people"),
