@@ -279,7 +279,10 @@ def _is_of_network(error: BaseException) -> bool:
 def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:
     """Return an error, with a remedy added to its message if a missing JavaScript runtime may be the cause."""
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
-        hint = f"{error} (YouTube needs a JavaScript runtime; run `pip install 'yt-dlp[default,deno]'`)"
+        hint = (
+            f"{error} (YouTube needs a JavaScript runtime, but none was found; run "
+            "`pip install 'yt-dlp[default,deno]'`)"
+        )
         if isinstance(error, VideoTransientError):
             return VideoTransientError(error.kind, hint, error.retry_after_seconds)
         return VideoPermanentError(error.kind, hint)
