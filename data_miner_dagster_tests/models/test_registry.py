@@ -94,7 +94,7 @@ def test_entries_of__own_entry_replaces_a_built_in_one_and_keeps_family_threshol
 
 def test_entries_of__unknown_architecture_and_package_are_errors() -> None:
     for source, architecture, message in (
-        ("hf:a/b", "resnet", "known: .*siglip2"),
+        ("hf:a/b", "resnet", "use one of .*siglip2"),
         ("pypi:torch==1.0", "clip", "packages that are not pinned .torch.; use "),
     ):
         config = ModelsConfig(registry={"own": ModelEntryConfig(architecture=architecture, source=source)})
