@@ -31,4 +31,4 @@ def check_named_once(paths: Sequence[str], owner: str) -> None:
         ValueError: a path occurs more than once.
     """
     if repeated := [path for path in paths if paths.count(path) > 1]:
-        raise ValueError(f"images of {owner!r} names {repeated[0]} twice; name it once")
+        raise ValueError(f"`images` of {owner!r} names {repeated[0]} twice; name it once")

@@ -45,7 +45,7 @@ class PromptConfig(ConfigModel):
     def _check_images(self) -> "PromptConfig":
         if len(self.images) == 1:
             raise ValueError(
-                f"images of {self.text!r} has a single picture, from which no tolerance can be derived; "
+                f"`images` of {self.text!r} has a single picture, from which no tolerance can be derived; "
                 "give at least two"
             )
         check_named_once(self.images, self.text)

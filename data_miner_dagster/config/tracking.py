@@ -35,7 +35,7 @@ class TrackingConfig(ConfigModel):
 
     window_seconds: float = Field(default=1.0, gt=0, le=30)
     """The time before and after a frame in which its neighbours are decoded and examined. An object that reappears
-    after three times as long counts as a new one."""
+    after more than three times this long counts as a new object."""
     every_seconds: float = Field(default=0.25, ge=0.01, le=10)
     """The time between neighbours. Fast objects need a shorter time, because an object must overlap with its previous
     position."""

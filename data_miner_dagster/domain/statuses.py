@@ -57,7 +57,7 @@ class ProjectStage(StrEnum):
 
     @property
     def word(self) -> str:
-        """The name of a working stage, as used in module names and as its section of a project file."""
+        """The name of a working stage, which is also the name of its modules and of its section in a project file."""
         return self.value.lower()
 
 

@@ -83,11 +83,11 @@ class StorageLayout(PublishedLayout):
         return self.root / "review_access"
 
     def login_link_file(self, digest: str) -> Path:
-        """Return the file of a login link that nobody has opened yet, by the checksum of its secret."""
+        """Return the path of the file of a login link that nobody has opened yet, by the checksum of its secret."""
         return self.review_access / f"link-{check_project_name(digest)}"
 
     def session_file(self, digest: str) -> Path:
-        """Return the session file of a visitor of the review pages, by the checksum of the cookie's secret."""
+        """Return the path of the session file of a visitor of the review pages, by the checksum of the cookie."""
         return self.review_access / f"session-{check_project_name(digest)}"
 
     def leading_page(self, name: str) -> Path:
@@ -145,7 +145,7 @@ class StorageLayout(PublishedLayout):
         return self.root / ".restoring"
 
     def kept_in_backups(self) -> list[tuple[Path, int | None]]:
-        """Return the files and folders that a backup contains besides the catalog, sorted by name.
+        """Return the paths of the files and folders that a backup contains besides the catalog, sorted by name.
 
         Each is paired with the depth of its units. A unit is a folder with a manifest, so all of its files must belong
         to the same state. A depth of None means that each file is a unit. The catalog, its copies, locks, sessions, and
@@ -177,7 +177,7 @@ class StorageLayout(PublishedLayout):
         ]
 
     def derived_files(self, video_key: str | None = None) -> Iterator[Path]:
-        """Yield the existing tables, vectors and manifests that can be recreated, for all videos or one."""
+        """Yield the paths of the existing tables, vectors and manifests that can be recreated, for one video or all."""
         key = "*" if video_key is None else check_video_key(video_key)  # it contains no glob characters
         of_videos = (
             (self.frames, f"{key}/{FRAMES_TABLE_NAME}"),
@@ -197,7 +197,7 @@ class StorageLayout(PublishedLayout):
             yield from (path for path in paths_below(room, pattern) if path.is_file())
 
     def video_folder(self, video_key: str) -> Path:
-        """Return the folder that contains `video.<ext>` and `info.json`. It is valid once `info.json` exists."""
+        """Return the path of the folder of `video.<ext>` and `info.json`. It is valid once `info.json` exists."""
         return self.videos / check_video_key(video_key)
 
     def video_info(self, video_key: str) -> Path:
@@ -205,7 +205,7 @@ class StorageLayout(PublishedLayout):
         return self.video_folder(video_key) / _VIDEO_INFO_NAME
 
     def frames_folder(self, video_key: str) -> Path:
-        """Return the folder of a video's images and `frames.parquet`. It is valid once `frames.parquet` exists."""
+        """Return the path of the folder of a video's images. It is valid once its `frames.parquet` exists."""
         return self.frames / check_video_key(video_key)
 
     def frames_table(self, video_key: str) -> Path:
@@ -221,7 +221,7 @@ class StorageLayout(PublishedLayout):
         return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
 
     def windows_folder(self, video_key: str) -> Path:
-        """Return the folder with the pictures around a video's frames. Valid once its `windows.parquet` exists."""
+        """Return the path of the folder of pictures around frames. It is valid once its `windows.parquet` exists."""
         return self.windows / check_video_key(video_key)
 
     def windows_table(self, video_key: str) -> Path:
@@ -229,24 +229,24 @@ class StorageLayout(PublishedLayout):
         return self.windows_folder(video_key) / WINDOWS_TABLE_NAME
 
     def embedding_file(self, encoder_name: str, video_key: str) -> Path:
-        """Return the file with one encoder's embeddings of one video's frames."""
+        """Return the path of the file with one encoder's embeddings of one video's frames."""
         return self.embeddings / check_project_name(encoder_name) / f"{check_video_key(video_key)}.npz"
 
     def embedding_files(self, video_key: str) -> list[Path]:
-        """Return the existing files with embeddings of one video's frames, from any encoder."""
+        """Return the paths of the existing files with embeddings of one video's frames, from any encoder."""
         return sorted(self.embeddings.glob(f"*/{check_video_key(video_key)}.npz")) if self.embeddings.is_dir() else []
 
     def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
-        """Return the file with one encoder's embedding of one text, named by the fingerprint of both."""
+        """Return the path of the file with one encoder's embedding of one text, named by the fingerprint of both."""
         folder = self.embeddings / check_project_name(encoder_name) / PROMPTS_FOLDER_NAME
         return folder / f"{check_project_name(digest)}.npz"
 
     def project_folder(self, project: str) -> Path:
-        """Return the folder of a project's derived tables."""
+        """Return the path of the folder of a project's derived tables."""
         return self.projects / check_project_name(project)
 
     def stage_versions(self, project: str) -> Path:
-        """Return the file with the version of each stage that produced the project's tables and release."""
+        """Return the path of the file with the version of each stage that produced the project's tables and release."""
         return self.project_folder(project) / "stage_versions.json"
 
     def table_of(self, project: str, stage: ProjectStage) -> Path:
@@ -261,39 +261,39 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / table
 
     def file_hashes(self, project: str) -> Path:
-        """Return the file with cached hashes of the local files that the project's sources list, by size and time."""
+        """Return the path of the file with cached hashes of the local files that the project's sources list."""
         return self.project_folder(project) / "file_hashes.json"
 
     def similarities_table(self, project: str) -> Path:
-        """Return the table with the similarity of every frame to every prompt."""
+        """Return the path of the table with the similarity of every frame to every prompt."""
         return self.project_folder(project) / "similarities.parquet"
 
     def calibration_folder(self, project: str) -> Path:
-        """Return the folder of questions about frames near the threshold, the answers, and the scores."""
+        """Return the path of the folder of questions about frames near the threshold, the answers, and the scores."""
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
-        """Return the file with the strata from which a calibration's questions are drawn. Later rounds use it, too."""
+        """Return the path of the file with the strata from which all rounds of a calibration draw questions."""
         return self.calibration_folder(project) / "plan.json"
 
     def questions_table(self, project: str) -> Path:
-        """Return the CSV file with the questions of a calibration."""
+        """Return the path of the CSV file with the questions of a calibration."""
         return self.calibration_folder(project) / "questions.csv"
 
     def answers_file(self, project: str) -> Path:
-        """Return the file with the answers that `data-miner calibrate --answers` has read so far."""
+        """Return the path of the file with the answers that `data-miner calibrate --answers` has read so far."""
         return self.calibration_folder(project) / "answers.csv"
 
     def reference_file(self, project: str) -> Path:
-        """Return the file with the scores that the project's frames had when the threshold was chosen."""
+        """Return the path of the file with the scores that the project's frames had when the threshold was chosen."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def box_calibration(self, project: str) -> Path:
-        """Return the file with the calibration of the project's detector, from people's verdicts on its boxes."""
+        """Return the path of the file with the detector's calibration from people's verdicts on its boxes."""
         return self.calibration_folder(project) / "boxes.json"
 
     def frame_verdicts(self, project: str) -> Path:
-        """Return the file in which earlier versions stored verdicts. It is absent once the catalog has adopted them."""
+        """Return the path of an earlier version's file of verdicts. It is renamed once the catalog has adopted it."""
         return self.project_folder(project) / "verdicts" / "frames.csv"
 
     def all_frame_verdicts(self) -> list[str]:
@@ -305,7 +305,7 @@ class StorageLayout(PublishedLayout):
         return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
     def evaluation_file(self, project: str) -> Path:
-        """Return the file with the evaluation of the project's boxes against the most recent ground truth."""
+        """Return the path of the file with the evaluation of the project's boxes against the latest ground truth."""
         return self.project_folder(project) / "evaluation.json"
 
     def filtered_table(self, project: str) -> Path:
@@ -317,7 +317,7 @@ class StorageLayout(PublishedLayout):
         return self.table_of(project, ProjectStage.DEDUPLICATION)
 
     def representatives_file(self, project: str) -> Path:
-        """Return the file with the vectors of the representatives, with which new videos are compared."""
+        """Return the path of the file with the vectors of the representatives, with which new videos are compared."""
         return self.project_folder(project) / REPRESENTATIVES_NAME
 
     def reuploads_table(self, project: str) -> Path:
@@ -333,39 +333,39 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "detected_frames.parquet"
 
     def tracks_table(self, project: str) -> Path:
-        """Return the table with one row per tracked frame and object, if objects are followed through whole videos."""
+        """Return the path of the table of tracks through whole videos: one row per tracked frame and object."""
         return self.project_folder(project) / "whole_clip_tracks.parquet"
 
     def tracked_frames_table(self, project: str) -> Path:
-        """Return the table with one row per frame that was examined to follow objects."""
+        """Return the path of the table with one row per frame that was examined to follow objects."""
         return self.project_folder(project) / "whole_clip_frames.parquet"
 
     def detection_parts(self, project: str) -> Path:
-        """Return the folder with the results of each detector so far: one folder per detector and class list."""
+        """Return the path of the folder of detection results so far, with one folder per detector and class list."""
         return self.project_folder(project) / _DETECTION_PARTS_NAME
 
     def detection_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
-        """Return the folder with the results of one detector so far, for one class list."""
+        """Return the path of the folder with the results of one detector so far, for one class list."""
         return self.detection_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def student_disagreements(self, project: str) -> Path:
-        """Return the table of the frames on which the latest student and its release disagree."""
+        """Return the path of the table of the frames on which the latest student and its release disagree."""
         return self.project_folder(project) / "student_disagreements.parquet"
 
     def window_parts(self, project: str) -> Path:
-        """Return the folder of detections on the pictures around frames: one folder per detector and class list."""
+        """Return the path of the folder of detections around frames, with one folder per detector and class list."""
         return self.project_folder(project) / _WINDOW_PARTS_NAME
 
     def window_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
-        """Return the folder of one detector's detections on the pictures around frames, for one class list."""
+        """Return the path of the folder of one detector's detections around frames, for one class list."""
         return self.window_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def release_inputs_folder(self, project: str) -> Path:
-        """Return the folder with the stored inputs of releases: one table per version, without pictures or vectors."""
+        """Return the path of the folder of releases' stored inputs: one table per version, without pictures."""
         return self.project_folder(project) / "release_inputs"
 
     def release_inputs(self, project: str, version: str) -> Path:
-        """Return the table with the stored inputs of one release."""
+        """Return the path of the table with the stored inputs of one release."""
         return self.release_inputs_folder(project) / f"{check_project_name(version)}.parquet"
 
     @property
@@ -383,7 +383,7 @@ class StorageLayout(PublishedLayout):
         return self.video_previews / f"{check_video_key(video_key)}.webp"
 
     def project_previews(self, project: str) -> Path:
-        """Return the folder of the contact sheets of a project's stages."""
+        """Return the path of the folder of the contact sheets of a project's stages."""
         return self.all_project_previews / check_project_name(project)
 
     def project_preview(self, project: str, name: str) -> Path:

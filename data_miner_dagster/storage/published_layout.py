@@ -30,23 +30,23 @@ class PublishedLayout:
         return self.root / "students"
 
     def releases_folder(self, project: str) -> Path:
-        """Return the folder of a project's releases, with one folder per version."""
+        """Return the path of the folder of a project's releases, with one folder per version."""
         return self.releases / check_project_name(project)
 
     def release_folder(self, project: str, version: str) -> Path:
-        """Return the folder of one immutable release."""
+        """Return the path of the folder of one immutable release."""
         return self.releases_folder(project) / check_project_name(version)
 
     def students_folder(self, project: str) -> Path:
-        """Return the folder of the networks trained on a project's releases, with one folder per version."""
+        """Return the path of the folder of networks trained on a project's releases, with one folder per version."""
         return self.students / check_project_name(project)
 
     def student_folder(self, project: str, version: str) -> Path:
-        """Return the folder of the network that was trained on one release."""
+        """Return the path of the folder of the network that was trained on one release."""
         return self.students_folder(project) / check_project_name(version)
 
     def report_folder(self, project: str) -> Path:
-        """Return the folder of the project's latest report."""
+        """Return the path of the folder of the project's latest report."""
         return self.root / REPORTS_NAME / check_project_name(project)
 
     def report_page(self, project: str) -> Path:

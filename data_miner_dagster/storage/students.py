@@ -38,7 +38,7 @@ def read_student(folder: Path) -> Student | None:
 
 
 def student_folders(layout: StorageLayout) -> Mapping[tuple[str, str], Path]:
-    """Return the folders that contain a student, by project and release version. Does not read the records."""
+    """Return the path of each folder that contains a student, by project and release version. Reads no records."""
     if not layout.students.is_dir():
         return {}
     paths = sorted(layout.students.glob(f"*/*/{STUDENT_FILE}"))

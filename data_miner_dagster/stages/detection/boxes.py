@@ -168,7 +168,7 @@ def suppress(found: FrameDetections, *, class_wise_iou: float | None, cross_clas
 
 
 UNCONFIRMED_FACTOR: Final = 0.5
-"""The factor for the confidence of a box that no other frame of its video confirms."""
+"""The factor by which the confidence of a box is multiplied if no other frame of its video confirms it."""
 
 
 def confirm_along_video(

@@ -24,7 +24,7 @@ class RoomState:
     """The bytes under a root when a download is about to begin."""
 
     quota: int
-    held: int  # on disk, plus frames still to come for existing videos
+    held: int  # on disk, plus the frames that existing videos will still add
     promised: int  # reserved by other downloads
     is_extracting: bool  # videos are being extracted; their files can be removed afterwards
     goes_on_beyond: bool  # allow downloads beyond the quota, one at a time, if nothing else helps
