@@ -32,7 +32,7 @@ NO_BATCH: Final = 0
 """The id of a `Batch` of explicitly named videos, which the catalog does not store."""
 _LOOK_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 5.0
-"""How long a cancelled run waits for the items in progress. The claims on the others expire."""
+"""How long a cancelled run waits for the items in progress. Claims on items that take longer expire."""
 _MOST_TURNS: Final = 3
 """A video that is still unfinished after this many batches of one drain is left to another run."""
 FULL_SECONDS: Final = 2.0
@@ -78,7 +78,7 @@ class Drain:
     run_id: str
     """The id of the Dagster run."""
     report: Callable[[WorkStage, VideoOutcome], None]
-    """Called as each video finishes."""
+    """Called with the stage and the outcome as each video finishes."""
     on_batch: Callable[[Batch], None] = lambda _batch: None
     """Called before the work on a batch begins."""
     project: str | None = None

@@ -25,7 +25,7 @@ _JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "excep
 
 
 def redacted(text: str) -> str:
-    """Return a text without cookies, tokens, signed query strings of URLs, and passwords in database URLs."""
+    """Return a text without cookies, tokens, signed query strings of URLs, or passwords in database URLs."""
     return _DATABASE_PASSWORD.sub(r"\1***\2", with_references(redact(text)))
 
 
@@ -56,7 +56,7 @@ def json_formatter() -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter
 
     class Formatter(JsonFormatter):
-        """Formats a record as JSON. No value contains a secret, and no line moves the cursor."""
+        """Formats a record as JSON, without secrets and without characters that a terminal acts on."""
 
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
             return {
@@ -84,7 +84,7 @@ def _is_number(value: object) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a line for people. Text from a site cannot look like another line, or move the cursor."""
+    """Formats a line for people. Text from a site can neither imitate another line nor control the terminal."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")

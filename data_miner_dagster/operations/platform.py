@@ -337,7 +337,7 @@ class Platform:
         check_claim(self.database, claim)
 
     def check_sampling(self) -> None:
-        """Compare the sampling settings with those of this root, and store the current settings.
+        """Compare the sampling settings with those of this root, and store the current settings for later commands.
 
         Raises:
             ConfigError: the settings differ. Frames sampled in two ways must not be mixed.

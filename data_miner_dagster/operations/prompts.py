@@ -1,7 +1,7 @@
-"""Embeddings of prompts by the filter encoder, computed once for each text or exemplar and each encoder.
+"""Embeddings of prompts and their exemplars, computed once for each text or exemplar and each encoder.
 
-The model is loaded only for a text or picture that has not been embedded before. Changing thresholds, or moving a
-prompt from one set to another, does not load it.
+A model is loaded only for a text or picture that it has not embedded before. Changing thresholds, or moving a prompt
+from one set to another, loads no model.
 """
 
 import logging

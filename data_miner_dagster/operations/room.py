@@ -211,7 +211,7 @@ class Room:
     # --- removing ---
 
     def settle(self) -> None:
-        """Remove files if the space in use and reserved exceeds the quota. Without a quota, do nothing."""
+        """Remove files if the space that is in use, expected and reserved exceeds the limit. Without a quota, return."""
         quota = self._config.quota
         if quota is None:
             return

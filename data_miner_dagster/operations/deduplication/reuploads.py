@@ -1,4 +1,4 @@
-"""The re-uploads of whole videos that deduplication detected, with the videos' titles.
+"""The re-uploaded videos and excerpts that deduplication detected, with the videos' titles.
 
 Does not belong here: detecting them (stages/deduplication/reuploads.py).
 """
@@ -15,7 +15,7 @@ class ReportedReupload:
     """A video that is contained in another one, the original.
 
     `share` is the share of the video's kept frames that occur in the original in the same order. `original_share` is
-    the same share of the original's frames in the video.
+    the share of the original's kept frames that occur in the video in the same order.
     """
 
     video_key: str

@@ -102,7 +102,10 @@ def _spread(num: int, at_most: int) -> npt.NDArray[np.int64]:
 def _near_pairs(
     vectors: _Stack, num_leaders: int, threshold: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the (later, earlier) ids of pairs of near-duplicates that include a frame from a sample of newcomers."""
+    """Return the (later, earlier) ids of up to `_TUNING_PAIRS` pairs of near-duplicates.
+
+    Each pair includes a frame from a sample of the newcomers.
+    """
     sample = num_leaders + _spread(len(vectors.newcomers), _TUNING_QUERIES)
     index = FaissIndex(vectors.newcomers.shape[1])
     index.add(unit_rows(vectors.rows(sample)))

@@ -57,7 +57,8 @@ def index_readers(config: ExtractionConfig) -> Sequence[IndexReader]:
 def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     """Write the frames of a video and then their manifest, `frames.parquet`. Equal input gives equal bytes.
 
-    The index readers are tried, cheapest first, until every frame that the index promises can be decoded.
+    The index readers are tried, cheapest first, until all targets that are chosen from an index can be decoded. With
+    the last reader, targets that cannot be decoded are left out.
 
     Raises:
         VideoPermanentError: the file is unusable, has no decodable frame, or exceeds a limit.

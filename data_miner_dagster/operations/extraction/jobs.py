@@ -1,6 +1,6 @@
 """Jobs on untrusted files, run by `FrameWorkers` and `MediaWorkers`.
 
-They verify a video, decode a picture, or make a folder of frames.
+They verify a video, decode a picture, or make a folder of frames or windows.
 """
 
 import errno

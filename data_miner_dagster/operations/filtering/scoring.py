@@ -83,7 +83,9 @@ def score_project(
     *,
     force: bool = False,
 ) -> int:
-    """Update the table at `path`. Return the number of videos scored. The caller holds the project's claim.
+    """Update the table of similarities at `path`. Return the number of videos that were compared with the prompts.
+
+    The caller holds the project's claim.
 
     Raises:
         VideosLeftOutError: frames or embeddings of some videos are unreadable, or changed after the members were
@@ -163,7 +165,7 @@ def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Scorer:
-    """The prompts to compare with. `beside` is the encoder that compares pictures with exemplars, if it is another."""
+    """The prompts to compare with. `beside` is the encoder for exemplars, if that is not the filter encoder."""
 
     prompts: PromptScores
     beside: EncoderRole | None

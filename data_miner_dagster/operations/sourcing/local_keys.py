@@ -50,7 +50,7 @@ class LocalKeys:
             return self._known.setdefault(f"{prefix}{sha256[:_MIN_DIGEST]}", key)
 
     def _present(self) -> Iterator[tuple[str, str]]:
-        """Yield the root's keys, from its files and its catalog, with their digests."""
+        """Yield the keys of local videos, from the root's files and its catalog, each with its digest."""
         names: list[str] = []
         with suppress(FileNotFoundError):  # files first, since a new catalog does not know them yet
             names += sorted(entry.name for entry in os.scandir(self._platform.layout.videos))
