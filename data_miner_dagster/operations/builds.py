@@ -33,7 +33,7 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
 
 
 def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
-    """Return the sha256 digests of the exemplars, or the reason why the exemplars cannot be read."""
+    """Return, by section, the sha256 digests of the exemplars, or the reason why they cannot be read."""
     hashes: dict[str, object] = {}
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
         if '"images"' not in json.dumps(row.config.get(section)):  # called often; exemplars are rare

@@ -66,7 +66,7 @@ def find_exemplars(
 
 
 def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[str, ...]]:
-    """Return the sha256 digests of exemplars, in order, as part of a fingerprint."""
+    """Return the sha256 digests of the exemplars of each prompt or class, in order, as part of a fingerprint."""
     return {text: tuple(exemplar.sha256 for exemplar in beside) for text, beside in exemplars.items()}
 
 

@@ -98,10 +98,10 @@ class ItemFault:
 def concerns_all_items(error: BaseException) -> bool:
     """Return whether an error concerns all items, so that it passes through a guard and ends the run.
 
-    - `CatalogError`: the catalog is damaged, for every item alike.
+    - `CatalogError`: the catalog is damaged, which affects every item.
     - `DamagedFileError`: the holder of the claim removes the file, and the next attempt recreates it.
-    - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, for every item alike. If they concern one
-      item (a source whose variable is not set, a file of the watched folder), the loop catches them inside.
+    - `ConfigError`, `ModelError`: a setting or a model is wrong or missing, which affects every item. If only one item
+      is affected (a source whose variable is not set, a file of the watched folder), the loop catches the error itself.
     - `OutOfDateError`: the tables of the stages do not match each other, or an earlier version wrote one of them.
     - `ClaimLostError`, `RunEndedError`: another process has taken over the work, and this one stops.
     - `SystematicFaultError`, `OutageError`: an inner loop has raised them.
@@ -110,12 +110,12 @@ def concerns_all_items(error: BaseException) -> bool:
     - `WorkersClosedError`: the batch is being shut down.
     - The catalog is unreachable or damaged (`concerns_database`). An error in one row concerns only its item.
     - Nothing can be written: a full disk or quota in any class (`is_disk_full`), or `OSError` with EROFS. Reading never
-      raises these, so a source does not cause them. Also EMFILE and ENFILE: the process can open no more files. Not
-      EACCES, ENOENT, EIO or ESTALE: they often concern a single path, and if they concern everything, they occur on
-      every item.
+      raises these, so a source does not cause them.
+    - `OSError` with EMFILE or ENFILE: the process can open no more files. EACCES, ENOENT, EIO and ESTALE are different:
+      they often concern a single path, and if they concern everything, they occur on every item.
 
     A `MemoryError` belongs to the item that needed too much. If memory is short for all, it occurs on every item.
-    `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are not subclasses of `Exception` and never get here.
+    `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are not subclasses of `Exception`, so guards ignore them.
     """
     if isinstance(error, _OF_ALL):
         return True

@@ -11,7 +11,7 @@ from data_miner_dagster.sites.redaction import redact_url
 
 
 def name_of_video(row: VideoRow) -> str:
-    """Return the name of the local file or folder; else the title; else the address without secrets."""
+    """Return the name of a video for people: that of its local file or folder, its title, or its redacted address."""
     if row.origin is Origin.LOCAL:
         return PurePosixPath(row.url).name
     return row.title or with_references(redact_url(row.url))

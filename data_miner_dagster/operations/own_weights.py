@@ -21,7 +21,7 @@ from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
 def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -> dict[str, Path]:
     """Fetch all models of `platform.models.registry` that are in buckets. Return their folders by name.
 
-    After an interruption, the next call continues within the unfinished file.
+    After an interruption, the next call continues the unfinished file.
 
     Raises:
         ConfigError: a setting for the bucket is missing.

@@ -211,7 +211,7 @@ class Room:
     # --- removing ---
 
     def settle(self) -> None:
-        """Remove files if the space that is in use, expected and reserved exceeds the limit. Without a quota, return."""
+        """Remove files if the space that is in use, expected or reserved exceeds the quota. Without one, do nothing."""
         quota = self._config.quota
         if quota is None:
             return
@@ -352,7 +352,10 @@ def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
 
 
 def _can_be_had_again(layout: StorageLayout, row: VideoRow) -> bool:
-    """Return whether a removed file could be replaced: from its site, or from the user's own copy if that exists."""
+    """Return whether a file can be removed because it could be replaced: from its site, or by the user's own copy.
+
+    A file that is needed to recreate frames cannot be removed.
+    """
     if row.status is VideoStatus.EXTRACTED and not has_frames(layout, row.key):
         return False  # the file is needed to recreate them
     if row.origin is not Origin.LOCAL:

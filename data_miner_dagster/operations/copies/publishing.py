@@ -100,6 +100,8 @@ def publish_release(
 def withdraw_publication(platform: Platform, project: str, to: str, version: str) -> int:
     """Remove a published release from its bucket, and its address from the catalog. Return the number of files removed.
 
+    After an interruption, repeat the call.
+
     Raises:
         ConfigError: the catalog does not record this publication, or it is on the hub, where it must be removed by hand
             because earlier commits would still contain the files.

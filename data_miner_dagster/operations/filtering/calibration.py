@@ -122,7 +122,8 @@ def find_threshold(
         answers_file: a CSV with columns `frame_id` and `answer` (keep, drop or empty). It is added to earlier answers.
 
     Raises:
-        ConfigError: the project does not exist, or a line of the file is not an answer.
+        ConfigError: the project does not exist, `wanted` is not between 0 and 1, or a line of the file is not an
+            answer.
         DataMinerError: the project has not been filtered with its current prompts.
     """
     _check_goal(goal, wanted)

@@ -84,10 +84,10 @@ def rules_of(platform: Platform, config: FilteringConfig) -> FilteringRules:
 
 
 def read_open_frames(platform: Platform, project: str, config: FilteringConfig) -> OpenFrames:
-    """Return the open frames of the videos that have been scored with these prompts.
+    """Return the open frames of the videos that have been compared with these prompts.
 
     Raises:
-        DataMinerError: the project has not been scored with its current prompts.
+        DataMinerError: the project has not been filtered with its current prompts.
     """
     path = platform.layout.similarities_table(project)
     header = read_header(path)
