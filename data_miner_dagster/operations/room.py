@@ -339,7 +339,7 @@ class Room:
 def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
     """Return the number of bytes that a video's file will use; None if it is not known before the download.
 
-    It is 0 if nothing is copied: for a folder of pictures, and for a hard link.
+    It is 0 for a folder of pictures and for a hard link, since nothing is copied, and for a path that cannot be read.
     """
     if row.key.startswith(FRAMES_PREFIX):
         return 0  # pictures stay in place

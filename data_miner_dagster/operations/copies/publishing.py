@@ -113,7 +113,7 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
         )
     url = bucket_url(to).child(f"{project}/{version}")
     if url.text not in {row.url for row in find_outside_copies(platform.database) if row.kind is CopyKind.PUBLICATION}:
-        raise ConfigError(f"this root has not published {project} {version} to {to}")
+        raise ConfigError(f"this root has not published {project} {version} to {to}; give the address as in `publish`")
     num_files = remove_files(open_bucket(platform.config.objects, url), first=MANIFEST_FILE)
     remove_publication(platform.database, url.text)
     return num_files
