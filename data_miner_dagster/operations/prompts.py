@@ -139,7 +139,7 @@ def mean_over_templates(
 
 
 def _embed_sentence(platform: Platform, encoder: ModelRole[ImageTextEncoder], sentence: str) -> Float32Array:
-    # One sentence per call, so that its vector does not depend on other sentences that are new at the time.
+    # One sentence per call, because its vector would otherwise depend on the other sentences of the batch.
     digest = fingerprint_of({"encoder": encoder.fingerprint, "text": sentence})
     path = platform.layout.prompt_embedding_file(encoder.name, digest)
     if (stored := _read_vector(path)) is not None:
@@ -162,7 +162,7 @@ def _embed_exemplar(
         image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
     except UnreadableImageError as error:
         raise ConfigError(f"filtering: the exemplar {exemplar.name} cannot be read: {error}") from error
-    # One picture per call, so that its vector does not depend on other pictures that are new at the time.
+    # One picture per call, because its vector would otherwise depend on the other pictures of the batch.
     vector: Float32Array = embed_images(encoder.load(), [image])[0].astype(np.float32)
     write_arrays(path, vector=vector)
     return vector

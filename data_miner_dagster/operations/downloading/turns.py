@@ -81,7 +81,7 @@ class Turns:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Discard the waiting videos, so that `take` returns None."""
+        """Discard the waiting videos. From now on, `take` returns None."""
         with self._changed:
             for line in self._lines.values():
                 line.waiting.clear()

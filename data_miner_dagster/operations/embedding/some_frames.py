@@ -1,4 +1,4 @@
-"""Computing the missing vectors of chosen frames, so that a project embeds only the frames it needs.
+"""Computing the missing vectors of chosen frames. A project embeds only the frames that it needs.
 
 Does not belong here: all frames of a video (embed_frames.py).
 """

@@ -271,7 +271,7 @@ def _lacks_source(platform: Platform, row: VideoRow) -> bool:
 
 
 def _lacking_a_source(platform: Platform, keys: Sequence[str], force: bool) -> list[VideoRow]:
-    """Return the videos that need new frames and whose file must be downloaded again for that."""
+    """Return the videos that need new frames but lack the file to make them from."""
     return [
         row
         for row in find_videos(platform.database, keys)

@@ -135,7 +135,7 @@ def score_project(
 
 @contextmanager
 def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
-    """Raise at the end of the block if any video had a fault, so that no table without that video is completed."""
+    """Raise at the end of the block if any video had a fault: no table may be completed without that video."""
     yield
     if faults:
         raise VideosLeftOutError(faults)

@@ -94,7 +94,7 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
     for frame_id, pts_seconds in seconds.items():
         place = FramePlace(split_frame_id(frame_id)[0], pts_seconds)
         is_kept = answers[frame_id]
-        # A repeated verdict is not stored, so that the person who gave it first stays its author.
+        # A repeated verdict is not stored: the person who gave it first stays its author.
         if known.get((place.video_key, place.pts_seconds)) is not is_kept:
             word = VerdictWord.KEEP if is_kept else VerdictWord.DROP
             answer_id = fingerprint_of({"frame": frame_id, "word": word, "who": who, "at": given_at.isoformat()})

@@ -61,7 +61,7 @@ def _listed(platform: Platform, address: str, shown: str) -> list[VideoCandidate
 
 
 def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
-    """Return the candidates that can become members, of which there is at least one. Log the others.
+    """Return the candidates that can become members, and log the others.
 
     Raises:
         ConfigError: no candidate can be a member, or an address contains a secret.

@@ -61,7 +61,7 @@ def prescreen(
 
 
 def _pass_over(_fault: ItemFault) -> None:
-    """Do nothing, so that a candidate passes if its pictures could not be compared. The log has the reason."""
+    """Do nothing: a candidate passes if its pictures could not be compared. The log has the reason."""
 
 
 def threshold_of(platform: Platform, config: ProjectConfig) -> float:

@@ -114,9 +114,9 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
 
 
 def _meant(platform: Platform, target: str) -> str:
-    """Return a hint for an error message: the keys of the videos whose name or title, or start of the key, was given.
+    """Return a hint for an error message: the keys of videos with `target` as their name, title or start of the key.
 
-    The videos are only suggested, because only a whole key identifies a video safely.
+    The keys are only suggested, because only a whole key identifies a video safely.
     """
     rows = find_videos(platform.database)
     keys = [row.key for row in rows if target in (name_of_video(row), row.title) or row.key.startswith(target)]
