@@ -71,10 +71,10 @@ def test_boxes_lie_inside__fails_and_says_why(
     assert not found.passed
     assert figures_of(found) == SOUND | {figure: 1}
     lines = {
-        MISPLACED: "1 are outside their frame or empty",
-        UNKNOWN: "1 have a class that is not the project's",
-        CONFIDENCE: "1 have a confidence outside 0 to 1",
-        MASKS: "1 differ from the bounds of their mask",
+        MISPLACED: "outside their frame or empty: 1",
+        UNKNOWN: "of a class that the project does not have: 1",
+        CONFIDENCE: "with a confidence outside 0 to 1: 1",
+        MASKS: "different from the bounds of their mask: 1",
     }
     assert lines[figure] in str(found.description)
     assert "`data-miner force-detect`" in str(found.description)

@@ -1,1 +1,1 @@
-"""Detection: the boxes on a project's representatives. The entry point is `detect_project`."""
+"""Detection: detect objects on a project's representatives. The entry point is `detect_project`."""

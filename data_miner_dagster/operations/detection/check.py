@@ -22,32 +22,32 @@ _COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", *_COR
 
 @dataclass(frozen=True, slots=True)
 class BoxCounts:
-    """The counts for one project's detections."""
+    """The number of a project's boxes, and the number that violates each guarantee."""
 
     num_boxes: int
-    num_misplaced: int
-    num_unknown_class: int
-    num_bad_confidence: int
-    num_wrong_masks: int = 0
+    num_misplaced: int  # outside their frame, without area, or on a frame that does not exist
+    num_unknown_class: int  # of a class that is not in the class list
+    num_bad_confidence: int  # with a confidence outside 0 to 1
+    num_wrong_masks: int = 0  # that differ from the bounds of their mask by more than a pixel
 
     @property
     def holds(self) -> bool:
-        """True if no box is wrong."""
+        """True if no box violates a guarantee."""
         return not (self.num_misplaced or self.num_unknown_class or self.num_bad_confidence or self.num_wrong_masks)
 
     @property
     def description(self) -> str:
         """The counts in one line, for the user."""
         return (
-            f"of {counted(self.num_boxes, 'box', 'boxes')}, {self.num_misplaced:,} are outside their frame or empty, "
-            f"{self.num_unknown_class:,} have a class that is not the project's, {self.num_bad_confidence:,} have a "
-            f"confidence outside 0 to 1, {self.num_wrong_masks:,} differ from the bounds of their mask; "
-            "`data-miner force-detect` recreates them"
+            f"of {counted(self.num_boxes, 'box', 'boxes')}, outside their frame or empty: {self.num_misplaced:,}, of a "
+            f"class that the project does not have: {self.num_unknown_class:,}, with a confidence outside 0 to 1: "
+            f"{self.num_bad_confidence:,}, different from the bounds of their mask: {self.num_wrong_masks:,}; "
+            "`data-miner force-detect` recreates all boxes"
         )
 
 
 def check_boxes(platform: Platform, project: str) -> BoxCounts:
-    """Compare a project's boxes with the sizes of their frames and with its classes.
+    """Count the boxes of a project that violate a guarantee of its table of detections.
 
     Raises:
         NotReadyError: no detector has examined the project's frames.
@@ -78,7 +78,10 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
 
 
 def _count_wrong_masks(detections_table: Path) -> int:
-    """Return the number of boxes that are more than a pixel off their mask. Earlier versions stored no masks."""
+    """Return the number of boxes that differ from the bounds of their mask by more than a pixel.
+
+    Tables of earlier versions have no masks.
+    """
     if not has_column(detections_table, "mask"):
         return 0
     batches = read_batches(detections_table, [*_CORNERS, "mask"])

@@ -1,4 +1,4 @@
-"""Combine the stored parts of all detectors: fuse, suppress, compare along the video, and make rows of a table.
+"""Combine the stored results of all detectors: fuse boxes, suppress duplicates, compare boxes along the video.
 
 The results are recomputed from the parts each time, without a model. Belongs here: the boxes of one video at a time.
 Does not belong here: the tables (detect_project.py).
@@ -29,7 +29,10 @@ from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts
 
 CompareAlongVideo = Callable[[Sequence[FrameToDetect], Sequence[FrameDetections]], list[FrameDetections]]
-"""Takes the frames of one video, by time, and the boxes on each. Returns the boxes after comparing them over time."""
+"""Returns the boxes on each frame of one video after comparing them over time.
+
+Takes the frames, ordered by time, and the boxes on each of them.
+"""
 
 
 class Decisions:
@@ -43,9 +46,15 @@ class Decisions:
         faults: DetectionFaults,
         compare: CompareAlongVideo | None = None,
     ) -> None:
-        """Take the parts by detector, and the frames ordered by id.
+        """Determine which frames all detectors have examined.
 
-        `compare` compares the boxes along a video. If it is None, the setting `agreement_seconds` applies.
+        Args:
+            parts: the stored results, by detector.
+            frames: the frames, ordered by id.
+            config: the settings of detection.
+            faults: receives the internal errors.
+            compare: compares the boxes along a video. None: boxes are compared according to the setting
+                `agreement_seconds`, or not at all if it is not set.
         """
         seen = [part.seen() for part in parts.values()]
         self.num_frames = len(frames)
@@ -62,10 +71,12 @@ class Decisions:
         self._compare = compare or (_agreement(config) if config.agreement_seconds is not None else None)
 
     def videos(self) -> Iterator[list[FrameBoxes]]:
-        """Yield the frames of each video with the rows of their boxes. Frames with an internal error are left out.
+        """Yield the frames of one video at a time, with the rows of their boxes.
+
+        Frames that not all detectors have examined, and frames with an internal error, are left out.
 
         Raises:
-            SystematicFaultError: all frames have the same internal error.
+            SystematicFaultError: the same internal error occurs on all videos (three or more), or on ten in a row.
         """
         readable = (frame for frame in self._frames if frame.frame_id in self._sha256_by_frame)
         with item_guard("detections") as guard:
@@ -84,9 +95,9 @@ class Decisions:
                     yield frames
 
     def _decide(self, video: Sequence[FrameToDetect], guard: ItemGuard) -> list[tuple[FrameToDetect, FrameDetections]]:
-        """Return the final boxes on the frames of one video, without frames that cause an internal error.
+        """Return the frames of one video, each with its final boxes. Frames that cause an internal error are left out.
 
-        Boxes are compared along the whole video, so an error during the comparison affects the whole video.
+        Boxes are compared along the whole video. If the comparison causes an error, the whole video is left out.
         """
         video_key, add = video[0].video_key, self._faults.add
         by_frame = [boxes_by_frame(boxes.of(frame.frame_id for frame in video), self._config) for boxes in self._found]
@@ -115,7 +126,12 @@ def _agreement(config: DetectionConfig) -> CompareAlongVideo:
 
 
 def boxes_by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
-    """Return stored boxes, sorted by frame, as detections by frame id. Frames without boxes are absent."""
+    """Return stored boxes as detections by frame id. Frames without boxes are omitted.
+
+    Args:
+        boxes: rows of DETECTIONS_SCHEMA. The rows of a frame are adjacent.
+        config: the settings of detection, whose classes give the class indices.
+    """
     class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(config.class_prompts)}
     corners = np.stack([boxes[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)
     confidences = boxes["confidence"].to_numpy()
@@ -135,7 +151,13 @@ def boxes_by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, Ima
 
 
 def fused(frame_id: str, found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig) -> FrameDetections:
-    """Return the final boxes of one frame, from each detector's boxes by frame id."""
+    """Return the boxes on one frame after fusing the boxes of all detectors and suppressing duplicates.
+
+    Args:
+        frame_id: the id of the frame.
+        found: the boxes of each detector, by frame id.
+        config: the settings of detection.
+    """
     answers = [by_frame.get(frame_id, ImageDetections.empty()) for by_frame in found]
     return suppress(
         fuse_detections(answers, iou=config.fusion_iou),

@@ -1,7 +1,8 @@
 """Detection of one project: its detectors examine the representatives of its duplicate groups.
 
-Each detector's results are stored in parts (storage/detection_parts.py) and never computed twice. The stage's own
-decisions (fusion, suppression, second opinion) are recomputed from the parts, without a model.
+Each detector's results are stored in parts (storage/detection_parts.py), and are computed again only if the user
+requests it. The decisions of the stage (fusion, suppression, comparison along the video) are recomputed from the parts,
+without a model.
 """
 
 import json
@@ -67,38 +68,42 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""The number of boxes that are written at once. Readers that proceed video by video also read this many at once."""
+"""Boxes are written when at least this many are in memory. Readers that proceed video by video read as many at once."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
-"""The size of masks at which fewer boxes are written at once. Noisy outlines take a hundred times the usual space."""
+"""Boxes are also written when their masks reach this size. Masks with noisy outlines take 100 times the usual space."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
-"""Settings that do not affect boxes, or that are covered by another part of the fingerprint."""
+"""Settings that do not affect boxes, or that another part of the fingerprint covers."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
-"""The metadata key of the number of frames that could not be examined, for any reason."""
+"""The metadata key of the number of representatives that could not be examined, for any reason."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
-"""The metadata key of the frames that could not be examined because of an internal error, each with one line."""
+"""The metadata key of a JSON object: the internal error, in one line, by id of the frame that it affects."""
 _FOUND_KEY: Final = "data_miner.found"
-"""The metadata key of the fingerprint without the verifier's answers. Stored only if the project has a verifier."""
+"""The metadata key of the fingerprint of all inputs except the verifier's answers. Only projects with a verifier have
+it."""
 
 
 def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
-    """Find the project's classes on the representatives of `deduplicated.parquet`.
+    """Detect the project's classes on the representatives of `deduplicated.parquet`, and write the tables of detection.
 
-    Only frames that a detector has not seen with this class list are examined. A killed run resumes after its last
-    part. The tables have the same bytes whether or not it was killed.
+    A detector examines only frames that it has not examined with the current class list and settings. A killed run
+    resumes after its last part, and the tables have the same bytes as without the interruption.
 
     Args:
-        platform: the platform.
-        project: the project's name.
+        platform: the platform of one root.
+        project: the name of the project.
         force: delete earlier results, and examine all frames again.
 
     Returns:
-        The exact counts: frames, frames_with_boxes, boxes, boxes by class, and unreadable frames, if any.
+        The exact counts: frames, frames_with_boxes, boxes, boxes by class; and, if there are any, unreadable frames,
+        left-out videos, the verifier's verdicts and tracks.
 
     Raises:
-        ConfigError: there is no such project, a detector has no such class, or an exemplar cannot be read.
+        ConfigError: the project does not exist, a detector does not have one of its classes, an exemplar cannot be
+            read, or the settings of the verifier or of tracking are wrong.
         NotReadyError: the frames have not been deduplicated.
-        ModelError: the detector or the verifier is missing or cannot be loaded.
+        ModelError: a detector, the verifier or the tracking model is missing or cannot be loaded.
         VerifierAwayError: the verifier is unavailable, and the project is set to wait for it.
+        SystematicFaultError: the same internal error occurs on item after item.
     """
     config = platform.project_config(project).detection
     with models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
@@ -142,13 +147,13 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
 
 
 def _forget_found(platform: Platform, project: str) -> None:
-    end_sharing(platform.database, WorkStage.DETECTION, project)  # workers that are still on a shard stop writing
+    end_sharing(platform.database, WorkStage.DETECTION, project)  # workers that still process a shard stop writing
     for folder in (platform.layout.detection_parts(project), platform.layout.window_parts(project)):
         remove_other_parts(folder, keep=())
 
 
 def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mapping[str, DetectionParts]) -> str:
-    """Return the fingerprint of everything that boxes depend on except the frames."""
+    """Return the fingerprint of all inputs of the boxes except the frames and the verifier's answers."""
     return fingerprint_of(
         {
             "detection": _deciding_settings(config),
@@ -160,7 +165,10 @@ def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mappi
 
 
 def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
-    """Return the settings that affect boxes, without the names of exemplars, whose bytes identify the parts."""
+    """Return the settings that affect boxes.
+
+    The paths of exemplars are omitted, because the fingerprints of the parts cover the bytes of the files.
+    """
     settings = config.model_dump(mode="json", exclude=_DECIDED_APART)
     if config.exemplar_paths:
         settings["classes"] = {wanted.class_name: wanted.prompts for wanted in config.class_prompts}
@@ -170,9 +178,10 @@ def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
 def _current_fingerprint(
     platform: Platform, project: str, fingerprint: str, verification: BoxVerification | None
 ) -> str | None:
-    """Return the fingerprint of the tables if they are current, else None.
+    """Return the fingerprint of the stored tables, or None if they are not current.
 
-    Boxes without an answer are sent to the verifier again. With a verifier, the fingerprint depends on its answers.
+    Tables are not current if their inputs have changed, frames were unreadable, videos were not followed, or boxes wait
+    for an answer of the verifier. With a verifier, the fingerprint depends on its answers.
     """
     frames_table, boxes_table = (
         platform.layout.detected_frames_table(project),
@@ -196,7 +205,7 @@ def _with_line(outcome: ProjectOutcome, line: str) -> ProjectOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _MadeFrom:
-    """The inputs of the tables, and the representatives that are left out."""
+    """The fingerprints of the inputs of the tables, and the representatives that are left out."""
 
     deduplicated_fingerprint: str
     found_fingerprint: str
@@ -207,20 +216,20 @@ class _MadeFrom:
 
 @dataclass(frozen=True, slots=True)
 class _Further:
-    """Verification and following of objects, which only some projects request."""
+    """Verification and tracking, which only some projects request. None: the project does not request it."""
 
     verification: BoxVerification | None
     follower: VideoFollower | None
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata that this processing adds to the table of frames."""
+        """The metadata that verification and tracking add to the table of frames."""
         metadata = dict(self.verification.metadata()) if self.verification is not None else {}
         return metadata | dict(self.follower.metadata() if self.follower is not None else {})
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of the table of boxes."""
+        """The schema of the table of boxes, including the columns of verification and tracking."""
         tracks = TRACK_COLUMNS if self.follower is not None else ()
         verdicts = VERIFIER_COLUMNS if self.verification is not None else ()
         return pa.schema([*DETECTIONS_SCHEMA, *tracks, *verdicts])
@@ -233,10 +242,10 @@ def _write_tables(
     made_from: _MadeFrom,
     further: _Further,
 ) -> tuple[str, dict[str, str]]:
-    """Write both tables, `detected_frames.parquet` last.
+    """Write `detections.parquet`, whole-clip tracks if they are requested, and `detected_frames.parquet` last.
 
     Returns:
-        The fingerprint of the tables, and the videos that are left out completely, with the reason.
+        The fingerprint of the tables, and the reason by key for each video that is left out completely.
     """
     metadata = {MADE_FROM_KEY: made_from.deduplicated_fingerprint}
     verification, schema = further.verification, further.schema
@@ -294,12 +303,12 @@ def _with_answers(fingerprint: str, verification: BoxVerification) -> str:
 
 
 def num_unreadable_frames(detected_frames_table: Path) -> int:
-    """Return the number of representatives that could not be examined, for any reason. They are not in the table."""
+    """Return the number of representatives that the table lacks because they could not be examined, for any reason."""
     return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
 
 
 def faults_by_frame(detected_frames_table: Path) -> dict[str, str]:
-    """Return the internal errors of representatives, one line each, by frame id."""
+    """Return the internal errors that prevented representatives from being examined, one line each, by frame id."""
     faults: dict[str, str] = json.loads(read_metadata(detected_frames_table).get(_FAULTS_KEY, "{}"))
     return faults
 

@@ -1,7 +1,7 @@
 """The classes of a project with their exemplars, as they are passed to detectors.
 
-Belongs here: converting files to `ClassPrompts` whose pictures can be decoded, and their part of a fingerprint. Does
-not belong here: finding the files (operations/exemplars.py), their use in a detector (models/detectors/).
+Belongs here: adding the exemplars to `ClassPrompts`, and the exemplars' part of a fingerprint. Does not belong here:
+finding the files (operations/exemplars.py), their use in a detector (models/detectors/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,10 @@ ExemplarsByClass = Mapping[str, Sequence[Exemplar]]
 def pictured_classes(
     config: DetectionConfig, exemplars: ExemplarsByClass, pictures: StoredPictures
 ) -> tuple[ClassPrompts, ...]:
-    """Return the classes in order. Their exemplars are decoded when used, so `pictures` must stay open until then."""
+    """Return the classes of a project with their exemplars, in the order of the class list.
+
+    An exemplar is read with `pictures` when a detector uses it, so `pictures` must stay open until then.
+    """
     return tuple(
         replace(
             wanted,
@@ -37,7 +40,10 @@ def pictured_classes(
 
 
 def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict[str, object]:
-    """Return the exemplars' part of a fingerprint: their bytes and boxes, but not names. Empty if there are none."""
+    """Return the exemplars' part of a fingerprint: the sha256 of each file and the boxes on it, but not its name.
+
+    Empty if there are no exemplars.
+    """
     shown = {
         name: [
             [exemplar.sha256, [list(box) for box in image.boxes]]
@@ -49,7 +55,7 @@ def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict
 
 
 def exemplar_metadata(paths_by_class: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the exemplars of each class as metadata of the stage. Empty if there are none."""
+    """Return the paths of the exemplars of each class as metadata of the outcome. Empty if there are no exemplars."""
     line = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in paths_by_class.items())
     return {"exemplars": line} if line else {}
 
@@ -58,12 +64,12 @@ def _read(exemplar: Exemplar, boxes: Sequence[BoxXyxy], pictures: StoredPictures
     try:
         image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
     except UnreadableImageError as error:
-        raise ConfigError(f"detection: the exemplar {exemplar.name} cannot be read: {error}; replace it") from error
+        raise ConfigError(f"detection: exemplar {exemplar.name} cannot be read: {error}; replace the file") from error
     height, width = image.shape[:2]
     for box in boxes:
         if box[2] > width or box[3] > height:
             raise ConfigError(
-                f"detection: the box {list(box)} of exemplar {exemplar.name} extends beyond its {width} x {height} "
-                "pixels; correct it"
+                f"detection: the box {list(box)} of exemplar {exemplar.name} extends beyond the {width} x {height} "
+                "pixels of the image; correct the box"
             )
     return image

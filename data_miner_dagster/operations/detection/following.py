@@ -1,4 +1,4 @@
-"""Follow objects through a video: over the frames of a project and the pictures around them."""
+"""Follow objects through a video, over the frames of a project and the pictures around them (`detection.tracking`)."""
 
 import heapq
 import json
@@ -41,7 +41,7 @@ from data_miner_dagster.storage.tables import (
 )
 
 NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
-"""The metadata key of a JSON object: for each video key, the reason why its objects could not be followed."""
+"""The metadata key of a JSON object: the reason why objects could not be followed, by video key."""
 _FRAMES_AT_ONCE: Final = 256
 _ROWS_PER_GROUP: Final = 2_000
 
@@ -57,7 +57,13 @@ class TrackTables:
     _track_rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, number: int, followed: FollowedFrame[FrameToDetect], frame_id: str | None) -> None:
-        """Write one frame of a video, and the objects on it."""
+        """Add one frame of a video, and the objects on it. Rows are written when enough are in memory.
+
+        Args:
+            number: the position of the frame among the tracked frames of its video, from 0.
+            followed: the frame and its boxes. Boxes without a track are left out.
+            frame_id: the id of the frame if it is a representative; None if it is a picture around one.
+        """
         frame = followed.frame
         width, height = frame.resolution_wh
         place = {
@@ -79,34 +85,44 @@ class TrackTables:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that are held in memory."""
+        """Write the rows that are in memory."""
         self.frames.write_table(table_from_rows(self._frame_rows, TRACKED_FRAMES_SCHEMA))
         self.tracks.write_table(table_from_rows(self._track_rows, TRACKS_SCHEMA))
         self._frame_rows, self._track_rows = [], []
 
 
 class VideoFollower:
-    """Follows the objects of a project's videos, one video at a time."""
+    """Follows the objects in a project's videos, one video at a time."""
 
     def __init__(self, neighbours: Neighbours, config: DetectionConfig, sessions: VideoSessions | None = None) -> None:
-        """Take the pictures around the frames, and a network's sessions. Without sessions, detectors are used."""
+        """Create a follower that writes no whole-clip tracks.
+
+        Args:
+            neighbours: the pictures around the frames, and the detectors' boxes on them.
+            config: the settings of detection.
+            sessions: the results of the network that follows objects. None: ByteTrack links the detectors' boxes.
+        """
         self.neighbours = neighbours
         self._sessions = sessions
         self.config = config
         self._tracking = neighbours.config
         self.tables: TrackTables | None = None
-        """The tables of whole-clip tracks while they are being written."""
+        """The tables of whole-clip tracks while they are being written (`writing_tracks`), else None."""
 
     def metadata(self) -> Mapping[str, str]:
-        """Return the metadata for the table of frames: the videos whose objects could not be followed, and why."""
+        """Return the metadata for the table of frames: the reason by key for each video that could not be followed."""
         failed = self.neighbours.failed
         return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
 
     def follow(self, frames: Sequence[FrameToDetect], decided: Sequence[FrameDetections]) -> list[FrameDetections]:
-        """Return the boxes on the frames of one video, by time, after following its objects.
+        """Return the boxes on the frames of one video after following its objects.
 
-        Objects are followed through these frames and the pictures around them. If the video is not followed, `decided`
-        is returned unchanged.
+        Objects are followed through these frames and the pictures around them. If the video cannot be followed,
+        `decided` is returned unchanged. Whole-clip tracks are written if they are requested.
+
+        Args:
+            frames: the frames of one video, ordered by time.
+            decided: the boxes on each frame.
         """
         video_key = frames[0].video_key if frames else ""
         if not frames or not self.neighbours.followed(video_key):
@@ -135,11 +151,11 @@ class VideoFollower:
         return ObservedFrame(frame, frame.pts_seconds, frame.resolution_wh, boxes, is_wanted)
 
     def _around(self, video_key: str) -> Iterator[ObservedFrame[FrameToDetect]]:
-        """Yield the boxes on the pictures around the frames that every detector could examine, by time."""
+        """Yield the pictures around the frames that every detector has examined, with their boxes, ordered by time."""
         parts = self.neighbours.parts_of(video_key)
         seen = [part.seen() for part in parts]
         pictures = self.neighbours.frames_of(video_key)
-        # Parts are read one by one: the possible names of pictures are known, and boxes are not held in memory.
+        # The boxes of a few pictures at a time are read, so not all boxes of a video are in memory.
         boxes: list[FoundBoxes] = [part.found(of_part) for part, of_part in zip(parts, seen, strict=True)]
         while some := list(islice(pictures, _FRAMES_AT_ONCE)):
             some = [frame for frame in some if all(of.get(frame.frame_id) == frame.sha256 for of in seen)]
@@ -155,9 +171,10 @@ class VideoFollower:
         frames: Sequence[FrameToDetect],
         decided: Mapping[str, FrameDetections],
     ) -> Iterator[ObservedFrame[FrameToDetect]]:
-        """Yield a video's frames and the pictures around them, by time, with the objects that the network has found.
+        """Yield a video's frames and the pictures around them, by time, with the objects that the network detected.
 
-        The boxes of a frame come from the detectors, and those of the pictures around it from the network.
+        The boxes on a frame come from the detectors, and the boxes on the pictures around it from the network. Pictures
+        that the network has not examined are left out.
         """
         parts = sessions.parts_of(video_key)
         looked_at = parts.seen()
@@ -187,7 +204,7 @@ class VideoFollower:
 
 
 def check_can_follow(platform: Platform, config: DetectionConfig) -> None:
-    """Ensure that objects can be followed, if the settings request it.
+    """Ensure that objects can be followed if the settings request tracking. Loads no model.
 
     Raises:
         ConfigError: the model does not exist, cannot follow objects, or has a licence that is not allowed.
@@ -207,9 +224,16 @@ def following(
     frames: Sequence[FrameToDetect],
     parts: Mapping[str, DetectionParts],
 ) -> Iterator[VideoFollower | None]:
-    """Prepare the pictures around the frames, then yield the follower of a project's objects.
+    """Decode the pictures around the frames, then yield the follower of a project's objects.
 
-    Yield None if objects are not followed.
+    Yield None if the settings do not request tracking.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        config: the settings of detection.
+        frames: the representatives, ordered by frame id.
+        parts: the stored results of each detector, by detector name.
     """
     if config.tracking is None:
         yield None
@@ -225,7 +249,11 @@ def following(
 
 @contextmanager
 def writing_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> Iterator[Callable[[str], None]]:
-    """Write whole-clip tracks, if requested. Yield a function that completes the tables, given their fingerprint."""
+    """Have `follower` write whole-clip tracks during the block. Yield a function to call when all videos are done.
+
+    The function writes the remaining rows, and the fingerprint that it receives. It does nothing if whole-clip tracks
+    are not requested.
+    """
     if follower is None or not follower.neighbours.config.whole_clip:
         yield lambda _: None
         return
@@ -248,7 +276,14 @@ def writing_tracks(platform: Platform, project: str, follower: VideoFollower | N
 
 
 def are_tracks_current(platform: Platform, project: str, config: DetectionConfig, fingerprint: str) -> bool:
-    """Return whether the project's whole-clip tracks belong to its table of boxes."""
+    """Return whether the project's whole-clip tracks are current, or are not requested.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        config: the settings of detection.
+        fingerprint: the fingerprint of the project's table of boxes.
+    """
     if config.tracking is None or not config.tracking.whole_clip:
         return True
     paths = (platform.layout.tracks_table(project), platform.layout.tracked_frames_table(project))
@@ -256,7 +291,13 @@ def are_tracks_current(platform: Platform, project: str, config: DetectionConfig
 
 
 def forget_other_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> None:
-    """Remove tracks, and results on the pictures around frames, that the project's settings no longer request."""
+    """Remove tracks and pictures around frames that the project's settings do not keep, and outdated results on them.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        follower: the follower of this run; None if objects are not followed.
+    """
     layout = platform.layout
     remove_other_parts(layout.window_parts(project), keep=follower.neighbours.part_folders if follower else [])
     if follower is not None:
@@ -267,7 +308,7 @@ def forget_other_tracks(platform: Platform, project: str, follower: VideoFollowe
 
 
 def track_counts(platform: Platform, project: str) -> dict[str, int]:
-    """Return the numbers of tracks, of recovered boxes and of videos not followed, to show to people."""
+    """Return the numbers of tracks and recovered boxes, and the number of videos not followed if there are any."""
     counts = {"tracks": 0, "recovered_boxes": 0}
     columns = ["video_key", TRACK_ID_COLUMN, RECOVERED_COLUMN]
     boxes = read_table(platform.layout.detections_table(project), columns)
@@ -280,10 +321,10 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
 
 
 def tracking_settings(platform: Platform, config: DetectionConfig) -> Mapping[str, object]:
-    """Return the part of a table's fingerprint for following objects. Empty if objects are not followed.
+    """Return the settings of tracking that are part of a table's fingerprint. Empty if objects are not followed.
 
     Raises:
-        ModelError: the folder of a network's `file:` source is missing.
+        ModelError: the folder of the tracking model's `file:` source is missing.
     """
     if config.tracking is None:
         return {}

@@ -1,4 +1,4 @@
-"""`data-miner try detect PICTURE --like BOX`: the objects on a picture that resemble those in some of its boxes."""
+"""`data-miner try detect PICTURE --like BOX`: detect the objects on a picture that resemble those in given boxes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,31 +14,31 @@ from data_miner_dagster.protocols.detectors import BoxPrompted
 
 
 def check_takes_boxes(role: DetectorRole) -> None:
-    """Ensure that a detector accepts boxes on the same picture as prompts. Loads no model.
+    """Ensure that a detector accepts boxes on the examined picture as prompts. Loads no model.
 
     Raises:
-        ConfigError: the architecture of the detector accepts no such boxes.
+        ConfigError: the architecture of the detector does not accept boxes on the examined picture.
     """
     family = ARCHITECTURES.get(role.entry.architecture)
     if family is None or not family.takes_boxes:
         able = sorted(name for name, other in ARCHITECTURES.items() if other.takes_boxes)
         raise ConfigError(
             f"--like: detector {role.name!r} of architecture {role.entry.architecture!r} accepts no boxes on the "
-            f"same picture; choose one of architecture {' or '.join(able)}, such as --detector sam3"
+            f"same picture; choose a detector of architecture {' or '.join(able)}, such as --detector sam3"
         )
 
 
 def try_detect_like(
     role: DetectorRole, picture: Path, like: Sequence[BoxXyxy], unlike: Sequence[BoxXyxy], *, threshold: float
 ) -> Trial:
-    """Find everything on a picture that resembles some of its boxes and does not resemble others.
+    """Detect the objects on a picture that resemble those in `like` and do not resemble those in `unlike`.
 
     Args:
         role: the detector.
         picture: the file.
-        like: boxes in pixels of the upright picture, at least one.
-        unlike: boxes around objects that are not wanted.
-        threshold: boxes with a lower confidence are left out.
+        like: boxes around objects to detect, in pixels of the upright picture, at least one.
+        unlike: boxes around objects that are not wanted, in pixels of the upright picture.
+        threshold: the lowest confidence of a detected box.
 
     Raises:
         ConfigError: the detector accepts no boxes, or a box extends beyond the picture.
@@ -53,7 +53,7 @@ def try_detect_like(
     for box in (*like, *unlike):
         if box[2] > width or box[3] > height:
             raise ConfigError(
-                f"the box {list(box)} extends beyond the {width} x {height} pixels of {picture}; correct it"
+                f"the box {list(box)} extends beyond the {width} x {height} pixels of {picture}; correct the box"
             )
     detector = role.load()
     assert isinstance(detector, BoxPrompted)

@@ -1,7 +1,9 @@
-"""The pictures around a project's frames, on which objects are followed: decoding, storing and examining them.
+"""Decode, store and examine the pictures around a project's frames, on which objects are followed.
 
-They are stored in `windows/`, in one folder per video for all projects. If the pictures of a video are unavailable, its
-boxes remain as detected. Belongs here: the expensive part. Does not belong here: following the objects (following.py).
+The pictures are stored in `windows/`, in one folder per video for all projects. If the pictures of a video are
+unavailable, its objects are not followed, and its boxes remain as detected.
+
+Belongs here: the expensive part. Does not belong here: following the objects (following.py).
 """
 
 import heapq
@@ -44,7 +46,7 @@ from data_miner_dagster.storage.detection_parts import DetectionParts
 from data_miner_dagster.storage.windows import read_stored_windows, read_windows
 
 _WINDOWS_VERSION: Final = 1
-"""Increment it when the same times of the same file yield different pictures."""
+"""Increment this when the same times in the same file yield different pictures."""
 _VIDEOS_AT_ONCE: Final = 500
 _MOST_DECODER_THREADS: Final = 4
 
@@ -52,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 class Neighbours:
-    """The windows of one project's videos. The caller holds the project's claim."""
+    """The pictures around the frames of one project. The caller holds the project's claim."""
 
     def __init__(
         self,
@@ -63,18 +65,24 @@ class Neighbours:
         parts: Mapping[str, DetectionParts],
         sessions: VideoSessions | None = None,
     ) -> None:
-        """Take the representatives, ordered by frame id, and the parts of each detector, which identify its class list.
+        """Group the frames by video. Videos of foreign pictures are left out, since nothing can be decoded around them.
 
-        If a network follows the objects, only this network examines the pictures. Otherwise, all detectors do.
+        Args:
+            platform: the platform of one root.
+            project: the name of the project.
+            config: the settings of tracking.
+            frames: the representatives, ordered by frame id.
+            parts: the results of each detector on the frames, whose fingerprints identify the detector and its classes.
+            sessions: the network that follows objects and examines the pictures; None if the detectors examine them.
         """
         self.config = config
         self.failed: dict[str, str] = {}
-        """The videos whose objects cannot be followed, with the reason."""
+        """The reason why the objects of a video cannot be followed, by video key."""
         self._platform = platform
         self._project = project
         self._sessions = sessions
         self._fingerprints = {} if sessions else {name: part.fingerprint for name, part in parts.items()}
-        self._frames = {  # of each video, by time
+        self._frames = {  # by video, ordered by time
             video_key: tuple(group)
             for video_key, group in groupby(frames, key=lambda frame: frame.video_key)
             if not has_foreign_pictures(video_key)
@@ -93,7 +101,7 @@ class Neighbours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources, and settle the faults: record them, or raise if all items had the same one."""
+        """Close the resources. Record the internal errors, or raise SystematicFaultError if they are all the same."""
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
@@ -113,7 +121,7 @@ class Neighbours:
             work = partial(self._attempt, key, room, fetched[key].message if key in fetched else "")
             self._guard.attempt(key, work, partial(self._take_fault, key))
             steps.advance()
-        self._workers.close()  # their memory is not needed while detectors work
+        self._workers.close()  # frees their memory, which detectors need
 
     def _take_fault(self, video_key: str, fault: ItemFault) -> None:
         self.failed[video_key] = fault.line
@@ -124,7 +132,7 @@ class Neighbours:
         videos = counted(len(rows), "video")
         where = f"along {videos}" if self.config.whole_clip else f"around {counted(num_frames, 'frame')} of {videos}"
         logger.info(
-            "detection: to follow objects, up to %s %s are decoded, stored, and examined by %s",
+            "detection: to follow objects, up to %s %s will be decoded, stored, and examined by %s",
             counted(looks, "picture"),
             where,
             counted(len(self._fingerprints), "detector")
@@ -146,8 +154,8 @@ class Neighbours:
     def _lacks_pictures(self, row: VideoRow) -> bool:
         """Return whether a video must be decoded.
 
-        It must if its list of pictures is missing or incomplete, or if pictures that are not stored have not been
-        examined yet.
+        This is the case if its list of pictures is missing, outdated or incomplete, or if its pictures were removed
+        before all of them were examined.
         """
         video_key = row.key
         stored = read_stored_windows(self._platform.layout, video_key)
@@ -172,7 +180,10 @@ class Neighbours:
             self.failed[video_key] = str(error)
 
     def _make(self, video_key: str, room: Room, why_gone: str) -> None:
-        """Replace the windows of a video atomically. The pictures for other projects remain."""
+        """Decode the pictures around a video's frames, and replace its folder of pictures atomically.
+
+        The new folder also has the pictures that other projects requested, if the video file has not changed.
+        """
         layout, config = self._platform.layout, self._platform.config.extraction
         with self._platform.hold_video(video_key) as claim:
             row = find_video(self._platform.database, video_key)
@@ -201,7 +212,7 @@ class Neighbours:
                 room.remove_source_held(row)
 
     def frames_of(self, video_key: str) -> Iterator[FrameToDetect]:
-        """Yield the pictures that this project requests around a video's frames, by time, excluding the frames.
+        """Yield the pictures that this project requests around a video's frames, ordered by time, without the frames.
 
         Raises:
             DamagedFileError: the list of pictures cannot be read.
@@ -212,7 +223,7 @@ class Neighbours:
                 yield self._frame(video_key, row)
 
     def _all_frames(self, video_key: str) -> Iterator[FrameToDetect]:
-        """Yield a video's frames and the pictures around them, by time."""
+        """Yield a video's frames and the pictures around them, ordered by time."""
         pictures = self.frames_of(video_key)
         return heapq.merge(self._frames[video_key], pictures, key=lambda frame: frame.pts_seconds)
 
@@ -233,12 +244,15 @@ class Neighbours:
         return video_key in self._times and video_key not in self.failed
 
     def parts_of(self, video_key: str) -> list[DetectionParts]:
-        """Return each detector's boxes around a video's frames, in the order of the detectors."""
+        """Return each detector's stored results on the pictures around a video's frames, in the order of the detectors.
+
+        Empty if a network follows the objects.
+        """
         return [self._parts(name, video_key) for name in self._fingerprints]
 
     @property
     def part_folders(self) -> list[Path]:
-        """The folders of the results of this project's detectors."""
+        """The folders with the results of this project's detectors, or of its network, on the pictures."""
         if self._sessions is not None:
             return [self._sessions.folder]
         layout, items = self._platform.layout, self._fingerprints.items()
@@ -254,7 +268,10 @@ class Neighbours:
         return (frame for frame in self.frames_of(video_key) if seen.get(frame.frame_id) != frame.sha256)
 
     def look_at(self, looker: Looker, detector: DetectorRole) -> None:
-        """Let a detector examine the pictures that it has not examined yet. A killed run loses at most one part."""
+        """Have a detector examine the pictures that it has not examined yet. A killed run loses at most one part.
+
+        Do nothing if a network follows the objects.
+        """
         if self._sessions is not None:
             return
         followed = list(filter(self.followed, self._times))
@@ -271,7 +288,7 @@ class Neighbours:
         return Steps(f"detection: to follow objects, {what}", "videos", num_videos, self._platform)
 
     def follow_objects(self) -> None:
-        """Let the network that follows objects, if there is one, examine the videos that are not complete."""
+        """Have the network, if there is one, follow the objects in the videos that are not complete."""
         if self._sessions is None:
             return
         for video_key in filter(self.followed, self._times):
@@ -282,11 +299,14 @@ class Neighbours:
         try:
             sessions.look_at(video_key, partial(self._all_frames, video_key))
         except UnreadableImageError as error:
-            self.failed[video_key] = f"a picture cannot be read: {error}; `data-miner doctor --fix` repairs it"
+            self.failed[video_key] = f"a picture cannot be read: {error}; repair it with `data-miner doctor --fix`"
             logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
 
     def settle(self) -> None:
-        """Remove pictures that all detectors have examined, unless the settings keep them. The list remains."""
+        """Remove the pictures of the followed videos unless the settings keep them. The list of pictures remains.
+
+        Call this after all pictures have been examined.
+        """
         if self.config.keep_windows:
             return
         for video_key in filter(self.followed, self._times):

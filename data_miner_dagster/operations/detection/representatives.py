@@ -1,6 +1,6 @@
-"""The frames that a project's detectors examine: the representatives of its duplicate groups, and their images.
+"""Read the frames that a project's detectors examine: the representatives of its duplicate groups, with their images.
 
-Does not belong here: the frames that a detector has already examined (shares.py).
+Does not belong here: the choice of frames that a detector has not examined yet (shares.py).
 """
 
 from functools import partial
@@ -18,10 +18,10 @@ from data_miner_dagster.storage.tables import read_table
 
 
 def representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
-    """Return the frames to examine with their images, ordered by frame id, and the number of unavailable frames.
+    """Return the representatives with their images, ordered by frame id, and the number of unavailable ones.
 
-    Frames are unavailable if their video's frames cannot be read, or have changed since filtering. Errors are added to
-    `faults`.
+    Representatives are unavailable if the frames of their video cannot be read, or were extracted again and no longer
+    contain one of them. The errors are added to `faults`.
     """
     table = chosen_frames(platform, project)
     frames = frames_of(platform, table, faults)
@@ -29,7 +29,10 @@ def representatives(platform: Platform, project: str, faults: DetectionFaults) -
 
 
 def chosen_frames(platform: Platform, project: str) -> pa.Table:
-    """Return a table of the representatives, ordered by frame id: `frame_id`, `video_key`, `frame_index`."""
+    """Return a table of the representatives, ordered by frame id.
+
+    It has the columns `frame_id`, `video_key`, `frame_index` and `is_representative`.
+    """
     table = read_table(
         platform.layout.deduplicated_table(project), ["frame_id", "video_key", "frame_index", "is_representative"]
     )
@@ -37,13 +40,19 @@ def chosen_frames(platform: Platform, project: str) -> pa.Table:
 
 
 def between(chosen: pa.Table, first: str, last: str) -> pa.Table:
-    """Return the rows of `chosen_frames` from one frame id to another, both inclusive."""
+    """Return the rows of `chosen_frames` from frame id `first` to frame id `last`, both inclusive."""
     ids = chosen["frame_id"]
     return chosen.filter(pc.and_(pc.greater_equal(ids, first), pc.less_equal(ids, last)))
 
 
 def frames_of(platform: Platform, chosen: pa.Table, faults: DetectionFaults) -> list[FrameToDetect]:
-    """Return the images of chosen frames, without videos whose frames are missing or unreadable."""
+    """Return chosen frames with their images. Videos with a missing or unreadable frame table are left out.
+
+    Args:
+        platform: the platform of one root.
+        chosen: rows of `chosen_frames`.
+        faults: receives the error of each video that is left out.
+    """
     frames: list[FrameToDetect] = []
     with item_guard("detections") as guard:
         for video_key, start, stop in runs_of(chosen["video_key"].combine_chunks()):
@@ -59,8 +68,8 @@ def _frames_of_video(platform: Platform, video_key: str, wanted: pa.Table) -> li
         image = images.get(frame_index)
         if image is None:
             raise PermanentError(
-                f"frame {frame_id} is a representative, but frames.parquet of its video lacks it, since the frames "
-                "were extracted again; materialize `filtered_frames` and `deduplicated_frames` again"
+                f"representative {frame_id} is no longer a frame of its video, since the frames were extracted again; "
+                "materialize `filtered_frames` and `deduplicated_frames` again"
             )
         found = FrameToDetect(
             frame_id, video_key, frame_index, image.pts_seconds, image.file, image.sha256, image.resolution_wh

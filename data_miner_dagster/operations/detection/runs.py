@@ -1,7 +1,7 @@
-"""Run one detector over frames: decode ahead, cut tiles, and write parts along the way.
+"""Run one detector on frames: decode images ahead of the detector, cut tiles, and store results in parts.
 
-Belongs here: the expensive part, which may be killed. Does not belong here: dividing the frames between runs
-(shares.py), the project's decisions (detect_project.py).
+Belongs here: the expensive part, which can be killed at any time. Does not belong here: dividing the frames between
+runs (shares.py), combining the results of detectors (deciding.py).
 """
 
 import logging
@@ -38,7 +38,7 @@ from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
-"""Results are written after `PART_FRAMES` frames or this time, so a kill loses at most as much work."""
+"""Results are written after `PART_FRAMES` frames or this time, whichever comes first. A kill loses only later work."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FrameToDetect:
-    """One image to examine: a representative, or a picture from the window around one."""
+    """One image to examine: a representative, or a picture from the window of a representative."""
 
     frame_id: str
     video_key: str
@@ -63,10 +63,11 @@ _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
 
 @dataclass(slots=True)
 class DetectionFaults:
-    """The internal errors of one build, in one line each.
+    """The first internal error of each frame and video in one build, in one line each.
 
-    A frame's error is also recorded for its video, as the reason if no frame of the video is left. An error in one box
-    or tile counts for its frame, since a picture that lacks a box would be a wrong label.
+    An error of a frame is also recorded for its video. It is the reason for leaving out the video if no frame of it
+    remains. An error in one box or tile counts for the whole frame, since an image that lacks a box would be labelled
+    wrongly.
     """
 
     by_video: dict[str, str] = field(default_factory=dict)
@@ -83,10 +84,10 @@ class DetectionFaults:
 
 
 class Looker:
-    """Examines frames with one detector, and stores the results. An unreadable frame stays unexamined.
+    """Examines frames with one detector, and stores the results. The detector is loaded when it is first used.
 
-    So does a frame with an internal error, including one in a tile or box, and the error is added to `faults`. The
-    detector is loaded when it is first used.
+    An unreadable frame stays unexamined. A frame with an internal error, for example in one of its tiles or boxes, also
+    stays unexamined, and the error is added to `faults`.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources, and settle the faults: record them, or raise if all items had the same one."""
+        """Close the resources. Record the internal errors, or raise SystematicFaultError if they are all the same."""
         return self._open.__exit__(kind, error, trace)
 
     @cached_property
@@ -138,10 +139,11 @@ class Looker:
         """Examine frames, and write the results in parts.
 
         Args:
-            frames: the frames.
-            name_of_part: returns the name of a part, given the number of these frames that precede it.
-            parts: the destination of the results; None: the parts of this detector.
-            is_told: whether to log the number of examined frames.
+            frames: the frames to examine.
+            name_of_part: returns the name of a part, given the number of `frames` that precede it. None: the next free
+                number.
+            parts: the destination of the results. None: `self.parts`.
+            is_told: True to log the progress.
         """
         parts = parts or self.parts
         num_done = num_written = 0
@@ -158,7 +160,7 @@ class Looker:
             num_done += len(batch)
             if is_told:
                 steps.advance(len(batch))
-            # Parts end between batches, so a resumed run forms the same batches as an undisturbed one.
+            # Parts end between batches, so a resumed run forms the same batches as an uninterrupted one.
             if len(looked_at) >= PART_FRAMES or time.monotonic() - started >= PART_SECONDS or num_done == len(frames):
                 if looked_at:
                     parts.append(boxes, looked_at, name_of_part(num_written))
@@ -172,7 +174,7 @@ _FrameAndRows = tuple[FrameToDetect, list[DetectionRow]]
 
 
 class _CarefulDetector:
-    """Isolates internal errors, so that one frame does not end the work on all others."""
+    """Runs a detector on batches, and isolates internal errors of single frames from the other frames."""
 
     def __init__(
         self,
@@ -187,10 +189,14 @@ class _CarefulDetector:
         self._classes = classes
         self._guard = guard
         self._faults = faults
-        self._proven: RgbImage | None = None  # the detector accepted this image
+        self._proven: RgbImage | None = None  # an image on which the detector succeeded
 
     def look_at(self, batch: Sequence[_Decoding]) -> list[_FrameAndRows]:
-        """Return the boxes on the frames of a batch, without frames that cannot be read or examined."""
+        """Return the frames of a batch, each with the rows of its boxes.
+
+        Frames that cannot be read or that cause an internal error are left out. If the batch fails, its frames are
+        examined one by one.
+        """
         decoded = [(frame, self._attempt(frame, image.result, proves=False)) for frame, image in batch]
         readable = [(frame, image) for frame, image in decoded if image is not None]
         try:
@@ -215,7 +221,7 @@ class _CarefulDetector:
                 self._proven = image
                 found += [(frame, rows)]
         if not found and self._proven is not None:
-            self._look([self._proven])  # raises if the detector itself fails
+            self._look([self._proven])  # raises if the detector and not the frames are at fault
         return found
 
     def _look_at_one(self, frame: FrameToDetect, image: RgbImage) -> list[DetectionRow]:
@@ -239,16 +245,16 @@ class _CarefulDetector:
 def detect_tiled(
     detector: ObjectDetector, images: Sequence[RgbImage], config: DetectionConfig, classes: Sequence[ClassPrompts]
 ) -> list[ImageDetections]:
-    """Return a detector's result for each image, examined whole or in tiles according to the configuration.
+    """Return a detector's result for each image. Images are examined whole or in tiles, according to `config.tiling`.
 
     Args:
         detector: the detector.
         images: the images.
-        config: the settings.
-        classes: those of `config`, with their exemplars.
+        config: the settings of detection.
+        classes: the classes of `config`, with their exemplars.
 
     Raises:
-        ValueError: the number of results differs from the number of pictures, or a mask does not fit its picture.
+        ValueError: the detector returned a wrong number of results, or a mask whose size differs from its image's.
     """
     tiling = config.tiling
     if tiling is None:
@@ -287,7 +293,10 @@ def _detect(
 def _decoded_batches(
     pictures: StoredPictures, frames: Sequence[FrameToDetect], config: DetectionConfig
 ) -> Iterator[list[_Decoding]]:
-    """Yield batches in order. An unreadable image is None. The next batch is decoded in the meantime."""
+    """Yield batches of frames in order, each frame with its future image.
+
+    An unreadable image is None. While the caller processes a batch, threads decode the next one.
+    """
     batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
     with InheritingThreads(config.decode_threads, thread_name_prefix="decode") as pool:
 
@@ -304,12 +313,20 @@ def _read(pictures: StoredPictures, frame: FrameToDetect) -> RgbImage | None:
     try:
         return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
-        logger.warning("detection: frame %s left out: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error)
+        logger.warning(
+            "detection: left out frame %s: %s; repair it with `data-miner doctor --fix`", frame.frame_id, error
+        )
         return None
 
 
 def frame_row(frame: FrameToDetect | FrameBoxes, fingerprint: str, num_boxes: int) -> dict[str, str | int | float]:
-    """Return the row of DETECTED_FRAMES_SCHEMA of an examined frame."""
+    """Return the row of DETECTED_FRAMES_SCHEMA for an examined frame.
+
+    Args:
+        frame: the frame.
+        fingerprint: the fingerprint of the detectors and the class list.
+        num_boxes: the number of boxes on the frame.
+    """
     return {
         "frame_id": frame.frame_id,
         "image_sha256": frame.sha256,

@@ -1,8 +1,10 @@
-"""Run a video network over the frames of a project and the pictures around them, session by session.
+"""Run a video network on the frames of a project and the pictures around them, session by session.
 
 The results of a session are one part, whose name identifies the session's frames. A killed run repeats only incomplete
-sessions, with the same results. Belongs here: running the network, and reading its results. Does not belong here: the
-pictures (neighbours.py), the identity of objects (stages/detection/session_objects.py).
+sessions, with the same results.
+
+Belongs here: running the network, and reading its results. Does not belong here: the pictures (neighbours.py), and
+which objects of different sessions are the same (stages/detection/session_objects.py).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -40,11 +42,11 @@ from data_miner_dagster.stages.detection.session_objects import (
 from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 SESSIONS_VERSION: Final = 1
-"""Increment it when the same frames yield different objects."""
+"""Increment this when the same frames yield different objects."""
 
 
 class VideoSessions:
-    """Runs the network that follows a project's objects. The network is loaded when it is first used."""
+    """Runs the network that follows objects on a project's frames. The network is loaded when it is first used."""
 
     def __init__(self, platform: Platform, project: str, role: TrackerRole, config: DetectionConfig) -> None:
         self.role = role
@@ -79,16 +81,27 @@ class VideoSessions:
         return self.role.load()
 
     def parts_of(self, video_key: str) -> DetectionParts:
-        """Return the network's results for a video."""
+        """Return the stored results of the network for a video."""
         return DetectionParts(self.folder / video_key, self.fingerprint, SEEN_OBJECTS_SCHEMA)
 
     def is_complete(self, video_key: str, frames: Iterable[FrameToDetect]) -> bool:
-        """Return whether all sessions of a video are complete."""
+        """Return whether the results of all sessions of a video are stored.
+
+        Args:
+            video_key: the video.
+            frames: its frames and the pictures around them, ordered by time.
+        """
         done = frozenset(self.parts_of(video_key).names())
         return all(name in done for _, name in self._runs(frames))
 
     def look_at(self, video_key: str, frames: Callable[[], Iterable[FrameToDetect]]) -> None:
-        """Follow the objects of a video over its frames, by time. A killed run loses at most one session.
+        """Run the network for the incomplete sessions of a video, and store the results.
+
+        A killed run loses at most one session. Results of sessions with other frames are removed.
+
+        Args:
+            video_key: the video.
+            frames: returns its frames and the pictures around them, ordered by time. Called several times.
 
         Raises:
             ConfigError: a phrase is too long for the network.
@@ -97,7 +110,7 @@ class VideoSessions:
         """
         parts = self.parts_of(video_key)
         parts.prepare()
-        parts.keep_only({name for _, name in self._runs(frames())})  # other parts may contain the same frames
+        parts.keep_only({name for _, name in self._runs(frames())})  # outdated parts can contain the same frames
         done = frozenset(parts.names())
         for run, name in self._runs(frames()):
             if name not in done:
@@ -106,7 +119,7 @@ class VideoSessions:
     def _runs(self, frames: Iterable[FrameToDetect]) -> Iterator[tuple[FrameRun[FrameToDetect], PartName]]:
         """Yield the sessions of a video, each with the name of its part.
 
-        A name depends on the frames of its session and of the earlier sessions in the same stretch.
+        The name depends on the frames of the session and of the earlier sessions in the same stretch.
         """
         digest = ""
         for run in session_runs(frames, self._is_broken, num_frames=SESSION_FRAMES, num_repeated=REPEATED_FRAMES):
@@ -119,7 +132,7 @@ class VideoSessions:
         return is_resized or are_apart(one.pts_seconds, other.pts_seconds, self._window_seconds)
 
     def _follow(self, run: FrameRun[FrameToDetect], name: PartName, parts: DetectionParts) -> None:
-        """Run one session, and write the objects on its new frames."""
+        """Run one session, and write the objects on its frames. Objects on repeated frames only identify objects."""
         session = self._tracker.start(self._config.class_prompts)
         numbers = ObjectNumbers(run.ordinal)
         before = self.objects_on(parts, run.repeated)
@@ -157,12 +170,12 @@ class VideoSessions:
         return rows
 
     def objects_on(self, parts: DetectionParts, frames: Collection[FrameToDetect]) -> Mapping[str, list[SeenObject]]:
-        """Return the stored objects on some frames, by frame id."""
+        """Return the stored objects on the given frames, by frame id. Frames without objects are omitted."""
         found = parts.found({frame.frame_id: frame.sha256 for frame in frames})
         return self.objects_of(found.of(frame.frame_id for frame in frames))
 
     def objects_of(self, table: pa.Table) -> dict[str, list[SeenObject]]:
-        """Return stored objects, by frame id. Frames without objects are absent."""
+        """Return the objects in rows of SEEN_OBJECTS_SCHEMA, by frame id."""
         class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(self._config.class_prompts)}
         by_frame: dict[str, list[SeenObject]] = {}
         for row in table.to_pylist():

@@ -1,9 +1,9 @@
-"""Share a project's frames between the run that leads its detection and the runs that join it.
+"""Divide a project's frames between the run that leads its detection and the runs that join it.
 
 Unexamined frames are divided into shards (stages/sharding.py). The worker of a shard (operations/sharding.py) writes
-its parts. Nothing here compares frames: decisions about a whole video are made when all parts exist
-(detect_project.py). Belongs here: finding unexamined frames, defining shards. Does not belong here: the detector
-(runs.py).
+its parts. Decisions that compare frames of a video are made when all parts exist (deciding.py).
+
+Belongs here: finding unexamined frames, defining shards. Does not belong here: running the detector (runs.py).
 """
 
 import logging
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def models_of(config: DetectionConfig) -> Iterator[None]:
-    """Mark a model error as concerning only this project, if the project chooses its own detectors."""
+    """Mark a model error in the block as concerning only this project if the project chooses its own detectors."""
     try:
         yield
     except ModelError as error:
@@ -51,7 +51,10 @@ def parts_of(
     config: DetectionConfig,
     exemplars: ExemplarsByClass,
 ) -> Mapping[str, DetectionParts]:
-    """Return each detector's results for the project so far, by detector name. Loads no model."""
+    """Return the stored results of each detector with the current classes and settings, by detector name.
+
+    Loads no model.
+    """
     parts = {}
     for detector in detectors:
         fingerprint = fingerprint_of(
@@ -72,13 +75,13 @@ def parts_of(
 def look_at_unseen(
     platform: Platform, project: str, looker: Looker, frames: Sequence[FrameToDetect], deduplicated: str
 ) -> None:
-    """Examine all unexamined frames, together with the runs that join this one.
+    """Examine all unexamined frames with one detector, together with the runs that join this one.
 
     Args:
-        platform: the platform.
-        project: the project, whose claim this run holds.
-        looker: the detector.
-        frames: the project's representatives, by frame id.
+        platform: the platform of one root.
+        project: the name of the project, whose claim this run holds.
+        looker: the detector with its results.
+        frames: the project's representatives, ordered by frame id.
         deduplicated: the fingerprint of the table of deduplicated frames.
     """
     database, stage, basis = platform.database, WorkStage.DETECTION, _basis(deduplicated, looker.parts)
@@ -87,7 +90,7 @@ def look_at_unseen(
     if plan is None or plan.basis != basis:
         unseen = _unseen(frames, looker.parts.seen())
         ranges = cut_into_shards([frame.frame_id for frame in unseen], looker.batch_size)
-        if len(ranges) < 2:  # not worth sharing
+        if len(ranges) < 2:  # a single shard cannot be shared
             end_sharing(database, stage, project)
             if unseen:
                 looker.look_at(unseen, lambda _: None)
@@ -104,17 +107,24 @@ def look_at_unseen(
     if num_by_others:
         logger.info("detection: other runs processed %d of %s", num_by_others, counted(plan.num_shards, "shard"))
         left = [each for each in _unseen(frames, looker.parts.seen()) if each.frame_id not in looker.attempted]
-        if left:  # the faults of other workers are also recorded here
+        if left:  # frames that other runs could not examine, so that their faults are recorded in this run
             looker.look_at(left, lambda _: None)
 
 
 def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
     """Examine shards of a project's frames alongside the run that leads its detection. Return the number of shards.
 
-    Does nothing if there is nothing to share, or if the plan was made with settings other than those of this run.
+    Does nothing if the project has no plan of shards, or if the plan was made with settings other than those of this
+    run.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        may_go_on: called before each shard; False ends the work.
 
     Raises:
-        ConfigError: there is no such project, or one of its exemplars cannot be read.
+        ConfigError: the project does not exist, or one of its exemplars cannot be read.
+        NotReadyError: the frames have not been deduplicated.
         ModelError: the detector is missing or cannot be loaded.
     """
     config = platform.project_config(project).detection
@@ -132,7 +142,7 @@ def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], 
                 Looker(platform, detector, parts, config, DetectionFaults(), exemplars) as looker,
             ):
                 return _join(platform, plan, looker, may_go_on)
-    logger.info("detection: the shared work on %s has other settings, and is left to its own run", project)
+    logger.info("detection: did not join the run on %s, because it uses other settings", project)
     return 0
 
 
@@ -152,7 +162,16 @@ def _make(
     frames_between: Callable[[str, str], Sequence[FrameToDetect]],
     work: ShardAtWork,
 ) -> None:
-    """Examine the unexamined frames of a shard, and name its parts by their position in the plan."""
+    """Examine the unexamined frames of a shard.
+
+    The results are stored in parts that are numbered by the position of their first frame in the plan.
+
+    Args:
+        looker: the detector with its results.
+        seen_before: the sha256 of the images of the frames that were examined before the plan was made, by frame id.
+        frames_between: returns the representatives from one frame id to another, both inclusive.
+        work: the shard.
+    """
     span = work.shard.range
     first_part = work.plan.first_part + span.start
     unseen = _unseen(frames_between(span.first, span.last), seen_before)

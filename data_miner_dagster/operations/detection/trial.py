@@ -1,4 +1,4 @@
-"""`data-miner try detect`: run the real detectors and the real stage on the images of a folder."""
+"""`data-miner try detect`: run the detectors, fusion and suppression of a project on the images of a folder."""
 
 from pathlib import Path
 
@@ -26,19 +26,22 @@ def try_detect(
     limit: int | None = None,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Find the classes on the images of a folder, ordered by path. Agreement along a video does not apply.
+    """Detect the classes on the images of a folder. Boxes are not compared along a video.
+
+    The rows of the result are ordered by path.
 
     Args:
-        models: the models.
-        config: the classes, and the settings of detection.
-        folder: the images.
-        threshold: the lowest confidence of a box, as in a release.
-        limit: the maximum number of images.
+        models: provides the detectors.
+        config: the classes and the settings of detection.
+        folder: the folder of images.
+        threshold: the lowest confidence of a box, for all classes.
+        limit: the largest number of images; None for all.
         exemplar_folder: the folder that relative paths of exemplars refer to.
 
     Raises:
-        ConfigError: the folder has no images, a detector has no such class, or an exemplar cannot be read.
-        ModelError: a detector is missing.
+        ConfigError: the folder has no images, a detector does not have one of the classes, or an exemplar cannot be
+            read.
+        ModelError: a detector is missing or cannot be loaded.
     """
     paths = folder_images(folder, limit=limit)
     roles = models.detectors(config.detectors)
@@ -74,7 +77,7 @@ def try_detect(
 
 
 def _exemplar_tiles(config: DetectionConfig, exemplars: ExemplarsByClass) -> tuple[Tile, ...]:
-    """Return the exemplars of each class, with their boxes."""
+    """Return tiles of the exemplars of each class, with the boxes on them."""
     return tuple(
         Tile(
             PictureFile(exemplar.path, is_foreign=True),
