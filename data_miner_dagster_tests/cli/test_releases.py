@@ -39,7 +39,7 @@ def test_export__unknown_format(root: Path, tmp_path: Path) -> None:
 
 
 def test_rebuild__a_full_folder_is_refused_before_any_file_is_examined(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="exists and is not empty"):
+    with pytest.raises(ConfigError, match="exists and is not an empty folder"):
         _run("rebuild", "cyclists", "--version", "v9", "--to", tmp_path, "--root", root)
 
 
@@ -81,7 +81,7 @@ def test_diff__what_changed_between_two_releases(root: Path) -> None:
     assert "setting: config.releasing.confidence_threshold: 0.3 → 0.65" in told
     back = json.loads(_run("diff", "cyclists", "v002", "v001", "--json", "--root", root))
     assert (back["num_images_relabelled"], back["boxes_by_class"]["person"]) == (3, [1, 3])
-    with pytest.raises(ConfigError, match="has no release 'v003' on disk; it has: v001, v002"):
+    with pytest.raises(ConfigError, match="has no release 'v003' on disk; its releases: v001, v002"):
         _run("diff", "cyclists", "v001", "v003", "--root", root)
 
 

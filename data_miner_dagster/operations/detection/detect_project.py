@@ -98,12 +98,10 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         left-out videos, the verifier's verdicts and tracks.
 
     Raises:
-        ConfigError: the project does not exist, a detector does not have one of its classes, an exemplar cannot be
-            read, or the settings of the verifier or of tracking are wrong.
+        ConfigError: the project does not exist, a detector has no such class, or a setting or exemplar is invalid.
         NotReadyError: the frames have not been deduplicated.
         ModelError: a detector, the verifier or the tracking model is missing or cannot be loaded.
         VerifierAwayError: the verifier is unavailable, and the project is set to wait for it.
-        SystematicFaultError: the same internal error occurs on item after item.
     """
     config = platform.project_config(project).detection
     with models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:

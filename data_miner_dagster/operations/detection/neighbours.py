@@ -101,7 +101,7 @@ class Neighbours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources. Record the internal errors, or raise SystematicFaultError if they are all the same."""
+        """Close the resources. Record the internal errors, or raise SystematicFaultError if they are identical."""
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:

@@ -1,1 +1,1 @@
-"""Make immutable, verified releases, and export, trace and rebuild them. The entry point is `release_project`."""
+"""Releasing: publish, export, trace and rebuild immutable, verified releases. The entry point is `release_project`."""

@@ -1,4 +1,4 @@
-"""Check whether a release is complete. The asset check reports the result."""
+"""Check the files of a release against its manifest. The asset check reports the result."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,10 @@ from data_miner_dagster.operations.releasing.standing import existing_version
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCheck:
-    """The result of `check_release`. `problems` has a readable line for each missing or changed file."""
+    """The result of `check_release`.
+
+    `problems` has one line for each missing or changed file, and one if the catalog does not contain the release.
+    """
 
     version: str
     num_files: int
@@ -19,28 +22,33 @@ class ReleaseCheck:
 
     @property
     def holds(self) -> bool:
-        """True if every file in the manifest exists and has the recorded sha256."""
+        """True if every file has the recorded sha256, and the catalog contains the release."""
         return not self.problems
 
     @property
     def description(self) -> str:
-        """One line for the user."""
+        """The first problems and the remedy in one line, for the user."""
         more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
         return f"release {self.version}: {', '.join(self.problems[:3])}{more}; `data-miner run --force` writes it again"
 
 
 def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
-    """Compare every file of a release (by default the current one) with its manifest. Reads every byte.
+    """Compare every file of a release with its recorded sha256. Reads every byte.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        version: the version of the release. None: the current one.
 
     Raises:
-        ConfigError: there is no such project or release.
+        ConfigError: the project or release does not exist.
     """
     version = existing_version(platform, project, version)
     folder = platform.layout.release_folder(project, version)
     rows = {row.version: row for row in find_releases(platform.database, project)}
     problems = damaged_files(folder)
     if version not in rows:
-        problems.append("the catalog has no row for it: materialize `dataset` again, or run `data-miner doctor`")
+        problems.append("the catalog does not contain it (materialize `dataset` again, or run `data-miner doctor`)")
     manifest = read_manifest(folder)
     return ReleaseCheck(
         version,

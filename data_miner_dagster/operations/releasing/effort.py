@@ -1,7 +1,7 @@
-"""The cost of a release in units that are the same on every machine, counted from its inputs.
+"""The cost of a release in units that are the same on every machine, such as numbers of videos, frames and boxes.
 
 The numbers depend only on the project's rows and tables, not on the work done in this root, so a rebuilt release states
-the same cost. Does not belong here: time and money (operations/reporting/costs.py).
+the same cost. Does not belong here: the measured time and bytes (operations/reporting/costs.py).
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ from data_miner_dagster.storage.tables import read_rows
 def effort_of(
     platform: Platform, config: ProjectConfig, funnel: Funnel, replaced: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Return the cost of a release, except the size of its labels, or None if the release states no cost.
+    """Return the cost of a release, without the size of its labels. None if the release states no cost.
 
     Args:
-        platform: the platform.
+        platform: the platform of one root.
         config: the project's configuration.
         funnel: the counts after each stage.
-        replaced: the manifest of a release to reproduce byte for byte, or None for a new release. The result then
+        replaced: the manifest of a release to reproduce byte for byte; None for a new release. If given, the result
             repeats the prices in this manifest, and is None if the manifest states no cost.
     """
     if replaced is not None and EFFORT_KEY not in replaced:
@@ -63,7 +63,7 @@ def _models(platform: Platform, config: ProjectConfig, funnel: Funnel) -> list[d
 
 
 def _num_pictures_around(platform: Platform, project: str, config: TrackingConfig) -> int:
-    """Return the maximum number of additional pictures that are decoded and examined around the frames."""
+    """Return the largest number of additional pictures that tracking decodes and examines around the frames."""
     frame_ids = (row["frame_id"] for row in read_rows(platform.layout.detected_frames_table(project), ["frame_id"]))
     number = 0
     for video_key, places in groupby(map(split_frame_id, frame_ids), key=lambda place: place[0]):

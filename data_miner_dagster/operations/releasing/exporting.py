@@ -42,7 +42,7 @@ _ROOMS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ExportOutcome:
-    """The result of `export_release`."""
+    """The result of `export_release`: the counts of the export, whose folder is an absolute path."""
 
     version: str
     folder: Path
@@ -58,13 +58,21 @@ def export_release(
 
     The folder appears completely or not at all.
 
-    The format `all` copies the release unchanged, but skips files that `SHA256SUMS` does not list. The other formats
-    are defined in `export/formats.py`. An image or crop that causes an internal error is left out and reported.
+    The format `all` copies the release unchanged, except for files that are not part of it (files that `SHA256SUMS`
+    does not list). The other formats are defined in `export/formats.py`. In these, an image or crop that causes an
+    internal error is left out and reported.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        format: a name in `EXPORT_NAMES`.
+        to: a new or empty folder outside the root's own folders.
+        version: the version of the release. None: the current one.
 
     Raises:
-        ConfigError: there is no such project, release or format, the package that the format needs is missing, or
-            `to` is not empty, is not writable, or is one of the root's own folders.
-        DataMinerError: the release was withdrawn or is damaged, or the export cannot be read back.
+        ConfigError: the project, release or format does not exist, the package that the format needs is missing, or
+            `to` cannot be used or is being written by another export.
+        DataMinerError: the release was withdrawn or is damaged, the disk is full, or the export cannot be read back.
     """
     if format not in EXPORT_NAMES:
         raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
@@ -85,22 +93,24 @@ def export_release(
 
 
 def whole_release(platform: Platform, project: str, version: str) -> Path:
-    """Return the folder of a release, after checking that it may be distributed.
+    """Return the folder of a release after checking that the release was not withdrawn and is complete.
 
     Raises:
-        DataMinerError: the release was withdrawn, or is damaged.
+        DataMinerError: the release was withdrawn, or a file is missing or changed.
     """
     release = platform.layout.release_folder(project, version)
     withdrawn = [row.withdrawn_reason for row in find_releases(platform.database, project) if row.version == version]
     if withdrawn and withdrawn[0]:
         raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}; name another version")
     if damage := damaged_files(release):
-        raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force")
+        raise DataMinerError(
+            f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force to write it again"
+        )
     return release
 
 
 def names_in_release(release: Path) -> Iterator[str]:
-    """Yield the files of a release. The last one marks it as complete."""
+    """Yield the names of the files of a release. The last one is the manifest, which marks a release as complete."""
     yield from (name for name, _ in read_checksums(release))
     yield from (CHECKSUMS_FILE, MANIFEST_FILE)
 
@@ -108,8 +118,14 @@ def names_in_release(release: Path) -> Iterator[str]:
 def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcome:
     """Copy a whole release to a new folder. The folder appears once every copied byte has been verified.
 
+    Args:
+        release: the folder of the release.
+        header: the header of the release.
+        to: the absolute path of a new or empty folder.
+
     Raises:
-        DataMinerError: the copy differs from the release.
+        ConfigError: `to` is not empty, or another export is writing to it.
+        DataMinerError: the copy differs from the release, or the disk is full.
     """
     num_files = (read_manifest(release) or {}).get("checksums", {}).get("num_files", 0)
     steps = Steps("export: has copied", "files", num_files)
@@ -119,7 +135,9 @@ def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcom
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(release / name, folder / name)
         if damage := damaged_files(folder):
-            raise DataMinerError(f"the copy of {header.title} differs: {damage[0]}; nothing was exported")
+            raise DataMinerError(
+                f"the copy of {header.title} differs from the release: {damage[0]}; nothing was exported; try again"
+            )
     manifest = read_manifest(to) or {}
     return ExportOutcome(header.version, to, manifest["num_images"], manifest["num_boxes"], {})
 
@@ -139,10 +157,20 @@ class _Source:
 def _export_format(
     source: _Source, format: Format, to: Path, left_out: Mapping[str, str]
 ) -> tuple[ReleaseTally, dict[str, str]]:
-    """Write one format of a release without some images. Return the counts, and the error of each missing part.
+    """Write one format of a release to a new folder.
+
+    Args:
+        source: the release.
+        format: the format.
+        to: the new folder.
+        left_out: the ids of frames whose images are not written, each with the reason.
+
+    Returns:
+        The counts of the export, and the internal error by name for each part of an image that is missing.
 
     Raises:
-        VideosLeftOutError: more images cannot be written. The error lists their frame ids, and nothing is exported.
+        VideosLeftOutError: further images cannot be written. The error lists their frame ids, and nothing is exported.
+        DataMinerError: the export cannot be read back.
     """
     part_faults: dict[str, ItemFault] = {}
     with _export_folder(to) as folder, item_guard("export", are_videos=False) as guard:
@@ -195,10 +223,10 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
 
 @contextmanager
 def _export_folder(to: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which then becomes `to`. Remove leftovers of a killed export first.
+    """Yield a temporary folder to fill, which becomes `to` when the block ends. First remove leftovers of a kill.
 
     Raises:
-        ConfigError: another export is writing to `to`, or has just finished.
+        ConfigError: another export is writing to `to`, or `to` exists and is not empty.
         DataMinerError: the disk is full.
     """
     try:
@@ -219,14 +247,14 @@ def _export_folder(to: Path) -> Iterator[Path]:
 
 def _check_free(to: Path) -> None:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ConfigError(f"{to} exists and is not empty; name a new folder")
+        raise ConfigError(f"{to} exists and is not an empty folder; name a new folder")
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:
-    """Ensure that a folder is free and writable, and outside the root's own folders.
+    """Ensure that a folder is new or empty, can be written, and is outside the root's own folders.
 
     Raises:
-        ConfigError: the folder cannot be used.
+        ConfigError: the folder cannot be used for an export.
     """
     inside = to.resolve().relative_to(platform.root.resolve()).parts if _is_inside(to, platform.root) else ()
     if inside and inside[0] in _ROOMS:

@@ -1,7 +1,8 @@
-"""The inputs of a release, stored beside the project's tables, so that `data-miner rebuild` can make it again.
+"""Store the inputs of a release beside the project's tables, from which `data-miner rebuild` reproduces the release.
 
-The inputs are the catalog rows at that time, the fingerprint of each video's frames, and the versions of everything
-that affects the result. Pictures, videos and vectors are not copied: `rebuild` uses those of the root.
+The inputs are the catalog rows at that time, the calibration of boxes, the fingerprint of each video's frames, and the
+versions of everything that affects the result. Images, videos and vectors are not copied: `rebuild` uses those of the
+root.
 """
 
 import json
@@ -49,7 +50,7 @@ DECIDING_PACKAGES: Final = (
     "transformers",
     "ultralytics",
 )
-"""The packages that affect the bytes of a release. Another version may produce different bytes."""
+"""The packages that affect the bytes of a release. Another version of one can produce different bytes."""
 VIDEO_TABLE: Final = "frames of a video"
 FILE_TABLE: Final = "file"
 _SCHEMA: Final = pa.schema(
@@ -70,7 +71,7 @@ Known = TypeVar("Known")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The inputs of a release."""
+    """The versions and fingerprints of a release's inputs, without the stored rows."""
 
     packages: Mapping[str, str]  # with the version of Python, and the kind of machine
     stages: Mapping[str, int]
@@ -82,7 +83,17 @@ class Recipe:
 
 
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
-    """Return the inputs that a release made now would have. Missing inputs of earlier stages are marked as missing."""
+    """Return the inputs that a release has if it is built now.
+
+    Models, exemplars, and projects or releases to compare with that are missing are marked as missing. Only earlier
+    stages need them.
+
+    Args:
+        platform: the platform of one root.
+        config: the project's configuration.
+        version_name: the version of the release.
+        tables: the fingerprints of the project's tables, by name.
+    """
     return Recipe(
         packages={**versions_of_packages(), **python_and_machine()},
         stages=dict(BUILD_VERSIONS),
@@ -96,7 +107,7 @@ def present_recipe(platform: Platform, config: ProjectConfig, version_name: str,
 
 @cache
 def versions_of_packages() -> dict[str, str]:
-    """Return the versions of the installed packages that affect the result."""
+    """Return the versions of those packages in DECIDING_PACKAGES that are installed, by name."""
     found = {}
     for name in DECIDING_PACKAGES:
         try:
@@ -107,10 +118,10 @@ def versions_of_packages() -> dict[str, str]:
 
 
 def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tuple[str, ...]]:
-    """Return the sha256 of the exemplars of a project's prompts and classes.
+    """Return the sha256 of the exemplars of each prompt and class of a project, by `prompt TEXT` or `class NAME`.
 
     Raises:
-        ConfigError: an exemplar is not available.
+        ConfigError: the file of an exemplar is missing or cannot be read.
     """
     sections: Mapping[str, PicturedConfig] = {"prompt": config.filtering, "class": config.detection}
     return {
@@ -121,16 +132,16 @@ def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tupl
 
 
 def against_fingerprint(platform: Platform, config: ProjectConfig) -> str:
-    """Return the fingerprint of the other projects and releases that a project is compared with.
+    """Return the fingerprint of the other projects and releases that deduplication compares a project with.
 
     Raises:
-        ConfigError: a project or release has no frames to compare with.
+        ConfigError: one of these projects or releases has no frames to compare with.
     """
     return fingerprint_of(foreign_fingerprints(platform, config.name, config.deduplication))
 
 
 def known_or(look: Callable[[], Known], otherwise: Known) -> Known:
-    """Return the result of `look`, or `otherwise` if one of the user's files is missing."""
+    """Return the result of `look`, or `otherwise` if a setting is wrong or a file or model is missing."""
     try:
         return look()
     except (ConfigError, ModelError):
@@ -138,7 +149,7 @@ def known_or(look: Callable[[], Known], otherwise: Known) -> Known:
 
 
 def python_and_machine() -> dict[str, str]:
-    """Return the version of Python and the kind of machine."""
+    """Return the version of Python (major and minor) and the kind of machine, by name."""
     return {"Python": ".".join(machine.python_version_tuple()[:2]), "machine": machine.machine()}
 
 
@@ -162,7 +173,7 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
 
 
 def earlier_manifests(platform: Platform, project: str, version_name: str) -> dict[str, str]:
-    """Return the sha256 of the manifests of all releases on disk that are older than a version."""
+    """Return the sha256 of the manifests of all releases on disk that are older than a version, by version."""
     layout, number = platform.layout, version_number(version_name)
     return {
         name: sha256_of_file(layout.release_folder(project, name) / MANIFEST_FILE)
@@ -175,10 +186,10 @@ def earlier_manifests(platform: Platform, project: str, version_name: str) -> di
 def stored_inputs(
     platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]
 ) -> Iterator[None]:
-    """Store the inputs of a release that the `with` block publishes, and remove them if the block fails.
+    """Store the inputs of a release that the block publishes, and remove them again if the block fails.
 
-    The caller holds the project's claim. Removing the inputs frees space: otherwise the claim could not be released on
-    a full disk.
+    Inputs that were stored before are kept. The caller holds the project's claim. Removing the inputs frees space:
+    otherwise the claim could not be released on a full disk.
     """
     path = platform.layout.release_inputs(config.name, version_name)
     is_new = not path.exists()
@@ -232,7 +243,10 @@ def _table(rows: Iterable[StoredRow]) -> pa.Table:
 
 
 def read_recipe(path: Path) -> Recipe | None:
-    """Return the inputs of a release, or None if they are not stored or have another format."""
+    """Return the versions and fingerprints in a file of stored inputs.
+
+    None if the file does not exist or was written by a version of this package with another format.
+    """
     content: dict[str, Any] = json.loads(read_metadata(path).get(_RECIPE_KEY, "{}"))
     if content.pop("format", None) != _FORMAT:
         return None
@@ -242,7 +256,7 @@ def read_recipe(path: Path) -> Recipe | None:
 
 
 def read_stored_rows(path: Path) -> Iterator[StoredRow]:
-    """Yield all stored rows of a release.
+    """Yield the rows in a file of stored inputs: catalog rows, facts about videos, and files.
 
     Raises:
         DamagedFileError: the file cannot be read.
@@ -253,7 +267,10 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
 
 
 def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
-    """Remove all stored inputs that contain one of these videos. The affected releases can no longer be rebuilt."""
+    """Remove the files of stored inputs in a folder that mention one of these videos.
+
+    The releases with these inputs can then no longer be rebuilt.
+    """
     keys = list(video_keys)
     for path in sorted(folder.glob("*.parquet")):
         if any(key in row.content or row.video_key == key for row in read_stored_rows(path) for key in keys):

@@ -1,4 +1,4 @@
-"""Decide on the released boxes of a frame, based on the table of detections and people's verdicts."""
+"""Decide which boxes of a frame are released, from the table of detections and people's verdicts."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,11 +25,14 @@ from data_miner_dagster.stages.reviewing.judging import FoundBox, judge_boxes
 from data_miner_dagster.stages.reviewing.states import FrameClasses
 
 WORDS_ON_BOXES: Final = BOX_WORDS | {VerdictWord.COMPLETE}
-"""The verdicts that change the boxes of a frame."""
+"""The words of the verdicts that affect the boxes of a frame."""
 
 
 class VerdictsByFrame:
-    """The verdicts in force on the boxes of a project, by video and time."""
+    """The verdicts on boxes of a project's frames and on their completeness, by video and time.
+
+    Other verdicts are ignored.
+    """
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
         self._by_video: dict[str, list[Verdict]] = {}
@@ -40,7 +43,7 @@ class VerdictsByFrame:
             of_video.sort(key=_seconds)  # stable, so verdicts on one frame keep their order
 
     def of(self, place: FramePlace) -> list[Verdict]:
-        """Return the verdicts on one frame, in the order in which they were given."""
+        """Return the verdicts on one frame, in their original order. Times within SAME_FRAME_SECONDS are equal."""
         of_video = self._by_video.get(place.video_key, [])
         start = bisect_left(of_video, place.pts_seconds - SAME_FRAME_SECONDS, key=_seconds)
         stop = bisect_left(of_video, place.pts_seconds + SAME_FRAME_SECONDS, key=_seconds)
@@ -48,23 +51,23 @@ class VerdictsByFrame:
 
     @property
     def video_keys(self) -> list[str]:
-        """The videos with verdicts."""
+        """The keys of the videos with verdicts, sorted."""
         return sorted(self._by_video)
 
     def among(self, places: Iterable[FramePlace]) -> "VerdictsByFrame":
-        """Return the verdicts on some frames."""
+        """Return only the verdicts on the given frames."""
         found = {verdict.answer_id: verdict for place in places for verdict in self.of(place)}
         return VerdictsByFrame(
             verdict for of_video in self._by_video.values() for verdict in of_video if verdict.answer_id in found
         )
 
     def __len__(self) -> int:
-        """Return the number of verdicts on boxes."""
+        """Return the number of verdicts."""
         return sum(map(len, self._by_video.values()))
 
     @property
     def answer_ids(self) -> list[str]:
-        """The ids of the answers, in order. Answers never change."""
+        """The sorted ids of the answers. They identify the verdicts, because answers never change."""
         return sorted(verdict.answer_id for of_video in self._by_video.values() for verdict in of_video)
 
 
@@ -73,7 +76,7 @@ def _seconds(verdict: Verdict) -> float:
 
 
 def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
-    """Return the mask of a detected box, unless a person moved the box.
+    """Return the mask of a detected box. None if it has no mask, or if a person moved the box.
 
     A change of class keeps the mask.
     """
@@ -83,7 +86,10 @@ def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
 
 @dataclass(frozen=True, slots=True)
 class LabelledFrame:
-    """A frame's released boxes or the reason why it is left out, and the verdicts that match none of its boxes."""
+    """The decision on one frame: its released boxes, or the reason why it is not released.
+
+    `unmet` are verdicts on the frame that match none of its boxes.
+    """
 
     outcome: FrameOutcome
     boxes: tuple[ReleaseBox, ...]
@@ -92,7 +98,7 @@ class LabelledFrame:
 
 
 class Labelling:
-    """Decides on the boxes of a project's frames, one frame at a time."""
+    """Decides which boxes of a project's frames are released, one frame at a time."""
 
     def __init__(
         self, config: ProjectConfig, verdicts: VerdictsByFrame, calibration: ConfidenceCalibration | None = None
@@ -106,12 +112,15 @@ class Labelling:
         self._class_indices = {name: index for index, name in enumerate(self._classes.names)}
 
     def among(self, places: Iterable[FramePlace]) -> "Labelling":
-        """Return the labelling of some frames, which depends only on the verdicts on these frames."""
+        """Return a labelling that has only the verdicts on the given frames, so other verdicts do not affect it."""
         return Labelling(self._config, self.verdicts.among(places), self.calibration)
 
     @property
     def settings(self) -> dict[str, object]:
-        """The inputs of the labels, besides the tables and the configuration, as JSON-compatible values."""
+        """The inputs of the labels besides the tables and the configuration, as values that JSON supports.
+
+        They are part of a release's fingerprint.
+        """
         return {
             **({"verdicts": self.verdicts.answer_ids} if len(self.verdicts) else {}),
             **({"calibration": dict(self.calibration.settings)} if self.calibration is not None else {}),
@@ -120,12 +129,12 @@ class Labelling:
     def label(
         self, place: FramePlace, resolution_wh: tuple[int, int], rows: Sequence[Mapping[str, Any]]
     ) -> LabelledFrame:
-        """Return the released boxes of one frame, or the reason why it is left out.
+        """Return the released boxes of one frame, or the reason why it is not released.
 
         Args:
-            place: the position of the frame.
-            resolution_wh: its size in pixels.
-            rows: its rows of the table of detections. Their classes are in the project's list.
+            place: the video and time of the frame.
+            resolution_wh: the size (width, height) of the frame in pixels.
+            rows: the frame's rows in the table of detections. Their classes are in the project's class list.
         """
         found = [self._found_box(row) for row in rows]
         verdicts = self.verdicts.of(place)

@@ -1,7 +1,7 @@
 """Find images in different splits of a release that look alike, by representations that did not determine the splits.
 
-Every pair of images in different splits is compared, so the cost grows with the square of the release's size. Memory
-does not: two blocks are compared at a time, and the vectors of many images are in a temporary file.
+Every pair of images in different splits is compared, so the time grows with the square of the number of images. The
+memory used does not: two blocks are compared at a time, and the vectors of many images are in a temporary file.
 """
 
 import tempfile
@@ -31,8 +31,8 @@ from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_table
 
 DEFAULT_HASH_DISTANCE: Final = 6
-"""The maximum distance between similar images, in bits of 64. Deduplication removes frames up to 4 bits apart.
-Hashes of unrelated pictures differ in about 32 bits."""
+"""The largest distance between the perceptual hashes of similar images, in bits of 64. Deduplication removes frames up
+to 4 bits apart. Hashes of unrelated images differ in about 32 bits."""
 _COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "split")
 _PART: Final = 20_000  # vectors read at once; up to this many stay in memory
 _MAX_NAMED: Final = 3
@@ -43,10 +43,10 @@ class LeakCheck:
     """The result of `check_leaks` for one release."""
 
     version: str
-    encoder: str | None  # the other encoder, if there is one
+    encoder: str | None  # the encoder that did not find the near-duplicates; None if both roles have the same model
     limits: LeakLimits
     tally: LeakTally
-    named: tuple[str, ...]  # the closest pairs, as text
+    named: tuple[str, ...]  # the most similar pairs, as text
 
     @property
     def holds(self) -> bool:
@@ -55,13 +55,13 @@ class LeakCheck:
 
     @property
     def limits_in_short(self) -> str:
-        """The limits in a few words."""
+        """The limits from which two images look alike, in a few words."""
         cosine = "" if self.encoder is None else f"; cosine {self.limits.cosine:.3g} by {self.encoder}"
         return f"{self.limits.hash_distance} of 64 bits{cosine}"
 
     @property
     def limits_text(self) -> str:
-        """The meaning of "alike", in words."""
+        """The limits from which two images look alike, as a phrase for a sentence."""
         text = f"perceptual hashes at most {self.limits.hash_distance} of 64 bits apart"
         if self.encoder is None:
             return text
@@ -69,7 +69,7 @@ class LeakCheck:
 
     @property
     def description(self) -> str:
-        """One line for the user."""
+        """The number of leaks in one line, for the user. With leaks, also the most similar pairs and the remedy."""
         line = (
             f"release {self.version}: {self.tally.num_leaks:,} of "
             f"{counted(self.tally.num_pairs, 'pair of images', 'pairs of images')} in "
@@ -79,16 +79,21 @@ class LeakCheck:
             return line
         return (
             f"{line}: {'; '.join(self.named[:_MAX_NAMED])}; remove one of the two videos from the project, give both "
-            "the same split (releasing.fixed_splits), or, if they differ, raise releasing.leak_cosine or lower "
+            "the same split (releasing.fixed_splits), or, if the images differ, raise releasing.leak_cosine or lower "
             "releasing.leak_hash_distance"
         )
 
 
 def check_leaks(platform: Platform, project: str, version: str | None = None) -> LeakCheck:
-    """Compare all images of different splits of a release, by default of the current one.
+    """Compare all images of a release with all images of other splits.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project.
+        version: the version of the release. None: the current one.
 
     Raises:
-        ConfigError: there is no such project or release.
+        ConfigError: the project or release does not exist.
         DataMinerError: frames of the release are missing, or cannot be embedded.
     """
     config = platform.project_config(project)
@@ -104,7 +109,7 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
 
 
 def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | None:
-    """Return the encoder that was not used to find near-duplicates, or None if one model has both roles."""
+    """Return the encoder that deduplication does not use to find near-duplicates; None if one model has both roles."""
     by_role = {"filter": platform.models.filter_encoder, "dedup": platform.models.dedup_encoder}
     used = by_role.pop(config.deduplication.encoder)
     (other,) = by_role.values()
@@ -113,7 +118,7 @@ def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | N
 
 def _limits(releasing: ReleasingConfig, encoder: EncoderRole | None) -> LeakLimits:
     distance, cosine = releasing.leak_hash_distance, releasing.leak_cosine
-    if cosine is None:  # stricter than this encoder's threshold for near-duplicates, since a failure stops a run
+    if cosine is None:  # stricter than this encoder's threshold for near-duplicates, because a failure stops a run
         cosine = 1.0 if encoder is None else (1 + encoder.calibration.duplicate_threshold) / 2
     return LeakLimits(DEFAULT_HASH_DISTANCE if distance is None else distance, cosine)
 
@@ -144,11 +149,11 @@ def _hashes_and_contrast(
     hashes, contrast = np.empty(len(released), np.uint64), np.empty(len(released), np.float32)
     for video_key, start, stop in runs_of(released["video_key"].combine_chunks()):
         if not has_frames(platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are missing; extract them again")
+            raise PermanentError(f"the frames of {video_key} are missing; materialize `frames` of {video_key} again")
         frames = read_frames(platform.layout, video_key, ["frame_id", "perceptual_hash", "contrast"])
         wanted = released["frame_id"].slice(start, stop - start)
         rows = rows_of_ids(
-            wanted, frames["frame_id"], table=f"frames.parquet of {video_key}", remedy="materialize dataset again"
+            wanted, frames["frame_id"], table=f"frames.parquet of {video_key}", remedy="materialize `dataset` again"
         )
         hashes[start:stop] = frames["perceptual_hash"].to_numpy()[rows]
         contrast[start:stop] = frames["contrast"].to_numpy()[rows]

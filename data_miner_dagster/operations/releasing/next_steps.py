@@ -1,4 +1,4 @@
-"""Advice for a project with nothing to release, chosen by the first step of the funnel that leaves nothing."""
+"""Choose the advice for a project with nothing to release by the first step of the funnel whose count is 0."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,7 +13,7 @@ from data_miner_dagster.storage.tables import read_table
 
 
 def next_step(platform: Platform, project: str, funnel: Funnel) -> str:
-    """Return the advice for a project whose release would be empty, in one line."""
+    """Return the advice for a project with nothing to release, in one line."""
     for count in funnel.steps:
         if count.count == 0 and count.step in _REMEDIES:
             return _REMEDIES[count.step](platform, project)
@@ -48,18 +48,18 @@ def _greatest(table: Path, column: str) -> float | None:
 
 _REMEDIES: Final[Mapping[FunnelStep, Callable[[Platform, str], str]]] = {
     FunnelStep.CANDIDATES: partial(
-        _line, "its sources gave no video: `data-miner status --project {project}` shows the result of each"
+        _line, "its sources listed no video: `data-miner status --project {project}` shows the result of each source"
     ),
     FunnelStep.VIDEOS: partial(
         _line, "its rules rejected every video: `data-miner status --project {project}` counts them by rule"
     ),
     FunnelStep.EXTRACTED: partial(
-        _line, "no video could be used: `data-miner videos --project {project} --failed` says why"
+        _line, "no video could be used: `data-miner videos --project {project} --failed` shows the reasons"
     ),
     FunnelStep.FILTERED: _of_similarity,
     FunnelStep.BOXES: partial(
         _line,
-        "the detector found nothing: rephrase the classes, try another detector with `data-miner try "
+        "the detector detected nothing: rephrase the classes, try another detector with `data-miner try "
         "detect FOLDER`, or set `releasing.include_frames_without_boxes: true`",
     ),
     FunnelStep.BOXES_RELEASABLE: _of_confidence,

@@ -1,6 +1,6 @@
-"""Decisions about a release before its first byte, and the content of its manifest.
+"""The plan of a release, made before its first byte is written, and the content of its manifest.
 
-Belongs here: records, and the manifest as a function of them. Does not belong here: files (writing.py).
+Belongs here: records, and the manifest as a function of them. Does not belong here: writing files (writing.py).
 """
 
 from collections import Counter
@@ -30,55 +30,55 @@ from data_miner_dagster.stages.splitting.blocks import gaps_fit
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The state of a project before a release, read once."""
+    """The state of a project before a release. It is read once."""
 
     config: ProjectConfig
     manifests: Manifests  # of the releases on disk
     rows: Sequence[ReleaseRow]  # of the releases in the catalog
-    decided: Mapping[str, str]  # split by video key, of every video that was released before or whose split is set
-    funnel: Funnel  # up to the boxes
-    selection: ImageSelection | None = None  # chooses among all images; None: all are released
-    replaced: Mapping[str, Any] | None = None  # manifest of the release to reproduce byte for byte
+    decided: Mapping[str, str]  # splits by video key, for videos that were released before or whose split is set
+    funnel: Funnel  # the steps before the release
+    selection: ImageSelection | None = None  # chooses among all releasable images; None: all are released
+    replaced: Mapping[str, Any] | None = None  # manifest of a release to reproduce byte for byte; None: a new release
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The images chosen from all releasable ones."""
+    """The images that a selection has chosen among all releasable images, and the selection's settings."""
 
     settings: Mapping[str, object]
     num_candidates: int
     frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video, without empty videos
 
     def of(self, video_key: str) -> frozenset[int]:
-        """Return the frame indices of one video."""
+        """Return the frame indices of the chosen images of one video."""
         return frozenset(self.frames[video_key].tolist())
 
 
 @dataclass(slots=True)
 class FrameTally:
-    """Counts the outcomes of the frames that a release examines. Every frame is in exactly one count."""
+    """Counts the frames that a release considers, by outcome. Every frame has exactly one outcome."""
 
     by_outcome: Counter[FrameOutcome] = field(default_factory=Counter)
     unmet_verdicts: list[str] = field(default_factory=list)
-    num_verdicts: int = 0  # on these frames
+    num_verdicts: int = 0  # verdicts on boxes of these frames
 
     def add(self, frame: DecidedFrame) -> None:
-        """Count one frame."""
+        """Count one frame, and the verdicts on it."""
         self.by_outcome[frame.outcome] += 1
         self.unmet_verdicts += frame.unmet_verdicts
         self.num_verdicts += frame.num_verdicts
 
     def leave_between_blocks(self, number: int) -> None:
-        """Move this many images from the released ones to those in a gap between two splits."""
+        """Count this many released images as images in a gap between two splits of their video instead."""
         self.by_outcome[FrameOutcome.RELEASED] -= number
         self.by_outcome[FrameOutcome.BETWEEN_BLOCKS] += number
 
     def as_json(self, num_released: int) -> dict[str, int]:
-        """Return the counts for the manifest, given the number of releasable images that were chosen."""
+        """Return the counts for the manifest, given the number of releasable images that the release contains."""
         counts = {outcome.value: self.by_outcome[outcome] for outcome in FrameOutcome}
         counts[FrameOutcome.RELEASED.value] = num_released
         counts[FrameOutcome.NOT_CHOSEN.value] = self.by_outcome[FrameOutcome.RELEASED] - num_released
-        if not self.by_outcome[FrameOutcome.BETWEEN_BLOCKS]:  # few releases have such gaps
+        if not self.by_outcome[FrameOutcome.BETWEEN_BLOCKS]:  # few releases have gaps between splits
             del counts[FrameOutcome.BETWEEN_BLOCKS.value]
         return {"looked_at": self.by_outcome.total(), **counts}
 
@@ -90,20 +90,20 @@ class ReleasePlan:
     standing: Standing
     header: ReleaseHeader
     fingerprint: str
-    split_by_video: dict[str, str]
-    choice: Choice | None  # None: every image
-    group_by_video: dict[str, str]
-    divided_groups: list[tuple[str, ...]]
-    videos_without_images: list[str]  # all their frames are duplicates of others or were left out
+    split_by_video: dict[str, str]  # of the videos with images in the release
+    choice: Choice | None  # None: every releasable image
+    group_by_video: dict[str, str]  # the first video of each video's group
+    divided_groups: list[tuple[str, ...]]  # groups whose videos are in different splits
+    videos_without_images: list[str]  # no frame of them is released, for example because all are duplicates
     models: tuple[ReleaseModel, ...]
     rules: FilteringRules
     duplicate_encoder: str
     duplicate_threshold: float
-    left_out: Collection[str]  # videos and frames whose files are missing or unreadable
+    left_out: Collection[str]  # keys of videos and ids of frames whose files are missing or unreadable
     frames: FrameTally
-    num_verdicts: int  # in force on boxes of the project
+    num_verdicts: int  # verdicts in force on boxes of the project's representatives
     verification: VerificationCounts | None = None  # None: the project has no verifier
-    effort: Mapping[str, Any] | None = None  # None: reproduces a release of an earlier version, without a cost
+    effort: Mapping[str, Any] | None = None  # None: the plan reproduces a release that states no cost
 
     @property
     def config(self) -> ProjectConfig:
@@ -112,7 +112,7 @@ class ReleasePlan:
 
 
 def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
-    """Return the models that a project's release is made with, and their roles."""
+    """Return the models that determine the content of a project's release, each with its role."""
     models = platform.models
     entries = [("frame filter", models.filter_encoder.entry)]
     if config.deduplication.encoder == "dedup":
@@ -131,15 +131,18 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
 
 @dataclass(frozen=True, slots=True)
 class WrittenImages:
-    """The written images: counts, and images that the manifest mentions."""
+    """The counts of the images that were written, and the images that the manifest lists."""
 
     tally: ReleaseTally
-    kept_by_hand: Sequence[str]  # frames that are included because of a person's verdict
+    kept_by_hand: Sequence[str]  # ids of frames that are included because of a person's verdict
     num_without_detections: int  # images without any detection, at any confidence
 
 
 def manifest_content(plan: ReleasePlan, written: WrittenImages, videos: Sequence[ReleaseVideo]) -> dict[str, Any]:
-    """Return the content of a release's manifest. Without dates and absolute paths, equal inputs give equal bytes."""
+    """Return the content of a release's manifest, except the parts that depend on written files.
+
+    It contains no dates or absolute paths, so equal inputs give equal bytes.
+    """
     config, shown, choice, tally = plan.config, plan.config.shown, plan.choice, written.tally
     return {
         "project": plan.header.project,
@@ -204,7 +207,7 @@ def _verdicts_content(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Any]:
 
 
 def _verifier_content(counts: VerificationCounts, config: ProjectConfig) -> dict[str, Any]:
-    """Return the verifier's verdicts on all detected boxes, and their effect on the release."""
+    """Return the counts of the verifier's verdicts on all detected boxes, and the rules for their effect."""
     return {
         **{name: value for name, value in asdict(counts).items() if name != "asking"},
         "line": counts.line,

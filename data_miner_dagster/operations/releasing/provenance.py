@@ -1,7 +1,7 @@
-"""Trace one released image and its boxes to their origin, and say why they are in the release: `data-miner trace`.
+"""`data-miner trace`: trace a released image and its boxes to their origin, and state why the release contains them.
 
 Facts about an image come from the release. Facts that a release does not contain, such as the similarity to each
-prompt, come from the project's tables, provided that these still agree with the release about the image.
+prompt, come from the project's tables if these still agree with the release about the image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,18 +31,18 @@ from data_miner_dagster.storage.tables import rows_with
 _IMAGE: Final = "image:"
 _BOX: Final = "box:"
 _ROUNDING: Final = 1e-3
-"""The tolerance for comparing similarities: frames store half precision, and releases round to six digits."""
+"""The tolerance for comparing similarities: tables store half precision, and releases round to six digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """A duplicate whose representative is the image."""
+    """A duplicate frame that the released image represents."""
 
     frame_id: str
     similarity: float | None
-    """The cosine of the two embeddings."""
+    """The cosine of the embeddings of the duplicate and the image. None if it was not stored."""
     tier: str | None
-    """The simplest comparison that finds it."""
+    """The simplest comparison that finds the duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +56,23 @@ class ImageProvenance:
     """The COCO ids of the image's boxes, in the order of the boxes."""
     video: ReleaseVideo
     thresholds: Mapping[str, float]
-    """The minimum confidence of released boxes, by class."""
+    """The thresholds of the release, by class."""
     similarities: Mapping[str, float]
-    """The similarities to all prompts, the highest first. Empty if the project's tables no longer match."""
+    """The similarity to each prompt, highest first. Empty if the project's tables no longer match the release."""
     duplicates: tuple[Duplicate, ...]
-    """The duplicates of the image. Empty if the project's tables no longer match."""
+    """The duplicates of the image. Empty if the project's tables no longer match the release."""
     verdicts: tuple[Verdict, ...]
-    """People's verdicts in force on this frame, its boxes and its duplicates."""
+    """People's verdicts in force on this frame, on its boxes, and on the frame as a duplicate."""
     runs: tuple[RunOfItem, ...]
-    """The runs that worked on the video or the project, by stage, the latest first."""
+    """The runs that worked on the video or the project, by stage, latest first."""
 
     @property
     def address(self) -> str:
-        """The address of the video, at the second of the image if the site supports that."""
+        """The address of the video. It points to the time of the image if the site supports that."""
         return address_at(self.video.url, self.image.pts_seconds)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the provenance as JSON-compatible values."""
+        """Return the provenance as values that JSON supports."""
         content = asdict(self) | {
             "address": self.address,
             "verdicts": [_verdict_as_json(verdict) for verdict in self.verdicts],
@@ -89,14 +89,15 @@ def trace_image(
     """Return the origin of one image of a release and of its boxes.
 
     Args:
-        platform: the platform.
-        what: a file of a release or export (an image, or the label file beside it), a frame id, or `image:N` or `box:N`
+        platform: the platform of one root.
+        what: a file of a release or export (an image or a label file of an image), a frame id, or `image:N` or `box:N`
             with the ids of COCO and Parquet.
-        project: its name. None: the project of the path, or any project with such an image.
-        version: the release. None: the release of the path, or the current one.
+        project: the name of the project. None: the project in the path, or else all projects are searched.
+        version: the version of the release. None: the version in the path, or else the current release.
 
     Raises:
-        ConfigError: there is no such image, or several projects have released it.
+        ConfigError: no such release contains the image, or the releases of several projects contain it.
+        DataMinerError: the release is damaged.
     """
     place = _place_in(platform, what)
     project, version = project or (place[0] if place else None), version or (place[1] if place else None)
@@ -104,17 +105,20 @@ def trace_image(
     if not found:
         where = f"{version or 'the current release'} of {project or 'any project'}"
         raise ConfigError(
-            f"{what!r} is not in {where}; name a file of a release, a frame (`<video key>/000012`), `image:N` "
-            "or `box:N`, and --version for another release"
+            f"{what!r} is not in {where}; name a file of a release, a frame (`<video key>/000012`), `image:N` or "
+            "`box:N`, or choose another release with --version"
         )
     if len(found) > 1:
         names = ", ".join(name for name, _, _ in found)
-        raise ConfigError(f"{what!r} is in releases of {names}: choose one with --project")
+        raise ConfigError(f"{what!r} is in releases of several projects ({names}); choose one with --project")
     return _provenance(platform, *found[0])
 
 
 def _place_in(platform: Platform, what: str) -> tuple[str, str] | None:
-    """Return the project and version of a path inside a release of this root."""
+    """Return the project and version that a path names (`releases/<project>/<version>/...`).
+
+    None if the path does not name a release of this root.
+    """
     parts = PurePath(what).parts
     for number in range(len(parts) - 2):
         project, version = parts[number + 1], parts[number + 2]
@@ -126,7 +130,10 @@ def _place_in(platform: Platform, what: str) -> tuple[str, str] | None:
 def _releases_with(
     platform: Platform, what: str, project: str | None, version: str | None
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield project, version and image id, in the current release of each project, or in the named one."""
+    """Yield the project, version and image id for each release that contains the image.
+
+    The release `version` is searched, or else the current release, of `project` or else of all projects.
+    """
     names = [project] if project is not None else [row.name for row in find_projects(platform.database)]
     for name in names:
         if project is None and not release_versions(platform, name):
@@ -142,7 +149,7 @@ def _image_id(release: Path, what: str) -> int | None:
         if what.startswith(prefix):
             number = what.removeprefix(prefix)
             if not number.isdecimal():
-                raise ConfigError(f"{what!r} is not an id: write `{prefix}` and a number")
+                raise ConfigError(f"{what!r} is not an id; write `{prefix}` and a number, such as `{prefix}12`")
             if prefix == _BOX:
                 return image_id_of_box(release, int(number))
             return int(number) if find_image(release, int(number)) else None
@@ -154,7 +161,7 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
     found, manifest = find_image(release, image_id), read_manifest(release)
     if found is None or manifest is None:
         raise DataMinerError(
-            f"release {project} {version} is damaged; `data-miner releases {project} --check` shows where"
+            f"release {project} {version} is damaged; `data-miner releases {project} --check` lists the damaged files"
         )
     image, annotation_ids = found
     video = next(video for video in read_videos(release) if video.video_key == image.video_key)
@@ -176,7 +183,7 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
 
 
 def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict[str, float]:
-    """Return the similarity to each prompt, if the tables still agree with the release about the image."""
+    """Return the similarity to each prompt, highest first. Empty if the tables no longer agree with the release."""
     found = similarities_of_frame(platform.layout.similarities_table(project), image.frame_id)
     if abs(found.get(image.similar_prompt, 2.0) - image.similarity) > _ROUNDING:
         return {}
@@ -184,7 +191,7 @@ def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict
 
 
 def _duplicates(platform: Platform, project: str, image: ReleaseImage) -> tuple[Duplicate, ...]:
-    """Return the duplicates of the image, if their number is still that of the release."""
+    """Return the duplicates of the image. Empty if their number is no longer that in the release."""
     columns = ["frame_id", "representative_frame_id", "is_representative", "similarity", "tier"]
     table = platform.layout.deduplicated_table(project)
     rows = rows_with(table, columns, pc.field("representative_frame_id") == image.frame_id)

@@ -1,4 +1,4 @@
-"""The label quality of a release, from people's verdicts: a probability for each box, and overall figures."""
+"""Derive the label quality of a release from people's verdicts: a probability for each box, and overall figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ from data_miner_dagster.storage.tables import read_batches
 
 @dataclass(frozen=True, slots=True)
 class BoxProbabilities:
-    """The calibration of a project's boxes.
+    """The stored calibration of a project's boxes.
 
-    A calibration for another detector or class list gives no probabilities.
+    If it belongs to another detector or class list, it gives no probabilities.
     """
 
     calibration: BoxCalibration
-    detection_fingerprint: str  # of the current detector
+    detection_fingerprint: str  # of the current detector and class list
 
     @property
     def settings(self) -> Mapping[str, object]:
         """The calibration's part of a release's fingerprint.
 
-        A calibration for another detector is included too, since the release mentions it.
+        A calibration for another detector is included too, since the release states that there is one.
         """
         return {"boxes": quality_fingerprint(self.calibration)}
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
-        """Return the probability that a box is correct, or None if it is unknown."""
+        """Return the probability that a detected box with this confidence is right. None if it is unknown."""
         found = self.calibration.classes.get(class_name)
         if found is None or not found.knots or self.calibration.detection_fingerprint != self.detection_fingerprint:
             return None
@@ -46,7 +46,7 @@ class BoxProbabilities:
 
 
 def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | None:
-    """Return the calibration of a project's boxes; None if there is none.
+    """Return the stored calibration of a project's boxes; None if the project has no calibration.
 
     Raises:
         DataMinerError: the stored calibration cannot be read.
@@ -58,7 +58,11 @@ def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | No
 
 
 def labelling_of(platform: Platform, config: ProjectConfig) -> Labelling:
-    """Return the labelling of a project's frames: thresholds, verdicts in force, and calibration."""
+    """Return the labelling of a project's frames with the current settings, verdicts in force and calibration.
+
+    Raises:
+        DataMinerError: the stored calibration cannot be read.
+    """
     verdicts = VerdictsByFrame(verdicts_in_force(platform.database, config.name, words=WORDS_ON_BOXES))
     return Labelling(config, verdicts, box_probabilities(platform, config.name))
 
@@ -69,9 +73,12 @@ def quality_content(
     """Return the part of a release's manifest about the quality of its labels.
 
     Args:
-        platform: the platform.
+        platform: the platform of one root.
         config: the project's configuration.
         boxes_by_verdict: the number of released boxes that a person has judged, by verdict.
+
+    Raises:
+        DataMinerError: the stored calibration cannot be read.
     """
     known = box_probabilities(platform, config.name)
     populations = confidences_by_class(platform.layout.detections_table(config.name), tuple(config.detection.classes))

@@ -1,4 +1,4 @@
-"""The last stage: an immutable, verified release of a project, and its report."""
+"""The last stage: publish an immutable, verified release of a project, and write its report."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -56,19 +56,20 @@ def release_project(
 ) -> ProjectOutcome:
     """Publish the current state of a project as a new version, unless a release of exactly this state exists.
 
-    The release is read back, and then published with one rename. Its catalog row follows, then its report. With
-    `force`, every byte of an existing release is compared with its manifest, and a changed release is written again.
-    Frames whose images are missing or unreadable are left out and counted. A release without them is a separate
-    version, and the complete one follows when they are available again.
+    The release is read back, and then published with one rename. After that, its catalog row and its report are
+    written. Frames whose images are missing or unreadable are left out and counted. A release without them is a
+    separate version. Once they are available again, the next build publishes the complete release.
 
     Args:
         platform: the platform of one root.
-        project: its name.
-        force: check every byte of an existing release.
+        project: the name of the project.
+        force: compare every byte of an existing release with its manifest, and write the release again if it is
+            damaged.
         selection: chooses among all releasable images. None: the project's `releasing.select`.
 
     Raises:
-        NothingToReleaseError: no frame is left; the message is the funnel in one line.
+        ConfigError: the project does not exist, or `releasing.fixed_splits` names an unknown video.
+        NothingToReleaseError: no image can be released; the message contains the reason and the remedy.
         NotReadyError: an earlier stage has not run.
         DataMinerError: an earlier stage is out of date, or the release cannot be read back.
     """
@@ -117,9 +118,14 @@ def release_fingerprint(
 ) -> str:
     """Return the fingerprint of everything that the content of a release depends on.
 
-    `missing` are the videos and frames that are left out because their files are missing or unreadable. Verdicts and a
-    calibration are included only if there are any. Settings that are None are not included, so that a new setting makes
-    no release stale.
+    Settings that are None are not included, so a new setting makes no existing release stale.
+
+    Args:
+        config: the project's configuration.
+        tables: the fingerprints of the project's tables, by name.
+        missing: the keys of videos and ids of frames that are left out because their files are missing or unreadable.
+        selection: chooses among all releasable images. None: all are released.
+        labelling: has the verdicts and the calibration, which are included if there are any.
     """
     return fingerprint_of(
         {
@@ -136,7 +142,12 @@ def release_fingerprint(
 
 
 def standing_of(platform: Platform, config: ProjectConfig, selection: ImageSelection | None) -> Standing:
-    """Return the facts about a project that a release needs."""
+    """Return the state of a project before a release.
+
+    Raises:
+        ConfigError: `releasing.fixed_splits` names something that is not a video of the project.
+        DataMinerError: a table exists but cannot be read.
+    """
     project = config.name
     manifests = read_manifests(platform, project)
     return Standing(
@@ -150,7 +161,10 @@ def standing_of(platform: Platform, config: ProjectConfig, selection: ImageSelec
 
 
 def _find_release(standing: Standing, fingerprint: str) -> str | None:
-    """Return the newest release with this fingerprint that was not withdrawn and agrees with the decided splits."""
+    """Return the newest release with this fingerprint that was not withdrawn and agrees with the decided splits.
+
+    None if there is no such release on disk.
+    """
     withdrawn = {row.version for row in standing.rows if row.withdrawn_reason}
     for version in reversed(list(standing.manifests)):
         manifest = standing.manifests[version]
@@ -162,7 +176,7 @@ def _find_release(standing: Standing, fingerprint: str) -> str | None:
 
 
 def _known_versions(platform: Platform, standing: Standing) -> set[str]:
-    """Return all versions that were ever published, even if the folder or the row no longer exists."""
+    """Return all versions that have a folder or a catalog row. A new release must not reuse any of them."""
     folder = platform.layout.releases_folder(standing.config.name)
     on_disk = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     return on_disk | {row.version for row in standing.rows}
@@ -183,7 +197,7 @@ def _num_videos_considered(platform: Platform, project: str) -> int:
 
 
 def _num_left_out(platform: Platform, project: str, manifest: Mapping[str, Any]) -> int:
-    """Return the number of videos, frames and answers about boxes that the stages of this build left out."""
+    """Return the number of videos and frames that the stages of this build left out, plus the unanswered boxes."""
     layout = platform.layout
     num_videos = sum(len(read_left_out(layout.table_of(project, stage))) for stage in TABLE_STAGES)
     detected = layout.detected_frames_table(project)
@@ -204,13 +218,13 @@ def _num_unanswered(manifest: Mapping[str, Any]) -> int:
 def _finish(
     platform: Platform, standing: Standing, manifest: dict[str, Any], status: OutcomeStatus, *, rewrite_report: bool
 ) -> ProjectOutcome:
-    """Update the catalog and the report for a published release."""
+    """Update the catalog and the report for a published release. Return the outcome of the stage."""
     config, project, version = standing.config, standing.config.name, manifest["version"]
     manifests = {**standing.manifests, version: manifest}
     released, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
         if status is OutcomeStatus.DONE:
-            store_spent(session, project, is_over=False)  # so that the cost includes the release itself
+            store_spent(session, project, is_over=False)  # the cost then includes the release itself
         cost = cost_of(session, project, manifest["num_images"], manifest["num_boxes"]).as_json()
         remember_splits(session, project, released)
         add_generations(session, project, generations)

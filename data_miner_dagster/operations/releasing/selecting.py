@@ -1,4 +1,4 @@
-"""Choose a project's images within a budget, for `releasing.select` and `data-miner select`."""
+"""Choose a limited number of a project's images, for `releasing.select` and `data-miner select`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -36,21 +36,21 @@ _FRAMES_AT_ONCE: Final = 20_000
 
 
 class ProjectSelection:
-    """Chooses among the images of a project. Implements `ImageSelection` (stages/releasing.py)."""
+    """Chooses among the releasable images of a project. Implements `ImageSelection` (stages/releasing.py)."""
 
     def __init__(self, platform: Platform, config: ProjectConfig, select: SelectionConfig) -> None:
-        """Read the channels of the videos from the catalog."""
+        """Create a selection with these settings. If they limit images per channel, the channels are read here."""
         self._platform = platform
         self._config = config
         self._select = select
         videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
         self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
         self.vectors: Float32Array | None = None
-        """The (N, D) unit vectors of the last choice; None if the selection uses no distances."""
+        """The (N, D) unit vectors of the images of the last choice; None if the selection uses no distances."""
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """The settings and models that the choice depends on, besides the images and their boxes."""
+        """The settings and fingerprints that the choice depends on, besides the images and their boxes."""
         settings: dict[str, object] = {"select": self._select.model_dump(mode="json", exclude_none=True)}
         if self._select.diverse:
             settings["encoder"] = self._platform.models.dedup_encoder.fingerprint
@@ -59,7 +59,7 @@ class ProjectSelection:
         return settings
 
     def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
-        """Return (N,) bool: whether each image is chosen."""
+        """Return (N,) bool: whether each candidate is chosen. Sets `vectors`."""
         select, releasing = self._select, self._config.releasing
         priorities = candidates.similarities
         if select.uncertain or select.diverse:
@@ -86,9 +86,9 @@ class ProjectSelection:
             yield GroupLimit(np.repeat(codes, lengths), self._select.max_per_channel)
 
     def _read_vectors(self, candidates: Candidates) -> Float32Array:
-        """Return (N, D) unit vectors, projected to few dimensions.
+        """Return (N, D) unit vectors of the candidates, projected to few dimensions.
 
-        Only one part of the stored vectors is in memory at a time.
+        Of the stored vectors, which have more dimensions, only one part is in memory at a time.
         """
         keys = np.repeat(np.array(candidates.video_keys, np.str_), np.diff(candidates.video_offsets))
         parts = []
@@ -101,40 +101,43 @@ class ProjectSelection:
 
 
 def selection_of(platform: Platform, config: ProjectConfig) -> ProjectSelection | None:
-    """Return the configured selection of a project, or None if all images are released."""
+    """Return the selection that a project's `releasing.select` configures; None if all images are released."""
     select = config.releasing.select
     return None if select is None else ProjectSelection(platform, config, select)
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The result of a selection among the images that a project could release now."""
+    """The result of a selection among the images that the project can currently release."""
 
     num_candidates: int
     frame_ids: tuple[str, ...]
-    """In order of video and time."""
+    """The chosen frames, in order of video and time."""
     num_videos: int
+    """The number of videos with a chosen image."""
     images_by_class: Mapping[str, tuple[int, int]]
-    """The numbers of chosen images and of all images, by class."""
+    """For each class, the number of chosen images with an object of the class, and the number of all such images."""
     most_of_a_video: int
+    """The largest number of chosen images of one video."""
     covering_radius: float | None
-    """The greatest distance (1 minus the cosine) from any image to the nearest chosen one, by projected vectors. None
-    if the selection does not use distances."""
+    """The greatest distance (1 minus the cosine) from any image to the nearest chosen image, by projected vectors. None
+    if the selection uses no distances or chooses no image."""
     radius_of_random: float | None
-    """The greatest distance from any image to the nearest of an equal number of randomly chosen images."""
+    """The covering radius of an equal number of randomly chosen images. None if `covering_radius` is None."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the result as JSON-compatible values."""
+        """Return the result as values that JSON supports."""
         return asdict(self)
 
 
 def try_selection(platform: Platform, project: str, select: SelectionConfig) -> Selected:
-    """Return the result of a selection on the current images, without releasing anything.
+    """Return the result of a selection among the images that a project can currently release. Nothing is released.
 
     Raises:
-        ConfigError: there is no such project.
+        ConfigError: the project does not exist, or `releasing.fixed_splits` names an unknown video.
         NotReadyError: a stage before releasing has not run.
-        VideosLeftOutError: frames of videos are missing or unreadable; `data-miner run` says which.
+        OutOfDateError: a stage before releasing is out of date.
+        VideosLeftOutError: frames of videos are missing or unreadable.
     """
     config = platform.project_config(project)
     source = ReleaseSource(platform, project, config, labelling_of(platform, config))
@@ -164,6 +167,6 @@ def try_selection(platform: Platform, project: str, select: SelectionConfig) -> 
 
 
 def _radii(vectors: Float32Array, is_chosen: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the covering radius of a choice, and that of a random choice of equal size."""
+    """Return the covering radius of a choice, and the covering radius of a random choice of equal size."""
     drawn = np.random.default_rng(0).permutation(len(is_chosen))[: int(np.count_nonzero(is_chosen))]
     return covering_radius(vectors, np.flatnonzero(is_chosen)), covering_radius(vectors, drawn)

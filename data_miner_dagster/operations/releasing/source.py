@@ -1,4 +1,4 @@
-"""Join the tables of a project into releasable images, one video at a time."""
+"""Join the tables of a project into releasable images with their boxes, one video at a time."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -71,13 +71,13 @@ _BOX_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DecidedFrame:
-    """The outcome of one frame, with its image if the frame is released."""
+    """The outcome of one frame, with its image if the outcome is RELEASED."""
 
     outcome: FrameOutcome
     image: ReleaseImage | None = None
     has_detections: bool = True  # False: no detector reported anything, at any confidence
-    num_verdicts: int = 0  # on its boxes
-    unmet_verdicts: tuple[str, ...] = ()  # ids of the answers that match no box
+    num_verdicts: int = 0  # people's verdicts on the boxes of the frame
+    unmet_verdicts: tuple[str, ...] = ()  # answer ids of those verdicts that match no box
 
 
 Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
@@ -85,13 +85,13 @@ Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """The split of a video's images, or its cut if it is in several splits, and the id of the first image."""
+    """The split of a video's images, and the id of the first one. A cut replaces the split if there are several."""
 
     split: str = ""
     first_image_id: int = 1
 
     def after(self, num_images: int) -> "ImagePlace":
-        """Return the place after the first `num_images` images."""
+        """Return the place of the images that follow the first `num_images` images."""
         return ImagePlace(self.split, self.first_image_id + num_images)
 
 
@@ -100,7 +100,7 @@ _ANYWHERE: Final = ImagePlace()
 
 @dataclass(frozen=True, slots=True)
 class ReleasedVideo:
-    """A video's contents in a release."""
+    """The split, group and counts of a video in a release."""
 
     split: str
     group: str
@@ -110,7 +110,7 @@ class ReleasedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _VideoRows:
-    """Facts about one video from the tables and the catalog, by frame index."""
+    """The rows of one video in the tables, by frame index, and its public address."""
 
     video_key: str
     frames: Mapping[int, Mapping[str, Any]]
@@ -122,11 +122,11 @@ class _VideoRows:
 class ReleaseSource:
     """Provides the representatives of a project with their releasable boxes, in order of video and time.
 
-    Memory is bounded by one video's rows, one row group of each table, and one number per duplicate group.
+    Memory is bounded by the rows of one video, one row group of each table, and one number per duplicate group.
 
     Raises:
         NotReadyError: a stage has not run.
-        OutOfDateError: a table was not made from the current table of the previous stage.
+        OutOfDateError: a table was not built from the current table of the previous stage.
     """
 
     def __init__(self, platform: Platform, project: str, config: ProjectConfig, labelling: Labelling) -> None:
@@ -140,18 +140,18 @@ class ReleaseSource:
             if not path.is_file():
                 raise not_ready(project, name)
         self.verification = read_verification(self._paths["detected frames"])
-        """The verifier's verdicts on the boxes; None if the project has no verifier."""
+        """The counts of the verifier's verdicts on the boxes; None if the project has no verifier."""
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
         unique = self._unique_frame_ids()
         self.unseen = self._check_current(unique)
         self.labelling = labelling.among(self._places_of(unique, labelling.verdicts.video_keys))
-        """Decides on the boxes of each frame. Verdicts on frames outside of the release change nothing."""
+        """Decides which boxes of each frame are released. It has only the verdicts on representatives."""
         self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
         self._filtered = TableByVideo(
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
         )
         self.extra_columns = tuple(name for name in EXTRA_COLUMNS if has_values(self._paths["detections"], name))
-        """Columns of boxes that only some projects have."""
+        """The columns of boxes that only some projects have, if this project has them."""
         self._detections = TableByVideo(self._paths["detections"], [*_BOX_COLUMNS, *self.extra_columns])
         self._num_duplicates = self._count_duplicates()
         self.kept_by_hand = kept_by_hand(read_metadata(self._paths["filtered_frames"]))
@@ -160,7 +160,7 @@ class ReleaseSource:
         self._frames_fingerprints: dict[str, str] = json.loads(decided.get(FRAMES_KEY, "{}"))
         self.video_keys: list[str] = self._unique.video_keys
         self.left_out: Collection[str] = ()
-        """Videos and frames (by key and id) to leave out, since their files are missing or unreadable."""
+        """The keys of videos and ids of frames to leave out, because their files are missing or unreadable."""
 
     def frames_of(
         self,
@@ -170,17 +170,17 @@ class ReleaseSource:
         only: Collection[int] | None = None,
         attempt: Attempt = lambda _frame_id, work: work(),
     ) -> list[DecidedFrame]:
-        """Return the outcome of each frame of one video that a release examines, ordered by time.
+        """Return the outcome of each examined representative of one video, ordered by time.
 
         Args:
             video_key: the video.
-            place: the split of its images and the id of the first one.
-            only: the chosen frames, by index; None for all.
-            attempt: called with (frame id, work) for each frame. It returns the result of the work, or None to leave
-                out the frame.
+            place: the split of the video's images and the id of the first one.
+            only: the indices of the frames to decide on; None for all.
+            attempt: called with (frame id, work) for each frame. Returns the result of `work`, or None to leave out the
+                frame.
 
         Raises:
-            DataMinerError: the frames differ from those that were deduplicated.
+            DataMinerError: the frames are missing, or differ from those that were deduplicated.
         """
         unique = self._unique.rows_of(video_key)
         looked_at = candidate_frames(
@@ -204,7 +204,7 @@ class ReleaseSource:
         return frames
 
     def _frame_of(self, rows: _VideoRows, frame_index: int, place: ImagePlace) -> DecidedFrame:
-        """Decide on one frame."""
+        """Return the outcome of one frame, with its image if it is released."""
         frame = rows.frames.get(frame_index)
         if frame is None:
             raise self._stale("frames", f"{rows.video_key} has no frame {frame_index}")
@@ -258,13 +258,13 @@ class ReleaseSource:
         )
 
     def image_files_of(self, video_key: str) -> dict[int, Path]:
-        """Return the image file of each frame of one video, by frame index."""
+        """Return the path of each frame's image file by frame index, after checking the frames of the video."""
         self._check_frames(video_key)
         images = read_frame_images(self._platform.layout, video_key)
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return each pair of videos in which one re-uploads the other or contains near-duplicates of its frames."""
+        """Return the pairs of videos in which one is a re-upload of the other, or has duplicates of its frames."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
@@ -283,12 +283,12 @@ class ReleaseSource:
         return {link for link in links if link[0] != link[1]}
 
     def channel_of(self, video_key: str) -> str | None:
-        """Return the identity of a video's channel, if its source stated one."""
+        """Return the id or else the name of a video's channel; None if its source states neither."""
         video = find_video(self._platform.database, video_key)
         return (video.channel_id or video.channel) if video is not None else None
 
     def videos(self, released: Mapping[str, ReleasedVideo]) -> Iterator[ReleaseVideo]:
-        """Yield the videos with an image and their provenance, ordered by key."""
+        """Yield the released videos with their provenance, ordered by key."""
         members = {member.video_key: member for member in find_members(self._platform.database, self._project)}
         for video_key in sorted(released):
             video = find_video(self._platform.database, video_key)
@@ -302,7 +302,7 @@ class ReleaseSource:
         return table.filter(table["is_representative"])["frame_id"]
 
     def _places_of(self, unique: pa.ChunkedArray, video_keys: Collection[str]) -> Iterator[FramePlace]:
-        """Yield the places of the representatives of some videos."""
+        """Yield the places of the representatives (`unique`) of the given videos."""
         if not video_keys:
             return
         wanted = pa.array(sorted(video_keys), pa.string())
@@ -313,10 +313,10 @@ class ReleaseSource:
                 yield FramePlace(row["video_key"], row["pts_seconds"])
 
     def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
-        """Check that each table was made from the previous one. Return the frames that were unreadable."""
+        """Raise if a table was not built from the previous one. Return the ids of unexamined representatives."""
         filtered = read_table(self._paths["filtered_frames"], ["frame_id", "is_kept"])
         if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
-            raise self._stale("deduplicated_frames", "it names frames that filtering does not keep")
+            raise self._stale("deduplicated_frames", "it contains frames that filtering does not keep")
         assets = [PROJECT_WAY[stage].asset for stage in TABLE_STAGES]
         for upstream, downstream in pairwise(assets):
             made_from = read_metadata(self._paths[downstream]).get(MADE_FROM_KEY)
@@ -344,9 +344,9 @@ class ReleaseSource:
         return _by_frame_index(read_frames(self._platform.layout, video_key, _FRAME_COLUMNS))
 
     def _check_frames(self, video_key: str) -> None:
-        """Raise if a video's frames are missing, or differ from those that were deduplicated."""
+        """Raise if the frames of a video are missing, or differ from those that were deduplicated."""
         if not has_frames(self._platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are missing; extract them again")
+            raise PermanentError(f"the frames of {video_key} are missing; materialize `frames` of {video_key} again")
         seen = self._frames_fingerprints.get(video_key)
         if seen is None:
             return

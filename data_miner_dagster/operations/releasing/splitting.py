@@ -1,4 +1,7 @@
-"""Collect the inputs for dividing a release into splits. stages/splitting makes the decisions."""
+"""Collect the inputs for dividing a release into splits.
+
+Does not belong here: the decisions (stages/splitting/).
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +24,9 @@ from data_miner_dagster.stages.splitting.groups import channel_links, group_vide
 
 
 class FoundImages:
-    """The images of a project, by video. Stores the times of images whose video is or may be cut.
+    """Counts the images and boxes of each video of a project.
+
+    The times of images are stored only for videos that are cut or can be cut between splits.
 
     Args:
         decided: the remembered or prescribed splits, by video key.
@@ -33,7 +38,7 @@ class FoundImages:
         self._cut_before = {key for key, split in decided.items() if cut_of(split)}
 
     def add(self, video_key: str, images: Sequence[ReleaseImage]) -> None:
-        """Add the images of one video, in order of time."""
+        """Add one video with its images, which are in order of time."""
         images_by_class = Counter(name for image in images for name in {box.class_index for box in image.labels})
         boxes_by_class = Counter(box.class_index for image in images for box in image.labels)
         self.by_video[video_key] = VideoContent(len(images), images_by_class, boxes_by_class)
@@ -41,7 +46,10 @@ class FoundImages:
             self._times[video_key] = [image.pts_seconds for image in images]
 
     def cuts(self, releasing: ReleasingConfig, decided: Mapping[str, str]) -> dict[str, str]:
-        """Return the cut of each video if there are too few videos to fill the splits with whole ones."""
+        """Return the cut of each new video with enough images to be divided between the splits, by video key.
+
+        Empty if there are more than MAX_VIDEOS_CUT videos, or if a video already belongs to a split as a whole.
+        """
         is_whole = any(not cut_of(decided[key]) for key in self.by_video if key in decided)
         if len(self.by_video) > MAX_VIDEOS_CUT or is_whole:
             return {}
@@ -51,7 +59,7 @@ class FoundImages:
         return {key: cut for key, cut in cuts.items() if cut is not None}
 
     def is_in_a_split(self, splits: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-        """Return (N,) bool in the order of the added images: False in a gap between two splits of a video."""
+        """Return (N,) bool in the order of the added images: False if the image is in a gap between two splits."""
         parts = [np.ones(0, np.bool_)]
         for key, content in self.by_video.items():
             times = self._times.get(key) if cut_of(splits[key]) else None
@@ -66,9 +74,9 @@ def split_videos(
     """Return the groups of videos that share a split, and the split of every video with an image.
 
     Args:
-        releasing: the project's settings.
-        source: provides the links between videos.
-        found: the images.
+        releasing: the project's settings of releasing.
+        source: provides the links between videos that share a split.
+        found: the images of each video.
         decided: the remembered or prescribed splits, by video key.
     """
     links = source.duplicate_links()
@@ -76,14 +84,16 @@ def split_videos(
         links |= channel_links({key: source.channel_of(key) for key in found.by_video})
     groups = group_videos(list(found.by_video), links)
     shares, cuts = releasing.ordered_splits, found.cuts(releasing, decided)
-    # Cut videos fill every split, so a video with too few images to be cut goes to the first one, for training.
+    # Cut videos fill every split, so a video with too few images to be cut goes to the first split, for training.
     uncut = dict.fromkeys(found.by_video, next(iter(shares))) if cuts else {}
     drawn = draw_splits(groups, shares, found.by_video, {**uncut, **cuts, **decided})
-    return groups, dict(sorted(drawn.items()))  # in the same order, whether they are drawn or remembered
+    return groups, dict(sorted(drawn.items()))  # the order must not depend on which splits are drawn or remembered
 
 
 def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
-    """Return the split of every video that was released before or is in `fixed_splits`. Cuts have the configured gaps.
+    """Return the split of every video that was released before or that `releasing.fixed_splits` names, by video key.
+
+    Remembered cuts are given the currently configured gaps.
 
     Raises:
         ConfigError: `fixed_splits` names something that is not a video of the project.

@@ -1,4 +1,4 @@
-"""List, summarize and compare the releases of a project."""
+"""List and compare the releases of a project, and find a release by its version."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ from data_miner_dagster.stages.releasing import version_number
 class ReleaseSummary:
     """One release in a list.
 
-    `folder` is None if no files are on disk, and `created_at` is None if the catalog has no row.
+    `folder` is None if the release is not on disk. `created_at` is None if the catalog does not contain the release.
+    `problems` is empty unless the files were checked. `changes` is empty for the first release.
     """
 
     version: str
@@ -39,7 +40,7 @@ class ReleaseSummary:
     problems: tuple[str, ...]
     changes: str
     cost: Mapping[str, Any] | None
-    """The cost up to this release (`Cost.as_json`), or None if it was not measured."""
+    """The cost of the project up to this release (`Cost.as_json`); None if it was not measured."""
 
     @property
     def state(self) -> str:
@@ -51,7 +52,7 @@ class ReleaseSummary:
         return f"damaged: {self.problems[0]}" if self.problems else "whole"
 
     def as_json(self) -> dict[str, object]:
-        """Return the summary as JSON-compatible values."""
+        """Return the summary as values that JSON supports."""
         return {
             "version": self.version,
             "videos": self.num_videos,
@@ -70,17 +71,17 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
     """Return all releases of a project, on disk or in the catalog, oldest first.
 
     Args:
-        platform: the platform.
-        project: its name. The project may have been deleted.
-        check: read every file, and report problems.
+        platform: the platform of one root.
+        project: the name of the project, which can have been deleted.
+        check: compare every file with its recorded sha256, and report the differences.
 
     Raises:
-        ConfigError: there is no such project, nor any release of it.
+        ConfigError: neither the project nor a release of it exists.
     """
     rows = {row.version: row for row in find_releases(platform.database, project)}
     on_disk = release_versions(platform, project)
     if not rows and not on_disk:
-        platform.project_config(project)  # raises the clear error for an unknown name
+        platform.project_config(project)  # raises an error with a remedy if the name is unknown
     summaries = []
     for version in sorted({*rows, *on_disk}, key=version_number):
         row, folder = rows.get(version), platform.layout.release_folder(project, version)
@@ -110,10 +111,10 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
 
 
 def release_header(release: Path) -> ReleaseHeader:
-    """Return the name, classes and splits of an existing release.
+    """Return the header of the release in a folder: its name, classes, splits and extra columns.
 
     Raises:
-        DataMinerError: there is no complete release.
+        DataMinerError: the folder does not contain a complete release.
     """
     manifest = read_manifest(release)
     if manifest is None:
@@ -131,24 +132,30 @@ def release_header(release: Path) -> ReleaseHeader:
 
 
 def existing_version(platform: Platform, project: str, version: str | None) -> str:
-    """Return a version that is on disk: the given one, or the current one by default.
+    """Return the version of a release on disk.
+
+    Args:
+        platform: the platform of one root.
+        project: the name of the project, which can have been deleted.
+        version: the wanted version. None: the current release, or else the latest one. Withdrawn releases are returned
+            only if there are no others.
 
     Raises:
-        ConfigError: there is no such project or release.
+        ConfigError: the project does not exist, or the release is not on disk.
     """
     row = find_project(platform.database, project)
     known = release_versions(platform, project)
     if row is None and not known:
-        platform.project_config(project)  # raises the clear error for an unknown name
+        platform.project_config(project)  # raises an error with a remedy if the name is unknown
     withdrawn = {release.version for release in find_releases(platform.database, project) if release.withdrawn_reason}
     usable = [name for name in known if name not in withdrawn] or known
     current = row.released_version if row is not None and row.released_version in usable else None
     wanted = version or current or (usable[-1] if usable else None)
     if wanted is None:
-        raise ConfigError(f"project {project!r} has no release yet; `data-miner run` makes one")
+        raise ConfigError(f"project {project!r} has no release yet; build one with `data-miner run`")
     if wanted not in known:
         raise ConfigError(
-            f"project {project!r} has no release {wanted!r} on disk; it has: {', '.join(known) or 'none'}"
+            f"project {project!r} has no release {wanted!r} on disk; its releases: {', '.join(known) or 'none'}"
         )
     return wanted
 
@@ -157,8 +164,8 @@ def difference_between(platform: Platform, project: str, before: str, after: str
     """Return the differences between two releases of a project that are on disk.
 
     Raises:
-        ConfigError: there is no such project or release.
-        DataMinerError: one of them is damaged.
+        ConfigError: the project does not exist, or one of the releases is not on disk.
+        DataMinerError: one of the releases is damaged.
     """
     folders = []
     for version in (before, after):

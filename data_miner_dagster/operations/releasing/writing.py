@@ -1,4 +1,4 @@
-"""Write the folder of a release: decisions first, then images, formats, datasheet and manifest."""
+"""Plan a release, and write its folder: first images and labels, then the datasheet and the manifest."""
 
 import errno
 import os
@@ -72,10 +72,17 @@ _NO_HARD_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.
 def plan_release(
     platform: Platform, standing: Standing, source: ReleaseSource, fingerprint: str, version: str
 ) -> ReleasePlan:
-    """Decide on the content of a release: images, splits, models and rules.
+    """Decide on the content of a release: images, splits, models and rules. Nothing is written.
+
+    Args:
+        platform: the platform of one root.
+        standing: the state of the project.
+        source: provides the project's representatives and their boxes.
+        fingerprint: the fingerprint of the release.
+        version: the version of the release.
 
     Raises:
-        NothingToReleaseError: no frame is left; the message is the funnel in one line.
+        NothingToReleaseError: no image can be released; the message contains the reason and the remedy.
         VideosLeftOutError: frames of videos are missing or unreadable.
     """
     config = standing.config
@@ -139,7 +146,7 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
     if not frames:
         raise NothingToReleaseError(
             f"project {standing.config.name!r} has nothing to release: releasing.select "
-            f"chooses none of its {counted(num_candidates, 'image')}"
+            f"chooses none of its {counted(num_candidates, 'image')}; change its settings"
         )
     return Choice(standing.selection.settings, num_candidates, frames)
 
@@ -147,10 +154,16 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
 def videos_with_images(
     source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally, decided: Mapping[str, str]
 ) -> FoundImages:
-    """Return the videos that have an image to release. Add their images to `columns` in compact form.
+    """Return the videos that have an image to release, with the counts of their images.
 
-    The outcome of every examined frame is counted in `tally`. `decided` is the split of every video that already has
-    one.
+    Args:
+        source: provides the project's representatives and their boxes.
+        columns: receives the images in compact form; None if no selection needs them.
+        tally: receives the outcome of every representative.
+        decided: the remembered or prescribed splits, by video key.
+
+    Raises:
+        VideosLeftOutError: frames of videos are missing or unreadable.
     """
     faults: dict[str, ItemFault] = {}
     found = FoundImages(decided)
@@ -180,10 +193,11 @@ def videos_with_images(
 
 
 def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan: ReleasePlan) -> None:
-    """Fill an empty folder with a complete release, and read it back. The manifest is written last.
+    """Write a complete release into an empty folder, and read it back. The manifest is written last.
 
     Raises:
-        VideosLeftOutError: images are missing, or differ from those extracted. Videos are named by key, frames by id.
+        VideosLeftOutError: images are missing, or differ from the extracted ones. The error lists the keys of videos
+            and the ids of frames.
         DataMinerError: the release cannot be read back.
     """
     with closing(ChecksumWriter(folder)) as checksums:
@@ -225,7 +239,11 @@ def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Releas
 def _write_images(
     destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter, steps: Steps
 ) -> WrittenImages:
-    """Write images and labels. Return the counts."""
+    """Write the images and labels of a release. Return the counts.
+
+    Raises:
+        VideosLeftOutError: images are missing, or differ from the extracted ones.
+    """
     tally, kept, num_without_detections = ReleaseTally.of(plan.header), [], 0
     faults: dict[str, ItemFault] = {}
     for split in plan.header.splits:
@@ -273,7 +291,10 @@ class _Content:
 
 
 def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Path]) -> bool:
-    """Write one image and its labels, and return True. If this fails, partial output is removed with the folder."""
+    """Write one image and its labels, and return True.
+
+    If this fails, the caller removes the whole folder, and with it incomplete output.
+    """
     target = content.folder / image.path_in_release
     _place_image(files[image.frame_index], target, image, copy=content.copies_images)
     content.checksums.add(image.path_in_release, image.sha256)
@@ -285,9 +306,9 @@ def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Pat
 def _changes(
     folder: Path, platform: Platform, plan: ReleasePlan, content: Mapping[str, Any]
 ) -> dict[str, object] | None:
-    """Return the differences from the previous release, or None for the first release.
+    """Return the differences from the previous release; None for the first release.
 
-    Moved videos are found by comparison with all earlier releases.
+    The splits of videos are compared with the latest earlier release that contains the video.
     """
     project, number, shown = plan.header.project, version_number(plan.header.version), plan.config.shown
     earlier = [manifest for version, manifest in plan.standing.manifests.items() if version_number(version) < number]
@@ -302,11 +323,15 @@ def _changes(
 
 
 def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
-    """Hard-link or copy one frame, after comparing its sha256 with the frame's row."""
+    """Hard-link or copy one frame after checking the sha256 of its file.
+
+    Raises:
+        DataMinerError: the file is missing, or differs from the extracted one.
+    """
     if not source.is_file() or sha256_of_file(source) != image.sha256:
         what = "differs from the extracted one" if source.is_file() else "is missing"
         raise DataMinerError(
-            f"the image of frame {image.frame_id} {what}: materialize `frames` of {image.video_key} again with force"
+            f"the image of frame {image.frame_id} {what}; materialize `frames` of {image.video_key} again with force"
         )
     if not copy:
         try:
