@@ -85,7 +85,7 @@ def test_trace_image__tables_that_say_something_else_are_not_quoted(tmp_path: Pa
         ("box:6", r"'box:6' is not in the current release of any project"),
         ("box:0", r"'box:0' is not in the current release of any project"),
         ("image:99", r"'image:99' is not in the current release of any project"),
-        ("image:one", r"'image:one' is not an id: write `image:` and a number"),
+        ("image:one", r"'image:one' is not an id; write `image:` and a number"),
     ],
 )
 def test_trace_image__what_is_not_there_is_one_line(released: Platform, what: str, message: str) -> None:
@@ -98,7 +98,7 @@ def test_trace_image__in_two_projects_it_has_to_be_said_which(tmp_path: Path) ->
     release_project(platform, "cyclists")
     build_project(tmp_path / "root", name="walkers")
     release_project(platform, "walkers")
-    with pytest.raises(ConfigError, match="'files-aaa/000001' is in releases of cyclists, walkers: choose one with"):
+    with pytest.raises(ConfigError, match=r"is in releases of several projects \(cyclists, walkers\); choose one with"):
         trace_image(platform, "files-aaa/000001")
     assert trace_image(platform, "files-aaa/000001", project="walkers").project == "walkers"
     path = platform.layout.release_folder("walkers", "v001") / "images" / "x" / "files-aaa_000001.jpg"

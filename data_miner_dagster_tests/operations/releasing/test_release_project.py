@@ -58,7 +58,7 @@ def test_release_project__nothing_survived(tmp_path: Path) -> None:
 
 
 def test_release_project__no_videos(tmp_path: Path) -> None:
-    with pytest.raises(NothingToReleaseError, match=r"0 candidates found.*; next: its sources gave no video"):
+    with pytest.raises(NothingToReleaseError, match=r"0 candidates found.*; next: its sources listed no video"):
         release_project(build_project(tmp_path, videos=()), "cyclists")
 
 
