@@ -299,7 +299,7 @@ class Neighbours:
         try:
             sessions.look_at(video_key, partial(self._all_frames, video_key))
         except UnreadableImageError as error:
-            self.failed[video_key] = f"a picture cannot be read: {error}; repair it with `data-miner doctor --fix`"
+            self.failed[video_key] = f"a picture cannot be read: {error}; `data-miner doctor --fix` repairs it"
             logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
 
     def settle(self) -> None:

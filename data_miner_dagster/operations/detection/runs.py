@@ -313,9 +313,7 @@ def _read(pictures: StoredPictures, frame: FrameToDetect) -> RgbImage | None:
     try:
         return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
-        logger.warning(
-            "detection: left out frame %s: %s; repair it with `data-miner doctor --fix`", frame.frame_id, error
-        )
+        logger.warning("detection: left out frame %s: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error)
         return None
 
 

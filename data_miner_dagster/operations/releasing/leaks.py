@@ -149,7 +149,7 @@ def _hashes_and_contrast(
     hashes, contrast = np.empty(len(released), np.uint64), np.empty(len(released), np.float32)
     for video_key, start, stop in runs_of(released["video_key"].combine_chunks()):
         if not has_frames(platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are missing; materialize `frames` of {video_key} again")
+            raise PermanentError(f"the frames of {video_key} are missing; materialize its `frames` again")
         frames = read_frames(platform.layout, video_key, ["frame_id", "perceptual_hash", "contrast"])
         wanted = released["frame_id"].slice(start, stop - start)
         rows = rows_of_ids(

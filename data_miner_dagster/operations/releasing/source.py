@@ -346,7 +346,7 @@ class ReleaseSource:
     def _check_frames(self, video_key: str) -> None:
         """Raise if the frames of a video are missing, or differ from those that were deduplicated."""
         if not has_frames(self._platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are missing; materialize `frames` of {video_key} again")
+            raise PermanentError(f"the frames of {video_key} are missing; materialize its `frames` again")
         seen = self._frames_fingerprints.get(video_key)
         if seen is None:
             return

@@ -112,6 +112,6 @@ def _prescribed_splits(platform: Platform, config: ProjectConfig) -> dict[str, s
     if unknown := sorted(prescribed.keys() - members):
         raise ConfigError(
             f"project {config.name!r}: releasing.fixed_splits names {unknown[0]!r}, which is not a video of the "
-            f"project; `data-miner videos {config.name}` lists the keys of its videos"
+            f"project; `data-miner videos --project {config.name}` lists the keys of its videos"
         )
     return prescribed

@@ -77,7 +77,7 @@ class AnswerReader:
     def _class_of(self, name: str) -> str:
         classes = self._index.config.detection.classes
         if name not in classes:
-            raise ConfigError(f"project {self._project!r} has no class {name!r}; its classes: {', '.join(classes)}")
+            raise ConfigError(f"project {self._project!r} has no class {name!r}; use one of {', '.join(classes)}")
         return name
 
     def _shown(self, answer: Answer, shown: ShownBox) -> ShownBox:

@@ -60,11 +60,11 @@ class FrameCodes:
         return None if video is None else (video << _INDEX_BITS) | frame_index
 
     def frame_id(self, code: int) -> str:
-        """Return the id of the frame with a code."""
+        """Return the id of the frame with this code."""
         return make_frame_id(self.video_key(code), code & ((1 << _INDEX_BITS) - 1))
 
     def video_key(self, code: int) -> str:
-        """Return the key of the video that the frame with a code belongs to."""
+        """Return the key of the video that the frame with this code belongs to."""
         return self.video_keys[code >> _INDEX_BITS]
 
     def of_video(self, video_key: str) -> tuple[int, int]:
@@ -114,12 +114,12 @@ class ExaminedFrames:
     revision: str | None  # fingerprint of the detectors and the class list; None without frames
 
     def position_of(self, code: int) -> int | None:
-        """Return the position of the frame with a code; None if it is not one of these frames."""
+        """Return the position of the frame with this code; None if it is not one of these frames."""
         position = int(np.searchsorted(self.codes, code))
         return position if position < len(self.codes) and self.codes[position] == code else None
 
     def boxes_of(self, position: int) -> slice:
-        """Return the slice of `boxes` that contains the boxes on the frame at a position."""
+        """Return the slice of `boxes` that contains the boxes on the frame at this position."""
         first = int(self.first_boxes[position])
         return slice(first, first + int(self.num_boxes[position]))
 

@@ -33,7 +33,7 @@ class ItemMaker:
         self._thresholds = dict(zip(index.config.detection.classes, index.rules.thresholds.tolist(), strict=True))
 
     def item(self, queue: ReviewQueue, row: int, standing: Standing) -> ReviewItem | None:
-        """Return the question of a queue with a row; None if a frame of the question no longer exists."""
+        """Return the question with this row in a queue; None if a frame of the question no longer exists."""
         if queue is ReviewQueue.DUPLICATES:
             return self._pair(row, standing)
         code, box = code_and_box(row)

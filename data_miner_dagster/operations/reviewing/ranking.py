@@ -144,7 +144,10 @@ def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
     """
     first, end = rows_of_codes(np.array(index.codes.of_video(video_key))).tolist()
     if first == end:
-        raise ConfigError(f"the project has no frames of video {video_key!r}; use the key of a video in its tables")
+        raise ConfigError(
+            f"the project has no frames of video {video_key!r}; "
+            f"`data-miner videos --project {index.config.name}` lists its videos"
+        )
     return first, end
 
 

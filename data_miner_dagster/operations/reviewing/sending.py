@@ -96,7 +96,7 @@ def send_frames(
                 revisions |= {box.shown.revision for box in frame.boxes if box.shown.revision is not None}
         if not tally.num_images:
             raise DataMinerError(
-                f"queue {queue.value!r} of project {project!r} has no open questions; nothing was sent"
+                f"queue {queue.value!r} of project {project!r} has no open questions; choose another queue"
             )
         if len(revisions) == 1:
             write_shown_header(folder, header, *revisions)
@@ -107,7 +107,7 @@ def send_frames(
 
 def _gone(frame: ReviewFrame) -> DataMinerError:
     what = f"the image of frame {frame.frame_id} is missing"
-    return DataMinerError(f"{what}; nothing was sent; materialize `frames` of {frame.place.video_key} with force")
+    return DataMinerError(f"{what}; nothing was sent; materialize `frames` of {frame.place.video_key} again with force")
 
 
 def _read(folder: Path) -> Iterator[ReleaseImage]:

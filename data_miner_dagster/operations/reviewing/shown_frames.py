@@ -43,12 +43,12 @@ class _VideoFrames:
         return cls(mark, table["frame_index"].to_numpy(), table["pts_seconds"].to_numpy(), sizes_wh, table["file_name"])
 
     def position_of(self, frame_index: int) -> int | None:
-        """Return the position of the frame with an index; None if there is no such frame."""
+        """Return the position of the frame with this index; None if there is no such frame."""
         position = int(np.searchsorted(self.indices, frame_index))
         return position if position < len(self.indices) and self.indices[position] == frame_index else None
 
     def resolution_of(self, position: int) -> tuple[int, int]:
-        """Return the size of the frame at a position: (width, height) in pixels."""
+        """Return the size of the frame at this position: (width, height) in pixels."""
         width, height = self.sizes_wh[position].tolist()
         return width, height
 

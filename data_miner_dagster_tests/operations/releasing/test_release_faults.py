@@ -96,7 +96,7 @@ def test_release_project__goes_on_without_a_video_whose_frames_are_gone(tmp_path
     (member,) = [row for row in find_members(platform.database, "cyclists") if row.video_key == "files-bbb"]
     assert (member.status.value, member.reason) == (
         "FAILED",
-        "internal_error: the frames of files-bbb are missing; materialize `frames` of files-bbb again",
+        "internal_error: the frames of files-bbb are missing; materialize its `frames` again",
     )
 
 
