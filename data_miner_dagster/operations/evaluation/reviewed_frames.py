@@ -28,7 +28,7 @@ class StoredDetections:
 
     table: TableByVideo
     frame_ids: frozenset[str]  # all frames that a detector has examined
-    detector: str  # its name in the registry, or several joined by `+`; empty without detections
+    detector: str  # the detector's name in the registry, or several names joined by `+`; empty without detections
     revision: str  # fingerprint of the detector and the class list; empty if no frame was examined
     class_names: tuple[str, ...]
 

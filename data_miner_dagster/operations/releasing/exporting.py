@@ -198,7 +198,7 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
     tally = ReleaseTally.of(to.header)
     faults: dict[str, ItemFault] = {}
     if format.has_images_beside:
-        for split in to.header.splits:  # also an empty one, since `data.yaml` may point to it
+        for split in to.header.splits:  # empty splits get a folder too, since `data.yaml` can refer to it
             (to.folder / IMAGES_FOLDER / split).mkdir(parents=True)
 
     def write(image: ReleaseImage) -> None:

@@ -73,7 +73,7 @@ Known = TypeVar("Known")
 class Recipe:
     """The versions and fingerprints of a release's inputs, without the stored rows."""
 
-    packages: Mapping[str, str]  # with the version of Python, and the kind of machine
+    packages: Mapping[str, str]  # versions by name, including Python's version and the kind of machine
     stages: Mapping[str, int]
     models: Mapping[str, tuple[str, str]]  # name and fingerprint by role
     tables: Mapping[str, str]  # fingerprints of the project's tables

@@ -47,7 +47,7 @@ class Choice:
 
     settings: Mapping[str, object]
     num_candidates: int
-    frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video, without empty videos
+    frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video; videos without chosen images are omitted
 
     def of(self, video_key: str) -> frozenset[int]:
         """Return the frame indices of the chosen images of one video."""

@@ -308,7 +308,7 @@ def _changes(
 ) -> dict[str, object] | None:
     """Return the differences from the previous release; None for the first release.
 
-    The splits of videos are compared with the latest earlier release that contains the video.
+    The split of each video is compared with its split in the latest earlier release that contains the video.
     """
     project, number, shown = plan.header.project, version_number(plan.header.version), plan.config.shown
     earlier = [manifest for version, manifest in plan.standing.manifests.items() if version_number(version) < number]

@@ -44,13 +44,13 @@ class Plan:
     listing: DryListing
     forecast: Forecast
     prescreens: bool  # True if sourcing also rejects videos by their thumbnails, which a plan does not examine
-    num_neighbours: int | None = None  # neighbouring frames to decode and examine for tracking; None without tracking
+    num_neighbours: int | None = None  # pictures around frames to decode and examine for tracking; None without it
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
-    video_tracker: str | None = None  # the model that follows objects on these frames; None if the detectors do
+    video_tracker: str | None = None  # the model that examines these pictures and the images; None if the detectors do
 
     @property
     def num_tracked(self) -> int:
-        """The number of images and neighbouring frames that the tracking model examines, each counted once.
+        """The number of images, and of pictures around frames, that the tracking model examines. Each counts once.
 
         0 without a tracking model.
         """
@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def neighbours_bytes(self) -> int:
-        """The expected size in bytes of the neighbouring frames through which objects are followed."""
+        """The expected size in bytes of the pictures around frames through which objects are followed."""
         return round((self.num_neighbours or 0) * self.forecast.rates.bytes_per_frame.value)
 
     def as_json(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Answer:
     `frame_id` and `pts_seconds` are those of `ReviewItem.frame`, and `other_frame_id` is that of `ReviewItem.other`.
     """
 
-    answer_id: str  # chosen by the page, so that an answer sent twice is stored once
+    answer_id: str  # chosen by the page; an answer that is sent twice is stored once
     word: VerdictWord
     queue: ReviewQueue
     frame_id: str

@@ -93,7 +93,7 @@ class Review:
         with self._lock:
             tables, standing = self._current()
             counts = (count_questions(tables.index, standing, queue) for queue in QUEUES)
-            has_student = bool(len(tables.index.student.rows))  # most projects have none
+            has_student = bool(len(tables.index.student.rows))  # most projects have no student
             return tuple(count for count in counts if has_student or count.queue is not ReviewQueue.STUDENT)
 
     def classes(self) -> tuple[BrowsedName, ...]:

@@ -115,7 +115,10 @@ def _read(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[ReviewFrame]:
-    """Yield each frame of a queue once, although a queue about boxes can ask several questions about a frame."""
+    """Yield the first `limit` frames of a queue, or all if it is None.
+
+    Each frame is yielded once, although a queue about boxes can ask several questions about it.
+    """
     seen: set[str] = set()
     cursor = None
     while limit is None or len(seen) < limit:

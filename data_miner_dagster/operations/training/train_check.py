@@ -247,7 +247,7 @@ def _link(source: str, target: str) -> None:
         file.seek(-len(_END_OF_JPEG), os.SEEK_END)
         is_left_alone = file.read() == _END_OF_JPEG
     if is_left_alone:
-        with suppress(OSError):  # another file system, or one without hard links
+        with suppress(OSError):  # the folders are on different file systems, or hard links are not supported
             os.link(source, target)
             return
     shutil.copyfile(source, target)
