@@ -24,11 +24,12 @@ class PoolConfig(ConfigModel):
     """The resources that one run of a pool requests. A run that fits on no machine waits."""
 
     cpus: float = Field(default=1, gt=0)
-    """CPU cores. The cluster's scheduler reserves them, so a machine never gets more runs than it has cores for."""
+    """The number of CPU cores. The cluster's scheduler reserves them, so a machine never gets more runs than it has
+    cores for."""
     memory_gb: float | None = Field(default=None, gt=0)
-    """Memory in gigabytes. null: Ray does not count it, and Kubernetes does not limit it."""
+    """The memory in gigabytes. null: Ray does not count it, and Kubernetes does not limit it."""
     gpus: float = Field(default=0, ge=0)
-    """GPUs. With Ray a fraction below 1 lets several runs share one."""
+    """The number of GPUs. With Ray, a fraction below 1 lets several runs share a GPU."""
     custom_resources: Mapping[_Name, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Other resources, with the amounts to request. With Ray: names given to `ray start --resources`, such as
     `{download: 1}`. With Kubernetes: extended resources, such as `{amd.com/gpu: 1}`."""

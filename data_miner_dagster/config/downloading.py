@@ -38,7 +38,8 @@ class BreakerConfig(ConfigModel):
     """The `platform.downloading.breaker` section: the reaction to HTTP 429 and bot checks."""
 
     stops: Literal["all", "site"] = "site"
-    """The downloads to pause. `site`: those from the site that refused requests. `all`: all downloads of all runs."""
+    """The downloads to pause. `site`: downloads from the site that refused requests. `all`: all downloads of all runs.
+    """
     open_seconds: float = Field(default=900, gt=0)
     """The shortest pause. It doubles each time the breaker opens again without a successful download in between."""
     max_open_seconds: float = Field(default=6 * 3600, gt=0)
@@ -104,15 +105,15 @@ class DownloadingConfig(ConfigModel):
     include_audio: bool = False
     """Prefer a format with sound. No stage uses the sound."""
     max_size_bytes: int = Field(default=4_000_000_000, gt=0)
-    """Larger files are refused."""
+    """Files larger than this are refused."""
     max_duration_seconds: float = Field(default=6 * 3600, gt=0)
-    """Longer videos are refused."""
+    """Videos longer than this are refused."""
     max_pixels: int = Field(default=8192 * 4352, gt=0)
-    """Videos with more pixels per frame are refused before any frame is decoded."""
+    """Videos with more pixels per frame than this are refused before any frame is decoded."""
     max_wall_seconds: float = Field(default=3600, gt=0)
-    """A download that takes longer is stopped, and resumed at its next attempt."""
+    """A download that takes longer than this is stopped, and resumed at its next attempt."""
     min_free_bytes: int = Field(default=2_000_000_000, ge=0)
-    """No download starts if less space than this is left under the root."""
+    """No download starts if the root's disk has less free space than this."""
     duration_tolerance: float = Field(default=0.1, ge=0, le=1)
     """The fraction by which a file's duration may differ from the duration that the site states. A difference of up to
     2 seconds is always tolerated."""
@@ -141,8 +142,8 @@ class DownloadingConfig(ConfigModel):
     breaker: BreakerConfig = BreakerConfig()
     """The reaction to HTTP 429 and bot checks."""
     user_agent: str | None = Field(default=None, max_length=300)
-    """The User-Agent for sites that need no particular one. Default: the names and versions of this program and yt-dlp.
-    """
+    """The User-Agent for sites that do not require a particular one. Default: the names and versions of this program
+    and yt-dlp."""
     cookies: Reference | None = None
     """A cookie file in Netscape format: `file:PATH`, or `env:NAME` of a variable that contains its path."""
     cookies_from_browser: str | None = Field(

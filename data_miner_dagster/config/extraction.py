@@ -40,7 +40,7 @@ class ExtractionLimitsConfig(ConfigModel):
     max_seconds: float = Field(default=3600.0, gt=0)
     """The most wall-clock time for one video."""
     max_pixels: int = Field(default=8192 * 4320, ge=1)
-    """The most pixels per picture: its width times its height."""
+    """The most pixels per picture, that is, its width times its height."""
     max_source_frames: int = Field(default=5_000_000, ge=1)
     """The most frames in the file, counted from its content."""
     max_sampled_frames: int = Field(default=100_000, ge=1)
@@ -50,11 +50,11 @@ class ExtractionLimitsConfig(ConfigModel):
 
 
 class ExtractionConfig(ConfigModel):
-    """The `platform.extraction` section. `sampling_settings` returns the settings that affect the stored frames."""
+    """The `platform.extraction` section. All settings except `limits` and `workers` affect the stored frames."""
 
     strategy: Literal["time", "interval", "keyframe", "scene", "uniform"] = "time"
-    """Which frames to take. `time`: one every N seconds. `interval`: one every N frames. `keyframe`: the keyframes.
-    `scene`: one per shot. `uniform`: N per video."""
+    """Which frames to take. `time`: one every `every_seconds` seconds. `interval`: every `every_frames`-th frame.
+    `keyframe`: the keyframes. `scene`: one per shot. `uniform`: `num_frames` per video."""
     every_seconds: float = Field(default=1.0, gt=0)
     """For `time`: the interval between targets, starting at the first frame. The frame on screen at each target is
     taken."""

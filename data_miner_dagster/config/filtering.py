@@ -69,13 +69,13 @@ class FilteringConfig(ConfigModel):
     """The `filtering` section of a project. docs/filtering.md explains how frames are kept or dropped."""
 
     positive: tuple[Prompt, ...] = Field(min_length=1)
-    """Prompts for frames to keep. A frame is kept if it resembles at least one of them."""
+    """Prompts for frames to keep. A frame is kept only if it resembles at least one of them."""
     negative: tuple[Prompt, ...] = ()
     """Prompts for frames to drop. A frame is dropped if it resembles one of them more than the positive prompts, with
     `negative_margin` taken into account."""
     junk: tuple[Prompt, ...] = ()
-    """Prompts for junk, such as slides, logos and end cards. A frame that reaches `junk_threshold` is dropped, whatever
-    else it shows."""
+    """Prompts for junk, such as slides, logos and end cards. A frame whose similarity to one of them reaches
+    `junk_threshold` is dropped, whatever else it shows."""
     exemplar_encoder: Literal["filter", "dedup"] = Field(default="filter", exclude_if=_is_filter)
     """The encoder that compares frames with the `images` of prompts. `filter`: the encoder of the words, at no extra
     cost. `dedup`: `platform.models.dedup_encoder`, which then embeds all frames instead of only the kept ones."""

@@ -37,7 +37,7 @@ CpuBackend = Literal["torch", "onnxruntime", "openvino", "openvino-bfloat16"]
 
 
 class ModelEntryConfig(ConfigModel):
-    """One of the user's own models, under `platform.models.registry`."""
+    """One of your own models, under `platform.models.registry`."""
 
     architecture: str
     """The family of the model: siglip2, siglip, clip, metaclip2, tipsv2, dinov2, dinov3, grounding-dino, ..."""

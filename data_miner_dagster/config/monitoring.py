@@ -37,4 +37,4 @@ class AlertsConfig(ConfigModel):
     min_free_bytes: Annotated[SizeBytes, Field(ge=0)] = 5_000_000_000
     """Send an alert when less than this is free on the root's disk: a number of bytes, or a size such as `5GB`."""
     timeout_seconds: float = Field(default=10, gt=0, le=60)
-    """The most time for connecting to a target, and also the most time for its answer."""
+    """The most time for connecting to a target, and, separately, the most time for its answer."""

@@ -54,7 +54,7 @@ class StoreConfig(ConfigModel):
 
 
 class ObjectsConfig(ConfigModel):
-    """The `platform.objects` section. Needs `pip install 'data-miner-dagster[objects]'`."""
+    """The `platform.objects` section. Using buckets requires `pip install 'data-miner-dagster[objects]'`."""
 
     stores: Mapping[Annotated[str, AfterValidator(_store_prefix)], StoreConfig] = Field(default_factory=dict)
     """Credentials and endpoints by address: `s3://` for all of S3, `s3://bucket` or `s3://bucket/folder` for a part of

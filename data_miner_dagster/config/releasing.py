@@ -85,7 +85,7 @@ class ReleasingConfig(ConfigModel):
     """For the check described under `leak_hash_distance`: the lowest cosine similarity that it reports, by the encoder
     that deduplication did not use. Default: halfway between that encoder's own threshold for near-duplicates and 1."""
     copy_images: bool = False
-    """Copy images instead of hard-linking the frames. Needed to edit a release's images in place."""
+    """Copy images instead of hard-linking the frames. Set this if you want to edit a release's images in place."""
 
     @field_validator("class_thresholds", "class_unsure_from")
     @classmethod

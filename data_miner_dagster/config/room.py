@@ -40,10 +40,12 @@ class RoomConfig(ConfigModel):
     `one_at_a_time`: download, extract and remove one video after another. `wait`: download nothing until there is
     space."""
     source_videos: Literal["always", "when_room", "until_extracted"] = "when_room"
-    """How long to keep a video's file after its frames were extracted. `when_room`: until the quota requires its space,
-    oldest first. `until_extracted`: remove it immediately. A removed file is downloaded again if its frames have to be
-    recreated."""
+    """How long to keep a video's file after its frames were extracted. `always`: forever. `when_room`: until the quota
+    requires its space, oldest first. `until_extracted`: remove it immediately. A removed file is downloaded again if
+    its frames have to be recreated."""
     unneeded_frames: Literal["always", "when_room"] = "when_room"
-    """How long to keep frames that no project, release or copy of the catalog needs."""
+    """How long to keep frames that no project, release or copy of the catalog needs. `always`: forever. `when_room`:
+    until the quota requires their space."""
     caches: Literal["always", "when_room"] = "when_room"
-    """How long to keep embeddings of encoders and videos that no project or release needs."""
+    """How long to keep embeddings of encoders and videos that no project or release needs. `always`: forever.
+    `when_room`: until the quota requires their space."""

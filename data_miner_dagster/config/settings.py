@@ -57,7 +57,8 @@ class StorageConfig(ConfigModel):
     watched folder."""
 
     history_days: int | None = Field(default=30, ge=1)
-    """The number of days to keep Dagster's runs, ticks and logs. The state of each partition stays. null: forever."""
+    """The number of days to keep Dagster's runs, ticks and logs. The state of each partition is kept anyway. null:
+    forever."""
 
     @field_validator("catalog_url")
     @classmethod

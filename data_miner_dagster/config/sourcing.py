@@ -166,17 +166,17 @@ class RulesConfig(ConfigModel):
     """
 
     min_duration_seconds: float | None = Field(default=None, ge=0)
-    """Shorter videos are rejected."""
+    """Videos shorter than this are rejected."""
     max_duration_seconds: float | None = Field(default=None, gt=0)
-    """Longer videos are rejected."""
+    """Videos longer than this are rejected."""
     published_after: Day | None = None
     """Videos uploaded before this day are rejected."""
     published_before: Day | None = None
     """Videos uploaded on this day or later are rejected."""
     min_views: int | None = Field(default=None, ge=0)
-    """Videos with fewer views are rejected."""
+    """Videos with fewer views than this are rejected."""
     max_views: int | None = Field(default=None, ge=0)
-    """Videos with more views are rejected."""
+    """Videos with more views than this are rejected."""
     reject_live: bool = True
     """Live and announced videos are rejected; they may be listed again later."""
     min_height: int | None = Field(default=None, ge=1)

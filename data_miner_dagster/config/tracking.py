@@ -21,17 +21,17 @@ class TrackerChoice(StrEnum):
 class TrackingConfig(ConfigModel):
     """The `detection.tracking` section: follow objects during the seconds around each examined frame.
 
-    The default tracker needs `pip install 'data-miner-dagster[tracks]'`. Each frame costs about 2 * `window_seconds` /
-    `every_seconds` additional passes of a network, plus the decoding of their pictures.
+    The default tracker requires `pip install 'data-miner-dagster[tracks]'`. Each frame costs about 2 * `window_seconds`
+    / `every_seconds` additional passes of a network, and the decoding of as many pictures.
     """
 
     tracker: TrackerChoice = TrackerChoice.BYTE_TRACK
     """How to follow objects. `byte_track`: the detectors also examine the neighbours, and ByteTrack links the boxes by
-    position. `sam3`: SAM 3's video mode finds the classes' phrases on the frames and their neighbours, and follows and
-    outlines each object; the detectors examine only the frames. See docs/detection.md."""
+    position. `sam3`: SAM 3's video mode detects objects by the classes' phrases on the frames and their neighbours, and
+    follows and outlines each object; the detectors examine only the frames. See docs/detection.md."""
     tracker_model: str = "sam3"
-    """For `tracker: sam3`: the entry of the model registry, whose checkpoint must be that of the video network. The
-    built-in entry is gated."""
+    """For `tracker: sam3`: the entry of the model registry. Its checkpoint must be that of the video network. The
+    checkpoint of the built-in entry is gated."""
 
     window_seconds: float = Field(default=1.0, gt=0, le=30)
     """The time before and after a frame in which its neighbours are decoded and examined. An object that reappears
@@ -42,9 +42,10 @@ class TrackingConfig(ConfigModel):
     whole_clip: bool = False
     """Follow objects through entire videos, not only around frames, and write all tracks to
     `whole_clip_tracks.parquet` and to `data/tracks.parquet` of a release. Every video is then examined from start to
-    end, every `every_seconds`."""
+    end, at intervals of `every_seconds`."""
     start_confidence: float = Field(default=0.2, ge=0, le=1)
-    """Boxes from this confidence start a track. Weaker boxes can only continue a track, or stay unchanged."""
+    """Boxes with at least this confidence start a track. Less confident boxes can only continue a track, or stay
+    unchanged."""
     min_sightings: int = Field(default=3, ge=2, le=50)
     """A box flickers unless its object was seen on at least this many frames of its window, including its own. Windows
     at the ends of a video have fewer frames, so more than half of those are enough there."""
