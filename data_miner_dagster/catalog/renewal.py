@@ -128,7 +128,7 @@ class Renewer:
             due = held_clock() + RENEW_SECONDS
             with self._lock:
                 for one, _ in [entry for entry in self._held.values() if entry[0].is_lost]:
-                    self._warn(one, "%s was taken over by another process", one.shown)
+                    self._warn(one, "%s was taken over by another process, so this one stops working on it", one.shown)
                     del self._held[id(one)], self._contexts[id(one)]
 
     def _warn(self, one: Held, *line: object) -> None:

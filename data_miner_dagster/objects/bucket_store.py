@@ -199,7 +199,7 @@ class BucketStore:
     def _existing(self, name: str) -> StoredObject:
         found = self.find(name)
         if found is None:
-            raise ObjectMissingError(f"{self._shown(name)}: the object does not exist")
+            raise ObjectMissingError(f"{self._shown(name)}: the object does not exist; check the address")
         return found
 
     def _ask(self, name: str, ask: Callable[[], Awaitable[_Answer]], num_bytes: int = 0) -> _Answer:

@@ -57,14 +57,14 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
         return ConfigError(f"{said}; set its credentials in platform.objects.stores, or set `anonymous`")
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status in _MISSING:
-        return ObjectMissingError(f"{what}: the object or bucket does not exist")
+        return ObjectMissingError(f"{what}: the object or bucket does not exist; check the address")
     if isinstance(error, PermissionError) or status in _FORBIDDEN:
         return ObjectForbiddenError(f"{said}; check the credentials in platform.objects.stores")
     if status is not None:
         may_pass = status in _MAY_PASS or status >= 500
         return ObjectTransientError(said) if may_pass else ObjectError(said)
     if isinstance(error, TimeoutError):
-        return ObjectTransientError(f"{what}: the server did not respond in time")
+        return ObjectTransientError(f"{what}: the server did not respond in time (platform.objects.timeout_seconds)")
     if isinstance(error, OSError):
         if error.errno in _OURS:
             return None
