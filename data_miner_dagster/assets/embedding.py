@@ -31,7 +31,7 @@ def frame_embeddings(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """One image-text embedding per frame (float16), from the encoder that filtering uses.
 
-    The heavy model runs here, once per video. Changing a prompt or a threshold later costs only a matrix product.
+    The image model runs only here, once per video. It need not run again when a prompt or a threshold changes.
     """
     opened = platform.open()
     yield from materialize_videos(

@@ -32,7 +32,11 @@ _A_STATEMENT: Final = 2_000
 
 
 def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
-    """Delete the events and check results of a run, except the state of partitions. Return (deleted, kept)."""
+    """Delete the events and check results of a run, except the state of partitions.
+
+    Returns:
+        The numbers of deleted and of kept events.
+    """
     of_run = _EVENTS.c.run_id == run_id
     num_kept = 0
     for state in (_is_latest(_MATERIALIZED, [_MATERIALIZED]), _is_latest(_OBSERVED, [_MATERIALIZED, _OBSERVED])):
