@@ -76,6 +76,6 @@ def test_why_not_yet__says_what_failed_in_which_run_and_what_to_do() -> None:
         "`data-miner retry --project p`"
     )
     assert why_not_yet(replace(PROJECT, config_file="/x/p.yaml"), replace(FAILED, due_at=None), NOW) == (
-        "detection failed: no such class; it waits until something changes: edit /x/p.yaml, or "
+        "detection failed: no such class; it waits until something changes: edit /x/p.yaml, or run "
         "`data-miner retry --project p`"
     )
