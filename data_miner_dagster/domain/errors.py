@@ -115,7 +115,7 @@ class ModelError(PermanentError):
 
 
 class ObjectError(PermanentError):
-    """A bucket refuses a request, or its contents differ from what was stored. The message names the object."""
+    """A bucket refuses a request, or an object differs from what was stored in it. The message names the object."""
 
 
 class ObjectMissingError(ObjectError):

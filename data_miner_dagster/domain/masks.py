@@ -102,7 +102,7 @@ class Mask:
         return self._columns(left, right)[top:bottom], (left, top)
 
     def _columns(self, left: int, right: int) -> MaskPixels:
-        """Return the pixels of a range of columns, outside of which the mask must be empty.
+        """Return the pixels of a range of columns. The mask must be empty outside this range.
 
         Does not use pycocotools, whose `decode` triggers numpy's warnings and allocates a whole picture for each mask.
         """

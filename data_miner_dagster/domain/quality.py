@@ -70,7 +70,7 @@ class ClassCalibration:
 class BoxCalibration:
     """The result of people's verdicts on the boxes of one detector and class list.
 
-    It contains dates but no times of day, so that equal verdicts give equal records.
+    It contains dates but no times of day, so equal verdicts give equal records.
     """
 
     detection_fingerprint: str

@@ -42,7 +42,7 @@ class VideoCandidate:
     """One video found by a source, before anything is downloaded. Unknown metadata is None."""
 
     video_key: str
-    url: str  # http(s) address, or an absolute local path: `origin` says which
+    url: str  # an http(s) address, a bucket's address or an absolute local path, depending on `origin`
     source: str  # kind of source: "urls", "files", "search", ...
     query: str  # the query: the URL, path, glob or search words
     rank: int  # position in the results, from 0

@@ -53,7 +53,7 @@ class ProjectStage(StrEnum):
     RELEASING_READY = "RELEASING_READY"
     RELEASING = "RELEASING"
     COMPLETE = "COMPLETE"
-    FAILED = "FAILED"  # at any stage; the project's error says which, and why
+    FAILED = "FAILED"  # at any stage; the project's error states the stage and the reason
 
     @property
     def word(self) -> str:

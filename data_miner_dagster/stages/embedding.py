@@ -205,7 +205,7 @@ class _BatchRunner:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether a framework's error says that memory ran out, on the device or on the host.
+    """Return whether a framework's error reports that memory ran out, on the device or on the host.
 
     Checks names and messages because this layer imports no framework. torch.OutOfMemoryError is a RuntimeError.
     torch's CPU allocator raises a plain RuntimeError.

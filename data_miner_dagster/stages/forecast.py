@@ -51,7 +51,7 @@ filter."""
 class ListedVideo:
     """A listed video that the project would add."""
 
-    site: str | None  # the site whose budgets its requests count towards; None: no site is contacted
+    site: str | None  # the site that its requests are sent to; None: no site is contacted
     duration_seconds: float | None = None
     size_bytes: int | None = None
     has_file: bool = False  # its file is already under the root

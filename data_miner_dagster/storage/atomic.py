@@ -130,7 +130,7 @@ def flush_tree(folder: Path) -> None:
         for file in portion:
             flush(file)
     else:
-        # In parallel, so that the file system commits many files at once. Sequentially, each file would wait for its
+        # In parallel, since the file system then commits many files at once. Sequentially, each file would wait for its
         # own commit, and the total would take ten times as long. In portions, since each pending file takes memory.
         with ThreadPoolExecutor(_FLUSHED_AT_ONCE, thread_name_prefix="flushing") as pool:
             while portion:

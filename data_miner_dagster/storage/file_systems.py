@@ -9,7 +9,7 @@ from typing import Final
 from data_miner_dagster.domain.errors import ConfigError
 
 _OF_SEVERAL_HOSTS: Final = frozenset({"cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
-"""File systems served by another host, so that several hosts may open the same file. SQLite's write-ahead log needs
+"""File systems that another host serves, on which several hosts may open the same file. SQLite's write-ahead log needs
 memory that all users of the file share, which exists only within one host, and locks over sshfs have no effect. Not
 included are virtiofs, 9p and overlay, with which a machine shares its own files with guests and containers.
 

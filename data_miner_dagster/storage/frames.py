@@ -1,7 +1,7 @@
 """The only reader of `frames.parquet`, and the lookup of a frame's image.
 
-Extraction writes the table (operations/extraction/manifest.py). All other code reads it here, so that its columns, the
-location of images and the handling of a missing or damaged table are defined once.
+Extraction writes the table (operations/extraction/manifest.py). All other code reads it here. Its columns, the location
+of images and the handling of a missing or damaged table are therefore defined only once.
 """
 
 from collections.abc import Iterable, Sequence

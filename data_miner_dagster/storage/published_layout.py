@@ -1,4 +1,4 @@
-"""Paths under the root for what a project publishes: releases, reports, and networks trained on releases.
+"""Paths under the root for the published results of projects: releases, reports, and networks trained on releases.
 
 A part of storage/layout.py. Use that module to look up paths.
 """

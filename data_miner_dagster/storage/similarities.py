@@ -35,7 +35,7 @@ _PREFIX: Final = "similarity:"
 
 
 class ScoredVideo(NamedTuple):
-    """A video of the table, with its number of rows. A tuple, so that JSON stores it as a list."""
+    """A video of the table, with its number of rows. It is a tuple because JSON then stores it as a list."""
 
     video_key: str
     embeddings_fingerprint: str
@@ -61,7 +61,7 @@ class SimilaritiesHeader:
         return {name: value for name, value in as_json(self).items() if value or not name.startswith("exemplar")}
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
-        """Return whether similarities of both tables are comparable, so that one can reuse rows of the other."""
+        """Return whether similarities of both tables are comparable. If they are, one can reuse rows of the other."""
         return replace(self, encoder_name="", videos=()) == replace(other, encoder_name="", videos=())
 
 

@@ -58,7 +58,7 @@ def table_writer(
 
 
 def add_fingerprint(writer: pq.ParquetWriter, fingerprint: str) -> None:
-    """Set the fingerprint of a table whose fingerprint depends on its rows. Call this after the last row."""
+    """Set a table's fingerprint, if it depends on the rows. Call this after the last row."""
     writer.add_key_value_metadata({FINGERPRINT_KEY: fingerprint})
 
 

@@ -32,7 +32,7 @@ class StoredEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class StoredRepresentatives:
-    """The vectors with which new videos are compared, so that adding videos does not require reading the earlier ones.
+    """The vectors with which new videos are compared. Adding videos therefore does not require reading earlier ones.
 
     Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first. `fingerprint` is that of the table of duplicates.
     """

@@ -21,7 +21,7 @@ _MAX_VIDEOS_PER_GROUP: Final = 50
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reupload:
-    """A video of which at least the required share is contained in another."""
+    """A video with at least the required share of its frames in another video."""
 
     video_key: str
     original_video_key: str

@@ -54,7 +54,7 @@ _OVERLAY_STRIP: Final = 0.13  # of the height, at the top and bottom
 _OVERLAY_CORNER_WH: Final = (0.22, 0.42)
 
 _PAIRS_AT_ONCE: Final = 256
-_TILE: Final = 16  # neighbouring rows are compared with each other, so that work on a frame is reused for many pairs
+_TILE: Final = 16  # pairs of neighbouring rows are compared together, so work on a frame is reused for many pairs
 
 
 @dataclass(frozen=True, slots=True)

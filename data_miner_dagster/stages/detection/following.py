@@ -111,7 +111,7 @@ class _Track:
 
 
 class Follower(Generic[Frame]):
-    """Follows the objects of one video."""
+    """The state of following the objects of one video."""
 
     def __init__(self, config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]) -> None:
         """Create a follower. It calls `new_tracker` for each class of each stretch of consecutive frames."""
@@ -155,7 +155,7 @@ class Follower(Generic[Frame]):
         )
 
     def _link(self, observed: ObservedFrame[Frame]) -> tuple[list[int], list[int]]:
-        """Return the object of each box, `_NONE` if unknown, and the other objects on the frame; store all of them."""
+        """Store all objects on a frame. Return the object of each box, `_NONE` if unknown, and the other objects."""
         detections = observed.found.detections
         boxes, confidences = detections.boxes_xyxy.astype(np.float64), detections.confidences.astype(np.float64)
         objects, others = [_NONE] * len(boxes), list[int]()
@@ -261,9 +261,9 @@ class Follower(Generic[Frame]):
     def _missing(
         self, held: _Held[Frame], owner: list[int | None]
     ) -> Iterator[tuple[int, _Seen, tuple[Sighting, Sighting]]]:
-        """Yield objects that are absent on a frame, but present before and after it.
+        """Yield the objects that are missing on a frame but present before and after it, with their expected boxes.
 
-        Boxes without a track are assigned to them.
+        An object is not missing if a box without a track is where the object is expected. The box is assigned to it.
         """
         detections = held.observed.found.detections
         for number in sorted(self._tracks):
@@ -294,7 +294,7 @@ class Follower(Generic[Frame]):
         return track.track_id
 
     def _taken_over(self, track: _Track) -> int | None:
-        """Return the id of a track that ended where this one begins, as after the tracker has lost the object."""
+        """Return the id of a track that ended where this one begins, or None. It joins the tracks of a lost object."""
         ended = [
             other
             for other in self._tracks.values()
@@ -375,7 +375,7 @@ def _between(before: _Seen, after: _Seen, pts_seconds: float, resolution_wh: tup
 
 
 def _continuity(tail: Sequence[_Seen], head: Sequence[_Seen]) -> float:
-    """Return the IoU of a track's beginning with another track's extrapolated end, or of their positions swapped."""
+    """Return the highest IoU of a track's end with another's beginning, as they are or with either one extrapolated."""
     forth = _line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
     back = _line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
     pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))
@@ -385,7 +385,7 @@ def _continuity(tail: Sequence[_Seen], head: Sequence[_Seen]) -> float:
 def _is_expected(own: _Seen, near: Sequence[_Seen], least_iou: float) -> bool:
     """Return whether a box is where any two of its neighbours predict its object.
 
-    Two on either side are used, since one of them may be wrong itself. A single neighbour predicts its own position.
+    Two neighbours on either side are used, since each may be wrong. A single neighbour predicts its own position.
     """
     before = [seen for seen in near if seen.pts_seconds < own.pts_seconds][-2:]
     after = [seen for seen in near if seen.pts_seconds > own.pts_seconds][:2]

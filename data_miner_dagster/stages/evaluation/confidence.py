@@ -138,7 +138,7 @@ def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float
 
 
 def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: float) -> float | None:
-    """Return the lowest threshold among the judged confidences whose expected precision reaches the wanted one.
+    """Return the lowest of the judged confidences at which the expected precision reaches the wanted precision.
 
     The expectation for a box without an answer comes from a logistic curve through the answers, shifted in each stratum
     towards the share that was observed there. A choice by the shares alone would favour thresholds above which the

@@ -61,7 +61,7 @@ def words_alone(words: Float32Array) -> PromptScores:
 def score_prompts_of(
     words: Float32Array, exemplars: Sequence[ExemplarVectors | None], *, weight: float, threshold: float
 ) -> PromptScores:
-    """Return the scorer for prompts, some of which have exemplars.
+    """Return the scorer for prompts with and without exemplars.
 
     Args:
         words: (P, D) unit vectors of the words of each prompt.

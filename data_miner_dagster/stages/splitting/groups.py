@@ -43,7 +43,7 @@ def channel_links(channels: Mapping[str, str | None]) -> set[tuple[str, str]]:
 
 
 def divided_groups(groups: Sequence[tuple[str, ...]], splits: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Return the groups that are spread over several splits, so that test images may resemble training images."""
+    """Return the groups that are spread over several splits. Their test images may resemble training images."""
     return [group for group in groups if len({splits[key] for key in group}) > 1]
 
 
