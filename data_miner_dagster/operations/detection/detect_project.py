@@ -1,8 +1,8 @@
 """Detection of one project: its detectors examine the representatives of its duplicate groups.
 
-Each detector's results are stored in parts (storage/detection_parts.py), and are computed again only if the user
-requests it. The decisions of the stage (fusion, suppression, comparison along the video) are recomputed from the parts,
-without a model.
+Each detector's results are stored in parts (storage/detection_parts.py), and are computed again only if their inputs
+change or the user requests it. The decisions of the stage (fusion, suppression, comparison along the video) are
+recomputed from the parts, without a model.
 """
 
 import json

@@ -291,7 +291,7 @@ def are_tracks_current(platform: Platform, project: str, config: DetectionConfig
 
 
 def forget_other_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> None:
-    """Remove tracks and pictures around frames that the project's settings do not keep, and outdated results on them.
+    """Remove the whole-clip tracks, the pictures around frames and the results on them that are no longer requested.
 
     Args:
         platform: the platform of one root.

@@ -101,7 +101,7 @@ class Neighbours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources. Record the internal errors, or raise SystematicFaultError if they are identical."""
+        """Close the resources. Record the internal errors, or raise SystematicFaultError if all items had the same."""
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:

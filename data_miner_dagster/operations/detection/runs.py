@@ -119,7 +119,7 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources. Record the internal errors, or raise SystematicFaultError if they are identical."""
+        """Close the resources. Record the internal errors, or raise SystematicFaultError if all items had the same."""
         return self._open.__exit__(kind, error, trace)
 
     @cached_property

@@ -130,9 +130,9 @@ def _place_in(platform: Platform, what: str) -> tuple[str, str] | None:
 def _releases_with(
     platform: Platform, what: str, project: str | None, version: str | None
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield the project, version and image id for each release that contains the image.
+    """Yield the project, version and image id for each searched release that contains the image.
 
-    The release `version` is searched, or else the current release, of `project` or else of all projects.
+    If `project` is None, all projects are searched. If `version` is None, their current releases are searched.
     """
     names = [project] if project is not None else [row.name for row in find_projects(platform.database)]
     for name in names:

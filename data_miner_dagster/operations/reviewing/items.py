@@ -56,7 +56,7 @@ class ItemMaker:
         return self._frames.frame(self._index.codes.frame_id(code), ordered, standing.said.get(code, {}))
 
     def _asked(self, queue: ReviewQueue, code: int, box: int, boxes: list[_PlacedBox]) -> tuple[list[_PlacedBox], str]:
-        """Return the boxes with those marked that the question is about, and the reason for asking.
+        """Mark the boxes that the question is about. Return all boxes, and the reason for asking.
 
         If there are marked boxes, the reason describes each of them.
         """
