@@ -1,4 +1,4 @@
-"""Combine the stored results of all detectors: fuse boxes, suppress duplicates, compare boxes along the video.
+"""Combine the stored results of all detectors: fuse boxes, suppress overlapping boxes, compare boxes along the video.
 
 The results are recomputed from the parts each time, without a model. Belongs here: the boxes of one video at a time.
 Does not belong here: the tables (detect_project.py).
@@ -151,7 +151,7 @@ def boxes_by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, Ima
 
 
 def fused(frame_id: str, found: Sequence[Mapping[str, ImageDetections]], config: DetectionConfig) -> FrameDetections:
-    """Return the boxes on one frame after fusing the boxes of all detectors and suppressing duplicates.
+    """Return the boxes on one frame after fusing the boxes of all detectors and suppressing overlapping boxes.
 
     Args:
         frame_id: the id of the frame.

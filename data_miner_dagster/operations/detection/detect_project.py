@@ -214,7 +214,7 @@ class _MadeFrom:
 
 @dataclass(frozen=True, slots=True)
 class _Further:
-    """Verification and tracking, which only some projects request. None: the project does not request it."""
+    """The verification and the tracking of a project. None if the project does not request it."""
 
     verification: BoxVerification | None
     follower: VideoFollower | None

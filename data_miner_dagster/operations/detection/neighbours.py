@@ -65,14 +65,14 @@ class Neighbours:
         parts: Mapping[str, DetectionParts],
         sessions: VideoSessions | None = None,
     ) -> None:
-        """Group the frames by video. Videos of foreign pictures are left out, since nothing can be decoded around them.
+        """Group the frames by video. Folders of pictures are left out, since there is nothing to decode around frames.
 
         Args:
             platform: the platform of one root.
             project: the name of the project.
             config: the settings of tracking.
             frames: the representatives, ordered by frame id.
-            parts: the results of each detector on the frames, whose fingerprints identify the detector and its classes.
+            parts: the results of each detector on the frames; the fingerprints identify the detector and its classes.
             sessions: the network that follows objects and examines the pictures; None if the detectors examine them.
         """
         self.config = config
@@ -101,7 +101,7 @@ class Neighbours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources. Record the internal errors, or raise SystematicFaultError if all items had the same."""
+        """Close the resources. Record the internal errors, or raise SystematicFaultError if all videos had one."""
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:

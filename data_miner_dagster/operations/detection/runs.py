@@ -38,7 +38,7 @@ from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
-"""Results are written after `PART_FRAMES` frames or this time, whichever comes first. A kill loses only later work."""
+"""Results are written after `PART_FRAMES` frames or this time, whichever comes first. A kill loses only work since."""
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources. Record the internal errors, or raise SystematicFaultError if all items had the same."""
+        """Close the resources. Record the internal errors, or raise SystematicFaultError if all videos had one."""
         return self._open.__exit__(kind, error, trace)
 
     @cached_property
@@ -254,7 +254,7 @@ def detect_tiled(
         classes: the classes of `config`, with their exemplars.
 
     Raises:
-        ValueError: the detector returned a wrong number of results, or a mask whose size differs from its image's.
+        ValueError: the detector returned a wrong number of results, or a mask that does not have the size of its image.
     """
     tiling = config.tiling
     if tiling is None:

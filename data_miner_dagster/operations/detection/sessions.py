@@ -132,7 +132,10 @@ class VideoSessions:
         return is_resized or are_apart(one.pts_seconds, other.pts_seconds, self._window_seconds)
 
     def _follow(self, run: FrameRun[FrameToDetect], name: PartName, parts: DetectionParts) -> None:
-        """Run one session, and write the objects on its frames. Objects on repeated frames only identify objects."""
+        """Run one session, and write the objects on its new frames.
+
+        On the frames that are repeated from the previous session, the objects are matched with those of that session.
+        """
         session = self._tracker.start(self._config.class_prompts)
         numbers = ObjectNumbers(run.ordinal)
         before = self.objects_on(parts, run.repeated)

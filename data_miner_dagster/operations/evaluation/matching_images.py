@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"(?P<video>.+)[_/](?P<index>\d{6})")
 class MatchedImages:
     """The ground-truth images that are frames, by frame id, and the names of the other images.
 
-    `unmatched` images are not frames. `repeated` images are of a frame that an earlier image already matched.
+    `unmatched` images match no frame. `repeated` images match a frame that an earlier image already matches.
     """
 
     images: Mapping[str, TruthImage]

@@ -25,9 +25,9 @@ _YOLO_FIELDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class TruthObject:
-    """One ground-truth object. Its box is in shares of the image's width and height, its `area` in shares of its area.
+    """One ground-truth object. Its box is in shares of the image's width and height.
 
-    `area` is the area of the object, which may be smaller than that of its box.
+    `area` is the area of the object as a share of the image's area. It can be smaller than the area of the box.
     """
 
     class_name: str

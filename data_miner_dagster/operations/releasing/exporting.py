@@ -144,7 +144,7 @@ def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcom
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The release to export."""
+    """The release to export, and the reader of its images."""
 
     release: Path
     header: ReleaseHeader

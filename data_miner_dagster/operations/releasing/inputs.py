@@ -85,7 +85,7 @@ class Recipe:
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
     """Return the inputs that a release has if it is built now.
 
-    Models, exemplars, and projects or releases to compare with that are missing are marked as missing. Only earlier
+    Missing models, exemplars, and projects or releases to compare with are marked as missing, because only earlier
     stages need them.
 
     Args:

@@ -136,7 +136,10 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
 
 
 def _shown_mark(folder: Path) -> str | None:
-    """Return the mark of the existing report; None if its page is missing or has been changed."""
+    """Return the mark of the existing report, which identifies its inputs.
+
+    None if the page of the report is missing or has been changed.
+    """
     try:
         mark, newline, sha256 = (folder / REPORT_MARK_NAME).read_text(encoding="utf-8").rpartition("\n")
         return mark + newline if sha256 == sha256_of_file(folder / REPORT_PAGE_NAME) else None

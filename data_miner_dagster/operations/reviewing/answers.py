@@ -27,7 +27,7 @@ class AnswerReader:
         self._frames = frames
 
     def verdict_of(self, answer: Answer, *, who: str) -> Verdict:
-        """Return the verdict of a person who gave an answer. Nothing is stored.
+        """Return the verdict that corresponds to an answer given by `who`. Nothing is stored.
 
         Raises:
             ConfigError: the project has no such frame or class, the id or the name of the author is empty or too long,

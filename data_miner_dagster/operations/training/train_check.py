@@ -51,7 +51,7 @@ _END_OF_JPEG: Final = b"\xff\xd9"
 
 @dataclass(frozen=True, slots=True)
 class _Release:
-    """A release to train on."""
+    """The folder and the manifest of a release to train on."""
 
     folder: Path
     manifest: Mapping[str, Any]

@@ -147,7 +147,7 @@ class EndpointVerifier:
                 yield from told
 
     def _left_over(self) -> Iterator[Reply]:
-        """Yield the replies to refused requests while no request has been accepted. They have no answer.
+        """Yield the replies to refused requests if no request was accepted. They have no answer.
 
         A later run asks these questions again.
         """

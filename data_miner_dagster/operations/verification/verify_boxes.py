@@ -113,7 +113,7 @@ class Verified:
     digest: int = 0  # equal for equal answers, in any order
 
     def add(self, key: str, verdict: VerifierVerdict, reason: str) -> None:
-        """Count an answer."""
+        """Count an answer, and add it to the digest."""
         self.by_verdict[verdict] += 1
         said = hashlib.sha256(f"{key}:{verdict.value}:{reason}".encode()).digest()
         self.digest = (self.digest + int.from_bytes(said[:16], "big")) % (1 << 128)
