@@ -101,7 +101,11 @@ class Neighbours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources. Record the internal errors, or raise SystematicFaultError if all videos had one."""
+        """Close the resources, and record the internal errors unless they have a common cause.
+
+        Raises:
+            SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
+        """
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:

@@ -38,7 +38,8 @@ from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
-"""Results are written after `PART_FRAMES` frames or this time, whichever comes first. A kill loses only work since."""
+"""Results are written after `PART_FRAMES` frames or this time, whichever comes first. A kill loses only the work since
+then."""
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,11 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources. Record the internal errors, or raise SystematicFaultError if all videos had one."""
+        """Close the resources, and record the internal errors unless they have a common cause.
+
+        Raises:
+            SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
+        """
         return self._open.__exit__(kind, error, trace)
 
     @cached_property
