@@ -107,7 +107,7 @@ def test_give__refuses_what_the_project_does_not_have(tmp_path: Path) -> None:
         (replace(drawn, frame_id="files-zzz/000000"), "project 'cyclists' has no frame files-zzz/000000 at 3 s"),
         (replace(drawn, frame_id="nonsense"), "has no frame nonsense"),
         (replace(drawn, pts_seconds=2.5), "has no frame files-aaa/000003 at 2.5 s; reload the page"),
-        (replace(drawn, shown=replace(PERSON, class_name="train")), "no class 'train'; its classes: person, bicycle"),
+        (replace(drawn, shown=replace(PERSON, class_name="train")), "no class 'train'; use one of person, bicycle"),
         (replace(drawn, shown=replace(PERSON, box=(0.5, 0, 1.2, 1))), "not four shares from 0 to 1"),
         (replace(drawn, word=VerdictWord.KEEP), "'keep' on files-aaa/000003 cannot have a box"),
         (replace(drawn, answer_id=""), "is not the id of an answer; use 1 to 64 characters"),

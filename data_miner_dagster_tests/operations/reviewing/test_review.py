@@ -118,7 +118,7 @@ def test_page__browsing_by_name(tmp_path: Path) -> None:
         ("files-aaa/000003", "part of the next release"),
         ("files-aaa/000004", "dropped: not similar enough to the prompts"),
     ]
-    with pytest.raises(ConfigError, match="needs the name of a class or the key of a video"):
+    with pytest.raises(ConfigError, match="neither a class nor a video is given"):
         review.page(ReviewQueue.BROWSING)
 
 
