@@ -77,7 +77,11 @@ def write_card(
 
 
 def add_card(to: Destination, tally: ReleaseTally, *, path_of: str, features: Sequence[dict[str, Any]] = ()) -> None:
-    """Write the card of an export whose images are in shards."""
+    """Write the card of an export whose images are in shards.
+
+    Raises:
+        DataMinerError: the manifest or the table of videos of the release is damaged.
+    """
     release = read_manifest(to.release) or {}
     notes = CardNotes(release.get("limits", ()), licences_of(read_videos(to.release)), effort_rows(release))
     write_card(to.folder, to.header, tally, notes, path_of=path_of, features=features)

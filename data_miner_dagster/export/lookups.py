@@ -9,7 +9,11 @@ from data_miner_dagster.export.rows import read_columns, read_rows_with
 
 
 def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ...]] | None:
-    """Return an image of a release with its boxes, and their ids in COCO; None if there is no such image."""
+    """Return an image of a release with its boxes, and their ids in COCO; None if there is no such image.
+
+    Raises:
+        DataMinerError: a table is damaged.
+    """
     rows = read_rows_with(images_table(folder), "image_id", image_id)
     if not rows:
         return None
@@ -19,7 +23,11 @@ def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ..
 
 
 def find_image_id(folder: Path, name: str) -> int | None:
-    """Return the id of the image with a frame id, image file or label file of this name, or None if there is none."""
+    """Return the id of the image with a frame id, image file or label file of this name, or None if there is none.
+
+    Raises:
+        DataMinerError: the table is damaged.
+    """
     file_name = f"{PurePath(name).name.removesuffix('.jpg').removesuffix('.txt')}.jpg"
     by_file = None
     for image_id, image_file, frame_id in read_columns(images_table(folder), "image_id", "file_name", "frame_id"):
@@ -34,6 +42,9 @@ def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
     """Return the id of a box's image, or None if there is no such box.
 
     The id of the box is its COCO id, which is its position in the table, from 1.
+
+    Raises:
+        DataMinerError: the table is damaged.
     """
     owners = enumerate(read_columns(boxes_table(folder), "image_id"), 1)
     return next((int(owner) for place, (owner,) in owners if place == annotation_id), None)

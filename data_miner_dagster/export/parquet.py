@@ -137,7 +137,11 @@ def boxes_table(folder: Path) -> Path:
 
 
 def extra_columns_of(folder: Path) -> tuple[str, ...]:
-    """Return the columns of EXTRA_COLUMNS in a release's table of boxes."""
+    """Return the columns of EXTRA_COLUMNS in a release's table of boxes.
+
+    Raises:
+        DataMinerError: the table is damaged.
+    """
     with reading_table(boxes_table(folder)):
         names = pq.read_schema(boxes_table(folder)).names
     return tuple(name for name in EXTRA_COLUMNS if name in names)
@@ -182,14 +186,22 @@ def write_videos(folder: Path, videos: Sequence[ReleaseVideo]) -> None:
 
 
 def read_videos(folder: Path) -> list[ReleaseVideo]:
-    """Return the videos of a release, ordered by key."""
+    """Return the videos of a release, ordered by key.
+
+    Raises:
+        DataMinerError: the table is damaged.
+    """
     path = videos_table(folder)
     with reading_table(path):
         return [ReleaseVideo(**row) for row in pq.ParquetFile(path).read().to_pylist()]
 
 
 def read_images(folder: Path) -> Iterator[ReleaseImage]:
-    """Yield the images of a release with their boxes, in order of `image_id`, in bounded memory."""
+    """Yield the images of a release with their boxes, in order of `image_id`, in bounded memory.
+
+    Raises:
+        DataMinerError: a table is damaged.
+    """
     boxes = read_rows(boxes_table(folder))
     box = next(boxes, None)
     for row in read_rows(images_table(folder)):

@@ -123,7 +123,11 @@ def write_tracks(folder: Path, frames: Iterator[TrackedFrame]) -> None:
 
 
 def read_tracked_frames(folder: Path) -> Iterator[TrackedFrame]:
-    """Yield the tracked frames of a release with the objects on them, by video and time, in bounded memory."""
+    """Yield the tracked frames of a release with the objects on them, by video and time, in bounded memory.
+
+    Raises:
+        DataMinerError: a table is damaged.
+    """
     groups = groupby(read_rows(tracks_table(folder)), key=lambda row: (row["video_key"], row["tracked_frame"]))
     place, boxes = next(groups, (None, iter(())))
     for row in read_rows(tracked_frames_table(folder)):

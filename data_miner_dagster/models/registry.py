@@ -325,7 +325,11 @@ def as_video_tracker(entry: ModelEntry) -> ModelEntry:
 
 
 def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | None:
-    """Return why `allowed_licences` excludes the model of a setting, with the remedy, or None if it is allowed."""
+    """Return why `allowed_licences` excludes the model of a setting, with the remedy, or None if it is allowed.
+
+    Raises:
+        ConfigError: one of the user's entries names an unknown architecture or an unpinned package.
+    """
     if _is_allowed(entry, config):
         return None
     wanted = ", ".join(config.allowed_licences)

@@ -41,6 +41,7 @@ def matches_of(entry: str, base_folder: Path) -> list[Path]:
     the base folder and of `~` are literal.
 
     Raises:
+        OSError: a folder from which `**` descends cannot be read.
         SourceError: the glob begins with `~NAME`, but neither such a user nor such a file exists.
     """
     start, _, rest = entry.partition("/") if entry.startswith("~") else ("", "", entry)

@@ -93,7 +93,11 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         return super().build_request_director([guarded], None)
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
-        """Process a video after removing formats of protocols that are not allowed."""
+        """Process a video after removing formats of protocols that are not allowed.
+
+        Raises:
+            ExtractorError: the video has formats, but none of them uses an allowed protocol.
+        """
         return super().process_video_result(served_formats(info_dict), download)
 
     def extractor_for(self, url: str) -> Any:

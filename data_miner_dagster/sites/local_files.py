@@ -106,7 +106,11 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def is_there(entry: str, base_folder: Path) -> bool:
-    """Return whether a path exists, or a glob matches anything."""
+    """Return whether a path exists, or a glob matches anything.
+
+    Raises:
+        SourceError: the entry begins with `~NAME`, but neither such a user nor such a file exists.
+    """
     try:
         return located(entry, base_folder).exists() or (is_glob(entry) and any(matches_of(entry, base_folder)))
     except (OSError, ValueError):

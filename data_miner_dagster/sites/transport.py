@@ -162,7 +162,14 @@ class Guard:
             self.errand.check()
 
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a connection to a checked address. It is shut down when the deadline passes."""
+        """Return a connection to a checked address. It is shut down when the deadline passes.
+
+        Raises:
+            DeadlineExceededError: the deadline has passed.
+            QueueStoppedError: the circuit breaker has opened.
+            AddressRefusedError: an address of the host is not allowed.
+            OSError: the host name cannot be resolved, or none of its addresses accepts a connection.
+        """
         allowed = self.allowed_private_hosts
         if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
             allowed = (*allowed, host)
@@ -175,6 +182,12 @@ class Guard:
         """Return a connection through a SOCKS proxy. It is shut down when the deadline passes.
 
         Checks the address if the host can be resolved locally.
+
+        Raises:
+            DeadlineExceededError: the deadline has passed.
+            QueueStoppedError: the circuit breaker has opened.
+            AddressRefusedError: an address of the host is not allowed.
+            OSError: the proxy cannot be reached, or does not connect to the host.
         """
         proxy = make_socks_proxy_opts(socks_proxy)
         addresses = self.checked_behind_proxy(host, port, resolves_there=proxy["rdns"])
@@ -194,7 +207,12 @@ class Guard:
         return opened
 
     def checked_behind_proxy(self, host: str, port: int, *, resolves_there: bool = True) -> list[tuple[int, Any]]:
-        """Return the checked addresses of a host behind a proxy, or an empty list if only the proxy can resolve it."""
+        """Return the checked addresses of a host behind a proxy, or an empty list if only the proxy can resolve it.
+
+        Raises:
+            AddressRefusedError: an address of the host is not allowed.
+            OSError: the host name cannot be resolved, and the proxy does not resolve it either.
+        """
         try:
             return checked_addresses(host, port, self.allowed_private_hosts)
         except socket.gaierror:
@@ -203,7 +221,11 @@ class Guard:
             raise
 
     def watch(self, connection: socket.socket) -> None:
-        """Register a connection to shut down when the deadline passes."""
+        """Register a connection to shut down when the deadline passes.
+
+        Raises:
+            DeadlineExceededError: the deadline has passed.
+        """
         if self.errand is not None:
             self.errand.sockets.add(connection)
             if self.errand.is_expired:  # expired since the check

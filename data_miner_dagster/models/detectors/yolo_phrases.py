@@ -65,7 +65,11 @@ class TextHalf:
         return torch.nn.functional.normalize(vectors, dim=-1)[None]
 
     def token_ids(self, phrases: Sequence[str]) -> "torch.Tensor":
-        """Return (P, 77) int64, padded with zeros after each phrase, as MobileCLIP was traced."""
+        """Return (P, 77) int64, padded with zeros after each phrase, as MobileCLIP was traced.
+
+        Raises:
+            ConfigError: a phrase exceeds the text limit.
+        """
         import torch
 
         ids = torch.zeros(len(phrases), CONTEXT_LENGTH, dtype=torch.int64)
@@ -152,6 +156,7 @@ def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSett
     """Read the text encoder from the folder in the option `text_model`. Exemplars are embedded on `device`.
 
     Raises:
+        ConfigError: this machine does not have the requested device.
         ModelError: the text encoder is missing, is not the one that the detector was trained with, or is an unpinned
             script.
     """

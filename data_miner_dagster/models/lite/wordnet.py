@@ -59,7 +59,11 @@ class NounHierarchy:
         return [int(pointer[1]) for pointer in pointers if pointer[0] in _HYPERNYM_POINTERS]
 
     def main_line(self, offset: int) -> list[int]:
-        """Return the offsets of the synsets above a synset along main hypernyms, nearest first."""
+        """Return the offsets of the synsets above a synset along main hypernyms, nearest first.
+
+        Raises:
+            ModelError: the file lacks one of these synsets.
+        """
         line = []
         while above := self.hypernyms(offset):
             offset = above[0]
@@ -67,7 +71,11 @@ class NounHierarchy:
         return line
 
     def ancestors(self, offset: int) -> set[int]:
-        """Return the offsets of a synset and of every synset above it along any path."""
+        """Return the offsets of a synset and of every synset above it along any path.
+
+        Raises:
+            ModelError: the file lacks one of these synsets.
+        """
         found: set[int] = set()
         waiting = [offset]
         while waiting:
@@ -93,6 +101,9 @@ def coarse_concepts(
 
     A concept qualifies if it is above at least `min_classes` and at most `max_classes` of the classes. The result for
     "beagle" contains "hound", "hunting dog" and "dog", but neither the breed itself nor "animal".
+
+    Raises:
+        ModelError: the hierarchy lacks one of the classes.
     """
     num_classes_below = Counter(ancestor for offset in class_offsets for ancestor in hierarchy.ancestors(offset))
     return [
