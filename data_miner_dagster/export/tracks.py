@@ -1,8 +1,9 @@
 """Whole-clip tracks of a release: each frame on which objects were followed, with the objects on it.
 
 `data/tracked_frames.parquet` has one row per frame, and `data/tracks.parquet` one per object on it. Only releases of
-projects that follow objects along whole clips have them. Most of these frames are not images of the release; those that
-are have a `frame_id`. Belongs here: writing and reading both tables. Does not belong here: formats made from them.
+projects that follow objects along whole clips have them. Most of these frames are not images of the release. Frames
+that are stored, such as these images, have a `frame_id`. Belongs here: writing and reading both tables. Does not belong
+here: formats made from them.
 """
 
 from collections.abc import Iterator

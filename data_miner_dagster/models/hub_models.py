@@ -19,7 +19,7 @@ _PIPELINE: Final = "Ohh-we-are-Screwed/Annotation_pipeline, scripts/run_pilot.py
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """One published model."""
+    """One model that is published on the hub."""
 
     name: str  # of the registry entry
     architecture: str

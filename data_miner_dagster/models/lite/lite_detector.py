@@ -27,7 +27,7 @@ def load(entry: ModelEntry, _device: str) -> "LiteDetector":
     """Load an entry of architecture `yolov3-tiny`. It is so small that it always runs on the CPU.
 
     Raises:
-        ModelError: a file is missing or does not match its pin.
+        ModelError: a file is missing or invalid, or does not match its pin.
     """
     folder = entry.folder if entry.scheme == "file" else package_folder(YOLOV3_TINY)
     return LiteDetector(YoloV3Tiny.load(folder), name=entry.name, fingerprint=entry.fingerprint)
