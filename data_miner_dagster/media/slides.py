@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 _STROKE_CONTRAST: Final = 60
 _PLAIN_CONTRAST: Final = 3
-"""The contrast of the noise that compression adds to a surface of one colour."""
+"""The contrast, in grey levels, of the noise that compression adds to a surface of one colour."""
 _GAP_SHARE: Final = 1 / 30
 """The greatest distance between letters or words of a line, as a share of the picture's height."""
 _LINE_HEIGHT_SHARES: Final = (0.012, 0.14)
