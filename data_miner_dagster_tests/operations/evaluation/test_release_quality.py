@@ -88,5 +88,5 @@ def test_release_project__says_what_was_measured(platform: Platform, tmp_path: P
     assert (third / "release.json").read_bytes() == before
     of_release = evaluate_boxes(reviewed, "cyclists", truth="reviewed", version=third.name)
     assert of_release.evaluation.predictions == third.name
-    assert any("the release applies verdicts" in line for line in of_release.remarks)
+    assert any("the release applies people's verdicts" in line for line in of_release.remarks)
     assert of_release.evaluation.figures["AP50"] == pytest.approx(1.0)
