@@ -94,7 +94,7 @@ def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_d
         result = run_command(*command, "--root", platform.root)
         assert result.exit_code == 1
         assert "NEEDS YOU  cyclists: detection failed: class person: no phrase of it is known (run 1" in result.stdout
-        assert "it waits until something changes: change its settings, videos or verdicts, or `data-mi" in result.stdout
+        assert "it waits until something changes: change its settings, videos or verdicts, or run " in result.stdout
     shown = run_command("projects", "--root", platform.root)
     assert shown.exit_code == 1
     assert "cyclists  failed at detection " in shown.stdout
