@@ -263,8 +263,7 @@ class SiteClient:
             address: that of a page or file. A string is taken as foreign. A user's own address may have `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
-            accept: called with the site's metadata after the extraction, before any byte of the video is fetched. Its
-                exceptions end the fetch and are propagated.
+            accept: called with the site's metadata before any byte of the video is fetched. Its exceptions are raised.
 
         Raises:
             VideoPermanentError, VideoTransientError: the download failed. The message contains no secrets.
@@ -322,6 +321,7 @@ class SiteClient:
 
         Raises:
             SourceError: the page could not be read.
+            ConfigError: the variable of an `{env:NAME}` is not set.
         """
         ydl = self._ydl()
         site = site_of_key(video_key) or self.site_of(address)

@@ -286,7 +286,7 @@ def _copy_sharing_blocks(source: Path, target: Path) -> None:
 
 
 def _copy_bytes(source: Path, target: Path) -> None:
-    """Copy the bytes. Errors of the source become `_SourceError`; errors of the target are raised unchanged."""
+    """Copy a file's bytes. Errors of the source become `_SourceError`; errors of the target are raised unchanged."""
     try:
         reader = source.open("rb")
     except OSError as error:

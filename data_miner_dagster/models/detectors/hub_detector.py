@@ -25,7 +25,7 @@ Kind = TypeVar("Kind", bound="HubDetector")
 
 
 class HubDetector(ABC):
-    """A network with its own image processor, on a device."""
+    """The base class of these detectors: a network with its own image processor, on a device."""
 
     nms_iou: ClassVar[float | None]
     """If two boxes of a class have a higher IoU, the less confident is removed; None removes no box."""
