@@ -1,4 +1,4 @@
-"""The `data-miner alerts` commands: list current alerts, and send a test message to the targets."""
+"""The `data-miner alerts` commands: list the current alerts, and send a test message to the targets."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ def tell_targets(
     settings = platform.config.alerts
     targets = target or settings.targets
     if not targets:
-        raise ConfigError("platform.alerts.targets is empty; add env:NAME or file:PATH, where an Apprise URL is stored")
+        raise ConfigError("platform.alerts.targets is empty; add the env:NAME or file:PATH that stores an Apprise URL")
     num_failed = 0
     for one in targets:
         try:
@@ -74,6 +74,6 @@ def list_alerts(json: JsonOption = False, root: RootOption = None, config: Confi
     elif platform.config.alerts.targets:
         echo("nothing is wrong")
     else:
-        echo("platform.alerts.targets is empty, so nothing is monitored")
+        echo("platform.alerts.targets is empty, so nothing is monitored; add a target to be notified")
     if num_messages:
         echo(f"{counted(num_messages, 'message')} not delivered yet; delivery will be retried")

@@ -1,4 +1,4 @@
-"""The command `backfill`: produce one asset for chosen videos of a project, or run one of its stages."""
+"""The command `backfill`: produce one asset for chosen videos of a project, or run one stage of the project."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,7 @@ def backfill(
     missing: Annotated[bool, typer.Option("--missing", help="Choose videos without the asset (the default).")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Choose videos for which the asset failed.")] = False,
     stale: Annotated[
-        bool, typer.Option("--stale", help="Choose videos with results from other settings or versions.")
+        bool, typer.Option("--stale", help="Choose videos whose results come from other settings or versions.")
     ] = False,
     keys_file: KeysFileOption = None,
     force: Annotated[bool, typer.Option("--force", help="Recreate the asset even if it is current.")] = False,
@@ -31,9 +31,9 @@ def backfill(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Produce one asset for chosen videos of a project, or run one of its stages.
+    """Produce one asset for chosen videos of a project, or run one stage of the project.
 
-    If a daemon is running, it receives the work in runs of 25 videos. Otherwise the work is done in this process.
+    If a daemon is running, it receives the work in runs of at most 25 videos. Otherwise this process does the work.
     """
     from data_miner_dagster.catalog.backfills import Standing, choose_for_backfill
     from data_miner_dagster.catalog.holds import WorkScope, why_held
@@ -45,7 +45,7 @@ def backfill(
     chosen = {Standing.MISSING: missing, Standing.FAILED: failed, Standing.STALE: stale}
     standings = {standing for standing, is_chosen in chosen.items() if is_chosen}
     if keys_file is not None and standings:
-        raise ConfigError("--keys-file already names the videos: omit --missing, --failed and --stale")
+        raise ConfigError(f"--keys-file {keys_file} already names the videos; omit --missing, --failed and --stale")
     platform = opened_existing(root, config)
     platform.project_config(project)
     stage = _stage_of(asset)
@@ -59,11 +59,11 @@ def backfill(
         left_out = f"; left out: {choice.left_out}" if choice.left_out else ""
         videos, in_runs = counted(len(choice.video_keys), "video"), counted(len(runs), "run")
         echo(f"{asset} of project {project}: {videos} in {in_runs}{left_out}")
-        if stage is WorkStage.EXTRACTION:  # everything that was chosen by its state is recreated
+        if stage is WorkStage.EXTRACTION:  # videos that were chosen by their state are always recreated
             for line in price_lines(platform, video_keys=choice.video_keys, with_current=force or keys is None):
                 echo(line)
     elif standings or keys_file is not None:
-        raise ConfigError(f"--asset {asset} is produced for a whole project: omit the options that choose videos")
+        raise ConfigError(f"--asset {asset} is produced for a whole project; omit the options that choose videos")
     else:
         choice, runs = None, [WantedRun(stage, (project,), force=force)]
         echo(f"{asset} of project {project}: one run")

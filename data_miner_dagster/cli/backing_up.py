@@ -28,7 +28,7 @@ def backup(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Back up the catalog and all files to another place while work continues. Sends only files missing there."""
+    """Back up the catalog and all files to another place while work continues. Sends only files that are missing there."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.operations.copies.backup import make_backup
     from data_miner_dagster.operations.object_stores import open_place
@@ -64,8 +64,8 @@ def restore(
     platform = opened(root, config)
     if platform.config.storage.catalog_url is not None:
         raise ConfigError(
-            "a backup is restored with its catalog in the root: remove platform.storage.catalog_url and unset "
-            "DATA_MINER_CATALOG_URL, then run `data-miner migrate-to URL` after the restore"
+            "a backup is restored with its catalog in the root; remove platform.storage.catalog_url, unset "
+            "DATA_MINER_CATALOG_URL, and run `data-miner migrate-to URL` after the restore"
         )
     store = open_place(platform.config.objects, source)
     platform.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def restore(
         if lock is not None:
             os.close(lock)
     there = f", {outcome.num_there:,} existed already" if outcome.num_there else ""
-    echo(f"{platform.root} has {counted(outcome.num_files, 'file')} of backup {outcome.snapshot.id}{there}")
+    echo(f"{platform.root}: {counted(outcome.num_files, 'file')} of backup {outcome.snapshot.id} restored{there}")
     echo(f"continue with `data-miner up --root {platform.root}`, or `data-miner run`")
 
 

@@ -18,7 +18,10 @@ DEFAULT_PRECISION: Final = 0.9
 def show_box_calibration(
     platform: "Platform", found: "CalibratedBoxes", project: str, *, is_to_be_written: bool, as_json: bool
 ) -> None:
-    """Print thresholds, precision and missed objects, then the settings for the project file and the next step."""
+    """Print thresholds, precision and missed objects, then print the settings or write them to the project file.
+
+    With `as_json`, prints one JSON object instead.
+    """
     if as_json:
         settings = settings_json(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
         print_json(_content(found) | settings)
@@ -28,10 +31,10 @@ def show_box_calibration(
         (
             "class",
             "verdicts",
-            "threshold",
-            "its precision (95% interval)",
-            f"for a precision of {calibration.wanted_precision:g}",
-            "that precision (95% interval)",
+            "threshold in force",
+            "precision (95% interval)",
+            f"threshold for a precision of {calibration.wanted_precision:g}",
+            "precision there (95% interval)",
         ),
         [
             (
@@ -44,7 +47,7 @@ def show_box_calibration(
             )
             for name, of_class in calibration.classes.items()
         ],
-        numbers=("verdicts", "threshold"),
+        numbers=("verdicts", "threshold in force"),
     )
     for name, of_class in calibration.classes.items():
         echo(f"{name}: {of_class.remark}")
@@ -54,25 +57,25 @@ def show_box_calibration(
     echo(
         f"{counted(calibration.num_answers, 'box', 'boxes')} judged on "
         f"{counted(calibration.num_frames, 'frame')} of {calibration.detector}"
-        + (f" ({days}; verdicts of {people})" if people else "")
+        + (f" ({days}; verdicts: {people})" if people else "")
     )
     if calibration.num_other_detector:
         number = calibration.num_other_detector
-        what = counted(number, "verdict is on a box", "verdicts are on boxes")
-        echo(f"{what} of another detector or class list: not counted")
+        what = counted(number, "verdict on a box", "verdicts on boxes")
+        echo(f"left out: {what} of another detector or class list")
     if found.num_unjudged:
-        echo(f"unjudged boxes on frames marked complete, which count as wrong: {found.num_unjudged}")
+        echo(f"{counted(found.num_unjudged, 'unjudged box', 'unjudged boxes')} on frames marked complete: counted as wrong")
     echo(f"stored in {found.file}")
     show_settings(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
     if found.num_more or found.missed is None:
         wanted = ", ".join(f"{number} of {name}" for name, number in found.num_more.items())
-        what = f"more verdicts are wanted ({wanted})" if wanted else "frames of the random sample are wanted"
+        what = f"more verdicts are needed ({wanted})" if wanted else "verdicts on the random sample are needed"
         echo(f"{what}; give them in `data-miner review {project}`")
 
 
 def _missed_line(found: "CalibratedBoxes") -> str:
     if found.missed is None:
-        return "missed objects: not measured; this needs frames of the random sample with all their objects labelled"
+        return "missed objects: not measured; label all objects on frames of the random sample to measure them"
     line = f"missed objects: {_missed(found.missed)} on {counted(found.calibration.num_random_frames, 'random frame')}"
     if found.missed_at_chosen is not None:
         line += f"; {estimate_text(found.missed_at_chosen.share)} at the new thresholds"

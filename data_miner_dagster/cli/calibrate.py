@@ -1,4 +1,4 @@
-"""The command `calibrate`: compute thresholds from people's answers about frames, or with --boxes about boxes."""
+"""The command `calibrate`: compute thresholds from people's answers about frames, or about boxes with --boxes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,9 +53,9 @@ def calibrate(
 ) -> None:
     """Compute the filter threshold that reaches --precision or --recall, from answers about frames near it.
 
-    Answer the questions in `data-miner review`, under *Filter threshold*. Without a goal, this writes the same
-    questions to a CSV file. With --boxes, it computes a threshold for each class, and the share of missed objects,
-    from verdicts on boxes.
+    Answer the questions in `data-miner review`, under *Filter threshold*. Without --precision and --recall, the command
+    writes the same questions to a CSV file. With --boxes, it computes a threshold for each class and the share of
+    missed objects from verdicts on boxes.
     """
     from data_miner_dagster.operations.evaluation.calibration import calibrate_boxes
     from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions
@@ -156,7 +156,7 @@ def _show_threshold(
         echo(
             f"next: {review} ({counted(num_open, 'question is', 'questions are')} open)"
             if is_last_line
-            else f"{num_open} are open: {review}"
+            else f"{counted(num_open, 'question is', 'questions are')} open: {review}"
         )
     show_settings(platform, project, "filtering", found.settings, is_to_be_written=is_to_be_written)
 

@@ -1,4 +1,4 @@
-"""Commands that fill the catalog: `init-db`, `populate`, `add-video`."""
+"""Commands that create and fill the catalog: `init-db`, `populate`, `add-video`."""
 
 from pathlib import Path
 from shlex import quote
@@ -34,7 +34,7 @@ def populate(
         bool, typer.Option("--force", help="List every source again, even if nothing has changed.")
     ] = False,
 ) -> None:
-    """Register a project file, and list its sources to find videos. Records why each candidate was rejected."""
+    """Register a project file, and list its sources to find videos. Records the reason for each rejected candidate."""
     from data_miner_dagster.operations.sourcing.list_sources import list_sources
     from data_miner_dagster.operations.sourcing.registering import register_project_file
 

@@ -1,4 +1,4 @@
-"""The `data-miner config` commands: show the configuration keys, and check a file."""
+"""The `data-miner config` commands: show the keys, check a file, and show the resources that runs request."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.config.environment import ROOT_VARIABLE
 from data_miner_dagster.domain.phrases import counted
 
-app = typer.Typer(help="Show the configuration keys, and check a file.", no_args_is_help=True)
+app = typer.Typer(help="Show the configuration keys, check a file, and show what a cluster is asked for.", no_args_is_help=True)
 
 
 @app.command()

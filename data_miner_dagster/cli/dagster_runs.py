@@ -21,9 +21,9 @@ _CANCEL_SECONDS: Final = 15.0
 
 
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
-    """Record on the asset in Dagster why its work is held, or, if `reason` is None, that the work resumes.
+    """Record an observation of the asset in Dagster: its work is held for `reason`, or resumes if `reason` is None.
 
-    Does nothing if there is no Dagster instance.
+    Does nothing if there is no Dagster instance. Of the videos in `scope`, only the first 25 receive an observation.
     """
     from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage

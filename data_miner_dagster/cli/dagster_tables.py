@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _OF_DAGSTER: Final = frozenset({"runs", "asset_keys", "instigators", "jobs", "dynamic_partitions"})
-"""Tables from which this module deletes no rows, because Dagster needs them or its own API deletes them."""
+"""Tables in which this module deletes no rows, because Dagster needs the rows or its own API deletes them."""
 _BACKFILLS: Final = "bulk_actions"
 _A_STATEMENT: Final = 500
 
@@ -27,7 +27,7 @@ def find_dagster_rows(
 ) -> Iterator[str]:
     """Yield the name of each table in Dagster's storage that has a row naming one of `needles`.
 
-    Skips SQLite files under the folders in `searched`.
+    Skips SQLite files under the folders in `searched`, because the caller has already searched all files there.
     """
     for connection in _databases(instance):
         file = _sqlite_file(connection)
@@ -52,7 +52,7 @@ def delete_dagster_rows(
 def reclaim_dagster_space(instance: "dg.DagsterInstance") -> None:
     """Rewrite the databases so that no data of deleted rows remains in them."""
     engines = [connection.engine for connection in _databases(instance)]
-    for engine in engines:  # only now are the connections above closed
+    for engine in engines:  # the connections above are closed only now
         reclaim_space(engine, sorted(_tables()))
 
 
@@ -67,7 +67,7 @@ def _tables() -> dict[str, Table]:
 
 
 def _databases(instance: "dg.DagsterInstance") -> "Iterator[Connection]":
-    """Yield a connection to each database of the storage in turn. Commits each one before the next is opened."""
+    """Yield a connection to each database of the storage in turn. Commits and closes it before opening the next."""
     storages = cast("Any", (instance.run_storage, instance.event_log_storage, instance.schedule_storage))
     runs, events, schedules = storages
     seen: set[str] = set()

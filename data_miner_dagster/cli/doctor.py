@@ -69,7 +69,10 @@ def doctor(
         print_json({"findings": content, **numbers, **told})
     elif findings:
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
-        echo(f"{len(findings)} found, {num_mended} fixed, {len(left)} left" + ("" if fix else "; fix with --fix"))
+        echo(
+            f"{counted(len(findings), 'difference')} found, {num_mended} fixed, {len(left)} left"
+            + ("" if fix else "; fix with --fix")
+        )
     else:
         echo("catalog, files and partitions agree")
     if not json:
@@ -91,7 +94,7 @@ def _mended(platform: "Platform", findings: "list[Finding]", *, json: bool) -> i
 
 
 def _show_environment(platform: "Platform", *, json: bool) -> None:
-    """Print the state of every part of the environment, with a remedy. Exits with status 1 if any part is a problem."""
+    """Print the state of each part of the environment, with any remedy. Exits with status 1 if a part has a problem."""
     from data_miner_dagster.deployment import home_part, launcher_part
     from data_miner_dagster.operations.upkeep.environment import State, inspect_environment
 

@@ -60,7 +60,7 @@ def _show(outcome: "EvaluationOutcome") -> None:
     evaluation = outcome.evaluation
     what = "stored detections" if evaluation.predictions == "detections" else f"boxes of {evaluation.predictions}"
     echo(
-        f"{what} of {evaluation.detector} against {evaluation.truth_name or 'what people judged'}: "
+        f"{what} of {evaluation.detector} against {evaluation.truth_name or 'the verdicts of people'}: "
         f"{counted(evaluation.num_images, 'image')}, {counted(evaluation.num_objects, 'object')}, "
         f"{counted(evaluation.num_boxes, 'box', 'boxes')}"
     )

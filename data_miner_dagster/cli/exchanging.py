@@ -33,7 +33,7 @@ _MOST_UNMET: Final = 10
 def export_verdicts(
     project: ProjectArgument,
     to: Annotated[
-        Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet, or with --for a folder.")
+        Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet, or a folder with --for.")
     ],
     tool: Annotated[
         str | None,
@@ -135,7 +135,11 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
         match = "answer matches" if number == 1 else "answers match"
         echo(f"{number} {match} no frame of this project, such as {found.unknown_frames[0]}", err=True)
     if found.unmet:
-        echo(f"{len(found.unmet)} are stored but match nothing in the project at present:", err=True)
+        echo(
+            f"{counted(len(found.unmet), 'verdict is stored but matches', 'verdicts are stored but match')} "
+            "nothing in the project at present:",
+            err=True,
+        )
         for one in found.unmet[:_MOST_UNMET]:
             echo(f"  {one.verdict.frame_id}, {one.verdict.word.value}: {one.reason.value}", err=True)
         if len(found.unmet) > _MOST_UNMET:
@@ -180,7 +184,7 @@ def _list_unmet(project: str, found: "tuple[UnmetVerdict, ...]", *, as_json: boo
         print_json([_unmet_json(one) for one in found])
         return
     if not found:
-        echo(f"every verdict of {project} applies to something")
+        echo(f"every verdict of {project} matches a frame or box")
         return
     columns = ("given", "who", "verdict", "frame", "class", "why")
     print_table(columns, [(*_cells(one.verdict), one.reason.value) for one in found])

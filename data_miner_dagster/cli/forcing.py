@@ -1,4 +1,4 @@
-"""Commands that rerun one stage of a project in any state: `force-dedup`, `force-detect`."""
+"""Commands that rerun one stage of a project, whatever its state: `force-dedup`, `force-detect`."""
 
 from typing import TYPE_CHECKING
 

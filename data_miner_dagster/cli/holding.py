@@ -111,7 +111,7 @@ def scope_named(
     from data_miner_dagster.catalog.holds import WorkScope
 
     if project is not None:
-        platform.project_config(project)  # the clear error for an unknown name
+        platform.project_config(project)  # raises for an unknown name
     named = list(keys or []) + (keys_in_file(keys_file) if keys_file is not None else [])
     if not named:
         return WorkScope(project, stage_named(stage))
@@ -159,7 +159,7 @@ def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> 
     """Return the distinct keys in the given order, after checking that their videos exist.
 
     Raises:
-        ConfigError: no video has one of the keys, or its video does not belong to the project.
+        ConfigError: a key belongs to no video, or its video does not belong to the project.
     """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.domain.errors import ConfigError
@@ -167,7 +167,7 @@ def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> 
     distinct = list(dict.fromkeys(keys))
     known = {row.key for row in find_videos(platform.database, distinct)}
     if unknown := [key for key in distinct if key not in known]:
-        raise ConfigError(f"no video has the key {_some(unknown)}; `data-miner videos` lists the keys")
+        raise ConfigError(f"{_some(unknown)}: not in the catalog; `data-miner videos` lists the keys")
     if project is not None:
         wanted = {row.key for row in find_videos(platform.database, distinct, project=project)}
         if others := [key for key in distinct if key not in wanted]:
@@ -184,13 +184,16 @@ def _some(keys: list[str], most: int = 3) -> str:
 
 
 def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
-    """Hold some work, and print its effect in one line. Return the amount of work."""
+    """Hold the work in a scope and print the effect in one line; return the amount of work.
+
+    With `dry_run`, prints the effect without holding the work.
+    """
     from data_miner_dagster.catalog.holds import hold_items, work_within
     from data_miner_dagster.cli.dagster_runs import observe
 
     within = work_within(platform.database, scope)
-    then = "are cancelled" if is_cancelling else "finish first"
-    at_work = f", {within.num_in_flight} at work {then}" if within.num_in_flight else ""
+    then = "will be cancelled" if is_cancelling else "will finish first"
+    at_work = f", {within.num_in_flight} in progress {then}" if within.num_in_flight else ""
     if dry_run:
         echo(
             f"{scope} would be held: {counted(within.num_waiting, 'piece of work', 'pieces of work')} would "
@@ -202,7 +205,7 @@ def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: boo
     )
     if num_new:
         observe(platform, scope, reason)
-    what = "held" if num_new else "held already"
+    what = "held" if num_new else "already held"
     echo(
         f"{scope}: {what}; "
         f"{counted(within.num_waiting, 'piece of work waits', 'pieces of work wait')}{at_work}; "

@@ -1,6 +1,6 @@
 """Build a project's release through Dagster in this process, for `run` and `demo`.
 
-Takes work from the catalog in batches, exactly as the daemon's runs do, so that the two can work side by side.
+Takes work from the catalog in batches, exactly as the daemon's runs do, so this process and a daemon can work side by side.
 """
 
 import logging
@@ -56,11 +56,11 @@ from data_miner_dagster.sensors.requests import PROJECTS_TAG, VIDEOS_TAG
 from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 MAX_ROUNDS: Final = 3
-"""The most rounds. Each works on all due videos. The next one takes those left over or due since then."""
+"""The maximum number of rounds. Each processes all due videos. The next takes videos left over or due since then."""
 _LOOK_SECONDS: Final = 0.5
 
 MAX_MENDINGS: Final = 5
-"""The most repairs. Each removes all damaged files, so a need for more means that the disk corrupts new files."""
+"""The maximum number of repairs. Each removes all damaged files, so more damage means that the disk corrupts files."""
 
 _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
     error.__name__: error
@@ -80,7 +80,7 @@ class InProcessRunner:
         self.platform = platform
         self.instance = instance
         self.project = project
-        self.num_done = 0  # videos and projects that were processed, not counting those already current
+        self.num_done = 0  # materializations, not counting results that were already current
 
     def execute(
         self,
@@ -125,7 +125,7 @@ class InProcessRunner:
 
         Raises:
             NothingToReleaseError: no image is left to release.
-            DataMinerError: a run failed as a whole.
+            DataMinerError: a run failed as a whole, a stage is closed or held, or files are repeatedly damaged.
         """
         for _ in range(MAX_MENDINGS):
             num_removed = self.platform.num_removed_files
@@ -139,7 +139,7 @@ class InProcessRunner:
                     raise
             num_removed = self.platform.num_removed_files - num_removed
             logger.warning("removed %s, which will be recreated", counted(num_removed, "damaged file"))
-        raise DataMinerError(f"files under {self.platform.root} are repeatedly damaged; check the disk")
+        raise DataMinerError(f"{self.platform.root}: files are damaged again after {MAX_MENDINGS} repairs; check the disk")
 
     def settle_videos(self) -> None:
         """Download, extract and embed every member, all three stages at once, until no work is due.
@@ -205,13 +205,17 @@ class InProcessRunner:
                 raise failure
 
     def list_sources(self) -> None:
-        """List the project's sources to find its videos."""
+        """List the project's sources to find its videos.
+
+        Raises:
+            DataMinerError: the listing failed as a whole, or is held by a person.
+        """
         add_partitions(self.instance, PROJECTS, [self.project])
         if failure := self._execute_stage(LIST_SOURCES, force=True):
             raise failure
 
     def _execute_stage(self, job: str, *, force: bool) -> DataMinerError | None:
-        """Run the job of one stage of the project in a batch, so that no planner requests the stage as well."""
+        """Run a stage of the project in a batch, so no planner requests it too. Return the error, or None on success."""
         stage, database = STAGE_BY_JOB[job], self.platform.database
         if (held := why_held(database, self.project, stage)) is not None:
             return DataMinerError(held)
@@ -230,7 +234,7 @@ class InProcessRunner:
 def failed_checks(result: dg.ExecuteInProcessResult) -> str:
     """Return one line that names a run's failed checks and their reasons, or "" if none failed."""
     return "; ".join(
-        f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or 'no reason'}"
+        f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or 'no reason given'}"
         for check in (
             event.asset_check_evaluation_data
             for event in result.all_events

@@ -28,7 +28,7 @@ def init(
     ] = None,
     url: Annotated[list[str] | None, typer.Option("--url", metavar="<url>", help="The URL of a video.")] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="<text>", help="A class of objects to find; may be repeated.")
+        list[str] | None, typer.Option("--class", metavar="<text>", help="A class of objects to detect; may be repeated.")
     ] = None,
     positive: Annotated[
         list[str] | None,
@@ -41,15 +41,15 @@ def init(
     name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: the file's name.")] = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Write a commented project file for a folder, a search or a URL. Asks for anything that the options leave open."""
+    """Write a commented project file for a folder, a search or a URL. Asks for the source and the classes if no option names them."""
     if file.exists():
-        raise ConfigError(f"{file} already exists; choose another name: data-miner init FILE")
+        raise ConfigError(f"{file}: already exists; choose another name: data-miner init FILE")
     given = _Given(tuple(folder or ()), tuple(search or ()), tuple(url or ()))
     if not given.is_any:
         given = _asked_source()
-    wanted = classes or _asked_list("What should be found? Classes, with commas between them (such as bicycle, person)")
+    wanted = classes or _asked_list("What should be detected? Classes, separated by commas (such as bicycle, person)")
     if not wanted:
-        raise ConfigError("no class to find was given; add an option such as --class bicycle for each class")
+        raise ConfigError("no class to detect was given; add an option such as --class bicycle for each class")
     project = name or _name_of(file)
     text = project_text(project, given, wanted, positive or [_with_article(word) for word in wanted])
     remarks = _write_checked(file, text)
@@ -88,7 +88,7 @@ class _Given:
         if self.folders:
             paths = [str(path.expanduser().absolute()) for path in self.folders]
             lines += [
-                "    # files, folders (searched below) and globs on this machine",
+                "    # files, folders (with their subfolders) and globs on this machine",
                 f"    - {_source('files', paths)}",
             ]
         if self.searches:
@@ -107,7 +107,7 @@ def _source(kind: str, values: "list[str] | tuple[str, ...]", more: str = "") ->
 
 
 def _quoted(values: "list[str] | tuple[str, ...]") -> str:
-    """Return texts as a YAML list, quoted so that they may contain any characters."""
+    """Return texts as a YAML list, quoted so that they can contain any characters."""
     return json.dumps(list(values), ensure_ascii=False)
 
 
@@ -120,9 +120,9 @@ def project_text(project: str, given: _Given, classes: list[str], positive: list
     prompts = "\n".join(f"    - {_text(words)}" for words in positive)
     named = "\n".join(f"    {_text(word)}: []" for word in classes)
     return f"""\
-# A project: where videos come from, which frames count, and what is found on them.
-# Every key: `data-miner config schema`. Every mistake, before any work: `data-miner config check FILE`.
-# Change it and run it again at any time: only changed parts are redone, and the result is a new release version.
+# A project: where videos come from, which frames are kept, and which objects are detected on them.
+# `data-miner config schema` lists every key. `data-miner config check FILE` reports mistakes before any work starts.
+# You can change and run it again at any time: only changed parts are redone, and the result is a new release version.
 name: {_text(project)}
 
 sourcing:
@@ -142,8 +142,8 @@ filtering:
   # positive_threshold: 0.3
 
 detection:
-  # The classes, each with phrases that describe it; [] means its name. The detector of the profile `lite` finds 80
-  # fixed classes: `data-miner models classes lite-yolov3-tiny`.
+  # The classes, each with phrases that describe it; [] means its name. The detector of the profile `lite` knows only 80
+  # classes: `data-miner models classes lite-yolov3-tiny` lists them.
   classes:
 {named}
 
@@ -167,7 +167,7 @@ def _write_checked(file: Path, text: str) -> list[str]:
             opened.write(text)
     except OSError as error:
         raise ConfigError(
-            f"{file} cannot be written ({error.strerror}); choose another path: data-miner init FILE"
+            f"{file}: cannot be written ({error.strerror}); choose another path: data-miner init FILE"
         ) from error
     try:
         project = load_project_file(file).project
@@ -182,7 +182,11 @@ def _write_checked(file: Path, text: str) -> list[str]:
 
 
 def _asked_source() -> _Given:
-    """Ask for the source of the videos."""
+    """Ask for the source of the videos, and return it.
+
+    Raises:
+        ConfigError: the answer is empty.
+    """
     answer = _asked("Where are the videos? A folder or file, a URL, or words to search YouTube for")
     if not answer:
         raise ConfigError("no source of videos was given; add --folder PATH, --search WORDS or --url ADDRESS")
@@ -197,7 +201,7 @@ def _asked_list(question: str) -> list[str]:
 
 
 def _asked(question: str) -> str:
-    """Ask a question and return the answer, or an empty string if the input is not interactive."""
+    """Ask a question and return the answer. Return an empty string if the input ends and is not a terminal."""
     try:
         return str(typer.prompt(question, default="", show_default=False, err=True)).strip()
     except typer.Abort:

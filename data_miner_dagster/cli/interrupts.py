@@ -24,7 +24,8 @@ _LINE: Final = "interrupted; run again to continue"
 def ending_on_interrupt() -> Iterator[None]:
     """While the block runs, let Ctrl-C end the process immediately, with one line and status 130.
 
-    Does not use Python's signal handlers, because libraries replace them and they wait for the main thread.
+    Does not use Python's signal handlers, because libraries replace them and they wait for the main thread. Has no
+    effect outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

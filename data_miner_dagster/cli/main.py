@@ -64,10 +64,10 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Work": (init, plan, run, up, demo, export, rebuild),
     "Catalog": (init_db, populate, add_video, migrate_to),
     "Copies": (publish, backup, restore, backups),
-    "Look": (status, projects, videos, releases, trace, diff, similar, cost, evaluate, doctor, metrics),
+    "Inspect": (status, projects, videos, releases, trace, diff, similar, cost, evaluate, doctor, metrics),
     "Tune": (calibrate, select, train_check),
     "Stop": (pause, hold, resume),
-    "Again": (retry, backfill, force_dedup, force_detect),
+    "Repeat": (retry, backfill, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget, clean, prune),
 }
 """Commands by their panel in `--help`. A command has the name of its function."""
@@ -77,9 +77,9 @@ for panel, commands in _COMMANDS.items():
         app.command(rich_help_panel=panel)(command)
 app.add_typer(review.app, name="review", rich_help_panel="Work")
 app.add_typer(try_folder.app, name="try", rich_help_panel="Tune")
-app.add_typer(model_commands.app, name="models", rich_help_panel="Look")
-app.add_typer(alerts.app, name="alerts", rich_help_panel="Look")
-app.add_typer(config_commands.app, name="config", rich_help_panel="Look")
+app.add_typer(model_commands.app, name="models", rich_help_panel="Inspect")
+app.add_typer(alerts.app, name="alerts", rich_help_panel="Inspect")
+app.add_typer(config_commands.app, name="config", rich_help_panel="Inspect")
 
 
 def _let_terminals_break_lines(group: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""The `data-miner models` commands: list the models, and fetch their weights."""
+"""The `data-miner models` commands: list the models and their classes, and fetch their weights."""
 
 from typing import Annotated
 
@@ -80,7 +80,7 @@ def fetch_models(
     profile: Annotated[str, profile_option("The models to fetch: small ones for a CPU, or the full ones.")] = "lite",
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
     own: Annotated[
-        bool, typer.Option("--own", help="Instead, fetch the models of platform.models.registry that are in buckets.")
+        bool, typer.Option("--own", help="Fetch the models of platform.models.registry that are in buckets instead.")
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def migrate_to(
     url: Annotated[
-        str, typer.Argument(help="The URL of an empty PostgreSQL database, or env:NAME or file:PATH that stores it.")
+        str, typer.Argument(help="The URL of an empty PostgreSQL database, or the env:NAME or file:PATH that stores it.")
     ],
     dry_run: DryRunOption = False,
     root: RootOption = None,
@@ -44,7 +44,7 @@ def migrate_to(
     platform = opened(root, config)
     target = _checked_target(url)
     if not platform.layout.root.is_dir():
-        raise ConfigError(f"the root {platform.root} does not exist; name an existing one with --root")
+        raise ConfigError(f"{platform.root}: is not a folder; name an existing root with --root")
     lock = locked_root(platform.layout)
     try:
         moved = read_moved_catalog(platform.layout)
@@ -95,7 +95,7 @@ def _kept_url(url: str) -> tuple[str, bool]:
 def _copy(
     platform: "Platform", url: str, target: str, earlier: "MovedCatalog | None", *, dry_run: bool
 ) -> "MovedCatalog | None":
-    """Copy everything, and return the record of the move, which is not in effect yet.
+    """Copy the catalog and Dagster's storage; return the record of the move, which is not in effect yet.
 
     With `dry_run`, only print the numbers of rows, and return None.
     """
@@ -146,10 +146,11 @@ def _copy(
 def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | None]]":
     """Prevent changes to the catalog and Dagster's storage while the block runs, and yield both.
 
-    Yields None in place of Dagster's storage if that is already in PostgreSQL.
+    Yields None instead of Dagster's storage if that is already in PostgreSQL.
 
     Raises:
-        ConfigError: the catalog is already in PostgreSQL or in use, or Dagster has active runs.
+        ConfigError: the catalog is already in PostgreSQL or in use, Dagster has active runs, or the user has configured
+            another storage for Dagster.
     """
     from data_miner_dagster.catalog.claims import live_claims
     from data_miner_dagster.deployment import open_instance
@@ -158,12 +159,15 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
 
     database = platform.database
     if database.is_postgresql:
-        raise ConfigError(f"the catalog is already in {database.engine.url.render_as_string(hide_password=True)}")
+        raise ConfigError(
+            f"the catalog is already in {database.engine.url.render_as_string(hide_password=True)}; to move the one in "
+            f"the root, remove platform.storage.catalog_url and unset {CATALOG_URL_VARIABLE}"
+        )
     with open_instance(platform) as instance:
         home = Path(instance.root_directory)
     with database.engine.begin() as source:
         if held := [claim.resource for claim in live_claims(database)]:
-            raise ConfigError(f"{held[0]} is in use: wait until all work has ended, then run the same command again")
+            raise ConfigError(f"{held[0]} is in use; wait until all work has ended, then run the same command again")
         if _has_own_storage(home):
             yield source, None
             return
@@ -171,7 +175,7 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
             if active := active_run_ids(dagster):
                 raise ConfigError(
                     f"Dagster has {counted(len(active), 'active run')}, such as {active[0]}; wait, or end them "
-                    "in the UI; the next `data-miner up` or `run` ends runs that a crash has left behind"
+                    "in the UI (the next `data-miner up` or `run` ends runs that a crash has left behind)"
                 )
             yield source, dagster
 
@@ -194,14 +198,14 @@ def _has_own_storage(home: Path) -> bool:
         return False
     if "postgres" in (content.get("storage") or {}):
         return True
-    raise ConfigError(f"{file} has a section `{chosen[0]}`; remove it so that Dagster's storage can be moved too")
+    raise ConfigError(f"{file}: has a section `{chosen[0]}`; remove it so that Dagster's storage can be moved too")
 
 
 # --- switching ---
 
 
 def _switched(platform: "Platform", moved: "MovedCatalog") -> "MovedCatalog":
-    """Switch the root over to the copy. Each step may be repeated."""
+    """Switch the root over to the copy; return the updated record. Each step can be repeated."""
     from data_miner_dagster.catalog.backups import earlier_catalogs
     from data_miner_dagster.deployment import DAGSTER_SETTINGS, POSTGRES_STORAGE, dagster_home
     from data_miner_dagster.storage.atomic import atomic_path
@@ -238,9 +242,9 @@ def _tell_counts(what: str, num_rows: dict[str, int]) -> None:
 
 
 def _tell(moved: "MovedCatalog") -> None:
-    echo(f"the catalog is in {moved.url}; remove the folders before_postgresql once you no longer need them")
+    echo(f"the catalog is in {moved.url}; remove the folders named before_postgresql once you no longer need them")
     if moved.needs_password:
         echo(f"its password is not stored: set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
     elif moved.is_dagster_beside:
         echo("the commands of data-miner use it from now on")
-    echo(f"the `dagster` command also needs {DAGSTER_URL_VARIABLE}: docs/deploy/postgresql.md says which")
+    echo(f"the `dagster` command also needs {DAGSTER_URL_VARIABLE}; docs/deploy/postgresql.md describes its value")

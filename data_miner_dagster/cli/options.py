@@ -32,7 +32,7 @@ ConfigOption = Annotated[
 def _current_context() -> Any:
     """Return the context of the running command, or None if no command is running."""
     try:
-        from typer._click.globals import get_current_context  # newer ones carry a copy of click, with its own contexts
+        from typer._click.globals import get_current_context  # newer Typer has its own copy of click
     except ImportError:
         from click import get_current_context  # type: ignore[no-redef]
     return get_current_context(silent=True)
@@ -130,7 +130,10 @@ def platform_options(root: Path | None, config: Path | None, profile: str | None
 
 
 def _absolute(given: Path | None, before: Path | None, variable: str) -> Path | None:
-    """Return an absolute path, because child processes may start in another folder."""
+    """Return the path given with the command, before it or in the environment, in this order; None without one.
+
+    The path is absolute, because child processes may start in another folder.
+    """
     if given is not None:
         return given.expanduser().absolute()
     if before is not None:

@@ -61,7 +61,7 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     if found.num_neighbours is not None:
         around = "over whole clips" if found.follows_whole_clips else "around the expected images"
         by = "each detector" if found.video_tracker is None else f"the tracker {found.video_tracker}"
-        yield "pictures to follow objects", f"{found.num_neighbours:,}", f"{around}, for {by} to look at"
+        yield "pictures to follow objects", f"{found.num_neighbours:,}", f"{around}, for {by} to examine"
         yield "space for these", size_text(found.neighbours_bytes), rates.bytes_per_frame.origin
     if found.video_tracker is not None:
         examined = f"these pictures and the images, one by one, through {found.video_tracker}"

@@ -57,7 +57,7 @@ def parse_age(text: str) -> timedelta:
 
     found = _AGE.fullmatch(text.strip())
     if found is None:
-        raise ConfigError(f"--older-than {text!r} is not an age; write a number with h, d or w, such as 30d")
+        raise ConfigError(f"--older-than {text!r} is not an age; write a number followed by h, d or w, such as 30d")
     hours = float(found[1]) * _HOURS[found[2]]
     if hours > 24 * 36_500:
         raise ConfigError(f"--older-than {text!r} is more than a hundred years; give a shorter age, such as 30d")

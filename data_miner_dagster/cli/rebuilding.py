@@ -34,14 +34,14 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     from data_miner_dagster.operations.releasing.rebuilding import plan_rebuild, rebuild_release
 
     platform = opened_existing(root, config, profile)
-    check_export_folder(platform, to.expanduser())  # before every file of the release is examined
+    check_export_folder(platform, to.expanduser())  # checked first, because examining every file of the release is slow
     with progress_lines(platform.config.logging):
         plan = plan_rebuild(platform, project, version=version, manifest=manifest, any_versions=any_versions)
         for line in plan.lacks:
             echo(line, err=True)
         if plan.lacks:
             raise DataMinerError(
-                f"release {project} {plan.version} cannot be rebuilt: {counted(len(plan.lacks), 'input')} missing or "
+                f"release {project} {plan.version} cannot be rebuilt: {counted(len(plan.lacks), 'input is', 'inputs are')} missing or "
                 "changed, as listed above; nothing was written"
             )
         outcome = rebuild_release(platform, plan, to.expanduser())

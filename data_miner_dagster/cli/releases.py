@@ -39,7 +39,7 @@ def export(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Export a release, or one format of it, out of the root. Includes the images, and verifies every file."""
+    """Export a release, or one format of it, to a place outside the root. Includes the images, and verifies every file."""
     from data_miner_dagster.export.datasheet import DATASHEET_FILE
     from data_miner_dagster.operations.releasing.exporting import export_release
 
@@ -71,7 +71,7 @@ def publish(
         str, typer.Option("--to", help="s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>.")
     ],
     version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
-    withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove this --version from --to instead.")] = False,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove the release --version from --to instead of publishing.")] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
@@ -144,6 +144,6 @@ def releases(
     damaged = [release.version for release in found if release.problems]
     if damaged:
         raise DataMinerError(
-            f"project {project!r} has damaged releases: {', '.join(damaged)}; rebuild with "
+            f"project {project!r} has damaged releases: {', '.join(damaged)}; rebuild them with "
             "`data-miner run --config FILE --force`"
         )

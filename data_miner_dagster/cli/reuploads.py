@@ -30,6 +30,6 @@ def print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
         ]
         for row in found[:most]
     ]
-    print_table(["video found again", "in", "frames"], rows, numbers=["frames"])
+    print_table(["re-uploaded video", "original", "matching frames"], rows, numbers=["matching frames"])
     if len(found) > most:
-        echo(f"and {len(found) - most} more: --json")
+        echo(f"and {len(found) - most} more; --json lists all")

@@ -51,10 +51,10 @@ def clean(
     for what, removable in found.items():
         echo(f"{what.value}: {len(removable)}, {size_text(sum(item.size_bytes for item in removable))}")
     if RemovableKind.SOURCES in found:
-        echo("a removed file is downloaded again when its frames must be recreated")
+        echo("a removed video file is downloaded again if its frames must be recreated")
     if dry_run or not any(found.values()):
         return
-    confirm(f"Remove this from {platform.root}?", yes=yes)
+    confirm(f"Remove these files from {platform.root}?", yes=yes)
     freed = 0
     for item in (item for removable in found.values() for item in removable):
         gained = attempt_alone("clean", item.name, item.remove)
@@ -63,7 +63,10 @@ def clean(
 
 
 def room_content(platform: "Platform") -> "list[dict[str, object]]":
-    """Return a row of disk usage for each kind of file; empty if there are no files and no quota is set."""
+    """Return a row of disk usage for each kind of file; empty if there are no files and no quota is set.
+
+    If a quota is set, rows for all other files, the total and the quota follow.
+    """
     from data_miner_dagster.operations.upkeep.cleaning import room_overview
 
     overview = room_overview(platform)
@@ -102,7 +105,7 @@ def print_room(content: "list[dict[str, object]]") -> None:
         ]
         for row in content
     ]
-    print_table(["room", "bytes", "could be removed"], rows, numbers=["bytes"])
+    print_table(["disk space", "size", "could be removed"], rows, numbers=["size"])
 
 
 def room_lines(platform: "Platform") -> list[str]:
@@ -114,9 +117,9 @@ def room_lines(platform: "Platform") -> list[str]:
     overview = room_overview(platform)
     total = overview.sources + overview.frames + (overview.rest or 0)
     lines = [
-        f"{size_text(total)} of the quota of {size_text(platform.config.room.quota)} are used; the files of "
+        f"{size_text(total)} of the quota of {size_text(platform.config.room.quota)} is used; the files of "
         f"{counted(overview.num_removable_sources, 'video')} ({size_text(overview.removable_sources)}) could be removed"
     ]
     if total - overview.removable_sources > platform.config.room.quota:
-        lines.append("the files that must stay exceed the quota: videos are downloaded one at a time, or wait")
+        lines.append("the files that must stay exceed the quota, so videos are downloaded one at a time, or wait; raise it")
     return lines

@@ -69,6 +69,6 @@ def _print(project: str, outcome: "RoundTripOutcome") -> None:
     for name, why in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
         echo(f"left out: {name}: {why}", err=True)
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
-        echo(f"left out: {num_more:,} more, --json names them", err=True)
+        echo(f"left out: {num_more:,} more; --json names them", err=True)
     if outcome.num_verdicts:
         echo("the next `data-miner run` applies them")

@@ -79,7 +79,7 @@ def _show(found: "Selected", project: str) -> None:
     echo(
         f"{project}: {len(found.frame_ids):,} of {counted(found.num_candidates, 'image')}, from "
         f"{counted(found.num_videos, 'video')}, "
-        f"at most {found.most_of_a_video:,} of one"
+        f"at most {found.most_of_a_video:,} from one video"
     )
     if found.covering_radius is not None and found.radius_of_random is not None:
         echo(

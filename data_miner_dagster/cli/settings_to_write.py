@@ -19,18 +19,18 @@ def show_settings(
 
     if not settings:
         if is_to_be_written:
-            echo("nothing was written")
+            echo("nothing was written: there are no settings to change")
         return
     file = project_file_of(platform, project)
     if is_to_be_written:
         file = write_settings(platform, project, section, settings)
         echo(f"written under `{section}:` in {file}:")
     else:
-        echo(f"to put under `{section}:` in {file or 'the project file'} (or use --write):")
+        echo(f"put this under `{section}:` in {file or 'the project file'} (or use --write):")
     for name, value in settings.items():
         echo(f"  {name}: {one_line_yaml(value)}")
     what = "nothing before filtering is redone" if section == "filtering" else "only the release is redone"
-    echo(f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); `data-miner up` runs it")
+    echo(f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); a running `data-miner up` does this automatically")
 
 
 def next_command(platform: "Platform", file: str) -> str:

@@ -39,7 +39,7 @@ def status(
 
     platform = opened_existing(root, config)
     if project is not None:
-        platform.project_config(project)  # raises the clear error for an unknown name
+        platform.project_config(project)  # raises for an unknown name
     if watching:
         watch(platform, project, interval)
         return
@@ -154,7 +154,7 @@ def videos(
     ]
     print_table(columns, rows, numbers=["seconds", "frames"])
     if number > len(found):
-        echo(f"{len(found)} of {counted(number, 'video')}; the next ones: --after {found[-1]['key']}")
+        echo(f"{len(found)} of {counted(number, 'video')}; next page: --after {found[-1]['key']}")
     else:
         echo(counted(len(found), "video"))
 

@@ -31,7 +31,7 @@ def similar(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     ],
     count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="The number of frames to find.")] = 100,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", help="Write a contact sheet of the first ones to this file.")
+        Path | None, typer.Option("--sheet", help="Write a contact sheet of the most similar frames to this file.")
     ] = None,
     project: ProjectOption = None,
     json: JsonOption = False,
@@ -96,8 +96,8 @@ def _show(found: "SimilarFrames") -> None:
         echo(f"{_MOST_ROWS} of them are shown; --json lists all")
     if found.num_without_embeddings:
         echo(
-            f"{counted(found.num_without_embeddings, 'video has', 'videos have')} no embeddings by "
-            f"{found.encoder} yet, and were skipped"
+            f"left out: {counted(found.num_without_embeddings, 'video')} without embeddings by "
+            f"{found.encoder} so far"
         )
     for line in found.left_out:
         echo(f"left out: {line}", err=True)

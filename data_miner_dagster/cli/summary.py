@@ -18,7 +18,7 @@ from data_miner_dagster.operations.reporting.funnel import Funnel, project_funne
 from data_miner_dagster.stages.costs import cost_line
 
 _MOST_OF_A_REASON: Final = 3
-"""The most videos shown per reason, since one site that refuses requests can be the reason for many videos."""
+"""The maximum number of videos shown per reason, since one site that refuses requests can be the reason for many videos."""
 
 
 def funnel_table(funnel: Funnel) -> Table:
@@ -47,7 +47,7 @@ def print_summary(platform: Platform, project: str) -> None:
     if funnel.release is not None:
         console.print(f"release  {platform.layout.release_folder(project, funnel.release)}")
         report = platform.layout.report_page(project)
-        console.print(f"report   {report if report.is_file() else 'not drawn; the log says why'}")
+        console.print(f"report   {report if report.is_file() else 'not written; the log says why'}")
         console.print(f"cost     {cost_line(project_cost(platform, project).as_json())}")
         for number, line in enumerate(next_lines(platform, project)):
             console.print(f"{'next' if not number else '':8} {line}")

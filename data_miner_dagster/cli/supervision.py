@@ -35,7 +35,7 @@ class Patience:
 
     first_seconds: float = 1.0  # delay before a restart; doubled with each consecutive death
     longest_seconds: float = 60.0
-    lived_seconds: float = 180.0  # after living this long, a process starts again from the first delay
+    lived_seconds: float = 180.0  # after a process has lived this long, its next delay is the first one again
     stop_seconds: float = 5.0  # time for an orderly shutdown
 
     def delay_seconds(self, num_deaths: int) -> float:

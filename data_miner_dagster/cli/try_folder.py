@@ -55,7 +55,7 @@ LikeOption = Annotated[
     typer.Option(
         "--like",
         metavar="X,Y,WIDTH,HEIGHT",
-        help="Find everything that resembles the object in this box. Give a picture in place of the folder. May be "
+        help="Find everything that resembles the object in this box. Give a picture instead of the folder. May be "
         "repeated. Needs a detector such as sam3.",
     ),
 ]
@@ -104,7 +104,7 @@ def _check_reachable(*roles: "ModelRole[Any]") -> None:
 
 
 def _root(file: ProjectFile | None) -> Path:
-    """Return the root with the trained students to offer as detectors: that of `data-miner --root`, or the settings."""
+    """Return the root whose trained students are offered as detectors, from `data-miner --root` or the settings."""
     config = file.platform if file is not None else load_platform_config()
     return resolve_root(os.environ.get(ROOT_VARIABLE) or None, config)
 
@@ -132,7 +132,7 @@ def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> N
     if len(trial.rows) > _MAX_ROWS:
         console.print(f"... and {len(trial.rows) - _MAX_ROWS} more; --json lists all")
     console.print(trial.summary)
-    console.print(f"contact sheet of {num_shown}: {sheet}", soft_wrap=True)
+    console.print(f"contact sheet: {sheet} (images: {num_shown})", soft_wrap=True)
 
 
 @app.command("detect")
@@ -141,7 +141,7 @@ def try_detect_command(
     classes: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[CLASS]...", help='What to look for: bus, or "vehicle=a bus,a car" for several phrases.'
+            metavar="[CLASS]...", help='A class to detect: bus, or "vehicle=a bus,a car" for several phrases.'
         ),
     ] = None,
     more_classes: Annotated[
@@ -210,7 +210,7 @@ def _try_like(
 
     boxes, others = [_box(text, "--like") for text in like], [_box(text, "--unlike") for text in unlike]
     if not picture.is_file():
-        raise ConfigError(f"--like needs a picture, and {picture} is not a file; give the picture of the boxes")
+        raise ConfigError(f"{picture}: is not a file; with --like, give the picture that the boxes are on")
     return try_detect_like(role, picture, boxes, others, threshold=threshold)
 
 
@@ -263,7 +263,7 @@ def _detection_config(
         raise ConfigError(
             "no class to detect was given; name one after the folder, such as bus, or give --config with a project file"
         )
-    # An ensemble lowers the confidence of boxes that only one detector found, so each detector must return more boxes
+    # An ensemble lowers the confidence of boxes that only one detector detected, so each detector must return more boxes
     # than are shown.
     content["confidence_floor"] = min(threshold, float(str(content.get("confidence_floor", 0.05))))
     try:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.storage.layout import StorageLayout
 
 _TAKE_DOWN_SECONDS: Final = 10.0
-"""How long to wait for the processes of a killed `up` to end."""
+"""How long to wait for the processes of a killed `up` to end, in seconds."""
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -155,7 +155,7 @@ def _check_ports(host: str, port: int, review_port: int) -> None:
     from data_miner_dagster.config.web import REVIEW_HOST
 
     if port == review_port:
-        raise ConfigError(f"--port and --review-port are both {port}; each server needs its own port")
+        raise ConfigError(f"--port and --review-port are both {port}; give each server its own port")
     check_port(host, port)
     check_port(REVIEW_HOST, review_port, "--review-port")
 
@@ -192,7 +192,7 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
 
 
 def locked_root(layout: "StorageLayout") -> int | None:
-    """Take the lock of a root. If its file system does not support locks, warn and return None.
+    """Take the lock of a root and return its file descriptor. If the file system has no locks, warn and return None.
 
     Raises:
         ConfigError: another process holds the lock.

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 def delete_project(
     project: ProjectArgument,
-    files: Annotated[bool, typer.Option("--files", help="Also remove its derived tables and report.")] = False,
-    releases: Annotated[bool, typer.Option("--releases", help="Also remove its releases.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="Also remove the project's derived tables and report.")] = False,
+    releases: Annotated[bool, typer.Option("--releases", help="Also remove the project's releases.")] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
@@ -137,7 +137,7 @@ def cleanup_orphans(
         confirm(f"Remove {counted(len(keys), 'video')} that no project wants from {platform.root}?", yes=yes)
     _print_removal(remove_unwanted_videos(platform))
     num_mended = mend_platform(platform, inspect_platform(platform))
-    echo(f"{counted(num_mended, 'leftover')} repaired")
+    echo(f"{counted(num_mended, 'leftover')} removed or repaired")
     _remove_partitions(platform)
 
 
@@ -147,7 +147,7 @@ def forget(
         str, typer.Option("--reason", help="The reason to record. Do not include personal names.")
     ] = "on request",
     keep_releases: Annotated[
-        bool, typer.Option("--keep-releases", help="Keep the releases that contain it, marked as withdrawn.")
+        bool, typer.Option("--keep-releases", help="Keep releases that contain the video, and mark them as withdrawn.")
     ] = False,
     delete_releases: Annotated[bool, typer.Option("--delete-releases", hidden=True)] = False,  # the default
     dry_run: DryRunOption = False,
@@ -155,7 +155,7 @@ def forget(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove every trace of a video, or of all videos of a channel, and refuse it from then on."""
+    """Remove every trace of a video, or of all videos of a channel, and refuse these videos from then on."""
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
@@ -169,7 +169,7 @@ def forget(
     from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH, needles_of
 
     if keep_releases and delete_releases:
-        raise ConfigError("--keep-releases and --delete-releases contradict each other")
+        raise ConfigError("--keep-releases and --delete-releases contradict each other; give only one of them")
     platform = opened_existing(root, config)
     videos, _ = find_forgettable(platform, target)
     keys = [video.key for video in videos]
@@ -182,7 +182,7 @@ def forget(
     shown_by = f"{counted(len(held), 'release shows', 'releases show')} frames of it"
     echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
     for release in held:
-        echo(f"release {release}: {'stays, marked as withdrawn' if keep_releases else 'is removed'}")
+        echo(f"release {release}: {'will stay, marked as withdrawn' if keep_releases else 'will be removed'}")
     for copy in outside:
         echo(f"outside the root: {copy}")
     if dry_run:
@@ -235,11 +235,11 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
     if left:
         places = f"{counted(len(left), 'place')} still {'names' if len(left) == 1 else 'name'} it"
         echo(
-            f"{places}. Change project files yourself; for the rest, stop `data-miner up` and run this command again",
+            f"{places}; edit project files by hand, then stop `data-miner up` and run this command again",
             err=True,
         )
         raise typer.Exit(1)
-    echo("searched the root and Dagster's storage: nothing is left")
+    echo("searched the root and Dagster's storage: no trace is left")
 
 
 def _remove_partitions(platform: "Platform") -> None:
@@ -247,8 +247,8 @@ def _remove_partitions(platform: "Platform") -> None:
 
     if remove_stray_partitions(platform) is None:
         echo(
-            "a run is in flight: Dagster's partitions are removed once a day, or by `data-miner doctor --fix` "
-            "once it has ended"
+            "a run is in flight, so Dagster's partitions stay until it has ended; `data-miner up` removes them once a "
+            "day, and `data-miner doctor --fix` at once"
         )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _BEATS_WITHIN_SECONDS: Final = 90.0
-"""The daemon counts as running if its last heartbeat is at most this old. It sends one every 30 s."""
+"""The daemon counts as running if its last heartbeat is less than this old. It sends one every 30 s."""
 _QUEUE_DAEMON: Final = "QUEUED_RUN_COORDINATOR"
 
 
@@ -136,7 +136,7 @@ def _do_here(
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The Dagster instance, and the loaded code location from whose jobs runs are queued for a daemon."""
+    """The Dagster instance, its request context, and the loaded code location that has the jobs to queue."""
 
     instance: "dg.DagsterInstance"
     context: "BaseWorkspaceRequestContext"

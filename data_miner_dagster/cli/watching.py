@@ -40,14 +40,14 @@ def watch(platform: "Platform", project: str | None, interval_seconds: float) ->
             is_quiet = standing.is_over and not under_way
             if is_quiet:
                 echo(f"{at} no work is due yet; `data-miner up` reads its folder of project files every few seconds")
-            at_work = [f"{standing.num_at_work} at work"] if standing.num_at_work else []
+            at_work = [f"{standing.num_at_work} in progress"] if standing.num_at_work else []
             for line in standing.lines or under_way or at_work:
                 echo(f"{at} {line}")
             time.sleep(interval_seconds)
 
 
 def _under_way(platform: "Platform", project: str | None) -> list[str]:
-    """Return a line for each project whose current state is not released yet and that is neither held nor failed."""
+    """Return a line for each project whose build is not complete, unless the project is held or has failed."""
     from data_miner_dagster.catalog.holds import why_held
     from data_miner_dagster.catalog.projects import find_projects
     from data_miner_dagster.domain.phrases import phrase_of_stage

@@ -76,7 +76,7 @@ def test_calibrate__writes_the_threshold_into_the_project_file(platform: Planted
             is_good = calibration.frames.similarities[position] >= 0.75
             writer.writerow([calibration.frames.frame_id(position), "keep" if is_good else "drop"])
     shown = invoke("--answers", str(answers), "--precision", "0.9")
-    assert f"put under `filtering:` in {file} (or use --write):" in shown.stdout
+    assert f"put this under `filtering:` in {file} (or use --write):" in shown.stdout
     assert f"next: data-miner run --config {file} --root {platform.root} (nothing before filtering" in shown.stdout
     assert file.read_text() == "name: pets  # mine\nfiltering:\n  positive: [cat]\n"
     found = json.loads(invoke("--precision", "0.9", "--write", "--json").stdout)

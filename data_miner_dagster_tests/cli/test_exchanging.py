@@ -27,7 +27,7 @@ def test_review__export_import_and_list(run_command: RunCommand, tmp_path: Path)
     platform = build_project(second)
     imported = run_command("review", "import", "cyclists", file, "--root", second)
     assert imported.stdout == "cyclists: 2 answers, 2 of them new\nthe next `data-miner run` applies them\n"
-    assert "1 are stored but match nothing" in imported.stderr
+    assert "1 verdict is stored but matches nothing" in imported.stderr
     assert "files-zzz/000000, keep: the project has no frames of this video" in imported.stderr
     assert verdicts_in_force(platform.database, "cyclists") == [met, gone]
 
@@ -45,7 +45,7 @@ def test_review__list_without_verdicts_says_what_to_do(run_command: RunCommand, 
     listed = run_command("review", "list", "cyclists", "--root", tmp_path).stdout
     assert listed == "cyclists has no verdicts yet; `data-miner review cyclists` collects some\n"
     unmet = run_command("review", "list", "cyclists", "--unmet", "--root", tmp_path).stdout
-    assert unmet == "every verdict of cyclists applies to something\n"
+    assert unmet == "every verdict of cyclists matches a frame or box\n"
 
 
 def test_review__import_of_keep_or_drop_answers(run_command: RunCommand, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platfor
     make_history(platform)
     assert "dagster_home/history/runs/index.db" in files_with(platform.root, KEYS[0])
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
-    assert "searched the root and Dagster's storage: nothing is left\n" in result.stdout
+    assert "searched the root and Dagster's storage: no trace is left\n" in result.stdout
     assert result.stdout.endswith("unless `data-miner up` is running: builds cyclists without it\n")
     assert "2 runs that showed or named it were removed" in result.stdout
     assert files_with(platform.root, KEYS[0]) == []
@@ -110,7 +110,7 @@ def test_forget__copies_that_migrations_made_of_the_catalog_go(run_command: RunC
     copy = copy_before_migration(platform.layout.catalog_file, "0002")
     assert files_with(platform.root, KEYS[0]).count(copy.name) == 1
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
-    assert "searched the root and Dagster's storage: nothing is left\n" in result.stdout
+    assert "searched the root and Dagster's storage: no trace is left\n" in result.stdout
     assert not copy.exists()
 
 
@@ -163,7 +163,7 @@ def test_forget__nothing_is_left_on_a_server(
     assert forgotten.exit_code == 1
     assert "left: Dagster's storage: table event_logs\n" in forgotten.stderr
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
-    assert "searched the root and Dagster's storage: nothing is left\n" in result.stdout
+    assert "searched the root and Dagster's storage: no trace is left\n" in result.stdout
     assert tables_with(postgres_url, KEYS[0]) == []
     assert tables_with(postgres_url, PICTURE) == ["event_logs"]
     assert tables_with(catalog_on_server, KEYS[0]) == []

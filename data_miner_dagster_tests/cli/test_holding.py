@@ -66,7 +66,7 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
     ("arguments", "line"),
     [
         ((), "name video keys, a --project or a --stage"),
-        (("files-zzz",), "no video has the key files-zzz"),
+        (("files-zzz",), "files-zzz: not in the catalog"),
         (("files-bbb", "--project", "walkers"), "files-bbb: not in project 'walkers'"),
         (("--keys-file", "none.txt"), "none.txt does not exist"),
         (("--keys-file", "empty.txt"), "contains no video key"),

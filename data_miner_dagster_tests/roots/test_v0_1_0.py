@@ -98,7 +98,7 @@ def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCom
     assert doctor.exit_code == 0
     # What version 0.1.0 left of a download that was not to be had is old enough to be cleared away.
     assert re.match(r"partial +videos/generic-gone\S+/\.partial-download ", doctor.stdout.splitlines()[2])
-    assert doctor.stdout.splitlines()[3] == "1 found, 1 fixed, 0 left"
+    assert doctor.stdout.splitlines()[3] == "1 difference found, 1 fixed, 0 left"
     doctor = run_command("doctor", *root)
     assert doctor.exit_code == 0
     assert doctor.stdout.splitlines() == [

@@ -67,7 +67,7 @@ def test_calibrate_boxes__nothing_said(tmp_path: Path) -> None:
     assert found.calibration.verdicts_by_person == {}
     text = CliRunner().invoke(app, ["calibrate", "cyclists", "--boxes", "--root", str(tmp_path)]).stdout
     assert "missed objects: not measured" in text
-    assert "more verdicts are wanted (4 of person, 2 of bicycle); give them in `data-miner review cyclists`" in text
+    assert "more verdicts are needed (4 of person, 2 of bicycle); give them in `data-miner review cyclists`" in text
 
 
 def test_read_box_calibration__damaged(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_calibrate__boxes_in_the_terminal(platform: Platform) -> None:
     text = invoke("--precision", "0.9")
     assert "bicycle: no boxes of this class are stored" in text
     assert "  class_thresholds: {person: 0." in text
-    assert "1 verdict is on a box of another detector or class list: not counted" in text
+    assert "left out: 1 verdict on a box of another detector or class list" in text
     content = json.loads(invoke("--json"))
     assert content["wanted_precision"] == 0.9
     assert content["missed"]["num_missed"] == 10
