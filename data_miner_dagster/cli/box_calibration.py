@@ -64,7 +64,10 @@ def show_box_calibration(
         what = counted(number, "verdict on a box", "verdicts on boxes")
         echo(f"left out: {what} of another detector or class list")
     if found.num_unjudged:
-        echo(f"{counted(found.num_unjudged, 'unjudged box', 'unjudged boxes')} on frames marked complete: counted as wrong")
+        echo(
+            f"{counted(found.num_unjudged, 'unjudged box', 'unjudged boxes')} on frames marked complete: "
+            "counted as wrong"
+        )
     echo(f"stored in {found.file}")
     show_settings(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
     if found.num_more or found.missed is None:

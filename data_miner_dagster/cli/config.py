@@ -12,7 +12,9 @@ from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.config.environment import ROOT_VARIABLE
 from data_miner_dagster.domain.phrases import counted
 
-app = typer.Typer(help="Show the configuration keys, check a file, and show what a cluster is asked for.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show the configuration keys, check a file, and show what a cluster is asked for.", no_args_is_help=True
+)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Build a project's release through Dagster in this process, for `run` and `demo`.
 
-Takes work from the catalog in batches, exactly as the daemon's runs do, so this process and a daemon can work side by side.
+Takes work from the catalog in batches, exactly as the daemon's runs do, so this process and a daemon can work side by
+side.
 """
 
 import logging
@@ -139,7 +140,9 @@ class InProcessRunner:
                     raise
             num_removed = self.platform.num_removed_files - num_removed
             logger.warning("removed %s, which will be recreated", counted(num_removed, "damaged file"))
-        raise DataMinerError(f"{self.platform.root}: files are damaged again after {MAX_MENDINGS} repairs; check the disk")
+        raise DataMinerError(
+            f"{self.platform.root}: files are damaged again after {MAX_MENDINGS} repairs; check the disk"
+        )
 
     def settle_videos(self) -> None:
         """Download, extract and embed every member, all three stages at once, until no work is due.
@@ -215,7 +218,7 @@ class InProcessRunner:
             raise failure
 
     def _execute_stage(self, job: str, *, force: bool) -> DataMinerError | None:
-        """Run a stage of the project in a batch, so no planner requests it too. Return the error, or None on success."""
+        """Run a stage of the project in a batch, so no planner requests it too. Return the error, or None."""
         stage, database = STAGE_BY_JOB[job], self.platform.database
         if (held := why_held(database, self.project, stage)) is not None:
             return DataMinerError(held)
@@ -234,7 +237,8 @@ class InProcessRunner:
 def failed_checks(result: dg.ExecuteInProcessResult) -> str:
     """Return one line that names a run's failed checks and their reasons, or "" if none failed."""
     return "; ".join(
-        f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: {check.description or 'no reason given'}"
+        f"the check {check.check_name} of {check.asset_key.to_user_string()} failed: "
+        f"{check.description or 'no reason given'}"
         for check in (
             event.asset_check_evaluation_data
             for event in result.all_events

@@ -28,7 +28,8 @@ def init(
     ] = None,
     url: Annotated[list[str] | None, typer.Option("--url", metavar="<url>", help="The URL of a video.")] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="<text>", help="A class of objects to detect; may be repeated.")
+        list[str] | None,
+        typer.Option("--class", metavar="<text>", help="A class of objects to detect; may be repeated."),
     ] = None,
     positive: Annotated[
         list[str] | None,
@@ -41,7 +42,10 @@ def init(
     name: Annotated[str | None, typer.Option("--name", help="The project's name. Default: the file's name.")] = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Write a commented project file for a folder, a search or a URL. Asks for the source and the classes if no option names them."""
+    """Write a commented project file for a folder, a search or a URL.
+
+    Asks for the source of the videos and for the classes if no option names them.
+    """
     if file.exists():
         raise ConfigError(f"{file}: already exists; choose another name: data-miner init FILE")
     given = _Given(tuple(folder or ()), tuple(search or ()), tuple(url or ()))

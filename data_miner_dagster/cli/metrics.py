@@ -27,7 +27,10 @@ def metrics(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Serve Prometheus metrics on queues, pools, closed stages, costs, projects, disk and GPU at /metrics until Ctrl-C."""
+    """Serve metrics to Prometheus at /metrics until Ctrl-C.
+
+    They describe queues, pools, closed stages, costs, projects, the disk and the GPU.
+    """
     from data_miner_dagster.config.monitoring import METRICS_PORT
     from data_miner_dagster.domain.errors import ConfigError
 
@@ -40,7 +43,8 @@ def metrics(
             from data_miner_dagster.monitoring.serving import METRICS_PATH, listening, metrics_registry, metrics_server
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"metrics need the package {error.name!r}, which is missing; run `pip install 'data-miner-dagster[monitoring]'`"
+            f"metrics need the package {error.name!r}, which is missing; run "
+            "`pip install 'data-miner-dagster[monitoring]'`"
         ) from None
     from data_miner_dagster.monitoring.collecting import Collector
 

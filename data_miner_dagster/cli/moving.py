@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 def migrate_to(
     url: Annotated[
-        str, typer.Argument(help="The URL of an empty PostgreSQL database, or the env:NAME or file:PATH that stores it.")
+        str,
+        typer.Argument(help="The URL of an empty PostgreSQL database, or the env:NAME or file:PATH that stores it."),
     ],
     dry_run: DryRunOption = False,
     root: RootOption = None,

@@ -41,8 +41,9 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
             echo(line, err=True)
         if plan.lacks:
             raise DataMinerError(
-                f"release {project} {plan.version} cannot be rebuilt: {counted(len(plan.lacks), 'input is', 'inputs are')} missing or "
-                "changed, as listed above; nothing was written"
+                f"release {project} {plan.version} cannot be rebuilt: "
+                f"{counted(len(plan.lacks), 'input is', 'inputs are')} missing or changed, as listed above; nothing "
+                "was written"
             )
         outcome = rebuild_release(platform, plan, to.expanduser())
     echo(

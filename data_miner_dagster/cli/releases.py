@@ -39,7 +39,7 @@ def export(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Export a release, or one format of it, to a place outside the root. Includes the images, and verifies every file."""
+    """Export a release, or one format of it, to a place outside the root. Includes images, and verifies every file."""
     from data_miner_dagster.export.datasheet import DATASHEET_FILE
     from data_miner_dagster.operations.releasing.exporting import export_release
 
@@ -71,7 +71,9 @@ def publish(
         str, typer.Option("--to", help="s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>.")
     ],
     version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
-    withdraw: Annotated[bool, typer.Option("--withdraw", help="Remove the release --version from --to instead of publishing.")] = False,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Remove the release --version from --to instead of publishing.")
+    ] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,

@@ -99,7 +99,7 @@ def reviewer(who: str | None) -> str:
     """Return the name under which answers are stored.
 
     Raises:
-        ConfigError: the name is too long, or has no printable characters.
+        ConfigError: the name has no printable characters.
     """
     from data_miner_dagster.web.review.access import MAX_NAME_LENGTH, reviewer_name
 

@@ -121,5 +121,7 @@ def room_lines(platform: "Platform") -> list[str]:
         f"{counted(overview.num_removable_sources, 'video')} ({size_text(overview.removable_sources)}) could be removed"
     ]
     if total - overview.removable_sources > platform.config.room.quota:
-        lines.append("the files that must stay exceed the quota, so videos are downloaded one at a time, or wait; raise it")
+        lines.append(
+            "the files that must stay exceed the quota, so videos are downloaded one at a time, or wait; raise it"
+        )
     return lines

@@ -30,7 +30,10 @@ def show_settings(
     for name, value in settings.items():
         echo(f"  {name}: {one_line_yaml(value)}")
     what = "nothing before filtering is redone" if section == "filtering" else "only the release is redone"
-    echo(f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); a running `data-miner up` does this automatically")
+    echo(
+        f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); "
+        "a running `data-miner up` does this automatically"
+    )
 
 
 def next_command(platform: "Platform", file: str) -> str:

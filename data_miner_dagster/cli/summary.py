@@ -18,7 +18,7 @@ from data_miner_dagster.operations.reporting.funnel import Funnel, project_funne
 from data_miner_dagster.stages.costs import cost_line
 
 _MOST_OF_A_REASON: Final = 3
-"""The maximum number of videos shown per reason, since one site that refuses requests can be the reason for many videos."""
+"""The maximum number of videos shown per reason, since a site that refuses requests can be the reason for many."""
 
 
 def funnel_table(funnel: Funnel) -> Table:

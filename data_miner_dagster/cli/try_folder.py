@@ -263,7 +263,7 @@ def _detection_config(
         raise ConfigError(
             "no class to detect was given; name one after the folder, such as bus, or give --config with a project file"
         )
-    # An ensemble lowers the confidence of boxes that only one detector detected, so each detector must return more boxes
+    # An ensemble lowers the confidence of boxes that only one detector reports, so each detector must return more boxes
     # than are shown.
     content["confidence_floor"] = min(threshold, float(str(content.get("confidence_floor", 0.05))))
     try:

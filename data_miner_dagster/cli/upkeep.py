@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 def delete_project(
     project: ProjectArgument,
-    files: Annotated[bool, typer.Option("--files", help="Also remove the project's derived tables and report.")] = False,
+    files: Annotated[
+        bool, typer.Option("--files", help="Also remove the project's derived tables and report.")
+    ] = False,
     releases: Annotated[bool, typer.Option("--releases", help="Also remove the project's releases.")] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,

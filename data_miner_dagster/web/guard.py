@@ -27,7 +27,7 @@ _MAX_QUERY: Final = 100_000
 
 
 def host_name(text: str) -> str | None:
-    """Return the host of `host:port` in lower case, without brackets or a trailing dot, or None if it is malformed."""
+    """Return the host of `host:port` in lower case, without brackets or a final dot, or None if it is not valid."""
     try:
         parts = urllib.parse.urlsplit(f"//{text}")
         _ = parts.port
@@ -39,7 +39,10 @@ def host_name(text: str) -> str | None:
 
 
 def changes_something(query: str) -> bool:
-    """Return whether a GraphQL document contains anything but queries. Invalid GraphQL changes nothing."""
+    """Return whether a GraphQL document contains anything but queries.
+
+    A document that is too long or too deeply nested to be examined counts as a change. Invalid GraphQL does not.
+    """
     if len(query) > _MAX_QUERY:
         return True
     try:
@@ -94,7 +97,7 @@ class Guard:
             )
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host):
-            return 403, f"requests from pages of {origin!r} are refused"
+            return 403, f"requests from pages of {origin!r} are refused; use a page of this server"
         if scope["type"] == "websocket":
             return None
         if scope["method"] in _READING:
@@ -103,7 +106,7 @@ class Guard:
                 return 405, "send mutations by POST as application/json"
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return 403, "requests from pages of other sites are refused"
+            return 403, "requests from pages of other sites are refused; use a page of this server"
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return 415, "send changes as application/json"
         return None
@@ -128,7 +131,7 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def _own_address(scope: Scope) -> frozenset[str]:
-    """Return the IP address that accepted the connection. No page can spoof it with a DNS name."""
+    """Return the IP address that accepted the connection, which no page can spoof with a DNS name; empty if unknown."""
     server = scope.get("server")
     return frozenset({str(server[0]).lower()}) if server and not _is_any_address(str(server[0])) else frozenset()
 

@@ -31,7 +31,10 @@ from data_miner_dagster.domain.errors import ConfigError
         ),
         (["--like", "1,2,0,4", "--profile", "lite"], "--like '1,2,0,4' is not a box; give X,Y,WIDTH,HEIGHT"),
         (["--like", "1,2,3,4", "--unlike", "a", "--profile", "lite"], "--unlike 'a' is not a box"),
-        (["--like", "1,2,3,4", "--profile", "lite"], "is not a file; with --like, give the picture that the boxes are on"),
+        (
+            ["--like", "1,2,3,4", "--profile", "lite"],
+            "is not a file; with --like, give the picture that the boxes are on",
+        ),
         (["--unlike", "1,2,3,4", "--profile", "lite"], "--unlike needs --like"),
         (["bus", "--like", "1,2,3,4", "--profile", "lite"], "take no classes"),
     ],

@@ -28,7 +28,7 @@ _SECRET_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A visitor who has opened a login link. `who` is the author of their answers."""
+    """The session of a visitor who has opened a login link. `who` is the author of their answers."""
 
     secret: str = field(repr=False)
     who: str

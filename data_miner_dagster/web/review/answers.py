@@ -44,7 +44,7 @@ class AnswerEndpoints:
         return JSONResponse(page_json(found))
 
     def item(self, request: Request) -> Response:
-        """Return the current state of one question."""
+        """Return the current state of one question, or 404 if it does not exist."""
         queue = word_of(ReviewQueue, request.path_params["queue"])
         found = self._open_desk(project_of(request)).item(queue, request.query_params.get("key", ""))
         if found is None:
@@ -69,7 +69,7 @@ class AnswerEndpoints:
         return JSONResponse({})
 
     async def undo(self, request: Request) -> Response:
-        """Undo an answer. Does nothing if it is not in force, or was never stored."""
+        """Undo an answer, and return whether it was in force. Does nothing if it was not, or was never stored."""
         answer_id = undone_from(await json_of(request))
         who = request.scope["session"].who
         undone = await run_in_threadpool(lambda: self._open_desk(project_of(request)).undo(answer_id, who))

@@ -40,7 +40,7 @@ class CalibrationEndpoint:
         self._open_desk = open_desk
 
     def state(self, request: Request) -> Response:
-        """Return the threshold that reaches a goal according to the answers so far."""
+        """Return the threshold that reaches a goal according to the answers so far, or the reason why there is none."""
         project = project_of(request)
         query = request.query_params
         goal: Goal = "recall" if query.get("goal") == "recall" else "precision"
@@ -66,7 +66,7 @@ def _number(text: str) -> float:
     try:
         return float(text) if text else DEFAULT_WANTED
     except ValueError:
-        raise ConfigError(f"{text!r} is not a number between 0 and 1") from None
+        raise ConfigError(f"{text!r} is not a number; give one between 0 and 1, such as {DEFAULT_WANTED}") from None
 
 
 def _content(found: CalibratedThreshold) -> dict[str, object]:

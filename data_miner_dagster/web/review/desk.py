@@ -30,7 +30,7 @@ class Desk:
 
     @property
     def class_names(self) -> Sequence[str]:
-        """The classes of the project, in order."""
+        """The classes of the project, in the order of its project file."""
         return list(self._platform.project_config(self._project).detection.classes)
 
     def queues(self) -> Sequence[QueueCount]:

@@ -33,7 +33,10 @@ _HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
-_KEPT: Final = (b"cache-control", b"no-cache")  # browsers ask each time, but receive it again only if it has changed
+_KEPT: Final = (
+    b"cache-control",
+    b"no-cache",
+)  # browsers ask each time, but receive a file again only if it has changed
 _NOT_KEPT: Final = (b"cache-control", b"no-store")
 
 
@@ -100,6 +103,6 @@ class Gate:
 
 def _stranger(path: str) -> Response:
     if path.startswith("/api/"):
-        return JSONResponse({"error": "you are not logged in"}, 401)
+        return JSONResponse({"error": "you are not logged in; run `data-miner review PROJECT` for a link"}, 401)
     named = _NAMED.match(path)
     return page("stranger.html.j2", {"project": named[1] if named else ""}, who=None, status=401)

@@ -40,7 +40,10 @@ class LoginEndpoints:
         secret = (await json_of(request)).get("secret")
         session = await run_in_threadpool(self._access.log_in, secret) if isinstance(secret, str) else None
         if session is None:
-            return JSONResponse({"error": "this link has already been used or has expired"}, 403)
+            return JSONResponse(
+                {"error": "this link was used already or has expired; run `data-miner review PROJECT` for another"},
+                403,
+            )
         answer = JSONResponse({"who": session.who})
         set_cookie(answer, self._port, session)
         return answer
@@ -61,7 +64,7 @@ class LoginEndpoints:
         """
         who = reviewer_name((await json_of(request)).get("who"))
         if who is None:
-            raise ConfigError(f"a name needs 1 to {MAX_NAME_LENGTH} printable characters")
+            raise ConfigError(f"the name has no printable characters; use 1 to {MAX_NAME_LENGTH}")
         await run_in_threadpool(self._access.rename, request.scope["session"], who)
         return JSONResponse({"who": who})
 

@@ -38,7 +38,7 @@ class Form(StrEnum):
     BOXES = "boxes"  # one frame at a time
     GRID = "grid"  # many frames to keep or drop
     CALIBRATION = "calibration"  # a grid, with the threshold that follows from the answers
-    GROUPS = "groups"  # a representative and the frames that it stands for
+    GROUPS = "groups"  # a representative and its duplicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class QueueText:
 QUEUE_TEXTS: Final = {
     ReviewQueue.STUDENT: QueueText(
         "A student disagrees",
-        "Frames on which the network trained on the release disagrees with its labels.",
+        "Frames on which the network trained on the release disagrees with the release's labels.",
     ),
     ReviewQueue.UNSURE: QueueText(
         "Unsure boxes",
-        "Frames with a box that is neither sure nor ruled out. The release excludes them until they are answered.",
+        "Frames with a box that is neither sure nor ruled out. The release excludes them until you have answered.",
     ),
     ReviewQueue.DISAGREEMENT: QueueText(
-        "Detectors disagree", "Boxes that one detector of the ensemble found and another did not."
+        "Detectors disagree", "Boxes that one detector of the ensemble detected and another did not."
     ),
     ReviewQueue.NEAR_THRESHOLD: QueueText(
         "Near the threshold",
@@ -76,10 +76,10 @@ QUEUE_TEXTS: Final = {
         Form.CALIBRATION,
     ),
     ReviewQueue.FILTER: QueueText(
-        "Kept or dropped?", "Frames on both sides of the text filter's threshold that are close to it.", Form.GRID
+        "Kept or dropped?", "Frames just above or below the text filter's threshold.", Form.GRID
     ),
     ReviewQueue.DUPLICATES: QueueText(
-        "Duplicates", "Frames that were removed as duplicates of the representative of their group.", Form.GROUPS
+        "Duplicates", "Frames that count as duplicates of the representative of their group.", Form.GROUPS
     ),
 }
 """The queues in the order of the overview."""

@@ -24,7 +24,7 @@ async def json_of(request: Request) -> dict[str, Any]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise ConfigError(f"a request may have at most {MAX_BODY_BYTES:,} bytes")
+            raise ConfigError(f"the request is larger than {MAX_BODY_BYTES:,} bytes; send fewer answers at once")
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -44,7 +44,7 @@ def project_of(request: Request) -> str:
 
 
 def word_of(words: type[_Word], text: str) -> _Word:
-    """Return the member of an enum that has a value.
+    """Return the member of an enum that has the value `text`.
 
     Raises:
         ConfigError: no member has this value.

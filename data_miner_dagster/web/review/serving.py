@@ -46,7 +46,7 @@ def listening(port: int, host: str = REVIEW_HOST) -> socket.socket:
     """Return a socket that listens on a port, for a server that has not started yet.
 
     Raises:
-        OSError: the port is in use.
+        OSError: the port is in use, or the address cannot be used.
     """
     opened = socket.socket()
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -46,7 +46,9 @@ def fetch(vendored: Vendored, folder: Path) -> None:
     """
     npm = shutil.which("npm")
     if npm is None:
-        raise DataMinerError("npm is not installed; it is needed only to fetch another version of the library")
+        raise DataMinerError(
+            "npm is not installed; install it (it is needed only to fetch another version of the library)"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         name = f"{vendored.package}@{vendored.version}"
         packed = subprocess.run([npm, "pack", "--silent", name], cwd=scratch, capture_output=True, check=False)  # noqa: S603
@@ -77,7 +79,10 @@ def unpack(vendored: Vendored, archive: Path) -> dict[str, bytes]:
 
 def _check(name: str, found: str, expected: str) -> None:
     if found != expected:
-        raise DataMinerError(f"{name} is not the file that was reviewed: its checksum is {found}, not {expected}")
+        raise DataMinerError(
+            f"{name}: is not the file that was reviewed (its checksum is {found}, not {expected}); review it and edit "
+            f"{_MANIFEST_NAME}"
+        )
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def post(site: ReviewSite, path: str, body: object, cookie: str, **headers: str)
 def test_pages__are_for_visitors_with_a_session(site: ReviewSite, cookie: str, page: str) -> None:
     refused = site.ask(page)
     assert refused.status == 401
-    assert b"data-miner review" in refused.body or refused.json == {"error": "you are not logged in"}
+    assert b"data-miner review" in refused.body
     assert site.ask(page, Cookie=cookie.replace("=", "=x")).status == 401
     assert site.ask(page, Cookie=cookie).status == 200
 

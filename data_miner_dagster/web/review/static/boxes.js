@@ -1,4 +1,4 @@
-// One frame at a time: its boxes are right, wrong, of another class, shifted or missing.
+// The page that shows one frame at a time, to judge whether its boxes are right, wrong, misclassified, shifted or missing.
 import { Canvas } from "./canvas.js";
 import { Questions, classes, more_of, preload, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
@@ -10,7 +10,7 @@ const classText = new Map(classes.map((choice) => [choice.name, choice.text]));
 const isBrowsing = Boolean(document.body.dataset.key);
 let place = 0;
 let item = null;
-let current = -1; // which of the item's boxes an answer is about
+let current = -1; // the index of the box that an answer is about
 let showsWeak = false;
 let pendingBox = null; // drawn, but without a class so far
 let verified = []; // a verifier's answers about the boxes as they were detected
@@ -54,7 +54,7 @@ function say_empty(text) {
 
 async function show(question) {
   // a frame's boxes with the answers applied; `item.frame` stays unchanged
-  delete document.body.dataset.frame; // set again when the frame has masks or answers of a verifier
+  delete document.body.dataset.frame; // set again by refresh(), once the picture is shown
   item = { ...question, boxes: question.boxes ?? question.frame.boxes };
   questions.items[place] = item;
   byId("empty").hidden = true;
@@ -85,7 +85,7 @@ function refresh() {
   byId("hidden-boxes").textContent = numWeak ? `${numWeak} ${why} (l ${showsWeak ? "hides" : "shows"} them)` : "";
   const undecided = item.boxes.filter((box) => box.state === "unsure" && !box.verdict).length;
   const complete = document.querySelector("[data-do=complete]");
-  complete.title = undecided ? `${undecided} unsure without an answer will be recorded as wrong` : "";
+  complete.title = undecided ? `${undecided} unsure ${undecided === 1 ? "box" : "boxes"} without an answer will be recorded as wrong` : "";
   const isDropped = "drop" in item.frame.verdicts;
   document.querySelector("[data-do=keep]").firstChild.data = isDropped ? "Restore frame " : "Keep frame ";
   canvas.draw(visible(), current, (box) => classText.get(box.class_name) ?? box.class_name);
@@ -168,7 +168,7 @@ function record(parts, change) {
   refresh();
 }
 
-/** Return the answers that leave a box with this class and outline, and the word for it. */
+/** Return the answers that give a box this class and outline. */
 function parts_of(box, className, outline) {
   const shown = box.shown;
   const replaces = box.answer_id ?? undefined;
@@ -290,7 +290,7 @@ function moved(index, outline) {
   correct(index, item.boxes[index].class_name, outline);
 }
 
-/** Everything is labelled: sure boxes without an answer are correct as they are. */
+/** Record that every object is labelled, and that sure boxes without an answer are right. */
 function complete() {
   const standing = item.boxes.map((box, index) => ({ box, index })).filter(({ box }) => box.state === "object" && !box.verdict);
   const parts = [...standing.map(({ box }) => ({ word: "right", shown: box.shown })), { word: "complete" }];

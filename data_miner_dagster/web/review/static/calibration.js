@@ -60,7 +60,7 @@ async function lookOnce() {
   else byId("remark").textContent = found.error ?? answer.statusText;
 }
 
-// One request at a time, also while somebody answers without pausing, so that the numbers stay up to date.
+// Sends one request at a time, even while a person answers without pausing, so the numbers stay up to date.
 async function look() {
   isStale = true;
   if (isLooking) return;

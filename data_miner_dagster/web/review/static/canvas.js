@@ -5,7 +5,7 @@ const COLOURS = {
   current: "#ffd43b", right: "#2fbf71", missing: "#2fbf71", shifted: "#4dabf7", other_class: "#4dabf7", wrong: "#fa5252",
   object: "#ffffff", unsure: "#ff922b", none: "#868e96",
 };
-const SMALLEST = 0.002; // of the picture's side
+const SMALLEST = 0.002; // as a share of the picture's side
 // In the first 250 ms of a page the library merges a change into the one before it, and throws if there is none.
 const HISTORY = () => ({ changes: [{ created: [], updated: [], deleted: [] }], pointer: 0 });
 const rounded = (value) => Math.round(Math.min(1, Math.max(0, value)) * 1e6) / 1e6;
@@ -19,7 +19,7 @@ export class Canvas {
   constructor(place, on) {
     this.#place = place;
     this.#on = on;
-    // on the window, since a drag may end outside the picture; at once, before a key that follows undoes the selection
+    // on the window, since a drag can end outside the picture; taken at once, before the next key clears the selection
     addEventListener("pointerup", () => this.#takeMoved());
   }
 
@@ -76,7 +76,7 @@ export class Canvas {
     this.#current = current;
     if (!this.#library) return;
     this.#drawn = null;
-    // setting boxes again ends a drag, so only those that lie elsewhere are
+    // setting boxes ends a drag, so they are set only if one of them has changed its place
     if (!this.#areDrawn(boxes)) {
       const selected = this.#library.getSelected()[0]?.id;
       this.#library.setAnnotations(boxes.map(({ box, index }) => this.#annotation(index, box.box)));
@@ -197,7 +197,7 @@ export class Canvas {
     return { id, bodies: [], target: { annotation: id, selector: { type: "RECTANGLE", geometry } } };
   }
 
-  /** After a drag the library's `bounds` are those of the move before the last one. */
+  /** Return the corners of a box. Ignores the library's `bounds`, which are one move behind after a drag. */
   #outline({ target: { selector: { geometry: { x, y, w, h } } } }) {
     const { naturalWidth: width, naturalHeight: height } = this.#image;
     return [x / width, y / height, (x + w) / width, (y + h) / height].map(rounded);

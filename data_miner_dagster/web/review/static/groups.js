@@ -1,15 +1,15 @@
-// The page of a representative and its duplicates, which asks for frames that are not duplicates or are better.
+// The page of a representative and its duplicates, on which a person selects frames that are not duplicates or are better.
 import { Questions, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
 import { Tiles, enlarge, onKeys, pushButton, sayEmpty, text } from "./tiles.js";
 
-const MOST = 60; // frames of one group on a page
+const MOST = 60; // the maximum number of frames of one group on a page
 const byId = (id) => document.getElementById(id);
 const questions = new Questions();
 const tiles = new Tiles(byId("frames"), caption, (item) => enlarge(item.frame));
 let start = 0;
 let turn = 0;
-const starts = []; // cursors of the groups before this one
+const starts = []; // positions of the earlier groups
 
 function caption(item, index) {
   const buttons = document.createElement("span");

@@ -6,7 +6,7 @@ const PREFIX = "data-miner-review-unsent-";
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 5000;
 const shown = document.getElementById("saving");
-const unsent = new Map(); // by key; insertion is the order of sending
+const unsent = new Map(); // by key, in the order of sending
 let isSending = false;
 let trouble = "";
 let numSent = 0;
@@ -63,7 +63,7 @@ async function send() {
       trouble = refused = `Not stored: ${told.error ?? answer.statusText}.`;
     } else {
       if (!answer) trouble = "The server is unreachable; retrying.";
-      else if (answer.status === 401) trouble = "You are logged out; run `data-miner review` for a link.";
+      else if (answer.status === 401) trouble = "You are logged out; run `data-miner review` for a new link.";
       else trouble = `The server cannot store answers (HTTP ${answer.status}); retrying.`;
       showState();
       await new Promise((resolve) => setTimeout(resolve, delay));

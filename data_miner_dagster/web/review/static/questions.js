@@ -7,7 +7,7 @@ const address = `/api/projects/${encodeURIComponent(page.project)}`;
 const AHEAD = 4;
 const PAGE = 24;
 
-/** The questions loaded so far, the position among them, and the cursor of the next ones. */
+/** The questions loaded so far, the number of open questions, and the cursor of the next ones. */
 export class Questions {
   items = [];
   numOpen = 0;
@@ -56,7 +56,7 @@ export class Questions {
     return this.items[place];
   }
 
-  /** Discard questions far before the position to limit memory in a long session. Return how many. */
+  /** Discard questions far before the position to limit memory in a long session. Return their number. */
   trim(place, most = 400) {
     const number = Math.max(0, place - most);
     this.items.splice(0, number);
@@ -105,7 +105,7 @@ export function say(item, parts, back) {
   return answers.map((answer) => answer.answer_id);
 }
 
-/** Undo the last answer of this page; return whether there was one. */
+/** Undo the answers that were sent together last; return whether there were any. */
 export async function undo() {
   const last = given.pop();
   if (!last) return false;

@@ -25,7 +25,7 @@ document.getElementById("who")?.addEventListener("click", () => naming.showModal
 naming?.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const answer = await post("/api/name", { who: naming.querySelector("input").value }).catch(() => null);
-  const told = answer ? await answer.json() : { error: "the server is unreachable" };
+  const told = answer ? await answer.json() : { error: "the server is unreachable; try again" };
   naming.querySelector(".error").textContent = answer?.ok ? "" : told.error;
   if (!answer?.ok) return;
   document.getElementById("who").textContent = told.who;
