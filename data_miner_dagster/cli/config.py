@@ -13,7 +13,7 @@ from data_miner_dagster.config.environment import ROOT_VARIABLE
 from data_miner_dagster.domain.phrases import counted
 
 app = typer.Typer(
-    help="Show the configuration keys, check a file, and show what a cluster is asked for.", no_args_is_help=True
+    help="Show the configuration keys, check a file, and show the resources that runs request.", no_args_is_help=True
 )
 
 

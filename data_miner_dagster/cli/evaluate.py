@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    target: Annotated[str, typer.Argument(help="PROJECT for all stored detections, or PROJECT/VERSION for a release.")],
+    target: Annotated[
+        str, typer.Argument(help="PROJECT to evaluate all stored detections, or PROJECT/VERSION for a release.")
+    ],
     truth: Annotated[
         str,
         typer.Option(

@@ -192,8 +192,8 @@ class InProcessRunner:
             gates = [gate for gate in closed_stages(session) if gate.stage in VIDEO_STAGES]
         if gates:
             raise TransientError(
-                f"{gates[0].stage.value.lower()} is closed until {gates[0].closed_until:%Y-%m-%d %H:%M:%S} UTC: "
-                f"{gates[0].reason}"
+                f"{gates[0].stage.value.lower()} is closed until {gates[0].closed_until:%Y-%m-%d %H:%M:%S} UTC "
+                f"({gates[0].reason}); run again after that"
             )
 
     def build_dataset(self, *, force: bool) -> None:

@@ -58,7 +58,7 @@ def init(
     text = project_text(project, given, wanted, positive or [_with_article(word) for word in wanted])
     remarks = _write_checked(file, text)
     classes_found = counted(len(wanted), "class", "classes")
-    echo(f"{file} has been written: project {project}, {given.line}, {classes_found}. It is yours to edit.")
+    echo(f"{file} has been written: project {project}, {given.line}, {classes_found}; edit it as you like")
     for remark in remarks:
         echo(f"warning: {remark}", err=True)
     with_profile = said_again(default_profile="lite")

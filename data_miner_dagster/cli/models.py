@@ -61,14 +61,14 @@ def list_classes(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """List the classes that a detector with fixed classes can find, one per line."""
+    """List the classes that a detector with fixed classes can detect, one per line."""
     from data_miner_dagster.models.vocabulary import names_of
 
     platform = opened(root, config, profile)
     (detector,) = platform.models.detectors((name,))
     names = names_of(detector.entry)
     if detector.entry.class_names is None:
-        echo(f"{name} finds anything that a phrase describes: it has no list of classes")
+        echo(f"{name} has no list of classes, because it detects anything that a phrase describes")
     elif names is None:
         echo(f"the classes of {name} are listed in its weights, which are missing; run `data-miner models fetch`")
     else:
@@ -80,7 +80,10 @@ def fetch_models(
     profile: Annotated[str, profile_option("The models to fetch: small ones for a CPU, or the full ones.")] = "lite",
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
     own: Annotated[
-        bool, typer.Option("--own", help="Fetch the models of platform.models.registry that are in buckets instead.")
+        bool,
+        typer.Option(
+            "--own", help="Fetch the models of platform.models.registry that are in buckets, not a profile's."
+        ),
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,

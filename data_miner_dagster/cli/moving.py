@@ -76,7 +76,7 @@ def _checked_target(url: str) -> str:
 
     target = resolve_reference(url, asker="the command")
     if problem := problem_of_catalog_url(target):
-        raise ConfigError(f"the URL {shown_catalog_url(target)} is not acceptable: {problem}")
+        raise ConfigError(f"the URL {shown_catalog_url(target)} is not valid: {problem}")
     if not target.startswith("postgresql"):
         raise ConfigError(f"{shown_catalog_url(target)} is not a PostgreSQL URL; give one like postgresql://host/name")
     return target
@@ -245,7 +245,7 @@ def _tell_counts(what: str, num_rows: dict[str, int]) -> None:
 def _tell(moved: "MovedCatalog") -> None:
     echo(f"the catalog is in {moved.url}; remove the folders named before_postgresql once you no longer need them")
     if moved.needs_password:
-        echo(f"its password is not stored: set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
+        echo(f"its password is not stored; set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
     elif moved.is_dagster_beside:
         echo("the commands of data-miner use it from now on")
     echo(f"the `dagster` command also needs {DAGSTER_URL_VARIABLE}; docs/deploy/postgresql.md describes its value")

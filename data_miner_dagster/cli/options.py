@@ -162,7 +162,7 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     platform = opened(root, config, profile)
     if not platform.has_catalog and not platform.layout.filled_rooms():  # files without a catalog cause an error later
         raise ConfigError(
-            f"there is no catalog under {platform.root}; name the right root with --root or DATA_MINER_ROOT, "
+            f"{platform.root}: contains no catalog; name the right root with --root or DATA_MINER_ROOT, "
             "or create a catalog with `data-miner populate --config FILE`"
         )
     tell_upgrade(platform)

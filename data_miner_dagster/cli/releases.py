@@ -34,7 +34,9 @@ def export(
         str, typer.Option("--to", help="A new or empty folder, or a bucket: s3://bucket/folder, gs://..., az://...")
     ],
     format: Annotated[str, typer.Option("--format", "-f", help=export_help())] = WHOLE,
-    version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
+    ] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -68,9 +70,12 @@ def export(
 def publish(
     project: ProjectArgument,
     to: Annotated[
-        str, typer.Option("--to", help="s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>.")
+        str,
+        typer.Option("--to", help="A place: s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>."),
     ],
-    version: Annotated[str | None, typer.Option("--version", help="Default: the latest that is not withdrawn.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
+    ] = None,
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="Remove the release --version from --to instead of publishing.")
     ] = False,

@@ -26,10 +26,10 @@ def select(  # noqa: PLR0913 - an option of a command is a parameter of its func
         typer.Option("--balance", help="First choose equally many images of each class, starting with the rarest."),
     ] = None,
     max_per_video: Annotated[
-        int | None, typer.Option("--max-per-video", min=1, help="At most this many per video.")
+        int | None, typer.Option("--max-per-video", min=1, help="The maximum number of images per video.")
     ] = None,
     max_per_channel: Annotated[
-        int | None, typer.Option("--max-per-channel", min=1, help="At most this many per channel.")
+        int | None, typer.Option("--max-per-channel", min=1, help="The maximum number of images per channel.")
     ] = None,
     to: Annotated[
         Path | None, typer.Option("--to", help="Write the ids of the chosen frames to this file, one per line.")

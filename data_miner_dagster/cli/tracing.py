@@ -32,7 +32,7 @@ def trace(
         ),
     ],
     project: ProjectOption = None,
-    version: Annotated[str | None, typer.Option("--version", help="Default: the current release.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,

@@ -41,7 +41,7 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
         int, typer.Option("--batch-size", min=1, help="The number of images per step.")
     ] = DEFAULT_BATCH_SIZE,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", min=0, help="Default: Ultralytics chooses.")
+        float | None, typer.Option("--learning-rate", min=0, help="The learning rate. Default: Ultralytics chooses.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train again even if nothing has changed.")] = False,
     json: JsonOption = False,

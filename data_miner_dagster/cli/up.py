@@ -211,8 +211,8 @@ def locked_root(layout: "StorageLayout") -> int | None:
             who = "another process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
             how = "" if holder is None else f" or `kill {holder.pid}`"
             raise ConfigError(
-                f"`data-miner up` is already running on {layout.root} ({who}); stop it (Ctrl-C there{how}), or use "
-                "another --root"
+                f"`data-miner up`, `restore` or `migrate-to` is already running on {layout.root} ({who}); stop it "
+                f"(Ctrl-C there{how}), or use another --root"
             ) from None
         except OSError as error:
             console.print(

@@ -104,7 +104,7 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
     wanted = {row.key for row in find_videos(platform.database, keys, project=project)}
     echo(
         f"{len(wanted)} of {counted(len(set(keys)), 'video belongs', 'videos belong')} to {project}; no file is "
-        "removed, other projects keep them"
+        "removed, and other projects keep the videos"
     )
     if dry_run:
         return

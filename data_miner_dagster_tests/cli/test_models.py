@@ -24,4 +24,4 @@ def test_classes__of_a_fixed_and_of_an_open_vocabulary(run_command: RunCommand, 
     names = run_command("models", "classes", "lite-yolov3-tiny", "--root", tmp_path).stdout.splitlines()
     assert (len(names), names[0], names[-1]) == (80, "person", "toothbrush")
     told = run_command("models", "classes", "grounding-dino-base", "--root", tmp_path).stdout
-    assert told == "grounding-dino-base finds anything that a phrase describes: it has no list of classes\n"
+    assert told == "grounding-dino-base has no list of classes, because it detects anything that a phrase describes\n"

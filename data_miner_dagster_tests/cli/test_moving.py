@@ -218,7 +218,7 @@ def _die_after(step: str, patches: pytest.MonkeyPatch) -> None:
 def test_migrate_to__not_while_somebody_works(run_command: RunCommand, platform: Platform, postgres_url: str) -> None:
     command = ("migrate-to", postgres_url, "--root", platform.root)
     lock = take_root_lock(platform.layout.up_lock)
-    with pytest.raises(DataMinerError, match="`data-miner up` is already running on"):
+    with pytest.raises(DataMinerError, match="`data-miner up`, `restore` or `migrate-to` is already running on"):
         run_command(*command)
     os.close(lock)
     with (

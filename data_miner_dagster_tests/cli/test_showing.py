@@ -33,7 +33,7 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def test_status__no_catalog_is_a_mistake_and_makes_none(run_command: RunCommand, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no catalog under"):
+    with pytest.raises(ConfigError, match=": contains no catalog; name the right root"):
         run_command("status", "--root", tmp_path)
     assert list(tmp_path.iterdir()) == []
 

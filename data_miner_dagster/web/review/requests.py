@@ -30,7 +30,7 @@ async def json_of(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise ConfigError("the request is not a JSON object")
+        raise ConfigError("the request is not a JSON object; send one as application/json")
     return content
 
 

@@ -54,7 +54,10 @@ def fetch(vendored: Vendored, folder: Path) -> None:
         packed = subprocess.run([npm, "pack", "--silent", name], cwd=scratch, capture_output=True, check=False)  # noqa: S603
         archives = list(Path(scratch).glob("*.tgz"))
         if packed.returncode != 0 or len(archives) != 1:
-            raise DataMinerError(f"npm pack {name} failed: {packed.stderr.decode(errors='replace').strip()[-300:]}")
+            raise DataMinerError(
+                f"npm pack {name} failed ({packed.stderr.decode(errors='replace').strip()[-300:]}); check the network "
+                f"and {_MANIFEST_NAME}"
+            )
         contents = unpack(vendored, archives[0])
     for file_name, content in contents.items():
         (folder / file_name).write_bytes(content)

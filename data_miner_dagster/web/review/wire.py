@@ -81,7 +81,7 @@ def _validated(model: type[_AnyRecord], content: object) -> _AnyRecord:
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in problem["loc"])
-        raise ConfigError(f"the request is malformed: {place}: {problem['msg']}") from None
+        raise ConfigError(f"the request is malformed ({place}: {problem['msg']}); reload the page") from None
 
 
 def _answer(sent: _Answer) -> Answer:
