@@ -28,7 +28,10 @@ def backup(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Back up the catalog and all files to another place while work continues. Sends only files that it lacks."""
+    """Back up the catalog and all files to another place while work continues.
+
+    Sends only files that are missing there.
+    """
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.operations.copies.backup import make_backup
     from data_miner_dagster.operations.object_stores import open_place

@@ -46,7 +46,7 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
 
 
 def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") -> "Iterator[str]":
-    """Cancel the runs of batches and wait until they have ended; yield a line for each run.
+    """Cancel the unfinished runs of batches, and wait up to 15 s for each to end; yield a line for each.
 
     Unfinished work continues in other runs unless it is held. For example, work on videos of other projects continues.
     """

@@ -97,7 +97,7 @@ def import_verdicts(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import the verdicts in a file, with their author and time.
+    """Import the verdicts in a file, with their author and time. With --from, import a tool's labels as verdicts.
 
     Existing verdicts stay. If any line is invalid, nothing is stored.
     """

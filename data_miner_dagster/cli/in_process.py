@@ -147,6 +147,8 @@ class InProcessRunner:
     def settle_videos(self) -> None:
         """Download, extract and embed every member, all three stages at once, until no work is due.
 
+        Gives up after `MAX_ROUNDS` rounds, so members that keep becoming due do not delay the build indefinitely.
+
         Waits for the work of other runs. Does not wait for a failed video that is to be retried later.
 
         Raises:
@@ -263,6 +265,7 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
 
     Raises:
         ConfigError: a mistake in the file or the settings was found before any work began.
+        ModelError: a model is missing, or must be fetched from a hub that does not answer.
         NothingToReleaseError: no image is left to release.
         DataMinerError: a run failed as a whole, or a person paused the project.
     """

@@ -29,7 +29,7 @@ def metrics(
 ) -> None:
     """Serve metrics to Prometheus at /metrics until Ctrl-C.
 
-    They describe queues, pools, closed stages, costs, projects, the disk and the GPU.
+    The metrics describe queues, pools, closed stages, costs, projects, the disk and the GPU.
     """
     from data_miner_dagster.config.monitoring import METRICS_PORT
     from data_miner_dagster.domain.errors import ConfigError

@@ -16,9 +16,9 @@ def is_misuse(error: Exception) -> bool:
 
 
 def misuse_line(error: Any) -> str:
-    """Return one line about wrong options or arguments: the mistake and, as the remedy, where the command is explained.
+    """Return one line about wrong options or arguments: the mistake, and the command whose help explains them.
 
-    The line is empty if the command was called without arguments: typer has then already printed its help.
+    The line is empty if the command was called without arguments, because typer has then already printed its help.
     """
     problem = _problem(error).strip().rstrip(".")
     if not problem:

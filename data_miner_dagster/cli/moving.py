@@ -68,7 +68,7 @@ def _checked_target(url: str) -> str:
     """Return the URL, resolved if it is a reference.
 
     Raises:
-        ConfigError: the URL is not that of a PostgreSQL database.
+        ConfigError: the reference cannot be resolved, or the URL is not that of a PostgreSQL database.
     """
     from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
     from data_miner_dagster.domain.errors import ConfigError

@@ -1,4 +1,4 @@
-"""Options that many commands share, and the platform that they select. They may also be given before the command."""
+"""Options that many commands share, and the platform that they select. They can also be given before the command."""
 
 import getpass
 import os
@@ -130,7 +130,7 @@ def platform_options(root: Path | None, config: Path | None, profile: str | None
 
 
 def _absolute(given: Path | None, before: Path | None, variable: str) -> Path | None:
-    """Return the path given with the command, before it or in the environment, in this order; None without one.
+    """Return the path given with the command, else before the command, else in the environment, else None.
 
     The path is absolute, because child processes may start in another folder.
     """

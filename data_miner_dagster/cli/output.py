@@ -1,7 +1,7 @@
 """Output of tables for people and JSON for machines. All terminal output passes through here.
 
-This module removes control sequences, since file names, video titles and sites' messages may contain sequences that
-move the cursor or set the clipboard.
+This module replaces unprintable characters, since file names, video titles and sites' messages may contain control
+sequences that move the cursor or set the clipboard.
 """
 
 import json

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def standing_still(platform: "Platform", project: str | None = None) -> "list[dict[str, object]]":
     """Return a row for each refused project file and each project with a failed stage.
 
-    With `project`, returns only a row about that project. `needs_you` means that nothing happens until a person acts.
+    With `project`, considers only that project, and no project files. `needs_you` means that nothing happens until a
+    person acts.
     """
     from data_miner_dagster.sensors.project_files import refused_files
     from data_miner_dagster.sensors.states import stopped_projects
@@ -60,7 +61,10 @@ def print_standing_still(rows: "list[dict[str, object]]") -> None:
 
 
 def print_next(platform: "Platform", projects: "list[dict[str, object]]", still: "list[dict[str, object]]") -> None:
-    """Print the path of each project's report, and the most useful next command for each project."""
+    """Print the path of each project's report, and the most useful next command.
+
+    Projects that have failed get no command here, because their own lines contain the remedy.
+    """
     from data_miner_dagster.catalog.projects import find_projects
 
     again = said_again()

@@ -122,7 +122,7 @@ class _Keeper:
         self._groups.add(group)
 
     def end(self) -> None:
-        """Kill all groups."""
+        """Wait until the program has killed all groups, and kill those that are left."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()

@@ -76,7 +76,7 @@ def read_config(path: Path | None) -> ProjectFile | None:
     """Return the project file that `--config` names, or None without that option.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or is not valid.
     """
     return load_project_file(path) if path is not None else None
 

@@ -13,7 +13,7 @@ from typing import Final
 
 _COLOURS: Final = re.compile(rb"\x1b\[[0-9;]*m")
 _MAX_BYTES: Final = 20_000_000
-"""At this size the file is renamed to `up.log.1`, which replaces the previous one."""
+"""A file larger than this, in bytes, is renamed to `up.log.1`, which replaces the previous one."""
 
 
 class UpLog:

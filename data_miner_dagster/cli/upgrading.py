@@ -70,7 +70,7 @@ def lines_before_work(platform: "Platform", project: str | None = None) -> list[
 
 
 def tell_upgrade(platform: "Platform") -> None:
-    """Open the catalog if it exists. If this migrates it, print to stderr what the next builds will redo."""
+    """Open the catalog if it exists. If opening migrates it, print to stderr what the next builds will redo."""
     if platform.has_catalog and platform.database and platform.migration is not None:
         for line in [*project_lines(platform), *frames_lines(platform)]:
             echo(f"note: {line}", err=True)

@@ -249,8 +249,8 @@ def _remove_partitions(platform: "Platform") -> None:
 
     if remove_stray_partitions(platform) is None:
         echo(
-            "a run is in flight, so Dagster's partitions stay until it has ended; `data-miner up` removes them once a "
-            "day, and `data-miner doctor --fix` at once"
+            "some partitions stay in Dagster because a run is in flight; once it has ended, `data-miner up` removes "
+            "them within a day, and `data-miner doctor --fix` immediately"
         )
 
 

@@ -20,8 +20,8 @@ _CHANGES_SECONDS: Final = 3.0
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
     """Print the progress of each project and run until no work is due or in progress, or until Ctrl-C.
 
-    While `data-miner up` is running, an unfinished project also counts as work between two of its runs. In that case
-    this checks once more before it ends, because a project file may just have been added.
+    While `data-miner up` is running, an unfinished project also counts as work between two of its runs. In that case,
+    the state is checked once more before the end, because a project file may just have been added.
     """
     from data_miner_dagster.operations.progress import standing_of
     from data_miner_dagster.storage.root_lock import is_root_locked

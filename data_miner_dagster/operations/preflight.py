@@ -102,10 +102,11 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
     if endpoint is None:
         if config.model not in platform.models.config.registry:
             entry = BUILT_IN.get(config.model)
-            what = "is" if entry is None else f"is a model of kind {entry.capability.value}, and"
+            what = "is" if entry is None else f"is a model of kind {entry.capability.value} and is"
             raise ConfigError(
                 f"detection.verifier.model {config.model!r} {what} in neither platform.models.endpoints "
-                f"({', '.join(sorted(endpoints)) or 'none'}) nor platform.models.registry; add it to one of them"
+                f"({', '.join(sorted(endpoints)) or 'none'}) nor platform.models.registry; "
+                f"{'add it to' if entry is None else 'name a verifier of'} one of them"
             )
         platform.models.check_verifier_available(config.model)
     else:

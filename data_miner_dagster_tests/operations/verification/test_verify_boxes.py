@@ -287,7 +287,11 @@ def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_pat
             {"model": "ears"},
             r"'ears' is in neither platform.models.endpoints \(eyes\) nor platform.models.registry; add",
         ),
-        ({}, {"model": "lite-yolov3-tiny"}, "'lite-yolov3-tiny' is a model of kind detector, and in neither platform"),
+        (
+            {},
+            {"model": "lite-yolov3-tiny"},
+            "'lite-yolov3-tiny' is a model of kind detector and is in neither platform",
+        ),
     ],
 )
 def test_check_models_and_classes__a_verifier_that_may_not_be_asked_is_one_line(
