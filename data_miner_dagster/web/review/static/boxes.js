@@ -1,4 +1,4 @@
-// The page that shows one frame at a time, to judge whether its boxes are right, wrong, misclassified, shifted or missing.
+// The page of one frame at a time, on which each box is judged right, wrong, misclassified, shifted or missing.
 import { Canvas } from "./canvas.js";
 import { Questions, classes, more_of, preload, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
