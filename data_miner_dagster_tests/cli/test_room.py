@@ -56,7 +56,7 @@ def test_status__what_takes_room(run_command: RunCommand, platform: Platform, se
         room[name]["bytes"] for name in ("files of videos", "frames", "everything else")
     )
     assert (
-        "of the quota of 100 MB are used" in run_command("doctor", "--root", platform.root, "--config", settings).stdout
+        "of the quota of 100 MB is used" in run_command("doctor", "--root", platform.root, "--config", settings).stdout
     )
 
 
