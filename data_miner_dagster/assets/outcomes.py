@@ -153,7 +153,10 @@ def faults_logged(context: StepContext) -> Iterator[None]:
 
 
 def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Mapping[str, dg.MetadataValue]:
-    """Return metadata for display. A failure to draw it does not fail the step, since the result itself exists."""
+    """Return the metadata from `draw`, or an entry with the reason if drawing fails.
+
+    Such a failure does not fail the step, since the result itself exists.
+    """
     drawn = attempt_extra("metadata", item, draw)
     return {"preview": dg.MetadataValue.text(f"not drawn: {drawn.line}")} if isinstance(drawn, ItemFault) else drawn
 

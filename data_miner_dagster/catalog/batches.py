@@ -301,7 +301,7 @@ def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool
 
 
 def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
-    """Return the projects with due work at the stage, unless held. The project served longest ago comes first."""
+    """Return the names of the projects with due work at the stage, unless held. The one served longest ago is first."""
     turn = and_(_TURNS.c.project_name == ProjectRow.name, _TURNS.c.stage == wish.stage)
     query = (
         select(ProjectRow.name)
@@ -327,7 +327,7 @@ def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequen
 
 
 def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ...]:
-    """Return the longest leading part of the videos with at most `MAX_FRAMES` frames in total, but at least one."""
+    """Return the first keys, as many as have at most `MAX_FRAMES` frames in total, but at least one."""
     query = select(VideoRow.key, VideoRow.num_frames).where(VideoRow.key.in_(video_keys))
     num_frames = {key: number or 0 for key, number in session.execute(query)}
     totals = accumulate(num_frames.get(key, 0) for key in video_keys)

@@ -34,7 +34,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, F
 LONE_DEATHS: Final = 3
 """If the processes of this many distinct items die in a row, each alone in its batch, the stage is at fault."""
 _OWN_FAULT: Final = 0
-"""The batch id stored for a suspect that died alone, once another batch has succeeded: the stage is not at fault."""
+"""The batch id of a suspect that died alone before a later success, so its death does not count against the stage."""
 
 
 def charge_death(session: Session, batch_id: int, undone: Collection[str], failure: Failure | None = None) -> None:
@@ -135,7 +135,7 @@ def is_suspect(stage: ColumnElement[WorkStage], item: ColumnElement[str]) -> Col
 def suspects_to_try(
     session: Session, stage: WorkStage, *, is_probe: bool = False, project: str | None = None
 ) -> list[str]:
-    """Return the suspects of a video stage (and project) that form the next batch. Empty if none is due.
+    """Return the keys of the suspects of a video stage (and project) that form the next batch. Empty if none is due.
 
     The smallest group goes first, so that the item at fault is isolated before it affects others. A probe takes the
     largest group, and only if there are no other items, because it has to show whether the stage works.

@@ -85,7 +85,7 @@ class RunLease:
 
 
 def take_lease(database: Database, run_id: str, job: str, project: str | None = None) -> RunLease:
-    """Take the lease of a run that this process is about to execute, even if another process holds it."""
+    """Take and return the lease of a run that this process is about to execute, even if another process holds it."""
     lease = RunLease(run_id)
     note_progress()
     _take(database, lease, job, project)

@@ -48,7 +48,10 @@ def retry_work(
 
     With `kinds`, only failures of these kinds are cleared, and no hold ends. Otherwise, work that is held because its
     run was cancelled resumes, and work that a person held resumes if the scope names a video, project or stage. With
-    `is_dry_run`, nothing is changed, and the result describes what would be.
+    `is_dry_run`, nothing is changed.
+
+    Returns:
+        What is retried, or would be.
     """
     with database.transaction() as session:
         retried = _retry(session, scope, kinds)
@@ -126,7 +129,10 @@ def _end_holds(session: Session, scope: WorkScope) -> int:
 
 
 def _open_gates(session: Session, scope: WorkScope) -> tuple[WorkStage, ...]:
-    """Let stages that wait for the end of an outage try one batch now, unless the scope names a project or videos."""
+    """Let stages that wait for the end of an outage try one batch now. Return these stages.
+
+    Does nothing if the scope names a project or videos.
+    """
     if scope.project is not None or scope.video_keys is not None:
         return ()
     query = select(StageGateRow).order_by(StageGateRow.stage)

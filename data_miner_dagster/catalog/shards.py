@@ -70,7 +70,7 @@ class Sharing:
 def begin_sharing(
     database: Database, stage: WorkStage, project: str, basis: str, ranges: Sequence[ShardRange], *, first_part: int
 ) -> ShardPlan:
-    """Store the plan of a project whose claim the caller holds. It replaces any earlier plan for the stage."""
+    """Store and return the plan of a project whose claim the caller holds. It replaces an earlier one for the stage."""
     plan_id = uuid.uuid4().hex
     with database.transaction() as session:
         now = database.now(session)

@@ -221,6 +221,9 @@ def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, *
     """Move a video from DOWNLOADING to DOWNLOADED with the verified facts of its file, which must be in place.
 
     Failures to extract an earlier file are cleared, because they do not concern this file.
+
+    Returns:
+        True if this call made the change.
     """
     clear_attempts(session, WorkStage.EXTRACTION, [video_key])
     known: dict[str, Any] = {
@@ -259,7 +262,11 @@ def _end_probes(session: Session, video_keys: Collection[str]) -> None:
 
 
 def restore_extracted(session: Session, video_key: str) -> bool:
-    """Move a video back from DOWNLOADING to EXTRACTED, because its frames exist and its file was removed earlier."""
+    """Move a video back from DOWNLOADING to EXTRACTED, because its frames exist and its file was removed earlier.
+
+    Returns:
+        True if this call made the change.
+    """
     return (
         move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.DOWNLOADING})
         and move_video(session, video_key, VideoStatus.EXTRACTING)

@@ -248,7 +248,7 @@ def _adapted(table: str, spacing: int, row: Row) -> Row:
 
 
 def _renumbered(record: str | None, spacing: int) -> str | None:
-    """Return a stored event with its new number."""
+    """Return a stored event with its new number. Other content is returned unchanged."""
     from dagster import EventLogRecord, deserialize_value, serialize_value
 
     stored = None if record is None else deserialize_value(record)

@@ -110,6 +110,9 @@ def prune_history(
         older_than: how long history is kept.
         now: the current time.
         own_run_id: the run that calls this, if any. It does not prevent databases from being rewritten.
+
+    Returns:
+        The removed amounts.
     """
     before = _stored_bytes(instance)
     run_ids = [run.run_id for run in _old_runs(instance, ours, now - older_than)]

@@ -56,6 +56,9 @@ class ObjectStore(Protocol):
         """Write an object to a file, resuming from the bytes of the same object that an earlier call has written.
 
         If the object is replaced during the download, it is read from the start again.
+
+        Returns:
+            The entry of the object that the file contains.
         """
         ...
 

@@ -75,7 +75,7 @@ def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun |
 
 
 def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBatch) -> str | None:
-    """End a batch if no run is working on it any more. Return one line if work in it may be unfinished."""
+    """End a batch if no run is working on it any more. Return one line if its work may be unfinished, else None."""
     run = _run_of(instance, batch)
     what = f"batch {batch.id} of {batch.stage.value.lower()}"
     if run is None:

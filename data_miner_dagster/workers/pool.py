@@ -172,7 +172,11 @@ class WorkerPool:
         raise WorkersClosedError
 
     def live_nursery(self) -> Nursery:
-        """Return the nursery that forks the workers, restarting it if it has ended."""
+        """Return the nursery that forks the workers, restarting it if it has ended.
+
+        Raises:
+            WorkersClosedError: the pool is closed.
+        """
         if self._beside is not None:
             return self._beside.live_nursery()
         with self._starting:

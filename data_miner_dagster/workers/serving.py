@@ -1,7 +1,7 @@
 """The worker's side: a process that imports its jobs once and forks a worker whenever the pool requests one.
 
 A worker serves one job after another. Messages are lines of JSON on the worker's own socket. If the pool's process
-ends, however suddenly, the first process exits and the kernel kills its workers.
+ends, however suddenly, the process that forks the workers exits, too, and the kernel kills the workers.
 """
 
 import ctypes

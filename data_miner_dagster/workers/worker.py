@@ -46,7 +46,7 @@ class Worker:
         return not (self._is_busy or self._is_last or self._has_ended) and self._nursery.is_alive
 
     def ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
-        """Send a job and wait for its answer (see `WorkerPool.call`). Add its cost to the current work."""
+        """Send a job, and return its answer (see `WorkerPool.call`). Its cost is added to the current work."""
         try:
             return self._ask(job, arguments, limits, on_call)
         finally:

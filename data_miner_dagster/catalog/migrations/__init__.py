@@ -131,6 +131,9 @@ def _altering(engine: Engine) -> Iterator[Connection]:
     to it. Enforcement is therefore off during the transaction, and all foreign keys are checked before the commit.
 
     Source: SQLite's documentation, "Making Other Kinds Of Table Schema Changes".
+
+    Raises:
+        PermanentError: a row would refer to a missing row after the migration.
     """
     with engine.connect() as connection:
         if engine.dialect.name != "sqlite":

@@ -11,7 +11,10 @@ from data_miner_dagster.catalog.work_tables import Base
 
 
 def _render(kind: str, thing: object, _context: AutogenContext) -> str | Literal[False]:
-    """Render types as the database stores them, so that revisions do not change when our classes and enums do."""
+    """Return the text of a type as the database stores it. False: use Alembic's own text.
+
+    Revisions therefore do not change when our classes and enums do.
+    """
     if kind == "type" and isinstance(thing, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(thing, Enum):
