@@ -25,7 +25,7 @@ class SharedClock:
         self._asked: tuple[datetime, float] | None = None  # the server's time, and when it was read by held_clock()
 
     def now(self) -> datetime:
-        """Return the current time in UTC. While the server is unreachable, its last answer continues to be used."""
+        """Return the current time in UTC. While the server is unreachable, it is extrapolated from the last answer."""
         if not self._database.is_postgresql:
             return datetime.now(UTC)
         with self._lock:

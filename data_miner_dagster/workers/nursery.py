@@ -157,7 +157,7 @@ def nursery_of(module: str, names: Collection[str]) -> Nursery:
 
 
 def keep(nursery: Nursery) -> None:
-    """Keep a nursery that its pool no longer needs as the spare for its module."""
+    """Keep a nursery as the spare for its module, because its pool no longer needs it."""
     with _changing_spare:
         other, _spare[nursery.module] = _spare.get(nursery.module), nursery
     if other is not None:
