@@ -152,7 +152,7 @@ def test_detect_project__pictures_that_are_refused(tmp_path: Path, images: list[
         detect_project(platform, PROJECT)
     set_detection(platform, classes={"thing": {"images": images}})
     Path(images[1]).write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match=r"detection: the exemplar .*both.png cannot be read"):
+    with pytest.raises(ConfigError, match=r"detection: exemplar .*both.png cannot be read"):
         detect_project(platform, PROJECT)
     basis = basis_of(platform)
     Path(images[1]).unlink()

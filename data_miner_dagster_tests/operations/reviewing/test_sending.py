@@ -75,7 +75,9 @@ def test_send_frames__a_picture_that_is_gone(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     (picture,) = (platform.root / "frames" / "files-aaa").glob("*1.jpg")
     picture.unlink()
-    with pytest.raises(DataMinerError, match="image of frame files-aaa/000001 is missing: materialize `frames`"):
+    with pytest.raises(
+        DataMinerError, match="image of frame files-aaa/000001 is missing; nothing was sent; materialize `frames`"
+    ):
         send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.UNSURE, to=tmp_path / "a")
     assert not (tmp_path / "a").exists()
 

@@ -153,7 +153,9 @@ def test_detect_project__a_gone_endpoint_is_asked_later(tmp_path: Path, policy: 
         platform = verified_project(tmp_path, chat, num_more=9, verifier={"when_unavailable": policy})
         chat.moods += [lambda _handler: False] * 5 + [refuses(500)] * 500
         if policy == "wait":
-            with pytest.raises(VerifierAwayError, match=r"HTTP 500 \(no: 500\); the project waits for it"):
+            with pytest.raises(
+                VerifierAwayError, match=r"HTTP 500 \(no: 500\); .*; the project waits for the verifier"
+            ):
                 detect_project(platform, PROJECT)
             assert stage(platform) is ProjectStage.FAILED
             set_stage(platform, ProjectStage.DETECTION_READY)
@@ -207,7 +209,9 @@ def test_detect_project__a_cost_that_nobody_states(tmp_path: Path) -> None:
     with chat_server(sees_colours) as chat:
         chat.usage = None
         platform = verified_project(tmp_path, chat, verifier={"max_cost": 1}, **prices)
-        with pytest.raises(ConfigError, match="max_cost is 1, and eyes does not state its tokens; give price_per_box"):
+        with pytest.raises(
+            ConfigError, match="max_cost is 1, but endpoint eyes reports no token counts; set its price_per_box"
+        ):
             detect_project(platform, PROJECT)
         assert len(chat.bodies) == 1
 
