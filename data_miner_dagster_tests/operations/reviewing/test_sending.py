@@ -41,7 +41,7 @@ def test_send_frames__what_is_unsure_is_settled(tmp_path: Path, tool: str) -> No
         ("wrong", ShownBox("person", (0.015625, 0.020833, 0.140625, 0.1875), "lite", "detector", 0.2)),
         ("complete", None),
     ]
-    with pytest.raises(DataMinerError, match="the queue 'unsure' of project 'cyclists' is empty"):
+    with pytest.raises(DataMinerError, match="queue 'unsure' of project 'cyclists' has no open questions"):
         send_frames(platform, "cyclists", tool=tool, queue=ReviewQueue.UNSURE, to=tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
