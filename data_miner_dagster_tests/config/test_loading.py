@@ -137,7 +137,7 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
             "paths:",
             "where:",
             "unknown key 'where' in sourcing.sources.0; known: paths, type; "
-            "sourcing.sources.0.paths is missing: Paths, folders or globs",
+            "sourcing.sources.0.paths is missing: Files, folders or globs",
         ),
     ],
 )

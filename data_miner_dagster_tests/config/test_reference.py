@@ -11,7 +11,7 @@ def test_reference_text__the_document_is_up_to_date() -> None:
 def test_reference_text__examples_by_hand() -> None:
     text = reference_text()
     assert "| `platform.extraction.every_seconds` | number, > 0 | `1.0` | For `time`: the interval between" in text
-    assert "| `sourcing.sources[].paths` | list of text, at least 1 | required | Paths, folders or globs. |" in text
+    assert "| `sourcing.sources[].paths` | list of text, at least 1 | required | Files, folders or globs. |" in text
     assert "### `sourcing.sources[] (type: files)`" in text
 
 

@@ -35,17 +35,17 @@ HOSTILE = {
     ),
     "an alias in itself": (GOOD + "z: &z [*z]", "refers to a value that contains it"),
     "an alias of nothing": (GOOD + "z: *y", "is not defined"),
-    "text doubled": (GOOD + _doubling("x", "${aN}${aN}", 60), "more than a file may have"),
-    "maps doubled": (GOOD + _doubling("{x: 1}", "{l: '${aN}', r: '${aN}'}", 60), "more than a file may have"),
-    "lists doubled": (GOOD + _doubling("[1]", "['${aN}', '${aN}']", 60), "more than a file may have"),
+    "text doubled": (GOOD + _doubling("x", "${aN}${aN}", 60), "exceed the limits of a file"),
+    "maps doubled": (GOOD + _doubling("{x: 1}", "{l: '${aN}', r: '${aN}'}", 60), "exceed the limits of a file"),
+    "lists doubled": (GOOD + _doubling("[1]", "['${aN}', '${aN}']", 60), "exceed the limits of a file"),
     "elements doubled": (
         GOOD + "l: [" + "x, " + ", ".join(f"'${{l[{n}]}}${{l.{n}}}'" for n in range(50)) + "]",
-        "more than a file may have",
+        "exceed the limits of a file",
     ),
     "references in references": (GOOD + "r: " + "${a" * 600 + "}" * 600, "20 references"),
     "much text often": (
         GOOD + f"t: {'x' * 100_000}\nr: [" + ", ".join(["'${t}'"] * 100) + "]",
-        "more than a file may have",
+        "exceed the limits of a file",
     ),
     "many values": (GOOD + "m: [" + "1, " * 200_000 + "]", "contains more than"),
 }
