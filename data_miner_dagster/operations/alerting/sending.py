@@ -74,7 +74,7 @@ def send_due(platform: Platform) -> int:
             is_sent = True
             num_sent += 1
         except DataMinerError as error:
-            logger.warning("alert %r: %s; it will be retried", message.title, error)
+            logger.warning("alert %r: %s; the message will be sent again", message.title, error)
         finally:
             with suppress(DATABASE_ERROR, DataMinerError):  # if this fails, the message becomes due again
                 end_message(platform.database, message, is_sent=is_sent)

@@ -68,7 +68,7 @@ class _Receiving:
 
 
 _clients: dict[str, SiteClient] = {}
-"""This process's client, by its configuration."""
+"""The client of this process, by its configuration. At most one client exists at a time."""
 
 
 def _address(arguments: dict[str, Any]) -> NetworkAddress:
