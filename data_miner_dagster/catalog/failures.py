@@ -45,8 +45,8 @@ def concerns_database(error: BaseException) -> bool:
     """Return whether an error means that the database is unreachable or damaged, rather than a bad row or value.
 
     True for `OperationalError`, `InterfaceError`, `TimeoutError` (no free connection), a plain `DatabaseError`
-    (SQLite: not a database, malformed), and any error that broke the connection. False for `IntegrityError` and
-    `DataError`.
+    (SQLite: not a database, malformed), a full disk, and any error that broke the connection. False for
+    `IntegrityError` and `DataError`.
     """
     if isinstance(error, DBAPIError):
         return (

@@ -39,7 +39,7 @@ class RunState(StrEnum):
 
     ALIVE = "alive"
     GONE = "gone"  # the process has certainly ended
-    SILENT = "silent"  # on another host, and its lease has expired
+    SILENT = "silent"  # on another host, or not known yet, and its lease has expired
     HANGING = "hanging"  # it renews its lease but makes no progress
 
 

@@ -67,7 +67,8 @@ def reindex_held_video(session: Session, video_key: str) -> None:
 def reindex_videos(session: Session, video_keys: Collection[str]) -> None:
     """Update the pending work of videos to match their statuses, dates, bases and memberships.
 
-    Call this after the change, in the same transaction. Rows that remain keep their dates.
+    Call this after the change, in the same transaction. A row that remains keeps the date since which it has been
+    pending. It also keeps its due date if it was due before and still is.
     """
     session.flush()
     for some in portions(video_keys):

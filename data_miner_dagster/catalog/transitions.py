@@ -1,6 +1,6 @@
 """Status changes as conditional UPDATEs, so only one of two workers can make the same change.
 
-Every function takes a session, and none commits. The caller's transaction commits after its files are in place.
+The functions take a session and never commit. The caller's transaction commits after its files are in place.
 """
 
 from collections.abc import Collection, Mapping

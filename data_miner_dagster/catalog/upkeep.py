@@ -87,9 +87,9 @@ def record_internal_error(
 ) -> bool:
     """Set a video to FAILED/INTERNAL_ERROR for this version unless a live worker holds it. Return whether it was set.
 
-    A video whose status is not in `only_from` does not change, because another worker has advanced it since. The video
-    is due when another version runs, or after `retry_videos`. With `may_pass` (an error of the system, not of this
-    program) the failure is transient instead, and the video is due after a back-off.
+    A video whose status is neither PENDING nor in `only_from` does not change, because another worker has advanced it
+    since. The video is due when another version runs, or after `retry_videos`. With `may_pass` (an error of the system,
+    not of this program) the failure is transient instead, and the video is due after a back-off.
     """
     with database.transaction() as session:
         lock_videos(session, [video_key])  # before its claim is read, so that no worker begins in between
