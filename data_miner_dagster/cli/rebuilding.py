@@ -31,21 +31,22 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.domain.phrases import counted
     from data_miner_dagster.operations.releasing.exporting import check_export_folder
-    from data_miner_dagster.operations.releasing.rebuilding import plan_rebuild, rebuild_release
+    from data_miner_dagster.operations.releasing.rebuilding import InputsMissingError, plan_rebuild, rebuild_release
 
     platform = opened_existing(root, config, profile)
     check_export_folder(platform, to.expanduser())  # checked first, because examining every file of the release is slow
     with progress_lines(platform.config.logging):
         plan = plan_rebuild(platform, project, version=version, manifest=manifest, any_versions=any_versions)
-        for line in plan.lacks:
-            echo(line, err=True)
-        if plan.lacks:
+        try:
+            outcome = rebuild_release(platform, plan, to.expanduser())
+        except InputsMissingError as error:
+            for line in error.lacks:
+                echo(line, err=True)
             raise DataMinerError(
                 f"release {project} {plan.version} cannot be rebuilt: "
-                f"{counted(len(plan.lacks), 'input is', 'inputs are')} missing or changed, as listed above; nothing "
+                f"{counted(len(error.lacks), 'input is', 'inputs are')} missing or changed, as listed above; nothing "
                 "was written"
-            )
-        outcome = rebuild_release(platform, plan, to.expanduser())
+            ) from None
     echo(
         f"{project} {outcome.version}: {counted(outcome.num_images, 'image')}, "
         f"{counted(outcome.num_boxes, 'box', 'boxes')}, "

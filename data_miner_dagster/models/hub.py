@@ -18,15 +18,22 @@ _answering: Final[set[str]] = set()  # hubs that have answered this process
 _WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
+def is_cached(entry: ModelEntry) -> bool:
+    """Return whether a hub model is in the hub's own cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(entry.location, "config.json", revision=entry.revision), str)
+
+
 def check_obtainable(entry: ModelEntry) -> None:
     """Ensure that a hub model is cached or can be downloaded. Does not use the network.
 
     Raises:
         ModelError: the model is not cached, and either HF_HUB_OFFLINE is set, or it is gated and there is no token.
     """
-    from huggingface_hub import constants, get_token, try_to_load_from_cache
+    from huggingface_hub import constants, get_token
 
-    if isinstance(try_to_load_from_cache(entry.location, "config.json", revision=entry.revision), str):
+    if is_cached(entry):
         return
     if constants.HF_HUB_OFFLINE:
         raise ModelError(
@@ -45,11 +52,9 @@ def check_reachable(entry: ModelEntry) -> None:
     Raises:
         ModelError: the hub does not answer, and the model is not in the cache.
     """
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
 
-    if entry.scheme != "hf" or isinstance(
-        try_to_load_from_cache(entry.location, "config.json", revision=entry.revision), str
-    ):
+    if entry.scheme != "hf" or is_cached(entry):
         return
     if (problem := _problem_of_hub(constants.ENDPOINT)) is not None:
         raise ModelError(

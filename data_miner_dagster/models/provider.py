@@ -296,6 +296,16 @@ class ModelProvider:
         check_entry_available(role.entry)
 
 
+def is_on_this_machine(entry: ModelEntry) -> bool:
+    """Return whether a model can be loaded without fetching its weights. Checks hub models; others need no hub."""
+    if entry.scheme != "hf":
+        return True
+    # Imported here because only hub models need the hub's client.
+    from data_miner_dagster.models.hub import is_cached
+
+    return is_cached(entry)
+
+
 def check_entry_available(entry: ModelEntry) -> None:
     """Ensure that a model is available or downloadable, without loading it.
 

@@ -107,6 +107,7 @@ class Platform:
         self._given_catalog_url = catalog_url or config.storage.catalog_url
         self._lease: RunLease | None = None
         self.may_begin_catalog = False  # True to begin a catalog beside files of an earlier one, as the user requested
+        self.is_offline = False  # True to download no video and ask no verifier: all results follow from stored files
         self.migration: Migration | None = None  # the migration of the catalog that this process made
         self._removed_files: list[Path] = []  # unreadable files that this process removed
 

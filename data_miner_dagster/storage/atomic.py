@@ -265,13 +265,13 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
         partial.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def sweep_partials(folder: Path, name: str | None = None) -> int:
+def sweep_partials(folder: Path, name: str | None = None, *, keep: Path | None = None) -> int:
     """Remove leftovers of killed writers directly inside `folder`, and return their number. Call only under a claim.
 
     All leftovers belong to claims that have ended, whose holders are dead or must not publish any more.
 
     If `name` is given, only partial versions of `name` are removed. Use it in a shared folder, when the claim covers
-    only `name`.
+    only `name`. `keep` stays: the caller goes on with it.
     """
     if not folder.is_dir():
         return 0
@@ -279,6 +279,7 @@ def sweep_partials(folder: Path, name: str | None = None) -> int:
         entry
         for entry in folder.iterdir()
         if entry.name.startswith(PARTIAL_MARK)
+        and entry != keep
         and (name is None or entry.name[len(PARTIAL_MARK) :].partition("-")[2] == name)
     ]
     for entry in leftovers:

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_video, find_videos
+from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.tracking import TrackingConfig
 from data_miner_dagster.domain.errors import (
     ClaimHeldError,
@@ -51,6 +52,12 @@ _VIDEOS_AT_ONCE: Final = 500
 _MOST_DECODER_THREADS: Final = 4
 
 logger = logging.getLogger(__name__)
+
+
+def windows_fingerprint(config: ExtractionConfig, video_sha256: str | None) -> str:
+    """Return the fingerprint of the inputs of a video's windows, without the times."""
+    pictures = {"format": config.image_format, "quality": config.jpeg_quality}
+    return fingerprint_of({"video": video_sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
 
 
 class Neighbours:
@@ -109,7 +116,11 @@ class Neighbours:
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
-        """Decode the missing pictures, after logging their number. Missing videos are downloaded again."""
+        """Decode the missing pictures, after logging their number. Missing videos are downloaded again.
+
+        Raises:
+            SourcesMissingError: a video is missing, and the platform may not download.
+        """
         rows, keys = dict[str, VideoRow](), iter(self._times)
         while some := set(islice(keys, _VIDEOS_AT_ONCE)):
             found = {row.key: row for row in find_videos(self._platform.database, some)}
@@ -151,9 +162,7 @@ class Neighbours:
         return bool(row.file_name) and (self._platform.layout.video_folder(row.key) / (row.file_name or "")).is_file()
 
     def _fingerprint_of(self, row: VideoRow) -> str:
-        config = self._platform.config.extraction
-        pictures = {"format": config.image_format, "quality": config.jpeg_quality}
-        return fingerprint_of({"video": row.sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
+        return windows_fingerprint(self._platform.config.extraction, row.sha256)
 
     def _lacks_pictures(self, row: VideoRow) -> bool:
         """Return whether a video must be decoded.

@@ -10,12 +10,21 @@ from dataclasses import dataclass
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import VideoOutcome
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.operations.platform import Platform
 
 logger = logging.getLogger(__name__)
+
+
+class SourcesMissingError(DataMinerError):
+    """Raised if files of videos are missing, and the platform may not download them."""
+
+    def __init__(self, video_keys: Sequence[str]) -> None:
+        self.video_keys = tuple(video_keys)
+        super().__init__(f"the files of {', '.join(video_keys)} are missing, and nothing may be downloaded here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +46,16 @@ def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[
     """Log the cost, and download the files of videos again. Return each video's outcome by key.
 
     If a video is no longer available, its frames stay unchanged.
+
+    Raises:
+        SourcesMissingError: the platform may not download.
     """
     from data_miner_dagster.operations.downloading.download_videos import download_videos
 
     if not rows:
         return {}
+    if platform.is_offline:
+        raise SourcesMissingError([row.key for row in rows])
     logger.info("%s", RefetchPrice(len(rows), sum(row.size_bytes or 0 for row in rows)))
     outcomes = download_videos(platform, [row.key for row in rows], force=True)
     sha256_before = {row.key: row.sha256 for row in rows}

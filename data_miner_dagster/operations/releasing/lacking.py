@@ -4,17 +4,19 @@ Belongs here: comparing the stored inputs of a release with the present state. D
 (rebuilding.py).
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.tracking import TrackingConfig
 from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, ModelError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.keys import has_foreign_pictures, make_frame_id
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.versions import BUILD_VERSIONS
-from data_miner_dagster.models.provider import ModelRole, check_entry_available
+from data_miner_dagster.models.provider import ModelRole, check_entry_available, is_on_this_machine
+from data_miner_dagster.operations.detection.neighbours import windows_fingerprint
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.releasing.inputs import (
@@ -25,6 +27,8 @@ from data_miner_dagster.operations.releasing.inputs import (
     python_and_machine,
     versions_of_packages,
 )
+from data_miner_dagster.operations.verification.verifiers import verifier_model
+from data_miner_dagster.stages.detection.windows import WantedTimes, wanted_times
 from data_miner_dagster.storage.frames import frames_identity, read_frame_images
 from data_miner_dagster.storage.vectors import read_vectors_fingerprint
 from data_miner_dagster.storage.windows import read_stored_windows
@@ -61,8 +65,30 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
             check_entry_available(found.entry)
             if found.fingerprint != fingerprint:
                 yield f"model {name}: its weights or settings differ from those of the release"
+            elif not is_on_this_machine(found.entry):
+                yield f"model {name}: its weights are not on this machine; fetch them with `data-miner models fetch`"
         except (ModelError, ConfigError) as error:
             yield str(error)
+
+
+def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line if the stored answers of a release's verifier cannot be found, because its settings have changed.
+
+    Args:
+        platform: the platform.
+        config: the settings of the project then.
+        models: the models in the release's manifest.
+    """
+    name, then = config.detection.verifier_name, [model for model in models if model["role"] == "verifier"]
+    if name is None or not then:
+        return
+    try:
+        now = verifier_model(platform, name)
+    except (ModelError, ConfigError) as error:
+        yield str(error)
+        return
+    if now.fingerprint != then[0]["fingerprint"]:
+        yield f"verifier {name}: its model or parameters differ from those of the release, so its answers do not apply"
 
 
 def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any]:
@@ -125,14 +151,41 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
         yield f"images of {key}: {counted(len(lost), 'image')} missing or changed ({names}{more})"
 
 
-def lacking_windows(platform: Platform, video_keys: Iterable[str]) -> Iterator[str]:
-    """Yield a line for each video that lacks the pictures around its frames and the file to decode them from."""
+@dataclass(frozen=True, slots=True)
+class FollowedVideo:
+    """A video whose objects are followed in a release."""
+
+    key: str
+    sha256: str | None
+    file_name: str | None
+    pts_seconds: Sequence[float] = ()
+    """The times of its images in the release. The release may have examined further frames."""
+
+
+def lacking_windows(platform: Platform, config: TrackingConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
+    """Yield a line for each video that lacks pictures around its images and the file to decode them from."""
     layout = platform.layout
-    for key in sorted(key for key in video_keys if not has_foreign_pictures(key)):
-        video = find_video(platform.database, key)
-        has_source = video is not None and (layout.video_folder(key) / (video.file_name or "")).is_file()
-        if read_stored_windows(layout, key) is None and not has_source:
-            yield f"pictures around the frames of {key}: missing, and so is its video"
+    for video in sorted(videos, key=lambda video: video.key):
+        if has_foreign_pictures(video.key):
+            continue
+        stored = read_stored_windows(layout, video.key)
+        fingerprint = windows_fingerprint(platform.config.extraction, video.sha256)
+        has_pictures = (
+            stored is not None
+            and stored.fingerprint == fingerprint
+            and WantedTimes(stored.times_us, stored.steps_us).covers(wanted_times(video.pts_seconds, config))
+        )
+        has_source = video.file_name is not None and (layout.video_folder(video.key) / video.file_name).is_file()
+        if not has_pictures and not has_source:
+            yield line_of_windows(video.key)
+
+
+def line_of_windows(video_key: str) -> str:
+    """Return the line for a video that lacks pictures around its frames and the file to decode them from."""
+    return (
+        f"pictures around the frames of {video_key}: missing or incomplete, and so is its video; download it again "
+        "with `data-miner backfill --asset videos --force --keys-file FILE`, or restore it from a copy"
+    )
 
 
 def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:

@@ -1,14 +1,18 @@
 """`data-miner rebuild`: reproduce a release from its manifest, byte for byte, in a folder that the user names.
 
 All stages after embedding run again in a temporary root below this one, on the stored files and the stored catalog
-rows. The result is compared with the manifest before it is copied to the folder.
+rows. Nothing is downloaded, and no verifier is asked. The result is compared with the manifest before it is copied to
+the folder. A rebuild that was killed leaves its temporary root. The next rebuild of the same release takes over what
+the models have examined there: parts of detections, vectors, and pictures around frames. Each has a fingerprint, by
+which the stages find what is missing. Everything else is made again.
 """
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +25,13 @@ from data_miner_dagster.catalog.project_rows import StoredRow, add_project_rows,
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.export.manifest import CHECKSUMS_FILE, MANIFEST_FILE, read_checksums, read_manifest
+from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.export.rows import read_columns
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 from data_miner_dagster.operations.deduplication.others import foreign_videos
 from data_miner_dagster.operations.detection.detect_project import detect_project
+from data_miner_dagster.operations.extraction.refetching import SourcesMissingError
 from data_miner_dagster.operations.filtering.filter_project import filter_project
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import ExportOutcome, check_export_folder, copy_release
@@ -36,13 +43,16 @@ from data_miner_dagster.operations.releasing.inputs import (
     read_stored_rows,
 )
 from data_miner_dagster.operations.releasing.lacking import (
+    FollowedVideo,
     changed_stages,
     changed_versions,
     lacking_files,
     lacking_from_outside,
     lacking_models,
     lacking_releases,
+    lacking_verifier,
     lacking_windows,
+    line_of_windows,
 )
 from data_miner_dagster.operations.releasing.quality import labelling_of
 from data_miner_dagster.operations.releasing.release_project import release_fingerprint, standing_of
@@ -50,12 +60,22 @@ from data_miner_dagster.operations.releasing.selecting import selection_of
 from data_miner_dagster.operations.releasing.source import ReleaseSource
 from data_miner_dagster.operations.releasing.standing import existing_version, release_header
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
+from data_miner_dagster.operations.verification.verify_boxes import VerificationCounts
 from data_miner_dagster.storage.atomic import atomic_folder, partial_name, sweep_partials
 from data_miner_dagster.storage.layout import StorageLayout
 
 REBUILD_CLAIM: Final = "rebuild"
 """The claim that allows only one rebuild of a root at a time."""
 _WORK_NAME: Final = "rebuild"
+_WAIT_SECONDS: Final = 60.0
+
+
+class InputsMissingError(DataMinerError):
+    """Raised if a release cannot be rebuilt because inputs are missing or have changed. `lacks` has a line for each."""
+
+    def __init__(self, title: str, lacks: Sequence[str]) -> None:
+        super().__init__(f"{title} cannot be rebuilt: {'; '.join(lacks)}; nothing was written")
+        self.lacks = tuple(lacks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +127,12 @@ def plan_rebuild(
             f"release {project} {name} cannot be rebuilt: its inputs are not stored, since an earlier version of "
             "this package made it, or one of its videos was forgotten"
         )
-    videos, config = {}, None
+    videos, files, config = {}, {}, None
     for row in read_stored_rows(inputs):
         if row.table == VIDEO_TABLE and row.video_key is not None:
             videos[row.video_key] = json.loads(row.content)
+        elif row.table == "videos" and row.video_key is not None:
+            files[row.video_key] = json.loads(row.content)
         elif row.table == "projects":
             config = _config_of(project, name, row)
     if config is None:
@@ -120,12 +142,24 @@ def plan_rebuild(
     plan.lacks.extend([] if any_versions else changed_versions(recipe))
     plan.lacks.extend(changed_stages(recipe))
     plan.lacks.extend(lacking_models(of_then, config, recipe))
+    plan.lacks.extend(lacking_verifier(of_then, config, content["models"]))
     plan.lacks.extend(lacking_files(of_then, videos, content.get("left_out", ())))
     if config.detection.tracking is not None:
-        plan.lacks.extend(lacking_windows(platform, content["splits"]["by_video"]))
+        followed = _followed(file.parent, files, content["splits"]["by_video"])
+        plan.lacks.extend(lacking_windows(platform, config.detection.tracking, followed))
     plan.lacks.extend(lacking_releases(platform, project, name, recipe))
     plan.lacks.extend(lacking_from_outside(of_then, config, recipe))
     return plan
+
+
+def _followed(release: Path, files: Mapping[str, Mapping[str, Any]], video_keys: Iterable[str]) -> list[FollowedVideo]:
+    """Return the videos of a release, with the times of their images if its folder still has the table."""
+    times: dict[str, list[float]] = {key: [] for key in video_keys}
+    if (table := images_table(release)).is_file():
+        for key, pts_seconds in read_columns(table, "video_key", "pts_seconds"):
+            times[key].append(pts_seconds)
+    facts = ((key, files.get(key, {}), some) for key, some in times.items())
+    return [FollowedVideo(key, row.get("sha256"), row.get("file_name"), some) for key, row, some in facts]
 
 
 def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
@@ -161,32 +195,71 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
     Raises:
         ConfigError: the folder is not empty, or is one of the root's own folders.
         ClaimHeldError: another rebuild of this root is running.
-        DataMinerError: an input is missing, or the result differs. The message says which.
+        InputsMissingError: inputs are missing or have changed.
+        DataMinerError: the result differs. The message says how.
     """
     check_export_folder(platform, to)
     title = f"release {plan.project} {plan.version}"
     if plan.lacks:
-        raise DataMinerError(f"{title} cannot be rebuilt: {'; '.join(plan.lacks)}")
-    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0), _work_folder(platform.root) as root:
+        raise InputsMissingError(title, plan.lacks)
+    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0), _work_folder(platform.root, plan) as root:
         scratch = _scratch_platform(platform, plan, root)
-        for stage in (filter_project, deduplicate_project, detect_project):
-            stage(scratch, plan.project)
+        try:
+            for stage in (filter_project, deduplicate_project, detect_project):
+                stage(scratch, plan.project)
+        except SourcesMissingError as error:  # only deduplication says which frames are examined
+            raise InputsMissingError(title, [*map(line_of_windows, error.video_keys)]) from None
         release = _release(scratch, plan)
         if difference := _difference(plan, release, platform.layout.release_folder(plan.project, plan.version)):
             raise DataMinerError(f"{title} cannot be rebuilt: {difference}; nothing was written")
         return copy_release(release, release_header(release), to.absolute())
 
 
+def remove_unfinished_rebuilds(platform: Platform) -> None:
+    """Remove what killed rebuilds have left, since it contains pictures.
+
+    Raises:
+        ClaimHeldError: a rebuild is running.
+    """
+    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=_WAIT_SECONDS):
+        sweep_partials(platform.root, _WORK_NAME)
+
+
 @contextmanager
-def _work_folder(root: Path) -> Iterator[Path]:
-    """Yield a temporary root on the same file system, so that files can be linked. First remove leftovers of a kill."""
-    sweep_partials(root, _WORK_NAME)
-    folder = root / partial_name(_WORK_NAME)
-    folder.mkdir(mode=0o700)
+def _work_folder(root: Path, plan: RebuildPlan) -> Iterator[Path]:
+    """Yield a temporary root on the same file system, so that files can be linked.
+
+    It contains what an interrupted rebuild of the same release has examined. Other leftovers of kills are removed.
+    """
+    folder = root / partial_name(_WORK_NAME, hashlib.sha256(plan.manifest_bytes).hexdigest())
+    sweep_partials(root, _WORK_NAME, keep=folder)
+    _keep_examined(folder, plan.project)
+    folder.mkdir(mode=0o700, exist_ok=True)
     try:
         yield folder
-    finally:
+    except Exception:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BaseException:  # as after a kill, the same command goes on
+        with suppress(OSError):
+            _keep_examined(folder, plan.project)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep_examined(root: Path, project: str) -> None:
+    """Remove everything from a temporary root but the results of models, and the pictures around frames."""
+    layout = StorageLayout(root)
+    kept = {layout.embeddings, layout.windows, layout.detection_parts(project), layout.window_parts(project)}
+    above = {root, layout.projects, layout.project_folder(project)}
+    for folder in sorted(above):  # each before those inside it
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            if entry in kept or entry in above:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Platform:
@@ -197,7 +270,7 @@ def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Plat
         catalog_url=sqlite_url(StorageLayout(root).catalog_file).render_as_string(hide_password=False),
         models=_with_models_of(platform, plan.recipe).models,
     )
-    scratch.may_begin_catalog = True
+    scratch.may_begin_catalog = scratch.is_offline = True
     layout, deduplication = platform.layout, plan.config.deduplication
     rows = list(_rows_to_add(platform, plan, scratch))
     add_project_rows(scratch.database, rows)
@@ -259,6 +332,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
     config = scratch.project_config(plan.project)
     source = ReleaseSource(scratch, plan.project, config, labelling_of(scratch, config))
     source.left_out = plan.manifest.get("left_out", [])
+    source.verification = _verification_of_then(plan, source.verification)
     selection = selection_of(scratch, config)
     missing = {*source.left_out, *source.unseen}
     fingerprint = release_fingerprint(config, source.fingerprints, missing, selection, source.labelling)
@@ -276,6 +350,16 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
     with atomic_folder(release) as folder:
         write_release(folder, scratch, source, written)
     return release
+
+
+def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -> VerificationCounts | None:
+    """Return the counts of verdicts, with the reasons why boxes had none, which nothing else records."""
+    then = plan.manifest.get("verifier")
+    if found is None or then is None:
+        return found
+    over_budget, waiting = int(then["over_budget"]), int(then["waiting"])
+    is_same = over_budget + waiting == found.over_budget + found.waiting
+    return replace(found, over_budget=over_budget, waiting=waiting) if is_same else found
 
 
 def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:

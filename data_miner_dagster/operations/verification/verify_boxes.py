@@ -150,6 +150,8 @@ class BoxVerification:
     def ask(self, videos: Iterable[Sequence[FrameBoxes]]) -> None:
         """Ask about every box on these frames that needs verification and has no answer, as far as the budget allows.
 
+        If the platform is offline, ask about none: a box without a stored answer stays without one.
+
         Args:
             videos: the frames, one video at a time.
 
@@ -160,6 +162,8 @@ class BoxVerification:
             SystematicFaultError: the same internal error occurs on all crops or frames (three or more), or on ten in a
                 row.
         """
+        if self._platform.is_offline:
+            return
         with (
             StoredPictures(self._platform.config.extraction) as pictures,
             item_guard("verification") as guard,

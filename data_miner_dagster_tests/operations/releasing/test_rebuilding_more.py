@@ -1,35 +1,25 @@
 """Releases made again that needed more than frames: other projects, and pictures around the frames."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from data_miner_dagster.catalog.projects import find_project, save_snapshot
-from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
+from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError
-from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
+from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.export.manifest import read_manifest
-from data_miner_dagster.export.tracks import has_tracks
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import writing
 from data_miner_dagster.operations.releasing.rebuilding import plan_rebuild, rebuild_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.splitting import split_videos
 from data_miner_dagster.operations.upkeep.removal import remove_videos
-from data_miner_dagster.storage.frames import frames_identity
-from data_miner_dagster.storage.tables import read_table
-from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embeddings
 from data_miner_dagster_tests.operations.releasing.release_folders import files_of
-from data_miner_dagster_tests.support.axis_project import AxisEncoder
-from data_miner_dagster_tests.support.coloured_shapes import PROJECT as FOLLOWED
 from data_miner_dagster_tests.support.living_project import PROJECT, STAGES, LivingPlatform
-from data_miner_dagster_tests.support.models import PlantedModels
-from data_miner_dagster_tests.support.moving_shapes import CarelessDetector, add_clip, make_shapes_clip
 
 SETTINGS = {"keep": 0.5, "near": 0.99, "confidence": 0.05, "unsure_from": 0.05}
 SPLITS = {"train": 0.5, "test": 0.5}
@@ -125,69 +115,3 @@ def test_rebuild_release__of_an_earlier_version_with_other_splits_and_no_cost(
     release_project(living, PROJECT, force=True)
     assert files_of(living.layout.release_folder(PROJECT, "v002")) == before
     assert b"## Cost" in files_of(living.layout.release_folder(PROJECT, "v001"))["datasheet.md"]
-
-
-@pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A project of one clip with two releases: objects were followed around its frames, and along the whole clip."""
-    base = tmp_path_factory.mktemp("followed")
-    config = PlatformConfig.model_validate({"extraction": {"every_seconds": 1, "snap_tolerance_seconds": 0}})
-    encoder = AxisEncoder()
-    models = PlantedModels(encoder, detectors=[CarelessDetector()])
-    platform = Platform(config, base / "root", models=models)
-    _configure(platform, whole_clip=False)
-    add_clip(platform, CLIP, make_shapes_clip(base / "clip.mp4", 6))
-    identity = frames_identity(platform.layout, CLIP)
-    assert identity is not None
-    vectors = np.zeros((6, encoder.embedding_dim), np.float16)
-    vectors[:, 0], vectors[:, 1] = np.cos(np.arange(6) / 5), np.sin(np.arange(6) / 5)
-    fingerprint = embeddings_fingerprint_of(identity.fingerprint, encoder.fingerprint)
-    write_embeddings(
-        platform.layout.embedding_file(encoder.name, CLIP),
-        StoredEmbeddings(np.arange(6, dtype=np.int32), vectors, fingerprint),
-    )
-    for whole_clip in (False, True):
-        _configure(platform, whole_clip=whole_clip)
-        for stage in STAGES:
-            stage(platform, FOLLOWED)
-        release_project(platform, FOLLOWED)
-    yield platform
-    platform.database.dispose()
-
-
-def _configure(platform: Platform, *, whole_clip: bool) -> None:
-    dump = {
-        "sourcing": {"sources": [{"type": "files", "paths": ["."]}]},
-        "filtering": {"positive": ["cat"], "positive_threshold": -1},
-        "deduplication": {"encoder": "filter", "threshold": 0.999, "same_place": "nowhere"},
-        "detection": {"classes": {"red": [], "blue": []}, "tracking": {"whole_clip": whole_clip}},
-        "releasing": {"guard_seconds": 0.0, "unsure": "as_negative"},
-    }
-    _save(platform, FOLLOWED, dump)
-
-
-def test_rebuild_release__whose_objects_were_followed(followed: Platform, tmp_path: Path) -> None:
-    for version, has_whole_clips in (("v001", False), ("v002", True)):
-        release = followed.layout.release_folder(FOLLOWED, version)
-        assert has_tracks(release) is has_whole_clips
-        assert "track_id" in read_table(release / "data" / "boxes.parquet").column_names
-        assert _rebuilt(followed, FOLLOWED, version, tmp_path / version) == files_of(release)
-    manifest = json.loads((followed.layout.release_folder(FOLLOWED, "v001") / "release.json").read_text())
-    assert manifest["effort"]["num_pictures_around"] == 29  # every quarter from -1 to 6 s, with frames at 0 to 5 s
-
-
-def test_rebuild_release__whose_videos_are_gone_but_not_the_pictures_around_frames(
-    followed: Platform, tmp_path: Path
-) -> None:
-    shutil.copytree(followed.root, tmp_path / "root")
-    copy = Platform(followed.config, tmp_path / "root", models=followed.models)
-    shutil.rmtree(copy.layout.video_folder(CLIP))
-    for version in ("v001", "v002"):
-        release = copy.layout.release_folder(FOLLOWED, version)
-        assert _rebuilt(copy, FOLLOWED, version, tmp_path / version) == files_of(release)
-    shutil.rmtree(copy.layout.windows_folder(CLIP))
-    plan = plan_rebuild(copy, FOLLOWED, version="v001")
-    assert plan.lacks == [f"pictures around the frames of {CLIP}: missing, and so is its video"]
-    with pytest.raises(DataMinerError, match="pictures around the frames of file-a: missing"):
-        rebuild_release(copy, plan, tmp_path / "out")
-    copy.database.dispose()
