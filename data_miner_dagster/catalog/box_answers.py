@@ -49,6 +49,17 @@ def find_answers(database: Database, question_keys: Collection[str]) -> dict[str
     return found
 
 
+def tokens_of_answers(database: Database, question_keys: Collection[str]) -> tuple[int, int]:
+    """Return the input and output tokens of the stored answers to these questions. Unknown ones count as 0."""
+    sums = (func.sum(BoxAnswerRow.input_tokens), func.sum(BoxAnswerRow.output_tokens))
+    found = [0, 0]
+    with database.reading() as session:
+        for some in portions(question_keys):
+            row = session.execute(select(*sums).where(BoxAnswerRow.question_key.in_(some))).one()
+            found = [total + int(number or 0) for total, number in zip(found, row, strict=True)]
+    return found[0], found[1]
+
+
 def add_answers(database: Database, project: str, verifier: str, given: Sequence[GivenAnswer]) -> None:
     """Store answers. If another worker has already stored an answer to the same question, that one is kept."""
     if not given:

@@ -4,14 +4,16 @@ Belongs here: the key in the manifest, and the rows of the card and the datashee
 (operations/releasing/effort.py), and time and money, which depend on the machine (stages/costs.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from data_miner_dagster.domain.sizes import size_text
 
 EFFORT_KEY: Final = "effort"
 """The key in the manifest. Releases of earlier versions do not have it, and neither do their rebuilt copies."""
+_MINUTE: Final = 60
 _HOUR: Final = 3600
+_MILLION: Final = 1_000_000
 
 
 def effort_rows(release: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -22,7 +24,7 @@ def effort_rows(release: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("videos fetched or copied", f"{effort['num_videos']:,}"),
         ("size of these videos", size_text(effort["videos_size_bytes"])),
-        ("length of these videos", f"{effort['videos_seconds'] / _HOUR:,.2f} h"),
+        ("length of these videos", _length(effort["videos_seconds"])),
         ("frames sampled", f"{effort['num_frames']:,}"),
     ]
     for model in effort["models"]:
@@ -30,7 +32,7 @@ def effort_rows(release: Mapping[str, Any]) -> list[tuple[str, str]]:
     if (around := effort.get("num_pictures_around")) is not None:
         rows.append(("pictures around them, examined by each detector to follow objects", f"at most {around:,}"))
     if (verifier := effort.get("verifier")) is not None:
-        rows.append((f"boxes judged by {verifier['name']} (verifier)", f"{verifier['num_boxes']:,}{_price(verifier)}"))
+        rows += _verifier_rows(verifier)
     return [
         *rows,
         ("size of the images", size_text(release["images_size_bytes"])),
@@ -38,9 +40,23 @@ def effort_rows(release: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _price(verifier: Mapping[str, Any]) -> str:
+def _length(seconds: float) -> str:
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    return f"{seconds / _MINUTE:.1f} min" if seconds < _HOUR else f"{seconds / _HOUR:,.2f} h"
+
+
+def _verifier_rows(verifier: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    name, num_boxes, num_tokens = verifier["name"], verifier["num_boxes"], verifier.get("num_tokens")
+    yield f"boxes judged by {name} (verifier)", f"{num_boxes:,}"
+    if num_tokens is not None:
+        yield f"tokens of {name}", f"{num_tokens[0]:,} input and {num_tokens[1]:,} output"
     if (price := verifier.get("price_per_box")) is not None:
-        return f", at {price:g} each: {price * verifier['num_boxes']:,.4g}"
-    if (prices := verifier.get("price_per_million_tokens")) is not None:
-        return f", at {prices[0]:g} per million input tokens and {prices[1]:g} per million output tokens"
-    return ""
+        yield f"price of {name}, in the currency of its prices", f"{price * num_boxes:,.4g} ({price:g} per box)"
+    elif (prices := verifier.get("price_per_million_tokens")) is not None:
+        each = f"{prices[0]:g} per million input tokens and {prices[1]:g} per million output tokens"
+        total = sum(price * number / _MILLION for price, number in zip(prices, num_tokens or (), strict=False))
+        text = (
+            f"unknown, since it does not state its tokens ({each})" if num_tokens is None else f"{total:,.4g} ({each})"
+        )
+        yield f"price of {name}, in the currency of its prices", text

@@ -4,6 +4,7 @@ from data_miner_dagster.catalog.box_answers import (
     add_answers,
     find_answers,
     spent_on_answers,
+    tokens_of_answers,
 )
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.domain.verification import BoxAnswer, VerifierVerdict
@@ -22,3 +23,5 @@ def test_add_answers__the_first_stays_whoever_asks(database: Database) -> None:
     assert spent_on_answers(database, "birds") == Spent(2, 1, 0.5, 0.5)
     assert spent_on_answers(database, "cars") == Spent(1, 0, 0.0)
     assert spent_on_answers(database, "cars", "ears") == Spent(0, 0, 0.0)
+    assert tokens_of_answers(database, ["a", "b", "d"]) == (10, 2)
+    assert tokens_of_answers(database, []) == (0, 0)

@@ -33,21 +33,43 @@ def test_effort_rows__all_that_every_release_has() -> None:
     ]
 
 
+@pytest.mark.parametrize(("seconds", "wanted"), [(14.004, "14 s"), (750.0, "12.5 min"), (3600.0, "1.00 h")])
+def test_effort_rows__the_length_has_a_fitting_unit(seconds: float, wanted: str) -> None:
+    assert dict(_rows(videos_seconds=seconds))["length of these videos"] == wanted
+
+
+PRICE = "price of judge, in the currency of its prices"
+
+
 @pytest.mark.parametrize(
     ("prices", "wanted"),
     [
-        ({}, "2,500"),
-        ({"price_per_box": 0.002}, "2,500, at 0.002 each: 5"),
+        ({}, []),
+        ({"price_per_box": 0.002}, [(PRICE, "5 (0.002 per box)")]),
+        (
+            {"price_per_million_tokens": [1.5, 6.0], "num_tokens": [2_000_000, 50_000]},
+            [
+                ("tokens of judge", "2,000,000 input and 50,000 output"),
+                (PRICE, "3.3 (1.5 per million input tokens and 6 per million output tokens)"),
+            ],
+        ),
         (
             {"price_per_million_tokens": [1.5, 6.0]},
-            "2,500, at 1.5 per million input tokens and 6 per million output tokens",
+            [
+                (
+                    PRICE,
+                    "unknown, since it does not state its tokens "
+                    "(1.5 per million input tokens and 6 per million output tokens)",
+                )
+            ],
         ),
     ],
 )
-def test_effort_rows__of_some(prices: dict[str, object], wanted: str) -> None:
+def test_effort_rows__of_some(prices: dict[str, object], wanted: list[tuple[str, str]]) -> None:
     rows = _rows(num_pictures_around=180_000, verifier={"name": "judge", "num_boxes": 2500} | prices)
     assert rows[5:] == [
         ("pictures around them, examined by each detector to follow objects", "at most 180,000"),
-        ("boxes judged by judge (verifier)", wanted),
+        ("boxes judged by judge (verifier)", "2,500"),
+        *wanted,
         *TAIL,
     ]

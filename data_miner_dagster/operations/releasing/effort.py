@@ -82,6 +82,8 @@ def _verifier(
 ) -> dict[str, object]:
     num_boxes = verification.confirmed + verification.rejected + verification.cannot_tell
     said: dict[str, object] = {"name": verification.verifier, "num_boxes": num_boxes}
+    if any(verification.num_tokens) and (before is None or "num_tokens" in before):
+        said["num_tokens"] = list(verification.num_tokens)
     if before is not None:
         return said | {name: value for name, value in before.items() if name.startswith("price")}
     endpoint = platform.config.models.endpoints.get(verification.verifier)

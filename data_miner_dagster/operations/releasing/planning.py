@@ -209,7 +209,7 @@ def _verdicts_content(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Any]:
 def _verifier_content(counts: VerificationCounts, config: ProjectConfig) -> dict[str, Any]:
     """Return the counts of the verifier's verdicts on all detected boxes, and the rules for their effect."""
     return {
-        **{name: value for name, value in asdict(counts).items() if name != "asking"},
+        **{name: value for name, value in asdict(counts).items() if name not in ("asking", "num_tokens")},
         "line": counts.line,
         "rules": VerifierRules.of(config).config.model_dump(mode="json"),
     }

@@ -19,7 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from data_miner_dagster.catalog.box_answers import GivenAnswer, add_answers, find_answers, spent_on_answers
+from data_miner_dagster.catalog.box_answers import (
+    GivenAnswer,
+    add_answers,
+    find_answers,
+    spent_on_answers,
+    tokens_of_answers,
+)
 from data_miner_dagster.config.detection import DetectionConfig
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.domain.errors import ConfigError, TransientError, UnreadableImageError
@@ -77,6 +83,7 @@ class VerificationCounts:
     cannot_tell: int = 0
     over_budget: int = 0  # boxes that are not asked about until the budget is raised
     waiting: int = 0  # other boxes without an answer, which the next build asks about
+    num_tokens: tuple[int, int] = (0, 0)  # input and output tokens of the answers; 0 if they are unknown
 
     def as_counts(self) -> dict[str, int]:
         """Return the counts for the outcome of a run. Counts of 0 are omitted."""
@@ -101,7 +108,10 @@ OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiti
 def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
     """Return the counts from the metadata of a table of detected frames; None if the project had no verifier."""
     text = read_metadata(detected_frames_table).get(_KEY)
-    return None if text is None else VerificationCounts(**json.loads(text))
+    if text is None:
+        return None
+    content = json.loads(text)
+    return VerificationCounts(**{**content, "num_tokens": tuple(content.get("num_tokens", (0, 0)))})
 
 
 @dataclass(slots=True)
@@ -110,6 +120,7 @@ class Verified:
 
     by_verdict: Counter[VerifierVerdict] = field(default_factory=Counter)
     num_unanswered: int = 0
+    num_tokens: tuple[int, int] = (0, 0)
     digest: int = 0  # equal for equal answers, in any order
 
     def add(self, key: str, verdict: VerifierVerdict, reason: str) -> None:
@@ -188,7 +199,10 @@ class BoxVerification:
     def complete(self, frames: Sequence[FrameBoxes]) -> None:
         """Write the stored answers about a video's boxes into the rows of the boxes, and count them."""
         asked = [(row, question) for frame in frames for row, question in self._questions_of(frame)]
-        answers = find_answers(self._platform.database, [question.key for _, question in asked])
+        keys = [question.key for _, question in asked]
+        answers = find_answers(self._platform.database, keys)
+        read, written = tokens_of_answers(self._platform.database, set(keys))
+        self.verified.num_tokens = (self.verified.num_tokens[0] + read, self.verified.num_tokens[1] + written)
         for row, question in asked:
             answer = answers.get(question.key)
             if answer is None:
@@ -213,6 +227,7 @@ class BoxVerification:
             cannot_tell=by_verdict[VerifierVerdict.CANNOT_TELL],
             over_budget=num_over_budget,
             waiting=num_unanswered - num_over_budget,
+            num_tokens=self.verified.num_tokens,
         )
 
     def metadata(self) -> dict[str, str]:
