@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 
 from data_miner_dagster.domain.foreign_text import printable
-from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.phrases import counted, counted_phrase, phrase_of
 from data_miner_dagster.domain.sizes import size_text
 
 _BLOCK_STARTS: Final = ("#", "-", "+", "=", "~")
@@ -36,6 +36,9 @@ def _environment() -> Environment:
         "firsts": _firsts,
         "estimate": _estimate,
         "code": _code,
+        "phrase": phrase_of,
+        "pin": _pin,
+        "reasons": _reasons,
     }
     return environment
 
@@ -105,3 +108,13 @@ def _literal(text: str) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items())
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(counted_phrase(number, reason) for reason, number in counts.items())
+
+
+def _pin(model: Mapping[str, str | None]) -> str:
+    """Return what identifies the weights of a model in a manifest."""
+    is_elsewhere = str(model["source"]).startswith("endpoint:")
+    return model["revision"] or ("not pinned: it runs on a server" if is_elsewhere else "pinned by checksum")
