@@ -55,9 +55,7 @@ def test_run__a_priced_verifier_in_the_card_and_rebuilt_without_asking(clips: di
         assert table in text
         assert KEY not in text
     assert "| verifier | eyes | endpoint:sharp-eyes | not pinned: it runs on a server | unknown |" in text
-    assert (
-        f"A second model, the verifier, examined single boxes: {counts['line']}. Rejected boxes are left out." in text
-    )
+    assert f"A verifier examined individual boxes: {counts['line']}. Rejected boxes are left out, " in text
     # The endpoint is away, and there is no key.
     before = digests(root / "releases")
     again = data_miner("rebuild", "street", "--to", to, "--config", config, "--root", root)
