@@ -87,7 +87,7 @@ def test_diff__what_changed_between_two_releases(root: Path) -> None:
 
 def test_select__shows_writes_a_list_and_says_what_to_put_where(root: Path, tmp_path: Path) -> None:
     told = _run("select", "cyclists", "--count", "2", "--max-per-video", "1", "--to", tmp_path / "ids", "--root", root)
-    assert "cyclists: 2 of 7 images, from 2 videos, at most 1 of one" in told
+    assert "cyclists: 2 of 7 images, from 2 videos, at most 1 from one video" in told
     assert "  select: {count: 2, max_per_video: 1}" in told
     assert len((tmp_path / "ids").read_text().splitlines()) == 2
     content = json.loads(_run("select", "cyclists", "--count", "7", "--json", "--root", root))

@@ -53,7 +53,7 @@ def test_export_release__counts_and_refuses_to_overwrite(released: Platform, tmp
     outcome = export_release(released, "cyclists", format=format, to=to)
     assert (outcome.version, outcome.num_images, outcome.num_boxes) == ("v001", 7, 5)
     assert (to / "datasheet.md").is_file()
-    with pytest.raises(ConfigError, match="exists and is not empty"):
+    with pytest.raises(ConfigError, match="exists and is not an empty folder"):
         export_release(released, "cyclists", format=format, to=to)
 
 

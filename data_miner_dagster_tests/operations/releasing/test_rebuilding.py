@@ -72,7 +72,7 @@ def test_rebuild_release__after_later_releases_and_verdicts(releases: LivingPlat
         assert all(path.stat().st_nlink == 1 for path in rebuilt.folder.rglob("*.jpg"))  # copies of its own
     assert files_of(releases.root / "releases") == of_root
     assert not [entry for entry in releases.root.iterdir() if "rebuild" in entry.name]
-    with pytest.raises(ConfigError, match="exists and is not empty"):
+    with pytest.raises(ConfigError, match="exists and is not an empty folder"):
         rebuild_release(releases, plan, tmp_path / "v001")
     with pytest.raises(ConfigError, match="in the root's own folder releases"):
         rebuild_release(releases, plan, _folder(releases, "v009"))
