@@ -43,7 +43,8 @@ class BreakerConfig(ConfigModel):
     open_seconds: float = Field(default=900, gt=0)
     """The shortest pause. It doubles each time the breaker opens again without a successful download in between."""
     max_open_seconds: float = Field(default=6 * 3600, gt=0)
-    """The longest pause. A site that sends a longer Retry-After is paused for that time, up to one day."""
+    """The longest pause. With `stops: site`, a site that sends a longer Retry-After is paused for that time, up to one
+    day."""
 
 
 class PolitenessConfig(ConfigModel):

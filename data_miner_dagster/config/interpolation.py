@@ -40,10 +40,11 @@ class Interpolations:
 
 
 def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
-    """Return the values that a file reads from the environment, given its content before and after interpolation.
+    """Return the values that a file reads from the environment, and the settings that contain them.
 
-    A setting that copies another with `${section.key}` is shown like the original. Settings that use resolvers other
-    than `oc.env` are shown as written in the file.
+    `unresolved` and `resolved` are the file's content before and after interpolation. A setting that copies another
+    with `${section.key}` is shown like the original. Settings that use resolvers other than `oc.env` are shown as
+    written in the file.
     """
     tokens: dict[str, str] = {}
     marked = _marked(unresolved, tokens)
@@ -89,7 +90,7 @@ class ShownSettings:
         self._whole: dict[str, str] = {}
         for path, text in interpolations.settings:
             self._whole |= dict.fromkeys(texts_of(_at(content, path)), text)
-        # longest first; includes values as URLs encode them
+        # the longest first; the URL-encoded forms of values are included
         parts = {
             form: text
             for value, text in (*interpolations.values, *self._whole.items())

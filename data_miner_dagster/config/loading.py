@@ -118,7 +118,7 @@ def resolve_root(flag: Path | str | None, config: PlatformConfig) -> Path:
 
 
 def resolve_project_files(config: PlatformConfig, default: Path) -> Path:
-    """Return the folder to watch for project files: `platform.storage.project_files` if set, or else `default`."""
+    """Return the path of the folder to watch: `platform.storage.project_files` if it is set, or else `default`."""
     named = config.storage.project_files
     return Path(named).expanduser().absolute() if named is not None else default
 

@@ -58,7 +58,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
-    """Yield the location of the known key that a misspelled key resembles, which is not reported as missing then."""
+    """Yield the location of the known key that a misspelled key resembles. That key is then not reported as missing."""
     if details["type"] == "extra_forbidden":
         _, owner, _ = _locate(model, details["loc"])
         for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):

@@ -1,7 +1,7 @@
 """Safe reading of the user's text files: regular files of limited size, and YAML of limited depth and expansion.
 
-Parsers recurse, so a hundred kilobytes of `[` crash the process inside libyaml, and a few aliases or interpolations
-that double each other exhaust memory. The events of a file are therefore counted before anything is built from them.
+Parsers recurse, so a hundred kilobytes of `[` crash the process inside libyaml. A few aliases or interpolations that
+double each other exhaust memory. The events of a file are therefore counted before anything is built from them.
 """
 
 import os

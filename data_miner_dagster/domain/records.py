@@ -186,7 +186,7 @@ class ClassPrompts:
 
     @property
     def exemplar_prompt(self) -> str:
-        """The phrase to store for a box that the exemplars found."""
+        """The phrase to store for a box that was detected by the exemplars."""
         return f"{self.class_name} (images)"
 
 

@@ -36,7 +36,7 @@ ASSETS: Final[Mapping[WorkStage, str]] = {
 
 
 def stage_of_asset(asset: str) -> WorkStage | None:
-    """Return the stage that creates an asset, or None if no stage of this list creates it."""
+    """Return the stage that creates an asset, or None if no stage creates an asset of this name."""
     return next((stage for stage, name in ASSETS.items() if name == asset), None)
 
 

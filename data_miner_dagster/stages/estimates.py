@@ -56,7 +56,7 @@ def estimate_of(draws: Float64Array) -> Estimate:
 
 
 def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
-    """Return how many answers carry as much information as one independent answer: 1 or more.
+    """Return the number of answers, at least 1, that carry as much information as one independent answer.
 
     Args:
         residuals: (N,) each answer (1 or 0) minus its expected share.

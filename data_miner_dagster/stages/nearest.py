@@ -1,4 +1,4 @@
-"""Find the vectors most similar to a given one, exactly, among any number that arrive in portions. Pure functions."""
+"""Find exactly the vectors most similar to a given vector, among any number that arrive in portions. Pure functions."""
 
 import threading
 from dataclasses import dataclass

@@ -228,7 +228,7 @@ class CandidateColumns:
         self._num_boxes.append(len(self._box_classes) - before)
 
     def candidates(self, split_by_video: Mapping[str, str]) -> Candidates:
-        """Return everything collected. The columns are not copied, so nothing more can be added."""
+        """Return all images and boxes. The columns are not copied, so nothing more can be added."""
         return Candidates(
             video_keys=tuple(self._videos),
             splits=tuple(split_by_video[key] for key in self._videos),

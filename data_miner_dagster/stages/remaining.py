@@ -122,7 +122,7 @@ class _Line:
 
 
 def _line_through(points: Collection[tuple[float, float]]) -> _Line:
-    """Return the line that best fits the points (duration, time), but neither falls nor is below zero."""
+    """Return the best-fitting line through the points (duration, time) that neither falls nor goes below zero."""
     number = len(points)
     if not number:
         return _Line()

@@ -64,7 +64,7 @@ class Appearances:
         return np.asarray(is_near)
 
     def are_alike(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return whether the files of each pair are equal or its hashes near. Ids may have shapes that broadcast."""
+        """Return whether each pair has equal files or near hashes. The ids may have any shapes that broadcast."""
         return self.have_near_hashes(ids, others) | self.have_equal_files(ids, others)
 
 

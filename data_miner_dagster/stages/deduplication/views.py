@@ -137,7 +137,10 @@ def _are_changed(thumbnails: ThumbnailArray, rows: IntArray, others: IntArray, c
 
 
 def _detail(planes: Float32Array, counted: Float32Array, window: int) -> _Detail:
-    """Return the planes minus the mean of the valid pixels around each pixel. Zero for pixels that do not count."""
+    """Return the planes minus the mean of the counted pixels around each pixel, and the range around each pixel.
+
+    Pixels that do not count are zero.
+    """
     means = _window_sums(planes * counted, window) / np.maximum(_window_sums(counted[None], window), 1)
     levels = np.asarray((planes - means) * counted, np.float32)
     padded = np.pad(levels, ((0, 0), (1, 1), (1, 1)), mode="edge")
@@ -227,7 +230,7 @@ def _motions(one: Float32Array, other: Float32Array, is_same: BoolArray) -> Floa
 
 
 def _have_spots(one: _Detail, other: _Detail, levels: float, noises: float, *, is_large: bool) -> BoolArray:
-    """Return (P,) whether adjacent pixels differ by more than noise and edges explain. A large spot is 3 x 3 pixels."""
+    """Return (P,) whether adjacent pixels differ by more than noise and edges explain. Large spots are 3 x 3 pixels."""
     difference = one.levels - other.levels
     noise = _sums(np.minimum(np.abs(difference), _NOISE_CAP)) / np.float32(difference[0].size)
     allowed = (

@@ -13,7 +13,7 @@ _LARGEST_GUARD: Final = 0.05  # fraction of the time that the images span, if no
 
 
 def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_seconds: float | None) -> str | None:
-    """Return the blocks of one video, as `text_of_cut` writes them. None for fewer than two splits, or an empty one.
+    """Return the blocks of one video as `text_of_cut` writes them. None with a single split, or if one would be empty.
 
     The first split has the first block, and the others follow in order. Images in the gaps are left out.
 

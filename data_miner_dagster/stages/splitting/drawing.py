@@ -180,7 +180,7 @@ class _Draw:
         return places
 
     def _most_wanted(self, column: int) -> int:
-        """Return the split that lacks the most of a column, then of all images, then the one that is filled first."""
+        """Return the split that lacks the most of a column, then of all images, then the split to fill first."""
         lacks = self._shares[:, 0] - self._counts[:, column] * _UNIT // self._totals[column]
         lacks_images = self._shares[:, 0] - self._counts[:, 0] * _UNIT // self._totals[0]
         return int(np.lexsort((self._preference, -lacks_images, -lacks))[0])
