@@ -198,9 +198,10 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
             _remember_all(platform, name)
     _forget_in_releases(platform, keys, held, reason, keep=keep_releases)
     removal = remove_videos(platform, keys, force=True)
-    busy = [key for key, why in removal.kept.items() if why == "in use by a worker"]
-    if busy:
-        raise ClaimHeldError(f"in use by a worker: {', '.join(busy)}; run the same command again when it is done")
+    if removal.in_use:
+        raise ClaimHeldError(
+            f"a worker is using {', '.join(removal.in_use)}; run the same command again when it is done"
+        )
     for key in keys:
         remove_files(video_files(platform.layout, key))  # an earlier attempt may have ended between rows and files
     _forget_in_catalog(platform, keys, [*(video.url for video in videos if video.url), target])

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from data_miner_dagster.catalog.members import projects_wanting, take_out
 from data_miner_dagster.catalog.projects import delete_project, find_project
@@ -23,6 +24,8 @@ from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.layout import StorageLayout
 
+_IN_USE: Final = "in use by a worker"
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -31,6 +34,11 @@ class Removal:
     removed: tuple[str, ...]
     kept: dict[str, str]
     freed_bytes: int
+
+    @property
+    def in_use(self) -> list[str]:
+        """The videos that stayed because a worker holds them."""
+        return [key for key, why in self.kept.items() if why == _IN_USE]
 
 
 def remove_videos(platform: Platform, video_keys: Iterable[str], *, force: bool = False) -> Removal:
@@ -66,7 +74,7 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
                 return "not in the catalog, or wanted again"
             return remove_files(video_files(platform.layout, key))
     except ClaimHeldError:
-        return "in use by a worker"
+        return _IN_USE
 
 
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:

@@ -210,7 +210,6 @@ def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
         if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
             return "its content"
     address = f"{path.absolute().as_uri()}?mode=ro"
-    address = f"{path.absolute().as_uri()}?mode=ro"
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(address, uri=True), poolclass=NullPool)
     with engine.connect() as connection:
         found = list(find_rows(connection, needles))
