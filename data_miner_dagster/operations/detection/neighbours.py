@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 def windows_fingerprint(config: ExtractionConfig, video_sha256: str | None) -> str:
-    """Return the fingerprint of the inputs of a video's windows, without the times."""
+    """Return the fingerprint of the inputs of the pictures around a video's frames, except the times."""
     pictures = {"format": config.image_format, "quality": config.jpeg_quality}
     return fingerprint_of({"video": video_sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
 
@@ -116,10 +116,10 @@ class Neighbours:
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
-        """Decode the missing pictures, after logging their number. Missing videos are downloaded again.
+        """Log the number of missing pictures, and decode them. Missing video files are downloaded again.
 
         Raises:
-            SourcesMissingError: a video is missing, and the platform may not download.
+            SourcesMissingError: a video file is missing, and the platform is offline.
         """
         rows, keys = dict[str, VideoRow](), iter(self._times)
         while some := set(islice(keys, _VIDEOS_AT_ONCE)):

@@ -1,7 +1,7 @@
-"""Find every missing input of a release before it is rebuilt.
+"""Find all inputs of a release that are missing or have changed, before the release is rebuilt.
 
-Belongs here: comparing the stored inputs of a release with the present state. Does not belong here: rebuilding it
-(rebuilding.py).
+Belongs here: comparing the stored inputs of a release with the present state. Does not belong here: rebuilding the
+release (rebuilding.py).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,10 @@ _MOST_IMAGES_NAMED: Final = 3
 
 
 def changed_versions(recipe: Recipe) -> list[str]:
-    """Return a line for each package, Python version or kind of machine that differs from the release's."""
+    """Return a line for each difference in package versions, Python's version and the kind of machine.
+
+    The present state is compared with the state in which the release was built.
+    """
     now = {**versions_of_packages(), **python_and_machine()}
     then = recipe.packages
     names = sorted(now.keys() | then.keys())
@@ -49,7 +52,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
 
 
 def changed_stages(recipe: Recipe) -> list[str]:
-    """Return a line for each stage whose version differs from that of a release."""
+    """Return a line for each stage whose version has changed since the release was built."""
     return [
         f"{stage} has changed: it was version {version}, and is now version {BUILD_VERSIONS.get(stage)}"
         for stage, version in sorted(recipe.stages.items())
@@ -58,7 +61,7 @@ def changed_stages(recipe: Recipe) -> list[str]:
 
 
 def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for each model that is missing, or has changed under the same name."""
+    """Yield a line for each model of a release that is missing, is not on this machine, or has other weights."""
     for role, (name, fingerprint) in sorted(recipe.models.items()):
         try:
             found = _role(platform, config, role)
@@ -72,11 +75,11 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
 
 
 def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line if the stored answers of a release's verifier cannot be found, because its settings have changed.
+    """Yield a line if the settings of a release's verifier have changed, because its stored answers then do not apply.
 
     Args:
-        platform: the platform.
-        config: the settings of the project then.
+        platform: the platform of one root.
+        config: the project's configuration at the time of the release.
         models: the models in the release's manifest.
     """
     name, then = config.detection.verifier_name, [model for model in models if model["role"] == "verifier"]
@@ -103,12 +106,12 @@ def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any
 def lacking_files(
     platform: Platform, videos: Mapping[str, Mapping[str, Any]], left_out: Collection[str]
 ) -> Iterator[str]:
-    """Yield a line for each video whose frames or embeddings are missing or differ. Reads every image.
+    """Yield a line for each video whose frames, images or embeddings are missing or have changed. Reads every image.
 
     Args:
-        platform: the platform.
+        platform: the platform of one root.
         videos: the stored facts about each video with frames, by key.
-        left_out: videos and frames that the release itself left out.
+        left_out: the keys of videos and ids of frames that the release left out.
     """
     steps = Steps("rebuild: has examined", "videos", len(videos))
     encoder = _encoder_of(platform)
@@ -131,7 +134,7 @@ def lacking_files(
 
 
 def _encoder_of(platform: Platform) -> tuple[str, str] | None:
-    """Return the filter encoder's name and fingerprint, or None if it is missing, which another line reports."""
+    """Return the name and fingerprint of the filter encoder. None if it is missing; `lacking_models` reports that."""
     try:
         return platform.models.filter_encoder.name, platform.models.filter_encoder.fingerprint
     except (ModelError, ConfigError):
@@ -153,17 +156,23 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class FollowedVideo:
-    """A video whose objects are followed in a release."""
+    """A video whose objects were followed for a release."""
 
     key: str
     sha256: str | None
     file_name: str | None
     pts_seconds: Sequence[float] = ()
-    """The times of its images in the release. The release may have examined further frames."""
+    """The times of the video's images in the release. Further frames can have been examined."""
 
 
 def lacking_windows(platform: Platform, config: TrackingConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
-    """Yield a line for each video that lacks pictures around its images and the file to decode them from."""
+    """Yield a line for each video of which both pictures around its images and the video file are missing.
+
+    Args:
+        platform: the platform of one root.
+        config: the settings of tracking at the time of the release.
+        videos: the videos whose objects were followed.
+    """
     layout = platform.layout
     for video in sorted(videos, key=lambda video: video.key):
         if has_foreign_pictures(video.key):
@@ -181,7 +190,7 @@ def lacking_windows(platform: Platform, config: TrackingConfig, videos: Iterable
 
 
 def line_of_windows(video_key: str) -> str:
-    """Return the line for a video that lacks pictures around its frames and the file to decode them from."""
+    """Return the line for a video of which both pictures around its frames and the video file are missing."""
     return (
         f"pictures around the frames of {video_key}: missing or incomplete, and so is its video; download it again "
         "with `data-miner backfill --asset videos --force --keys-file FILE`, or restore it from a copy"
@@ -189,7 +198,10 @@ def line_of_windows(video_key: str) -> str:
 
 
 def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for each older release that is missing or has changed, since the manifest describes the changes."""
+    """Yield a line for each older release that is missing or has changed.
+
+    The manifest of the release to rebuild depends on them, because it describes the changes since them.
+    """
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:
@@ -199,7 +211,10 @@ def lacking_releases(platform: Platform, project: str, version: str, recipe: Rec
 
 
 def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for exemplars, and for other projects and releases, that are missing or have changed."""
+    """Yield a line if exemplars, and one if other projects or releases, are missing or have changed.
+
+    Other projects and releases are those that deduplication compares the project with.
+    """
     for what, look in (
         ("exemplars of prompts and classes", lambda: _same_exemplars(platform, config, recipe)),
         ("projects and releases that it was compared with", lambda: _same_others(platform, config, recipe)),

@@ -1,10 +1,12 @@
 """`data-miner rebuild`: reproduce a release from its manifest, byte for byte, in a folder that the user names.
 
-All stages after embedding run again in a temporary root below this one, on the stored files and the stored catalog
-rows. Nothing is downloaded, and no verifier is asked. The result is compared with the manifest before it is copied to
-the folder. A rebuild that was killed leaves its temporary root. The next rebuild of the same release takes over what
-the models have examined there: parts of detections, vectors, and pictures around frames. Each has a fingerprint, by
-which the stages find what is missing. Everything else is made again.
+All stages after embedding run again in a temporary root inside the root of the release, on the stored files and the
+stored catalog rows. Nothing is downloaded, and no verifier is asked. The result is compared with the manifest before it
+is copied to the folder.
+
+A rebuild that was killed leaves its temporary root behind. The next rebuild of the same release reuses the results of
+models in it (parts of detections and vectors) and the pictures around frames. Their fingerprints tell the stages which
+of them are missing. Everything else is created again.
 """
 
 import hashlib
@@ -80,7 +82,7 @@ class InputsMissingError(DataMinerError):
 
 @dataclass(frozen=True, slots=True)
 class RebuildPlan:
-    """The release to rebuild, and its inputs."""
+    """The release to rebuild, its stored inputs, and those inputs that are missing or have changed."""
 
     project: str
     version: str
@@ -90,7 +92,7 @@ class RebuildPlan:
     config: ProjectConfig
     videos: dict[str, dict[str, Any]]  # facts about videos with frames, by key
     lacks: list[str] = field(default_factory=list)
-    """One line for each missing input; empty if everything exists."""
+    """One line for each input that is missing or has changed. If it is empty, the release can be rebuilt."""
 
 
 def plan_rebuild(
@@ -101,18 +103,20 @@ def plan_rebuild(
     manifest: Path | None = None,
     any_versions: bool = False,
 ) -> RebuildPlan:
-    """Return the inputs for rebuilding a release, and list those that are missing. Reads every image, changes nothing.
+    """Return the inputs for rebuilding a release, and find those that are missing or have changed.
+
+    Reads every image, and changes nothing.
 
     Args:
-        platform: the platform.
-        project: its name.
-        version: a release on disk; None: the current one.
-        manifest: a copy of the `release.json` of a release that is no longer on disk.
-        any_versions: try even if package versions differ. The result is compared in any case.
+        platform: the platform of one root.
+        project: the name of the project.
+        version: the version of a release on disk. None: the current one.
+        manifest: a copy of the `release.json` of a release, which need not be on disk; takes precedence over `version`.
+        any_versions: True to accept other versions of packages. The result is compared with the manifest in any case.
 
     Raises:
-        ConfigError: there is no such release, or the file is not a manifest of this project.
-        DataMinerError: the inputs of the release are not stored.
+        ConfigError: the project or release does not exist, or the file is not a manifest of this project.
+        DataMinerError: the inputs of the release are not stored, or its settings are not valid in this version.
     """
     file = manifest or platform.layout.release_folder(project, existing_version(platform, project, version))
     file = file / MANIFEST_FILE if file.is_dir() else file
@@ -153,7 +157,7 @@ def plan_rebuild(
 
 
 def _followed(release: Path, files: Mapping[str, Mapping[str, Any]], video_keys: Iterable[str]) -> list[FollowedVideo]:
-    """Return the videos of a release, with the times of their images if its folder still has the table."""
+    """Return the videos of a release, with the times of their images if the table of images is in its folder."""
     times: dict[str, list[float]] = {key: [] for key in video_keys}
     if (table := images_table(release)).is_file():
         for key, pts_seconds in read_columns(table, "video_key", "pts_seconds"):
@@ -167,13 +171,13 @@ def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
         return ProjectConfig.from_snapshot(json.loads(row.content)["config"])
     except ValidationError as error:
         raise DataMinerError(
-            f"release {project} {version} cannot be rebuilt: this version refuses its settings "
+            f"release {project} {version} cannot be rebuilt: its settings are not valid in this version "
             f"({error.errors()[0]['msg']})"
         ) from None
 
 
 def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
-    """Return the platform with the models that a release was made with, regardless of the current configuration."""
+    """Return a platform on the same root that uses the models of a release, whichever are configured now."""
     models = platform.models
     wanted = {role: name for role, (name, _) in recipe.models.items()}
     names = {
@@ -190,13 +194,18 @@ def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
 
 
 def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOutcome:
-    """Rebuild a release in a new folder, which appears only if every byte is the same.
+    """Rebuild a release in a new folder. The folder appears only if every byte equals that of the release.
+
+    Args:
+        platform: the platform of one root.
+        plan: the result of `plan_rebuild`.
+        to: a new or empty folder outside the root's own folders.
 
     Raises:
         ConfigError: the folder is not empty, or is one of the root's own folders.
         ClaimHeldError: another rebuild of this root is running.
         InputsMissingError: inputs are missing or have changed.
-        DataMinerError: the result differs. The message says how.
+        DataMinerError: the result differs from the release. The message names the differences.
     """
     check_export_folder(platform, to)
     title = f"release {plan.project} {plan.version}"
@@ -207,7 +216,7 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
         try:
             for stage in (filter_project, deduplicate_project, detect_project):
                 stage(scratch, plan.project)
-        except SourcesMissingError as error:  # only deduplication says which frames are examined
+        except SourcesMissingError as error:  # the examined frames, and so the pictures, are known after deduplication
             raise InputsMissingError(title, [*map(line_of_windows, error.video_keys)]) from None
         release = _release(scratch, plan)
         if difference := _difference(plan, release, platform.layout.release_folder(plan.project, plan.version)):
@@ -216,10 +225,10 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
 
 
 def remove_unfinished_rebuilds(platform: Platform) -> None:
-    """Remove what killed rebuilds have left, since it contains pictures.
+    """Remove the temporary roots of killed rebuilds, because they contain frames and pictures of videos.
 
     Raises:
-        ClaimHeldError: a rebuild is running.
+        ClaimHeldError: a rebuild is still running after a minute.
     """
     with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=_WAIT_SECONDS):
         sweep_partials(platform.root, _WORK_NAME)
@@ -227,9 +236,10 @@ def remove_unfinished_rebuilds(platform: Platform) -> None:
 
 @contextmanager
 def _work_folder(root: Path, plan: RebuildPlan) -> Iterator[Path]:
-    """Yield a temporary root on the same file system, so that files can be linked.
+    """Yield a temporary root inside a root, on the same file system, on which files can be linked.
 
-    It contains what an interrupted rebuild of the same release has examined. Other leftovers of kills are removed.
+    It contains the results of models from a killed or interrupted rebuild of the same release. Leftovers of other
+    rebuilds are removed. The temporary root is removed when the block ends, except after an interruption (Ctrl-C).
     """
     folder = root / partial_name(_WORK_NAME, hashlib.sha256(plan.manifest_bytes).hexdigest())
     sweep_partials(root, _WORK_NAME, keep=folder)
@@ -240,7 +250,7 @@ def _work_folder(root: Path, plan: RebuildPlan) -> Iterator[Path]:
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    except BaseException:  # as after a kill, the same command goes on
+    except BaseException:  # an interruption: as after a kill, the next rebuild reuses the results
         with suppress(OSError):
             _keep_examined(folder, plan.project)
         raise
@@ -248,11 +258,11 @@ def _work_folder(root: Path, plan: RebuildPlan) -> Iterator[Path]:
 
 
 def _keep_examined(root: Path, project: str) -> None:
-    """Remove everything from a temporary root but the results of models, and the pictures around frames."""
+    """Remove everything from a temporary root except the results of models and the pictures around frames."""
     layout = StorageLayout(root)
     kept = {layout.embeddings, layout.windows, layout.detection_parts(project), layout.window_parts(project)}
     above = {root, layout.projects, layout.project_folder(project)}
-    for folder in sorted(above):  # each before those inside it
+    for folder in sorted(above):  # a folder before the folders inside it
         for entry in folder.iterdir() if folder.is_dir() else ():
             if entry in kept or entry in above:
                 continue
@@ -263,7 +273,10 @@ def _keep_examined(root: Path, project: str) -> None:
 
 
 def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Platform:
-    """Return a platform whose root contains the stored inputs of a release: rows, and files as hard links."""
+    """Return an offline platform on a temporary root, after adding the inputs of a release to that root.
+
+    The stored rows are added to its catalog. Files are hard-linked or copied, and other releases are linked.
+    """
     scratch = Platform(
         platform.config,
         root,
@@ -324,10 +337,10 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _release(scratch: Platform, plan: RebuildPlan) -> Path:
-    """Write the release into the work folder, and return its path.
+    """Write the release into its folder under the temporary root, and return the path of the folder.
 
     Raises:
-        DataMinerError: the recreated tables differ.
+        DataMinerError: the recreated tables, the selection or the verdicts differ from those of the release.
     """
     config = scratch.project_config(plan.project)
     source = ReleaseSource(scratch, plan.project, config, labelling_of(scratch, config))
@@ -342,7 +355,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
         what = f"{', '.join(others)} came out differently" if others else "its selection or verdicts differ"
         raise DataMinerError(f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written")
     standing = standing_of(scratch, config, selection)
-    # Another version of this package may draw other splits for new videos.
+    # Another version of this package can draw other splits for new videos.
     decided = {**standing.decided, **plan.manifest["splits"]["by_video"]}
     standing = replace(standing, decided=decided, replaced=plan.manifest)
     release = scratch.layout.release_folder(plan.project, plan.version)
@@ -353,7 +366,10 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
 
 
 def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -> VerificationCounts | None:
-    """Return the counts of verdicts, with the reasons why boxes had none, which nothing else records."""
+    """Return the counts of verdicts, with the numbers of boxes over budget and waiting taken from the manifest.
+
+    Only the manifest records which of these reasons applied. If their sum differs, the counts are returned unchanged.
+    """
     then = plan.manifest.get("verifier")
     if found is None or then is None:
         return found
@@ -363,7 +379,7 @@ def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -
 
 
 def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:
-    """Return the difference between a release and its rebuilt copy, or "" if every byte is the same."""
+    """Return the difference between a release and its rebuilt copy as text; "" if every byte is the same."""
     if (release / MANIFEST_FILE).read_bytes() == plan.manifest_bytes:
         return ""
     if (original / CHECKSUMS_FILE).is_file():

@@ -116,11 +116,11 @@ def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
 
 @dataclass(slots=True)
 class Verified:
-    """The number of answers in the rows completed so far, by verdict, and a digest of these answers."""
+    """The answers in the rows completed so far: their number by verdict, their tokens, and a digest of them."""
 
     by_verdict: Counter[VerifierVerdict] = field(default_factory=Counter)
-    num_unanswered: int = 0
-    num_tokens: tuple[int, int] = (0, 0)
+    num_unanswered: int = 0  # boxes to verify that have no answer
+    num_tokens: tuple[int, int] = (0, 0)  # input and output tokens of the answers
     digest: int = 0  # equal for equal answers, in any order
 
     def add(self, key: str, verdict: VerifierVerdict, reason: str) -> None:
@@ -161,7 +161,7 @@ class BoxVerification:
     def ask(self, videos: Iterable[Sequence[FrameBoxes]]) -> None:
         """Ask about every box on these frames that needs verification and has no answer, as far as the budget allows.
 
-        If the platform is offline, ask about none: a box without a stored answer stays without one.
+        If the platform is offline, nothing is asked, and boxes without a stored answer stay without one.
 
         Args:
             videos: the frames, one video at a time.
