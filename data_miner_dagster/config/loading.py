@@ -230,7 +230,7 @@ def _one_line(path: Path) -> Iterator[None]:
         problem = (error.problem or error.context or "syntax error").replace("\n", " ")
         raise ConfigError(f"{path}: {where}not valid YAML: {problem}; check indentation, colons and quotes") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}; correct the text") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {with_references(_interpolation_problem(error))}") from None
     except _UNFORESEEN as error:

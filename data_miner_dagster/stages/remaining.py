@@ -207,12 +207,12 @@ class _Outlook:
 
     @property
     def left_seconds(self) -> float:
-        """The total time that its open videos still take, as if processed one after another."""
+        """The total time that the stage's open videos still take, as if processed one after another."""
         return sum(self._left) * self._stage.open_stands_for
 
     @property
     def left_cpu_seconds(self) -> float:
-        """The CPU time that its open videos still take."""
+        """The CPU time that the stage's open videos still take."""
         total = 0.0
         for video, left in zip(self._stage.open, self._left, strict=True):
             expected = self._times.of(video.duration_seconds, video.group)
@@ -221,14 +221,14 @@ class _Outlook:
 
     @property
     def busy_seconds(self) -> float:
-        """The total time that its videos have taken so far, as if processed one after another."""
+        """The total time that the stage's videos have taken so far, as if processed one after another."""
         return sum(video.wall_seconds for video in self._stage.done) + sum(
             v.taken_seconds or 0.0 for v in self._at_work
         )
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU time that its videos have used. It is estimated for videos in progress."""
+        """The CPU time that the stage's videos have used. It is estimated for videos in progress."""
         total = sum(video.cpu_seconds for video in self._stage.done)
         for video in self._at_work:
             expected = self._times.of(video.duration_seconds, video.group)

@@ -75,7 +75,6 @@ _NO_NUMBER = (
     "{their} files",
     "'fewer'} images",
     "'seqLength')} frames",
-    "{ids.shape} frames",
 )
 """Words before such a noun that are not a number, numbers that are never 1, and faults of this program."""
 

@@ -1,7 +1,7 @@
 """Divide a video into sessions of limited length for a video network, and match the objects of different sessions.
 
 A session ends after a fixed number of frames, so memory stays bounded, and a killed run repeats only one session. The
-next session begins with the last frames of the previous one. Objects that match on them keep their numbers.
+next session begins with the last frames of the previous one. Objects that match on these frames keep their numbers.
 
 Belongs here: decisions about objects. Does not belong here: the network (models/trackers/), files.
 """
