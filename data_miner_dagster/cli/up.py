@@ -208,11 +208,10 @@ def locked_root(layout: "StorageLayout") -> int | None:
             if holder is not None and holder.is_gone() and time.monotonic() < deadline:
                 time.sleep(0.2)  # the holder was killed, and its processes are still being ended
                 continue
-            who = "another process" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
             how = "" if holder is None else f" or `kill {holder.pid}`"
             raise ConfigError(
-                f"`data-miner up`, `restore` or `migrate-to` is already running on {layout.root} ({who}); stop it "
-                f"(Ctrl-C there{how}), or use another --root"
+                f"`data-miner up`, `restore` or `migrate-to` is already running on {layout.root} "
+                f"({holder or 'another process'}); stop it (Ctrl-C there{how}), or use another --root"
             ) from None
         except OSError as error:
             console.print(

@@ -16,8 +16,13 @@ POOL_NAMES: Final[tuple[PoolName, ...]] = get_args(PoolName)
 _Name = Annotated[str, Field(min_length=1)]
 _TAINT: Final = r"^(?P<key>[^=:\s]+)(?:=(?P<value>[^=:\s]*))?(?::(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$"
 _Taint = Annotated[str, Field(pattern=_TAINT)]
-_RESERVED: Final = ("CPU", "GPU", "memory", "object_store_memory")
-"""Ray's names for the resources that it counts itself. `custom_resources` may not contain them."""
+_RESERVED: Final = {
+    "CPU": "use cpus",
+    "GPU": "use gpus",
+    "memory": "use memory_gb",
+    "object_store_memory": "leave it out, since runs do not use Ray's object store",
+}
+"""Ray's names for the resources that it counts itself, which `custom_resources` may not contain, and the remedy."""
 
 
 class PoolConfig(ConfigModel):
@@ -84,8 +89,8 @@ def _problems_of(wanted: PoolConfig, launcher: Launcher) -> list[str]:
             if amount > 1 and amount != int(amount)
         ]
         problems += [
-            f"custom_resources contains {name!r}, which Ray counts itself; use cpus, gpus or memory_gb"
-            for name in _RESERVED
+            f"custom_resources contains {name!r}, which Ray counts itself; {remedy}"
+            for name, remedy in _RESERVED.items()
             if name in wanted.custom_resources
         ]
         if wanted.node_selector:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from data_miner_dagster.domain.measurements import AMOUNTS, FLOORS, Measured
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.work import WorkStage
 
@@ -83,9 +84,8 @@ def sharing_line(cost: Mapping[str, Any]) -> str:
     number, projects = cost["num_shared_videos"], cost["num_sharing_projects"]
     if not number:
         return ""
-    videos, others = ("video is", "") if number == 1 else ("videos are", "")
     return (
-        f"{number:,} {videos} shared with {projects:,} other project{'s' if projects != 1 else others}: the cost of "
+        f"{counted(number, 'video is', 'videos are')} shared with {counted(projects, 'other project')}: the cost of "
         f"{'its' if number == 1 else 'their'} download, frames and embeddings counts in full in every project."
     )
 

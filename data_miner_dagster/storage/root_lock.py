@@ -26,6 +26,9 @@ class LockHolder:
     host: str
     since: str
 
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
     def is_gone(self) -> bool:
         """Return whether the process has certainly ended. Its child processes may still hold the lock."""
         if self.host != socket.gethostname():

@@ -46,8 +46,7 @@ def test_cluster__asks_for_what_a_pool_needs(tmp_path: Path) -> None:
         ),
         (
             "{launcher: ray, pools: {inference: {custom_resources: {GPU: 1}}}}",
-            "platform.cluster: pools.inference.custom_resources contains 'GPU', which Ray counts itself; use cpus, "
-            "gpus or memory_gb",
+            "platform.cluster: pools.inference.custom_resources contains 'GPU', which Ray counts itself; use gpus",
         ),
         (
             "{launcher: ray, pools: {inference: {node_selector: {zone: a}}}}",

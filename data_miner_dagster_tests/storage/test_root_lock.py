@@ -33,6 +33,7 @@ def test_take_root_lock__says_who_has_it_and_ends_with_the_process(tmp_path: Pat
         holder = held.value.holder
         assert holder is not None
         assert (holder.pid, holder.is_gone()) == (process.pid, False)
+        assert f"is locked by process {process.pid} on " in str(held.value)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert holder.is_gone()
