@@ -106,7 +106,7 @@ def scope_named(
 
     Raises:
         ConfigError: the project, the stage or a video does not exist, a video does not belong to the project, or
-            `keys_file` contains no video key.
+            `keys_file` cannot be read or contains no video key.
     """
     from data_miner_dagster.catalog.holds import WorkScope
 

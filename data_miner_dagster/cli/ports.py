@@ -1,4 +1,4 @@
-"""Checks whether a web server can listen on a port, and which process already does."""
+"""Check whether a web server can listen on a port, and find the process that already listens there."""
 
 import errno
 import re

@@ -51,7 +51,7 @@ def retry(
 
 
 def _line(retried: "Retried", *, dry_run: bool) -> str:
-    """Return one line that says what was done and what happens next."""
+    """Return one line about the work to retry, the holds that end, and the time of the retry."""
     videos = counted(len(retried.videos), "video")
     projects = f" and {counted(len(retried.projects), 'project')}" if retried.projects else ""
     ended = f"{counted(retried.num_holds, 'hold')} {'would end' if dry_run else 'ended'}"

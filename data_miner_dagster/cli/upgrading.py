@@ -33,7 +33,7 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
     """Return one line if videos have frames that an earlier version extracted, otherwise nothing.
 
-    With `project`, considers only its videos. When this version first opens a root, this reads the version and settings
+    With `project`, considers only its videos. The first call in a root by this version reads the version and settings
     of each video's frames.
     """
     from data_miner_dagster.operations.upkeep.auditing import count_earlier_frames, settle_bases

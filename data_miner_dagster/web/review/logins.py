@@ -32,7 +32,7 @@ class LoginEndpoints:
         self._port = port
 
     def login_page(self, _request: Request) -> Response:
-        """Show the page whose script logs in."""
+        """Return the login page, whose script posts the secret of the link."""
         return page("login.html.j2", {}, who=None)
 
     async def log_in(self, request: Request) -> Response:

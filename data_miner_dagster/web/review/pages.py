@@ -87,7 +87,7 @@ QUEUE_TEXTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """A queue as the overview shows it."""
+    """A queue with its text and its counts, as the overview lists it."""
 
     queue: str
     text: QueueText
