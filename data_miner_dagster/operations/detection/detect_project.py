@@ -301,7 +301,7 @@ def _with_answers(fingerprint: str, verification: BoxVerification) -> str:
 
 
 def num_unreadable_frames(detected_frames_table: Path) -> int:
-    """Return the number of representatives that the table lacks because they could not be examined, for any reason."""
+    """Return the number of representatives that are not in the table, because they could not be examined."""
     return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
 
 

@@ -92,7 +92,7 @@ class RebuildPlan:
     config: ProjectConfig
     videos: dict[str, dict[str, Any]]  # facts about videos with frames, by key
     lacks: list[str] = field(default_factory=list)
-    """One line for each input that is missing or has changed. If it is empty, the release can be rebuilt."""
+    """One line for each input that is missing or has changed. Empty if all inputs are unchanged."""
 
 
 def plan_rebuild(
