@@ -17,7 +17,7 @@ from alembic import command
 from sqlalchemy import create_engine, make_url, text
 
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 from data_miner_dagster_tests.support import migrated
 from data_miner_dagster_tests.support.buckets import ACCESS_KEY, BUCKET, SECRET_KEY, FaultyBuckets, faulty_buckets
@@ -149,7 +149,7 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def database(catalog_url: str) -> Iterator[Database]:
     """An empty catalog with its tables, on each database in turn."""
     database = Database(catalog_url)
-    initialise(database)
+    initialize(database)
     yield database
     database.dispose()
 

@@ -21,7 +21,7 @@ from sqlalchemy import update
 from data_miner_dagster.catalog.claims import hold_claim, live_claims, try_claim
 from data_miner_dagster.catalog.database import Database, sqlite_url
 from data_miner_dagster.catalog.leases import find_leases, hold_lease, take_lease
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.work_tables import RunLeaseRow
@@ -54,7 +54,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     made = Database(sqlite_url(tmp_path / "catalog.sqlite"))
-    initialise(made)
+    initialize(made)
     yield made
     made.dispose()
 

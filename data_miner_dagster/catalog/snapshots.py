@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from data_miner_dagster.catalog.copying import catalog_tables, insert_rows, read_rows
 from data_miner_dagster.catalog.database import Database, sqlite_url
 from data_miner_dagster.catalog.kept_log import KeptLog
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.catalog.schema import ClaimRow, ProjectRow, utc_now
 from data_miner_dagster.catalog.work_tables import BatchItemRow, RunLeaseRow, WorkBatchRow
 
@@ -26,7 +26,7 @@ def snapshot_catalog(database: Database, file: Path) -> None:
             source.backup(target)
         return
     copy = Database(sqlite_url(file))
-    initialise(copy)
+    initialize(copy)
     with database.reading() as session, copy.engine.begin() as target_connection:
         source_connection = session.connection()
         for table in catalog_tables():
@@ -41,7 +41,7 @@ def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
     a project's file was under the old root, its path is changed to the new root.
     """
     database = Database(sqlite_url(file))
-    initialise(database)
+    initialize(database)
     with database.transaction() as session:
         for table in (ClaimRow, RunLeaseRow, BatchItemRow):
             session.execute(delete(table))

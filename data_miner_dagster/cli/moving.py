@@ -108,7 +108,7 @@ def _copy(
         dagster_url_beside,
     )
     from data_miner_dagster.catalog.database import Database
-    from data_miner_dagster.catalog.migrations import initialise
+    from data_miner_dagster.catalog.migrations import initialize
     from data_miner_dagster.history.copying import copy_dagster
     from data_miner_dagster.storage.moved_catalog import MovedCatalog, MoveState, write_moved_catalog
 
@@ -129,7 +129,7 @@ def _copy(
         )
         write_moved_catalog(platform.layout, moved)
         database = Database(target)
-        initialise(database)
+        initialize(database)
         _tell_counts("the catalog", copy_catalog(source, database, attempt=moved.attempt))
         database.dispose()
         if dagster is not None:

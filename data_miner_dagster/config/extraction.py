@@ -25,7 +25,7 @@ class FrameQualityConfig(ConfigModel):
     """Mark a frame as `slide` if more than this share of it has no texture, and at least 2 % of it is lines of text.
     Try 0.6. null: off."""
     text_share: float | None = Field(default=None, gt=0, le=1)
-    """Mark a frame as `text` if more than this share of it is lines of text, which are recognised by their shape. Try
+    """Mark a frame as `text` if more than this share of it is lines of text, which are recognized by their shape. Try
     0.06. null: off."""
 
     @property

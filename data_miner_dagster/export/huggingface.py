@@ -59,7 +59,7 @@ def embedded_schema(columns: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of the shards with embedded images, with the given columns of EXTRA_COLUMNS."""
     return pa.schema(
         [
-            pa.field("image", _IMAGE_TYPE),  # must be nullable, or `datasets` does not recognise it
+            pa.field("image", _IMAGE_TYPE),  # must be nullable, or `datasets` does not recognize it
             *(field for field in row_schema(columns) if field.name != "file_name"),
         ],
         # tells `datasets` that the column contains images; it infers the other columns

@@ -92,7 +92,7 @@ def perceptual_hash(luma: npt.NDArray[np.uint8]) -> int:
     """
     small = Image.fromarray(luma).resize((_HASH_PICTURE_SIDE, _HASH_PICTURE_SIDE), Image.Resampling.LANCZOS)
     coefficients = cv2.dct(np.asarray(small, dtype=np.float64))
-    # imagehash's transform is not normalised: the first row and column are larger by the square root of two.
+    # imagehash's transform is not normalized: the first row and column are larger by the square root of two.
     coefficients[0] *= np.sqrt(2)
     coefficients[:, 0] *= np.sqrt(2)
     low = coefficients[:_HASH_SIDE, :_HASH_SIDE]

@@ -18,7 +18,7 @@ from data_miner_dagster.catalog.claims import Claim, check_claim, hold_claim
 from data_miner_dagster.catalog.database import Database, sqlite_url
 from data_miner_dagster.catalog.failures import DATABASE_ERROR
 from data_miner_dagster.catalog.leases import RunLease
-from data_miner_dagster.catalog.migrations import Migration, has_tables, initialise
+from data_miner_dagster.catalog.migrations import Migration, has_tables, initialize
 from data_miner_dagster.catalog.pending import record_bases
 from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.catalog.renewal import note_progress
@@ -182,7 +182,7 @@ class Platform:
             )
         if self.catalog_url is None:
             self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.migration = initialise(database)
+        self.migration = initialize(database)
         if self.migration is not None:
             logger.warning("%s", self.migration)
         adopt_verdict_files(database, self.layout)

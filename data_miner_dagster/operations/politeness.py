@@ -37,7 +37,7 @@ from data_miner_dagster.domain.errors import TransientError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.sites.hosts import normalise_host, retry_after_seconds
+from data_miner_dagster.sites.hosts import normalize_host, retry_after_seconds
 from data_miner_dagster.sites.versions import yt_dlp_version
 from data_miner_dagster.stages.downloading.failures import breaker_seconds, granted_wait_seconds
 from data_miner_dagster.stages.downloading.site_health import (
@@ -211,8 +211,8 @@ class SitePoliteness:
         time.sleep(max(0.0, begin - time.monotonic()))
 
     def _is_spared(self, site: str) -> bool:
-        hosts = {normalise_host(host) for host in self._config.allowed_private_hosts}
-        return self._config.politeness.spare_private_hosts and normalise_host(site) in hosts
+        hosts = {normalize_host(host) for host in self._config.allowed_private_hosts}
+        return self._config.politeness.spare_private_hosts and normalize_host(site) in hosts
 
     def _spacing_seconds(self, site: str) -> float:
         politeness = self._config.politeness

@@ -118,7 +118,7 @@ def combined(
 def mean_over_templates(
     embed_sentence: Callable[[str], Float32Array], texts: Sequence[str], templates: Sequence[str], encoder_name: str
 ) -> Float32Array:
-    """Return (P, D) float32 unit vectors: for each text, the normalised mean over the templates.
+    """Return (P, D) float32 unit vectors: for each text, the normalized mean over the templates.
 
     Source: Radford et al. 2021, "Learning transferable visual models from natural language supervision", section
     3.1.4, prompt ensembling.

@@ -10,7 +10,7 @@ from data_miner_dagster.domain.records import Float32Array, RgbImage, Similarity
 
 @runtime_checkable
 class ImageEncoder(Protocol):
-    """Encodes images as L2-normalised vectors, in two steps so that the first can run in worker threads.
+    """Encodes images as L2-normalized vectors, in two steps so that the first can run in worker threads.
 
     `name` is the registry name and safe as a folder name. `fingerprint` changes with weights, revision and
     preprocessing; vectors with different fingerprints are never compared. `input_side` is the side of the square input

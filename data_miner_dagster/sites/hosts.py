@@ -12,7 +12,7 @@ _MAX_DIGITS: Final = 18
 """The maximum number of digits of a size, since a server may send any number of them."""
 
 
-def normalise_host(host: str) -> str:
+def normalize_host(host: str) -> str:
     """Return `host` normalized for comparison: lower case, without brackets or the root dot."""
     return host.strip("[]").rstrip(".").lower()
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.sites.hosts import normalise_host
+from data_miner_dagster.sites.hosts import normalize_host
 from data_miner_dagster.sites.special_addresses import is_public_address
 
 
@@ -19,7 +19,7 @@ class PrivateAddressError(ConfigError):
 
 def is_allowed_private(host: str, allowed_private_hosts: Collection[str]) -> bool:
     """Return whether the configuration allows private addresses for a host."""
-    return normalise_host(host) in {normalise_host(allowed) for allowed in allowed_private_hosts}
+    return normalize_host(host) in {normalize_host(allowed) for allowed in allowed_private_hosts}
 
 
 def resolved_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:

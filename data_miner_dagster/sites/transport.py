@@ -33,7 +33,7 @@ from yt_dlp.utils.networking import select_proxy
 from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import note
 from data_miner_dagster.sites.addresses import checked_addresses, connect_checked
-from data_miner_dagster.sites.hosts import normalise_host, promised_bytes
+from data_miner_dagster.sites.hosts import normalize_host, promised_bytes
 from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
 from data_miner_dagster.sites.redirects import DiscreetRedirects
 from data_miner_dagster.sites.responses import CappedResponse, unpacked
@@ -171,7 +171,7 @@ class Guard:
             OSError: the host name cannot be resolved, or none of its addresses accepts a connection.
         """
         allowed = self.allowed_private_hosts
-        if self.proxy_host is not None and normalise_host(host) == self.proxy_host:
+        if self.proxy_host is not None and normalize_host(host) == self.proxy_host:
             allowed = (*allowed, host)
         self.check()
         connection = connect_checked(host, port, timeout, allowed)
@@ -341,7 +341,7 @@ class GuardedHandler(UrllibRH):  # type: ignore[misc]
         if self._guard.errand is not None:
             self._guard.errand.check()
         proxy = select_proxy(request.url, self._get_proxies(request))
-        self._guard.proxy_host = normalise_host(urllib.parse.urlsplit(proxy).hostname or "") if proxy else None
+        self._guard.proxy_host = normalize_host(urllib.parse.urlsplit(proxy).hostname or "") if proxy else None
         errand = self._guard.errand
         same = (request.method, request.url, frozenset(request.headers.items())) if request.data is None else None
         if errand is not None and (answer := errand.forbidden.get(same)) is not None:

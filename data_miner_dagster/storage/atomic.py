@@ -24,7 +24,7 @@ _FLUSHED_AT_ONCE: Final = 8
 _FILES_A_PORTION: Final = 2_000
 
 PARTIAL_MARK = ".partial-"
-"""The prefix of the names of unfinished files and folders, by which `sweep_partials` recognises them."""
+"""The prefix of the names of unfinished files and folders, by which `sweep_partials` recognizes them."""
 
 
 _ONLY: Final = "only"

@@ -2,7 +2,7 @@
 
 compete: tries to download every PENDING video once, under its claim, and prints the keys it won.
 hold: takes one claim, prints "held", and sleeps until it is killed.
-initialise: makes the tables and prints "done".
+initialize: makes the tables and prints "done".
 """
 
 import random
@@ -11,7 +11,7 @@ import time
 
 from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.catalog.projects import find_projects
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import find_videos
@@ -38,8 +38,8 @@ def main() -> None:
     """Do what the arguments say."""
     mode, url = sys.argv[1:3]
     database = Database(url)
-    if mode == "initialise":
-        initialise(database)
+    if mode == "initialize":
+        initialize(database)
         find_projects(database)
         print("done", flush=True)
     elif mode == "compete":

@@ -6,7 +6,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from data_miner_dagster.catalog.database import Database, make_engine, portions, reclaim_space, sqlite_url
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.catalog.projects import find_project, update_project
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.domain.errors import ConfigError, TransientError
@@ -94,12 +94,12 @@ def test_make_engine__sqlite_keeps_foreign_keys_and_writes_ahead(tmp_path: Path)
 
 def test_check_connection__folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(TransientError, match=r"nowhere/catalog\.sqlite cannot be opened: unable to open database file"):
-        initialise(Database(f"sqlite:///{tmp_path / 'nowhere' / 'catalog.sqlite'}"))
+        initialize(Database(f"sqlite:///{tmp_path / 'nowhere' / 'catalog.sqlite'}"))
 
 
 def test_check_connection__password_is_not_repeated() -> None:
     with pytest.raises(TransientError) as raised:
-        initialise(Database("postgresql+psycopg2://miner:hunter2@127.0.0.1:1/catalog"))
+        initialize(Database("postgresql+psycopg2://miner:hunter2@127.0.0.1:1/catalog"))
     assert "hunter2" not in str(raised.value)
     assert "\n" not in str(raised.value)
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.failures import quick_check
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.catalog.projects import find_projects, save_snapshot
 from data_miner_dagster.domain.errors import CatalogError, TransientError
 from data_miner_dagster_tests.operations.full_disks import small_disk
@@ -25,7 +25,7 @@ PROJECTS = 400
 def file(tmp_path: Path) -> Path:
     """A catalog of some size, closed."""
     database = Database(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
-    initialise(database)
+    initialize(database)
     for number in range(PROJECTS):
         save_snapshot(database, f"p{number}", {"description": "x" * 300}, "hash", None)
     database.dispose()
@@ -56,9 +56,9 @@ def test_dispose__what_another_still_has_open_is_checkpointed_all_the_same(file:
 def test_process_exit__closes_the_catalog(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom data_miner_dagster.catalog.database import Database\n"
-        "from data_miner_dagster.catalog.migrations import initialise\n"
+        "from data_miner_dagster.catalog.migrations import initialize\n"
         "from data_miner_dagster.catalog.projects import find_projects, save_snapshot\n"
-        "database = Database(sys.argv[1])\ninitialise(database)\nsave_snapshot(database, 'p', {}, 'hash', None)\n"
+        "database = Database(sys.argv[1])\ninitialize(database)\nsave_snapshot(database, 'p', {}, 'hash', None)\n"
         "assert [row.name for row in find_projects(database)] == ['p']\n"
     )
     file = tmp_path / "catalog.sqlite"
@@ -83,7 +83,7 @@ def test_catalog__damage_is_one_line(file: Path, damage: str) -> None:
     database = Database(f"sqlite:///{file}")
 
     def look() -> None:
-        initialise(database)
+        initialize(database)
         find_projects(database)
 
     with pytest.raises(CatalogError, match=r"catalog\.sqlite is damaged \(.*init-db") as raised:

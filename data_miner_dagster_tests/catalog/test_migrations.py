@@ -14,7 +14,7 @@ from data_miner_dagster.catalog.migrations import (
     current_revision,
     has_tables,
     head_revision,
-    initialise,
+    initialize,
     migrate,
 )
 from data_miner_dagster.catalog.projects import find_projects, save_snapshot
@@ -91,7 +91,7 @@ def test_migrate__catalog_of_a_newer_version_is_refused(database: Database) -> N
 
 
 def test_migrate__several_processes_at_once(catalog_url: str) -> None:
-    command = [sys.executable, "-m", "data_miner_dagster_tests.catalog.competing_worker", "initialise", catalog_url]
+    command = [sys.executable, "-m", "data_miner_dagster_tests.catalog.competing_worker", "initialize", catalog_url]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [worker.communicate(timeout=300)[0] for worker in workers] == ["done\n"] * 4
     assert [worker.returncode for worker in workers] == [0] * 4
@@ -212,6 +212,6 @@ def test_migrate__files_that_are_there_take_room(database: Database) -> None:
 def test_has_tables__from_the_first_revision_on(catalog_url: str) -> None:
     database = Database(catalog_url)
     assert not has_tables(database)
-    assert initialise(database) is None  # nothing of an earlier version was there
+    assert initialize(database) is None  # nothing of an earlier version was there
     assert has_tables(database)
     database.dispose()

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, make_url, text
 from benchmarks.planted_catalog import plant_videos
 from data_miner_dagster.catalog.batches import end_batch, open_batches, take_batch, take_project_batch
 from data_miner_dagster.catalog.database import Database
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.catalog.pending import (
     bases_on_record,
     is_project_settled,
@@ -61,7 +61,7 @@ def scans_of(database: Database, statements: dict[str, Any]) -> list[str]:
 def plant(postgres_url: str) -> None:
     """Plant videos in 50 projects, without checking foreign keys, which would take longer than all the rest."""
     unchecked = Database(make_url(postgres_url).update_query_dict({"options": "-csession_replication_role=replica"}))
-    initialise(unchecked)
+    initialize(unchecked)
     projects = [f"p{index:02}" for index in range(50)]
     for name in projects:
         add_project(unchecked, name)

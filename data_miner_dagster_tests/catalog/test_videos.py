@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event, select
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.members import find_members, projects_wanting
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.catalog.schema import PrescreeningRow, VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import record_internal_error
@@ -88,7 +88,7 @@ def reversed_database(tmp_path: Path) -> Iterator[Database]:
 
     event.listen(Engine, "connect", reverse)
     database = Database(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
-    initialise(database)
+    initialize(database)
     yield database
     database.dispose()
     event.remove(Engine, "connect", reverse)

@@ -236,10 +236,10 @@ def test_migrate_to__not_while_somebody_works(run_command: RunCommand, platform:
 def test_migrate_to__not_into_what_is_somebody_elses(
     run_command: RunCommand, platform: Platform, postgres_url: str
 ) -> None:
-    from data_miner_dagster.catalog.migrations import initialise
+    from data_miner_dagster.catalog.migrations import initialize
 
     other = Database(postgres_url)
-    initialise(other)
+    initialize(other)
     add_project(other, "theirs")
     with pytest.raises(ConfigError, match=r"is not empty: it has rows in projects \(1\); name an empty database"):
         run_command("migrate-to", postgres_url, "--root", platform.root)

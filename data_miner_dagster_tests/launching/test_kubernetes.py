@@ -20,7 +20,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._core.run_coordinator import SubmitRunContext
 
 from data_miner_dagster.catalog.database import Database, sqlite_url
-from data_miner_dagster.catalog.migrations import initialise
+from data_miner_dagster.catalog.migrations import initialize
 from data_miner_dagster.config.cluster import ClusterConfig
 from data_miner_dagster.config.loading import load_platform_config
 from data_miner_dagster.definitions import defs
@@ -191,7 +191,7 @@ def test_end_dead_runs__a_pod_that_died_while_it_started(instance: dg.DagsterIns
         instance.report_dagster_event(starting, run.run_id)
     Cluster.failed.add(f"dagster-run-{dead.run_id}")
     database = Database(sqlite_url(tmp_path / "catalog.sqlite"))
-    initialise(database)
+    initialize(database)
     assert end_dead_runs(instance, database, is_ours=is_ours, idle_limit=timedelta(hours=1)) == [dead.run_id]
     ended = instance.get_run_by_id(dead.run_id)
     assert ended is not None

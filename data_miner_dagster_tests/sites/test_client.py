@@ -216,7 +216,7 @@ asking = pytest.mark.parametrize("ask", _ASKING.values(), ids=_ASKING.keys())
     ("place", "planted"),
     [  # yt-dlp wraps the first as an unexpected error of the handler, the second as a request that cannot be sent
         ("transport.select_proxy", KeyError("planted")),
-        ("public_addresses.normalise_host", ValueError("planted")),
+        ("public_addresses.normalize_host", ValueError("planted")),
     ],
 )
 def test_a_bug_of_ours_comes_through_as_it_is(

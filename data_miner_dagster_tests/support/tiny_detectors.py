@@ -1,4 +1,4 @@
-"""Randomly initialised networks of the real detector classes, a fraction of a megabyte each, saved as on the hub."""
+"""Randomly initialized networks of the real detector classes, a fraction of a megabyte each, saved as on the hub."""
 
 import warnings
 from pathlib import Path
@@ -132,7 +132,7 @@ def save_omdet_turbo(folder: Path) -> Path:
         ),
         backbone_config=tiny_swin(),
         image_size=64,
-        # Without timm the feature maps come channels first, and are normalised by the backbone itself.
+        # Without timm the feature maps come channels first, and are normalized by the backbone itself.
         apply_layernorm_after_vision_backbone=False,
         text_projection_in_dim=16,
         text_projection_out_dim=16,

@@ -1,4 +1,4 @@
-"""Tiny, randomly initialised networks of the real architectures, saved as a hub checkpoint is, tokenizer included."""
+"""Tiny, randomly initialized networks of the real architectures, saved as a hub checkpoint is, tokenizer included."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A tiny, randomly initialised Qwen3-VL, saved as a hub checkpoint is: network, processor, tokenizer, chat template."""
+"""A tiny, randomly initialized Qwen3-VL, saved as a hub checkpoint is: network, processor, tokenizer, chat template."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The catalog's tables as a chain of numbered Alembic revisions, applied by `initialise`.
+"""The catalog's tables as a chain of numbered Alembic revisions, applied by `initialize`.
 
 A change to catalog/schema.py needs a revision. `python -m data_miner_dagster.catalog.migrations "what it adds"` writes
 the next one from the difference between the chain and the tables. Review it before committing it.
@@ -70,7 +70,7 @@ def has_tables(database: Database) -> bool:
         return current_revision(connection) is not None
 
 
-def initialise(database: Database) -> Migration | None:
+def initialize(database: Database) -> Migration | None:
     """Create or migrate the tables. Idempotent, and safe to call from several processes at once.
 
     Returns:

@@ -1,6 +1,6 @@
 """Encoders from the hub: SigLIP 2, SigLIP, CLIP, MetaCLIP 2, TIPSv2 (image and text), DINOv2 and DINOv3 (image).
 
-Belongs here: loading through `from_pretrained`, pooling, normalising to unit length. Does not belong here: the location
+Belongs here: loading through `from_pretrained`, pooling, normalizing to unit length. Does not belong here: the location
 of files (hub.py), tokenizing and how a family was trained (recipes.py), resizing (pixels.py).
 """
 
@@ -48,7 +48,7 @@ _NAFLEX: Final = "siglip2"
 
 
 Pool: TypeAlias = "Callable[[Any, torch.Tensor], torch.Tensor]"
-"""Maps a network and (N, 3, H, W) normalised pixels to (N, D) vectors of any length."""
+"""Maps a network and (N, 3, H, W) normalized pixels to (N, D) vectors of any length."""
 Tokenize: TypeAlias = "Callable[[Sequence[str]], dict[str, torch.Tensor]]"
 """Maps prompts to the keyword arguments of the text tower."""
 
@@ -145,7 +145,7 @@ class HubImageEncoder:
 
     def _vectors(self, network: Any, images: "torch.Tensor") -> "torch.Tensor":
         """Return the (N, D) unit vectors of (N, H, W, 3) uint8 images."""
-        return _unit(self._pool(network, self._checkpoint.preparation.normalised(images, network.dtype)))
+        return _unit(self._pool(network, self._checkpoint.preparation.normalized(images, network.dtype)))
 
 
 class HubImageTextEncoder(HubImageEncoder):
@@ -224,7 +224,7 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
 def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     """Load a DINOv2 or DINOv3 checkpoint.
 
-    The entry's option `pooling` is `pooler` (the normalised class token, the default), `cls` (the class token of the
+    The entry's option `pooling` is `pooler` (the normalized class token, the default), `cls` (the class token of the
     last layer) or `mean` (the mean over the patches of the last layer).
 
     Raises:

@@ -1,7 +1,7 @@
 """Turn images into the uint8 input of a hub model's forward pass, following the checkpoint's own settings.
 
 Belongs here: resizing and cropping on the CPU, one image at a time, in worker threads. Does not belong here: scaling
-and normalising, which are cheaper for whole batches on the device.
+and normalizing, which are cheaper for whole batches on the device.
 
 Source: `preprocessor_config.json` of the checkpoints. Results equal those of transformers' Pillow image processors.
 """
@@ -128,8 +128,8 @@ class PixelPreparation:
             picture = picture.crop((left, top, left + width, top + height))  # pads a smaller image with black
         return np.asarray(picture)
 
-    def normalised(self, batch: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
-        """Return a batch (N, H, W, 3) uint8 as normalised (N, 3, H, W) of `dtype`, on the same device."""
+    def normalized(self, batch: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
+        """Return a batch (N, H, W, 3) uint8 as normalized (N, 3, H, W) of `dtype`, on the same device."""
         import torch
 
         pixels = batch.permute(0, 3, 1, 2).float()

@@ -44,7 +44,7 @@ class ImageRecipe:
 
     is_stretched: bool  # resized to the square; otherwise scaled by its shorter side, then cropped at the centre
     resample: Image.Resampling
-    mean: tuple[float, float, float] | None  # None: not normalised, values from 0 to 1
+    mean: tuple[float, float, float] | None  # None: not normalized, values from 0 to 1
     std: tuple[float, float, float] | None
 
     def completed(self, stated: Mapping[str, Any], side: int) -> dict[str, Any]:

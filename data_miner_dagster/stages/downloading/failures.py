@@ -1,4 +1,4 @@
-"""Decisions of downloading: handling failed videos, the duration of an open breaker, and recognising the same video.
+"""Decisions of downloading: handling failed videos, the duration of an open breaker, and recognizing the same video.
 
 Pure functions.
 """

@@ -18,7 +18,7 @@ SAME_PLACE_PIXELS: Final = 1.0
 """A box counts as moved if one of its edges has moved by more than this. Tools that store integer pixels round the
 corner and the size, which moves an edge by up to a pixel."""
 SHARE_DECIMALS: Final = 6
-"""Verdicts on one box are recognised by its relative coordinates, rounded to this many decimal places."""
+"""Verdicts on one box are recognized by its relative coordinates, rounded to this many decimal places."""
 
 
 @dataclass(frozen=True, slots=True)

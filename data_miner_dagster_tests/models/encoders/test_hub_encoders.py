@@ -94,7 +94,7 @@ def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, P
         by_pooling[pooling] = embed_images(encoder, images)
     batch = torch.from_numpy(np.stack([encoder.preprocess(image) for image in images]))
     preparation = PixelPreparation.of_processor(transformers.AutoImageProcessor.from_pretrained(folders[architecture]))
-    pixels = preparation.normalised(batch, torch.float32)
+    pixels = preparation.normalized(batch, torch.float32)
     with torch.inference_mode():
         hidden = network(pixel_values=pixels).last_hidden_state
     num_patches = 16  # 32 pixels in patches of 8; before them the class token and, for DINOv3, two registers
