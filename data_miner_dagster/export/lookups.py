@@ -1,11 +1,16 @@
 """Find one image or box in the tables of a release, for `data-miner trace`, in bounded memory."""
 
+import re
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Final
 
 from data_miner_dagster.export.parquet import box_from, boxes_table, image_from, images_table
 from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.rows import read_columns, read_rows_with
+
+_FILE_SUFFIX: Final = re.compile(r"\.(?:jpg|jpeg|png|webp|txt|xml|json)$")
+"""The suffix of an image or of a label file. What else follows a dot belongs to the key of a video."""
+_CROP: Final = re.compile(r"(.+_[0-9]{6})_[0-9]{3}")
 
 
 def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ...]] | None:
@@ -23,19 +28,22 @@ def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ..
 
 
 def find_image_id(folder: Path, name: str) -> int | None:
-    """Return the id of the image with a frame id, image file or label file of this name, or None if there is none.
+    """Return the id of the image that a name refers to; None if there is no such image.
 
-    Raises:
-        DataMinerError: the table is damaged.
+    The name is a frame id, or that of the image's file, of its label file, or of one of its crops.
     """
-    file_name = f"{PurePath(name).name.removesuffix('.jpg').removesuffix('.txt')}.jpg"
-    by_file = None
+    stem = _FILE_SUFFIX.sub("", PurePath(name).name).replace("~", ".")  # as in WebDataset
+    crop = _CROP.fullmatch(stem)
+    by_file = by_crop = None
     for image_id, image_file, frame_id in read_columns(images_table(folder), "image_id", "file_name", "frame_id"):
         if frame_id == name:
             return int(image_id)
-        if by_file is None and image_file.rpartition("/")[2] == file_name:
+        image = PurePath(image_file).stem
+        if image == stem:
             by_file = int(image_id)
-    return by_file
+        elif crop is not None and image == crop[1]:
+            by_crop = int(image_id)
+    return by_crop if by_file is None else by_file
 
 
 def image_id_of_box(folder: Path, annotation_id: int) -> int | None:

@@ -1,12 +1,16 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_miner_dagster.catalog.verdicts import add_verdicts
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox, Verdict, VerdictWord
 from data_miner_dagster.export.coco import read_coco
+from data_miner_dagster.export.lookups import find_image_id
+from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.provenance import trace_image
 from data_miner_dagster.operations.releasing.release_project import release_project
@@ -62,10 +66,24 @@ def test_trace_image__every_name_of_an_image_leads_to_it(released: Platform, tmp
     image = next(path for path in sorted((release / "images").rglob("*.jpg")) if path.name == "files-ccc_000000.jpg")
     label = next((release / "labels").rglob("files-ccc_000000.txt"))
     elsewhere = tmp_path / "export" / "images" / image.name
-    names = [str(image), str(label), str(elsewhere), image.name, image.stem, "files-ccc/000000"]
+    of_exports = ["Annotations/files-ccc_000000.xml", "train/001_bicycle/files-ccc_000000_000.png"]
+    names = [str(image), str(label), str(elsewhere), image.name, image.stem, "files-ccc/000000", *of_exports]
     image_ids = {trace_image(released, name).image.image_id for name in names}
     assert image_ids == {trace_image(released, f"image:{image_ids.copy().pop()}").image.image_id}
     assert len(image_ids) == 1
+
+
+@pytest.mark.parametrize("name", ["files-c.c~c_000000.png", "files-c~c~c_000000.json", "files-c.c.c_000000_002.jpg"])
+def test_find_image_id__of_a_lossless_image_and_a_key_with_dots(tmp_path: Path, name: str) -> None:
+    columns = {
+        "image_id": [3, 4],
+        "file_name": ["val/files-c.c.c_000001.png", "val/files-c.c.c_000000.png"],
+        "frame_id": ["files-c.c.c/000001", "files-c.c.c/000000"],
+    }
+    images_table(tmp_path).parent.mkdir()
+    pq.write_table(pa.table(columns), images_table(tmp_path))
+    assert find_image_id(tmp_path, name) == 4
+    assert find_image_id(tmp_path, f"un{name}") is None
 
 
 def test_trace_image__tables_that_say_something_else_are_not_quoted(tmp_path: Path) -> None:
