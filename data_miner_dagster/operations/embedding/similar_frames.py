@@ -6,6 +6,7 @@ to maintain that could become stale.
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from data_miner_dagster.stages.nearest import Match, Nearest
 from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.vectors import read_embeddings
 
+_FRAME_ID: Final = re.compile(r"[a-z0-9_]+-[A-Za-z0-9_.-]+/[0-9]{6}")
+_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 _VIDEOS_AT_ONCE: Final = 64
 
 logger = logging.getLogger(__name__)
@@ -78,7 +81,8 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
         project: search only the videos that this project wants.
 
     Raises:
-        ConfigError: no video has embeddings by this encoder, the project does not exist, or the picture cannot be read.
+        ConfigError: no video has embeddings by this encoder, or the project, frame or picture does not exist or cannot
+            be read.
         ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
     if project is not None:
@@ -119,7 +123,20 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
             if unreadable:
                 raise ConfigError(unreadable[0][1])
             return f"the picture {path}", embed_images(encoder.load(), images)[0]
+    _check_is_text(what)
     return f"the text {what!r}", embed_prompts(platform, [what])[0]
+
+
+def _check_is_text(what: str) -> None:
+    """Ensure that a text is not a mistyped frame or path. The similarity of its words would mean nothing.
+
+    Raises:
+        ConfigError: the text has the form of a frame id or of a picture's path.
+    """
+    if _FRAME_ID.fullmatch(what):
+        raise ConfigError(f"there is no frame {what}: the catalog has no video {what.rpartition('/')[0]}")
+    if Path(what).suffix.lower() in _PICTURE_SUFFIXES:
+        raise ConfigError(f"there is no picture {what}; correct the path")
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:

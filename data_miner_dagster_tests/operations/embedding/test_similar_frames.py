@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,15 @@ def test_find_similar__a_picture_that_is_none(platform: Platform, tmp_path: Path
     (tmp_path / "x.jpg").write_bytes(b"no picture")
     with pytest.raises(ConfigError, match=r"x\.jpg cannot be read: "):
         find_similar(platform, str(tmp_path / "x.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ("files-absent/000001", "there is no frame files-absent/000001: the catalog has no video files-absent"),
+        ("/pictures/absent.JPG", "there is no picture /pictures/absent.JPG; correct the path"),
+    ],
+)
+def test_find_similar__a_mistyped_frame_or_path_is_no_text(platform: Platform, what: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(why)}$"):
+        find_similar(platform, what)
