@@ -137,6 +137,7 @@ def match_vocabulary(
         ConfigError: a class matches none of the detector's names, or two classes match the same name.
     """
     known_forms = [spellings(name) for name in known_names]
+    owners = {prompt: class_index for class_index, wanted in enumerate(classes) for prompt in wanted.prompts}
     matched: dict[int, tuple[int, str]] = {}
     missing: list[str] = []
     for class_index, wanted in enumerate(classes):
@@ -144,8 +145,9 @@ def match_vocabulary(
         for prompt in wanted.prompts:
             forms = spellings(prompt)
             for known_index, known in enumerate(known_forms):
-                if not forms & known:
-                    continue
+                owner = owners.get(known_names[known_index], class_index)
+                if not forms & known or (prompt in known_names and owner != class_index):
+                    continue  # if both `a-b` and `a b` are names, each stands for itself
                 is_found = True
                 holder = matched.setdefault(known_index, (class_index, prompt))[0]
                 if holder != class_index:

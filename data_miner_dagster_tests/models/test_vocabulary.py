@@ -56,6 +56,16 @@ def test_match_vocabulary__several_names_for_one_class() -> None:
     }
 
 
+def test_match_vocabulary__similar_names_stand_for_themselves() -> None:
+    names = ("t-shirt", "t shirt", "..", ".")
+    classes = [ClassPrompts(name, (name,)) for name in names]
+    assert match_vocabulary(names, classes, detector="student") == {
+        number: (number, name) for number, name in enumerate(names)
+    }
+    both = match_vocabulary(names, [ClassPrompts("shirt", ("t shirt",))], detector="student")
+    assert both == {0: (0, "t shirt"), 1: (0, "t shirt")}
+
+
 def test_match_vocabulary__all_that_is_missing_in_one_line() -> None:
     with pytest.raises(ConfigError) as caught:
         matched(person=["a cyclist", "a walker"], cyclist=["cyclist"], truk=["buss"])

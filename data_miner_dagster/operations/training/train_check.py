@@ -66,7 +66,14 @@ class _Release:
 
     def num_images(self, role: str) -> int:
         """Return the number of images in the splits of a role: `train`, `val` or `test`."""
-        counts: Mapping[str, int] = self.manifest["images_by_split"]
+        return self._sum("images_by_split", role)
+
+    def num_boxes(self, role: str) -> int:
+        """Return the number of boxes in the splits of a role."""
+        return self._sum("boxes_by_split", role)
+
+    def _sum(self, name: str, role: str) -> int:
+        counts: Mapping[str, int] = self.manifest[name]
         return sum(number for split, number in counts.items() if split_role(split) == role)
 
 
@@ -133,10 +140,11 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
                 f"release {project} {version} has no images in the split {role!r} to {purpose}; "
                 "add videos, or change `releasing.splits`"
             )
-    if not release.manifest["num_boxes"]:
-        raise ConfigError(
-            f"release {project} {version} has no boxes to learn from; change the project's classes or thresholds"
-        )
+        if not release.num_boxes(role):
+            raise ConfigError(
+                f"release {project} {version} has no boxes in the split {role!r} to {purpose}; change the project's "
+                "classes or thresholds, add videos, or change `releasing.splits`"
+            )
     return release
 
 

@@ -240,6 +240,13 @@ def test_train_check__says_what_is_missing(trained: Trained, tmp_path: Path) -> 
     release_project(platform, "cyclists")
     with pytest.raises(ConfigError, match=r"v001 has no images in the split 'val' to evaluate on"):
         train_check(platform, "cyclists")
+    boxes = {0: [("person", 0.9, (4.0, 6.0, 40.0, 30.0))]}
+    videos = [SampleVideo("files-a", boxes=boxes), SampleVideo("files-b", num_frames=1), SampleVideo("files-c")]
+    splits = {"fixed_splits": {"train": ["files-a"], "val": ["files-b"], "test": ["files-c"]}}
+    platform = build_project(tmp_path / "boxless", videos=videos, releasing=splits)
+    release_project(platform, "cyclists")
+    with pytest.raises(ConfigError, match=r"v001 has no boxes in the split 'val' to evaluate on; change"):
+        train_check(platform, "cyclists")
 
 
 def test_refuse_connections__no_other_machine_is_reached() -> None:
