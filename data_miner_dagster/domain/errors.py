@@ -30,9 +30,10 @@ states the problem, the value and the remedy.
 
 Errors that only one package raises and catches are defined there, as subclasses of these: `PostponedError` and
 `NotYetError` (operations/politeness.py), `NotWantedError` (operations/downloading), `VideosLeftOutError`
-(operations/left_out.py), and the errors that end a worker (workers/errors.py). Two kinds are outside the tree:
-`WorkerFaultError`, which represents an unexpected exception, and errors that another library must catch as its own
-(yt-dlp's `RequestError`, pydantic's `ValueError`).
+(operations/left_out.py), `SourcesMissingError` (operations/extraction/refetching.py), `InputsMissingError`
+(operations/releasing/rebuilding.py), and the errors that end a worker (workers/errors.py). Two kinds are outside the
+tree: `WorkerFaultError`, which represents an unexpected exception, and errors that another library must catch as its
+own (yt-dlp's `RequestError`, pydantic's `ValueError`).
 """
 
 from typing import Final
