@@ -176,3 +176,13 @@ def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
         for entry in folder.iterdir():
             if entry not in keep:
                 shutil.rmtree(entry)
+
+
+def remove_incomplete_parts(folder: Path) -> None:
+    """Remove what killed writers have left of parts, below a folder of parts that nobody is writing.
+
+    Otherwise, such a table could meet the other one of a part with the same name, if parts are added from elsewhere.
+    """
+    for boxes in folder.rglob(f"*{_BOXES_SUFFIX}"):
+        if not boxes.with_name(boxes.name.removesuffix(_BOXES_SUFFIX) + _FRAMES_SUFFIX).exists():
+            boxes.unlink()

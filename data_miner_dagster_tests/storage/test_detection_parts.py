@@ -6,7 +6,7 @@ import pyarrow as pa
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.tables import DETECTIONS_SCHEMA
 from data_miner_dagster.storage.atomic import PARTIAL_MARK
-from data_miner_dagster.storage.detection_parts import DetectionParts, remove_other_parts
+from data_miner_dagster.storage.detection_parts import DetectionParts, remove_incomplete_parts, remove_other_parts
 from data_miner_dagster.storage.tables import read_table, write_table
 
 
@@ -68,6 +68,17 @@ def test_parts__half_a_part_does_not_count(tmp_path: Path) -> None:
     parts.append([box("b", 0.5)], [frame("b", "2")])
     assert boxes_of(parts, {"a": "1", "b": "2"})["frame_id"].to_pylist() == ["b"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000000.boxes.parquet", "000000.frames.parquet"]
+
+
+def test_remove_incomplete_parts__only_a_part_without_its_frames_goes(tmp_path: Path) -> None:
+    parts = DetectionParts(tmp_path / "detector-f", "f")
+    parts.prepare()
+    for number in range(2):
+        parts.append([box(f"v/{number}", 0.5)], [frame(f"v/{number}", "x")])
+    (parts.folder / "000001.frames.parquet").unlink()
+    remove_incomplete_parts(tmp_path)
+    assert sorted(path.name for path in parts.folder.iterdir()) == ["000000.boxes.parquet", "000000.frames.parquet"]
+    remove_incomplete_parts(tmp_path / "absent")
 
 
 def test_parts__of_another_fingerprint_do_not_count(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ from data_miner_dagster.operations.releasing.standing import existing_version, r
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.verification.verify_boxes import VerificationCounts
 from data_miner_dagster.storage.atomic import atomic_folder, partial_name, sweep_partials
+from data_miner_dagster.storage.detection_parts import remove_incomplete_parts
 from data_miner_dagster.storage.layout import StorageLayout
 
 REBUILD_CLAIM: Final = "rebuild"
@@ -270,6 +271,8 @@ def _keep_examined(root: Path, project: str) -> None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+    for folder in (layout.detection_parts(project), layout.window_parts(project)):
+        remove_incomplete_parts(folder)
 
 
 def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Platform:
