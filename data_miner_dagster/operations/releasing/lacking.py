@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.config.tracking import TrackingConfig
 from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, ModelError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.keys import has_foreign_pictures, make_frame_id
@@ -165,15 +164,16 @@ class FollowedVideo:
     """The times of the video's images in the release. Further frames can have been examined."""
 
 
-def lacking_windows(platform: Platform, config: TrackingConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
+def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
     """Yield a line for each video of which both pictures around its images and the video file are missing.
 
     Args:
         platform: the platform of one root.
-        config: the settings of tracking at the time of the release.
+        config: the project's settings at the time of the release.
         videos: the videos whose objects were followed.
     """
-    layout = platform.layout
+    layout, tracking = platform.layout, config.detection.tracking
+    assert tracking is not None
     for video in sorted(videos, key=lambda video: video.key):
         if has_foreign_pictures(video.key):
             continue
@@ -182,18 +182,19 @@ def lacking_windows(platform: Platform, config: TrackingConfig, videos: Iterable
         has_pictures = (
             stored is not None
             and stored.fingerprint == fingerprint
-            and WantedTimes(stored.times_us, stored.steps_us).covers(wanted_times(video.pts_seconds, config))
+            and WantedTimes(stored.times_us, stored.steps_us).covers(wanted_times(video.pts_seconds, tracking))
         )
         has_source = video.file_name is not None and (layout.video_folder(video.key) / video.file_name).is_file()
         if not has_pictures and not has_source:
-            yield line_of_windows(video.key)
+            yield line_of_windows(config.name, video.key)
 
 
-def line_of_windows(video_key: str) -> str:
+def line_of_windows(project: str, video_key: str) -> str:
     """Return the line for a video of which both pictures around its frames and the video file are missing."""
     return (
         f"pictures around the frames of {video_key}: missing or incomplete, and so is its video; download it again "
-        "with `data-miner backfill --asset videos --force --keys-file FILE`, or restore it from a copy"
+        f"with `data-miner backfill --asset videos --project {project} --force --keys-file FILE`, or restore it from a "
+        "copy"
     )
 
 

@@ -151,7 +151,7 @@ def plan_rebuild(
     plan.lacks.extend(lacking_files(of_then, videos, content.get("left_out", ())))
     if config.detection.tracking is not None:
         followed = _followed(file.parent, files, content["splits"]["by_video"])
-        plan.lacks.extend(lacking_windows(platform, config.detection.tracking, followed))
+        plan.lacks.extend(lacking_windows(platform, config, followed))
     plan.lacks.extend(lacking_releases(platform, project, name, recipe))
     plan.lacks.extend(lacking_from_outside(of_then, config, recipe))
     return plan
@@ -218,7 +218,8 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
             for stage in (filter_project, deduplicate_project, detect_project):
                 stage(scratch, plan.project)
         except SourcesMissingError as error:  # the examined frames, and so the pictures, are known after deduplication
-            raise InputsMissingError(title, [*map(line_of_windows, error.video_keys)]) from None
+            lines = [line_of_windows(plan.project, key) for key in error.video_keys]
+            raise InputsMissingError(title, lines) from None
         release = _release(scratch, plan)
         if difference := _difference(plan, release, platform.layout.release_folder(plan.project, plan.version)):
             raise DataMinerError(f"{title} cannot be rebuilt: {difference}; nothing was written")

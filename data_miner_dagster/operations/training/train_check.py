@@ -134,17 +134,16 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
     version = existing_version(platform, project, version)
     folder = whole_release(platform, project, version)
     release = _Release(folder, read_manifest(folder) or {})
-    for role, purpose in (("train", "train on"), ("val", "evaluate on")):
-        if not release.num_images(role):
-            raise ConfigError(
-                f"release {project} {version} has no images in the split {role!r} to {purpose}; "
-                "add videos, or change `releasing.splits`"
-            )
-        if not release.num_boxes(role):
-            raise ConfigError(
-                f"release {project} {version} has no boxes in the split {role!r} to {purpose}; change the project's "
-                "classes or thresholds, add videos, or change `releasing.splits`"
-            )
+    for what, number_of, remedy in (
+        ("images", release.num_images, "add videos"),
+        ("boxes", release.num_boxes, "add videos, change the project's classes or thresholds"),
+    ):
+        for role, purpose in (("train", "train on"), ("val", "evaluate on")):
+            if not number_of(role):
+                raise ConfigError(
+                    f"release {project} {version} has no {what} in the split {role!r} to {purpose}; "
+                    f"{remedy}, or change `releasing.splits`"
+                )
     return release
 
 

@@ -150,7 +150,7 @@ def test_rebuild_release__pictures_around_frames_do_not_suffice_and_the_video_is
     change(copy)
     wanted = (
         f"pictures around the frames of {CLIP}: missing or incomplete, and so is its video; download it again with "
-        "`data-miner backfill --asset videos --force --keys-file FILE`, or restore it from a copy"
+        f"`data-miner backfill --asset videos --project {PROJECT} --force --keys-file FILE`, or restore it from a copy"
     )
     assert plan_rebuild(copy, PROJECT, version=version).lacks == [wanted]
     # The manifest alone does not say which frames were examined. Deduplication does.

@@ -245,7 +245,7 @@ def test_train_check__says_what_is_missing(trained: Trained, tmp_path: Path) -> 
     splits = {"fixed_splits": {"train": ["files-a"], "val": ["files-b"], "test": ["files-c"]}}
     platform = build_project(tmp_path / "boxless", videos=videos, releasing=splits)
     release_project(platform, "cyclists")
-    with pytest.raises(ConfigError, match=r"v001 has no boxes in the split 'val' to evaluate on; change"):
+    with pytest.raises(ConfigError, match=r"v001 has no boxes in the split 'val' to evaluate on; add videos, change"):
         train_check(platform, "cyclists")
 
 
