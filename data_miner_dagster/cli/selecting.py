@@ -67,13 +67,13 @@ def select(  # noqa: PLR0913 - an option of a command is a parameter of its func
         written = settings_json(platform, project, "releasing", settings, is_to_be_written=write)
         print_json(found.as_json() | written)
         return
-    _show(found, project)
+    _show(found, project, count)
     if to is not None:
         echo(f"their ids are in {to}")
     show_settings(platform, project, "releasing", settings, is_to_be_written=write)
 
 
-def _show(found: "Selected", project: str) -> None:
+def _show(found: "Selected", project: str, count: int) -> None:
     rows = [(name, chosen, there) for name, (chosen, there) in found.images_by_class.items()]
     print_table(["images with", "chosen", "of"], rows, numbers=["chosen", "of"])
     echo(
@@ -81,6 +81,8 @@ def _show(found: "Selected", project: str) -> None:
         f"{counted(found.num_videos, 'video')}, "
         f"at most {found.most_of_a_video:,} from one video"
     )
+    if len(found.frame_ids) < min(count, found.num_candidates):
+        echo("these are fewer than --count, because the limits per video and channel allow no more")
     if found.covering_radius is not None and found.radius_of_random is not None:
         echo(
             f"no image is farther than {found.covering_radius:.3f} from a chosen one (1 - cosine); "
