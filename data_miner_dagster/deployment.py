@@ -221,6 +221,6 @@ def launcher_part(platform: Platform) -> "Part | None":
         with existing_instance(home) as instance:
             check_launcher(cluster, instance)
     except ConfigError as error:
-        what, _, remedy = str(error).rpartition(": ")
+        what, _, remedy = str(error).rpartition("; ")
         return Part("launcher", State.PROBLEM, what, remedy)
     return Part("launcher", State.OK, f"{cluster.launcher}, as {home / DAGSTER_SETTINGS} says")

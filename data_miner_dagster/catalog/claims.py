@@ -80,7 +80,8 @@ def check_claim(database: Database, claim: Claim) -> None:
         renew_now(database, [claim], _renew)
     if claim.is_lost:
         raise ClaimLostError(
-            f"{claim.resource} was taken over by another process while this one was suspended; the work continues there"
+            f"{claim.resource} is no longer held by this process, which was suspended or whose run was ended; its work "
+            "continues in another process or run"
         )
 
 

@@ -145,12 +145,12 @@ class KeptLog:
             link, path = self._link(suffix), self._path(suffix)
             if not link.exists() or _same_file(link, path):
                 continue
-            logger.warning("%s was deleted while the catalog was in use; it has been restored", path)
             replacement = self._folder / f"back{suffix}"
             with suppress(OSError):
                 replacement.unlink(missing_ok=True)
                 replacement.hardlink_to(link)
                 replacement.replace(path)
+                logger.warning("%s was deleted while the catalog was in use; it has been restored", path)
 
     def _put_back_after_crash(self) -> None:
         """Restore a deleted log that no process has open any more, if it contains data that the database file lacks.
@@ -160,8 +160,8 @@ class KeptLog:
         link, path = self._link("-wal"), self._path("-wal")
         with suppress(OSError):
             if not path.exists() and link.stat().st_size and link.stat().st_mtime_ns > self._file.stat().st_mtime_ns:
-                logger.warning("%s was deleted before it was copied into the catalog; it has been restored", path)
                 path.hardlink_to(link)
+                logger.warning("%s was deleted before it was copied into the catalog; it has been restored", path)
 
     def _keep(self) -> bool:
         """Link the open files. Return False if they are missing or are not the ones that other processes use."""

@@ -81,13 +81,12 @@ class Pruning:
 
     def line(self, *, would: bool = False) -> str:
         """Return a one-line summary for people."""
-        verb, freed = ("would remove", "of files") if would else ("removed", "freed")
+        verb, kept, freed = ("would remove", "would keep", "of files") if would else ("removed", "kept", "freed")
         leftovers = f", {counted(self.num_leftovers, 'file')} of deleted runs" if self.num_leftovers else ""
         return (
             f"{verb} {counted(self.num_runs, 'run')} with {counted(self.num_events, 'event')} and their logs, "
-            f"{counted(self.num_ticks, 'tick')}{leftovers}; kept {counted(self.num_states, 'event')} as the state of "
-            f"partitions; "
-            f"{size_text(self.freed_bytes)} {freed}"
+            f"{counted(self.num_ticks, 'tick')}{leftovers}; {kept} {counted(self.num_states, 'event')} as the state of "
+            f"partitions; {size_text(self.freed_bytes)} {freed}"
         )
 
 

@@ -161,7 +161,7 @@ def test_check_claim__asks_the_catalog_only_after_a_pause(database: Database) ->
         set_row(database, "video/a", token="another", host="elsewhere")
         check_claim(database, claim)  # renewed a moment ago: nobody can have taken it
         claim.renewed_at -= LEASE_SECONDS
-        with pytest.raises(ClaimLostError, match="video/a was taken over by another process"):
+        with pytest.raises(ClaimLostError, match="video/a is no longer held by this process"):
             check_claim(database, claim)
     with hold_claim(database, "video/b", wait_seconds=0) as claim:
         claim.renewed_at -= LEASE_SECONDS

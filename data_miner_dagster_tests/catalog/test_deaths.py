@@ -1,5 +1,5 @@
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import delete, select
@@ -94,7 +94,7 @@ def database_now(database: Database) -> datetime:
 def test_charge_death__one_deadly_video_among_100_is_found_in_14_runs(
     database: Database, poison: str, num_deaths: int, seconds: int
 ) -> None:
-    stage = Stage(database, 100, deadly=[poison])
+    stage, began = Stage(database, 100, deadly=[poison]), database_now(database)
     stage.run_all()
     assert len(stage.done) == 99
     assert len(stage.sizes) <= 14
@@ -107,7 +107,8 @@ def test_charge_death__one_deadly_video_among_100_is_found_in_14_runs(
         assert attempt is not None
         assert row.retry_after == attempt.due_at
         assert attempt.due_at is not None
-        assert seconds - 10 < (attempt.due_at - database.now(session)).total_seconds() <= seconds
+        wait = timedelta(seconds=seconds)
+        assert began + wait <= attempt.due_at <= database.now(session) + wait
         assert gate_of(session, EMBEDDING) is None
         assert session.scalars(select(SuspectRow.item)).all() == [poison]  # is alone the next time, too
     assert retry_videos(database) == [poison]

@@ -7,6 +7,7 @@ import numpy as np
 
 from data_miner_dagster.catalog.verdicts import verdicts_in_force
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.domain.errors import OutOfDateError
 from data_miner_dagster.domain.keys import make_frame_id
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 from data_miner_dagster.domain.verdicts import FramePlace
@@ -26,6 +27,7 @@ _COLUMNS = ("frame_index", "class_name", "confidence", "x_min", "y_min", "x_max"
 class StoredDetections:
     """The stored detections of a project. The boxes are read one video at a time."""
 
+    project: str
     table: TableByVideo
     frame_ids: frozenset[str]  # all frames that a detector has examined
     detector: str  # the detector's name in the registry, or several names joined by `+`; empty without detections
@@ -33,10 +35,21 @@ class StoredDetections:
     class_names: tuple[str, ...]
 
     def on_frames(self, video_key: str) -> Mapping[int, FoundOnFrame]:
-        """Return the boxes of one video by frame index. Frames without boxes are omitted."""
+        """Return the boxes of one video by frame index. Frames without boxes are omitted.
+
+        Raises:
+            OutOfDateError: a box belongs to a class that the project no longer has.
+        """
         rows = self.table.rows_of(video_key)
+        place_by_class = {name: place for place, name in enumerate(self.class_names)}
+        names = rows["class_name"].to_pylist()
+        if gone := sorted(set(names) - place_by_class.keys()):
+            raise OutOfDateError(
+                f"the detections of project {self.project!r} are out of date: they have boxes of {gone[0]!r}, which is "
+                "not a class of the project any more; run its detection again"
+            )
         indices = rows["frame_index"].to_numpy()
-        classes = np.array([self.class_names.index(name) for name in rows["class_name"].to_pylist()], np.int64)
+        classes = np.array([place_by_class[name] for name in names], np.int64)
         confidences = rows["confidence"].to_numpy().astype(np.float64)
         boxes = np.stack([rows[name].to_numpy() for name in _COLUMNS[3:]], axis=1).astype(np.float64)
         return {
@@ -61,6 +74,7 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
             raise not_ready(project, PROJECT_WAY[ProjectStage.DETECTION].asset)
     seen = read_table(frames, ["frame_id", "detection_fingerprint"])
     return StoredDetections(
+        project=project,
         table=TableByVideo(path, _COLUMNS),
         frame_ids=frozenset(seen["frame_id"].to_pylist()),
         detector=next((batch["detector"][0].as_py() for batch in read_batches(path, ["detector"]) if len(batch)), ""),

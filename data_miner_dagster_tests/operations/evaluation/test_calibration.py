@@ -1,14 +1,16 @@
 """From stored detections and verdicts to thresholds, on a planted project whose truth is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from data_miner_dagster.cli.main import app
-from data_miner_dagster.domain.errors import ConfigError, DataMinerError
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError, OutOfDateError
 from data_miner_dagster.operations.evaluation.calibration import calibrate_boxes
+from data_miner_dagster.operations.evaluation.reviewed_frames import stored_detections
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.storage.quality import quality_fingerprint, read_box_calibration
 from data_miner_dagster_tests.operations.evaluation.reviewed_project import NUM_FRAMES, confidence, is_right
@@ -57,6 +59,13 @@ def test_calibrate_boxes__threshold_missed_objects_and_what_is_kept(platform: Pl
 def test_calibrate_boxes__a_precision_that_cannot_be_aimed_at(platform: Platform) -> None:
     with pytest.raises(ConfigError, match="a precision of 1 is not possible"):
         calibrate_boxes(platform, "cyclists", wanted=1.0)
+
+
+def test_stored_detections__of_a_class_that_the_project_no_longer_has(platform: Platform) -> None:
+    detections = stored_detections(platform, "cyclists", platform.project_config("cyclists"))
+    later = replace(detections, class_names=("bicycle",))
+    with pytest.raises(OutOfDateError, match="boxes of 'person', which is not a class of the project any more"):
+        later.on_frames("files-aaa")
 
 
 def test_calibrate_boxes__nothing_said(tmp_path: Path) -> None:
