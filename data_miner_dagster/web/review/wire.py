@@ -17,7 +17,7 @@ from data_miner_dagster.operations.reviewing.records import Answer, Page, Review
 from data_miner_dagster.operations.reviewing.verifier_answers import ShownAnswer
 
 MAX_ANSWERS: Final = 500
-"""The maximum number of answers in one request. A page sends all answers about a frame in one request."""
+"""The maximum number of answers in one request. The pages send fewer at once."""
 _LINKED: Final = ("http://", "https://")
 
 

@@ -1,5 +1,6 @@
 """What a person does on the pages, in a real browser: keys, undo, a server that goes away, two people at once."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import pytest
 
 from data_miner_dagster.catalog.verdicts import verdicts_in_force
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.support.faults import Rows, change_rows
 from data_miner_dagster_tests.support.sample_project import build_project
 from data_miner_dagster_tests.web.review.careful_person import browser_page
 from data_miner_dagster_tests.web.review.serving import ReviewSite, served
@@ -20,6 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow(20)]
 PROJECT = "cyclists"
 FRAME = "files-aaa/000001"
 """A bicycle at .9, and a person at .2, which is unsure."""
+NUM_BOXES = 600
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,25 @@ def test_frame__a_shifted_box_of_another_class_is_both(browser: "Page", site: Re
     saved(page)
     assert sorted(said(site.platform)) == [("ann", "missing", "person"), ("ann", "wrong", None)]
     page.context.close()
+
+
+def test_frame__all_labelled_with_more_boxes_than_one_request_may_hold(browser: "Page", tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root", releasing={"unsure": "hold"})
+
+    def crowd(rows: Rows) -> None:
+        bicycle = next(row for row in rows if row["frame_id"] == FRAME and row["class_name"] == "bicycle")
+        at = rows.index(bicycle) + 1
+        rows[at:at] = [{**bicycle, "x_min": number / 40, "x_max": number / 40 + 9} for number in range(NUM_BOXES - 1)]
+
+    change_rows(platform.layout.detections_table(PROJECT), crowd)
+    with served(platform) as site:
+        page = visit(browser, site, f"/frames/{FRAME}")
+        page.wait_for_function("() => document.body.dataset.frame")
+        page.keyboard.press(" ")
+        saved(page)
+        page.context.close()
+    words = Counter(word for _, word, _ in said(platform))
+    assert words == {"right": NUM_BOXES, "complete": 1}
 
 
 def test_queue__unsent_answers_are_kept_shown_and_sent(browser: "Page", site: ReviewSite) -> None:

@@ -6,6 +6,7 @@ export const classes = JSON.parse(page.classes);
 const address = `/api/projects/${encodeURIComponent(page.project)}`;
 const AHEAD = 4;
 const PAGE = 24;
+const ANSWERS_A_REQUEST = 25; // browsers limit a request that outlives its page (`keepalive`) to 64 KiB
 
 /** The questions loaded so far, the number of open questions, and the cursor of the next ones. */
 export class Questions {
@@ -100,7 +101,9 @@ export function say(item, parts, back) {
     pts_seconds: item.frame.pts_seconds,
     ...part,
   }));
-  deliver(`${address}/answers`, { answers });
+  for (let at = 0; at < answers.length; at += ANSWERS_A_REQUEST) {
+    deliver(`${address}/answers`, { answers: answers.slice(at, at + ANSWERS_A_REQUEST) });
+  }
   given.push({ ids: answers.map((answer) => answer.answer_id), back });
   return answers.map((answer) => answer.answer_id);
 }
