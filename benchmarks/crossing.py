@@ -4,26 +4,34 @@
     python -m benchmarks.crossing --quick    # 2 draws
     python -m benchmarks.crossing --json
 
-Boxes are planted, without pictures: four of one class move straight and bounce off the edges. 30 % of them are dropped,
-one-frame phantoms are added at a tenth of them, and corners are off by half a pixel. Everything that follows is the
-platform's own `follow`, with each tracker of the library `trackers` in turn.
+Four shapes of one class move straight and bounce off the edges, over a textured background. 30 % of their boxes are
+dropped, one-frame phantoms are added at a tenth of them, and corners are off by half a pixel. Everything that follows
+is the platform's own `follow`: with its tracker, which also compares the colours in the boxes, and on boxes alone with
+each tracker of the library `trackers` in turn. For colours, pictures are drawn and encoded as JPEGs, with shapes of
+four colours, of four shades of one, and of one. A box's colours cost the processor time that the last figure states.
 """
 
 import argparse
 import json
 import math
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any, Final, TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.config.tracking import TrackingConfig
-from data_miner_dagster.domain.records import ImageDetections
+from data_miner_dagster.domain.colours import Colours
+from data_miner_dagster.domain.records import ImageDetections, RgbImage
+from data_miner_dagster.media.box_colours import box_colours
 from data_miner_dagster.models.trackers.byte_track import ByteTracker
+from data_miner_dagster.protocols.trackers import ObjectTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
 from data_miner_dagster.stages.detection.following import LOST_WINDOWS, ObservedFrame, follow
 
@@ -38,6 +46,13 @@ _RELEASE_THRESHOLD: Final = 0.3
 _START_CONFIDENCE: Final = 0.2
 _MIN_IOU: Final = 0.7
 
+PALETTES: Final = {
+    "four colours": ((205, 52, 48), (44, 96, 190), (58, 150, 70), (226, 184, 44)),
+    "four shades": ((150, 60, 60), (205, 70, 60), (150, 60, 130), (160, 110, 60)),
+    "one colour": ((150, 60, 60),) * 4,
+}
+"""The colours of the four shapes (RGB)."""
+
 Boxes: TypeAlias = npt.NDArray[np.float64]
 MakeTracker: TypeAlias = Callable[[float], Any]
 """Takes the seconds between pictures, and returns a tracker of the library."""
@@ -47,10 +62,8 @@ class _LibraryTracker(ByteTracker):
     """Any tracker of the library in the place of ByteTrack."""
 
     def __init__(self, tracker: Any) -> None:
-        self._start_confidence = _START_CONFIDENCE
-        self._tracker = tracker
-        self._numbers: dict[Any, int] = {}
-        self._num_tracks = 0
+        super().__init__(lost_seconds=1, every_seconds=1, start_confidence=_START_CONFIDENCE)
+        self._tracker = tracker  # without colours, which no other tracker takes
 
 
 def _trackers() -> dict[str, MakeTracker]:
@@ -70,7 +83,7 @@ def _trackers() -> dict[str, MakeTracker]:
 
     byte_track = {**starts, **confident, **overlap}
     return {
-        "ByteTrack (chosen)": of("ByteTrackTracker", **byte_track),
+        "ByteTrack": of("ByteTrackTracker", **byte_track),
         "ByteTrack, minimum IoU .3": of("ByteTrackTracker", **{**byte_track, "minimum_iou_threshold": 0.3}),
         "ByteTrack, lost after 1 s": of("ByteTrackTracker", **{**byte_track, "lost_track_buffer": 30}),
         "ByteTrack, generalized IoU": of(
@@ -156,6 +169,8 @@ class Outcome:
     num_gone: int = 0
     num_switches: int = 0
     num_draws_with_switches: int = 0
+    num_frames: int = 0
+    cpu_seconds: float = 0
 
     def as_row(self) -> dict[str, float]:
         """Return the figures of the table."""
@@ -164,16 +179,84 @@ class Outcome:
             "phantoms_gone": round(self.num_gone / max(self.num_phantoms, 1), 3),
             "switches": self.num_switches,
             "draws_with_switches": self.num_draws_with_switches,
+            "cpu_ms_per_frame": round(1000 * self.cpu_seconds / max(self.num_frames, 1), 2),
         }
 
 
-def _count(outcome: Outcome, seed: int, every_seconds: float, make: MakeTracker) -> None:
+def _texture(seed: int) -> npt.NDArray[np.float64]:
+    """Return a background of coloured clouds of three sizes."""
+    random = np.random.default_rng(seed)
+    picture = np.full((_HEIGHT, _WIDTH, 3), 118.0)
+    for cells, depth in ((6, 30), (24, 20), (80, 12)):
+        clouds = random.normal(0, depth, (max(2, cells * _HEIGHT // _WIDTH), cells, 3))
+        picture += cv2.resize(clouds, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return picture
+
+
+def _noise() -> npt.NDArray[np.float64]:
+    return np.random.default_rng(0).normal(0, 4, (2 * _HEIGHT, 2 * _WIDTH, 1))
+
+
+def draw_shapes(background: RgbImage, boxes: Boxes, palette: Sequence[tuple[int, int, int]]) -> RgbImage:
+    """Return a picture of the shapes: ellipses and rectangles in turn, the later ones in front."""
+    picture = background.copy()
+    for number, ((left, top, right, bottom), colour) in enumerate(zip(boxes.round().astype(int), palette, strict=True)):
+        middle, width, height = ((left + right) / 2, (top + bottom) / 2), int(right - left), int(bottom - top)
+        if number % 2:
+            picture[top:bottom, left:right] = colour
+        else:
+            cv2.ellipse(picture, (middle, (width, height), 0), colour, cv2.FILLED)
+        dark = tuple(round(0.6 * part) for part in colour)
+        ends = [(round(middle[0] + side * width / 4), round(middle[1])) for side in (-1, 1)]
+        cv2.line(picture, ends[0], ends[1], dark, 3)
+    return picture
+
+
+@dataclass(slots=True)
+class _Colours:
+    """The colours of all boxes of the draws, and what they cost."""
+
+    palette: Sequence[tuple[int, int, int]]
+    cpu_seconds: float = 0
+    num_boxes: int = 0
+
+    def of(self, seen: "_Seen", truth: Boxes, seed: int) -> list[ObservedFrame[int]]:
+        """Return the frames of a draw with the colours of their boxes."""
+        background, noise = np.clip(_texture(seed), 0, 255).astype(np.uint8), _noise()
+        frames = []
+        for observed in seen.frames:
+            picture = draw_shapes(background, truth[observed.frame], self.palette)
+            top, left = 37 * observed.frame % _HEIGHT, 61 * observed.frame % _WIDTH
+            noisy = picture + noise[top : top + _HEIGHT, left : left + _WIDTH]
+            stored = cv2.imencode(".jpg", np.clip(noisy, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+            frames.append(replace(observed, colours=self._measured(cv2.imdecode(stored, cv2.IMREAD_COLOR), observed)))
+        return frames
+
+    def _measured(self, image: Any, observed: ObservedFrame[int]) -> list[Colours | None]:
+        found = observed.found.detections
+        started = time.process_time()
+        boxes, confidences = found.boxes_xyxy.astype(np.float64), found.confidences.astype(np.float64)
+        colours = box_colours(image, boxes, confidences)
+        self.cpu_seconds += time.process_time() - started
+        self.num_boxes += len(colours)
+        return colours
+
+
+def _count(
+    outcome: Outcome,
+    seed: int,
+    every_seconds: float,
+    make: Callable[[], ObjectTracker],
+    colours: _Colours | None = None,
+) -> None:
     truth = draw_paths(seed)
     seen = _detect(truth, seed, every_seconds)
+    frames = seen.frames if colours is None else colours.of(seen, truth, seed)
+    started = time.process_time()
     config = TrackingConfig(window_seconds=_WINDOW_SECONDS, every_seconds=every_seconds, whole_clip=True)
     last: dict[int, int] = {}
     switches = 0
-    for followed in follow(seen.frames, config, lambda: _LibraryTracker(make(every_seconds))):
+    for followed in follow(frames, config, make):
         boxes, tracks = followed.found.detections, followed.found.tracks or ()
         is_released = boxes.confidences >= _RELEASE_THRESHOLD
         ious = iou_matrix(truth[followed.frame].astype(np.float32), boxes.boxes_xyxy)
@@ -190,6 +273,8 @@ def _count(outcome: Outcome, seed: int, every_seconds: float, make: MakeTracker)
         for phantom in seen.phantoms.get(followed.frame, ()):
             outcome.num_phantoms += 1
             outcome.num_gone += not np.any(is_released & np.isclose(boxes.boxes_xyxy, phantom, atol=0.02).all(axis=1))
+    outcome.cpu_seconds += time.process_time() - started
+    outcome.num_frames += len(frames)
     outcome.num_switches += switches
     outcome.num_draws_with_switches += switches > 0
 
@@ -197,12 +282,24 @@ def _count(outcome: Outcome, seed: int, every_seconds: float, make: MakeTracker)
 def measure(num_draws: int) -> Iterator[tuple[str, float, Mapping[str, float]]]:
     """Yield a tracker's name, the seconds between pictures, and its figures."""
     warnings.simplefilter("ignore")  # the library's own, about its interface
+    cv2.setNumThreads(1)
     for every in INTERVALS:
+        for name, palette in PALETTES.items():
+            outcome, colours = Outcome(), _Colours(palette)
+            for seed in range(num_draws):
+                _count(outcome, seed, every, partial(_platform_tracker, every), colours)
+            per_box = {"colours_cpu_ms_per_box": round(1000 * colours.cpu_seconds / max(colours.num_boxes, 1), 3)}
+            yield f"ByteTrack and colours, {name}", every, outcome.as_row() | per_box
         for name, make in _trackers().items():
             outcome = Outcome()
             for seed in range(num_draws):
-                _count(outcome, seed, every, make)
+                _count(outcome, seed, every, lambda make=make, every=every: _LibraryTracker(make(every)))  # type: ignore[misc]
             yield name, every, outcome.as_row()
+
+
+def _platform_tracker(every_seconds: float) -> ByteTracker:
+    lost_seconds = LOST_WINDOWS * _WINDOW_SECONDS
+    return ByteTracker(lost_seconds=lost_seconds, every_seconds=every_seconds, start_confidence=_START_CONFIDENCE)
 
 
 def main() -> None:
@@ -216,7 +313,7 @@ def main() -> None:
         rows.append({"tracker": name, "every_seconds": every, **figures})
         if not options.json:
             said = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in figures.items())
-            print(f"{name:34} every {every} s: {said}", flush=True)
+            print(f"{name:36} every {every} s: {said}", flush=True)
     if options.json:
         print(json.dumps(rows, indent=2))
 

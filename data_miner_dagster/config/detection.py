@@ -167,6 +167,11 @@ class DetectionConfig(ConfigModel):
         return self.tracking.tracker_model
 
     @property
+    def compares_colours(self) -> bool:
+        """Whether objects are followed by the boxes of the detectors, and told apart by the colours in them."""
+        return self.tracking is not None and self.tracker_model is None
+
+    @property
     def verifier_name(self) -> str | None:
         """The name of the endpoint or registered model that verifies boxes, or None."""
         return None if self.verifier is None else self.verifier.model

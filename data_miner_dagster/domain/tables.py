@@ -128,6 +128,12 @@ DETECTIONS_SCHEMA: Final = pa.schema(
 )
 """The schema of projects/<name>/detections.parquet: one row per box, including boxes with low confidences."""
 
+COLOURS_COLUMN: Final = "colours"
+COLOURED_DETECTIONS_SCHEMA: Final = pa.schema(
+    [*DETECTIONS_SCHEMA, pa.field(COLOURS_COLUMN, pa.binary())]  # domain.colours.Colours; empty: hidden; null: unknown
+)
+"""Schema of the stored output of a detector whose boxes are followed by ByteTrack. Earlier versions lack the column."""
+
 VERDICT_COLUMN: Final = "verifier_verdict"
 REASON_COLUMN: Final = "verifier_reason"
 VERIFIER_COLUMNS: Final = (

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.colours import Colours
 from data_miner_dagster.domain.records import ClassPrompts, RgbImage
 from data_miner_dagster.domain.tracks import SeenObject
 
@@ -19,6 +20,7 @@ class ObjectTracker(Protocol):
         confidences: npt.NDArray[np.float64],
         pts_seconds: float,
         seen: Sequence[SeenObject] | None = None,
+        colours: Sequence[Colours | None] = (),
     ) -> npt.NDArray[np.int64]:
         """Return the (N,) track numbers of boxes. Equal numbers on any frames mean the same object; -1 means unknown.
 
@@ -27,6 +29,7 @@ class ObjectTracker(Protocol):
             confidences: (N,) confidences of the boxes.
             pts_seconds: the time of the frame, later than that of the previous one.
             seen: objects of the class that a video network found on the frame; None if no video network examined it.
+            colours: the colours of each box, None where they are unknown; empty if all are.
         """
         ...
 

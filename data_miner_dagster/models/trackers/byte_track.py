@@ -1,16 +1,21 @@
-"""ByteTrack, from the library `trackers`.
+"""ByteTrack, from the library `trackers`, with the colours of boxes as a second cue (colour_matching.py).
+
+The library (2.6) has no cue of appearance of its own, but it takes the measure of overlap as a parameter. Colours enter
+there, so that the matching itself remains the library's.
 
 Source: Zhang et al. 2022, "ByteTrack: Multi-object tracking by associating every detection box".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.colours import Colours
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.tracks import SeenObject
+from data_miner_dagster.models.trackers.colour_matching import ColourMatching, Sight
 
 _BUFFER_RATE: Final = 30.0
 """The library measures how long an object may be lost in frames at this rate."""
@@ -43,6 +48,8 @@ class ByteTracker:
         from trackers import ByteTrackTracker
 
         self._start_confidence = start_confidence
+        self._matching = ColourMatching()
+        self._sight: Sight | None = None  # the boxes of the picture at hand, until they are matched
         self._tracker = ByteTrackTracker(
             lost_track_buffer=max(1, round(lost_seconds * _BUFFER_RATE)),
             frame_rate=1 / every_seconds,
@@ -50,6 +57,7 @@ class ByteTracker:
             minimum_consecutive_frames=1,  # tracks of a single box are removed later
             minimum_iou_threshold=_LEAST_OVERLAP,
             high_conf_det_threshold=start_confidence,
+            iou=_overlaps_changed_by(self._changed),
         )
         self._numbers: dict[Any, int] = {}  # of the library's active tracks
         self._num_tracks = 0
@@ -60,8 +68,31 @@ class ByteTracker:
         confidences: npt.NDArray[np.float64],
         pts_seconds: float,
         seen: Sequence[SeenObject] | None = None,  # noqa: ARG002 - part of the protocol; only boxes are used
+        colours: Sequence[Colours | None] = (),
     ) -> npt.NDArray[np.int64]:
         """Return (N,) the number of the object that each box shows, or -1 if the object is unknown."""
+        confident = np.flatnonzero(confidences >= self._start_confidence).tolist()
+        known = [colours[row] if colours else None for row in confident]
+        sight = Sight(pts_seconds, boxes_xyxy[confident].reshape(-1, 4), known)
+        self._sight = sight if confident else None
+        numbers = self._linked(boxes_xyxy, confidences, pts_seconds)
+        self._matching.see(numbers[confident].tolist(), sight, dict.fromkeys(self._numbers.values()))
+        return numbers
+
+    def _changed(self, overlaps: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the overlaps after considering colours. The library asks for confident boxes first, with all tracks.
+
+        Boxes with a low confidence, for which it asks next, are matched by overlap.
+        """
+        sight, self._sight = self._sight, None
+        if sight is None:
+            return overlaps
+        numbers = [self._numbers[track] for track in self._tracker.tracks]
+        return self._matching.adjusted(overlaps, numbers, expected, sight)
+
+    def _linked(
+        self, boxes_xyxy: npt.NDArray[np.float64], confidences: npt.NDArray[np.float64], pts_seconds: float
+    ) -> npt.NDArray[np.int64]:
         import supervision
 
         rows = np.arange(len(boxes_xyxy))
@@ -85,3 +116,14 @@ class ByteTracker:
             elif confidences[row] >= self._start_confidence:
                 numbers[row] = alive[next(new)]
         return numbers
+
+
+def _overlaps_changed_by(change: Callable[[Any, Any], Any]) -> Any:
+    """Return a measure of overlap for the library: IoU, changed by a function of it and of the expected positions."""
+    from trackers import IoU
+
+    class ChangedOverlaps(IoU):  # type: ignore[misc]  # the library has no types here
+        def _compute(self, boxes_1: Any, boxes_2: Any) -> Any:
+            return change(np.asarray(super()._compute(boxes_1, boxes_2), np.float64), boxes_1)
+
+    return ChangedOverlaps()

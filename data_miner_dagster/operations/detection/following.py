@@ -9,11 +9,14 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.colours import Colours
 from data_miner_dagster.domain.tables import (
+    COLOURED_DETECTIONS_SCHEMA,
     RECOVERED_COLUMN,
     TRACK_ID_COLUMN,
     TRACKED_FRAMES_SCHEMA,
@@ -21,10 +24,12 @@ from data_miner_dagster.domain.tables import (
 )
 from data_miner_dagster.domain.versions import TRACKING_VERSION
 from data_miner_dagster.models.trackers.byte_track import ByteTracker, check_installed
+from data_miner_dagster.operations.detection.colours import ColourReader, StoredBoxes, colours_of, stored_boxes
 from data_miner_dagster.operations.detection.deciding import boxes_by_frame, fused
 from data_miner_dagster.operations.detection.neighbours import Neighbours
 from data_miner_dagster.operations.detection.runs import FrameToDetect
 from data_miner_dagster.operations.detection.sessions import SESSIONS_VERSION, VideoSessions
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.trackers import ObjectTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections, detection_rows
@@ -44,6 +49,7 @@ NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
 """The metadata key of a JSON object: the reason why objects could not be followed, by video key."""
 _FRAMES_AT_ONCE: Final = 256
 _ROWS_PER_GROUP: Final = 2_000
+_COLOURS_SCHEMA: Final = pa.schema([field for field in COLOURED_DETECTIONS_SCHEMA if field.name != "mask"])
 
 
 @dataclass(slots=True)
@@ -91,18 +97,43 @@ class TrackTables:
         self._frame_rows, self._track_rows = [], []
 
 
+@dataclass(slots=True)
+class FrameColours:
+    """The colours that each detector has stored with the boxes on a project's frames."""
+
+    frames: Sequence[FrameToDetect]
+    parts: Sequence[DetectionParts]
+    reader: ColourReader
+    _found: Sequence[FoundBoxes] | None = None
+
+    def stored_on(self, frames: Sequence[FrameToDetect]) -> list[Mapping[str, StoredBoxes]]:
+        """Return the boxes of each detector, by frame id."""
+        if self._found is None:  # parts are complete once objects are followed, but not before
+            sha256_by_frame = {frame.frame_id: frame.sha256 for frame in self.frames}
+            self._found = [replace(part, boxes_schema=_COLOURS_SCHEMA).found(sha256_by_frame) for part in self.parts]
+        return [stored_boxes(found.of(frame.frame_id for frame in frames)) for found in self._found]
+
+
 class VideoFollower:
     """Follows the objects in a project's videos, one video at a time."""
 
-    def __init__(self, neighbours: Neighbours, config: DetectionConfig, sessions: VideoSessions | None = None) -> None:
+    def __init__(
+        self,
+        neighbours: Neighbours,
+        config: DetectionConfig,
+        coloured: FrameColours,
+        sessions: VideoSessions | None = None,
+    ) -> None:
         """Create a follower that writes no whole-clip tracks.
 
         Args:
             neighbours: the pictures around the frames, and the detectors' boxes on them.
             config: the settings of detection.
+            coloured: the colours in the detectors' boxes on the frames.
             sessions: the results of the network that follows objects. None: ByteTrack links the detectors' boxes.
         """
         self.neighbours = neighbours
+        self._coloured = coloured
         self._sessions = sessions
         self.config = config
         self._tracking = neighbours.config
@@ -133,9 +164,7 @@ class VideoFollower:
             observed = self._seen_in_sessions(self._sessions, video_key, frames, found)
         else:
             observed = heapq.merge(
-                (self._observed(frame, boxes) for frame, boxes in zip(frames, decided, strict=True)),
-                self._around(video_key),
-                key=lambda frame: frame.pts_seconds,
+                self._on_frames(frames, decided), self._around(video_key), key=lambda frame: frame.pts_seconds
             )
         for number, followed in enumerate(follow(observed, self._tracking, self._new_tracker)):
             frame_id = followed.frame.frame_id if followed.frame.frame_id in own else None
@@ -150,6 +179,22 @@ class VideoFollower:
     ) -> ObservedFrame[FrameToDetect]:
         return ObservedFrame(frame, frame.pts_seconds, frame.resolution_wh, boxes, is_wanted)
 
+    def _on_frames(
+        self, frames: Sequence[FrameToDetect], decided: Sequence[FrameDetections]
+    ) -> Iterator[ObservedFrame[FrameToDetect]]:
+        for start in range(0, len(frames), _FRAMES_AT_ONCE):
+            some = frames[start : start + _FRAMES_AT_ONCE]
+            stored = self._coloured.stored_on(some)
+            for frame, boxes in zip(some, decided[start : start + _FRAMES_AT_ONCE], strict=True):
+                yield replace(self._observed(frame, boxes), colours=self._colours_on(frame, boxes, stored))
+
+    def _colours_on(
+        self, frame: FrameToDetect, found: FrameDetections, stored: Sequence[Mapping[str, StoredBoxes]]
+    ) -> Sequence[Colours | None]:
+        of_detectors = [by_frame[frame.frame_id] for by_frame in stored if frame.frame_id in by_frame]
+        complete = self._coloured.reader.complete(frame.picture, frame.sha256, of_detectors)
+        return colours_of(found, complete, self.config.class_prompts)
+
     def _around(self, video_key: str) -> Iterator[ObservedFrame[FrameToDetect]]:
         """Yield the pictures around the frames that every detector has examined, with their boxes, ordered by time."""
         parts = self.neighbours.parts_of(video_key)
@@ -159,10 +204,13 @@ class VideoFollower:
         boxes: list[FoundBoxes] = [part.found(of_part) for part, of_part in zip(parts, seen, strict=True)]
         while some := list(islice(pictures, _FRAMES_AT_ONCE)):
             some = [frame for frame in some if all(of.get(frame.frame_id) == frame.sha256 for of in seen)]
-            by_frame = [boxes_by_frame(of.of(frame.frame_id for frame in some), self.config) for of in boxes]
+            tables = [of.of(frame.frame_id for frame in some) for of in boxes]
+            by_frame = [boxes_by_frame(table, self.config) for table in tables]
+            stored = [stored_boxes(table) for table in tables]
             for frame in some:
                 found = fused(frame.frame_id, by_frame, self.config)
-                yield self._observed(frame, found, is_wanted=self._tracking.whole_clip)
+                observed = self._observed(frame, found, is_wanted=self._tracking.whole_clip)
+                yield replace(observed, colours=self._colours_on(frame, found, stored))
 
     def _seen_in_sessions(
         self,
@@ -242,9 +290,13 @@ def following(
     if config.tracker_model is not None:
         role = platform.models.video_tracker(config.tracker_model)
         sessions = VideoSessions(platform, project, role, config)
-    with Neighbours(platform, project, config.tracking, frames, parts, sessions) as neighbours:
+    with (
+        Neighbours(platform, project, config.tracking, frames, parts, sessions) as neighbours,
+        StoredPictures(platform.config.extraction) as pictures,
+    ):
         neighbours.prepare()
-        yield VideoFollower(neighbours, config, sessions)
+        coloured = FrameColours(frames, list(parts.values()), ColourReader(pictures))
+        yield VideoFollower(neighbours, config, coloured, sessions)
 
 
 @contextmanager

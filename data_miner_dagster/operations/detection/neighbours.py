@@ -31,6 +31,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.keys import has_foreign_pictures
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import PictureFile
+from data_miner_dagster.domain.tables import COLOURED_DETECTIONS_SCHEMA
 from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.detection.runs import PART_FRAMES, FrameToDetect, Looker
 from data_miner_dagster.operations.detection.sessions import VideoSessions
@@ -274,7 +275,7 @@ class Neighbours:
     def _parts(self, detector: str, video_key: str) -> DetectionParts:
         fingerprint = self._fingerprints[detector]
         folder = self._platform.layout.window_parts_of(self._project, detector, fingerprint)
-        return DetectionParts(folder / video_key, fingerprint)
+        return DetectionParts(folder / video_key, fingerprint, COLOURED_DETECTIONS_SCHEMA)
 
     def _unseen(self, video_key: str, parts: DetectionParts) -> Iterator[FrameToDetect]:
         seen = parts.seen()

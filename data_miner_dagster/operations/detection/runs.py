@@ -24,6 +24,7 @@ from data_miner_dagster.domain.meters import model_call, note
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, PictureFile, RgbImage
 from data_miner_dagster.models.provider import DetectorRole
+from data_miner_dagster.operations.detection.colours import with_colours
 from data_miner_dagster.operations.detection.exemplars import ExemplarsByClass, pictured_classes
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
@@ -131,7 +132,9 @@ class Looker:
     def _careful(self) -> "_CarefulDetector":
         classes = pictured_classes(self._config, self._exemplars, self._pictures)
         look = partial(detect_tiled, self._role.load(), config=self._config, classes=classes)
-        return _CarefulDetector(self._role.name, look, classes, self._guard, self._faults)
+        careful = _CarefulDetector(self._role.name, look, classes, self._guard, self._faults)
+        careful.measures_colours = self._config.compares_colours
+        return careful
 
     def look_at(
         self,
@@ -195,6 +198,8 @@ class _CarefulDetector:
         self._guard = guard
         self._faults = faults
         self._proven: RgbImage | None = None  # an image on which the detector succeeded
+        self.measures_colours = False
+        """Whether to store the colours in each box. The picture is already decoded here."""
 
     def look_at(self, batch: Sequence[_Decoding]) -> list[_FrameAndRows]:
         """Return the frames of a batch, each with the rows of its boxes.
@@ -213,8 +218,8 @@ class _CarefulDetector:
         if readable:
             self._proven = readable[0][1]
         found = [
-            (frame, self._attempt(frame, partial(self._rows_of, frame, answer)))
-            for (frame, _), answer in zip(readable, answers, strict=True)
+            (frame, self._attempt(frame, partial(self._rows_of, frame, image, answer)))
+            for (frame, image), answer in zip(readable, answers, strict=True)
         ]
         return [(frame, rows) for frame, rows in found if rows is not None]
 
@@ -230,11 +235,11 @@ class _CarefulDetector:
         return found
 
     def _look_at_one(self, frame: FrameToDetect, image: RgbImage) -> list[DetectionRow]:
-        return self._rows_of(frame, self._look([image])[0])
+        return self._rows_of(frame, image, self._look([image])[0])
 
-    def _rows_of(self, frame: FrameToDetect, answer: ImageDetections) -> list[DetectionRow]:
+    def _rows_of(self, frame: FrameToDetect, image: RgbImage, answer: ImageDetections) -> list[DetectionRow]:
         alone = FrameDetections(answer, np.ones(len(answer.prompts), np.int32))
-        return detection_rows(
+        rows = detection_rows(
             frame.frame_id,
             frame.video_key,
             frame.frame_index,
@@ -242,6 +247,7 @@ class _CarefulDetector:
             classes=self._classes,
             detector=self._name,
         )
+        return with_colours(rows, image) if self.measures_colours else rows
 
     def _attempt(self, frame: FrameToDetect, work: Callable[[], T], *, proves: bool = True) -> T | None:
         return self._guard.attempt(frame.video_key, work, partial(self._faults.add, frame), proves=proves)

@@ -18,6 +18,7 @@ from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.statuses import ProjectStage
+from data_miner_dagster.domain.tables import COLOURED_DETECTIONS_SCHEMA, DETECTIONS_SCHEMA
 from data_miner_dagster.domain.versions import DETECTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import DetectorRole
@@ -68,7 +69,8 @@ def parts_of(
             }
         )
         folder = platform.layout.detection_parts_of(project, detector.name, fingerprint)
-        parts[detector.name] = DetectionParts(folder, fingerprint)
+        schema = COLOURED_DETECTIONS_SCHEMA if config.compares_colours else DETECTIONS_SCHEMA
+        parts[detector.name] = DetectionParts(folder, fingerprint, schema)
     return parts
 
 

@@ -7,18 +7,29 @@ links each box to the next one (models/trackers/), and the source of frames.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.config.tracking import TrackingConfig
-from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.colours import Colours
 from data_miner_dagster.domain.records import ImageDetections
 from data_miner_dagster.domain.tracks import BoxTrack, SeenObject, Sighting
 from data_miner_dagster.protocols.trackers import ObjectTracker
 from data_miner_dagster.stages.detection.boxes import FrameDetections, iou_matrix
+from data_miner_dagster.stages.detection.reassigning import MOST_GAP_SECONDS, reassigned
+from data_miner_dagster.stages.detection.sightings import (
+    Box,
+    Seen,
+    Track,
+    between,
+    continuity,
+    is_expected,
+    line,
+    sighting,
+)
 
 _ADOPTED_IOU: Final = 0.5
 """The minimum IoU at which a box without a track is treated as an object's missing box."""
@@ -33,7 +44,6 @@ _SLACK_SECONDS: Final = 1e-6
 """The tolerance for comparing times, which are rounded to floats."""
 
 Frame = TypeVar("Frame")
-Box = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class ObservedFrame(Generic[Frame]):
     found: FrameDetections
     is_wanted: bool = True
     seen: Sequence[SeenObject] | None = None  # by a video network; None: no network has examined the frame
+    colours: Sequence[Colours | None] = ()  # of each box; empty if all are unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +75,6 @@ def are_apart(earlier_seconds: float, later_seconds: float, window_seconds: floa
 
 
 @dataclass(slots=True)
-class _Seen:
-    """One box of an object on one frame. `is_accepted`: the box is where its neighbours in time predict it.
-
-    `is_detected`: the box is one of the frame's detections, not only a sighting of the tracker itself.
-    """
-
-    pts_seconds: float
-    box: Box
-    confidence: float
-    prompt: str
-    num_agreeing: int
-    mask: Mask | None = None
-    is_detected: bool = True
-    is_accepted: bool = False
-
-
-@dataclass(slots=True)
 class _Held(Generic[Frame]):
     """A frame that waits for later frames, with the object that each of its boxes shows."""
 
@@ -95,21 +89,6 @@ class _Held(Generic[Frame]):
         return self.observed.pts_seconds
 
 
-@dataclass(slots=True)
-class _Track:
-    class_index: int
-    last_seconds: float
-    seen: list[_Seen] = field(default_factory=list)
-    track_id: int | None = None
-    head: tuple[_Seen, ...] = ()  # the first two accepted boxes
-    tail: tuple[_Seen, ...] = ()  # the last two
-
-    def accept(self, seen: _Seen) -> None:
-        seen.is_accepted = True
-        self.head = (*self.head, seen)[:2]
-        self.tail = (*self.tail, seen)[-2:]
-
-
 class Follower(Generic[Frame]):
     """The state of following the objects of one video."""
 
@@ -120,7 +99,7 @@ class Follower(Generic[Frame]):
         self._new_tracker = new_tracker
         self._trackers: dict[int, ObjectTracker] = {}
         self._numbers: dict[tuple[int, int], int] = {}  # (class, number of its tracker) → object
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, Track] = {}
         self._unjudged: deque[_Held[Frame]] = deque()
         self._judged: deque[_Held[Frame]] = deque()
         self._times: deque[float] = deque()  # frames of this stretch that are still within some frame's window
@@ -166,14 +145,15 @@ class Follower(Generic[Frame]):
                 self._trackers[class_index] = self._new_tracker()
             seen_here = None if observed.seen is None else [s for s in observed.seen if s.class_index == class_index]
             tracker, time = self._trackers[class_index], observed.pts_seconds
-            numbers = tracker.update(boxes[rows], confidences[rows], time, seen_here)
+            colours = [observed.colours[row] for row in rows.tolist()] if observed.colours else []
+            numbers = tracker.update(boxes[rows], confidences[rows], time, seen_here, colours)
             others += self._take_unclaimed(seen_here or (), numbers.tolist(), time)
             for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
                 if number == _NONE:
                     continue
                 objects[row] = self._object_of(class_index, number, observed.pts_seconds)
                 agreeing = int(observed.found.num_agreeing_detectors[row])
-                seen = _Seen(
+                seen = Seen(
                     observed.pts_seconds, boxes[row], float(confidences[row]), detections.prompts[row], agreeing
                 )
                 self._tracks[objects[row]].seen.append(seen)
@@ -185,8 +165,8 @@ class Follower(Generic[Frame]):
             if each.number not in claimed:
                 known = self._object_of(each.class_index, each.number, pts_seconds)
                 box = np.array(each.box_xyxy, np.float64)
-                sighting = _Seen(pts_seconds, box, each.confidence, each.prompt, 1, each.mask, is_detected=False)
-                self._tracks[known].seen.append(sighting)
+                own = Seen(pts_seconds, box, each.confidence, each.prompt, 1, each.mask, is_detected=False)
+                self._tracks[known].seen.append(own)
                 yield known
 
     def _object_of(self, class_index: int, number: int, pts_seconds: float) -> int:
@@ -194,7 +174,7 @@ class Follower(Generic[Frame]):
         if known is None:
             known, self._num_objects = self._num_objects, self._num_objects + 1
             self._numbers[class_index, number] = known
-            self._tracks[known] = _Track(class_index, pts_seconds)
+            self._tracks[known] = Track(class_index, pts_seconds)
         self._tracks[known].last_seconds = pts_seconds
         return known
 
@@ -225,19 +205,56 @@ class Follower(Generic[Frame]):
         while self._times[0] + self._window < held.pts_seconds:
             self._times.popleft()
         held.num_near = sum(abs(time - held.pts_seconds) <= self._window for time in self._times)
+        if held.observed.seen is None:  # a network that has seen the frame knows its objects
+            self._reassign(held)
         for number in (*held.objects, *held.others):
             if number == _NONE:
                 continue
             near = self._near(self._tracks[number], held.pts_seconds)
             own = next(seen for seen in near if seen.pts_seconds == held.pts_seconds)
-            if len(near) >= self._needed(held) and _is_expected(own, near, self._config.same_object_iou):
+            if len(near) >= self._needed(held) and is_expected(own, near, self._config.same_object_iou):
                 self._tracks[number].accept(own)
+
+    def _reassign(self, held: _Held[Frame]) -> None:
+        """Exchange the objects of boxes that other objects explain better, given the frames after this one."""
+        detections = held.observed.found.detections
+        for class_index in sorted(set(detections.class_indices.tolist())):
+            places, unsure = self._places(class_index, held.pts_seconds)
+            rows = [
+                row
+                for row in np.flatnonzero(detections.class_indices == class_index).tolist()
+                if held.objects[row] not in (_NONE, *unsure)
+            ]
+            owners = [held.objects[row] for row in rows]
+            changes = reassigned(owners, detections.boxes_xyxy[rows].astype(np.float64), places)
+            moved = {row: self._tracks[owners[row]].take(held.pts_seconds) for row in changes}
+            for row, to in changes.items():
+                self._tracks[to].add(moved[row])
+                held.objects[rows[row]] = to
+
+    def _places(self, class_index: int, pts_seconds: float) -> tuple[dict[int, Box], set[int]]:
+        """Return where the frames around a time expect the objects of a class.
+
+        Also return the objects whose positions around it are too far apart in time.
+        """
+        places, unsure = dict[int, Box](), set[int]()
+        for number, track in self._tracks.items():
+            near = self._near(track, pts_seconds) if track.class_index == class_index else []
+            before = [seen for seen in near if seen.pts_seconds < pts_seconds]
+            after = [seen for seen in near if seen.pts_seconds > pts_seconds]
+            if not before or not after:
+                continue
+            if after[0].pts_seconds - before[-1].pts_seconds > MOST_GAP_SECONDS + _SLACK_SECONDS:
+                unsure.add(number)
+            else:
+                places[number] = line(before[-1], after[0], pts_seconds)
+        return places, unsure
 
     def _needed(self, held: _Held[Frame]) -> int:
         """Return the minimum number of sightings of an object in a window. A majority of the frames always suffices."""
         return min(self._config.min_sightings, held.num_near // 2 + 1)
 
-    def _near(self, track: _Track, pts_seconds: float) -> list[_Seen]:
+    def _near(self, track: Track, pts_seconds: float) -> list[Seen]:
         return [seen for seen in track.seen if abs(seen.pts_seconds - pts_seconds) <= self._window]
 
     def _followed(self, held: _Held[Frame]) -> FollowedFrame[Frame]:
@@ -254,13 +271,13 @@ class Follower(Generic[Frame]):
         tracks = [BoxTrack(self._id_of(number) if number is not None else None) for number in owner]
         return self._with(held, confidences, tracks, missing)
 
-    def _own(self, number: int, pts_seconds: float) -> _Seen | None:
+    def _own(self, number: int, pts_seconds: float) -> Seen | None:
         track = self._tracks.get(number)
         return next((seen for seen in track.seen if seen.pts_seconds == pts_seconds), None) if track else None
 
     def _missing(
         self, held: _Held[Frame], owner: list[int | None]
-    ) -> Iterator[tuple[int, _Seen, tuple[Sighting, Sighting]]]:
+    ) -> Iterator[tuple[int, Seen, tuple[Sighting, Sighting]]]:
         """Yield the objects that are missing on a frame but present before and after it, with their expected boxes.
 
         An object is not missing if a box without a track is where the object is expected. The box is assigned to it.
@@ -275,14 +292,14 @@ class Follower(Generic[Frame]):
                 continue
             expected = self._own(number, time)
             if expected is None or expected.is_detected:  # otherwise the tracker itself has seen the object here
-                expected = _between(before[-1], after[0], time, held.observed.resolution_wh)
+                expected = between(before[-1], after[0], time, held.observed.resolution_wh)
             overlaps = iou_matrix(expected.box[None], detections.boxes_xyxy)[0]
             overlaps[detections.class_indices != track.class_index] = 0
             free = [row for row in range(len(owner)) if owner[row] is None and overlaps[row] >= _ADOPTED_IOU]
             if free:
                 owner[max(free, key=lambda row: float(overlaps[row]))] = number
             elif not any(overlaps[row] >= _SAME_PLACE_IOU for row in range(len(owner)) if owner[row] is not None):
-                yield number, expected, (_sighting(before[-1]), _sighting(after[0]))
+                yield number, expected, (sighting(before[-1]), sighting(after[0]))
 
     def _id_of(self, number: int) -> int:
         track = self._tracks[number]
@@ -293,7 +310,7 @@ class Follower(Generic[Frame]):
             track.track_id = self._num_tracks
         return track.track_id
 
-    def _taken_over(self, track: _Track) -> int | None:
+    def _taken_over(self, track: Track) -> int | None:
         """Return the id of a track that ended where this one begins, or None. It joins the tracks of a lost object."""
         ended = [
             other
@@ -302,8 +319,8 @@ class Follower(Generic[Frame]):
             and other.class_index == track.class_index
             and other.tail[-1].pts_seconds < track.head[0].pts_seconds
         ]
-        best = max(ended, key=lambda other: _continuity(other.tail, track.head), default=None)
-        if best is None or _continuity(best.tail, track.head) < _CONTINUED_IOU:
+        best = max(ended, key=lambda other: continuity(other.tail, track.head), default=None)
+        if best is None or continuity(best.tail, track.head) < _CONTINUED_IOU:
             return None
         track_id, best.track_id = best.track_id, None
         return track_id
@@ -313,7 +330,7 @@ class Follower(Generic[Frame]):
         held: _Held[Frame],
         confidences: npt.NDArray[np.float32],
         tracks: list[BoxTrack],
-        missing: Sequence[tuple[int, _Seen, tuple[Sighting, Sighting]]],
+        missing: Sequence[tuple[int, Seen, tuple[Sighting, Sighting]]],
     ) -> FollowedFrame[Frame]:
         """Return a frame with its detected boxes and the missing ones."""
         found = held.observed.found
@@ -348,53 +365,3 @@ def follow(
     for frame in frames:
         yield from follower.add(frame)
     yield from follower.finish()
-
-
-def _sighting(seen: _Seen) -> Sighting:
-    return Sighting(seen.pts_seconds, round(seen.confidence, 4))
-
-
-def _line(first: _Seen, second: _Seen, pts_seconds: float) -> Box:
-    """Return the position of a box that moves uniformly through two places, at a time between or beyond them."""
-    share = (pts_seconds - first.pts_seconds) / (second.pts_seconds - first.pts_seconds)
-    place: Box = first.box + (second.box - first.box) * share
-    return place
-
-
-def _between(before: _Seen, after: _Seen, pts_seconds: float, resolution_wh: tuple[int, int]) -> _Seen:
-    """Return the box of an object between two positions, with the lower of their confidences."""
-    box = np.clip(_line(before, after, pts_seconds), 0, np.array([*resolution_wh, *resolution_wh], np.float64))
-    surer = before if before.confidence >= after.confidence else after
-    return _Seen(
-        pts_seconds,
-        box,
-        min(before.confidence, after.confidence),
-        surer.prompt,
-        min(before.num_agreeing, after.num_agreeing),
-    )
-
-
-def _continuity(tail: Sequence[_Seen], head: Sequence[_Seen]) -> float:
-    """Return the highest IoU of a track's end with another's beginning, as they are or with either one extrapolated."""
-    forth = _line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
-    back = _line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
-    pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))
-    return max(float(iou_matrix(first[None], second[None])[0, 0]) for first, second in pairs)
-
-
-def _is_expected(own: _Seen, near: Sequence[_Seen], least_iou: float) -> bool:
-    """Return whether a box is where any two of its neighbours predict its object.
-
-    Two neighbours on either side are used, since each may be wrong. A single neighbour predicts its own position.
-    """
-    before = [seen for seen in near if seen.pts_seconds < own.pts_seconds][-2:]
-    after = [seen for seen in near if seen.pts_seconds > own.pts_seconds][:2]
-    around = [*before, *after]
-    if len(around) == 1:
-        return float(iou_matrix(own.box[None], around[0].box[None])[0, 0]) >= least_iou
-    places = [
-        _line(first, second, own.pts_seconds)
-        for position, first in enumerate(around)
-        for second in around[position + 1 :]
-    ]
-    return bool(places) and float(iou_matrix(own.box[None], np.array(places))[0].max()) >= least_iou

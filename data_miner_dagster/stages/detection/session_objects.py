@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from data_miner_dagster.domain.colours import Colours
 from data_miner_dagster.domain.masks import mask_iou
 from data_miner_dagster.domain.records import Float32Array, ImageDetections
 from data_miner_dagster.domain.tracks import SeenObject
@@ -140,6 +141,7 @@ class SessionTracker:
         confidences: npt.NDArray[np.float64],
         pts_seconds: float,  # noqa: ARG002 - part of the protocol; `seen` already links frames
         seen: Sequence[SeenObject] | None = None,
+        colours: Sequence[Colours | None] = (),  # noqa: ARG002 - the network knows objects by its own memory of them
     ) -> npt.NDArray[np.int64]:
         """Return (N,) the number of the object that each box shows, or -1 if unknown."""
         numbers = np.full(len(boxes_xyxy), _UNKNOWN, np.int64)

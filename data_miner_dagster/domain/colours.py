@@ -1,0 +1,24 @@
+"""The colours of an object in a picture, as a histogram that can be compared.
+
+Belongs here: the record, and the distance between two. Does not belong here: measuring pixels (media/box_colours.py).
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Colours = npt.NDArray[np.uint8]
+"""(144,) the square root of each bin's share of the pixels, times 255: 12 hues x 3 saturations x 4 values of HSV."""
+NUM_COLOUR_BINS: Final = 144
+
+
+def unit_colours(colours: Colours | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return (K,) stored colours as a vector of length 1."""
+    vector: npt.NDArray[np.float64] = colours.astype(np.float64)
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+
+
+def colour_distance(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
+    """Return the Hellinger distance of two vectors of `unit_colours`: 0 if equal, 1 if no bin is common."""
+    return float(np.sqrt(max(0.0, 1.0 - float(first @ second))))

@@ -1,0 +1,248 @@
+"""Tell objects of one class apart by their colours, where their motion alone does not.
+
+The tracker matches boxes with tracks by overlap. This module remembers the colours of each track and changes the
+overlaps before the matching: a box that looks like one track cannot continue another one, and a track that was lost can
+continue in a box beside its expected position. Objects that look alike are matched by overlap, as without colours.
+
+Only boxes with a high confidence are treated. A track keeps the mean of its colours, so memory does not grow.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.colours import Colours, colour_distance, unit_colours
+
+Matrix = npt.NDArray[np.float64]
+
+_ALIKE: Final = 0.3
+"""The maximum distance at which a box looks like a track. One object on two pictures is usually below 0.1."""
+_MARGIN: Final = 0.2
+"""A box belongs to the track that it looks like, and not to a second one, if the second is further by at least this."""
+_DIFFERENT: Final = 0.4
+"""The minimum distance at which a box does not look like a track."""
+_LEAST_OVERLAP: Final = 0.11
+"""The overlap of a lost track with a box that only its colours match. It is just above the tracker's minimum."""
+_REJOINING: Final = 0.5
+"""The weight of colours where a box looks like one track only."""
+_NEW_BOXES: Final = 2
+_NEW_FACTOR: Final = 0.6
+"""A track with at most `_NEW_BOXES` boxes is often a false detection. An older track that looks like a box comes first:
+the new track's overlap is multiplied by this factor."""
+_COVERED: Final = 0.05
+"""The minimum share of a box that an object must cover to count as in front of it."""
+_GROWTH: Final = 0.3
+"""The share by which expected positions are enlarged on each side, because they are not exact."""
+_FOUND_OVERLAP: Final = 0.3
+_FOUND_DISTANCE: Final = 0.5
+"""A box that overlaps a track's expected position this much, and is not further in colour, may be its detection."""
+_HIDDEN_OVERLAP: Final = 0.1
+_HIDING_COST: Final = 0.3
+"""A track's box may be partly hidden if it overlaps this much. It then looks like a mixture with the object in front.
+Its distance grows with the hidden share, because that is less likely."""
+_CERTAIN_OVERLAP: Final = 0.9
+"""Where several objects are expected, one may hide another, so colours do not overrule this overlap."""
+_RECENT_SECONDS: Final = 1.01
+"""An object that was not detected for longer is no longer expected to hide others."""
+_RATE: Final = 0.2
+"""The weight of the newest box in a track's mean colours. It is less for a box that looks different, as one that was
+matched wrongly or is behind an object of another class."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """A track: its mean colours, and how much of its box an undetected object may have covered."""
+
+    box: Matrix
+    last_seconds: float
+    num_boxes: int = 0
+    colours: Matrix | None = None
+    covered: float = 1.0
+
+    def see(self, colours: Matrix, covered: float) -> None:
+        """Update the colours. The least covered box counts until one is not covered at all."""
+        if covered <= _COVERED:
+            if self.colours is None or self.covered > _COVERED:
+                self.colours = colours
+            rate = _RATE * (1 - colour_distance(self.colours, colours)) ** 2
+            self.colours = unit_colours((1 - rate) * self.colours + rate * colours)
+            self.covered = covered
+        elif covered < self.covered:
+            self.colours, self.covered = colours, covered
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The confident boxes of one class on a picture, (M, 4), with their colours, and when it was shown."""
+
+    pts_seconds: float
+    boxes: Matrix
+    colours: Sequence[Colours | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Distances:
+    """The colour distances of (tracks, boxes), NaN if unknown, and whether a hidden object may change a box's."""
+
+    values: Matrix
+    is_unsure: npt.NDArray[np.bool_]
+
+
+class ColourMatching:
+    """Remembers the colours of the tracks of one class."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Known] = {}
+        self._expected: dict[int, Matrix] = {}
+
+    def adjusted(self, overlaps: Matrix, numbers: Sequence[int], expected: Matrix, sight: Sight) -> Matrix:
+        """Return the (tracks, boxes) overlaps with which the tracker is to match, given those of the positions.
+
+        Args:
+            overlaps: the IoU of each expected position with each box.
+            numbers: the numbers of the tracks.
+            expected: (tracks, 4) the expected positions.
+            sight: the boxes.
+        """
+        self._expected = dict(zip(numbers, expected, strict=True))
+        if all(colours is None for colours in sight.colours):
+            return overlaps
+        tracks = [self._known[number] for number in numbers]
+        distances = self._distances(overlaps, tracks, expected, sight)
+        is_known = ~np.isnan(distances.values)
+        far = np.where(is_known, distances.values, np.inf)
+        is_new = np.array([track.num_boxes <= _NEW_BOXES for track in tracks])
+        is_sure = ((far <= _ALIKE) & ~is_new[:, None] & (overlaps > 0)).any(axis=0)
+        is_near = [self._is_expected(track, sight.pts_seconds) for track in tracks]
+        shares = np.array([_covered_shares(box, expected) for box in sight.boxes]).reshape(-1, len(tracks))
+        is_crowded = ((shares > _COVERED) & np.array(is_near)).sum(axis=1) > 1
+        is_clear = is_known & np.array([track.covered <= _COVERED for track in tracks])[:, None]
+        is_clear &= ~is_crowded[None, :] | (overlaps < _CERTAIN_OVERLAP)
+        changed = overlaps * np.where(is_clear, np.clip((1 - far) / (1 - _ALIKE), 0, 1), 1)
+        changed = changed * np.where(is_new[:, None] & is_sure[None, :], _NEW_FACTOR, 1)
+        reachable = far.copy()
+        reachable[~_within_reach(tracks, expected, sight)] = np.inf
+        for column in range(overlaps.shape[1]):
+            best = int(reachable[:, column].argmin())
+            distance = float(reachable[best, column])
+            if distance > _ALIKE:
+                continue
+            others = is_clear[:, column] & (far[:, column] > max(distance + _MARGIN, _DIFFERENT))
+            others[best] = False
+            changed[others, column] = 0
+            rivals = np.delete(np.where(is_new, np.inf, reachable[:, column]), best)
+            if not distances.is_unsure[column] and (rivals > distance + _MARGIN).all():
+                rejoining = _LEAST_OVERLAP + _REJOINING * (_ALIKE - distance)
+                changed[best, column] = max(changed[best, column], rejoining)
+        return changed
+
+    def _distances(self, overlaps: Matrix, tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> _Distances:
+        """Return the distance of each box from each track, or from a mixture with a track that may hide part of it."""
+        values = np.full(overlaps.shape, np.nan)
+        is_unsure = np.zeros(overlaps.shape[1], np.bool_)
+        colours = [None if each is None else unit_colours(each) for each in sight.colours]
+        for column, seen in enumerate(colours):
+            if seen is None:
+                continue
+            hiding = [
+                (row, share)
+                for row, share in enumerate(_covered_shares(sight.boxes[column], _grown(expected)).tolist())
+                if share > _COVERED
+                and tracks[row].colours is not None
+                and self._is_expected(tracks[row], sight.pts_seconds)
+                and not _may_be_found(tracks[row], overlaps[row], colours, column)
+            ]
+            is_unsure[column] = len(hiding) > 1
+            for row, track in enumerate(tracks):
+                if track.colours is not None:
+                    is_there = overlaps[row, column] >= _HIDDEN_OVERLAP
+                    mixtures = [(tracks[other].colours, share) for other, share in hiding if is_there and other != row]
+                    values[row, column] = _mixed_distance(seen, track.colours, mixtures)
+        return _Distances(values, is_unsure)
+
+    def _is_expected(self, track: _Known, pts_seconds: float) -> bool:
+        return track.num_boxes > _NEW_BOXES and pts_seconds - track.last_seconds <= _RECENT_SECONDS
+
+    def see(self, numbers: Sequence[int], sight: Sight, alive: Mapping[int, object]) -> None:
+        """Remember the boxes of a picture.
+
+        Args:
+            numbers: the track of each box, or -1.
+            sight: the boxes.
+            alive: the tracks that the tracker still follows. Others are forgotten.
+        """
+        self._known = {number: known for number, known in self._known.items() if number in alive}
+        unseen = [
+            place
+            for number, place in self._expected.items()
+            if number in self._known
+            and number not in numbers
+            and self._is_expected(self._known[number], sight.pts_seconds)
+        ]
+        for number, box, colours in zip(numbers, sight.boxes, sight.colours, strict=True):
+            if number < 0:
+                continue
+            known = self._known.setdefault(number, _Known(box, sight.pts_seconds))
+            known.box, known.last_seconds, known.num_boxes = box, sight.pts_seconds, known.num_boxes + 1
+            if colours is not None:
+                covered = float(_covered_shares(box, np.array(unseen).reshape(-1, 4)).max(initial=0))
+                known.see(unit_colours(colours), covered)
+        self._expected = {}
+
+
+def _covered_shares(box: Matrix, others: Matrix) -> Matrix:
+    """Return (N,) the share of a box that each of (N, 4) other boxes covers."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shares: Matrix = np.clip(high - low, 0, None).prod(axis=1) / max(float((box[2:] - box[:2]).prod()), 1e-9)
+    return shares
+
+
+def _grown(boxes: Matrix) -> Matrix:
+    by = _GROWTH * (boxes[:, 2:] - boxes[:, :2])
+    return np.concatenate([boxes[:, :2] - by, boxes[:, 2:] + by], axis=1)
+
+
+def _may_be_found(track: _Known, overlaps: Matrix, colours: Sequence[Matrix | None], beside: int) -> bool:
+    """Return whether a box other than `beside` may be the track's own detection."""
+    for column in np.flatnonzero(overlaps >= _FOUND_OVERLAP).tolist():
+        seen = colours[column]
+        if column != beside and (
+            seen is None or track.colours is None or colour_distance(seen, track.colours) <= _FOUND_DISTANCE
+        ):
+            return True
+    return False
+
+
+def _mixed_distance(seen: Matrix, own: Matrix, mixtures: Sequence[tuple[Matrix | None, float]]) -> float:
+    """Return the distance from a track's colours, or from the nearest mixture with an object that hides part of it."""
+    nearest = colour_distance(seen, own)
+    for other, share in mixtures:
+        if other is not None:
+            for part in (share / 3, 2 * share / 3, share):
+                mixed = colour_distance(seen, np.sqrt((1 - part) * own**2 + part * other**2))
+                nearest = min(nearest, mixed + _HIDING_COST * part)
+    return nearest
+
+
+_REACH: Final = 1.5
+_REACH_SECONDS: Final = 0.5
+"""A lost object is looked for within `_REACH` times a box's side for each `_REACH_SECONDS`, at least half and at most
+twice this, from its expected or its last position."""
+
+
+def _within_reach(tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> npt.NDArray[np.bool_]:
+    """Return (tracks, boxes) whether an object can have moved to a box."""
+    sides = (sight.boxes[:, 2:] - sight.boxes[:, :2]).mean(axis=1)
+    last = np.array([track.box for track in tracks])
+    middles = (sight.boxes[:, :2] + sight.boxes[:, 2:]) / 2
+    gaps = [
+        np.linalg.norm(((places[:, :2] + places[:, 2:]) / 2)[:, None] - middles[None], axis=2)
+        for places in (expected, last)
+    ]
+    lost = np.array([sight.pts_seconds - track.last_seconds for track in tracks])
+    reach = _REACH * np.clip(lost / _REACH_SECONDS, 0.5, 2)
+    within: npt.NDArray[np.bool_] = np.minimum(*gaps) / np.maximum(sides[None], 1e-9) <= reach[:, None]
+    return within

@@ -1,0 +1,100 @@
+"""The colours in the boxes of a project that follows objects: stored with a detector's boxes, and read back.
+
+They are measured while a detector examines a picture, which is decoded at that time. Boxes that an earlier version or a
+project without tracking has stored lack them. They are then measured from the stored picture, if it is still there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data_miner_dagster.domain.colours import Colours
+from data_miner_dagster.domain.errors import UnreadableImageError
+from data_miner_dagster.domain.records import ClassPrompts, PictureFile, RgbImage
+from data_miner_dagster.domain.tables import COLOURS_COLUMN
+from data_miner_dagster.media.box_colours import box_colours
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.stages.detection.boxes import DetectionRow, FrameDetections, iou_matrix
+from data_miner_dagster.storage.by_video import runs_of
+
+_SAME_BOX_IOU: Final = 0.5
+"""The minimum IoU of a fused box with the detector's box whose colours it takes."""
+_CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBoxes:
+    """The boxes that one detector has found on one frame. Colours are empty bytes if they are hidden, None if unknown.
+
+    Coordinates and confidences are those that tables store, so both ways to measure colours give the same bytes.
+    """
+
+    boxes: npt.NDArray[np.float64]
+    confidences: npt.NDArray[np.float64]
+    class_names: Sequence[str]
+    colours: Sequence[bytes | None]
+
+    def measured(self, image: RgbImage) -> list[bytes]:
+        """Return the colours of each box on its picture."""
+        found = box_colours(image, self.boxes, self.confidences)
+        return [b"" if colours is None else colours.tobytes() for colours in found]
+
+
+def with_colours(rows: Sequence[DetectionRow], image: RgbImage) -> list[DetectionRow]:
+    """Return the rows of a picture's boxes with their colours."""
+    boxes = np.array([[row[name] for name in _CORNERS] for row in rows], np.float32).reshape(-1, 4)
+    confidences = np.array([row["confidence"] for row in rows], np.float32)
+    names = [str(row["class_name"]) for row in rows]
+    stored = StoredBoxes(boxes.astype(np.float64), confidences.astype(np.float64), names, ())
+    return [row | {COLOURS_COLUMN: colours} for row, colours in zip(rows, stored.measured(image), strict=True)]
+
+
+def stored_boxes(table: pa.Table) -> Mapping[str, StoredBoxes]:
+    """Return the boxes of a table of COLOURED_DETECTIONS_SCHEMA, sorted by frame, by frame id."""
+    boxes = np.stack([table[name].to_numpy() for name in _CORNERS], axis=1).astype(np.float64)
+    confidences = table["confidence"].to_numpy().astype(np.float64)
+    names, colours = table["class_name"].to_pylist(), table[COLOURS_COLUMN].to_pylist()
+    return {
+        frame_id: StoredBoxes(boxes[start:stop], confidences[start:stop], names[start:stop], colours[start:stop])
+        for frame_id, start, stop in runs_of(table["frame_id"].combine_chunks())
+    }
+
+
+class ColourReader:
+    """Completes the stored colours of boxes, from the pictures where they are missing."""
+
+    def __init__(self, pictures: StoredPictures) -> None:
+        self._pictures = pictures
+
+    def complete(self, picture: PictureFile, sha256: str, stored: Sequence[StoredBoxes]) -> list[StoredBoxes]:
+        """Return the boxes of each detector on a picture with their colours, which stay unknown if it is missing."""
+        if all(None not in each.colours for each in stored):
+            return list(stored)
+        try:
+            image = self._pictures.read(picture, sha256)
+        except UnreadableImageError:
+            return list(stored)
+        return [replace(each, colours=each.measured(image)) if None in each.colours else each for each in stored]
+
+
+def colours_of(
+    found: FrameDetections, stored: Sequence[StoredBoxes], classes: Sequence[ClassPrompts]
+) -> list[Colours | None]:
+    """Return the colours of a frame's boxes, each from the detector's box of its class that it overlaps most."""
+    best: list[Colours | None] = [None] * len(found.detections.prompts)
+    overlaps = np.full(len(best), np.nextafter(_SAME_BOX_IOU, 0))
+    for of_detector in stored:
+        ious = iou_matrix(found.detections.boxes_xyxy, of_detector.boxes)
+        for row, class_index in enumerate(found.detections.class_indices.tolist()):
+            is_other = [name != classes[class_index].class_name for name in of_detector.class_names]
+            ious[row, is_other] = 0
+            column = int(ious[row].argmax()) if ious.shape[1] else -1
+            if column >= 0 and ious[row, column] > overlaps[row]:
+                colours = of_detector.colours[column]
+                best[row] = np.frombuffer(colours, np.uint8) if colours else None
+                overlaps[row] = ious[row, column]
+    return best

@@ -1,0 +1,112 @@
+"""The boxes of one object along a video, and where an object is expected between them.
+
+Belongs here: positions and times of one object. Does not belong here: which box shows which object (following.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.tracks import Sighting
+from data_miner_dagster.stages.detection.boxes import iou_matrix
+
+Box = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Seen:
+    """One box of an object on one frame. `is_accepted`: the box is where its neighbours in time predict it.
+
+    `is_detected`: the box is one of the frame's detections, not only a sighting of the tracker itself.
+    """
+
+    pts_seconds: float
+    box: Box
+    confidence: float
+    prompt: str
+    num_agreeing: int
+    mask: Mask | None = None
+    is_detected: bool = True
+    is_accepted: bool = False
+
+
+@dataclass(slots=True)
+class Track:
+    """The boxes of one object that are near enough in time to be needed."""
+
+    class_index: int
+    last_seconds: float
+    seen: list[Seen] = field(default_factory=list)
+    track_id: int | None = None
+    head: tuple[Seen, ...] = ()  # the first two accepted boxes
+    tail: tuple[Seen, ...] = ()  # the last two
+
+    def take(self, pts_seconds: float) -> Seen:
+        """Remove the box at a time, and return it."""
+        (own,) = [seen for seen in self.seen if seen.pts_seconds == pts_seconds]
+        self.seen = [seen for seen in self.seen if seen is not own]
+        return own
+
+    def add(self, own: Seen) -> None:
+        """Add a box in its place in time."""
+        self.seen = sorted([*self.seen, own], key=lambda seen: seen.pts_seconds)
+
+    def accept(self, seen: Seen) -> None:
+        """Mark a box as one that its neighbours expect."""
+        seen.is_accepted = True
+        self.head = (*self.head, seen)[:2]
+        self.tail = (*self.tail, seen)[-2:]
+
+
+def sighting(seen: Seen) -> Sighting:
+    """Return the evidence that a box gives."""
+    return Sighting(seen.pts_seconds, round(seen.confidence, 4))
+
+
+def line(first: Seen, second: Seen, pts_seconds: float) -> Box:
+    """Return the position of a box that moves uniformly through two places, at a time between or beyond them."""
+    share = (pts_seconds - first.pts_seconds) / (second.pts_seconds - first.pts_seconds)
+    place: Box = first.box + (second.box - first.box) * share
+    return place
+
+
+def between(before: Seen, after: Seen, pts_seconds: float, resolution_wh: tuple[int, int]) -> Seen:
+    """Return the box of an object between two positions, with the lower of their confidences."""
+    box = np.clip(line(before, after, pts_seconds), 0, np.array([*resolution_wh, *resolution_wh], np.float64))
+    surer = before if before.confidence >= after.confidence else after
+    return Seen(
+        pts_seconds,
+        box,
+        min(before.confidence, after.confidence),
+        surer.prompt,
+        min(before.num_agreeing, after.num_agreeing),
+    )
+
+
+def continuity(tail: Sequence[Seen], head: Sequence[Seen]) -> float:
+    """Return the highest IoU of a track's end with another's beginning, as they are or with either one extrapolated."""
+    forth = line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
+    back = line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
+    pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))
+    return max(float(iou_matrix(first[None], second[None])[0, 0]) for first, second in pairs)
+
+
+def is_expected(own: Seen, near: Sequence[Seen], least_iou: float) -> bool:
+    """Return whether a box is where any two of its neighbours predict its object.
+
+    Two neighbours on either side are used, since each may be wrong. A single neighbour predicts its own position.
+    """
+    before = [seen for seen in near if seen.pts_seconds < own.pts_seconds][-2:]
+    after = [seen for seen in near if seen.pts_seconds > own.pts_seconds][:2]
+    around = [*before, *after]
+    if len(around) == 1:
+        return float(iou_matrix(own.box[None], around[0].box[None])[0, 0]) >= least_iou
+    places = [
+        line(first, second, own.pts_seconds)
+        for position, first in enumerate(around)
+        for second in around[position + 1 :]
+    ]
+    return bool(places) and float(iou_matrix(own.box[None], np.array(places))[0].max()) >= least_iou
