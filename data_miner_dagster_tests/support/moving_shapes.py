@@ -42,6 +42,7 @@ class MovingShape:
     swing_xy: tuple[float, float]
     period_seconds: float
     size_wh: tuple[int, int]
+    colour: tuple[int, int, int] | None = None  # None: that of its class
 
     def box_at(self, number: int) -> npt.NDArray[np.float64]:
         """Return its box on picture `number`."""
@@ -58,31 +59,40 @@ SHAPES: Final = (
     MovingShape(1, (400, 200), (50, 12), 18, (64, 40)),
 )
 
+CROSSING: Final = (
+    MovingShape(0, (140, 216), (105, 12), 10, (60, 50), (205, 52, 48)),
+    MovingShape(0, (345, 240), (-105, 10), 10.7, (52, 56), (44, 96, 190)),
+    MovingShape(0, (240, 284), (200, 8), 21, (64, 40), (58, 150, 70)),
+    MovingShape(1, (420, 190), (40, 10), 20, (50, 40), (226, 184, 44)),
+)
+"""Three shapes of one class that hide each other, two of which turn where they meet, and one of another class."""
 
-def shapes_picture(number: int) -> npt.NDArray[np.uint8]:
-    """Return picture `number`: its bar code above, its shapes below."""
+
+def shapes_picture(number: int, shapes: Sequence[MovingShape] = SHAPES) -> npt.NDArray[np.uint8]:
+    """Return picture `number`: its bar code above, its shapes below, the later ones in front."""
     picture = barcode_picture(number, *CLIP_WH)
     picture[CLIP_WH[1] // 2 :] = 128
-    for shape in SHAPES:
+    for shape in shapes:
         left, top, right, bottom = shape.box_at(number).astype(int)
-        picture[top:bottom, left:right] = _COLOURS[shape.class_index]
+        picture[top:bottom, left:right] = shape.colour or _COLOURS[shape.class_index]
     return picture
 
 
 class _Pictures(Sequence[Any]):
     """Pictures made when they are asked for: long clips would not fit in memory."""
 
-    def __init__(self, num_frames: int) -> None:
+    def __init__(self, num_frames: int, shapes: Sequence[MovingShape]) -> None:
         self._num_frames = num_frames
+        self._shapes = shapes
 
     def __len__(self) -> int:
         return self._num_frames
 
     def __getitem__(self, number: Any) -> Any:
-        return shapes_picture(number)
+        return shapes_picture(number, self._shapes)
 
 
-def make_shapes_clip(path: Path, seconds: float) -> Path:
+def make_shapes_clip(path: Path, seconds: float, shapes: Sequence[MovingShape] = SHAPES) -> Path:
     """Write a clip of moving shapes."""
     num_frames = round(seconds * FRAME_RATE)
     return make_clip(
@@ -91,7 +101,7 @@ def make_shapes_clip(path: Path, seconds: float) -> Path:
         frame_rate=Fraction(FRAME_RATE),
         size=CLIP_WH,
         gop=FRAME_RATE,
-        pictures=_Pictures(num_frames),
+        pictures=_Pictures(num_frames, shapes),
         options={"crf": "12"},
     )
 
@@ -111,6 +121,7 @@ class CarelessDetector:
     num_seen: int = 0
     dies_at: int | None = None
     numbers: list[int] = field(default_factory=list)
+    shapes: Sequence[MovingShape] = SHAPES
 
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
@@ -138,7 +149,7 @@ class CarelessDetector:
 
     def says(self, number: int) -> Iterator[tuple[int, npt.NDArray[np.float64], float]]:
         """Yield the class, box and confidence of each detection on picture `number`."""
-        for position, shape in enumerate(SHAPES):
+        for position, shape in enumerate(self.shapes):
             if not self.misses_at(number, position):
                 yield shape.class_index, shape.box_at(number), 0.6 + 0.3 * self._draw(number, position, "sure")
         yield from self.phantoms_at(number)
@@ -149,7 +160,7 @@ class CarelessDetector:
 
     def phantoms_at(self, number: int) -> Iterator[tuple[int, npt.NDArray[np.float64], float]]:
         """Yield the boxes where nothing is: as many as a share of the shapes."""
-        for position in range(len(SHAPES)):
+        for position in range(len(self.shapes)):
             if self._draw(number, position, "phantom") < self.phantoms:
                 draw = Random(f"{self.seed} {number} {position} place")
                 width, height = draw.uniform(30, 80), draw.uniform(30, 60)
