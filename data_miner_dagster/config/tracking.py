@@ -27,8 +27,8 @@ class TrackingConfig(ConfigModel):
 
     tracker: TrackerChoice = TrackerChoice.BYTE_TRACK
     """How to follow objects. `byte_track`: the detectors also examine the neighbours, and ByteTrack links the boxes by
-    position. `sam3`: SAM 3's video mode detects objects by the classes' phrases on the frames and their neighbours, and
-    follows and outlines each object; the detectors examine only the frames. See docs/detection.md."""
+    position and colours. `sam3`: SAM 3's video mode detects objects by the classes' phrases on the frames and their
+    neighbours, and follows and outlines each object; the detectors examine only the frames. See docs/detection.md."""
     tracker_model: str = "sam3"
     """For `tracker: sam3`: the entry of the model registry. Its checkpoint must be that of the video network. The
     checkpoint of the built-in entry is gated."""

@@ -29,6 +29,8 @@ from data_miner_dagster_tests.support.moving_shapes import (
     make_shapes_clip,
 )
 
+pytestmark = pytest.mark.slow(15)
+
 KEY: Final = "file-a"
 THRESHOLD: Final = 0.3
 """Of a release, unless it says otherwise."""
